@@ -1,0 +1,57 @@
+"""m4kit: every face in a photo as 68 landmarks, a head pose and a dense 3D mesh."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from m4kit import visualize
+    from m4kit.camera import HeadPose
+    from m4kit.detector import Detector
+    from m4kit.face_model import FaceModel
+    from m4kit.images import load_image
+    from m4kit.network import M4Net
+    from m4kit.prediction import Face, FaceBox, Prediction
+    from m4kit.predictor import Predictor, predict
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Detector",
+    "Face",
+    "FaceBox",
+    "FaceModel",
+    "HeadPose",
+    "M4Net",
+    "Prediction",
+    "Predictor",
+    "__version__",
+    "load_image",
+    "predict",
+    "visualize",
+]
+
+_HOMES = {
+    "Detector": "detector",
+    "Face": "prediction",
+    "FaceBox": "prediction",
+    "FaceModel": "face_model",
+    "HeadPose": "camera",
+    "M4Net": "network",
+    "Prediction": "prediction",
+    "Predictor": "predictor",
+    "load_image": "images",
+    "predict": "predictor",
+}
+
+
+def __getattr__(name: str):
+    """Load what is asked for at its first use, so that `import m4kit` stays light."""
+    if name == "visualize":
+        return import_module("m4kit.visualize")
+    if name in _HOMES:
+        return getattr(import_module(f"m4kit.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'm4kit' has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -1,0 +1,157 @@
+"""The weak-perspective camera, head rotation as Euler angles, and the way between photo and crop.
+
+`docs/conventions.md` is this module in prose. In short:
+
+- Pixels: x to the right, y down, integer coordinates at pixel centres, so a picture of width W covers
+  -0.5 to W - 0.5.
+- Model frame: millimetres, right-handed, x to the right and y up as the viewer sees a face that looks at them,
+  z towards the viewer.
+- Camera: a (3, 4) matrix that takes model coordinates into the *crop frame*: crop pixels, x right, y **up**,
+  z towards the viewer, origin at the crop's centre. The flip to pixels (y down) is the last step.
+- Angles: degrees, of R = Rx(pitch) Ry(yaw) Rz(roll), the order of AFLW2000-3D.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+CROP_SIZE = 120
+"""Side of the network's input, in pixels."""
+
+
+class HeadPose(NamedTuple):
+    """A head's rotation in degrees, of R = Rx(pitch) Ry(yaw) Rz(roll).
+
+    Positive yaw turns the nose to the photo's left, positive pitch turns it up, positive roll turns the head
+    clockwise in the photo. All three are 0 for a face that looks straight into the camera.
+    """
+
+    yaw: float
+    pitch: float
+    roll: float
+
+
+def rotation_from_euler(yaw: float, pitch: float, roll: float) -> np.ndarray:
+    """Rotation (3, 3) in the right-handed model frame from angles in degrees, R = Rx(pitch) Ry(yaw) Rz(roll).
+
+    The factors are Rx = [[1,0,0],[0,c,s],[0,-s,c]], Ry = [[c,0,-s],[0,1,0],[s,0,c]] and
+    Rz = [[c,s,0],[-s,c,0],[0,0,1]], as AFLW2000-3D and 300W-LP have them (Zhu et al., CVPR 2016).
+    """
+    (cy, cp, cr), (sy, sp, sr) = (f(np.radians([yaw, pitch, roll])) for f in (np.cos, np.sin))
+    about_x = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
+    about_y = np.array([[cy, 0, -sy], [0, 1, 0], [sy, 0, cy]])
+    about_z = np.array([[cr, sr, 0], [-sr, cr, 0], [0, 0, 1]])
+    return about_x @ about_y @ about_z
+
+
+def euler_from_rotation(rotation: np.ndarray) -> HeadPose:
+    """Angles in degrees of a rotation (3, 3), the inverse of `rotation_from_euler`.
+
+    Yaw lies in [-90, 90]. At the gimbal edge (yaw of exactly +-90 degrees) only pitch + roll or pitch - roll is
+    determined; roll is then 0.
+    """
+    r = np.asarray(rotation, dtype=float)
+    sin_yaw = -np.clip(r[0, 2], -1, 1)
+    if np.hypot(r[0, 0], r[0, 1]) < 1e-9:
+        sign = np.sign(sin_yaw)
+        return HeadPose(90.0 * sign, float(np.degrees(np.arctan2(sign * r[1, 0], r[1, 1]))), 0.0)
+    yaw, pitch, roll = np.arcsin(sin_yaw), np.arctan2(r[1, 2], r[2, 2]), np.arctan2(r[0, 1], r[0, 0])
+    return HeadPose(*(float(angle) for angle in np.degrees([yaw, pitch, roll])))
+
+
+def decompose(camera: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """Scale (pixels per mm), rotation (3, 3) and translation (3,) of a camera (3, 4).
+
+    A network's camera is a free 3x4 matrix, so its left part A is only nearly a scaled rotation. The rotation is
+    built from its first two rows, the ones that the picture shows: the nearest pair of orthonormal rows in the
+    Frobenius norm (polar decomposition), and their cross product. The scale is the mean of the two rows' singular
+    values.
+    """
+    camera = np.asarray(camera, dtype=float)
+    u, singular, vt = np.linalg.svd(camera[:2, :3], full_matrices=False)
+    rows = u @ vt
+    return float(singular.mean()), np.vstack([rows, np.cross(rows[0], rows[1])]), camera[:, 3]
+
+
+def head_pose(camera: np.ndarray) -> HeadPose:
+    """Head pose of a camera (3, 4), in degrees."""
+    return euler_from_rotation(decompose(camera)[1])
+
+
+class Crop(NamedTuple):
+    """A square of the photo that becomes the network's input.
+
+    `left` and `top` are the square's upper left corner (the corner, not a pixel's centre, so the whole photo
+    is the square from -0.5) and `size` its side, all in photo pixels; the square may reach beyond the photo.
+    """
+
+    left: float
+    top: float
+    size: float
+
+    @property
+    def scale(self) -> float:
+        """Photo pixels per crop pixel."""
+        return self.size / CROP_SIZE
+
+    def to_photo(self, points: np.ndarray) -> np.ndarray:
+        """Points (..., 2) or (..., 3) from the crop frame (y up, origin at the centre) to photo pixels (y down).
+
+        A third coordinate, z towards the viewer, is scaled alike.
+        """
+        photo = np.array(points, dtype=float) * self.scale
+        photo[..., 0] = self.left + self.size / 2 + photo[..., 0]
+        photo[..., 1] = self.top + self.size / 2 - photo[..., 1]
+        return photo
+
+    def from_photo(self, points: np.ndarray) -> np.ndarray:
+        """The inverse of `to_photo`."""
+        points = np.array(points, dtype=float)
+        points[..., 0] -= self.left + self.size / 2
+        points[..., 1] = self.top + self.size / 2 - points[..., 1]
+        return points / self.scale
+
+
+def crop_from_box(box: np.ndarray) -> Crop:
+    """The crop of a detector's box (left, top, right, bottom) in photo pixels.
+
+    3DDFA-V2's rule: a square of side 1.58 * (w + h) / 2 whose centre lies 0.14 * (w + h) / 2 below the box's
+    (Guo et al., ECCV 2020, `crop_img` of their code).
+    """
+    left, top, right, bottom = (float(v) for v in box[:4])
+    mean_side = ((right - left) + (bottom - top)) / 2
+    size = 1.58 * mean_side
+    centre_x, centre_y = (left + right) / 2, (top + bottom) / 2 + 0.14 * mean_side
+    return Crop(centre_x - size / 2, centre_y - size / 2, size)
+
+
+def crop_from_landmarks(landmarks: np.ndarray) -> Crop:
+    """The crop of known landmarks (68, 2 or 3) in photo pixels: the square of side sqrt(2) * max(w, h), centred.
+
+    The rule of 300W-LP and AFLW2000-3D (3DDFA-V2's `parse_roi_box_from_landmark`).
+    """
+    low, high = landmarks[..., :2].min(axis=0), landmarks[..., :2].max(axis=0)
+    size = float(np.sqrt(2) * (high - low).max())
+    centre = (low + high) / 2
+    return Crop(float(centre[0] - size / 2), float(centre[1] - size / 2), size)
+
+
+def cut_crop(image: np.ndarray, crop: Crop) -> np.ndarray:
+    """The crop's pixels, (120, 120, 3) uint8, black outside the photo.
+
+    Crop pixel i covers photo coordinates from left + i * scale to left + (i + 1) * scale, so its centre (crop
+    coordinate i) lies at left + (i + 0.5) * scale. Large faces are first averaged down by a whole factor (box
+    filter), then resampled bilinearly, so no detail aliases.
+    """
+    factor = max(1, int(crop.scale))
+    side = CROP_SIZE * factor
+    scale = crop.size / side
+    # warpAffine takes the map from output to input pixel centres when WARP_INVERSE_MAP is set.
+    inverse = np.array([[scale, 0, crop.left + scale / 2], [0, scale, crop.top + scale / 2]])
+    pixels = cv2.warpAffine(image, inverse, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    if factor == 1:
+        return pixels
+    return cv2.resize(pixels, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_AREA)

@@ -1,0 +1,303 @@
+"""The 3D morphable face model: identity and expression coefficients in, vertices and landmarks out."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import torch
+
+IDENTITY_MODES = 40
+EXPRESSION_MODES = 10
+LANDMARKS = 68
+
+ASSET = "face_model.npz"
+_ARRAYS = (
+    "mean",
+    "identity_modes",
+    "expression_modes",
+    "triangles",
+    "landmark_vertices",
+    "landmark_weights",
+    "mirror",
+    "symmetry",
+)
+
+
+class FaceModelError(ValueError):
+    """A face model's file is missing, broken or of another kind."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A weak-perspective camera and coefficients fitted to landmarks, one row a face.
+
+    `camera` (n, 3, 4) is a scaled rotation and translation in the landmarks' unit, y up; `identity` (n, 40) and
+    `expression` (n, 10) are in standard deviations; `landmarks` (n, 68, 3) are the model's, under that camera.
+    """
+
+    camera: torch.Tensor
+    identity: torch.Tensor
+    expression: torch.Tensor
+    landmarks: torch.Tensor
+
+
+class FaceModel(torch.nn.Module):
+    """A linear model: vertices = mean + identity @ identity_modes + expression @ expression_modes.
+
+    Frame: millimetres, right-handed; x to the right and y up as the viewer sees a face that looks at them, z
+    towards the viewer. The modes are scaled to one standard deviation.
+
+    Buffers: `mean` (V, 3), `identity_modes` (40, V, 3), `expression_modes` (10, V, 3), `triangles` (T, 3),
+    counter-clockwise seen from outside, `landmark_vertices` and `landmark_weights` (68, 3), barycentric points
+    on the mesh in iBUG's order, `mirror` (V,), each vertex's partner across the face's middle, and `symmetry`
+    (50,), +1 for a symmetric mode and -1 for an antisymmetric one, whose coefficient changes sign when the face
+    is mirrored. `mirror` and `symmetry` are empty where a model has none.
+
+    `actions` names expressions as their (10,) coefficients, `regions` names parts of the face as masks (V,).
+    """
+
+    def __init__(
+        self,
+        *,
+        arrays: dict[str, np.ndarray],
+        actions: dict[str, np.ndarray] | None = None,
+        regions: dict[str, np.ndarray] | None = None,
+        licence: str = "",
+    ):
+        super().__init__()
+        for name in _ARRAYS:
+            array = np.asarray(arrays[name])
+            kind = torch.int64 if array.dtype.kind in "iu" and name != "symmetry" else torch.float32
+            self.register_buffer(name, torch.tensor(array).to(kind))
+        basis = self.landmark_basis()
+        for name, value in zip(("landmark_mean", "landmark_modes"), basis, strict=True):
+            self.register_buffer(name, value)
+        self.actions = {name: np.asarray(value, dtype=np.float32) for name, value in (actions or {}).items()}
+        self.regions = {name: np.asarray(value, dtype=bool) for name, value in (regions or {}).items()}
+        self.licence = licence
+
+    @property
+    def modes(self) -> torch.Tensor:
+        """All modes, identity first, (50, V, 3) in mm per standard deviation."""
+        return torch.cat([self.identity_modes, self.expression_modes])
+
+    def landmark_basis(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The model cut down to its landmarks: mean (68, 3) and modes (50, 68, 3)."""
+        return tuple(self.points(values) for values in (self.mean, self.modes))
+
+    def points(self, vertices: torch.Tensor) -> torch.Tensor:
+        """Landmarks (..., 68, 3) of a mesh (..., V, 3)."""
+        corners = vertices[..., self.landmark_vertices, :]
+        return (corners * self.landmark_weights[:, :, None]).sum(-2)
+
+    def vertices(self, identity=None, expression=None) -> torch.Tensor:
+        """Vertices (..., V, 3) in mm of coefficients (..., 40) and (..., 10), differentiable; None stands for 0."""
+        return self._blend(self.mean, self.identity_modes, self.expression_modes, identity, expression)
+
+    def landmarks(self, identity=None, expression=None) -> torch.Tensor:
+        """Landmarks (..., 68, 3) in mm, as `vertices` but without computing the mesh."""
+        identity_modes, expression_modes = self.landmark_modes.split(
+            [len(self.identity_modes), len(self.expression_modes)]
+        )
+        return self._blend(self.landmark_mean, identity_modes, expression_modes, identity, expression)
+
+    def _blend(self, mean, identity_modes, expression_modes, identity, expression):
+        result = mean
+        for coefficients, modes, word in (
+            (identity, identity_modes, "identity"),
+            (expression, expression_modes, "expression"),
+        ):
+            if coefficients is None:
+                continue
+            values = torch.as_tensor(coefficients, dtype=mean.dtype, device=mean.device)
+            if values.shape[-1:] != (len(modes),):
+                raise ValueError(
+                    f"expected {word} coefficients of shape (..., {len(modes)}), got {tuple(values.shape)}"
+                )
+            result = result + (values @ modes.flatten(1)).unflatten(-1, mean.shape)
+        return result
+
+    def mirrored(self, coefficients: torch.Tensor) -> torch.Tensor:
+        """Coefficients (..., 50) of the mirrored face."""
+        return coefficients * self.symmetry
+
+    def sample(self, n: int, *, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Random people and expressions: coefficients (n, 40) and (n, 10).
+
+        Identity is standard normal. Expression is a random mix of at most three named actions, or standard normal
+        where the model names none.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        identity = torch.randn(n, len(self.identity_modes), generator=generator)
+        if not self.actions:
+            return identity, torch.randn(n, len(self.expression_modes), generator=generator)
+        actions = torch.tensor(np.stack(list(self.actions.values())))
+        chosen = torch.rand(n, len(actions), generator=generator).argsort(1)[:, :3]
+        strength = torch.rand(n, 3, generator=generator)
+        return identity, (actions[chosen] * strength[..., None]).sum(1)
+
+    def fit(
+        self,
+        landmarks,
+        *,
+        weights=None,
+        noise: float = 0.01,
+        iterations: int = 60,
+    ) -> Fit:
+        """Camera, identity and expression that put the model's landmarks on given ones, (n, 68, 2) or (68, 2), y up.
+
+        Alternates between the weak-perspective camera (least squares, then the nearest scaled rotation) and the
+        coefficients (ridge regression, the maximum a posteriori under a standard normal prior). `noise` is the
+        assumed standard deviation of a landmark as a share of the landmarks' box sqrt(w * h): smaller follows the
+        points more closely, larger keeps the face likelier. `weights` (68,) or (n, 68) trusts points differently.
+        """
+        target = torch.as_tensor(landmarks, dtype=torch.float64)[..., :2]
+        if target.shape[-2:] != (LANDMARKS, 2):
+            raise ValueError(f"expected landmarks of shape (n, 68, 2), got {tuple(target.shape)}")
+        target = target.reshape(-1, LANDMARKS, 2)
+        n = len(target)
+        weight = torch.ones(n, LANDMARKS, dtype=torch.float64)
+        if weights is not None:
+            weight = weight * torch.as_tensor(weights, dtype=torch.float64)
+        extent = target.amax(1) - target.amin(1)
+        sigma = noise * extent.prod(1).sqrt()
+        mean, modes = self.landmark_mean.double(), self.landmark_modes.double()
+        coefficients = torch.zeros(n, len(modes), dtype=torch.float64)
+        prior = torch.eye(len(modes), dtype=torch.float64)
+        for _ in range(iterations):
+            shape = mean + torch.einsum("nk,kpc->npc", coefficients, modes)
+            rotation, scale, translation = _weak_perspective(shape, target, weight)
+            projection = scale[:, None, None] * rotation[:, :2]
+            basis = torch.einsum("nij,kpj->npik", projection, modes)
+            offset = target - torch.einsum("nij,pj->npi", projection, mean) - translation[:, None]
+            root = (weight.sqrt() / sigma[:, None])[..., None]
+            left = (basis * root[..., None]).reshape(n, -1, len(modes))
+            right = (offset * root).reshape(n, -1, 1)
+            coefficients = torch.linalg.solve(left.mT @ left + prior, left.mT @ right)[..., 0]
+        shape = mean + torch.einsum("nk,kpc->npc", coefficients, modes)
+        rotation, scale, translation = _weak_perspective(shape, target, weight)
+        translation = torch.cat([translation, torch.zeros(n, 1, dtype=torch.float64)], 1)
+        camera = torch.cat([scale[:, None, None] * rotation, translation[..., None]], 2)
+        placed = torch.einsum("nij,npj->npi", camera[..., :3], shape) + translation[:, None]
+        identity, expression = coefficients.split([len(self.identity_modes), len(self.expression_modes)], 1)
+        return Fit(*(value.float() for value in (camera, identity, expression, placed)))
+
+    def save(self, path: str | Path) -> None:
+        """Write the model as `.npz` without pickle; modes in half precision."""
+        arrays = {name: getattr(self, name).numpy() for name in _ARRAYS}
+        for name in ("identity_modes", "expression_modes"):
+            arrays[name] = arrays[name].astype(np.float16)
+        for name in ("triangles", "landmark_vertices", "mirror"):
+            arrays[name] = arrays[name].astype(np.int32)
+        words = {"licence": self.licence, "actions": list(self.actions), "regions": list(self.regions)}
+        np.savez_compressed(
+            path,
+            **arrays,
+            actions=np.array(list(self.actions.values()), dtype=np.float32),
+            regions=np.array(list(self.regions.values()), dtype=bool),
+            words=np.array(json.dumps(words)),
+        )
+
+    @classmethod
+    def load(cls, path: str | Path | None = None) -> FaceModel:
+        """Read a model that `save` wrote; without a path, the packaged one.
+
+        Raises `FaceModelError` for a file that is missing, truncated or not such a model.
+        """
+        source = resources.files("m4kit.assets") / ASSET if path is None else Path(path)
+        try:
+            with np.load(io.BytesIO(source.read_bytes()), allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            words = json.loads(str(arrays.pop("words")))
+            actions = dict(zip(words["actions"], arrays.pop("actions"), strict=True))
+            regions = dict(zip(words["regions"], arrays.pop("regions"), strict=True))
+            return cls(arrays=arrays, actions=actions, regions=regions, licence=words["licence"])
+        except FileNotFoundError as error:
+            raise FaceModelError(f"{source}: no such face model; give the path of a saved .npz") from error
+        except Exception as error:
+            raise FaceModelError(
+                f"{source}: expected a face model written by FaceModel.save, but reading it failed ({error}); "
+                "fetch or build the file anew"
+            ) from error
+
+    @classmethod
+    def load_bfm(cls, path: str | Path) -> FaceModel:
+        """Read the Basel Face Model in 3DDFA-V2's slim form (`bfm_noneck_v3.pkl`) from a path of yours.
+
+        Its micrometres become millimetres; coefficients stay in the file's own units, not in standard deviations.
+        BFM may be used for academic purposes only and may not be redistributed. The pickle is read by an
+        unpickler that allows numpy alone.
+        """
+        data = load_numpy_pickle(path)
+        try:
+            mean, identity, expression = (
+                np.asarray(data[key], dtype=np.float64) / 1000 for key in ("u", "w_shp", "w_exp")
+            )
+            # The triangles run clockwise and count the vertices of the whole head, of which the file keeps some.
+            triangles = np.unique(np.asarray(data["tri"]), return_inverse=True)[1].reshape(3, -1)[::-1].T
+            keypoints = np.asarray(data["keypoints"]).reshape(-1, 3)[:, 0] // 3
+        except KeyError as error:
+            raise FaceModelError(
+                f"{path}: expected 3DDFA-V2's bfm_noneck_v3.pkl, but the key {error} is missing"
+            ) from error
+        vertices = keypoints.astype(np.int64)[:, None].repeat(3, axis=1)
+        return cls(
+            arrays={
+                "mean": mean.reshape(-1, 3),
+                "identity_modes": identity.T.reshape(identity.shape[1], -1, 3),
+                "expression_modes": expression.T.reshape(expression.shape[1], -1, 3),
+                "triangles": triangles.astype(np.int64),
+                "landmark_vertices": vertices,
+                "landmark_weights": np.tile([1.0, 0.0, 0.0], (LANDMARKS, 1)),
+                "mirror": np.zeros(0, dtype=np.int64),
+                "symmetry": np.zeros(0),
+            },
+            licence="Basel Face Model: academic use only, not to be redistributed",
+        )
+
+
+def _weak_perspective(shape, target, weight):
+    """Rotation (n, 3, 3), scale (n,) and translation (n, 2) that take shape (n, P, 3) to target (n, P, 2)."""
+    share = (weight / weight.sum(1, keepdim=True))[..., None]
+    shape_centre, target_centre = (shape * share).sum(1, keepdim=True), (target * share).sum(1, keepdim=True)
+    moved, aim = (shape - shape_centre) * share.sqrt(), (target - target_centre) * share.sqrt()
+    affine = torch.linalg.lstsq(moved, aim).solution.mT
+    u, _, vt = torch.linalg.svd(affine, full_matrices=False)
+    rows = u @ vt
+    rotation = torch.cat([rows, torch.linalg.cross(rows[:, 0], rows[:, 1])[:, None]], 1)
+    # The polar factor is the best rotation only for isotropic points; its scale is refitted by least squares.
+    turned = moved @ rows.mT
+    scale = (turned * aim).sum((1, 2)) / (turned * turned).sum((1, 2))
+    translation = target_centre[:, 0] - scale[:, None] * (shape_centre @ rows.mT)[:, 0]
+    return rotation, scale, translation
+
+
+class _NumpyUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str):
+        allowed = {"_reconstruct", "ndarray", "dtype", "scalar", "_frombuffer"}
+        if module.split(".", maxsplit=1)[0] == "numpy" and name in allowed:
+            return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+        raise FaceModelError(
+            f"expected a pickle of numpy arrays alone, but it asks for {module}.{name}; it was not run"
+        )
+
+
+def load_numpy_pickle(path: str | Path) -> dict:
+    """Read a pickle that may hold numpy arrays alone; anything else in it raises `FaceModelError` and is not run."""
+    path = Path(path)
+    try:
+        return _NumpyUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
+    except FileNotFoundError as error:
+        raise FaceModelError(
+            f"{path}: no such file; give the path of 3DDFA-V2's bfm_noneck_v3.pkl"
+        ) from error
+    except FaceModelError as error:
+        raise FaceModelError(f"{path}: {error}") from error
+    except Exception as error:
+        raise FaceModelError(f"{path}: not a readable pickle of numpy arrays ({error})") from error
