@@ -1,0 +1,153 @@
+"""Make `sample_images/` from pictures in the public domain that package registries carry.
+
+The result lies in the repository, so nobody needs to run this; it says exactly what was done to each picture,
+and gives the same bytes again with the same versions of Pillow and numpy. Beforehand, in a folder SOURCES:
+
+    pip download --no-deps scikit-image==0.26.0
+    pip download --no-deps --python-version 37 --only-binary=:all: matplotlib==3.0.3
+    apt-get download openclipart-png=1:0.18+dfsg-19
+
+and unpack each there (`unzip`, `dpkg -x`). Then: python scripts/build_sample_images.py SOURCES sample_images
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from m4kit.images import load_image
+
+LANCZOS = Image.Resampling.LANCZOS
+HOPPER = "matplotlib/mpl-data/sample_data/grace_hopper.jpg"
+LOVELACE = "matplotlib/mpl-data/sample_data/ada.png"
+ASTRONAUT = "skimage/data/astronaut.png"
+COFFEE = "skimage/data/coffee.png"
+CLIPART = "usr/share/openclipart/png/"
+YOUNG_MAN = CLIPART + "people/a_youngster_01.png"
+GRANDFATHER = CLIPART + "people/grandpa_01.png"
+STATUE = CLIPART + "people/man_head_mikhail_a.medve_01.png"
+DARK_HAIR = CLIPART + "people/cm1.png"
+PRINCESS = CLIPART + "unsorted/principessa.png"
+
+# What of each picture hangs in a frame: left, top, right, bottom in its pixels.
+PORTRAITS = {
+    ASTRONAUT: (92, 0, 356, 330),
+    HOPPER: (70, 30, 462, 520),
+    YOUNG_MAN: (20, 90, 720, 965),
+    GRANDFATHER: (60, 130, 780, 1030),
+    LOVELACE: (130, 212, 390, 537),
+    PRINCESS: (30, 0, 350, 400),
+    DARK_HAIR: (80, 0, 464, 480),
+    STATUE: (-400, -100, 5200, 6900),
+}
+# Centre in hundredths of the wall's width and height, height in hundredths of the wall's, turn in degrees.
+SMALL_WALL = [
+    (ASTRONAUT, 19, 30, 48, 0),
+    (GRANDFATHER, 49, 27, 40, 6),
+    (HOPPER, 81, 32, 54, -3),
+    (LOVELACE, 14, 78, 34, -8),
+    (YOUNG_MAN, 44, 74, 42, 0),
+    (PRINCESS, 76, 79, 34, 10),
+]
+LARGE_WALL = [
+    (HOPPER, 12, 26, 38, 0),
+    (YOUNG_MAN, 29, 22, 26, -10),
+    (STATUE, 50, 30, 52, 0),
+    (GRANDFATHER, 71, 22, 28, 4),
+    (PRINCESS, 89, 26, 34, -6),
+    (ASTRONAUT, 11, 75, 34, 8),
+    (DARK_HAIR, 30, 69, 30, 0),
+    (LOVELACE, 49, 79, 32, 0),
+    (GRANDFATHER, 69, 72, 36, -20),
+    (ASTRONAUT, 88, 75, 40, 0),
+]
+
+
+def main() -> None:
+    """Write every sample image."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("sources", type=Path, help="folder with the unpacked packages")
+    parser.add_argument("out", type=Path, help="the folder sample_images")
+    arguments = parser.parse_args()
+    pictures = {name: read(arguments.sources, name) for name in (*PORTRAITS, COFFEE)}
+    arguments.out.mkdir(exist_ok=True)
+
+    def save(image: Image.Image, name: str, *, quality: int = 88, **options) -> None:
+        image.save(arguments.out / name, quality=quality, optimize=True, **options)
+
+    save(pictures[ASTRONAUT], "astronaut.jpg", quality=92)
+    save(pictures[HOPPER], "grace_hopper.jpg", quality=92)
+    save(pictures[COFFEE], "no_face.jpg")
+    save(pictures[YOUNG_MAN].crop((0, 100, 794, 1123)), "painted_young_man.jpg")
+    grandfather = cut(pictures[GRANDFATHER], (-100, 40, 894, 1038)).resize((480, 482), LANCZOS)
+    save(grandfather, "painted_grandfather.jpg", quality=92)
+    save(pictures[LOVELACE], "drawn_ada_lovelace.jpg", quality=92)
+    save(pictures[PRINCESS].resize((804, 828), LANCZOS), "drawn_princess.jpg")
+    save(wall(pictures, SMALL_WALL, (1200, 900)), "group.jpg")
+    save(wall(pictures, LARGE_WALL, (4000, 2600)), "large_group.jpg", quality=80)
+
+    # As a camera stores a picture taken with its grip downwards: turned, with the tag that says how.
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = pictures[HOPPER].crop((56, 0, 476, 560)).transpose(Image.Transpose.ROTATE_90)
+    save(turned, "turned_by_exif.jpg", exif=exif)
+
+
+def read(sources: Path, name: str) -> Image.Image:
+    """A source's picture, wherever below the folder its package was unpacked."""
+    found = sorted(sources.glob(f"**/{name}"))
+    if not found:
+        raise SystemExit(
+            f"{name} is not below {sources}; unpack its package there, as this script's start says"
+        )
+    return Image.fromarray(load_image(found[0]))
+
+
+def wall(
+    pictures: dict[str, Image.Image], portraits: list[tuple[str, int, int, int, int]], size: tuple[int, int]
+) -> Image.Image:
+    """A wall with framed portraits, lit from the upper left."""
+    width, height = size
+    across, down = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
+    light = 1.08 - 0.3 * np.hypot(across - 0.2, down)
+    canvas = Image.fromarray((np.array([150, 168, 160]) * light[..., None]).clip(0, 255).astype(np.uint8))
+    for name, x, y, percent, turn in portraits:
+        portrait = framed(cut(pictures[name], PORTRAITS[name]), round(percent * height / 100), turn)
+        corner = (round(x * width / 100 - portrait.width / 2), round(y * height / 100 - portrait.height / 2))
+        shade = (
+            portrait.getchannel("A").filter(ImageFilter.GaussianBlur(height / 150)).point(lambda v: v // 2)
+        )
+        offset = round(height / 120)
+        canvas.paste((40, 44, 42), (corner[0] + offset, corner[1] + offset), shade)
+        canvas.paste(portrait, corner, portrait)
+    return canvas
+
+
+def cut(picture: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    """A box of the picture, white beyond its edge."""
+    left, top, right, bottom = box
+    part = Image.new("RGB", (right - left, bottom - top), "white")
+    part.paste(picture, (-left, -top))
+    return part
+
+
+def framed(picture: Image.Image, height: int, turn: float) -> Image.Image:
+    """The picture at a height, in a wooden frame with a mount, turned counter-clockwise; RGBA."""
+    mount, frame = round(height * 0.04), round(height * 0.035)
+    inner = height - 2 * (mount + frame)
+    picture = picture.resize((round(inner * picture.width / picture.height), inner), LANCZOS)
+    whole = Image.new("RGB", (picture.width + 2 * (mount + frame), height), (92, 60, 36))
+    whole.paste((240, 236, 226), (frame, frame, whole.width - frame, height - frame))
+    whole.paste(picture, (mount + frame, mount + frame))
+    whole.putalpha(255)
+    margin = round(height * 0.25)
+    padded = Image.new("RGBA", (whole.width + 2 * margin, whole.height + 2 * margin))
+    padded.paste(whole, (margin, margin))
+    return padded.rotate(turn, Image.Resampling.BICUBIC)
+
+
+if __name__ == "__main__":
+    main()
