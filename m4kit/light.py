@@ -1,0 +1,61 @@
+"""How a surface is lit: lamps, a soft sky, hollows that stay dark.
+
+Directions and normals are unit vectors with x right, y up, z towards the viewer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Lamp:
+    """A distant light: `direction` (x right, y up, z to the viewer) points at it, `colour` is linear RGB."""
+
+    direction: tuple[float, float, float]
+    colour: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Light:
+    """How a mesh is lit. The default is a portrait's: a warm key from above left, a cool fill, a soft sky.
+
+    `key` and `fill` are Lambertian; `softness` in [0, 1] rounds off where their light ends on the form, as
+    large lamps do. `sky` and `ground` are ambient light from above and below, linear RGB. `gloss` is the
+    share of a broad highlight, `cavity` in [0, 1] how much hollows (nostrils, lids, lips) darken.
+    """
+
+    key: Lamp = Lamp((-0.6, 0.7, 0.6), (0.98, 0.93, 0.87))
+    fill: Lamp = Lamp((0.9, 0.0, 0.35), (0.09, 0.11, 0.14))
+    sky: tuple[float, float, float] = (0.135, 0.145, 0.16)
+    ground: tuple[float, float, float] = (0.05, 0.045, 0.042)
+    softness: float = 0.28
+    gloss: float = 0.07
+    cavity: float = 0.75
+
+
+def shade(normals: np.ndarray, albedo: np.ndarray, *, light: Light, hollow: np.ndarray) -> np.ndarray:
+    """Colours (n, 3), sRGB in 0 to 255, of points with unit normals (n, 3).
+
+    `albedo`, (3,) or (n, 3), is linear in [0, 1]; `hollow` (n,) in [0, 1] says how deep in a cavity they lie.
+    """
+    if len(normals) == 0:
+        return np.zeros((0, 3), dtype=np.float32)
+    key, fill = (np.array(lamp.direction, dtype=np.float32) for lamp in (light.key, light.fill))
+    key, fill = key / np.linalg.norm(key), fill / np.linalg.norm(fill)
+    halfway = key + np.array([0, 0, 1], dtype=np.float32)
+    halfway /= np.linalg.norm(halfway)
+    towards = normals @ np.stack([key, fill], axis=1)
+    # max(x, 0) with its corner rounded.
+    towards = (towards + np.sqrt(towards * towards + np.float32(light.softness**2))) / 2
+    up = 0.5 + 0.5 * normals[:, 1]
+    lamps = np.array([light.key.colour, light.fill.colour, light.sky, light.ground], dtype=np.float32)
+    received = np.column_stack([towards, up, 1 - up]) @ lamps
+    received *= (1 - light.cavity * hollow)[:, None]
+    received *= albedo
+    shine = cv2.pow(np.maximum(normals @ halfway, 0), 18).ravel() * (1 - hollow)
+    received += shine[:, None] * (light.gloss * lamps[0])
+    return 255 * cv2.pow(np.clip(received, 0, 1), 1 / 2.2)

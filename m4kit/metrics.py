@@ -1,0 +1,123 @@
+"""How wrong a prediction is: formulas over arrays, without data or protocol (those are in `evaluate`).
+
+Landmark errors are percents of sqrt(w * h), the size of the true landmarks' bounding box; angles are degrees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+YAW_BINS = ((0, 30), (30, 60), (60, 90))
+"""The three yaw bins of AFLW2000-3D in degrees; 30 and 60 belong to the lower ones."""
+
+
+class BalancedMean(NamedTuple):
+    """The mean of the yaw bins' means, the means (3,), and how many faces each bin holds (3,)."""
+
+    mean: float
+    bins: np.ndarray
+    counts: np.ndarray
+
+
+def nme(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Normalised mean error of each face, (...), in percent.
+
+    `predicted` and `true` are landmarks (..., 68, 2 or 3) in the same pixels; only x and y count. The error
+    is the mean distance over the landmarks, divided by sqrt(w * h) of the true landmarks' bounding box (Zhu
+    et al., CVPR 2016).
+    """
+    return np.linalg.norm(_normalised_errors(predicted, true), axis=-1).mean(axis=-1)
+
+
+def mean_error_vector(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Mean of predicted - true over the landmarks of each face, (..., 2) as x, y, in percent as for `nme`.
+
+    Its mean over many faces is a constant offset: of the labels' convention, of the crop's pixels, of the
+    model.
+    """
+    return _normalised_errors(predicted, true).mean(axis=-2)
+
+
+def balanced_mean(errors: np.ndarray, yaw: np.ndarray) -> BalancedMean:
+    """The mean that weighs the three yaw bins alike, as papers quote it for AFLW2000-3D.
+
+    `errors` (n,) and `yaw` (n,), in degrees, of which the size counts. A turn beyond 90 degrees falls into
+    the last bin. The mean of an empty bin is NaN, and so is then the balanced mean.
+    """
+    errors, turn = np.asarray(errors, dtype=float), np.abs(np.asarray(yaw, dtype=float))
+    if errors.ndim != 1 or errors.shape != turn.shape:
+        raise ValueError(
+            "balanced_mean: expected one error and one yaw a face, (n,) each, "
+            f"got {errors.shape} and {turn.shape}"
+        )
+    if not np.isfinite(turn).all():
+        raise ValueError(
+            "balanced_mean: expected finite yaw angles, got NaN or infinity; drop those faces first"
+        )
+    bin_of = np.searchsorted([high for _, high in YAW_BINS[:-1]], turn)
+    members = [errors[bin_of == index] for index in range(len(YAW_BINS))]
+    bins = np.array([member.mean() if len(member) else np.nan for member in members])
+    return BalancedMean(float(bins.mean()), bins, np.array([len(member) for member in members]))
+
+
+def pose_error(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Absolute differences of angles in degrees, (...), the short way round: 179 and -179 are 2 degrees
+    apart.
+
+    `predicted` and `true` hold yaw, pitch and roll in their last axis, or any other angles.
+    """
+    predicted, true = np.asarray(predicted, dtype=float), np.asarray(true, dtype=float)
+    if predicted.shape != true.shape:
+        raise ValueError(
+            f"pose_error: expected two arrays of one shape, got {predicted.shape} and {true.shape}"
+        )
+    return np.abs((predicted - true + 180) % 360 - 180)
+
+
+def bootstrap_interval(
+    values: np.ndarray,
+    *,
+    statistic: Callable[[np.ndarray], float] = np.mean,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """The percentile bootstrap interval of a statistic of `values` (n, ...), drawn anew by the first axis.
+
+    Faces are drawn with replacement, so the interval says how far the figure would move on other faces of the
+    same kind. Resamples where the statistic is NaN, as with an empty yaw bin, are left out.
+    """
+    values = np.asarray(values)
+    if values.ndim < 1 or len(values) < 1:
+        raise ValueError(
+            f"bootstrap_interval: expected at least one value, (n, ...), got shape {values.shape}"
+        )
+    random = np.random.default_rng(seed)
+    draws = [statistic(values[random.integers(0, len(values), len(values))]) for _ in range(resamples)]
+    tail = 50 * (1 - confidence)
+    draws = np.array(draws, dtype=float)
+    draws = draws[~np.isnan(draws)]
+    if not len(draws):
+        return np.nan, np.nan
+    low, high = np.percentile(draws, [tail, 100 - tail])
+    return float(low), float(high)
+
+
+def _normalised_errors(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Predicted - true, (..., 68, 2), in percent of the true landmarks' size."""
+    predicted, true = (np.asarray(points, dtype=float) for points in (predicted, true))
+    for name, points in (("predicted", predicted), ("true", true)):
+        if points.ndim < 2 or points.shape[-2] != 68 or points.shape[-1] not in (2, 3):
+            raise ValueError(f"{name} landmarks: expected (..., 68, 2 or 3), got {points.shape}")
+    if predicted.shape[:-2] != true.shape[:-2]:
+        raise ValueError(
+            "expected as many predicted as true faces, "
+            f"got {predicted.shape} and {true.shape}; pair them first"
+        )
+    size = np.sqrt(np.prod(np.ptp(true[..., :2], axis=-2), axis=-1))
+    if not (size > 0).all():
+        raise ValueError("true landmarks: expected finite points that span a box, got some that do not")
+    return 100 * (predicted[..., :2] - true[..., :2]) / size[..., None, None]

@@ -1,0 +1,347 @@
+"""M4Net: a crop of a face in, 62 parameters of the 3D face model out, four times and fused.
+
+`docs/m4net.md` tells which parts are the paper's and which are ours.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from m4kit.camera import CROP_SIZE
+from m4kit.weights import WeightsError, load_strictly, read_tensors, resolve, write_tensors
+
+PARAMETERS = 62
+"""A (3, 4) camera row by row, 40 identity and 10 expression coefficients."""
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "rrelu": nn.RReLU,
+    "elu": nn.ELU,
+    "selu": nn.SELU,
+    "gelu": nn.GELU,
+}
+FUSIONS = ("static", "dynamic")
+HEAD_STAGES = ("dw5_1", "dw5_3", "dw5_5", "dw6")
+"""The layers that the four heads read, from early to late."""
+
+
+class Size(NamedTuple):
+    """Channels of one size of M4Net.
+
+    `width` multiplies MobileNet-V1's channels, `last` are the channels of the last layer (fewer than
+    MobileNet-V1's, which pays for the heads) and `head` those to which each of the first three heads reduces.
+    """
+
+    width: float
+    last: int
+    head: int
+
+
+SIZES = {"base": Size(1.0, last=696, head=48), "small": Size(0.5, last=272, head=32)}
+
+# Name, channels at width 1 and stride of MobileNet-V1's separable layers, as 3DDFA-V2 names them.
+_LAYERS = (
+    ("dw2_1", 64, 1),
+    ("dw2_2", 128, 2),
+    ("dw3_1", 128, 1),
+    ("dw3_2", 256, 2),
+    ("dw4_1", 256, 1),
+    ("dw4_2", 512, 2),
+    ("dw5_1", 512, 1),
+    ("dw5_2", 512, 1),
+    ("dw5_3", 512, 1),
+    ("dw5_4", 512, 1),
+    ("dw5_5", 512, 1),
+    ("dw5_6", 1024, 2),
+    ("dw6", 1024, 1),
+)
+
+
+class Separable(nn.Module):
+    """A depthwise 3x3 and a pointwise convolution, each with batch norm and activation."""
+
+    def __init__(self, channels: int, out_channels: int, stride: int, activation: type[nn.Module]):
+        super().__init__()
+        self.conv_dw = nn.Conv2d(channels, channels, 3, stride, padding=1, groups=channels, bias=False)
+        self.bn_dw = nn.BatchNorm2d(channels)
+        self.conv_sep = nn.Conv2d(channels, out_channels, 1, bias=False)
+        self.bn_sep = nn.BatchNorm2d(out_channels)
+        self.activation = activation()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.activation(self.bn_dw(self.conv_dw(x)))
+        return self.activation(self.bn_sep(self.conv_sep(x)))
+
+
+class Backbone(nn.Module):
+    """MobileNet-V1 as 3DDFA-V2 lays it out; gives the maps that the four heads read.
+
+    `forward` takes (B, 3, S, S) and gives three maps of stride 16 and one of stride 32.
+    """
+
+    def __init__(self, width: float, last: int, activation: type[nn.Module] = nn.ReLU):
+        super().__init__()
+        channels = int(32 * width)
+        self.conv1 = nn.Conv2d(3, channels, 3, stride=2, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.activation = activation()
+        for name, full, stride in _LAYERS:
+            out_channels = last if name == "dw6" else int(full * width)
+            self.add_module(name, Separable(channels, out_channels, stride, activation))
+            channels = out_channels
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        x = self.activation(self.bn1(self.conv1(x)))
+        maps = []
+        for name, _, _ in _LAYERS:
+            x = self.get_submodule(name)(x)
+            if name in HEAD_STAGES:
+                maps.append(x)
+        return maps
+
+
+class SpatialHead(nn.Module):
+    """A head that sees where things are: fewer channels, one linear layer. (B, C, s, s) to (B, 62)."""
+
+    def __init__(self, channels: int, reduced: int, side: int, activation: type[nn.Module]):
+        super().__init__()
+        self.reduce = nn.Conv2d(channels, reduced, 1, bias=False)
+        self.bn = nn.BatchNorm2d(reduced)
+        self.activation = activation()
+        self.linear = nn.Linear(reduced * side * side, PARAMETERS)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.activation(self.bn(self.reduce(x)))
+        return _in_full_precision(self.linear, x.flatten(1))
+
+
+class Outputs(NamedTuple):
+    """All that M4Net says of B crops.
+
+    `heads` (B, 4, 62) are the heads' raw parameters, `weights` (B, 4) the heads' weights, which sum to 1, and
+    `parameters` (B, 62) the weighted sum.
+    """
+
+    heads: torch.Tensor
+    weights: torch.Tensor
+    parameters: torch.Tensor
+
+
+class M4Net(nn.Module):
+    """Four heads on a MobileNet backbone, each giving all 62 parameters, and their fusion.
+
+    `size` is "base" or "small" (half as wide), `activation` one of `ACTIVATIONS`. `fusion` is "static" (one
+    weight a head, the same for all faces: learned, or set by `fix_head_weights`) or "dynamic" (a fully
+    connected layer on the last features gives the weights anew for each face). `crop_size` is the side of
+    the input in pixels.
+
+    Input: (B, 3, crop_size, crop_size) float, RGB, (value - 127.5) / 128; `to_input` makes it from crops. The
+    network works in whitened parameters (mean 0, standard deviation 1 over the training set) and gives raw
+    ones; the buffers `parameter_mean` and `parameter_std` (62,) lie between.
+    """
+
+    def __init__(
+        self,
+        size: str = "base",
+        activation: str = "relu",
+        fusion: str = "static",
+        *,
+        crop_size: int = CROP_SIZE,
+    ):
+        super().__init__()
+        for word, value, known in (
+            ("size", size, SIZES),
+            ("activation", activation, ACTIVATIONS),
+            ("fusion", fusion, FUSIONS),
+        ):
+            if value not in known:
+                raise ValueError(f"expected a {word} out of {', '.join(known)}, got {value!r}")
+        self.size, self.activation, self.fusion, self.crop_size = size, activation, fusion, crop_size
+        self.notes: dict[str, str] = {}
+        width, last, reduced = SIZES[size]
+        kind = ACTIVATIONS[activation]
+        self.backbone = Backbone(width, last, kind)
+        side = -(-crop_size // 16)
+        channels = int(512 * width)
+        self.spatial_heads = nn.ModuleList(SpatialHead(channels, reduced, side, kind) for _ in range(3))
+        self.last_head = nn.Linear(last, PARAMETERS)
+        if fusion == "static":
+            self.head_logits = nn.Parameter(torch.zeros(len(HEAD_STAGES)))
+        else:
+            self.head_scores = nn.Linear(last, len(HEAD_STAGES))
+        self.register_buffer("parameter_mean", torch.zeros(PARAMETERS))
+        self.register_buffer("parameter_std", torch.ones(PARAMETERS))
+        self._initialise()
+
+    def _initialise(self) -> None:
+        gain = _gain(self.activation)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                fan_in = module.weight[0].numel()
+                nn.init.normal_(module.weight, std=gain / fan_in**0.5)
+            elif isinstance(module, nn.Linear):
+                # A fresh network answers with the mean face, which is the best guess before it has learned.
+                nn.init.normal_(module.weight, std=0.1 / module.in_features**0.5)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Fused raw parameters (B, 62) of crops (B, 3, S, S)."""
+        return self.outputs(x).parameters
+
+    def heads(self, x: torch.Tensor) -> torch.Tensor:
+        """Each head's raw parameters (B, 4, 62) of crops (B, 3, S, S), early head first."""
+        return self.outputs(x).heads
+
+    def outputs(self, x: torch.Tensor) -> Outputs:
+        """Heads, weights and fused parameters of crops (B, 3, S, S) in one pass."""
+        side = self.crop_size
+        if x.dim() != 4 or x.shape[1:] != (3, side, side):
+            raise ValueError(
+                f"M4Net expected crops of shape (B, 3, {side}, {side}), got {tuple(x.shape)}; "
+                "to_input makes them from (B, H, W, 3) pixels"
+            )
+        *early, last = self.backbone(x)
+        pooled = last.mean((2, 3))
+        whitened = [head(stage) for head, stage in zip(self.spatial_heads, early, strict=True)]
+        whitened.append(_in_full_precision(self.last_head, pooled))
+        heads = torch.stack(whitened, 1) * self.parameter_std + self.parameter_mean
+        if self.fusion == "static":
+            weights = self.head_logits.softmax(0).expand(len(heads), -1)
+        else:
+            weights = _in_full_precision(self.head_scores, pooled).softmax(1)
+        return Outputs(heads, weights, fuse(heads, weights))
+
+    def whiten(self, parameters: torch.Tensor) -> torch.Tensor:
+        """Raw parameters (..., 62) in standard deviations from their mean, as the heads' layers give them."""
+        return (parameters - self.parameter_mean) / self.parameter_std
+
+    def fix_head_weights(self, weights) -> M4Net:
+        """Set the static weights of the four heads by hand and freeze them; they are scaled to sum to 1."""
+        if self.fusion != "static":
+            raise ValueError("only static fusion has weights to fix; this network's fusion is dynamic")
+        weights = torch.as_tensor(weights, dtype=torch.float32)
+        valid = weights.shape == (len(HEAD_STAGES),) and bool(
+            weights.isfinite().all() and (weights >= 0).all()
+        )
+        if not valid or weights.sum() == 0:
+            raise ValueError(f"expected four weights >= 0 with a sum above 0, got {weights.tolist()}")
+        with torch.no_grad():
+            self.head_logits.copy_((weights / weights.sum()).log())
+        self.head_logits.requires_grad_(False)
+        return self
+
+    def save(self, path: str | Path, *, run: str = "", licence: str = "", half: bool = False) -> None:
+        """Write the weights as `.safetensors`, with what `load` needs to build the network around them.
+
+        `run` says which training they come from. `half` stores the large tensors in half precision.
+        """
+        metadata = {
+            "network": "M4Net",
+            "size": self.size,
+            "activation": self.activation,
+            "fusion": self.fusion,
+            "crop_size": str(self.crop_size),
+            "run": run or self.notes.get("run", ""),
+            "licence": licence or self.notes.get("licence", ""),
+        }
+        write_tensors(path, self.state_dict(), metadata, half=half)
+
+    @classmethod
+    def load(cls, source: str | Path = "m4net-base") -> M4Net:
+        """The network of a registered name or of a file that `save` wrote, ready to predict (`eval` mode).
+
+        Raises `WeightsError` for a file that is missing, truncated, changed, or not M4Net's.
+        """
+        path = resolve(source)
+        tensors, metadata = read_tensors(path)
+        try:
+            if metadata["network"] != "M4Net":
+                raise ValueError(f"it holds {metadata['network']}")
+            size, activation, fusion = (metadata[key] for key in ("size", "activation", "fusion"))
+            network = cls(size, activation, fusion, crop_size=int(metadata["crop_size"]))
+        except (KeyError, ValueError) as error:
+            raise WeightsError(
+                f"{path}: expected weights that M4Net.save wrote, but its metadata does not say so ({error})"
+            ) from error
+        tensors = {
+            name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
+        }
+        load_strictly(network, tensors, path=path)
+        network.notes = {key: metadata.get(key, "") for key in ("run", "licence")}
+        return network.eval()
+
+
+def fuse(heads, weights):
+    """The heads' weighted sum, (..., 62), of heads (..., 4, 62) and weights (4,) or (..., 4).
+
+    For numpy arrays and torch tensors. Weights are used as they are: only such that sum to 1 give a mean.
+    """
+    if heads.shape[-2] != weights.shape[-1]:
+        raise ValueError(
+            f"fuse expected one weight for each of the {heads.shape[-2]} heads, "
+            f"got weights of shape {tuple(weights.shape)}"
+        )
+    return (heads * weights[..., None]).sum(-2)
+
+
+def to_input(crops: np.ndarray, *, crop_size: int = CROP_SIZE) -> torch.Tensor:
+    """M4Net's input (n, 3, S, S) float32 from crops (n, S, S, 3) uint8 RGB: (value - 127.5) / 128."""
+    crops = np.asarray(crops)
+    if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (crop_size, crop_size, 3):
+        raise ValueError(
+            f"expected crops (n, {crop_size}, {crop_size}, 3) of uint8 RGB, "
+            f"got {crops.shape} of {crops.dtype}"
+        )
+    return torch.tensor(crops).permute(0, 3, 1, 2).float().sub_(127.5).div_(128)
+
+
+def count_multiply_adds(network: nn.Module, crop_size: int = CROP_SIZE) -> dict[str, int]:
+    """Multiply-adds of each convolution and linear layer for one crop, by the layer's name.
+
+    Batch norms count nothing: they fold into the convolutions.
+    """
+    counts: dict[str, int] = {}
+
+    def hook(name):
+        def count(module, _, output):
+            kernel = module.weight[0].numel()
+            counts[name] = output[0].numel() * kernel
+
+        return count
+
+    handles = [
+        module.register_forward_hook(hook(name))
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d | nn.Linear)
+    ]
+    training = network.training
+    with torch.no_grad():
+        network.eval()(torch.zeros(1, 3, crop_size, crop_size))
+    network.train(training)
+    for handle in handles:
+        handle.remove()
+    return counts
+
+
+def _in_full_precision(layer: nn.Linear, x: torch.Tensor) -> torch.Tensor:
+    """The layer's output in float32 also under autocast: parameters need more than bfloat16's 8 bits."""
+    with torch.autocast(x.device.type, enabled=False):
+        return layer(x.float())
+
+
+def _gain(activation: str) -> float:
+    """The factor that keeps the variance through a layer (He et al. 2015; 1 for ELU and SELU)."""
+    slope = {"leaky_relu": nn.LeakyReLU().negative_slope, "rrelu": (nn.RReLU().lower + nn.RReLU().upper) / 2}
+    if activation in slope:
+        return nn.init.calculate_gain("leaky_relu", slope[activation])
+    if activation in ("sigmoid", "tanh"):
+        return nn.init.calculate_gain(activation)
+    return 1.0 if activation in ("elu", "selu") else nn.init.calculate_gain("relu")

@@ -1,0 +1,157 @@
+"""Photo to `Prediction`: detect, crop, regress, and the one-line `predict`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+
+import numpy as np
+import torch
+
+from m4kit.camera import Crop, crop_from_box, crop_from_landmarks, cut_crop
+from m4kit.detector import Detector
+from m4kit.face_model import FaceModel
+from m4kit.images import load_image, source_name
+from m4kit.network import M4Net, to_input
+from m4kit.prediction import Face, FaceBox, Prediction
+
+PASSES = 2
+"""A detector's box only says roughly where the face is: the second crop follows the first landmarks."""
+
+BATCH = 64
+
+
+class Predictor:
+    """Detector, network and face model, loaded once and used for many photos.
+
+    `detector` is any callable from an image (H, W, 3) uint8 RGB to boxes (n, 4) or (n, 5): left, top, right,
+    bottom in photo pixels, and a score. `network` is an `M4Net`, a registered name or a path. By default all three
+    are the packaged ones.
+
+    `threshold` is the lowest score of a detection, used with the packaged detector; `max_faces` keeps the largest;
+    `passes` says how often a face is cropped, each time around the landmarks just found.
+    """
+
+    def __init__(
+        self,
+        *,
+        detector: Callable[[np.ndarray], np.ndarray] | None = None,
+        network: M4Net | str = "m4net-base",
+        model: FaceModel | None = None,
+        threshold: float = 0.5,
+        max_faces: int | None = None,
+        passes: int = PASSES,
+    ):
+        if passes < 1:
+            raise ValueError(f"expected at least one cropping pass, got passes={passes}")
+        if max_faces is not None and max_faces < 1:
+            raise ValueError(f"expected max_faces of at least 1, or None for all, got {max_faces}")
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"expected a threshold between 0 and 1, got {threshold}")
+        self.detector = Detector() if detector is None else detector
+        self.network = network if isinstance(network, M4Net) else M4Net.load(network)
+        self.network.eval()
+        self.model = FaceModel.load() if model is None else model
+        self.threshold, self.max_faces, self.passes = threshold, max_faces, passes
+
+    def __call__(self, source, *, boxes: Sequence | np.ndarray | None = None) -> Prediction:
+        """All faces of a photo: a path, bytes, PIL image or array (H, W, 3).
+
+        `boxes` (n, 4) or (n, 5) are used instead of detecting. Raises `ImageError` for what is not a photo and
+        `ValueError` for boxes that are not finite, have no area, or lie outside the photo.
+        """
+        image = load_image(source)
+        name = source_name(source)
+        if boxes is not None:
+            found = _checked(boxes, image, name=name, word="the given boxes")
+        else:
+            found = self._detect(image, name)
+        area = (found[:, 2] - found[:, 0]) * (found[:, 3] - found[:, 1])
+        found = found[np.argsort(-area, kind="stable")][: self.max_faces]
+        crops = [crop_from_box(box) for box in found]
+        for number in range(self.passes):
+            heads, weights = self._heads([cut_crop(image, crop) for crop in crops])
+            faces = tuple(
+                Face(
+                    box=FaceBox(*(float(value) for value in box)),
+                    crop=crop,
+                    heads=head,
+                    head_weights=weight,
+                    model=self.model,
+                )
+                for box, crop, head, weight in zip(found, crops, heads, weights, strict=True)
+            )
+            if number + 1 < self.passes:
+                crops = [_next_crop(face) for face in faces]
+        return Prediction(image=image, faces=faces, source=name)
+
+    def _detect(self, image: np.ndarray, name: str) -> np.ndarray:
+        if isinstance(self.detector, Detector):
+            return self.detector(image, threshold=self.threshold)
+        found = _checked(self.detector(image), image, name=name, word="the detector's boxes")
+        return found[found[:, 4] >= self.threshold]
+
+    def _heads(self, crops: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Heads (n, 4, 62) and their weights (n, 4) of crops, all through the network at once."""
+        heads, weights = [np.zeros((0, 4, 62), np.float32)], [np.zeros((0, 4), np.float32)]
+        with torch.inference_mode():
+            for start in range(0, len(crops), BATCH):
+                outputs = self.network.outputs(to_input(np.stack(crops[start : start + BATCH])))
+                heads.append(outputs.heads.numpy())
+                weights.append(outputs.weights.numpy())
+        return np.concatenate(heads), np.concatenate(weights)
+
+
+def predict(source, *, boxes: Sequence | np.ndarray | None = None, **options) -> Prediction:
+    """Every face of a photo as 68 landmarks, a head pose and a dense mesh.
+
+    `source` is a path, bytes, PIL image or array (H, W, 3); `boxes` are used instead of detecting. The other
+    options are those of `Predictor`: `detector`, `network`, `model`, `threshold`, `max_faces`, `passes`.
+
+        >>> prediction = m4kit.predict("group.jpg")  # doctest: +SKIP
+        >>> [face.pose.yaw for face in prediction]  # doctest: +SKIP
+    """
+    if options:
+        return Predictor(**options)(source, boxes=boxes)
+    return _packaged()(source, boxes=boxes)
+
+
+@cache
+def _packaged() -> Predictor:
+    return Predictor()
+
+
+def _next_crop(face: Face) -> Crop:
+    crop = crop_from_landmarks(face.landmarks)
+    # Landmarks that collapse or run away would lose the face for good; the first crop still holds it.
+    sane = np.isfinite(crop).all() and 0.3 < crop.size / face.crop.size < 3
+    return crop if sane else face.crop
+
+
+def _checked(boxes, image: np.ndarray, *, name: str, word: str) -> np.ndarray:
+    """Boxes (n, 5) with scores, or an error that says what is wrong with them."""
+    boxes = np.asarray(boxes, dtype=float)
+    if boxes.size == 0:
+        return np.zeros((0, 5))
+    if boxes.ndim == 1:
+        boxes = boxes[None]
+    if boxes.ndim != 2 or boxes.shape[1] not in (4, 5):
+        raise ValueError(
+            f"{name}: expected {word} as (n, 4) or (n, 5): left, top, right, bottom and a score; "
+            f"got shape {boxes.shape}"
+        )
+    if boxes.shape[1] == 4:
+        boxes = np.column_stack([boxes, np.ones(len(boxes))])
+    height, width = image.shape[:2]
+    for number, (left, top, right, bottom, score) in enumerate(boxes):
+        said = f"{name}: box {number} of {word}, ({left:g}, {top:g}, {right:g}, {bottom:g}),"
+        if not np.isfinite([left, top, right, bottom, score]).all():
+            raise ValueError(f"{said} score {score:g}, is not finite; leave it out")
+        if right <= left or bottom <= top:
+            raise ValueError(f"{said} has no area; expected left < right and top < bottom, in photo pixels")
+        if right <= 0 or bottom <= 0 or left >= width or top >= height:
+            raise ValueError(
+                f"{said} lies outside the photo of {width}x{height} pixels; expected left, top, right, bottom "
+                "in pixels of this photo"
+            )
+    return boxes

@@ -1,0 +1,152 @@
+"""`m4kit train`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from m4kit.face_model import FaceModel
+from m4kit.network import ACTIVATIONS, FUSIONS, SIZES, M4Net
+from m4kit.training import TrainingError
+from m4kit.training.data import Labels, decoded_crops
+from m4kit.training.loop import Config, Trainer, config_from_dict
+from m4kit.training.transfer import LICENCE, read_map, read_peer, read_whitening, transfer
+
+WHITENING = "param_mean_std_62d_120x120.pkl"
+TRANSFER_CROPS = 2500
+_OPTIONS = {
+    "steps": int,
+    "minutes": float,
+    "batch": int,
+    "learning_rate": float,
+    "precision": str,
+    "device": str,
+    "workers": int,
+    "seed": int,
+    "validate_every": int,
+    "validation_faces": int,
+    "checkpoint_minutes": float,
+}
+
+
+def add_parser(subparsers) -> argparse.ArgumentParser:
+    """Add `train` to the command line."""
+    parser = subparsers.add_parser(
+        "train",
+        help="train M4Net",
+        description="Train M4Net on labelled crops. The same command again goes on with a stopped run.",
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder of the archives that the labels name"
+    )
+    parser.add_argument("--labels", type=Path, required=True, help="labels file (.npz)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for all that the run writes")
+    parser.add_argument("--cache", type=Path, help="folder for the decoded crops (default: OUT)")
+    parser.add_argument("--model", type=Path, help="face model (.npz; default: the packaged one)")
+    parser.add_argument(
+        "--start",
+        type=Path,
+        help="start from M4Net weights (.safetensors), or from 3DDFA-V2's mb1 (.onnx) or mb05 (.pth); "
+        "default: from nothing",
+    )
+    parser.add_argument(
+        "--map", type=Path, help="map from 3DDFA-V2's parameters to ours (.npz), for such a start"
+    )
+    parser.add_argument("--whitening", type=Path, help=f"3DDFA-V2's {WHITENING} (default: beside --start)")
+    parser.add_argument("--size", choices=SIZES, default="base")
+    parser.add_argument("--activation", choices=ACTIVATIONS, default="relu")
+    parser.add_argument("--fusion", choices=FUSIONS, default="static")
+    parser.add_argument("--licence", default="", help="sentence to store with the weights")
+    parser.add_argument("--config", type=Path, help="config.json of an earlier run; options below change it")
+    for name, kind in _OPTIONS.items():
+        default = getattr(Config, name)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=f"default: {default}")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train as the arguments say; 0 when done."""
+    config = _config(args)
+    labels = Labels.load(args.labels)
+    model = FaceModel.load(args.model)
+    crops = decoded_crops(labels, data=args.data, cache=args.cache or args.out, progress=not args.quiet)
+    network = _started(args, labels, np.load(crops, mmap_mode="r"))
+    if args.licence:
+        network.notes["licence"] = "; ".join(filter(None, (args.licence, network.notes.get("licence"))))
+    trainer = Trainer(network, model, labels, crops, config, out=args.out, progress=not args.quiet)
+    tqdm.write(json.dumps(config.to_dict(), indent=2))
+    tqdm.write(f"{len(trainer.train_indices)} faces to train on, {len(trainer.held_out)} to validate on")
+    tqdm.write(str(trainer.run()))
+    return 0
+
+
+def _config(args: argparse.Namespace) -> Config:
+    config = Config()
+    if args.config is not None:
+        try:
+            config = config_from_dict(json.loads(args.config.read_text()))
+        except (OSError, json.JSONDecodeError) as error:
+            raise TrainingError(f"{args.config}: expected the config.json of a run: {error}") from error
+    given = {name: getattr(args, name) for name in _OPTIONS if getattr(args, name) is not None}
+    return dataclasses.replace(config, **given)
+
+
+def _started(args: argparse.Namespace, labels: Labels, crops: np.ndarray) -> M4Net:
+    """The network that the training begins with, kept in the run's folder for when the run is resumed."""
+    kept, about = args.out / "start.safetensors", f"start: {args.start or 'none'}, map: {args.map or 'none'}"
+    if kept.is_file() and (args.out / "checkpoint.pt").is_file():
+        network = M4Net.load(kept)
+        if network.notes["run"] != about:
+            raise TrainingError(
+                f"{args.out}: it holds a run from another start ({network.notes['run']}); give the "
+                "same to go on with it, or another --out to begin a new run"
+            )
+        return network
+    args.out.mkdir(parents=True, exist_ok=True)
+    training, _ = labels.split()
+    whitening = whitening_of(labels.parameters[training])
+    if args.start is None:
+        network = M4Net(args.size, args.activation, args.fusion)
+        _set_whitening(network, whitening)
+    elif args.start.suffix == ".safetensors":
+        network = M4Net.load(args.start)
+    else:
+        if args.map is None:
+            raise TrainingError(
+                f"{args.start}: a start from 3DDFA-V2 needs the map to our face model; give --map"
+            )
+        if args.activation != "relu":
+            raise TrainingError(f"{args.start}: 3DDFA-V2's weights are for relu, not for {args.activation}")
+        chosen = np.sort(np.random.default_rng(0).permutation(training)[:TRANSFER_CROPS])
+        # Sorted indices read the file in order; then they are shuffled again, for the last fifth is held out.
+        few = crops[chosen][np.random.default_rng(1).permutation(len(chosen))]
+        network, _ = transfer(
+            read_peer(args.start, few[:600]),
+            few,
+            peer_whitening=read_whitening(args.whitening or args.start.with_name(WHITENING)),
+            to_ours=read_map(args.map),
+            whitening=whitening,
+            fusion=args.fusion,
+            report=tqdm.write,
+        )
+        network.notes["licence"] = LICENCE
+    network.save(kept, run=about)
+    return network
+
+
+def whitening_of(parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation (62,) of parameters (n, 62); 1 in place of one that is next to nothing."""
+    std = parameters.std(0, dtype=np.float64)
+    return parameters.mean(0, dtype=np.float64), np.where(std > 1e-3, std, 1.0)
+
+
+def _set_whitening(network: M4Net, whitening: tuple[np.ndarray, np.ndarray]) -> None:
+    for buffer, value in zip((network.parameter_mean, network.parameter_std), whitening, strict=True):
+        buffer.copy_(buffer.new_tensor(value))

@@ -1,0 +1,228 @@
+"""The training's faces: a labels file and the crops it names, decoded once."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from m4kit.camera import CROP_SIZE
+from m4kit.network import PARAMETERS
+from m4kit.training import TrainingError
+from m4kit.training.augmentation import Augmentation, Sample, augment
+
+AVERAGES_21 = (
+    *((18,), (20,), (22,), (23,), (25,), (27,)),
+    *((37,), range(37, 43), (40,), (43,), range(43, 49), (46,)),
+    *((3,), (32,), (31,), (36,), (15,), (49,), range(61, 69), (55,), (9,)),
+)
+"""Which of the 68 landmarks (counted from 1) AFLW's 21 points are, or the mean of which."""
+
+LOOSE_21 = {13: 0.0, 17: 0.0, 21: 0.3, 14: 0.3, 16: 0.3, **dict.fromkeys(range(1, 7), 0.3)}
+"""Weights of those of AFLW's points (counted from 1) not among the 68: ears, chin, nose wings, brows."""
+
+LOOSE_68 = dict.fromkeys(range(1, 18), 0.2)
+"""Weights of the outline (counted from 1), which annotators put on the visible edge, not on the jaw."""
+
+
+def point_weights(count: int, loose: Mapping[int, float]) -> np.ndarray:
+    """(count,): 1 for each point but the loose ones."""
+    weights = np.ones(count, dtype=np.float32)
+    for place, weight in loose.items():
+        weights[place - 1] = weight
+    return weights
+
+
+def averaging_matrix() -> np.ndarray:
+    """(21, 68): AFLW's points from the 68 landmarks."""
+    matrix = np.zeros((len(AVERAGES_21), 68), dtype=np.float32)
+    for row, members in zip(matrix, AVERAGES_21, strict=True):
+        row[np.asarray(members) - 1] = 1 / len(members)
+    return matrix
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What is known of n faces.
+
+    `names` (n,) are members of the archive that `source` (n,) names; `parameters` (n, 62) are raw, the
+    camera into the crop frame; `points21` (n, 21, 2) and `points68` (n, 68, 2) are hand-annotated points in
+    the crop frame (y up, origin at the centre), NaN where there is none; `validation` (n,) marks the faces
+    that are held out.
+    """
+
+    names: np.ndarray
+    source: np.ndarray
+    parameters: np.ndarray
+    points21: np.ndarray
+    points68: np.ndarray
+    validation: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __post_init__(self) -> None:
+        n = len(self.names)
+        for name, shape in (
+            ("source", (n,)),
+            ("parameters", (n, PARAMETERS)),
+            ("points21", (n, 21, 2)),
+            ("points68", (n, 68, 2)),
+            ("validation", (n,)),
+        ):
+            came = getattr(self, name).shape
+            if came != shape:
+                raise TrainingError(f"labels: expected {name} of shape {shape} for {n} names, got {came}")
+        broken = np.flatnonzero(~np.isfinite(self.parameters).all(axis=1))
+        if len(broken):
+            raise TrainingError(
+                f"labels: {len(broken)} faces have parameters that are not finite, "
+                f"the first {self.names[broken[0]]}; leave them out of the file"
+            )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Labels:
+        """Read a labels file (`.npz` with the fields as arrays)."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in cls.__dataclass_fields__}
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise TrainingError(
+                f"{path}: expected a labels file (.npz with {', '.join(cls.__dataclass_fields__)}): {error}"
+            ) from error
+        for name in ("parameters", "points21", "points68"):
+            arrays[name] = arrays[name].astype(np.float32)
+        return cls(**(arrays | {"validation": arrays["validation"].astype(bool)}))
+
+    def subset(self, index: np.ndarray) -> Labels:
+        """Only those faces."""
+        return Labels(**{name: getattr(self, name)[index] for name in self.__dataclass_fields__})
+
+    def split(self) -> tuple[np.ndarray, np.ndarray]:
+        """Indices of the faces to train on and of those held out."""
+        return np.flatnonzero(~self.validation), np.flatnonzero(self.validation)
+
+
+def decoded_crops(labels: Labels, *, data: str | Path, cache: str | Path, progress: bool = True) -> Path:
+    """A `.npy` file in the cache folder with the labels' crops, (n, 120, 120, 3) uint8 RGB.
+
+    Crops are members of `<data>/<source>.zip`; other sizes than 120 are averaged down or resampled.
+    """
+    key = hashlib.sha256("\n".join([*labels.source, *labels.names]).encode()).hexdigest()[:16]
+    path = Path(cache) / f"crops_{key}.npy"
+    if path.is_file():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    shape = (len(labels), CROP_SIZE, CROP_SIZE, 3)
+    crops = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+    unreadable = []
+    for source in np.unique(labels.source):
+        archive_path = Path(data) / f"{source}.zip"
+        if not archive_path.is_file():
+            raise TrainingError(f"{archive_path}: no such archive, but the labels name {source} as a source")
+        with zipfile.ZipFile(archive_path) as archive:
+            members = {Path(member).name: member for member in archive.namelist()}
+            chosen = np.flatnonzero(labels.source == source)
+            for i in tqdm(chosen, desc=f"decoding {source}", disable=not progress, mininterval=2):
+                member = members.get(Path(labels.names[i]).name)
+                pixels = member and cv2.imdecode(
+                    np.frombuffer(archive.read(member), np.uint8), cv2.IMREAD_COLOR
+                )
+                if pixels is None:
+                    unreadable.append(labels.names[i])
+                    continue
+                if pixels.shape[:2] != (CROP_SIZE, CROP_SIZE):
+                    pixels = cv2.resize(pixels, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_AREA)
+                # OpenCV decodes to BGR; inside the library pixels are RGB.
+                crops[i] = pixels[..., ::-1]
+    crops.flush()
+    if unreadable:
+        part.unlink()
+        raise TrainingError(
+            f"{data}: {len(unreadable)} of {len(labels)} crops are missing or unreadable "
+            f"({', '.join(unreadable[:3])}, ...); leave them out of the labels"
+        )
+    part.replace(path)
+    return path
+
+
+class Faces(Dataset):
+    """Augmented faces. An item's key is (epoch, index): the same key gives the same sample in any process."""
+
+    def __init__(
+        self,
+        crops: Path,
+        labels: Labels,
+        *,
+        symmetry: np.ndarray,
+        augmentation: Augmentation,
+        seed: int,
+    ):
+        self.path, self.labels, self.symmetry = Path(crops), labels, np.asarray(symmetry, dtype=np.float32)
+        self.augmentation, self.seed = augmentation, seed
+        self._crops: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_crops": None}
+
+    @property
+    def crops(self) -> np.ndarray:
+        """The crops as a memory map, opened anew in each process."""
+        if self._crops is None:
+            self._crops = np.load(self.path, mmap_mode="r")
+        return self._crops
+
+    def sample(self, index: int) -> Sample:
+        """A face as it is."""
+        labels = self.labels
+        return Sample(
+            np.array(self.crops[index]),
+            labels.parameters[index],
+            labels.points21[index],
+            labels.points68[index],
+        )
+
+    def __getitem__(self, key: tuple[int, int]) -> dict:
+        epoch, index = key
+        random = np.random.default_rng([self.seed, epoch, index])
+        sample = augment(self.sample(index), self.augmentation, self.symmetry, random)
+        return sample._asdict() | {"index": index}
+
+
+class Batches(Sequence):
+    """Keys (epoch, index) of the batches from step `start` to `stop`, each epoch in an order of its own.
+
+    A short rest at an epoch's end is left out, so step s always holds the same faces.
+    """
+
+    def __init__(self, indices: np.ndarray, batch: int, *, seed: int, start: int = 0, stop: int):
+        if batch > len(indices):
+            raise TrainingError(
+                f"expected at least one batch of {batch} faces to train on, got {len(indices)}"
+            )
+        self.indices, self.batch, self.seed, self.start, self.stop = indices, batch, seed, start, stop
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __getitem__(self, offset: int) -> list[tuple[int, int]]:
+        if not 0 <= offset < len(self):
+            raise IndexError(offset)
+        per_epoch = len(self.indices) // self.batch
+        epoch, place = divmod(self.start + offset, per_epoch)
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.indices)
+        return [(epoch, int(i)) for i in order[place * self.batch : (place + 1) * self.batch]]
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        return (self[offset] for offset in range(len(self)))

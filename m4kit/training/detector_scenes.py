@@ -1,0 +1,340 @@
+"""Pictures to train the detector on: pieces of photos, mosaics of face crops, and what bad conditions do to
+them.
+
+A *scene* is a clean picture (S, S, 3) uint8 RGB and its faces (n, 5): left, top, right, bottom from the
+picture's corner, and 1 for a face that is to be found or 0 for one that may be (mostly outside the frame, or
+unsure).
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import cv2
+import numpy as np
+
+from m4kit.training.detector_material import Material
+
+
+def make_scene(material: Material, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A clean scene: a collage of photos, or faces pasted over one, or over a made-up background."""
+    kind = rng.random()
+    if kind < 0.3:
+        return collage(material, size, rng)
+    if kind < 0.7:
+        return paste_faces(material, *collage(material, size, rng), rng)
+    return mosaic(material, size, rng)
+
+
+def mosaic(material: Material, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Faces over a made-up background."""
+    return paste_faces(material, background(material, size, rng), np.zeros((0, 5)), rng)
+
+
+def collage(material: Material, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Pieces of one, four or nine photos: what is real and no face, beside a few faces."""
+    cells = rng.integers(1, 4)
+    edges = np.linspace(0, size, cells + 1).astype(int)
+    picture, faces = np.empty((size, size, 3), np.uint8), []
+    for top, bottom in itertools.pairwise(edges):
+        for left, right in itertools.pairwise(edges):
+            piece, found = photo_piece(material, max(bottom - top, right - left), rng)
+            picture[top:bottom, left:right] = piece[: bottom - top, : right - left]
+            faces.append(found + np.array([left, top, left, top, 0]))
+    return picture, np.concatenate(faces)
+
+
+def photo_piece(material: Material, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A photo, enlarged or shrunk, turned a little and cut, half the time around one of its faces."""
+    photo = material.photos[rng.integers(len(material.photos))]
+    image, faces = photo.image(), photo.faces
+    shape = np.array(image.shape[1::-1])
+    sure = faces[faces[:, 4] == 1]
+    if len(sure) and rng.random() < 0.5:
+        box = sure[rng.integers(len(sure))]
+        scale = np.clip(_random_side(size, rng) / (box[2:4] - box[:2]).max(), 0.15, 3)
+        source, target = (box[:2] + box[2:4]) / 2, size / 2 + rng.uniform(-0.4, 0.4, 2) * size
+    else:
+        scale = np.exp(rng.uniform(np.log(size / shape.max()), np.log(max(1.5, size / shape.min()))))
+        source, target = rng.uniform(0.25, 0.75, 2) * shape, np.full(2, size / 2)
+    matrix = _similarity(source, target, scale, _random_angle(rng) / 2, rng.random() < 0.5)
+    picture = _warp(image, matrix, (size, size), np.full((size, size, 3), rng.integers(0, 256, 3), np.uint8))
+    return picture, _visible(_move_boxes(faces, matrix), size)
+
+
+def paste_faces(
+    material: Material, picture: np.ndarray, faces: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Faces pasted over a picture: turned, overlapping, cut by the frame, with hard, soft or oval edges."""
+    size = len(picture)
+    picture = picture.copy()
+    for _ in range(rng.integers(1, 10)):
+        crop = material.crops[rng.integers(len(material.crops))]
+        box = crop.faces[0]
+        matrix = _similarity(
+            (box[:2] + box[2:4]) / 2,
+            rng.uniform(-0.02, 1.02, 2) * size,
+            _random_side(size, rng) / (box[2:4] - box[:2]).max(),
+            _random_angle(rng),
+            rng.random() < 0.5,
+        )
+        face = _move_boxes(crop.faces, matrix)
+        if len(faces) and _covered(faces, face[0]).max() > 0.25:
+            continue
+        _paste(picture, crop.image(), box, matrix, rng)
+        faces = np.concatenate([faces, face])
+    return picture, _visible(faces, size)
+
+
+def background(material: Material, size: int, rng: np.random.Generator) -> np.ndarray:
+    """A picture without a face: clouds of several octaves, stripes and shapes, or a photo shuffled in
+    tiles."""
+    kind = rng.integers(4)
+    if kind == 0:
+        return np.full((size, size, 3), rng.integers(0, 256, 3), np.uint8)
+    if kind == 3:
+        return _shuffled(material.photos[rng.integers(len(material.photos))].image(), size, rng)
+    picture = np.zeros((size, size, 3), np.float32)
+    roughness = rng.uniform(0.1, 1)
+    for cells in (2, 4, 8, 16, 32, 64, 128):
+        deviation = rng.uniform(0, 60) * (cells / 2) ** (roughness - 1)
+        noise = rng.normal(0, deviation, (cells, cells, 3 if rng.random() < 0.3 else 1))
+        noise = cv2.resize(noise.astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
+        picture += noise.reshape(size, size, -1)
+    picture = np.clip(picture + rng.uniform(20, 235, 3), 0, 255).astype(np.uint8)
+    for _ in range(rng.integers(1, 25) if kind == 2 else 0):
+        _random_shape(picture, rng)
+    return picture
+
+
+def _random_shape(picture: np.ndarray, rng: np.random.Generator) -> None:
+    size = len(picture)
+    colour = [int(c) for c in rng.integers(0, 256, 3)]
+    start, end = rng.integers(0, size, (2, 2)).tolist()
+    kind = rng.integers(3)
+    if kind == 0:
+        axes = rng.integers(2, size // 3, 2).tolist()
+        cv2.ellipse(
+            picture, start, axes, float(rng.uniform(0, 180)), 0, 360, colour, int(rng.choice([-1, 2, 5]))
+        )
+    elif kind == 1:
+        cv2.line(picture, start, end, colour, int(rng.integers(1, 20)), cv2.LINE_AA)
+    else:
+        cv2.rectangle(picture, start, end, colour, int(rng.choice([-1, 2, 5])))
+
+
+def _shuffled(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Real texture in which no face survives: tiles of 24 pixels, each turned and put elsewhere."""
+    tile = 24
+    rows = -(-size // tile)
+    picture = np.empty((rows * tile, rows * tile, 3), np.uint8)
+    image = cv2.copyMakeBorder(image, 0, tile, 0, tile, cv2.BORDER_REFLECT_101)
+    for row in range(rows):
+        for column in range(rows):
+            y, x = (rng.integers(0, side - tile) for side in image.shape[:2])
+            piece = np.rot90(image[y : y + tile, x : x + tile], rng.integers(4))
+            picture[row * tile : (row + 1) * tile, column * tile : (column + 1) * tile] = piece
+    return picture[:size, :size].copy()
+
+
+def _random_side(size: int, rng: np.random.Generator) -> float:
+    """A face's side, 12 to 500 pixels, small ones as often as large ones."""
+    return float(np.exp(rng.uniform(np.log(12), np.log(min(500, 0.95 * size)))))
+
+
+def _random_angle(rng: np.random.Generator) -> float:
+    return float(np.clip(rng.normal(0, 12), -30, 30))
+
+
+def _similarity(
+    source: np.ndarray, target: np.ndarray, scale: float, degrees: float, mirror: bool
+) -> np.ndarray:
+    """The (2, 3) map that takes `source` to `target`, both from the corner of their pictures."""
+    cos, sin = scale * np.cos(np.radians(degrees)), scale * np.sin(np.radians(degrees))
+    linear = np.array([[cos, -sin], [sin, cos]]) @ np.diag([-1.0 if mirror else 1.0, 1.0])
+    return np.column_stack([linear, target - linear @ source])
+
+
+def _move_boxes(faces: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Boxes whose centre moves along while width and height only grow: a turned head keeps its box's size."""
+    scale = np.sqrt(abs(np.linalg.det(matrix[:, :2])))
+    centre = (faces[:, :2] + faces[:, 2:4]) / 2 @ matrix[:, :2].T + matrix[:, 2]
+    half = (faces[:, 2:4] - faces[:, :2]) / 2 * scale
+    return np.column_stack([centre - half, centre + half, faces[:, 4]])
+
+
+def _covered(faces: np.ndarray, by: np.ndarray) -> np.ndarray:
+    """The share of each box (n,) that another box covers, or of the other if that is smaller."""
+    shared = np.prod(
+        np.clip(np.minimum(faces[:, 2:4], by[2:4]) - np.maximum(faces[:, :2], by[:2]), 0, None), 1
+    )
+    area, other = np.prod(faces[:, 2:4] - faces[:, :2], axis=1), np.prod(by[2:4] - by[:2])
+    return shared / np.minimum(area, other)
+
+
+def _visible(faces: np.ndarray, size: int) -> np.ndarray:
+    """Faces that are at least partly in the frame; those with less than 60 % in it need not be found."""
+    inside = np.prod(
+        np.clip(np.clip(faces[:, 2:4], 0, size) - np.clip(faces[:, :2], 0, size), 0, None), axis=1
+    )
+    share = inside / np.prod(faces[:, 2:4] - faces[:, :2], axis=1)
+    faces = faces.copy()
+    faces[share < 0.6, 4] = 0
+    return faces[share > 0.05]
+
+
+def _warp(image: np.ndarray, matrix: np.ndarray, shape: tuple[int, int], under: np.ndarray) -> np.ndarray:
+    """The image laid over `under` by a map from corner to corner, with hard edges."""
+    picture, mask = _resample(image, np.full(image.shape[:2], 255, np.uint8), matrix, shape)
+    return np.where(mask[..., None] > 127, picture, under)
+
+
+def _resample(image, mask, matrix, shape):
+    # Shrinking by more than half is done in two steps, for warpAffine alone would alias.
+    scale = np.sqrt(abs(np.linalg.det(matrix[:, :2])))
+    matrix = matrix.copy()
+    if scale < 0.5:
+        width, height = (max(1, round(side * scale * 1.2)) for side in (image.shape[1], image.shape[0]))
+        matrix[:, :2] = matrix[:, :2] @ np.diag([image.shape[1] / width, image.shape[0] / height])
+        image, mask = (cv2.resize(a, (width, height), interpolation=cv2.INTER_AREA) for a in (image, mask))
+    # OpenCV maps pixel centres, which lie half a pixel from the corner.
+    matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
+    size = (shape[1], shape[0])
+    return cv2.warpAffine(image, matrix, size), cv2.warpAffine(mask, matrix, size)
+
+
+def _paste(
+    picture: np.ndarray, crop: np.ndarray, box: np.ndarray, matrix: np.ndarray, rng: np.random.Generator
+) -> None:
+    """Lay a crop over the picture, in place."""
+    side = len(crop)
+    mask = np.full((side, side), 255, np.uint8)
+    kind = rng.integers(3)
+    if kind == 1:
+        mask[:] = 0
+        mask[8:-8, 8:-8] = 255
+        mask = cv2.GaussianBlur(mask, (0, 0), 4)
+    elif kind == 2:
+        mask[:] = 0
+        centre, half = (box[:2] + box[2:4]) / 2, (box[2:4] - box[:2]) / 2
+        axes = (half * [rng.uniform(0.9, 1.2), rng.uniform(1.05, 1.3)]).astype(int).tolist()
+        cv2.ellipse(mask, centre.astype(int).tolist(), axes, 0, 0, 360, 255, -1)
+        mask = cv2.GaussianBlur(mask, (0, 0), 3)
+    corners = np.array([[0, 0], [side, 0], [0, side], [side, side]]) @ matrix[:, :2].T + matrix[:, 2]
+    left, top = np.clip(np.floor(corners.min(axis=0)).astype(int), 0, len(picture))
+    right, bottom = np.clip(np.ceil(corners.max(axis=0)).astype(int), 0, len(picture))
+    if right <= left or bottom <= top:
+        return
+    matrix = matrix.copy()
+    matrix[:, 2] -= [left, top]
+    piece, alpha = _resample(crop, mask, matrix, (bottom - top, right - left))
+    alpha = alpha[..., None].astype(np.float32) / 255
+    under = picture[top:bottom, left:right]
+    picture[top:bottom, left:right] = (under * (1 - alpha) + piece * alpha + 0.5).astype(np.uint8)
+
+
+def degrade(image: np.ndarray, face_side: float, rng: np.random.Generator) -> np.ndarray:
+    """The picture in one to three bad conditions; blur stays below what would erase a face of `face_side`."""
+    for condition in rng.permutation(len(CONDITIONS))[: rng.integers(1, 4)]:
+        image = CONDITIONS[condition](image, face_side, rng)
+    return image
+
+
+def _tone(image: np.ndarray, curve: np.ndarray) -> np.ndarray:
+    return cv2.LUT(image, np.clip(curve + 0.5, 0, 255).astype(np.uint8))
+
+
+_LEVELS = np.arange(256, dtype=float)
+
+
+def _dark(image, face_side, rng):
+    dark = _tone(image, 255 * rng.uniform(0.15, 1) * (_LEVELS / 255) ** rng.uniform(1, 3))
+    return _noise(dark, face_side, rng) if rng.random() < 0.5 else dark
+
+
+def _bright(image, face_side, rng):
+    return _tone(image, 255 * (_LEVELS / 255) ** rng.uniform(0.35, 1) * rng.uniform(1, 1.6))
+
+
+def _contrast(image, face_side, rng):
+    return _tone(image, (_LEVELS - 128) * rng.uniform(0.3, 1.6) + 128)
+
+
+def _haze(image, face_side, rng):
+    share = rng.uniform(0.2, 0.8)
+    veil = cv2.resize(rng.uniform(0.6, 1.3, (3, 3)).astype(np.float32), image.shape[1::-1])[..., None]
+    veil = np.clip(veil * share, 0, 0.88)
+    return (image * (1 - veil) + rng.uniform(170, 250) * veil).astype(np.uint8)
+
+
+def _grey(image, face_side, rng):
+    return cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+
+
+def _colour_cast(image, face_side, rng):
+    return np.clip(image * rng.uniform(0.6, 1.35, 3), 0, 255).astype(np.uint8)
+
+
+def _blur(image, face_side, rng):
+    return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, max(0.6, min(6, 0.06 * face_side))))
+
+
+def _motion(image, face_side, rng):
+    length = rng.uniform(2, max(3, min(25, 0.2 * face_side)))
+    side = 2 * int(length / 2 + 1) + 1
+    kernel = np.zeros((side, side), np.float32)
+    step = np.array([np.cos(a := rng.uniform(0, np.pi)), np.sin(a)]) * length / 2
+    centre = side // 2
+    start, end = (np.round(centre + s * step).astype(int).tolist() for s in (-1, 1))
+    cv2.line(kernel, start, end, 1.0)
+    return cv2.filter2D(image, -1, kernel / kernel.sum())
+
+
+def _noise(image, face_side, rng):
+    sigma = rng.uniform(3, 35)
+    noise = rng.standard_normal((*image.shape[:2], 1 if rng.random() < 0.3 else 3), dtype=np.float32)
+    return np.clip(image + sigma * noise, 0, 255).astype(np.uint8)
+
+
+def _jpeg(image, face_side, rng):
+    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(8, 60))])
+    return cv2.imdecode(data, cv2.IMREAD_COLOR)
+
+
+def _low_resolution(image, face_side, rng):
+    factor = rng.uniform(1.2, max(1.5, min(6, face_side / 14)))
+    small = [max(1, int(side / factor)) for side in image.shape[1::-1]]
+    return cv2.resize(cv2.resize(image, small, interpolation=cv2.INTER_AREA), image.shape[1::-1])
+
+
+def _streaks(image, face_side, rng):
+    """Rain or snow: bright specks, drawn out along one direction."""
+    specks = (rng.random(image.shape[:2], dtype=np.float32) < rng.uniform(0.001, 0.008)).astype(
+        np.uint8
+    ) * 255
+    length = rng.uniform(2, max(3, min(20, 0.2 * face_side)))
+    angle = rng.normal(np.pi / 2, 0.3)
+    end = np.round(np.array([np.cos(angle), np.sin(angle)]) * length).astype(int)
+    kernel = np.zeros((2 * int(length) + 3,) * 2, np.uint8)
+    centre = int(length) + 1
+    cv2.line(kernel, [centre, centre], (centre + end).tolist(), 1, int(rng.integers(1, 3)))
+    layer = cv2.GaussianBlur(cv2.dilate(specks, kernel), (0, 0), 0.7)[..., None] * (
+        rng.uniform(0.3, 0.9) / 255
+    )
+    return (image * (1 - layer) + 235 * layer).astype(np.uint8)
+
+
+CONDITIONS = (
+    _dark,
+    _bright,
+    _contrast,
+    _haze,
+    _grey,
+    _colour_cast,
+    _blur,
+    _motion,
+    _noise,
+    _jpeg,
+    _low_resolution,
+    _streaks,
+)

@@ -1,0 +1,388 @@
+"""The training itself: one config, one `Trainer`, the same on CPU and GPU, and after a kill."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from m4kit.face_model import FaceModel
+from m4kit.network import M4Net
+from m4kit.training import TrainingError
+from m4kit.training.augmentation import Augmentation
+from m4kit.training.data import Batches, Faces, Labels
+from m4kit.training.losses import GeometryLoss, LossWeights
+from m4kit.training.validation import validate
+
+VERSION = 1
+"""Of configs and checkpoints: raised when an old one can no longer be gone on with."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """All that decides a training, printed at its start and saved with its result.
+
+    Give `steps`, or `minutes` instead: then the schedule follows the clock and ends on time, on any
+    machine, at the price that two runs differ. `validate_every` is in steps, `checkpoint_minutes` on the
+    clock. `workers` are the processes that prepare batches; 0 does it in between.
+    """
+
+    steps: int = 6000
+    minutes: float | None = None
+    batch: int = 64
+    learning_rate: float = 8e-4
+    warm_up: float = 0.03
+    weight_decay: float = 0.01
+    clip: float = 3000.0
+    ema: float = 0.999
+    precision: str = "bf16"
+    device: str = "cpu"
+    workers: int = 1
+    seed: int = 0
+    fixed_head_weights: tuple[float, ...] | None = None
+    validate_every: int = 400
+    validation_faces: int = 1000
+    checkpoint_minutes: float = 3.0
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    loss: LossWeights = field(default_factory=LossWeights)
+    version: int = VERSION
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("bf16", "fp32"):
+            raise TrainingError(f"expected precision bf16 or fp32, got {self.precision!r}")
+        if min(self.steps, self.batch, self.validate_every) < 1 or (
+            self.minutes is not None and self.minutes <= 0
+        ):
+            raise TrainingError(
+                f"expected steps, batch, validate_every and minutes above 0, got {self.steps}, {self.batch}, "
+                f"{self.validate_every} and {self.minutes}"
+            )
+
+    def to_dict(self) -> dict:
+        """The config as plain values, for JSON."""
+        return json.loads(json.dumps(asdict(self)))
+
+
+class Trainer:
+    """Trains a network on labelled crops and keeps all about the run in the folder `out`.
+
+    - `config.json`; `metrics.jsonl`, a line every `log_every` steps and one each validation; `checkpoint.pt`;
+      and at the end `weights.safetensors`, the averaged (EMA) weights.
+    - Where `out` holds a checkpoint of the same config, the run goes on from it; with `steps` (not
+    `minutes`) it ends
+      in the same weights as if it had never stopped.
+    """
+
+    log_every = 20
+
+    def __init__(
+        self,
+        network: M4Net,
+        model: FaceModel,
+        labels: Labels,
+        crops: str | Path,
+        config: Config,
+        *,
+        out: str | Path,
+        progress: bool = True,
+    ):
+        if not len(model.symmetry):
+            raise TrainingError("the face model says nothing of its symmetry, which mirrored faces need")
+        torch.manual_seed(config.seed)
+        self.config, self.labels, self.model, self.progress = config, labels, model, progress
+        self.out = Path(out)
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.train_indices, held_out = labels.split()
+        random = np.random.default_rng(config.seed)
+        # A fixed draw, in the order of the file, so that every validation sees the same faces.
+        self.held_out = np.sort(random.permutation(held_out)[: config.validation_faces])
+        self.faces = Faces(
+            Path(crops),
+            labels,
+            symmetry=model.symmetry.numpy(),
+            augmentation=config.augmentation,
+            seed=config.seed,
+        )
+        device = torch.device(config.device)
+        self.network = network.to(device, memory_format=torch.channels_last)
+        if config.fixed_head_weights is not None:
+            network.fix_head_weights(config.fixed_head_weights)
+        self.averaged = M4Net(network.size, network.activation, network.fusion, crop_size=network.crop_size)
+        self.averaged.load_state_dict(network.state_dict(), strict=True)
+        self.averaged.to(device, memory_format=torch.channels_last).eval()
+        self.loss = GeometryLoss(model, config.loss, seed=config.seed).to(device)
+        self.optimizer = torch.optim.AdamW(
+            self._groups(), lr=config.learning_rate, fused=device.type == "cuda"
+        )
+        self.step = 0
+        self.elapsed = 0.0
+        self._resume()
+        self._write_json("config.json", config.to_dict())
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file that a killed run goes on from."""
+        return self.out / "checkpoint.pt"
+
+    @property
+    def weights(self) -> Path:
+        """The file of the finished run's weights."""
+        return self.out / "weights.safetensors"
+
+    def run(self) -> Path:
+        """Train to the end; gives the file of the averaged weights.
+
+        Raises `TrainingError` when the loss is no longer finite, naming the batch.
+        """
+        config = self.config
+        if self._progress() >= 1 and self.weights.is_file():
+            return self.weights
+        started, saved = time.monotonic() - self.elapsed, time.monotonic()
+        bar = tqdm(
+            total=config.steps if config.minutes is None else None,
+            initial=self.step,
+            desc="training",
+            disable=not self.progress,
+            mininterval=5,
+        )
+        batches = iter(self._loader())
+        with bar:
+            while (done := self._progress()) < 1:
+                report = self._train_step(next(batches), self._learning_rate(done))
+                self.elapsed = time.monotonic() - started
+                bar.update()
+                if self.step % self.log_every == 0:
+                    values = {name: round(float(value), 4) for name, value in report.items()}
+                    bar.set_postfix(loss=values["loss"], done=f"{self._progress():.0%}")
+                    self._log({"elapsed": round(self.elapsed, 1)} | values)
+                if self.step % config.validate_every == 0:
+                    bar.write(_in_words(self.step, self.validate()))
+                if time.monotonic() - saved > config.checkpoint_minutes * 60:
+                    self.save_checkpoint()
+                    saved = time.monotonic()
+        if self.step % config.validate_every:
+            tqdm.write(_in_words(self.step, self.validate())) if self.progress else self.validate()
+        self.save_checkpoint()
+        run = json.dumps({"steps": self.step, "minutes": round(self.elapsed / 60, 1)} | config.to_dict())
+        self.averaged.save(self.weights, run=run, licence=self.network.notes.get("licence", ""))
+        return self.weights
+
+    def validate(self) -> dict[str, float]:
+        """Errors of the averaged weights on the held-out faces; also written to `metrics.jsonl`."""
+        if not len(self.held_out):
+            return {}
+        figures = validate(
+            self.averaged,
+            self.model,
+            self.faces,
+            self.held_out,
+            precision=self.config.precision,
+            device=self.config.device,
+        )
+        self._log({"elapsed": round(self.elapsed, 1), "validation": figures})
+        return figures
+
+    def save_checkpoint(self) -> None:
+        """Write the whole state; the file before it is replaced only once the new one is whole."""
+        part = self.checkpoint.with_suffix(".part")
+        state = {
+            "version": VERSION,
+            "config": self.config.to_dict() | self._about(),
+            "step": self.step,
+            "elapsed": self.elapsed,
+            "network": self.network.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random": torch.get_rng_state(),
+        }
+        try:
+            torch.save(state, part)
+            part.replace(self.checkpoint)
+        except (OSError, RuntimeError) as error:
+            part.unlink(missing_ok=True)
+            raise TrainingError(
+                f"{self.checkpoint}: writing the checkpoint failed ({error}); the one before it is still "
+                "whole, so make room and start the same command again"
+            ) from error
+
+    def _resume(self) -> None:
+        if not self.checkpoint.is_file():
+            (self.out / "metrics.jsonl").unlink(missing_ok=True)
+            return
+        try:
+            state = torch.load(self.checkpoint, map_location=self.config.device, weights_only=True)
+        except Exception as error:
+            raise TrainingError(
+                f"{self.checkpoint}: expected a checkpoint of a training, but reading it failed ({error}); "
+                "remove it to start anew"
+            ) from error
+        if state.get("version") != VERSION:
+            raise TrainingError(
+                f"{self.checkpoint}: it is of version {state.get('version')}, but this m4kit goes on with "
+                f"version {VERSION}; finish it with the m4kit that began it, or train into another folder"
+            )
+        ours, theirs = self.config.to_dict() | self._about(), state["config"]
+        differing = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
+        if differing:
+            raise TrainingError(
+                f"{self.checkpoint}: it is of a run with another {', '.join(differing)}; give the same "
+                "options to go on with it, or another folder to begin a new run"
+            )
+        self.network.load_state_dict(state["network"], strict=True)
+        self.averaged.load_state_dict(state["averaged"], strict=True)
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["random"].cpu())
+        self.step, self.elapsed = state["step"], state["elapsed"]
+        self._forget_metrics_after(self.step)
+
+    def _about(self) -> dict[str, str | int]:
+        """What else than the config makes a run the same one."""
+        network, digest = self.network, hashlib.sha256()
+        for name in ("parameters", "points21", "points68", "validation"):
+            digest.update(np.ascontiguousarray(getattr(self.labels, name)))
+        return {
+            "size": network.size,
+            "activation": network.activation,
+            "fusion": network.fusion,
+            "crop_size": network.crop_size,
+            "labels": digest.hexdigest(),
+        }
+
+    def _forget_metrics_after(self, step: int) -> None:
+        path = self.out / "metrics.jsonl"
+        if not path.is_file():
+            return
+        kept = []
+        for line in path.read_text().splitlines():
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:
+                # The line that the kill cut off.
+                break
+            if entry["step"] <= step:
+                kept.append(line)
+        path.write_text("".join(f"{line}\n" for line in kept))
+
+    def _groups(self) -> list[dict]:
+        trainable = [p for p in self.network.parameters() if p.requires_grad]
+        return [
+            {"params": [p for p in trainable if p.dim() > 1], "weight_decay": self.config.weight_decay},
+            {"params": [p for p in trainable if p.dim() <= 1], "weight_decay": 0.0},
+        ]
+
+    def _progress(self) -> float:
+        if self.config.minutes is None:
+            return self.step / self.config.steps
+        return self.elapsed / (self.config.minutes * 60)
+
+    def _learning_rate(self, done: float) -> float:
+        """Linear warm-up, then half a cosine down to a hundredth."""
+        if done < self.config.warm_up:
+            # Never 0, or the first step would do nothing.
+            return self.config.learning_rate * max(done, 1e-3) / self.config.warm_up
+        along = (done - self.config.warm_up) / (1 - self.config.warm_up)
+        return self.config.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * along)) / 2)
+
+    def _loader(self) -> DataLoader:
+        config = self.config
+        stop = config.steps if config.minutes is None else self.step + 10**9
+        keys = Batches(self.train_indices, config.batch, seed=config.seed, start=self.step, stop=stop)
+        return DataLoader(
+            self.faces,
+            batch_sampler=keys,
+            num_workers=config.workers,
+            worker_init_fn=_one_thread,
+            # A forked worker would inherit the threads' locks of the training.
+            multiprocessing_context="spawn" if config.workers else None,
+            prefetch_factor=4 if config.workers else None,
+        )
+
+    def _train_step(self, batch: Mapping[str, torch.Tensor], learning_rate: float) -> dict[str, torch.Tensor]:
+        config = self.config
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        device = torch.device(config.device)
+        batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+        self.network.train()
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            outputs = self.network.outputs(_normalised(batch["crop"]))
+        loss, terms = self.loss(self.network, outputs, batch)
+        if not torch.isfinite(loss):
+            names = ", ".join(str(self.labels.names[int(i)]) for i in batch["index"][:4])
+            broken = [name for name, term in terms.items() if not torch.isfinite(term)]
+            raise TrainingError(
+                f"the loss is {float(loss.detach())} at step {self.step} "
+                f"({', '.join(broken) or 'in a head'}), on the batch of {names}, ...; "
+                "look at these faces' labels, or lower the learning rate"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
+        self.optimizer.step()
+        self.step += 1
+        self._average()
+        return {"loss": loss.detach(), **terms, "gradient": norm, "learning_rate": learning_rate}
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        # A short memory at first, so that the start is soon forgotten.
+        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        pairs = zip(self.averaged.state_dict().values(), self.network.state_dict().values(), strict=True)
+        pairs = [(mean, value) for mean, value in pairs if value.is_floating_point()]
+        # Weights fixed at 0 have logits of minus infinity, which do not average.
+        pairs = [(mean, value) for mean, value in pairs if value.dim() > 1 or bool(value.isfinite().all())]
+        means, values = ([pair[i] for pair in pairs] for i in (0, 1))
+        torch._foreach_lerp_(means, values, 1 - decay)
+
+    def _log(self, entry: dict) -> None:
+        with (self.out / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps({"step": self.step} | entry) + "\n")
+
+    def _write_json(self, name: str, value: dict) -> None:
+        (self.out / name).write_text(json.dumps(value, indent=2) + "\n")
+
+
+def config_from_dict(values: Mapping) -> Config:
+    """The config that `Config.to_dict` gave; one of another version raises `TrainingError`."""
+    known = {f.name for f in dataclasses.fields(Config)}
+    if values.get("version") != VERSION or set(values) != known:
+        odd = sorted(set(values) ^ known)
+        raise TrainingError(
+            f"expected a config of version {VERSION}, got version {values.get('version')}"
+            + (f" with other fields ({', '.join(odd)})" if odd else "")
+            + "; write it anew with this m4kit"
+        )
+    values = dict(values)
+    augmentation = dict(values.pop("augmentation"))
+    augmentation["scale"] = tuple(augmentation["scale"])
+    loss, fixed = values.pop("loss"), values.pop("fixed_head_weights")
+    return Config(
+        **values,
+        fixed_head_weights=None if fixed is None else tuple(fixed),
+        augmentation=Augmentation(**augmentation),
+        loss=LossWeights(**loss),
+    )
+
+
+def _normalised(crops: torch.Tensor) -> torch.Tensor:
+    """The network's input from a batch of crops (B, 120, 120, 3) uint8, channels last in memory."""
+    return crops.permute(0, 3, 1, 2).float().sub(127.5).div(128)
+
+
+def _one_thread(_worker: int) -> None:
+    cv2.setNumThreads(1)
+
+
+def _in_words(step: int, figures: Mapping[str, float]) -> str:
+    return f"step {step}: " + ", ".join(f"{name} {value:.3f}" for name, value in figures.items())

@@ -1,0 +1,128 @@
+"""What the training minimises: geometry first, so that each parameter counts by what it moves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from m4kit.face_model import LANDMARKS, FaceModel
+from m4kit.network import M4Net, Outputs
+from m4kit.training.data import LOOSE_21, LOOSE_68, averaging_matrix, point_weights
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """How much each term counts; distances are in crop pixels, the rotation in degrees.
+
+    `depth` is the share of a distance's z part within `landmarks` and `vertices`; `heads` that of each
+    single head beside the fused output.
+    """
+
+    landmarks: float = 1.0
+    vertices: float = 0.5
+    depth: float = 0.5
+    parameters: float = 0.5
+    rotation: float = 0.1
+    points: float = 0.5
+    heads: float = 0.25
+
+
+class GeometryLoss(nn.Module):
+    """How far answers lie from labels: landmarks, a sample of the mesh, rotation, annotated points.
+
+    `cap` is the distance in crop pixels beyond which an annotated point stops pulling.
+    """
+
+    def __init__(
+        self,
+        model: FaceModel,
+        weights: LossWeights | None = None,
+        *,
+        vertices: int = 256,
+        cap: float = 8.0,
+        seed: int = 0,
+    ):
+        super().__init__()
+        self.weights = weights or LossWeights()
+        self.cap = cap
+        count = len(model.mean)
+        chosen = torch.tensor(np.random.default_rng(seed).permutation(count)[:vertices])
+        self.register_buffer("mean", torch.cat([model.landmark_mean, model.mean[chosen]]))
+        self.register_buffer("modes", torch.cat([model.landmark_modes, model.modes[:, chosen]], 1))
+        self.register_buffer("averaging", torch.tensor(averaging_matrix()))
+        self.register_buffer("trust21", torch.tensor(point_weights(21, LOOSE_21)))
+        self.register_buffer("trust68", torch.tensor(point_weights(LANDMARKS, LOOSE_68)))
+
+    def place(self, parameters: torch.Tensor) -> torch.Tensor:
+        """Landmarks, then sampled vertices, (..., P, 3) in the crop frame, of parameters (..., 62)."""
+        camera = parameters[..., :12].unflatten(-1, (3, 4))
+        shape = (parameters[..., 12:] @ self.modes.flatten(1)).unflatten(-1, self.mean.shape) + self.mean
+        return shape @ camera[..., :3].mT + camera[..., None, :, 3]
+
+    def forward(
+        self, network: M4Net, outputs: Outputs, batch: Mapping[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The loss, and its terms for the fused output, each the mean over the batch.
+
+        `batch` holds `parameters` (B, 62), `points21` (B, 21, 2) and `points68` (B, 68, 2).
+        """
+        # The fused output and the heads side by side, (B, 5, 62).
+        answers = torch.cat([outputs.parameters[:, None], outputs.heads], 1)
+        target = batch["parameters"][:, None]
+        placed, aim = self.place(answers), self.place(target)
+        offset = placed - aim
+        # Weak perspective does not see how far away a face is, so only depth within the face counts.
+        depth = offset[..., 2] - offset[..., 2].mean(-1, keepdim=True)
+        distance = _length(offset[..., :2]) + self.weights.depth * depth.abs()
+        terms = {
+            "landmarks": distance[..., :LANDMARKS].mean(-1),
+            "vertices": distance[..., LANDMARKS:].mean(-1),
+            "parameters": nn.functional.smooth_l1_loss(
+                network.whiten(answers), network.whiten(target).expand_as(answers), reduction="none"
+            ).mean(-1),
+            "rotation": rotation_error(answers, target),
+            "points": self._reprojection(placed[..., :LANDMARKS, :2], batch),
+        }
+        share = torch.full((answers.shape[1],), self.weights.heads, device=answers.device)
+        share[0] = 1.0
+        total = sum(
+            getattr(self.weights, name) * (term * share).sum(1).mean() for name, term in terms.items()
+        )
+        return total, {name: term[:, 0].detach().mean() for name, term in terms.items()}
+
+    def _reprojection(self, landmarks: torch.Tensor, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Robust mean distance (B, 5) of landmarks (B, 5, 68, 2) to annotated points; 0 without any."""
+        total, trust = 0.0, 0.0
+        for points, placed, weight in (
+            (batch["points21"], self.averaging @ landmarks, self.trust21),
+            (batch["points68"], landmarks, self.trust68),
+        ):
+            known = (weight * points.isfinite().all(-1))[:, None]
+            offset = placed - points.nan_to_num()[:, None]
+            total = total + (known * self.cap * torch.tanh(_length(offset) / self.cap)).sum(-1)
+            trust = trust + known.sum(-1)
+        return total / trust.clamp(min=1.0)
+
+
+def rotation_error(parameters: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """How far apart the cameras' axes point, in degrees for small errors: mean chord over the three rows.
+
+    For raw parameters (..., 62). The third row is the cross product of the two that the picture shows, as in
+    `camera.decompose`.
+    """
+    rows, aim = (_unit_rows(p[..., :12].unflatten(-1, (3, 4))[..., :3]) for p in (parameters, target))
+    return _length(torch.rad2deg(rows - aim)).mean(-1)
+
+
+def _unit_rows(matrix: torch.Tensor) -> torch.Tensor:
+    x, y = nn.functional.normalize(matrix[..., :2, :], dim=-1).unbind(-2)
+    return torch.stack([x, y, nn.functional.normalize(torch.linalg.cross(x, y), dim=-1)], -2)
+
+
+def _length(offset: torch.Tensor) -> torch.Tensor:
+    # The small constant keeps the gradient finite at 0; taken off again so that no distance is 0.
+    return (offset.square().sum(-1) + 1e-6).sqrt() - 1e-3

@@ -1,0 +1,181 @@
+"""Dense correspondence between m4kit's face model and the Basel Face Model, computed from a user's own BFM file.
+
+It serves training alone: 3DDFA-V2's networks speak BFM's parameters, and `to_our_model` says them in ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.sparse import coo_array, diags_array
+from scipy.sparse.linalg import splu
+
+from m4kit.face_model import FaceModel
+from m4kit.render import load_open3d, vertex_normals
+
+
+@dataclass(frozen=True)
+class Registration:
+    """Where each vertex of our model lies on BFM's surface.
+
+    `corners` (V, 3) are BFM vertices and `weights` (V, 3) their barycentric weights; `valid` (V,) says which
+    vertices have a trustworthy partner. `scale`, `rotation` (3, 3) and `translation` (3,) take our model's
+    millimetres to BFM's. `model_distance` and `final_distance` are the mean distances in mm from our skin to BFM's
+    surface after fitting the 50 modes alone and after the non-rigid finish; `fitted` and `finished` (V, 3) are
+    the two shapes in BFM's frame.
+    """
+
+    corners: np.ndarray
+    weights: np.ndarray
+    valid: np.ndarray
+    scale: float
+    rotation: np.ndarray
+    translation: np.ndarray
+    model_distance: float
+    final_distance: float
+    fitted: np.ndarray
+    finished: np.ndarray
+
+    def points(self, vertices: np.ndarray) -> np.ndarray:
+        """Points (..., V, 3) of BFM meshes (..., V_bfm, 3) that correspond to our vertices."""
+        return (vertices[..., self.corners, :] * self.weights[:, :, None]).sum(-2)
+
+
+def register(model: FaceModel, bfm: FaceModel, target: np.ndarray, *, iterations: int = 40) -> Registration:
+    """Find our model's vertices on a BFM mesh `target` (V_bfm, 3) in mm, neutral and average.
+
+    Non-rigid ICP: a similarity from the 68 landmarks, then similarity and the 50 modes on closest points, then a
+    smooth displacement (Laplacian regularised, stiffness falling) that serves the correspondence only.
+    """
+    surface = _Surface(target, bfm.triangles.numpy())
+    mean, modes = model.mean.double().numpy(), model.modes.double().numpy()
+    triangles = model.triangles.numpy()
+    skin = ~(model.regions["eyeballs"] | model.regions["mouth_inside"] | model.regions["ears"])
+    bfm_landmarks = bfm.points(torch.as_tensor(target).float()).double().numpy()
+    our_landmarks = model.landmarks().double().numpy()
+    scale, rotation, translation = similarity(our_landmarks, bfm_landmarks)
+    coefficients = np.zeros(len(modes))
+    landmark_modes = model.landmark_modes.double().numpy()
+    for step in range(iterations):
+        shape = mean + np.tensordot(coefficients, modes, 1)
+        placed = scale * shape @ rotation.T + translation
+        match = surface.closest(placed, triangles)
+        use = skin & match.trusted(20 if step < 10 else 8)
+        landmarks = our_landmarks + np.tensordot(coefficients, landmark_modes, 1)
+        weight = 0.1 * use.sum() / 68 if step < 10 else 0.01 * use.sum() / 68
+        scale, rotation, translation = similarity(
+            np.vstack([shape[use], landmarks]),
+            np.vstack([match.points[use], bfm_landmarks]),
+            np.concatenate([np.ones(use.sum()), np.full(68, weight)]),
+        )
+        back = (match.points[use] - translation) @ rotation / scale
+        back_landmarks = (bfm_landmarks - translation) @ rotation / scale
+        root = np.sqrt(weight)
+        left = np.vstack(
+            [modes[:, use].reshape(len(modes), -1).T, root * landmark_modes.reshape(len(modes), -1).T]
+        )
+        right = np.concatenate([(back - mean[use]).ravel(), root * (back_landmarks - our_landmarks).ravel()])
+        prior = 0.02 * len(back) * np.eye(len(modes))
+        coefficients = np.linalg.solve(left.T @ left + prior, left.T @ right)
+    fitted = scale * (mean + np.tensordot(coefficients, modes, 1)) @ rotation.T + translation
+    match = surface.closest(fitted, triangles)
+    use = skin & match.trusted(15)
+    model_distance = float(match.distance[use].mean())
+
+    finished = fitted
+    laplacian = _laplacian(triangles, len(mean))
+    for stiffness in (30.0, 10.0, 3.0, 1.0, 1.0):
+        match = surface.closest(finished, triangles)
+        trust = (skin & match.trusted(6)).astype(float)
+        system = (
+            diags_array(trust) + stiffness * laplacian.T @ laplacian + 1e-6 * diags_array(np.ones(len(mean)))
+        )
+        solver = splu(system.tocsc())
+        finished = finished + np.column_stack(
+            [solver.solve(trust * (match.points - finished)[:, axis]) for axis in range(3)]
+        )
+    match = surface.closest(finished, triangles)
+    valid = skin & match.trusted(2)
+    return Registration(
+        corners=match.corners,
+        weights=match.weights,
+        valid=valid,
+        scale=scale,
+        rotation=rotation,
+        translation=translation,
+        model_distance=model_distance,
+        final_distance=float(match.distance[use].mean()),
+        fitted=fitted,
+        finished=finished,
+    )
+
+
+def similarity(source, target, weights=None):
+    """Scale, rotation (3, 3) and translation (3,) that best take source (n, 3) to target (n, 3) (Umeyama, 1991)."""
+    share = np.ones(len(source)) if weights is None else weights
+    share = (share / share.sum())[:, None]
+    source_centre, target_centre = (source * share).sum(0), (target * share).sum(0)
+    a, b = source - source_centre, target - target_centre
+    u, singular, vt = np.linalg.svd((b * share).T @ a)
+    sign = np.array([1, 1, np.sign(np.linalg.det(u @ vt))])
+    rotation = u * sign @ vt
+    scale = float((singular * sign).sum() / (a * a * share).sum())
+    return scale, rotation, target_centre - scale * rotation @ source_centre
+
+
+@dataclass(frozen=True)
+class _Match:
+    points: np.ndarray
+    corners: np.ndarray
+    weights: np.ndarray
+    distance: np.ndarray
+    facing: np.ndarray
+    border: np.ndarray
+
+    def trusted(self, furthest: float) -> np.ndarray:
+        return (self.distance < furthest) & (self.facing > 0.6) & ~self.border
+
+
+class _Surface:
+    """A mesh that finds the points on it closest to others."""
+
+    def __init__(self, vertices: np.ndarray, triangles: np.ndarray):
+        o3d = load_open3d()
+        self.vertices, self.triangles = vertices, triangles
+        self.scene = o3d.t.geometry.RaycastingScene()
+        self.scene.add_triangles(
+            o3d.core.Tensor(vertices.astype(np.float32)), o3d.core.Tensor(triangles.astype(np.uint32))
+        )
+        self.tensor = o3d.core.Tensor
+        edges = np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
+        unique, count = np.unique(edges, axis=0, return_counts=True)
+        self.border = np.zeros(len(vertices), dtype=bool)
+        self.border[unique[count == 1]] = True
+
+    def closest(self, points: np.ndarray, triangles: np.ndarray) -> _Match:
+        answer = self.scene.compute_closest_points(self.tensor(points.astype(np.float32)))
+        corners = self.triangles[answer["primitive_ids"].numpy().astype(np.int64)]
+        uv = answer["primitive_uvs"].numpy().astype(np.float64)
+        weights = np.column_stack([1 - uv.sum(1), uv])
+        found = (self.vertices[corners] * weights[:, :, None]).sum(1)
+        # `vertex_normals` expects the photo's frame, in which y points down.
+        normals = vertex_normals(points, triangles) * [-1, 1, -1]
+        theirs = answer["primitive_normals"].numpy()
+        return _Match(
+            points=found,
+            corners=corners,
+            weights=weights,
+            distance=np.linalg.norm(found - points, axis=1),
+            facing=(normals * theirs).sum(1),
+            border=self.border[corners].any(1),
+        )
+
+
+def _laplacian(triangles: np.ndarray, vertices: int):
+    edges = np.unique(np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1), axis=0)
+    both = np.vstack([edges, edges[:, ::-1]])
+    adjacency = coo_array((np.ones(len(both)), both.T), shape=(vertices, vertices)).tocsr()
+    degree = np.maximum(adjacency.sum(1), 1)
+    return diags_array(np.ones(vertices)) - diags_array(1 / degree) @ adjacency

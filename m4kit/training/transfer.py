@@ -1,0 +1,314 @@
+"""A good start: 3DDFA-V2's MobileNet (MIT licence) turned into M4Net, heads and face model included.
+
+The steps, each measured on training crops: put the batch norms back behind the convolutions, narrow the
+last layer, take the parameters over into our face model by an affine map, and give the other three heads a
+first linear answer.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from m4kit.face_model import load_numpy_pickle
+from m4kit.network import PARAMETERS, SIZES, Backbone, M4Net, to_input
+from m4kit.training import TrainingError
+
+LICENCE = "started from 3DDFA-V2's weights (MIT, Guo et al. 2020)"
+_BATCH = 64
+
+
+class AffineMap(NamedTuple):
+    """Raw parameters of our face model from 3DDFA-V2's: matrix (62, 62) @ parameters + offset (62,)."""
+
+    matrix: np.ndarray
+    offset: np.ndarray
+
+
+@dataclass(frozen=True)
+class TransferReport:
+    """What the start keeps: root mean square errors over held-out crops, in standard deviations.
+
+    `narrowing` compares the narrowed last layer with 3DDFA-V2's own answer, `heads` each head, early to
+    late, with the mapped answer.
+    """
+
+    narrowing: float
+    heads: tuple[float, ...]
+
+
+class Peer(nn.Module):
+    """3DDFA-V2's network as it is, with one linear layer: BGR in, 62 whitened BFM parameters out."""
+
+    def __init__(self, width: float):
+        super().__init__()
+        self.backbone = Backbone(width, int(1024 * width))
+        self.fc = nn.Linear(int(1024 * width), PARAMETERS)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.backbone(x)[-1].mean((2, 3)))
+
+
+def read_map(path: str | Path) -> AffineMap:
+    """Read the affine map from 3DDFA-V2's parameters to ours (`.npz` with `matrix` and `offset`)."""
+    try:
+        with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
+            result = AffineMap(file["matrix"].astype(np.float64), file["offset"].astype(np.float64))
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise TrainingError(
+            f"{path}: expected an affine map (.npz with matrix and offset): {error}"
+        ) from error
+    if result.matrix.shape != (PARAMETERS, PARAMETERS) or result.offset.shape != (PARAMETERS,):
+        raise TrainingError(
+            f"{path}: expected a matrix (62, 62) and an offset (62,), got {result.matrix.shape} "
+            f"and {result.offset.shape}"
+        )
+    return result
+
+
+def read_whitening(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation (62,) of 3DDFA-V2's parameters (`param_mean_std_62d_120x120.pkl`)."""
+    data = load_numpy_pickle(path)
+    return tuple(np.asarray(data[key], dtype=np.float64).reshape(PARAMETERS) for key in ("mean", "std"))
+
+
+def read_peer(path: str | Path, crops: np.ndarray) -> Peer:
+    """3DDFA-V2's network from its `.onnx` (mb1) or `.pth` (mb05) file, in `eval` mode.
+
+    `crops` (n, 120, 120, 3) uint8 RGB, some hundreds, are what the batch norms of the ONNX file are
+    measured on: it has them folded into the convolutions, and they are put back so that they stand for the
+    same function.
+    """
+    path = Path(path)
+    try:
+        tensors = _read_onnx(path) if path.suffix == ".onnx" else _read_pth(path)
+    except Exception as error:
+        raise TrainingError(f"{path}: expected 3DDFA-V2's mb1 .onnx or mb05 .pth file: {error}") from error
+    peer = Peer(width=tensors["backbone.conv1.weight"].shape[0] / 32)
+    missing = set(peer.state_dict()) - set(tensors)
+    biases = {name: tensors.pop(name) for name in list(tensors) if name.startswith("bias of ")}
+    if not biases:
+        peer.load_state_dict(tensors, strict=True)
+        return peer.eval()
+    if any("bn" not in name for name in missing):
+        raise TrainingError(f"{path}: expected 3DDFA-V2's MobileNet, but {sorted(missing)[:3]} is missing")
+    peer.load_state_dict(peer.state_dict() | tensors, strict=True)
+    return _unfold(peer, biases, crops).eval()
+
+
+def _read_onnx(path: Path) -> dict[str, torch.Tensor]:
+    import onnx
+
+    graph = onnx.load(str(path)).graph
+    stored = {item.name: torch.tensor(onnx.numpy_helper.to_array(item)) for item in graph.initializer}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    width = stored[convolutions[0].input[1]].shape[0] / 32
+    tensors = {"fc.weight": stored["fc.weight"], "fc.bias": stored["fc.bias"]}
+    names = [name for name, module in Peer(width).named_modules() if isinstance(module, nn.Conv2d)]
+    for name, node in zip(names, convolutions, strict=True):
+        tensors[f"{name}.weight"] = stored[node.input[1]]
+        tensors[f"bias of {name}"] = stored[node.input[2]]
+    return tensors
+
+
+def _read_pth(path: Path) -> dict[str, torch.Tensor]:
+    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    tensors = {}
+    for name, tensor in state.items():
+        short = name.removeprefix("module.")
+        if short.startswith("fc_lm."):
+            continue
+        tensors[
+            "fc." + short.removeprefix("fc_param.") if short.startswith("fc_param.") else f"backbone.{short}"
+        ] = tensor
+    return tensors
+
+
+@torch.no_grad()
+def _unfold(peer: Peer, biases: dict[str, torch.Tensor], crops: np.ndarray) -> Peer:
+    """Set each batch norm to (x - m) / sqrt(v + eps) * sqrt(v + eps) + m + bias, which is x + bias.
+
+    m and v are the channel's mean and variance over the crops, measured layer by layer, so that training
+    finds the statistics as they are.
+    """
+    for module in peer.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+    norms = {
+        f"bias of {name}": _norm_of(peer, name)
+        for name, m in peer.named_modules()
+        if isinstance(m, nn.Conv2d)
+    }
+    for name, norm in norms.items():
+        # The identity with the folded bias, while statistics are gathered.
+        norm.weight.copy_((norm.running_var + norm.eps).sqrt())
+        norm.bias.copy_(biases[name])
+    sums = {norm: [0.0, 0.0, 0] for norm in norms.values()}
+
+    def gather(norm, inputs):
+        x = inputs[0].double()
+        sums[norm][0] += x.sum((0, 2, 3))
+        sums[norm][1] += x.square().sum((0, 2, 3))
+        sums[norm][2] += x[:, 0].numel()
+
+    handles = [norm.register_forward_pre_hook(gather) for norm in sums]
+    peer.eval()
+    for batch in _batches(crops):
+        peer(batch.flip(1))
+    for handle in handles:
+        handle.remove()
+    for name, norm in norms.items():
+        total, squares, count = sums[norm]
+        mean, variance = total / count, (squares / count - (total / count) ** 2).clamp(min=0)
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)
+        norm.weight.copy_((variance + norm.eps).sqrt())
+        norm.bias.copy_(mean + biases[name])
+        norm.momentum = nn.BatchNorm2d(1).momentum
+    return peer
+
+
+def _norm_of(peer: Peer, convolution: str) -> nn.BatchNorm2d:
+    return peer.get_submodule(convolution.replace("conv1", "bn1").replace("conv_", "bn_"))
+
+
+@torch.no_grad()
+def transfer(
+    peer: Peer,
+    crops: np.ndarray,
+    *,
+    peer_whitening: tuple[np.ndarray, np.ndarray],
+    to_ours: AffineMap,
+    whitening: tuple[np.ndarray, np.ndarray],
+    fusion: str = "static",
+    seed: int = 0,
+    report: Callable[[str], object] = lambda line: None,
+) -> tuple[M4Net, TransferReport]:
+    """M4Net with the peer's backbone and four heads that answer in our face model.
+
+    `crops` (n, 120, 120, 3) uint8 RGB, some thousands of training faces; the last fifth measures the errors.
+    `peer_whitening` and `whitening` are mean and standard deviation (62,) of the peer's raw parameters and
+    of ours.
+    """
+    size = next(
+        (s for s, spec in SIZES.items() if int(32 * spec.width) == peer.backbone.conv1.out_channels), None
+    )
+    if size is None:
+        raise TrainingError(
+            f"no size of M4Net is as wide as this peer ({peer.backbone.conv1.out_channels} channels)"
+        )
+    network = M4Net(size, "relu", fusion)
+    features = [[], [], [], []]
+    for batch in _batches(crops):
+        for kept, stage in zip(features, peer.backbone(batch.flip(1)), strict=True):
+            kept.append(stage.half())
+    *stages, last = (torch.cat(kept) for kept in features)
+    pooled = last.float().mean((2, 3)).double()
+    fit = torch.arange(len(crops)) < len(crops) * 4 // 5
+
+    answer = pooled @ peer.fc.weight.double().T + peer.fc.bias.double()
+    kept = _most_telling(pooled[fit], peer.fc.weight.double(), SIZES[size].last)
+    weight, bias = _ridge(pooled[:, kept], answer, fit)
+    narrowed = pooled[:, kept] @ weight.T + bias
+    narrowing = float((narrowed - answer)[~fit].square().mean().sqrt())
+    report(f"last layer narrowed from {pooled.shape[1]} to {len(kept)} channels: off by {narrowing:.3f} std")
+
+    # Whitened theirs -> raw theirs -> raw ours -> whitened ours is one affine map.
+    (their_mean, their_std), (mean, std) = (
+        tuple(torch.tensor(v, dtype=torch.float64) for v in pair) for pair in (peer_whitening, whitening)
+    )
+    matrix, offset = (torch.tensor(v, dtype=torch.float64) for v in to_ours)
+    compose = matrix * their_std / std[:, None]
+    constant = (matrix @ their_mean + offset - mean) / std
+    target = answer @ compose.T + constant
+
+    state = peer.backbone.state_dict()
+    for name in (
+        "conv_sep.weight",
+        "bn_sep.weight",
+        "bn_sep.bias",
+        "bn_sep.running_mean",
+        "bn_sep.running_var",
+    ):
+        state[f"dw6.{name}"] = state[f"dw6.{name}"][kept]
+    # Their network sees BGR, ours RGB.
+    state["conv1.weight"] = state["conv1.weight"].flip(1)
+    network.backbone.load_state_dict(state, strict=True)
+    network.last_head.weight.copy_(compose @ weight)
+    network.last_head.bias.copy_(compose @ bias + constant)
+    network.parameter_mean.copy_(mean)
+    network.parameter_std.copy_(std)
+    errors = []
+    for head, stage in zip(network.spatial_heads, stages, strict=True):
+        flat = _start_reduction(head, stage, fit, seed=seed)
+        weight, bias = _ridge(flat, target, fit)
+        head.linear.weight.copy_(weight)
+        head.linear.bias.copy_(bias)
+        errors.append(float((flat @ weight.T + bias - target)[~fit].square().mean().sqrt()))
+    errors.append(float((narrowed @ compose.T + constant - target)[~fit].square().mean().sqrt()))
+    # Weights by what the heads are worth at the start; the last one will not stay as exact as it now is.
+    logits = -2 * torch.tensor(errors).clamp(min=0.25).log()
+    (network.head_logits if fusion == "static" else network.head_scores.bias).copy_(logits)
+    report("heads against the mapped answer, in std: " + ", ".join(f"{error:.3f}" for error in errors))
+    return network, TransferReport(narrowing, tuple(errors))
+
+
+def _batches(crops: np.ndarray) -> Iterator[torch.Tensor]:
+    for start in range(0, len(crops), _BATCH):
+        yield to_input(crops[start : start + _BATCH])
+
+
+def _most_telling(pooled: torch.Tensor, weight: torch.Tensor, count: int) -> torch.Tensor:
+    """Indices of the channels that move the answer most: variance times squared weights."""
+    importance = pooled.var(0) * weight.square().sum(0)
+    return importance.argsort(descending=True)[:count].sort().values
+
+
+def _start_reduction(head, stage: torch.Tensor, fit: torch.Tensor, *, seed: int) -> torch.Tensor:
+    """Point the head's 1x1 convolution along the stage's principal channels; gives its features (n, F).
+
+    The batch norm shifts by one standard deviation, so that the activation cuts little of either sign.
+    """
+    channels = stage.shape[1]
+    flat = stage[fit].float().permute(0, 2, 3, 1).reshape(-1, channels)
+    mean = flat.mean(0)
+    covariance = (flat.T @ flat / len(flat) - mean[:, None] * mean).double()
+    values, vectors = torch.linalg.eigh(covariance)
+    count = head.reduce.out_channels
+    axes = vectors[:, -count:].T
+    signs = torch.randint(0, 2, (count, 1), generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    axes = (axes * signs).float()
+    head.reduce.weight.copy_(axes[:, :, None, None])
+    head.bn.running_mean.copy_(axes @ mean)
+    head.bn.running_var.copy_(values[-count:].clamp(min=0))
+    head.bn.bias.fill_(1.0)
+    head.eval()
+    parts = [head.activation(head.bn(head.reduce(part.float()))).flatten(1) for part in stage.split(_BATCH)]
+    head.train()
+    return torch.cat(parts).double()
+
+
+def _ridge(
+    features: torch.Tensor, target: torch.Tensor, fit: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Linear weights (62, F) and bias (62,), with the penalty that does best on the rows not in `fit`."""
+    centre, aim = features[fit].mean(0), target[fit].mean(0)
+    x, y = features[fit] - centre, target[fit] - aim
+    values, vectors = torch.linalg.eigh(x.T @ x)
+    seen = vectors.T @ (x.T @ y)
+    best = None
+    for strength in (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1):
+        weight = (vectors @ (seen / (values.clamp(min=0) + strength * values[-1])[:, None])).T
+        error = ((features[~fit] - centre) @ weight.T + aim - target[~fit]).square().mean()
+        if best is None or error < best[0]:
+            best = (error, weight)
+    weight = best[1]
+    return weight, aim - weight @ centre

@@ -1,0 +1,104 @@
+"""How good the network is on faces that are held out of the training."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+
+from m4kit.camera import head_pose
+from m4kit.face_model import FaceModel
+from m4kit.network import M4Net, fuse, to_input
+from m4kit.training.data import LOOSE_21, Faces, averaging_matrix, point_weights
+
+YAW_BINS = (0, 30, 60, 90)
+_BATCH = 128
+
+
+@torch.no_grad()
+def predict_faces(
+    network: M4Net,
+    faces: Faces,
+    indices: np.ndarray,
+    *,
+    precision: str = "bf16",
+    device: str = "cpu",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Heads' raw parameters (n, 4, 62) and their weights (n, 4) on faces as they are, not augmented."""
+    network.eval()
+    heads, weights = [], []
+    for start in range(0, len(indices), _BATCH):
+        crops = np.stack([faces.crops[i] for i in indices[start : start + _BATCH]])
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16"):
+            outputs = network.outputs(to_input(crops).to(device))
+        heads.append(outputs.heads.float().cpu())
+        weights.append(outputs.weights.float().cpu())
+    return torch.cat(heads).numpy(), torch.cat(weights).numpy()
+
+
+def validate(
+    network: M4Net,
+    model: FaceModel,
+    faces: Faces,
+    indices: np.ndarray,
+    *,
+    precision: str = "bf16",
+    device: str = "cpu",
+) -> dict[str, float]:
+    """Errors on the faces of those indices, against their labels.
+
+    NME in %: the 68 landmarks' mean 2D distance over sqrt(w * h) of the labelled landmarks' box. `nme` is
+    the mean over all faces and `balanced` that of three bins of yaw; `uniform` weighs the heads alike and
+    `head1` to `head4` are the heads alone. `points` is the same for AFLW's hand-annotated points. `yaw`,
+    `pitch` and `roll` are mean absolute errors in degrees. `spread` is Spearman's correlation of the heads'
+    disagreement with the error.
+    """
+    labels = faces.labels.subset(indices)
+    heads, weights = predict_faces(network, faces, indices, precision=precision, device=device)
+    fused = fuse(heads, weights)
+    truth = landmarks_in_crop(model, labels.parameters)
+    size = np.sqrt((truth.max(1) - truth.min(1))[:, :2].prod(1))
+
+    def nme(parameters: np.ndarray) -> np.ndarray:
+        offset = (landmarks_in_crop(model, parameters) - truth)[..., :2]
+        return 100 * np.linalg.norm(offset, axis=-1).mean(1) / size
+
+    errors = nme(fused)
+    pose, aim = (
+        np.array([head_pose(p[:12].reshape(3, 4)) for p in parameters])
+        for parameters in (fused, labels.parameters)
+    )
+    bins = np.digitize(np.abs(aim[:, 0]), YAW_BINS[1:-1])
+    by_bin = {
+        f"{YAW_BINS[b]}-{YAW_BINS[b + 1]}": errors[bins == b].mean() for b in range(3) if (bins == b).any()
+    }
+    figures = {
+        "nme": errors.mean(),
+        "balanced": np.mean(list(by_bin.values())),
+        **by_bin,
+        "uniform": nme(fuse(heads, np.full(4, 0.25))).mean(),
+        **{f"head{k + 1}": nme(heads[:, k]).mean() for k in range(4)},
+        **{f"weight{k + 1}": weights[:, k].mean() for k in range(4)},
+    }
+    # A turn past +-180 degrees is a small one the other way.
+    turn = np.abs((pose - aim + 180) % 360 - 180).mean(0)
+    figures |= dict(zip(("yaw", "pitch", "roll"), turn, strict=True))
+    offset = averaging_matrix() @ landmarks_in_crop(model, fused)[..., :2] - labels.points21
+    trust = point_weights(21, LOOSE_21) * np.isfinite(offset).all(-1)
+    if (known := trust.sum(1) > 0).any():
+        distance = (np.linalg.norm(np.nan_to_num(offset), axis=-1) * trust).sum(1)[known] / trust.sum(1)[
+            known
+        ]
+        figures["points"] = (100 * distance / size[known]).mean()
+    placed = np.stack([landmarks_in_crop(model, heads[:, k])[..., :2] for k in range(4)])
+    disagreement = np.linalg.norm(placed - placed.mean(0), axis=-1).mean((0, 2)) / size
+    if np.ptp(errors) > 0 and np.ptp(disagreement) > 0:
+        figures["spread"] = spearmanr(disagreement, errors).statistic
+    return {name: round(float(value), 4) for name, value in figures.items()}
+
+
+def landmarks_in_crop(model: FaceModel, parameters: np.ndarray) -> np.ndarray:
+    """The 68 landmarks (n, 68, 3) in the crop frame of raw parameters (n, 62)."""
+    camera = parameters[:, :12].reshape(-1, 3, 4)
+    landmarks = model.landmarks(parameters[:, 12:52], parameters[:, 52:]).numpy()
+    return landmarks @ camera[..., :3].swapaxes(1, 2) + camera[:, None, :, 3]

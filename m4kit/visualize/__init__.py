@@ -1,0 +1,28 @@
+"""Pictures and figures of predictions.
+
+The `draw_*` functions take a picture and give a new one, in the photo's resolution, and compose; `overview`
+and `faces_figure` set such pictures into a matplotlib figure. Figures are returned, never shown.
+"""
+
+from m4kit.visualize.drawing import (
+    LANDMARK_GROUPS,
+    draw_boxes,
+    draw_landmarks,
+    draw_mesh,
+    draw_pose,
+    draw_pose_axes,
+    draw_pose_box,
+)
+from m4kit.visualize.figures import faces_figure, overview
+
+__all__ = [
+    "LANDMARK_GROUPS",
+    "draw_boxes",
+    "draw_landmarks",
+    "draw_mesh",
+    "draw_pose",
+    "draw_pose_axes",
+    "draw_pose_box",
+    "faces_figure",
+    "overview",
+]

@@ -1,0 +1,254 @@
+"""Drawing functions that compose: a picture in, a new picture out, in the photo's own resolution.
+
+`faces` is a `Face`, a `Prediction` or any sequence of faces. Line widths follow the face's size, so that a
+120-pixel face and a 4,000-pixel photo look alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from m4kit.camera import HeadPose, decompose
+from m4kit.light import Light
+from m4kit.render import PORCELAIN, render
+from m4kit.visualize import strokes
+
+if TYPE_CHECKING:
+    from m4kit.prediction import Face
+
+LANDMARK_GROUPS: dict[str, tuple[tuple[tuple[int, ...], ...], strokes.Colour]] = {
+    "jaw": ((tuple(range(17)),), (38, 134, 255)),
+    "brows": ((tuple(range(17, 22)), tuple(range(22, 27))), (255, 149, 0)),
+    "nose": ((tuple(range(27, 31)), tuple(range(31, 36))), (255, 214, 10)),
+    "eyes": (((*range(36, 42), 36), (*range(42, 48), 42)), (48, 209, 88)),
+    "lips": (((*range(48, 60), 48), (*range(60, 68), 60)), (255, 55, 95)),
+}
+"""The 68 iBUG landmarks as contours, each a tuple of indices, and their colour."""
+
+_HALO = (250, 250, 247)
+_FRONT = (255, 176, 32)
+_BACK = (56, 139, 253)
+_AXES = ((235, 64, 52), (52, 199, 89), (10, 108, 255))
+
+
+def draw_landmarks(
+    image: np.ndarray,
+    landmarks: np.ndarray | Face | Iterable[Face],
+    *,
+    points: bool = True,
+    width: float | None = None,
+) -> np.ndarray:
+    """The 68 landmarks joined as contours: jaw, brows, nose, eyes and lips, each group in its colour.
+
+    `landmarks` are faces, or arrays (68, 2 or 3) or (n, 68, 2 or 3) in photo pixels. `points` adds a dot at
+    each landmark. `width` is the lines' in pixels; by default it follows each face's size.
+    """
+    picture = np.array(_checked(image))
+    # Small faces, which are farther away, first: a large one's lines are not cut.
+    for face in sorted(_landmarks(landmarks), key=face_size):
+        size = face_size(face)
+        line = 0.7 + 0.0075 * size if width is None else float(width)
+        halo = 0.4 + 0.25 * line
+        contours = [face[list(one)] for contours, _ in LANDMARK_GROUPS.values() for one in contours]
+        strokes.lines(picture, contours, line + 2 * halo).paint(picture, _HALO, opacity=0.55)
+        for contours, colour in LANDMARK_GROUPS.values():
+            strokes.lines(picture, [face[list(one)] for one in contours], line).paint(picture, colour)
+        if points:
+            for contours, colour in LANDMARK_GROUPS.values():
+                group = face[sorted({index for one in contours for index in one})]
+                strokes.dots(picture, group, line).paint(picture, colour)
+                strokes.dots(picture, group, 0.5 * line).paint(picture, (255, 255, 255))
+    return picture
+
+
+def draw_pose(
+    image: np.ndarray,
+    faces: Face | Iterable[Face],
+    *,
+    box: bool = True,
+    axes: bool = False,
+    text: bool = False,
+) -> np.ndarray:
+    """The head pose of each face: a box that turns with the head, axes, the angles as text.
+
+    See `draw_pose_box` and `draw_pose_axes`. The text, yaw, pitch and roll in degrees, stands under the chin.
+    """
+    picture = np.array(_checked(image))
+    for face in sorted(_faces(faces), key=lambda face: face_size(face.landmarks)):
+        rotation = decompose(face.camera)[1]
+        centre, size = _head(np.asarray(face.landmarks), rotation)
+        if box:
+            picture = draw_pose_box(picture, rotation, centre, size)
+        if axes:
+            picture = draw_pose_axes(picture, rotation, centre, size)
+        if text:
+            corners = _box_corners(rotation, centre, size)
+            height = max(10.0, 0.075 * size)
+            below = max(corners[:, 1].max(), np.asarray(face.landmarks)[:, 1].max()) + 1.1 * height
+            strokes.words(picture, pose_text(face.pose), (centre[0], below), height=height)
+    return picture
+
+
+def draw_pose_box(
+    image: np.ndarray,
+    rotation: np.ndarray,
+    centre: Sequence[float],
+    size: float,
+) -> np.ndarray:
+    """A box around the head that turns with it, wider at its front, which lies before the face (amber).
+
+    `rotation` (3, 3) is in the model frame (x right, y up, z towards the viewer, as `camera.decompose` gives
+    it), `centre` the head's middle (x, y) and `size` its height, both in photo pixels.
+    """
+    picture = np.array(_checked(image))
+    corners = _box_corners(np.asarray(rotation, dtype=float), centre, size)
+    back, front = corners[:4], corners[4:]
+    width = 0.7 + 0.0075 * size
+    halo = max(0.7, 0.5 * width)
+    loop = [0, 1, 2, 3, 0]
+    sides = [np.array(pair) for pair in zip(back, front, strict=True)]
+    for line, thickness in ((back[loop], 0.7), *((side, 0.7) for side in sides), (front[loop], 1.25)):
+        stencil = strokes.lines(picture, [line], thickness * width + 2 * halo)
+        stencil.paint(picture, _HALO, opacity=0.5)
+    strokes.lines(picture, [back[loop]], 0.7 * width).paint(picture, _BACK)
+    for side in sides:
+        for start, end in pairwise(np.linspace(0, 1, 13)):
+            part = side[0] + np.outer([start, end], side[1] - side[0])
+            colour = np.rint(np.array(_BACK) + (start + end) / 2 * np.subtract(_FRONT, _BACK))
+            strokes.lines(picture, [part], 0.7 * width).paint(picture, tuple(colour))
+    strokes.fill(picture, front, _FRONT, opacity=0.14)
+    strokes.lines(picture, [front[loop]], 1.25 * width).paint(picture, _FRONT)
+    return picture
+
+
+def draw_pose_axes(
+    image: np.ndarray,
+    rotation: np.ndarray,
+    centre: Sequence[float],
+    size: float,
+) -> np.ndarray:
+    """The head's axes: x red, y green, z blue. On a frontal face x points right, y up and z at the viewer.
+
+    Arguments as for `draw_pose_box`.
+    """
+    picture = np.array(_checked(image))
+    origin = np.asarray(centre, dtype=float)
+    tips = origin + 0.55 * size * np.asarray(rotation, dtype=float)[:2].T * [1, -1]
+    width = 1.0 + 0.013 * size
+    # The axis that comes farthest towards the viewer is painted last.
+    for axis in np.argsort(np.asarray(rotation)[2]):
+        tip, along = tips[axis], tips[axis] - origin
+        length = np.linalg.norm(along)
+        head = min(0.11 * size, 0.8 * length)
+        direction = along / length if length > 0 else np.zeros(2)
+        neck = tip - head * direction
+        across = 0.42 * head * np.array([-direction[1], direction[0]])
+        shaft, arrow = np.array([origin, neck]), np.array([tip, neck + across, neck - across])
+        halo = max(0.8, 0.3 * width)
+        strokes.lines(picture, [shaft], width + 2 * halo).paint(picture, _HALO, opacity=0.75)
+        strokes.lines(picture, [arrow[[0, 1, 2, 0]]], 2 * halo).paint(picture, _HALO, opacity=0.75)
+        strokes.lines(picture, [shaft], width).paint(picture, _AXES[axis])
+        strokes.fill(picture, arrow, _AXES[axis])
+    return picture
+
+
+def draw_mesh(
+    image: np.ndarray,
+    faces: Face | Iterable[Face],
+    *,
+    opacity: float = 1.0,
+    colour: Sequence = PORCELAIN,
+    light: Light | None = None,
+) -> np.ndarray:
+    """The faces' dense meshes, lit and shaded: solid at `opacity` 1, translucent below.
+
+    `colour` is one sRGB colour for all faces, or a list with one entry for each: (3,) or (V, 3) by vertex.
+    """
+    meshes = [(np.asarray(face.vertices), np.asarray(face.triangles)) for face in _faces(faces)]
+    return render(_checked(image), meshes, opacity=opacity, colour=colour, light=light)
+
+
+def draw_boxes(image: np.ndarray, faces: Face | Iterable[Face], *, scores: bool = True) -> np.ndarray:
+    """The detector's boxes, with their scores above them."""
+    picture = np.array(_checked(image))
+    for face in _faces(faces):
+        box = face.box
+        size = float(np.sqrt(max(1.0, box.width * box.height)))
+        width = 0.8 + 0.008 * size
+        corners = [(box.left, box.top), (box.right, box.top), (box.right, box.bottom), (box.left, box.bottom)]
+        outline = [np.array([*corners, corners[0]])]
+        strokes.lines(picture, outline, width + max(1.2, 0.9 * width)).paint(picture, _HALO, opacity=0.6)
+        strokes.lines(picture, outline, width).paint(picture, _BACK)
+        if scores:
+            height = float(np.clip(0.1 * size, 10, 0.03 * max(picture.shape[:2]) + 10))
+            middle = ((box.left + box.right) / 2, box.top - height)
+            strokes.words(picture, f"{box.score:.2f}", middle, height=height)
+    return picture
+
+
+def pose_text(pose: HeadPose) -> str:
+    """Yaw, pitch and roll as a reader wants them, in whole degrees with their signs."""
+    names = zip(HeadPose._fields, pose, strict=True)
+    return "  ".join(f"{name} {angle_text(angle)}" for name, angle in names)
+
+
+def angle_text(degrees: float) -> str:
+    """Whole degrees with their sign."""
+    return f"{round(degrees):+d}°".replace("+0°", "0°").replace("-", "\N{MINUS SIGN}")
+
+
+def face_size(landmarks: np.ndarray) -> float:
+    """sqrt(w * h) of the landmarks' box, in photo pixels."""
+    return float(np.sqrt(np.ptp(np.asarray(landmarks)[:, :2], axis=0).prod()))
+
+
+def _box_corners(rotation: np.ndarray, centre: Sequence[float], size: float) -> np.ndarray:
+    """The pose box in photo pixels, (8, 2): the back's four corners, then the front's."""
+    square = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], dtype=float)
+    back = np.column_stack([0.40 * square[:, 0], 0.48 * square[:, 1], np.full(4, -0.40)])
+    front = np.column_stack([0.50 * square[:, 0], 0.60 * square[:, 1], np.full(4, 0.45)])
+    turned = size * np.vstack([back, front]) @ rotation.T
+    return np.asarray(centre, dtype=float) + turned[:, :2] * [1, -1]
+
+
+def _head(landmarks: np.ndarray, rotation: np.ndarray) -> tuple[np.ndarray, float]:
+    """The head's middle (x, y) and height in photo pixels, of landmarks (68, 3) turned back to the front."""
+    upright = (landmarks * [1, -1, 1]) @ rotation
+    low, high = upright.min(axis=0), upright.max(axis=0)
+    # The landmarks end at the brows; the forehead takes as much again as two fifths of what they span.
+    high[1] += 0.4 * (high[1] - low[1])
+    middle = rotation @ ((low + high) / 2)
+    return middle[:2] * [1, -1], float(high[1] - low[1])
+
+
+def _checked(image: np.ndarray) -> np.ndarray:
+    image = np.asarray(image)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(
+            f"expected an image (H, W, 3) of uint8 RGB, got {image.shape} of {image.dtype}; "
+            "m4kit.images.load_image makes one"
+        )
+    return image
+
+
+def _faces(faces: Face | Iterable[Face]) -> list[Face]:
+    return [faces] if hasattr(faces, "landmarks") else list(faces)
+
+
+def _landmarks(landmarks: np.ndarray | Face | Iterable[Face]) -> list[np.ndarray]:
+    """Landmarks (68, 2) of each face."""
+    if isinstance(landmarks, np.ndarray):
+        each = landmarks[None] if landmarks.ndim == 2 else landmarks
+    else:
+        each = [getattr(face, "landmarks", face) for face in _faces(landmarks)]
+    result = []
+    for one in each:
+        array = np.asarray(one, dtype=float)
+        if array.shape not in {(68, 2), (68, 3)} or not np.isfinite(array[:, :2]).all():
+            raise ValueError(f"expected 68 finite landmarks, (68, 2) or (68, 3), got an array {array.shape}")
+        result.append(array[:, :2])
+    return result

@@ -1,0 +1,202 @@
+"""Figures of predictions, for papers and notebooks. They are returned, never shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from m4kit.camera import HeadPose
+from m4kit.prediction import Face, FaceBox, Prediction
+from m4kit.visualize.drawing import draw_landmarks, draw_mesh, draw_pose, face_size, pose_text
+
+if TYPE_CHECKING:
+    from m4kit.visualize.notebook_figure import NotebookFigure
+
+VIEWS = ("landmarks", "head pose", "translucent mesh", "solid mesh")
+"""The rows of an overview."""
+
+NO_FACE = "no face found"
+
+_TRANSLUCENT = 0.55
+_SMALLEST_SIDE = 480
+_SMALLEST_LABELLED_FACE = 90
+
+
+@dataclass(frozen=True)
+class ScaledFace:
+    """A face's geometry in the pixels of a scaled or cut photo, for drawing."""
+
+    landmarks: np.ndarray
+    vertices: np.ndarray
+    triangles: np.ndarray
+    camera: np.ndarray
+    pose: HeadPose
+    box: FaceBox
+
+
+def scaled(prediction: Prediction, scale: float) -> tuple[np.ndarray, list[ScaledFace]]:
+    """The photo at another size, and its faces there; pixel (x, y) moves to (x + 0.5) * scale - 0.5."""
+    height, width = prediction.image.shape[:2]
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    stretch = np.array([size[0] / width, size[1] / height, scale])
+    shrinks = scale < 1
+    image = cv2.resize(prediction.image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    return image, [_moved(face, stretch, np.array([-0.5, -0.5, 0])) for face in prediction]
+
+
+def views(image: np.ndarray, faces: Sequence[Face] | Sequence[ScaledFace]) -> dict[str, np.ndarray]:
+    """The four pictures of an overview by name. Angles are written where every face has room for them."""
+    text = bool(faces) and min(face_size(face.landmarks) for face in faces) >= _SMALLEST_LABELLED_FACE
+    pictures = (
+        draw_landmarks(image, faces),
+        draw_pose(image, faces, text=text),
+        draw_mesh(image, faces, opacity=_TRANSLUCENT),
+        draw_mesh(image, faces),
+    )
+    return dict(zip(VIEWS, pictures, strict=True))
+
+
+def overview(predictions: Prediction | Sequence[Prediction], *, max_side: int = 480) -> NotebookFigure:
+    """Photos as columns, and as rows their landmarks, head poses, translucent meshes and solid meshes.
+
+    Takes one prediction or a list. Every photo gets the same height; `max_side` is the longest side of any,
+    in pixels of the figure. A single photo without a face stands alone under the words "no face found"; in a
+    list, they are written over its pictures.
+    """
+    if hasattr(predictions, "image"):
+        predictions = [predictions]
+    predictions = list(predictions)
+    if not predictions:
+        raise ValueError("expected a prediction or a list of them, got an empty list")
+    _check_side(max_side)
+    if len(predictions) == 1:
+        return figure_of(photo_views(predictions[0], max_side=max_side))
+    shapes = np.array([prediction.image.shape[:2] for prediction in predictions], dtype=float)
+    height = max_side / max(1.0, (shapes[:, 1] / shapes[:, 0]).max())
+    columns = [views(*scaled(one, height / one.image.shape[0])) for one in predictions]
+    figure = _grid([[column[name] for column in columns] for name in VIEWS], labels=VIEWS)
+    for index, axes in enumerate(figure.axes):
+        if not len(predictions[index % len(predictions)]):
+            _write(axes, NO_FACE)
+    return figure
+
+
+def photo_views(prediction: Prediction, *, max_side: int) -> dict[str, np.ndarray]:
+    """The pictures of one photo's overview by name; without a face, the photo alone, named "no face found".
+
+    The photo's longest side becomes `max_side` if it is longer, and 480 pixels, which leave room for fine
+    lines, if it is shorter than that.
+    """
+    longest = max(prediction.image.shape[:2])
+    image, faces = scaled(prediction, min(max_side, max(longest, _SMALLEST_SIDE)) / longest)
+    return views(image, faces) if faces else {NO_FACE: image}
+
+
+def figure_of(pictures: dict[str, np.ndarray]) -> NotebookFigure:
+    """What `photo_views` gave as a figure."""
+    if NO_FACE in pictures:
+        return _grid([[pictures[NO_FACE]]], columns=[NO_FACE])
+    return _grid([[picture] for picture in pictures.values()], labels=list(pictures))
+
+
+def faces_figure(prediction: Prediction, *, side: int = 240, max_faces: int = 6) -> NotebookFigure:
+    """Close-ups of the largest faces: a column each, with its angles, and the rows of `overview`.
+
+    `side` is that of a close-up in pixels of the figure.
+    """
+    _check_side(side)
+    faces = list(prediction)[:max_faces]
+    if not faces:
+        return overview(prediction, max_side=2 * side)
+    columns = []
+    for face in faces:
+        image, moved = _close_up(prediction.image, face, side)
+        pictures = views(image, [moved])
+        # The box would leave the close-up, and the angles stand above the column.
+        columns.append({**pictures, "head pose": draw_pose(image, moved, box=False, axes=True)})
+    rows = [[column[name] for column in columns] for name in VIEWS]
+    titles = [pose_text(face.pose) for face in faces]
+    return _grid(rows, labels=VIEWS, columns=titles)
+
+
+def _moved(face: Face, stretch: np.ndarray | float, corner: np.ndarray) -> ScaledFace:
+    """The face where the photo's point `corner` (3,) is a picture's upper left corner, and stretched."""
+
+    def move(points):
+        return (np.asarray(points, dtype=float) - corner) * stretch - [0.5, 0.5, 0]
+
+    left_top, right_bottom = move([[face.box.left, face.box.top, 0], [face.box.right, face.box.bottom, 0]])
+    return ScaledFace(
+        landmarks=move(face.landmarks),
+        vertices=move(face.vertices),
+        triangles=np.asarray(face.triangles),
+        camera=face.camera,
+        pose=face.pose,
+        box=FaceBox(*left_top[:2].tolist(), *right_bottom[:2].tolist(), score=face.box.score),
+    )
+
+
+def _close_up(image: np.ndarray, face: Face, side: int) -> tuple[np.ndarray, ScaledFace]:
+    """A square of the photo around a face, black outside the photo, and the face there."""
+    points = np.asarray(face.vertices)[:, :2]
+    low, high = points.min(axis=0), points.max(axis=0)
+    extent = 1.35 * float((high - low).max())
+    corner = (low + high) / 2 - extent / 2
+    # As `camera.cut_crop`: large faces are averaged down by a whole factor.
+    factor = max(1, int(extent / side))
+    step = extent / (side * factor)
+    inverse = np.array([[step, 0, corner[0] + step / 2], [0, step, corner[1] + step / 2]])
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    cut = cv2.warpAffine(image, inverse, (side * factor, side * factor), flags=flags)
+    cut = cv2.resize(cut, (side, side), interpolation=cv2.INTER_AREA)
+    return cut, _moved(face, side / extent, np.array([*corner, 0.0]))
+
+
+def _check_side(side: int) -> None:
+    if side < 16:
+        raise ValueError(f"expected pictures of at least 16 pixels a side, got {side}")
+
+
+def _grid(
+    rows: list[list[np.ndarray]],
+    *,
+    labels: Sequence[str] = (),
+    columns: Sequence[str] = (),
+) -> NotebookFigure:
+    """Images in rows and columns, pixel for pixel, labels before the rows and titles over the columns."""
+    from m4kit.visualize.notebook_figure import DPI, NotebookFigure
+
+    gap, letter = 6, 12
+    left = 26 if labels else gap
+    top = 26 if columns else gap
+    heights = [max(image.shape[0] for image in row) for row in rows]
+    widths = [max(image.shape[1] for image in column) for column in zip(*rows, strict=True)]
+    size = (left + sum(widths) + gap * len(widths), top + sum(heights) + gap * len(heights))
+    figure = NotebookFigure(figsize=(size[0] / DPI, size[1] / DPI), dpi=DPI, facecolor="white")
+    style = {"fontsize": letter * 72 / DPI, "color": "#24292f"}
+    y = top
+    for index, (row, height) in enumerate(zip(rows, heights, strict=True)):
+        x = left
+        for column, (image, width) in enumerate(zip(row, widths, strict=True)):
+            place = np.array([x, size[1] - y - image.shape[0], image.shape[1], image.shape[0]])
+            axes = figure.add_axes(place / [*size, *size])
+            axes.imshow(image, interpolation="nearest", aspect="auto")
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+            if labels and column == 0:
+                axes.set_ylabel(labels[index], **style)
+            if columns and index == 0:
+                axes.set_title(columns[column], pad=5 * 72 / DPI, **style)
+            x += width + gap
+        y += height + gap
+    return figure
+
+
+def _write(axes, text: str) -> None:
+    """Words in the middle of a picture."""
+    box = {"boxstyle": "round,pad=0.5", "facecolor": "#24292f", "edgecolor": "none", "alpha": 0.8}
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="white", bbox=box)

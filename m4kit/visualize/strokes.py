@@ -1,0 +1,137 @@
+"""Lines, dots, filled shapes and words on a picture, anti-aliased at any width.
+
+Coverage is computed from each pixel's distance to the shape, so a width of 1.3 pixels looks like one. A
+`Stencil` is made for one picture, (H, W, 3) uint8 RGB, and paints *into* it; the functions of `drawing` copy
+first. Points are (x, y) in pixels, integers at pixel centres, and may lie outside the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from itertools import pairwise
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+Colour = tuple[int, int, int]
+
+
+class Stencil(NamedTuple):
+    """A shape's share of each pixel, `coverage` (h, w) in [0, 1], in a window of a picture."""
+
+    left: int
+    top: int
+    coverage: np.ndarray
+
+    def paint(self, picture: np.ndarray, colour: Colour, *, opacity: float = 1.0) -> None:
+        """Lay a colour over the picture through the stencil."""
+        height, width = self.coverage.shape
+        window = picture[self.top : self.top + height, self.left : self.left + width]
+        # A line covers few pixels of its window.
+        rows, columns = np.nonzero(self.coverage)
+        share = opacity * self.coverage[rows, columns, None]
+        pixels = window[rows, columns]
+        mixed = pixels + (np.array(colour, dtype=np.float32) - pixels) * share
+        window[rows, columns] = np.rint(mixed).astype(np.uint8)
+
+
+def lines(picture: np.ndarray, polylines: Sequence[np.ndarray], width: float) -> Stencil:
+    """Polylines, each (n, 2), as one shape: where they cross or join, nothing is covered twice."""
+    segments = [pair for line in polylines for pair in pairwise(np.asarray(line, dtype=float))]
+    # The box of a long slanting segment is mostly empty; those of its pieces are not.
+    piece = 32 + 4 * width
+    pieces = []
+    for a, b in segments:
+        steps = np.linspace(0, 1, int(np.linalg.norm(b - a) // piece) + 2)[:, None]
+        pieces += pairwise(a + steps * (b - a))
+    return _union(picture, pieces, width / 2)
+
+
+def dots(picture: np.ndarray, points: np.ndarray, radius: float) -> Stencil:
+    """Discs around points (n, 2), as one shape."""
+    return _union(picture, [(point, point) for point in np.asarray(points)], radius)
+
+
+def fill(picture: np.ndarray, corners: np.ndarray, colour: Colour, *, opacity: float = 1.0) -> None:
+    """Fill a polygon with corners (n, 2)."""
+    bits = 4
+    low, high = _window(picture, corners, 1)
+    if (low >= high).any():
+        return
+    window = picture[low[1] : high[1], low[0] : high[0]]
+    fixed = np.rint((corners - low) * (1 << bits)).astype(np.int32)
+    filled = cv2.fillPoly(window.copy(), [fixed], colour, lineType=cv2.LINE_AA, shift=bits)
+    window[:] = cv2.addWeighted(filled, opacity, window, 1 - opacity, 0)
+
+
+def words(
+    picture: np.ndarray,
+    text: str,
+    centre: tuple[float, float],
+    *,
+    height: float,
+    colour: Colour = (255, 255, 255),
+    halo: Colour = (20, 22, 26),
+) -> None:
+    """Write a line of text around a point, letters `height` pixels tall.
+
+    It is moved, and if need be made smaller, to stay in the picture.
+    """
+    height = min(height, 0.95 * height * picture.shape[1] / _font(round(height)).getlength(text))
+    font = _font(max(6, int(height)))
+    border = max(1, round(height / 8))
+    left, top, right, bottom = font.getbbox(text, stroke_width=border)
+    limits = np.array([picture.shape[1] - (right - left), picture.shape[0] - (bottom - top)])
+    corner = np.array([centre[0] - (right - left) / 2, centre[1] - (bottom - top) / 2])
+    corner = np.clip(np.rint(corner), 0, np.maximum(limits, 0)).astype(int)
+    window = picture[corner[1] : corner[1] + bottom - top, corner[0] : corner[0] + right - left]
+    canvas = Image.fromarray(window)
+    place = (-left, -top)
+    draw = ImageDraw.Draw(canvas)
+    draw.text(place, text, font=font, fill=halo, stroke_width=border, stroke_fill=halo)
+    draw.text(place, text, font=font, fill=colour)
+    window[:] = np.asarray(canvas)
+
+
+def _union(picture: np.ndarray, segments: list[tuple[np.ndarray, np.ndarray]], radius: float) -> Stencil:
+    """All points within `radius` of a segment."""
+    ends = np.array(segments, dtype=float).reshape(-1, 2)
+    if not len(ends):
+        return Stencil(0, 0, np.zeros((0, 0), dtype=np.float32))
+    margin = radius + 1
+    low, high = _window(picture, ends, margin)
+    coverage = np.zeros((max(0, high[1] - low[1]), max(0, high[0] - low[0])), dtype=np.float32)
+    # A line thinner than a pixel stays a pixel wide and gets fainter.
+    strength, radius = min(1.0, 2 * radius), max(radius, 0.5)
+    for a, b in segments:
+        first, last = _window(picture, np.array([a, b]), margin)
+        if (first >= last).any():
+            continue
+        x = np.arange(first[0], last[0], dtype=np.float32) - np.float32(a[0])
+        y = np.arange(first[1], last[1], dtype=np.float32)[:, None] - np.float32(a[1])
+        along = (b - a).astype(np.float32)
+        length = float(along @ along)
+        at = np.clip((x * along[0] + y * along[1]) / length, 0, 1) if length > 0 else np.float32(0)
+        distance = np.hypot(x - at * along[0], y - at * along[1])
+        part = coverage[first[1] - low[1] : last[1] - low[1], first[0] - low[0] : last[0] - low[0]]
+        np.maximum(part, strength * np.clip(radius + 0.5 - distance, 0, 1), out=part)
+    return Stencil(int(low[0]), int(low[1]), coverage)
+
+
+def _window(picture: np.ndarray, points: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndarray]:
+    """First and last-but-one pixel (x, y) of the points' box with a margin, within the picture."""
+    size = np.array([picture.shape[1], picture.shape[0]])
+    low = np.floor(points.min(axis=0) - margin)
+    high = np.ceil(points.max(axis=0) + margin) + 1
+    return np.clip(low, 0, size).astype(int), np.clip(high, 0, size).astype(int)
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    # Matplotlib brings the one font that is there on every machine and has a minus and a degree sign.
+    from matplotlib import get_data_path
+
+    return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans-Bold.ttf", size)

@@ -1,0 +1,196 @@
+"""Where weights come from: the package, a path of yours, or a URL whose SHA-256 is known.
+
+`m4kit/assets/weights.json` is the one place that holds the hashes; `scripts/register_weights.py` writes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+
+REGISTRY = "weights.json"
+TIMEOUT_SECONDS = 30
+
+
+class WeightsError(ValueError):
+    """A file of weights is missing, broken, changed, or of another network."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where one set of weights lies.
+
+    `file` is its name in `m4kit/assets`, or in the cache folder where `url` says where to fetch it from.
+    `sha256` is the file's hash in hexadecimal and `licence` the sentence that a user of the weights must
+    know.
+    """
+
+    name: str
+    file: str
+    sha256: str
+    licence: str
+    url: str | None = None
+
+
+@cache
+def registry() -> Mapping[str, Source]:
+    """All weights that m4kit knows by name."""
+    entries = json.loads((resources.files("m4kit.assets") / REGISTRY).read_text(encoding="utf-8"))
+    return {name: Source(name=name, **entry) for name, entry in entries.items()}
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: the folder in `M4KIT_CACHE`, else `~/.cache/m4kit`."""
+    return Path(os.environ.get("M4KIT_CACHE") or Path.home() / ".cache" / "m4kit")
+
+
+def resolve(source: str | Path, *, sha256: str | None = None) -> Path:
+    """The file of weights that `source` means: a registered name, a URL, or a path.
+
+    Registered weights are checked against the registry's SHA-256. A URL needs `sha256`; it is downloaded
+    once into the cache folder. A path is taken as it is, and checked if `sha256` is given.
+
+    Raises `WeightsError` with the file's name and the remedy.
+    """
+    text = str(source)
+    if text in registry():
+        entry = registry()[text]
+        if entry.url:
+            return download(entry.url, sha256=entry.sha256, file=entry.file)
+        path = Path(str(resources.files("m4kit.assets") / entry.file))
+        return verify(path, entry.sha256, remedy="install m4kit anew")
+    if urllib.parse.urlsplit(text).scheme in ("http", "https"):
+        if sha256 is None:
+            raise WeightsError(f"{text}: expected the SHA-256 of a download; pass sha256=")
+        return download(text, sha256=sha256)
+    path = Path(source)
+    if sha256 is not None:
+        return verify(path, sha256, remedy="fetch the file anew, or correct sha256=")
+    if not path.is_file():
+        known = ", ".join(registry()) or "none"
+        raise WeightsError(f"{path}: no such file, and no registered weights have that name (known: {known})")
+    return path
+
+
+def download(url: str, *, sha256: str, file: str | None = None) -> Path:
+    """The URL's file in the cache folder, fetched if it is not there.
+
+    It gets its name only once it is whole and its hash is right.
+    """
+    name = file or Path(urllib.parse.urlsplit(url).path).name or "weights"
+    path = cache_folder() / sha256[:12] / name
+    if path.is_file() and sha256_of(path) == sha256:
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer,
+            tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as part,
+        ):
+            while block := answer.read(1 << 20):
+                part.write(block)
+    except (urllib.error.URLError, OSError) as error:
+        raise WeightsError(
+            f"{url}: the download failed ({error}); "
+            f"check the connection, or fetch the file by other means to {path}"
+        ) from error
+    whole = Path(part.name)
+    try:
+        verify(whole, sha256, remedy="the file at that address has changed; update m4kit", name=url)
+        whole.replace(path)
+    finally:
+        whole.unlink(missing_ok=True)
+    return path
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def verify(path: Path, sha256: str, *, remedy: str, name: str | None = None) -> Path:
+    """The path, if its file has that SHA-256; else `WeightsError`."""
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file; {remedy}")
+    came = sha256_of(path)
+    if came != sha256.lower():
+        raise WeightsError(f"{name or path}: expected SHA-256 {sha256}, got {came}; {remedy}")
+    return path
+
+
+def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file, or a `WeightsError` that says what is wrong with it."""
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file; expected weights as .safetensors")
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = list(file.keys())
+            return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
+    except SafetensorError as error:
+        raise WeightsError(
+            f"{path}: expected a whole .safetensors file, but reading it failed ({error}); "
+            "fetch or save it anew"
+        ) from error
+
+
+def write_tensors(
+    path: str | Path,
+    tensors: Mapping[str, torch.Tensor],
+    metadata: Mapping[str, str],
+    *,
+    half: bool = False,
+) -> None:
+    """Write a safetensors file, whole or not at all.
+
+    With `half`, tensors of two and more dimensions are stored in half precision; the short ones (biases,
+    batch-norm statistics) stay as they are, since they weigh nothing and lose the most.
+    """
+    path = Path(path)
+    stored = {
+        name: (tensor.half() if half and tensor.is_floating_point() and tensor.dim() > 1 else tensor)
+        .detach()
+        .cpu()
+        .contiguous()
+        for name, tensor in tensors.items()
+    }
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(safetensors.torch.save(stored, metadata=dict(metadata)))
+    part.replace(path)
+
+
+def load_strictly(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], *, path: str | Path) -> None:
+    """Load tensors whose names and shapes are exactly the module's, or raise `WeightsError`."""
+    wanted = module.state_dict()
+    missing, unknown = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
+    shapes = [
+        f"{name} {tuple(tensors[name].shape)} instead of {tuple(wanted[name].shape)}"
+        for name in wanted
+        if name in tensors and tensors[name].shape != wanted[name].shape
+    ]
+    faults = [
+        f"{len(names)} {word} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for word, names in (("missing", missing), ("unknown", unknown), ("of another shape", shapes))
+        if names
+    ]
+    if faults:
+        raise WeightsError(
+            f"{path}: expected the weights of {type(module).__name__}, but of its tensors "
+            f"{'; '.join(faults)}; give the file of this very network and size"
+        )
+    module.load_state_dict(dict(tensors), strict=True)

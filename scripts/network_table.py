@@ -1,0 +1,34 @@
+"""Print the tables of `docs/m4net.md`: M4Net's layers with their multiply-adds and parameters."""
+
+from m4kit.network import SIZES, M4Net, count_multiply_adds
+
+
+def tables() -> str:
+    """Both tables, in Markdown."""
+    lines = []
+    counts = {size: count_multiply_adds(M4Net(size)) for size in SIZES}
+    networks = {size: M4Net(size) for size in SIZES}
+    header = " | ".join(f"{size}: multiply-adds | parameters" for size in SIZES)
+    lines += [f"| layer | {header} |", "|---|" + "--:|--:|" * len(SIZES)]
+    base = networks["base"]
+    # The first batch norm counts with its convolution, as the others do.
+    names = ["backbone.conv1"] + [f"backbone.{n}" for n, _ in base.backbone.named_children() if n[:2] == "dw"]
+    names += [f"spatial_heads.{k}" for k in range(3)] + ["last_head"]
+    for name in names:
+        cells = [name]
+        for size, network in networks.items():
+            inside = [n for n in counts[size] if n == name or n.startswith(f"{name}.")]
+            parameters = sum(p.numel() for p in network.get_submodule(name).parameters())
+            if name == "backbone.conv1":
+                parameters += sum(p.numel() for p in network.backbone.bn1.parameters())
+            cells += [f"{sum(counts[size][n] for n in inside):,}", f"{parameters:,}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    cells = ["all"]
+    for size, network in networks.items():
+        cells += [f"{sum(counts[size].values()):,}", f"{sum(p.numel() for p in network.parameters()):,}"]
+    lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(tables())

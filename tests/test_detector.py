@@ -1,0 +1,311 @@
+"""The detector: its network against the published one, its arithmetic by axioms, its weights on photos."""
+
+import io
+import os
+import warnings
+import zipfile
+from pathlib import Path
+from xml.etree import ElementTree
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from m4kit.detector import (
+    Detector,
+    FaceBoxes,
+    decode,
+    encode,
+    load_network,
+    network_input,
+    pairwise_iou,
+    prior_boxes,
+    suppress,
+)
+from m4kit.images import load_image
+from m4kit.weights import WeightsError
+
+ROOT = Path(__file__).parent.parent
+SHARED = Path(os.environ.get("M4KIT_SHARED", ROOT / ".." / "shared"))
+OFFICIAL = SHARED / "peers" / "faceboxes" / "FaceBoxesProd.pth"
+MULTI_FACE = SHARED / "data" / "multi_face.zip"
+needs_shared = pytest.mark.skipif(
+    not (OFFICIAL.is_file() and MULTI_FACE.is_file()),
+    reason=f"needs the official weights and multi_face.zip under {SHARED} (M4KIT_SHARED)",
+)
+
+FACES_OF_SAMPLES = {
+    "astronaut.jpg": 1,
+    "drawn_ada_lovelace.jpg": 1,
+    "drawn_princess.jpg": 1,
+    "grace_hopper.jpg": 1,
+    "group.jpg": 6,
+    "large_group.jpg": 10,
+    "no_face.jpg": 0,
+    "painted_grandfather.jpg": 1,
+    "painted_young_man.jpg": 1,
+    "turned_by_exif.jpg": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return Detector()
+
+
+@pytest.fixture(scope="module")
+def group():
+    return load_image(ROOT / "sample_images" / "group.jpg")
+
+
+def annotated_photos():
+    """Photos of multi_face with boxes (n, 4), by name."""
+    photos = {}
+    with zipfile.ZipFile(MULTI_FACE) as archive:
+        for part in ("training", "testing"):
+            for photo in ElementTree.fromstring(archive.read(f"{part}_with_face_landmarks.xml")).iter(
+                "image"
+            ):
+                boxes = np.array(
+                    [
+                        [float(box.get(k)) for k in ("left", "top", "width", "height")]
+                        for box in photo.iter("box")
+                    ]
+                )
+                boxes[:, 2:] += boxes[:, :2]
+                photos[photo.get("file")] = load_image(archive.read(photo.get("file"))), boxes
+    return photos
+
+
+@needs_shared
+def test_official_weights_find_what_they_found_when_published():
+    detector = Detector(OFFICIAL)
+    overlaps = np.concatenate(
+        [
+            pairwise_iou(boxes, detector(image, min_face=20)).max(axis=1)
+            for image, boxes in annotated_photos().values()
+        ]
+    )
+    assert len(overlaps) == 43
+    assert (overlaps >= 0.45).sum() == 43
+    assert (overlaps >= 0.5).sum() == 40
+
+
+@needs_shared
+def test_packaged_weights_find_the_faces_of_photos_that_never_trained_them(detector):
+    kept = ("2008_002470.jpg", "2008_004176.jpg", "2009_004587.jpg")
+    for name, (image, boxes) in annotated_photos().items():
+        if name in kept:
+            assert (pairwise_iou(boxes, detector(image)).max(axis=1) >= 0.45).all(), name
+
+
+@pytest.mark.parametrize(("name", "faces"), FACES_OF_SAMPLES.items())
+def test_packaged_weights_find_every_face_of_the_samples(detector, name, faces):
+    assert len(detector(load_image(ROOT / "sample_images" / name))) == faces
+
+
+def test_samples_are_all_counted():
+    assert {path.name for path in (ROOT / "sample_images").glob("*.jpg")} == set(FACES_OF_SAMPLES)
+
+
+def test_network_has_the_published_size():
+    assert sum(parameter.numel() for parameter in FaceBoxes().parameters()) == 1_007_330
+
+
+def slow_priors(height, width):
+    """The published loop, one prior at a time."""
+    priors = []
+    for stride, sizes in ((32, (32, 64, 128)), (64, (256,)), (128, (512,))):
+        for row in range(int(np.ceil(height / stride))):
+            for column in range(int(np.ceil(width / stride))):
+                for size in sizes:
+                    offsets = {32: (0, 0.25, 0.5, 0.75), 64: (0, 0.5)}.get(size, (0.5,))
+                    for dy in offsets:
+                        for dx in offsets:
+                            priors.append([(column + dx) * stride, (row + dy) * stride, size, size])
+    return np.array(priors)
+
+
+@pytest.mark.parametrize("shape", [(128, 128), (100, 333), (1, 1), (64, 31)])
+def test_priors_are_those_of_the_published_loop(shape):
+    np.testing.assert_allclose(prior_boxes(*shape).numpy(), slow_priors(*shape))
+
+
+@pytest.mark.parametrize("shape", [(128, 128), (100, 333), (33, 8)])
+def test_network_says_one_thing_of_each_prior(shape):
+    moves, logits = FaceBoxes().eval()(torch.zeros(2, 3, *shape))
+    assert moves.shape == (2, len(prior_boxes(*shape)), 4)
+    assert logits.shape == moves.shape[:2]
+
+
+def test_encode_undoes_decode():
+    priors = prior_boxes(96, 160)
+    moves = torch.randn(len(priors), 4, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(encode(decode(moves, priors), priors), moves, atol=1e-4, rtol=1e-4)
+
+
+def test_a_prior_that_does_not_move_is_its_own_box():
+    priors = torch.tensor([[50.0, 40.0, 20.0, 10.0]])
+    assert decode(torch.zeros(1, 4), priors).tolist() == [[40, 35, 60, 45]]
+
+
+def test_network_sees_blue_first_and_without_the_mean_colour():
+    pixel = np.array([[[200, 150, 100]]], np.uint8)
+    assert network_input(pixel).flatten().tolist() == [100 - 104, 150 - 117, 200 - 123]
+
+
+def random_boxes(count, seed=0):
+    rng = np.random.default_rng(seed)
+    corner, size = rng.uniform(0, 100, (count, 2)), rng.uniform(10, 40, (count, 2))
+    return np.column_stack([corner, corner + size]), rng.random(count)
+
+
+def test_iou_of_known_boxes():
+    boxes = np.array([[0, 0, 2, 2], [1, 0, 3, 2], [5, 5, 6, 6]], dtype=float)
+    np.testing.assert_allclose(pairwise_iou(boxes, boxes), [[1, 1 / 3, 0], [1 / 3, 1, 0], [0, 0, 1]])
+
+
+def test_suppression_keeps_boxes_that_do_not_overlap_and_drops_only_those_that_do():
+    boxes, scores = random_boxes(300)
+    keep = suppress(boxes, scores, iou=0.3)
+    overlap = pairwise_iou(boxes, boxes)
+    assert (np.diff(scores[keep]) <= 0).all()
+    assert (overlap[np.ix_(keep, keep)] - np.eye(len(keep)) <= 0.3).all()
+    for dropped in set(range(300)) - set(keep):
+        assert any(overlap[dropped, k] > 0.3 and scores[k] >= scores[dropped] for k in keep)
+
+
+def test_suppression_is_idempotent_and_does_not_depend_on_order_place_or_scale():
+    boxes, scores = random_boxes(200, seed=1)
+    keep = suppress(boxes, scores)
+    assert suppress(boxes[keep], scores[keep]).tolist() == list(range(len(keep)))
+    shuffle = np.random.default_rng(2).permutation(200)
+    assert shuffle[suppress(boxes[shuffle], scores[shuffle])].tolist() == keep.tolist()
+    assert suppress(boxes * 3 - 50, scores).tolist() == keep.tolist()
+
+
+def test_suppression_of_nothing_is_nothing():
+    assert suppress(np.zeros((0, 4)), np.zeros(0)).tolist() == []
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (7, 400), (8, 8)])
+def test_a_picture_too_small_for_a_face_has_none(detector, shape):
+    assert detector(np.full((*shape, 3), 128, np.uint8)).shape == (0, 5)
+
+
+def test_a_result_is_a_plain_array_best_first(detector, group):
+    faces = detector(group)
+    assert type(faces) is np.ndarray
+    assert faces.dtype == float
+    assert faces.shape == (6, 5)
+    assert (np.diff(faces[:, 4]) <= 0).all()
+    assert ((faces[:, 4] >= 0.5) & (faces[:, 4] <= 1)).all()
+    assert (faces[:, 2:4] > faces[:, :2]).all()
+
+
+def test_at_most_the_best_faces_are_given(detector, group):
+    np.testing.assert_array_equal(detector(group, max_faces=2), detector(group)[:2])
+
+
+def test_a_higher_threshold_gives_the_best_of_the_same_faces(detector, group):
+    faces = detector(group, threshold=0.3)
+    sure = detector(group, threshold=0.9)
+    np.testing.assert_allclose(sure, faces[faces[:, 4] >= 0.9], atol=1e-9)
+
+
+def test_boxes_are_in_photo_pixels_whatever_the_scale_at_which_the_network_looks(detector, group):
+    large = cv2.resize(group, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
+    faces, of_large = detector(group), detector(large)
+    assert len(of_large) == len(faces)
+    # Pixel centres are integers, so a picture's corner is at -0.5.
+    assert (pairwise_iou((faces[:, :4] + 0.5) * 3 - 0.5, of_large).max(axis=1) > 0.8).all()
+
+
+def test_small_faces_are_found_when_asked_for(detector, group):
+    small = cv2.resize(group, None, fx=0.1, fy=0.1, interpolation=cv2.INTER_AREA)
+    faces = detector(small, min_face=5)
+    assert len(faces) == 6
+    assert (pairwise_iou((faces[:, :4] + 0.5) * 10 - 0.5, detector(group)).max(axis=1) > 0.6).all()
+
+
+def test_the_callers_picture_is_not_changed_and_views_are_taken(detector, group):
+    before = group.copy()
+    mirrored = detector(group[:, ::-1])
+    assert (group == before).all()
+    assert len(mirrored) == 6
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((40, 40), np.uint8), r"expected an image \(H, W, 3\) uint8 RGB, got uint8 \(40, 40\)"),
+        (np.zeros((40, 40, 3)), "got float64"),
+        (np.zeros((40, 40, 4), np.uint8), "got uint8"),
+        (np.zeros((0, 40, 3), np.uint8), "at least one pixel"),
+        ("photo.jpg", "got str"),
+    ],
+)
+def test_what_is_no_image_is_refused(detector, image, message):
+    with pytest.raises(ValueError, match=message):
+        detector(image)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"threshold": 1.5}, "between 0 and 1"),
+        ({"max_faces": 0}, "at least 1"),
+        ({"min_face": 0}, "above 0"),
+        ({"min_face": float("nan")}, "above 0"),
+        ({"min_face": 0.1}, "would enlarge this photo of 100x80 pixels to 320 megapixels"),
+    ],
+)
+def test_options_out_of_range_are_refused(detector, options, message):
+    with pytest.raises(ValueError, match=message):
+        detector(np.zeros((80, 100, 3), np.uint8), **options)
+
+
+def test_saved_weights_load_again(tmp_path):
+    network = FaceBoxes()
+    save_file(network.state_dict(), tmp_path / "ours.safetensors")
+    loaded = load_network(tmp_path / "ours.safetensors").state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in network.state_dict().items())
+
+
+def test_missing_weights_are_an_error_that_names_the_file(tmp_path):
+    with pytest.raises(WeightsError, match=r"nowhere\.pth: no such file"):
+        Detector(tmp_path / "nowhere.pth")
+
+
+@pytest.mark.parametrize("name", ["cut.pth", "cut.safetensors"])
+@pytest.mark.parametrize("length", [0, 10, 100_000])
+def test_truncated_weights_are_an_error_that_names_the_file(tmp_path, name, length):
+    path = tmp_path / name
+    if name.endswith(".pth"):
+        whole = io.BytesIO()
+        torch.save(FaceBoxes().state_dict(), whole)
+        path.write_bytes(whole.getvalue()[:length])
+    else:
+        save_file(FaceBoxes().state_dict(), path)
+        path.write_bytes(path.read_bytes()[:length])
+    with warnings.catch_warnings(), pytest.raises(WeightsError, match=name):
+        Detector(path)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_weights_of_another_network_are_an_error(tmp_path, suffix):
+    path = tmp_path / f"other{suffix}"
+    tensors = {name: tensor.clone() for name, tensor in FaceBoxes().state_dict().items()}
+    tensors["digest1.conv.weight"] = torch.zeros(24, 3, 5, 5)
+    del tensors["scores.0.bias"]
+    (save_file if suffix == ".safetensors" else torch.save)(tensors, path)
+    with pytest.raises(WeightsError, match=r"expected the weights of FaceBoxes.*scores\.0\.bias"):
+        Detector(path)
+
+
+def test_a_file_that_holds_no_tensors_is_an_error(tmp_path):
+    torch.save([1, 2, 3], tmp_path / "list.pth")
+    with pytest.raises(WeightsError, match="expected a dictionary of tensors, got list"):
+        Detector(tmp_path / "list.pth")

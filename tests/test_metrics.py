@@ -1,0 +1,155 @@
+"""The formulas against closed forms."""
+
+import numpy as np
+import pytest
+
+from m4kit.metrics import balanced_mean, bootstrap_interval, mean_error_vector, nme, pose_error
+
+
+def _landmarks(width: float = 80, height: float = 20) -> np.ndarray:
+    """68 points (68, 2) whose box is width x height: two corners and 66 points in between."""
+    return np.linspace([3, 7], [3 + width, 7 + height], 68)
+
+
+class TestNme:
+    def test_a_shift_is_its_length_over_the_size_of_the_box(self):
+        # The box is 80 x 20, of size sqrt(1600) = 40, and the shift 3-4-5 long.
+        assert nme(np.add(_landmarks(), [3, 4]), _landmarks()) == pytest.approx(100 * 5 / 40)
+
+    def test_it_is_the_mean_over_the_landmarks(self):
+        predicted = _landmarks()
+        predicted[:17, 0] += 8
+        assert nme(predicted, _landmarks()) == pytest.approx(100 * 17 / 68 * 8 / 40)
+
+    def test_a_perfect_prediction_has_none(self):
+        assert nme(_landmarks(), _landmarks()) == 0
+
+    def test_the_box_is_the_true_one(self):
+        true, predicted = _landmarks(), _landmarks(8, 2)
+        expected = 100 * np.linalg.norm(predicted - true, axis=1).mean() / 40
+        assert nme(predicted, true) == pytest.approx(expected)
+
+    def test_depth_does_not_count(self):
+        true = np.column_stack([_landmarks(), np.zeros(68)])
+        predicted = np.column_stack([np.add(_landmarks(), [3, 4]), np.full(68, 1000)])
+        assert nme(predicted, true) == nme(predicted[:, :2], true) == nme(predicted, true[:, :2])
+        assert nme(predicted, true) == pytest.approx(12.5)
+
+    def test_a_batch_gives_one_error_a_face(self):
+        true = np.stack([_landmarks(), _landmarks(40, 40), _landmarks(10, 10)])
+        errors = nme(np.add(true, [[[3, 4]], [[0, 2]], [[0, 0]]]), true)
+        np.testing.assert_allclose(errors, [12.5, 5, 0])
+
+    def test_it_does_not_change_with_scale_position_or_quarter_turns(self):
+        random = np.random.default_rng(0)
+        true = random.normal(size=(5, 68, 2)) * 30
+        predicted = true + random.normal(size=true.shape)
+        np.testing.assert_allclose(nme(7 * predicted + [5, -3], 7 * true + [5, -3]), nme(predicted, true))
+        turn = np.array([[0, 1], [-1, 0]])
+        np.testing.assert_allclose(nme(predicted @ turn, true @ turn), nme(predicted, true))
+
+    @pytest.mark.parametrize("shape", [(68,), (21, 2), (68, 4), (2, 68)])
+    def test_other_shapes_are_an_error(self, shape):
+        with pytest.raises(ValueError, match="predicted landmarks: expected"):
+            nme(np.zeros(shape), _landmarks())
+
+    def test_faces_that_do_not_pair_are_an_error(self):
+        with pytest.raises(ValueError, match="as many predicted as true faces"):
+            nme(np.zeros((2, 68, 2)), _landmarks()[None])
+
+    @pytest.mark.parametrize(
+        "true", [np.zeros((68, 2)), np.full((68, 2), np.nan), np.eye(68, 2)[::-1] * [0, 1]]
+    )
+    def test_true_landmarks_that_span_no_box_are_an_error(self, true):
+        with pytest.raises(ValueError, match="span a box"):
+            nme(_landmarks(), true)
+
+
+class TestMeanErrorVector:
+    def test_it_is_the_common_shift(self):
+        noise = np.tile([[2.0, -5.0], [-2.0, 5.0]], (34, 1))
+        vector = mean_error_vector(np.add(_landmarks(), [3, 4]) + noise, _landmarks())
+        np.testing.assert_allclose(vector, [100 * 3 / 40, 100 * 4 / 40])
+
+    def test_a_batch_gives_one_vector_a_face(self):
+        true = np.stack([_landmarks(), _landmarks(40, 40)])
+        np.testing.assert_allclose(mean_error_vector(np.add(true, [4, 0]), true), [[10, 0], [10, 0]])
+
+
+class TestBalancedMean:
+    def test_the_bins_weigh_alike_whatever_their_counts(self):
+        result = balanced_mean(np.array([1.0, 1, 1, 1, 2, 2, 6]), np.array([0, 1, 2, 3, 45, 45, 80]))
+        assert result.mean == pytest.approx(3)
+        np.testing.assert_allclose(result.bins, [1, 2, 6])
+        assert result.counts.tolist() == [4, 2, 1]
+
+    def test_30_and_60_belong_to_the_lower_bin_and_the_sign_does_not_count(self):
+        yaw = np.array([0, 30, -30, 30.001, -60, 60, 60.001, -90, 95])
+        assert balanced_mean(np.ones(9), yaw).counts.tolist() == [3, 3, 3]
+
+    def test_an_empty_bin_makes_it_nan_without_a_warning(self):
+        result = balanced_mean(np.array([1.0, 2.0]), np.array([0, 45]))
+        assert np.isnan(result.mean)
+        np.testing.assert_array_equal(result.bins, [1, 2, np.nan])
+
+    def test_errors_and_angles_must_pair(self):
+        with pytest.raises(ValueError, match=r"got \(3,\) and \(2,\)"):
+            balanced_mean(np.ones(3), np.ones(2))
+        with pytest.raises(ValueError, match="finite yaw"):
+            balanced_mean(np.ones(1), np.array([np.nan]))
+
+
+class TestPoseError:
+    @pytest.mark.parametrize(
+        ("predicted", "true", "expected"),
+        [(10, 4, 6), (4, 10, 6), (179, -179, 2), (-179, 179, 2), (180, -180, 0), (90, -90, 180), (370, 5, 5)],
+    )
+    def test_angles_differ_by_the_short_way_round(self, predicted, true, expected):
+        assert pose_error(predicted, true) == pytest.approx(expected)
+
+    def test_every_angle_of_every_face_has_its_own(self):
+        predicted, true = np.array([[1, 2, 3], [-170, 0, 10]]), np.array([[0, 0, 0], [170, 5, -10]])
+        np.testing.assert_allclose(pose_error(predicted, true), [[1, 2, 3], [20, 5, 20]])
+
+    def test_shapes_must_agree(self):
+        with pytest.raises(ValueError, match="one shape"):
+            pose_error(np.zeros((2, 3)), np.zeros(3))
+
+
+class TestBootstrapInterval:
+    def test_it_agrees_with_the_normal_interval_of_a_mean(self):
+        values = np.random.default_rng(1).normal(10, 2, 2000)
+        low, high = bootstrap_interval(values, resamples=2000)
+        half = 1.96 * values.std() / np.sqrt(2000)
+        assert low == pytest.approx(values.mean() - half, abs=0.1 * half)
+        assert high == pytest.approx(values.mean() + half, abs=0.1 * half)
+
+    def test_equal_values_leave_no_doubt(self):
+        assert bootstrap_interval(np.full(20, 3.5)) == (3.5, 3.5)
+
+    def test_a_seed_fixes_it(self):
+        values = np.arange(30.0)
+        assert bootstrap_interval(values, seed=4) == bootstrap_interval(values, seed=4)
+        assert bootstrap_interval(values, seed=4) != bootstrap_interval(values, seed=5)
+
+    def test_less_confidence_is_a_narrower_interval(self):
+        values = np.random.default_rng(2).normal(size=200)
+        wide, narrow = bootstrap_interval(values), bootstrap_interval(values, confidence=0.5)
+        assert wide[0] < narrow[0] < narrow[1] < wide[1]
+
+    def test_rows_are_drawn_together_for_a_statistic_of_several_columns(self):
+        rows = np.column_stack([np.arange(50.0), 2 * np.arange(50.0)])
+        low, high = bootstrap_interval(rows, statistic=lambda drawn: drawn[:, 1].sum() / drawn[:, 0].sum())
+        assert low == high == pytest.approx(2)
+
+    def test_draws_without_a_value_are_left_out(self):
+        rows = np.array([[1.0, 0], [1, 45], [1, 80]])
+        interval = bootstrap_interval(rows, statistic=lambda drawn: balanced_mean(*drawn.T).mean)
+        assert interval == (1, 1)
+
+    def test_a_statistic_that_never_has_a_value_has_no_interval(self):
+        assert np.isnan(bootstrap_interval(np.ones(3), statistic=lambda drawn: np.nan)).all()
+
+    def test_no_values_are_an_error(self):
+        with pytest.raises(ValueError, match="at least one value"):
+            bootstrap_interval(np.zeros(0))
