@@ -19,8 +19,7 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 
 .venv/ready: pyproject.toml scripts/constraints.txt
-	$(PYTHON) scripts/check_python.py
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/pip || $(PYTHON) scripts/create_venv.py .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c scripts/constraints.txt -e '.[test,train]'
 	touch $@
 

@@ -7,15 +7,13 @@ project's root), under `peers/`.
 from __future__ import annotations
 
 import os
-import pickle
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from m4kit.camera import CROP_SIZE, Crop, cut_crop
-from m4kit.datasets import PublishedBox, Sample
+from m4kit.camera import CROP_SIZE
 from m4kit.evaluate import PredictCrops
+from m4kit.face_model import load_numpy_pickle
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -25,52 +23,11 @@ def shared_folder() -> Path:
     return Path(os.environ.get("M4KIT_SHARED", PROJECT.parent / "shared"))
 
 
-def recut(sample: Sample) -> Sample:
-    """The sample with its published crop replaced by one cut anew, in 3DDFA-V2's convention of pixels.
-
-    There a box's left edge is a pixel's index, which m4kit's crops count from that pixel's centre: half a
-    pixel further right. Evaluate with `published_crops=True`.
-    """
-    left, top, size = sample.crop
-    return replace(
-        sample,
-        published_crop=lambda: cut_crop(sample.image(), Crop(left - 0.5, top - 0.5, size)),
-        published_box=PublishedBox(left, top, left + size, top + size),
-    )
-
-
-class _NumpyUnpickler(pickle.Unpickler):
-    """Builds numpy arrays and nothing else, so that a pickle from outside cannot run code."""
-
-    ALLOWED = frozenset(
-        (module, name)
-        for package in ("numpy.core", "numpy._core")
-        for module, name in (
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-            (f"{package}.multiarray", "_reconstruct"),
-            (f"{package}.multiarray", "scalar"),
-            (f"{package}.numeric", "_frombuffer"),
-        )
-    )
-
-    def find_class(self, module: str, name: str):
-        if (module, name) not in self.ALLOWED:
-            raise pickle.UnpicklingError(f"expected numpy arrays alone, got {module}.{name}")
-        return super().find_class(module, name)
-
-
-def read_numpy_pickle(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a pickle that holds a dictionary of numpy arrays, read without trusting it."""
-    with path.open("rb") as file:
-        return _NumpyUnpickler(file, encoding="latin1").load()
-
-
 def tddfa_v2(folder: Path | None = None, *, threads: int = 1) -> PredictCrops:
     """3DDFA-V2 with MobileNet x1 (Guo et al., ECCV 2020) through ONNX Runtime, and its Basel Face Model.
 
     `folder` holds `mb1_120x120.onnx`, `param_mean_std_62d_120x120.pkl` and `bfm_noneck_v3.pkl`. The landmarks
-    are in its own crop pixels, moved to the crop frame: origin at pixel (60, 60), y up.
+    are in its own crop pixels, counted from the crop's edge, moved to the crop frame.
     """
     import onnxruntime
 
@@ -80,8 +37,8 @@ def tddfa_v2(folder: Path | None = None, *, threads: int = 1) -> PredictCrops:
     session = onnxruntime.InferenceSession(
         str(folder / "mb1_120x120.onnx"), options, providers=["CPUExecutionProvider"]
     )
-    whitening = read_numpy_pickle(folder / "param_mean_std_62d_120x120.pkl")
-    model = read_numpy_pickle(folder / "bfm_noneck_v3.pkl")
+    whitening = load_numpy_pickle(folder / "param_mean_std_62d_120x120.pkl")
+    model = load_numpy_pickle(folder / "bfm_noneck_v3.pkl")
     flat = np.asarray(model["keypoints"], dtype=int)
     mean, identity, expression = (np.asarray(model[key])[flat] for key in ("u", "w_shp", "w_exp"))
 

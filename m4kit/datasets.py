@@ -1,7 +1,8 @@
 """Readers of published data sets, which the user has: m4kit ships and downloads none.
 
 AFLW2000-3D (Zhu et al., CVPR 2016): 2,000 photos of 450 x 450 pixels, each with the 68 landmarks of one face
-in 3D and its head pose.
+in 3D and its head pose. The set counts pixels from 1, m4kit from 0: landmarks and boxes are moved by 1. (Matched
+against the photos, the published crops' content begins 1.0 pixel before their boxes' left edge counted from 0.)
 """
 
 from __future__ import annotations
@@ -185,7 +186,7 @@ def _read_labels(read: Callable[[], bytes]) -> tuple[np.ndarray, HeadPose]:
             raise DatasetError(f"expected finite {key} {shape}, got {array.dtype} {array.shape}")
         arrays.append(array.astype(float))
     pitch, yaw, roll = np.degrees(arrays[1][0, :3])
-    return np.ascontiguousarray(arrays[0].T), HeadPose(float(yaw), float(pitch), float(roll))
+    return arrays[0].T - [1, 1, 0], HeadPose(float(yaw), float(pitch), float(roll))
 
 
 def _read_boxes(path: Path, published_boxes: str | Path | None) -> dict[str, PublishedBox]:
@@ -198,7 +199,7 @@ def _read_boxes(path: Path, published_boxes: str | Path | None) -> dict[str, Pub
         if missing or arrays["roi"].shape != (len(arrays["names"]), 4):
             raise DatasetError(f"{file}: expected names (n,) and roi (n, 4), got {', '.join(sorted(arrays))}")
         return {
-            Path(str(name)).stem: PublishedBox(*map(float, roi))
+            Path(str(name)).stem: PublishedBox(*(float(value) - 1 for value in roi))
             for name, roi in zip(arrays["names"], arrays["roi"], strict=True)
         }
 

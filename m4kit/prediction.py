@@ -103,12 +103,13 @@ class Face:
     def with_head_weights(self, weights: Sequence[float] | np.ndarray) -> Face:
         """The same face with the heads mixed anew, without running the network.
 
-        Raises `ValueError` if there is not one finite weight for each head.
+        Raises `ValueError` if there is not one weight for each head, or they do not sum to 1.
         """
         weights = np.asarray(weights, dtype=float)
-        if weights.shape != (len(self.heads),) or not np.isfinite(weights).all():
+        if weights.shape != (len(self.heads),) or not abs(weights.sum() - 1) < 1e-4:
             raise ValueError(
-                f"expected one finite weight for each of the {len(self.heads)} heads, got {weights.tolist()}"
+                f"expected one weight for each of the {len(self.heads)} heads with a sum of 1, "
+                f"got {weights.tolist()}; divide them by their sum"
             )
         return replace(self, head_weights=weights)
 

@@ -27,7 +27,8 @@ def write_set(folder: Path, *, crops: bool = False) -> Path:
         photo.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (200, 180), (GREYS[name],) * 3).save(photo)
         labels = {
-            "pt3d_68": true_landmarks(name).T.astype(np.float32),
+            # The set counts pixels from 1.
+            "pt3d_68": (true_landmarks(name) + [1, 1, 0]).T.astype(np.float32),
             "Pose_Para": np.radians([[pitch, yaw, roll, 0, 0, 0, 0]]).astype(np.float32),
             # As in the published files, of another photo's pixels: never to be used.
             "roi": np.array([[1, 2, 3, 4]]),
@@ -41,6 +42,6 @@ def write_set(folder: Path, *, crops: bool = False) -> Path:
         np.savez(
             folder.with_suffix(".npz"),
             names=np.array([f"{name}.jpg" for name in BOXES]),
-            roi=np.array(list(BOXES.values()), np.float32),
+            roi=np.array(list(BOXES.values()), np.float32) + 1,
         )
     return folder

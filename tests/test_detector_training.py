@@ -83,7 +83,7 @@ def test_score_of_known_detections():
     assert result.average_precision == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
 
 
-def test_calibration_leaves_no_more_false_positives_than_the_official_weights_have():
+def test_calibration_leaves_no_more_phantoms_than_the_official_weights_see():
     torch.manual_seed(0)
     network, official = FaceBoxes().eval(), FaceBoxes().eval()
     for head in official.scores:

@@ -403,6 +403,26 @@ class TestTrainer:
         assert all(torch.equal(first[name], second[name]) for name in first)
         assert without_times(lines_of(tmp_path / "whole")) == without_times(lines_of(tmp_path / "stopped"))
 
+    def test_parts_side_by_side_give_the_gradient_of_their_mean(self, model, drawn, tmp_path):
+        trainer = trainer_of(model, drawn, tmp_path, parallel=2)
+        batch = next(iter(trainer._loader()))
+        alone = [
+            {name: value[part] for name, value in batch.items()} for part in (slice(None, 2), slice(2, None))
+        ]
+        expected = 0
+        for part in alone:
+            trainer._gradients(trainer.network, part)
+            expected = expected + trainer.network.backbone.conv1.weight.grad
+        trainer._train_step(batch, 0.0)
+        torch.testing.assert_close(trainer.network.backbone.conv1.weight.grad, expected)
+
+    def test_parts_side_by_side_are_as_repeatable(self, model, drawn, tmp_path):
+        files = [trainer_of(model, drawn, tmp_path / name, parallel=2, steps=3).run() for name in "ab"]
+        first, second = (M4Net.load(path).state_dict() for path in files)
+        assert all(torch.equal(first[name], second[name]) for name in first)
+        with pytest.raises(TrainingError, match="equal parts, got 4 faces in 3"):
+            trainer_of(model, drawn, tmp_path, parallel=3)
+
     def test_a_loss_that_is_not_finite_stops_it_and_names_the_batch(self, model, drawn, tmp_path):
         trainer = trainer_of(model, drawn, tmp_path)
         with torch.no_grad():

@@ -27,6 +27,7 @@ _OPTIONS = {
     "precision": str,
     "device": str,
     "workers": int,
+    "parallel": int,
     "seed": int,
     "validate_every": int,
     "validation_faces": int,

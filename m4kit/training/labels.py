@@ -30,6 +30,7 @@ from m4kit.training.registration import Registration, register
 from m4kit.training.transfer import read_peer, read_whitening
 
 CENTRE = (CROP_SIZE - 1) / 2
+HALF = np.array([0.5, 0.5, 0.0])
 PASSES = ((0, 0.0, 1.0), (1, 0.0, 1.0), (0, 7.0, 1.08), (1, 7.0, 1.08), (0, -7.0, 1.0), (1, -7.0, 1.0))
 """Mirrored or not, degrees in the plane, how much smaller the face is made."""
 
@@ -101,9 +102,12 @@ class Teacher:
             pixels = np.stack(
                 [placed[..., 0] - 1, CROP_SIZE - placed[..., 1], np.ones_like(placed[..., 0])], axis=-1
             )
-            pixels = pixels @ np.linalg.inv(matrix).T
+            # Its pixels, like AFLW2000-3D's, are counted from the crop's edge, the passes' from pixel centres.
+            pixels = (pixels - HALF) @ np.linalg.inv(matrix).T + HALF
             depth = placed[..., 2] / np.sqrt(abs(np.linalg.det(matrix[:2, :2])))
-            framed = np.stack([pixels[..., 0] - CENTRE, CENTRE - pixels[..., 1], depth], axis=-1)
+            framed = np.stack(
+                [pixels[..., 0] - CROP_SIZE / 2, CROP_SIZE / 2 - pixels[..., 1], depth], axis=-1
+            )
             if PASSES[number][0]:
                 framed = framed[:, self.mirrored]
             framed[..., 2] -= framed[..., 2].mean(1, keepdims=True)
@@ -169,8 +173,8 @@ def read_crops(archive: Path, names: list[str]) -> np.ndarray:
 def annotated(data: Path, source: str) -> tuple[list[str], dict[str, np.ndarray]]:
     """Names and what is annotated of a source: points in the crop frame and which faces are held out.
 
-    A crop that covers `size` photo pixels shows the photo's coordinate x at crop coordinate
-    (x - left + 0.5) * 120 / size - 0.5, pixels counted at their centres.
+    The sets' own mapping from a photo's coordinate x into a crop of `size` photo pixels is
+    (x - left) * 120 / size, counted from the crop's left edge, where the crop frame has x = -60.
     """
     file = np.load(data / f"{source}.npz", allow_pickle=False)
     names = file["names"].tolist()
@@ -180,15 +184,15 @@ def annotated(data: Path, source: str) -> tuple[list[str], dict[str, np.ndarray]
         left_top, size = file["roi"][:, :2], file["roi"][:, 2:] - file["roi"][:, :2]
         points = file["pts21"].transpose(0, 2, 1)
         seen = (points != -1).all(-1)
-        crop = (points - left_top[:, None] + 0.5) * (CROP_SIZE / size[:, None]) - 0.5
+        crop = (points - left_top[:, None]) * (CROP_SIZE / size[:, None])
         points21[:] = np.where(seen[..., None], crop, np.nan)
         validation = held_out(names, 0.05)
     else:
-        points68[:] = (file["pts68"] + 0.5) * (CROP_SIZE / 128) - 0.5
+        points68[:] = file["pts68"] * (CROP_SIZE / 128)
         validation = held_out(file["identity"].tolist(), 0.1)
     for points in (points21, points68):
-        points[..., 0] -= CENTRE
-        points[..., 1] = CENTRE - points[..., 1]
+        points[..., 0] -= CROP_SIZE / 2
+        points[..., 1] = CROP_SIZE / 2 - points[..., 1]
     return names, {"points21": points21, "points68": points68, "validation": validation}
 
 

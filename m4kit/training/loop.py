@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
 import math
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -28,14 +30,20 @@ from m4kit.training.validation import validate
 VERSION = 1
 """Of configs and checkpoints: raised when an old one can no longer be gone on with."""
 
+LONGEST_STEP_SECONDS = 60
+
 
 @dataclass(frozen=True)
 class Config:
     """All that decides a training, printed at its start and saved with its result.
 
-    Give `steps`, or `minutes` instead: then the schedule follows the clock and ends on time, on any
-    machine, at the price that two runs differ. `validate_every` is in steps, `checkpoint_minutes` on the
-    clock. `workers` are the processes that prepare batches; 0 does it in between.
+    Give `steps`, or `minutes` instead: then the schedule follows the clock and ends on time, on any machine, at the
+    price that two runs differ. `validate_every` is in steps, `checkpoint_minutes` on the clock.
+
+    `workers` are the processes that prepare batches; 0 does it in between. `parallel` cuts each batch into parts that
+    are computed side by side, one CPU core each, with batch norms of their own: faster than the same cores on one
+    part, and much so where other programs want them too. (With rrelu, whose slopes are drawn at random, such a run
+    cannot be repeated exactly.)
     """
 
     steps: int = 6000
@@ -49,6 +57,7 @@ class Config:
     precision: str = "bf16"
     device: str = "cpu"
     workers: int = 1
+    parallel: int = 1
     seed: int = 0
     fixed_head_weights: tuple[float, ...] | None = None
     validate_every: int = 400
@@ -61,6 +70,10 @@ class Config:
     def __post_init__(self) -> None:
         if self.precision not in ("bf16", "fp32"):
             raise TrainingError(f"expected precision bf16 or fp32, got {self.precision!r}")
+        if self.parallel < 1 or self.batch % self.parallel:
+            raise TrainingError(
+                f"expected a batch of equal parts, got {self.batch} faces in {self.parallel} parts"
+            )
         if min(self.steps, self.batch, self.validate_every) < 1 or (
             self.minutes is not None and self.minutes <= 0
         ):
@@ -130,6 +143,9 @@ class Trainer:
         self._resume()
         self._write_json("config.json", config.to_dict())
 
+        self.twins = [self.network, *(_twin_of(self.network) for _ in range(config.parallel - 1))]
+        self.pool = ThreadPoolExecutor(config.parallel, initializer=torch.set_num_threads, initargs=(1,))
+
     @property
     def checkpoint(self) -> Path:
         """The file that a killed run goes on from."""
@@ -148,7 +164,7 @@ class Trainer:
         config = self.config
         if self._progress() >= 1 and self.weights.is_file():
             return self.weights
-        started, saved = time.monotonic() - self.elapsed, time.monotonic()
+        last = saved = time.monotonic()
         bar = tqdm(
             total=config.steps if config.minutes is None else None,
             initial=self.step,
@@ -160,7 +176,9 @@ class Trainer:
         with bar:
             while (done := self._progress()) < 1:
                 report = self._train_step(next(batches), self._learning_rate(done))
-                self.elapsed = time.monotonic() - started
+                # A run that was suspended has not trained meanwhile.
+                last, before = time.monotonic(), last
+                self.elapsed += min(last - before, LONGEST_STEP_SECONDS)
                 bar.update()
                 if self.step % self.log_every == 0:
                     values = {name: round(float(value), 4) for name, value in report.items()}
@@ -232,7 +250,8 @@ class Trainer:
                 f"{self.checkpoint}: it is of version {state.get('version')}, but this m4kit goes on with "
                 f"version {VERSION}; finish it with the m4kit that began it, or train into another folder"
             )
-        ours, theirs = self.config.to_dict() | self._about(), state["config"]
+        # Options that the run's m4kit did not have yet had the effect of today's defaults.
+        ours, theirs = self.config.to_dict() | self._about(), Config().to_dict() | state["config"]
         differing = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
         if differing:
             raise TrainingError(
@@ -312,27 +331,46 @@ class Trainer:
         config = self.config
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        device = torch.device(config.device)
-        batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
-        self.network.train()
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            outputs = self.network.outputs(_normalised(batch["crop"]))
-        loss, terms = self.loss(self.network, outputs, batch)
+        parts = zip(*(value.chunk(config.parallel) for value in batch.values()), strict=True)
+        parts = [dict(zip(batch, part, strict=True)) for part in parts]
+        if config.parallel == 1:
+            results = [self._gradients(self.network, batch)]
+        else:
+            results = list(self.pool.map(self._gradients, self.twins, parts))
+        loss = torch.stack([loss for loss, _ in results]).mean()
+        terms = {name: torch.stack([terms[name] for _, terms in results]).mean() for name in results[0][1]}
         if not torch.isfinite(loss):
             names = ", ".join(str(self.labels.names[int(i)]) for i in batch["index"][:4])
             broken = [name for name, term in terms.items() if not torch.isfinite(term)]
             raise TrainingError(
-                f"the loss is {float(loss.detach())} at step {self.step} "
+                f"the loss is {float(loss)} at step {self.step} "
                 f"({', '.join(broken) or 'in a head'}), on the batch of {names}, ...; "
                 "look at these faces' labels, or lower the learning rate"
             )
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        trained = [p for p in self.network.parameters() if p.grad is not None]
+        for twin in self.twins[1:]:
+            torch._foreach_add_(
+                [p.grad for p in trained], [p.grad for p in twin.parameters() if p.grad is not None]
+            )
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
         self.optimizer.step()
         self.step += 1
         self._average()
-        return {"loss": loss.detach(), **terms, "gradient": norm, "learning_rate": learning_rate}
+        return {"loss": loss, **terms, "gradient": norm, "learning_rate": learning_rate}
+
+    def _gradients(
+        self, network: M4Net, batch: Mapping[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Put the gradients of a part of a batch into a network; gives the part's loss and terms."""
+        config, device = self.config, torch.device(self.config.device)
+        batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+        network.train()
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            outputs = network.outputs(_normalised(batch["crop"]))
+        loss, terms = self.loss(network, outputs, batch)
+        network.zero_grad(set_to_none=True)
+        (loss / config.parallel).backward()
+        return loss.detach(), terms
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -373,6 +411,14 @@ def config_from_dict(values: Mapping) -> Config:
         augmentation=Augmentation(**augmentation),
         loss=LossWeights(**loss),
     )
+
+
+def _twin_of(network: M4Net) -> M4Net:
+    """A network with the same parameters in the same memory, but gradients and batch-norm statistics of its own."""
+    twin = copy.deepcopy(network)
+    for mine, shared in zip(twin.parameters(), network.parameters(), strict=True):
+        mine.data = shared.data
+    return twin
 
 
 def _normalised(crops: torch.Tensor) -> torch.Tensor:

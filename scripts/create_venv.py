@@ -1,0 +1,21 @@
+"""Make a folder a Python environment with pip in it, or say early why that cannot be."""
+
+import importlib.util
+import subprocess
+import sys
+
+folder = sys.argv[1]
+if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+    found = ".".join(map(str, sys.version_info[:3]))
+    sys.exit(
+        f"m4kit needs Python 3.11 to 3.13, this is {found}: name another one, e.g. `make demo PYTHON=python3.12`"
+    )
+if importlib.util.find_spec("ensurepip"):
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+elif importlib.util.find_spec("pip"):
+    # Debian and Ubuntu keep ensurepip in a package of its own, python3-venv, which a Python with pip may lack.
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", f"{folder}/bin/python"]
+    subprocess.run([*pip, "install", "--quiet", "--disable-pip-version-check", "pip"], check=True)
+else:
+    sys.exit("m4kit's set-up needs pip: on Debian or Ubuntu, `apt install python3-pip`, then try again")
