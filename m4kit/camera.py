@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import cv2
@@ -57,7 +58,7 @@ def euler_from_rotation(rotation: np.ndarray) -> HeadPose:
     sin_yaw = -np.clip(r[0, 2], -1, 1)
     if np.hypot(r[0, 0], r[0, 1]) < 1e-9:
         sign = np.sign(sin_yaw)
-        return HeadPose(90.0 * sign, float(np.degrees(np.arctan2(sign * r[1, 0], r[1, 1]))), 0.0)
+        return HeadPose(float(90 * sign), float(np.degrees(np.arctan2(sign * r[1, 0], r[1, 1]))), 0.0)
     yaw, pitch, roll = np.arcsin(sin_yaw), np.arctan2(r[1, 2], r[2, 2]), np.arctan2(r[0, 1], r[0, 0])
     return HeadPose(*(float(angle) for angle in np.degrees([yaw, pitch, roll])))
 
@@ -143,10 +144,10 @@ def cut_crop(image: np.ndarray, crop: Crop) -> np.ndarray:
     """The crop's pixels, (120, 120, 3) uint8, black outside the photo.
 
     Crop pixel i covers photo coordinates from left + i * scale to left + (i + 1) * scale, so its centre (crop
-    coordinate i) lies at left + (i + 0.5) * scale. Large faces are first averaged down by a whole factor (box
-    filter), then resampled bilinearly, so no detail aliases.
+    coordinate i) lies at left + (i + 0.5) * scale. A face larger than the crop is sampled bilinearly, at least as
+    finely as the photo, and averaged down by a whole factor (box filter), so no detail aliases.
     """
-    factor = max(1, int(crop.scale))
+    factor = max(1, math.ceil(crop.scale))
     side = CROP_SIZE * factor
     scale = crop.size / side
     # warpAffine takes the map from output to input pixel centres when WARP_INVERSE_MAP is set.

@@ -28,7 +28,7 @@ def write_set(folder: Path, *, crops: bool = False) -> Path:
         Image.new("RGB", (200, 180), (GREYS[name],) * 3).save(photo)
         labels = {
             # The set counts pixels from 1.
-            "pt3d_68": (true_landmarks(name) + [1, 1, 0]).T.astype(np.float32),
+            "pt3d_68": np.add(true_landmarks(name), [1, 1, 0]).T.astype(np.float32),
             "Pose_Para": np.radians([[pitch, yaw, roll, 0, 0, 0, 0]]).astype(np.float32),
             # As in the published files, of another photo's pixels: never to be used.
             "roi": np.array([[1, 2, 3, 4]]),

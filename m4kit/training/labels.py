@@ -26,6 +26,7 @@ from m4kit.camera import CROP_SIZE
 from m4kit.face_model import FaceModel
 from m4kit.network import PARAMETERS
 from m4kit.training.augmentation import MIRROR_68
+from m4kit.training.data import averaging_matrix
 from m4kit.training.registration import Registration, register
 from m4kit.training.transfer import read_peer, read_whitening
 
@@ -90,29 +91,41 @@ class Teacher:
         self.mean, self.modes = points(bfm.mean), points(bfm.modes)
 
     def points(self, whitened: np.ndarray, whitening: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-        """Six answers (n, 6, 62) as one set of points (n, 68 + dense, 3) in the crop frame, z centred."""
-        mean, std = whitening
-        total = 0
-        for number, matrix in enumerate(pass_matrices()):
-            raw = whitened[:, number] * std + mean
-            camera = raw[:, :12].reshape(-1, 3, 4)
-            shape = self.mean + np.tensordot(raw[:, 12:], self.modes, 1)
-            # BFM's coefficients are for micrometres; 3DDFA-V2 counts x from 1 and y from the lower edge.
-            placed = shape @ (1000 * camera[:, :, :3]).transpose(0, 2, 1) + camera[:, None, :, 3]
-            pixels = np.stack(
-                [placed[..., 0] - 1, CROP_SIZE - placed[..., 1], np.ones_like(placed[..., 0])], axis=-1
-            )
-            # Its pixels, like AFLW2000-3D's, are counted from the crop's edge, the passes' from pixel centres.
-            pixels = (pixels - HALF) @ np.linalg.inv(matrix).T + HALF
-            depth = placed[..., 2] / np.sqrt(abs(np.linalg.det(matrix[:2, :2])))
-            framed = np.stack(
-                [pixels[..., 0] - CROP_SIZE / 2, CROP_SIZE / 2 - pixels[..., 1], depth], axis=-1
-            )
-            if PASSES[number][0]:
-                framed = framed[:, self.mirrored]
-            framed[..., 2] -= framed[..., 2].mean(1, keepdims=True)
-            total = total + framed / len(PASSES)
-        return total
+        """Six answers (n, 6, 62) as one set of points (n, 68 + dense, 3), see `averaged_points`."""
+        return averaged_points(whitened, whitening, mean=self.mean, modes=self.modes, mirrored=self.mirrored)
+
+
+def averaged_points(
+    whitened: np.ndarray,
+    whitening: tuple[np.ndarray, np.ndarray],
+    *,
+    mean: np.ndarray,
+    modes: np.ndarray,
+    mirrored: np.ndarray,
+) -> np.ndarray:
+    """The teacher's six answers (n, 6, 62) as one set of points (n, P, 3) in the crop frame, z centred.
+
+    `mean` (P, 3) and `modes` (50, P, 3) are BFM's at the points, in mm; `mirrored` (P,) is each point's partner.
+    """
+    total = 0
+    for number, matrix in enumerate(pass_matrices()):
+        raw = whitened[:, number] * whitening[1] + whitening[0]
+        camera = raw[:, :12].reshape(-1, 3, 4)
+        shape = mean + np.tensordot(raw[:, 12:], modes, 1)
+        # BFM's coefficients are for micrometres; 3DDFA-V2 counts x from 1 and y from the lower edge.
+        placed = shape @ (1000 * camera[:, :, :3]).transpose(0, 2, 1) + camera[:, None, :, 3]
+        pixels = np.stack(
+            [placed[..., 0] - 1, CROP_SIZE - placed[..., 1], np.ones_like(placed[..., 0])], axis=-1
+        )
+        # Its pixels, like AFLW2000-3D's, are counted from the crop's edge, the passes' from pixel centres.
+        pixels = (pixels - HALF) @ np.linalg.inv(matrix).T + HALF
+        depth = placed[..., 2] / np.sqrt(abs(np.linalg.det(matrix[:2, :2])))
+        framed = np.stack([pixels[..., 0] - CROP_SIZE / 2, CROP_SIZE / 2 - pixels[..., 1], depth], axis=-1)
+        if PASSES[number][0]:
+            framed = framed[:, mirrored]
+        framed[..., 2] -= framed[..., 2].mean(1, keepdims=True)
+        total = total + framed / len(PASSES)
+    return total
 
 
 def fit(model: FaceModel, vertices: np.ndarray, points: np.ndarray, *, iterations: int = 25) -> np.ndarray:
@@ -257,8 +270,6 @@ def main() -> None:
 
 def agreement(model: FaceModel, parameters: np.ndarray, columns: dict[str, np.ndarray]) -> np.ndarray:
     """Median distance (n,) from the fitted face to its annotated points, as a share of its size."""
-    from m4kit.training.data import averaging_matrix
-
     landmarks = model.landmarks(parameters[:, 12:52], parameters[:, 52:]).numpy().astype(np.float64)
     camera = parameters[:, :12].reshape(-1, 3, 4)
     placed = (landmarks @ camera[:, :2, :3].transpose(0, 2, 1)) + camera[:, None, :2, 3]
