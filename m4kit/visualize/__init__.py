@@ -13,7 +13,7 @@ from m4kit.visualize.drawing import (
     draw_pose_axes,
     draw_pose_box,
 )
-from m4kit.visualize.figures import faces_figure, overview
+from m4kit.visualize.figures import faces_figure, overview, shapes_figure
 
 __all__ = [
     "LANDMARK_GROUPS",
@@ -25,4 +25,5 @@ __all__ = [
     "draw_pose_box",
     "faces_figure",
     "overview",
+    "shapes_figure",
 ]

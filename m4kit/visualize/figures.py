@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from m4kit.camera import HeadPose
+from m4kit.camera import HeadPose, rotation_from_euler
 from m4kit.prediction import Face, FaceBox, Prediction
-from m4kit.visualize.drawing import draw_landmarks, draw_mesh, draw_pose, face_size, pose_text
+from m4kit.render import render
+from m4kit.visualize.drawing import angle_text, draw_landmarks, draw_mesh, draw_pose, face_size, pose_text
 
 if TYPE_CHECKING:
     from m4kit.visualize.notebook_figure import NotebookFigure
@@ -121,6 +122,39 @@ def faces_figure(prediction: Prediction, *, side: int = 240, max_faces: int = 6)
     rows = [[column[name] for column in columns] for name in VIEWS]
     titles = [pose_text(face.pose) for face in faces]
     return _grid(rows, labels=VIEWS, columns=titles)
+
+
+def shapes_figure(
+    shapes: Mapping[str, np.ndarray],
+    triangles: np.ndarray,
+    *,
+    yaws: Sequence[float] = (-60, -30, 0, 30, 60),
+    pitch: float = 0.0,
+    side: int = 220,
+) -> NotebookFigure:
+    """Faces without their photo, turned: a row each, a column for each yaw, all at one scale.
+
+    `shapes` names vertices (V, 3) in mm, such as `face.shape` or what `FaceModel.vertices` gives; `triangles`
+    (T, 3) are theirs. Angles are degrees, `side` is that of a picture in pixels of the figure.
+    """
+    _check_side(side)
+    if not shapes or not len(yaws):
+        raise ValueError(f"expected at least one shape and one yaw, got {len(shapes)} and {len(yaws)}")
+    paper = np.full((side, side, 3), 255, dtype=np.uint8)
+    turned = {
+        name: [np.asarray(vertices, dtype=float) @ rotation_from_euler(yaw, pitch, 0).T for yaw in yaws]
+        for name, vertices in shapes.items()
+    }
+    reach = max(np.abs(vertices[:, :2]).max() for row in turned.values() for vertices in row)
+    scale = 0.48 * side / reach
+    rows = [
+        [
+            render(paper, [(vertices * [scale, -scale, scale] + [side / 2, side / 2, 0], triangles)])
+            for vertices in row
+        ]
+        for row in turned.values()
+    ]
+    return _grid(rows, labels=list(turned), columns=[f"yaw {angle_text(yaw)}" for yaw in yaws])
 
 
 def _moved(face: Face, stretch: np.ndarray | float, corner: np.ndarray) -> ScaledFace:
