@@ -166,6 +166,10 @@ class FaceModel(torch.nn.Module):
         if weights is not None:
             weight = weight * torch.as_tensor(weights, dtype=torch.float64)
         extent = target.amax(1) - target.amin(1)
+        if n == 0 or not target.isfinite().all() or not (extent > 0).all():
+            raise ValueError(
+                "expected at least one face, all of finite landmarks that span an area; leave out the others"
+            )
         sigma = noise * extent.prod(1).sqrt()
         mean, modes = self.landmark_mean.double(), self.landmark_modes.double()
         coefficients = torch.zeros(n, len(modes), dtype=torch.float64)
@@ -241,25 +245,25 @@ class FaceModel(torch.nn.Module):
             )
             # The triangles run clockwise and count the vertices of the whole head, of which the file keeps some.
             triangles = np.unique(np.asarray(data["tri"]), return_inverse=True)[1].reshape(3, -1)[::-1].T
-            keypoints = np.asarray(data["keypoints"]).reshape(-1, 3)[:, 0] // 3
-        except KeyError as error:
+            keypoints = np.asarray(data["keypoints"]).reshape(LANDMARKS, 3)[:, 0] // 3
+            return cls(
+                arrays={
+                    "mean": mean.reshape(-1, 3),
+                    "identity_modes": identity.T.reshape(identity.shape[1], -1, 3),
+                    "expression_modes": expression.T.reshape(expression.shape[1], -1, 3),
+                    "triangles": triangles.astype(np.int64),
+                    "landmark_vertices": keypoints.astype(np.int64)[:, None].repeat(3, axis=1),
+                    "landmark_weights": np.tile([1.0, 0.0, 0.0], (LANDMARKS, 1)),
+                    "mirror": np.zeros(0, dtype=np.int64),
+                    "symmetry": np.zeros(0),
+                },
+                licence="Basel Face Model: academic use only, not to be redistributed",
+            )
+        except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
             raise FaceModelError(
-                f"{path}: expected 3DDFA-V2's bfm_noneck_v3.pkl, but the key {error} is missing"
+                f"{path}: expected 3DDFA-V2's bfm_noneck_v3.pkl, but its arrays are others "
+                f"({type(error).__name__}: {error})"
             ) from error
-        vertices = keypoints.astype(np.int64)[:, None].repeat(3, axis=1)
-        return cls(
-            arrays={
-                "mean": mean.reshape(-1, 3),
-                "identity_modes": identity.T.reshape(identity.shape[1], -1, 3),
-                "expression_modes": expression.T.reshape(expression.shape[1], -1, 3),
-                "triangles": triangles.astype(np.int64),
-                "landmark_vertices": vertices,
-                "landmark_weights": np.tile([1.0, 0.0, 0.0], (LANDMARKS, 1)),
-                "mirror": np.zeros(0, dtype=np.int64),
-                "symmetry": np.zeros(0),
-            },
-            licence="Basel Face Model: academic use only, not to be redistributed",
-        )
 
 
 def _weak_perspective(shape, target, weight):
@@ -289,10 +293,10 @@ class _NumpyUnpickler(pickle.Unpickler):
 
 
 def load_numpy_pickle(path: str | Path) -> dict:
-    """Read a pickle that may hold numpy arrays alone; anything else in it raises `FaceModelError` and is not run."""
+    """Read a dictionary of numpy arrays from a pickle; anything else in it raises `FaceModelError` and is not run."""
     path = Path(path)
     try:
-        return _NumpyUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
+        data = _NumpyUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
     except FileNotFoundError as error:
         raise FaceModelError(
             f"{path}: no such file; give the path of 3DDFA-V2's bfm_noneck_v3.pkl"
@@ -301,3 +305,6 @@ def load_numpy_pickle(path: str | Path) -> dict:
         raise FaceModelError(f"{path}: {error}") from error
     except Exception as error:
         raise FaceModelError(f"{path}: not a readable pickle of numpy arrays ({error})") from error
+    if not isinstance(data, dict):
+        raise FaceModelError(f"{path}: expected a dictionary of numpy arrays, got {type(data).__name__}")
+    return data

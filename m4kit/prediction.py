@@ -40,7 +40,7 @@ class FaceBox:
         return np.array([self.left, self.top, self.right, self.bottom, self.score], dtype=dtype)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Face:
     """One face: what the network said of it, and the geometry that follows.
 
@@ -117,7 +117,7 @@ class Face:
         return self.crop.to_photo(points @ self.camera[:, :3].T + self.camera[:, 3])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prediction(Sequence):
     """A photo, `image` (H, W, 3) uint8 RGB, and its faces, largest first. Iterates over the faces."""
 

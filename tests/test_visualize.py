@@ -225,7 +225,8 @@ class TestFacesFigure:
         one, two = face(yaw=30, height=60), face(centre=(60, 60), height=40)
         figure = visualize.faces_figure(prediction(one, two), side=120)
         assert len(figure.axes) == 8
-        assert [axes.get_title() for axes in figure.axes[:2]] == [pose_text(one.pose), pose_text(two.pose)]
+        assert [axes.get_title() for axes in figure.axes[:4]] == list(VIEWS)
+        assert [axes.get_ylabel() for axes in figure.axes[::4]] == [pose_text(one.pose), pose_text(two.pose)]
         assert {axes.images[0].get_array().shape for axes in figure.axes} == {(120, 120, 3)}
 
     def test_the_largest_faces_only(self):
@@ -234,6 +235,26 @@ class TestFacesFigure:
 
     def test_without_a_face_it_says_so(self):
         assert visualize.faces_figure(prediction()).axes[0].get_title() == NO_FACE
+
+
+class TestShapes:
+    TRIANGLES = np.array([[0, 1, 2]])
+
+    def test_a_row_for_each_shape_and_a_column_for_each_yaw(self):
+        corner = np.array([[-50, -50, 0], [50, -50, 0], [0, 50, 0.0]])
+        figure = visualize.shapes_figure({"one": corner, "two": corner}, self.TRIANGLES, yaws=(-30, 0, 30))
+        assert len(figure.axes) == 6
+        assert [axes.get_ylabel() for axes in figure.axes[::3]] == ["one", "two"]
+
+    def test_a_nose_turned_to_positive_yaw_points_to_the_left(self):
+        nose = np.array([[-5, -5, 60], [5, -5, 60], [0, 5, 60.0]])
+        figure = visualize.shapes_figure({"nose": nose}, self.TRIANGLES, yaws=(-40, 40))
+        painted = [(axes.images[0].get_array() < 250).any(-1).nonzero()[1].mean() for axes in figure.axes]
+        assert painted[0] > 110 > painted[1]
+
+    def test_nothing_to_show_is_an_error(self):
+        with pytest.raises(ValueError, match="at least one shape"):
+            visualize.shapes_figure({}, self.TRIANGLES)
 
 
 class TestInNotebooks:

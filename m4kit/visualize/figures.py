@@ -105,7 +105,7 @@ def figure_of(pictures: dict[str, np.ndarray]) -> NotebookFigure:
 
 
 def faces_figure(prediction: Prediction, *, side: int = 240, max_faces: int = 6) -> NotebookFigure:
-    """Close-ups of the largest faces: a column each, with its angles, and the rows of `overview`.
+    """Close-ups of the largest faces: a row each, with its angles, and the rows of `overview` as columns.
 
     `side` is that of a close-up in pixels of the figure.
     """
@@ -113,15 +113,14 @@ def faces_figure(prediction: Prediction, *, side: int = 240, max_faces: int = 6)
     faces = list(prediction)[:max_faces]
     if not faces:
         return overview(prediction, max_side=2 * side)
-    columns = []
+    rows = []
     for face in faces:
         image, moved = _close_up(prediction.image, face, side)
         pictures = views(image, [moved])
-        # The box would leave the close-up, and the angles stand above the column.
-        columns.append({**pictures, "head pose": draw_pose(image, moved, box=False, axes=True)})
-    rows = [[column[name] for column in columns] for name in VIEWS]
-    titles = [pose_text(face.pose) for face in faces]
-    return _grid(rows, labels=VIEWS, columns=titles)
+        # The box would leave the close-up, and the angles stand before the row.
+        pictures["head pose"] = draw_pose(image, moved, box=False, axes=True)
+        rows.append(list(pictures.values()))
+    return _grid(rows, labels=[pose_text(face.pose) for face in faces], columns=VIEWS)
 
 
 def shapes_figure(

@@ -12,6 +12,8 @@ DPI = 128
 """Pixels an inch; a power of two, so that a size in pixels survives the way through inches."""
 
 _QUALITY = {"quality": 88, "subsampling": 0}
+_NOTEBOOK_QUALITY = {"quality": 75}
+"""A notebook keeps its pictures for good, and a screen forgives more than a printer."""
 
 
 class NotebookFigure(Figure):
@@ -29,9 +31,9 @@ class NotebookFigure(Figure):
         return path
 
     def to_jpeg(self) -> bytes:
-        """The figure as a JPEG file's bytes."""
+        """The figure as a JPEG file's bytes, as a notebook shows and keeps it."""
         buffer = io.BytesIO()
-        self.savefig(buffer, format="jpeg", dpi=self.dpi, pil_kwargs=_QUALITY)
+        self.savefig(buffer, format="jpeg", dpi=self.dpi, pil_kwargs=_NOTEBOOK_QUALITY)
         return buffer.getvalue()
 
     def _repr_png_(self) -> bytes:

@@ -1,0 +1,45 @@
+"""The committed notebooks: each has its outputs, is small, and keeps no widget state. nbval runs them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def path(request):
+    return request.param
+
+
+def test_there_are_notebooks():
+    assert NOTEBOOKS
+
+
+def test_it_is_small_enough_to_open_at_once(path):
+    assert path.stat().st_size < 300_000
+
+
+def test_every_code_cell_was_run_and_those_that_print_kept_what_they_printed(path):
+    """A notebook stripped of its outputs would pass nbval without comparing anything."""
+    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    assert any(output["output_type"] == "stream" for cell in cells for output in cell["outputs"])
+    for cell in cells:
+        if "print(" in "".join(cell["source"]):
+            assert any(output["output_type"] == "stream" for output in cell["outputs"])
+
+
+def test_it_holds_no_error_no_warning_and_no_widget_state(path):
+    notebook = json.loads(path.read_text())
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    assert not [output for output in outputs if output["output_type"] == "error"]
+    assert not [output for output in outputs if output.get("name") == "stderr"]
+    assert "widgets" not in notebook["metadata"]
+
+
+def test_it_teaches_in_short_cells(path):
+    cells = json.loads(path.read_text())["cells"]
+    assert cells[0]["cell_type"] == "markdown"
+    assert max(len(cell["source"]) for cell in cells if cell["cell_type"] == "code") <= 12

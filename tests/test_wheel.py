@@ -1,0 +1,108 @@
+"""What a user gets who installs m4kit without its repository: the wheel, in an empty environment elsewhere."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import m4kit
+from m4kit.weights import registry
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLE = ROOT / "sample_images" / "grace_hopper.jpg"
+
+
+def run(*command, cwd):
+    """The output of a command that knows of no other Python environment; its messages if it fails."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "M4KIT"))}
+    words = [str(word) for word in command]
+    done = subprocess.run(words, cwd=cwd, env=clean, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel, built from a copy: a build leaves folders beside its sources, and takes in what lies there."""
+    folder = tmp_path_factory.mktemp("build")
+    source = folder / "source"
+    shutil.copytree(ROOT / "m4kit", source / "m4kit", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, source, cwd=folder)
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def environment(wheel, tmp_path_factory):
+    """The folder of an environment that holds the wheel, and borrows what m4kit needs from the running one."""
+    folder = tmp_path_factory.mktemp("elsewhere") / "environment"
+    run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder.parent)
+    options = ("--quiet", "--no-index", "--no-deps", "--disable-pip-version-check")
+    pip = (sys.executable, "-m", "pip", "--python", python_of(folder))
+    run(*pip, "install", *options, wheel, cwd=folder.parent)
+    (packages,) = folder.rglob("site-packages")
+    # A folder in a .pth file is searched last, and the .pth files in it, so an editable m4kit's, are not read.
+    borrowed = dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib"))
+    (packages / "borrowed.pth").write_text("\n".join(borrowed), encoding="utf-8")
+    return folder
+
+
+def python_of(folder):
+    return script_of(folder, "python")
+
+
+def script_of(folder, name):
+    return folder / ("Scripts" if os.name == "nt" else "bin") / name
+
+
+def test_the_wheel_holds_all_of_the_package_and_nothing_else(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+    paths = (
+        path for path in (ROOT / "m4kit").rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    )
+    assert names == {path.relative_to(ROOT).as_posix() for path in paths}
+
+
+def test_the_wheel_holds_the_assets_and_their_licences(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    files = ["face_model.npz", "weights.json", "LICENSES.md"]
+    files += [source.file for source in registry().values() if source.url is None]
+    assert len(files) >= 5
+    assert {f"m4kit/assets/{file}" for file in files} <= names
+    licences = f"m4kit-{m4kit.__version__}.dist-info/licenses"
+    assert {f"{licences}/LICENSE", f"{licences}/m4kit/assets/LICENSES.md"} <= names
+
+
+def test_the_installed_package_is_the_wheels(environment):
+    code = "import m4kit, torch; print(m4kit.__file__, torch.__file__, sep='\\n')"
+    ours, borrowed = run(python_of(environment), "-c", code, cwd=environment).splitlines()
+    assert Path(ours).is_relative_to(environment)
+    assert not Path(borrowed).is_relative_to(environment)
+
+
+def test_the_installed_command_predicts_a_sample(environment, tmp_path):
+    out = tmp_path / "out"
+    said = run(script_of(environment, "m4kit"), "predict", SAMPLE, "--out", out, cwd=tmp_path)
+    assert said.strip() == str(out / "index.html")
+    names = {"grace_hopper_overview.jpg", "faces.csv", "landmarks.json", "index.html"}
+    assert {path.name for path in out.iterdir()} == names
+    with (out / "faces.csv").open(encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    (photo,) = json.loads((out / "landmarks.json").read_text(encoding="utf-8"))
+    landmarks = np.array(photo["faces"][0]["landmarks"])[:, :2]
+    left, top, right, bottom = (float(row[side]) for side in ("left", "top", "right", "bottom"))
+    assert landmarks.shape == (68, 2)
+    assert left < np.median(landmarks[:, 0]) < right
+    assert top < np.median(landmarks[:, 1]) < bottom
