@@ -1,6 +1,7 @@
 # `make demo` and `make test` set up a .venv by themselves and touch nothing else of the system.
 PYTHON ?= python3
 BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip --quiet --disable-pip-version-check install -c scripts/constraints.txt
 
 .PHONY: demo test lab lint clean
 
@@ -18,9 +19,11 @@ lab: .venv/ready
 lint: .venv/ready
 	$(BIN)/ruff check .
 
+# An isolated build would fetch setuptools anew each time, and fail without a network.
 .venv/ready: pyproject.toml scripts/constraints.txt
 	test -x $(BIN)/pip || $(PYTHON) scripts/create_venv.py .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c scripts/constraints.txt -e '.[test,train]'
+	$(INSTALL) 'setuptools>=77'
+	$(INSTALL) --no-build-isolation -e '.[test,train]'
 	touch $@
 
 clean:

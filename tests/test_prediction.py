@@ -115,10 +115,14 @@ class TestHeadWeights:
 
     @pytest.mark.parametrize(
         "weights",
-        [[1, 0, 0], [0.2] * 5, [[0.25] * 4], 1.0, [1, 0, 0, float("nan")], [float("inf"), 0, 0, 0], []],
+        [
+            *([1, 0, 0], [0.2] * 5, [[0.25] * 4], 1.0, []),
+            *([1, 0, 0, float("nan")], [float("inf"), 0, 0, 0]),
+            *([1, 1, 1, 1], [0.2] * 4),
+        ],
     )
-    def test_other_than_one_finite_weight_a_head_is_refused(self, face, weights):
-        with pytest.raises(ValueError, match="expected one finite weight for each of the 4 heads, got"):
+    def test_other_than_one_weight_a_head_with_a_sum_of_1_is_refused(self, face, weights):
+        with pytest.raises(ValueError, match="one weight for each of the 4 heads with a sum of 1, got"):
             face.with_head_weights(weights)
 
 

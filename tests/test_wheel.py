@@ -50,7 +50,8 @@ def environment(wheel, tmp_path_factory):
     options = ("--quiet", "--no-index", "--no-deps", "--disable-pip-version-check")
     pip = (sys.executable, "-m", "pip", "--python", python_of(folder))
     run(*pip, "install", *options, wheel, cwd=folder.parent)
-    (packages,) = folder.rglob("site-packages")
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    packages = Path(run(python_of(folder), "-c", code, cwd=folder).strip())
     # A folder in a .pth file is searched last, and the .pth files in it, so an editable m4kit's, are not read.
     borrowed = dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib"))
     (packages / "borrowed.pth").write_text("\n".join(borrowed), encoding="utf-8")

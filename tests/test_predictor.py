@@ -1,0 +1,326 @@
+"""From a photo to its faces, with a network that is small and random or that says what is known."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import m4kit
+from m4kit import predictor as module
+from m4kit.camera import crop_from_box, crop_from_landmarks, rotation_from_euler
+from m4kit.face_model import FaceModel
+from m4kit.network import M4Net
+from m4kit.prediction import FaceBox
+from m4kit.predictor import Predictor, predict
+
+BOXES = np.array([[10, 20, 70, 90], [90, 30, 210, 160], [220, 60, 260, 110]], dtype=float)
+LARGEST_FIRST = BOXES[[1, 0, 2]]
+
+
+def frontal(scale=0.55):
+    """The camera of a face that fills the crop and looks straight ahead, a little turned, (12,)."""
+    return np.column_stack([scale * rotation_from_euler(8, -5, 3), [1, 2, 0]]).ravel()
+
+
+def network_around(camera, *, spread):
+    """A small random network that answers with the mean face under a camera, give or take `spread`."""
+    torch.manual_seed(0)
+    network = M4Net("small")
+    with torch.no_grad():
+        network.parameter_mean[:12] = torch.tensor(camera)
+        network.parameter_std[:12] = spread * torch.tensor(np.abs(camera))
+        network.parameter_std[12:] = spread
+        for head in network.spatial_heads:
+            head.linear.weight *= 10
+        network.last_head.weight *= 10
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def network():
+    return network_around(frontal(), spread=0.1)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return FaceModel.load()
+
+
+@pytest.fixture(scope="module")
+def photo():
+    """Noise, coarse enough to look different at every place."""
+    coarse = np.random.default_rng(0).integers(0, 256, (20, 28, 3), np.uint8)
+    return np.array(Image.fromarray(coarse).resize((280, 200), Image.Resampling.BICUBIC))
+
+
+@pytest.fixture(scope="module")
+def photo_file(photo, tmp_path_factory):
+    path = tmp_path_factory.mktemp("photos") / "group.png"
+    Image.fromarray(photo).save(path)
+    return path
+
+
+def finds(boxes):
+    """A detector that always finds the same boxes."""
+    return lambda image: np.array(boxes)
+
+
+def finds_nothing_for_it_is_not_asked(image):
+    raise AssertionError("the detector was asked")
+
+
+@pytest.fixture
+def build(network, model):
+    def build(detector=finds(BOXES), **options):
+        return Predictor(**{"detector": detector, "network": network, "model": model} | options)
+
+    return build
+
+
+def boxes_of(prediction):
+    return [[face.box.left, face.box.top, face.box.right, face.box.bottom] for face in prediction]
+
+
+class TestFaces:
+    def test_every_box_becomes_a_face_the_largest_first(self, build, photo, photo_file):
+        prediction = build()(photo_file)
+        assert boxes_of(prediction) == LARGEST_FIRST.tolist()
+        np.testing.assert_array_equal(prediction.image, photo)
+        assert Path(prediction.source) == photo_file
+        for face in prediction:
+            assert face.heads.shape == (4, 62)
+            assert face.head_weights.sum() == pytest.approx(1)
+            assert np.isfinite(face.vertices).all()
+
+    def test_at_most_so_many_faces_are_kept_the_largest(self, build, photo):
+        assert boxes_of(build(max_faces=2)(photo)) == LARGEST_FIRST[:2].tolist()
+        assert boxes_of(build(max_faces=9)(photo)) == LARGEST_FIRST.tolist()
+
+    def test_given_boxes_are_used_instead_of_detecting(self, build, photo):
+        predictor = build(detector=finds_nothing_for_it_is_not_asked)
+        prediction = predictor(photo, boxes=BOXES[:2])
+        assert boxes_of(prediction) == LARGEST_FIRST[:2].tolist()
+        assert [face.box.score for face in prediction] == [1, 1]
+        with pytest.raises(AssertionError, match="asked"):
+            predictor(photo)
+
+    @pytest.mark.parametrize(
+        "boxes",
+        [
+            [BOXES[0].tolist()],
+            BOXES[0].tolist(),
+            BOXES[:1].astype(np.float32),
+            [[10, 20, 70, 90, 1.0]],
+            [FaceBox(10, 20, 70, 90)],
+        ],
+    )
+    def test_boxes_are_given_as_lists_arrays_or_face_boxes(self, build, photo, boxes):
+        assert boxes_of(build()(photo, boxes=boxes)) == BOXES[:1].tolist()
+
+    def test_given_scores_are_kept_and_not_held_against_the_threshold(self, build, photo):
+        prediction = build(threshold=0.9)(photo, boxes=[[10, 20, 70, 90, 0.25]])
+        assert [face.box.score for face in prediction] == [0.25]
+
+    def test_the_same_face_comes_from_a_file_an_array_and_a_picture(self, build, photo, photo_file):
+        predictor = build()
+        from_array, *others = (
+            predictor(s) for s in (photo, photo_file, str(photo_file), Image.fromarray(photo))
+        )
+        for other in others:
+            np.testing.assert_array_equal(other[0].landmarks, from_array[0].landmarks)
+
+    def test_the_callers_photo_is_not_changed(self, build, photo):
+        before = photo.copy()
+        build()(photo)
+        np.testing.assert_array_equal(photo, before)
+
+
+class TestDetectors:
+    def test_a_detector_of_ones_own_gives_boxes_without_scores(self, build, photo):
+        prediction = build(finds(BOXES[:1]))(photo)
+        assert boxes_of(prediction) == BOXES[:1].tolist()
+        assert prediction[0].box.score == 1
+
+    def test_or_with_scores_of_which_those_below_the_threshold_are_dropped(self, build, photo):
+        scored = np.column_stack([BOXES, [0.95, 0.3, 0.5]])
+        assert boxes_of(build(finds(scored))(photo)) == BOXES[[0, 2]].tolist()
+        assert boxes_of(build(finds(scored), threshold=0.9)(photo)) == BOXES[:1].tolist()
+        assert boxes_of(build(finds(scored), threshold=0)(photo)) == LARGEST_FIRST.tolist()
+
+    def test_it_sees_the_photo(self, build, photo):
+        seen = []
+        build(lambda image: seen.append(image) or BOXES[:1])(photo)
+        np.testing.assert_array_equal(seen[0], photo)
+
+    @pytest.mark.parametrize("nothing", [[], np.zeros((0, 4)), np.zeros((0, 5))])
+    def test_no_face_is_an_empty_prediction_of_the_photo(self, build, photo, nothing):
+        for prediction in (build(finds(nothing))(photo), build()(photo, boxes=nothing)):
+            assert len(prediction) == 0
+            np.testing.assert_array_equal(prediction.image, photo)
+
+    @pytest.mark.parametrize("colour", [0, 128, 255])
+    def test_a_photo_of_a_single_pixel_has_no_face(self, network, model, colour):
+        pixel = np.full((1, 1, 3), colour, np.uint8)
+        assert len(Predictor(network=network, model=model)(pixel)) == 0
+
+    def test_a_box_around_a_single_pixel_is_a_face_all_the_same(self, build):
+        prediction = build()(np.zeros((1, 1, 3), np.uint8), boxes=[[-0.5, -0.5, 0.5, 0.5]])
+        assert np.isfinite(prediction[0].landmarks).all()
+
+
+class TestCropping:
+    def test_the_first_crop_follows_the_box(self, build, photo):
+        for face in build(passes=1)(photo):
+            assert face.crop == crop_from_box(np.asarray(face.box))
+
+    def test_the_second_crop_follows_the_first_landmarks(self, build, photo):
+        once, twice = build(passes=1)(photo), build(passes=2)(photo)
+        for first, second in zip(once, twice, strict=True):
+            assert second.box == first.box
+            assert second.crop == crop_from_landmarks(first.landmarks)
+            assert second.crop != first.crop
+            assert np.abs(second.heads - first.heads).max() > 0
+
+    def test_two_passes_are_what_one_gets(self, build, photo):
+        default, twice = build()(photo), build(passes=2)(photo)
+        assert [face.crop for face in default] == [face.crop for face in twice]
+
+    @pytest.mark.parametrize("scale", [0.0, 0.02, 5.0])
+    def test_landmarks_that_collapse_or_run_away_leave_the_first_crop(self, build, photo, scale):
+        lost = network_around(frontal(scale), spread=0.0)
+        for face in build(network=lost, passes=3)(photo):
+            assert face.crop == crop_from_box(np.asarray(face.box))
+
+    def test_what_the_network_says_of_the_crop_is_laid_over_the_photo(self, build, model, photo):
+        """A network that always gives the mean face under a known camera, followed by hand."""
+        certain = build(network=network_around(frontal(), spread=0.0), passes=1)
+        (face,) = certain(photo, boxes=[[100, 50, 200, 150]])
+        # The crop by 3DDFA-V2's rule: 158 pixels wide around (150, 114).
+        camera = frontal().reshape(3, 4)
+        x, y, _ = camera[:, :3] @ model.landmarks().numpy().T + camera[:, 3:]
+        by_hand = np.column_stack([150 + x * 158 / 120, 114 - y * 158 / 120])
+        np.testing.assert_allclose(face.landmarks[:, :2], by_hand, atol=1e-3)
+        assert face.pose == pytest.approx((8, -5, 3), abs=1e-3)
+
+    def test_what_lies_beyond_the_photo_is_black(self, build, model):
+        """So a box at the edge sees the same as one within a photo with a black margin."""
+        photo = np.random.default_rng(1).integers(0, 256, (100, 100, 3), np.uint8)
+        framed = np.pad(photo, ((60, 60), (60, 60), (0, 0)))
+        (cut,), (whole,) = (
+            build(passes=1)(picture, boxes=[np.array([-20, -10, 60, 80]) + shift])
+            for picture, shift in ((photo, 0), (framed, 60))
+        )
+        np.testing.assert_allclose(whole.heads, cut.heads, atol=1e-4)
+        np.testing.assert_allclose(whole.landmarks - [60, 60, 0], cut.landmarks, atol=1e-3)
+
+
+class TestBatches:
+    def test_faces_together_are_the_faces_one_by_one(self, build, photo):
+        predictor = build()
+        together = predictor(photo)
+        for number, box in enumerate(LARGEST_FIRST):
+            (alone,) = predictor(photo, boxes=[box])
+            np.testing.assert_allclose(alone.heads, together[number].heads, rtol=1e-3, atol=1e-4)
+            np.testing.assert_allclose(alone.landmarks, together[number].landmarks, atol=0.01)
+
+    def test_more_faces_than_a_batch_holds_are_all_found(self, build, photo, monkeypatch):
+        together = build()(photo)
+        monkeypatch.setattr(module, "BATCH", 2)
+        in_batches = build()(photo)
+        assert boxes_of(in_batches) == LARGEST_FIRST.tolist()
+        for one, other in zip(together, in_batches, strict=True):
+            np.testing.assert_allclose(other.landmarks, one.landmarks, atol=0.01)
+
+    def test_a_network_in_training_is_put_to_predict(self, build, photo, network):
+        try:
+            network.train()
+            first, second = (build()(photo, boxes=BOXES[:n])[0] for n in (1, 3))
+        finally:
+            network.eval()
+        assert first.box != second.box
+        (alone,) = build()(photo, boxes=BOXES[1:2])
+        np.testing.assert_allclose(second.heads, alone.heads, rtol=1e-3, atol=1e-4)
+
+
+NAN = float("nan")
+
+
+class TestBadBoxes:
+    @pytest.mark.parametrize(
+        ("boxes", "message"),
+        [
+            ([[10, 20, NAN, 90]], r"box 0 of the given boxes, \(10, 20, nan, 90\), .*is not finite; leave"),
+            ([[10, 20, 30, 90, NAN]], r"score nan, is not finite"),
+            ([[10, 20, float("inf"), 90]], r"\(10, 20, inf, 90\), .*is not finite"),
+            (
+                [[10, 20, 30, 40], [70, 20, 10, 90]],
+                r"box 1 of the given boxes, .* has no area; .*left < right",
+            ),
+            ([[10, 90, 70, 90]], r"has no area; expected left < right and top < bottom"),
+            ([[280, 20, 300, 90]], r"lies outside the photo of 280x200 pixels; expected"),
+            ([[-50, 20, -3, 90]], r"\(-50, 20, -3, 90\), lies outside the photo"),
+            ([[10, 500, 70, 900]], r"lies outside the photo"),
+            ([[10, 20, 70]], r"expected the given boxes as \(n, 4\) or \(n, 5\): .*got shape \(1, 3\)"),
+            (np.ones((1, 2, 4)), r"got shape \(1, 2, 4\)"),
+            (5.0, r"got shape \(1,\)"),
+        ],
+    )
+    def test_they_are_refused_naming_the_photo_and_the_box(self, build, photo_file, boxes, message):
+        with pytest.raises(ValueError, match=rf"group\.png: .*{message}"):
+            build()(photo_file, boxes=boxes)
+
+    def test_also_when_a_detector_gives_them(self, build, photo_file):
+        for boxes, message in (([[10, 20, NAN, 90]], "not finite"), ([[9, 9, 9, 9]], "no area")):
+            with pytest.raises(ValueError, match=rf"group\.png: box 0 of the detector's boxes, .*{message}"):
+                build(finds(boxes))(photo_file)
+
+    def test_a_box_that_reaches_beyond_the_photo_is_no_mistake(self, build, photo):
+        (face,) = build()(photo, boxes=[[-40, -30, 400, 300]])
+        assert face.box == FaceBox(-40, -30, 400, 300, 1)
+
+
+class TestOptions:
+    @pytest.mark.parametrize(
+        ("option", "message"),
+        [
+            ({"passes": 0}, "at least one cropping pass, got passes=0"),
+            ({"max_faces": 0}, "max_faces of at least 1, or None for all, got 0"),
+            ({"threshold": 1.5}, "a threshold between 0 and 1, got 1.5"),
+            ({"threshold": -0.1}, "a threshold between 0 and 1"),
+            ({"threshold": NAN}, "a threshold between 0 and 1"),
+        ],
+    )
+    def test_options_out_of_range_are_refused(self, build, option, message):
+        with pytest.raises(ValueError, match=message):
+            build(**option)
+
+    def test_an_option_that_is_not_known_is_refused(self, photo):
+        with pytest.raises(TypeError, match="min_size"):
+            predict(photo, detector=finds(BOXES), min_size=20)
+        with pytest.raises(TypeError, match="positional"):
+            Predictor(finds(BOXES))
+
+    def test_what_is_no_photo_is_refused_naming_it(self, build, tmp_path):
+        with pytest.raises(m4kit.images.ImageError, match=r"nowhere\.jpg"):
+            build()(tmp_path / "nowhere.jpg")
+
+
+class TestPredict:
+    def test_it_is_the_predictor_in_one_line(self, build, network, model, photo_file):
+        options = {"detector": finds(BOXES), "network": network, "model": model, "max_faces": 2}
+        prediction = m4kit.predict(photo_file, **options)
+        for one, other in zip(prediction, build(max_faces=2)(photo_file), strict=True):
+            np.testing.assert_array_equal(one.landmarks, other.landmarks)
+        (given,) = m4kit.predict(photo_file, boxes=BOXES[2:], **options)
+        assert given.box == FaceBox(*BOXES[2], 1)
+
+    def test_a_network_is_named_by_its_file_too(self, network, photo, tmp_path):
+        path = tmp_path / "mine.safetensors"
+        network.save(path)
+        from_file, from_memory = (
+            predict(photo, detector=finds(BOXES), network=source) for source in (str(path), network)
+        )
+        for one, other in zip(from_file, from_memory, strict=True):
+            np.testing.assert_allclose(one.landmarks, other.landmarks, atol=1e-3)
