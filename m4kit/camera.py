@@ -22,6 +22,9 @@ import numpy as np
 CROP_SIZE = 120
 """Side of the network's input, in pixels."""
 
+_MOST_SAMPLES = 32
+"""Samples along each side of a crop pixel that are averaged: more would only take memory."""
+
 
 class HeadPose(NamedTuple):
     """A head's rotation in degrees, of R = Rx(pitch) Ry(yaw) Rz(roll).
@@ -147,7 +150,7 @@ def cut_crop(image: np.ndarray, crop: Crop) -> np.ndarray:
     coordinate i) lies at left + (i + 0.5) * scale. A face larger than the crop is sampled bilinearly, at least as
     finely as the photo, and averaged down by a whole factor (box filter), so no detail aliases.
     """
-    factor = max(1, math.ceil(crop.scale))
+    factor = min(max(1, math.ceil(crop.scale)), _MOST_SAMPLES)
     side = CROP_SIZE * factor
     scale = crop.size / side
     # warpAffine takes the map from output to input pixel centres when WARP_INVERSE_MAP is set.

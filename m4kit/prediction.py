@@ -51,8 +51,8 @@ class Face:
 
     box: FaceBox
     crop: Crop
-    heads: np.ndarray
-    head_weights: np.ndarray
+    heads: np.ndarray = field(repr=False)
+    head_weights: np.ndarray = field(repr=False)
     model: FaceModel = field(repr=False)
 
     @cached_property

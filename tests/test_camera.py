@@ -326,7 +326,16 @@ class TestCutCrop:
         np.testing.assert_allclose(crop.mean((0, 1)), photo.mean((0, 1)), atol=1)
 
     def test_it_is_the_networks_input_whatever_the_crop(self):
-        photo = np.zeros((50, 80, 3), np.uint8)
-        for crop in (Crop(0, 0, 1.5), Crop(-30, -30, 999), Crop(500, 500, 100)):
+        photo = np.full((50, 80, 3), 200, np.uint8)
+        for crop in (Crop(0, 0, 1e-9), Crop(-30, -30, 999), Crop(500, 500, 100), Crop(-5e5, -5e5, 1e6)):
             pixels = cut_crop(photo, crop)
             assert (pixels.shape, pixels.dtype) == ((CROP_SIZE, CROP_SIZE, 3), np.uint8)
+
+    def test_a_huge_face_is_averaged_too(self):
+        photo = np.random.default_rng(11).integers(0, 256, (6000, 4800, 3), np.uint8)
+        photo[:, 2400:] //= 2
+        crop = cut_crop(photo, Crop(-0.5, -0.5, 4800)).astype(float)
+        # The noise is of deviation 74, and 1,024 samples are averaged.
+        assert crop[:, :59].std() < 74 / 32 + 1
+        assert crop[:, :59].mean() == pytest.approx(127.5, abs=1)
+        assert crop[:, 61:].mean() == pytest.approx(63.5, abs=1)

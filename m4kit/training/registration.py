@@ -1,6 +1,6 @@
 """Dense correspondence between m4kit's face model and the Basel Face Model, computed from a user's own BFM file.
 
-It serves training alone: 3DDFA-V2's networks speak BFM's parameters, and `to_our_model` says them in ours.
+It serves training alone: 3DDFA-V2's networks speak BFM's parameters, and `labels.affine_map` says them in ours.
 """
 
 from __future__ import annotations
