@@ -1,7 +1,7 @@
 # `make demo` and `make test` set up a .venv by themselves and touch nothing else of the system.
 PYTHON ?= python3
 BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip --quiet --disable-pip-version-check install -c scripts/constraints.txt
+INSTALL := $(BIN)/python -m pip -qq --disable-pip-version-check install -c scripts/constraints.txt
 
 .PHONY: demo test lab lint clean
 
@@ -21,10 +21,11 @@ lint: .venv/ready
 
 # An isolated build would fetch setuptools anew each time, and fail without a network.
 .venv/ready: pyproject.toml scripts/constraints.txt
-	test -x $(BIN)/pip || $(PYTHON) scripts/create_venv.py .venv
-	$(INSTALL) 'setuptools>=77'
-	$(INSTALL) --no-build-isolation -e '.[test,train]'
-	touch $@
+	@echo "Setting up .venv, which takes minutes the first time."
+	@test -x $(BIN)/pip || $(PYTHON) scripts/create_venv.py .venv
+	@$(INSTALL) 'setuptools>=77'
+	@$(INSTALL) --no-build-isolation -e '.[test,train]'
+	@touch $@
 
 clean:
 	rm -rf .venv build dist *.egg-info

@@ -59,7 +59,9 @@ class FaceModel(torch.nn.Module):
     (50,), +1 for a symmetric mode and -1 for an antisymmetric one, whose coefficient changes sign when the face
     is mirrored. `mirror` and `symmetry` are empty where a model has none.
 
-    `actions` names expressions as their (10,) coefficients, `regions` names parts of the face as masks (V,).
+    `actions` names expressions as their (10,) coefficients, `regions` names parts of the face as masks (V,). Ten modes
+    hold the strong one-sided actions, such as mouthSmileLeft, but no wink: in the packaged model, eyeBlinkLeft and
+    other one-sided actions around the eyes move both.
     """
 
     def __init__(
@@ -139,8 +141,13 @@ class FaceModel(torch.nn.Module):
             return identity, torch.randn(n, len(self.expression_modes), generator=generator)
         actions = torch.tensor(np.stack(list(self.actions.values())))
         chosen = torch.rand(n, len(actions), generator=generator).argsort(1)[:, :3]
-        strength = torch.rand(n, 3, generator=generator)
-        return identity, (actions[chosen] * strength[..., None]).sum(1)
+        strength = torch.zeros(n, len(actions)).scatter(1, chosen, torch.rand(n, 3, generator=generator))
+        names = list(self.actions)
+        if {"jawOpen", "mouthClose"} <= set(names):
+            # Lips close over an open jaw; over a closed one they would pass through each other.
+            jaw, close = names.index("jawOpen"), names.index("mouthClose")
+            strength[:, close] = torch.minimum(strength[:, close], strength[:, jaw])
+        return identity, strength @ actions
 
     def fit(
         self,

@@ -648,6 +648,12 @@ class TestFit:
         torch.testing.assert_close(clean.camera, spoilt.camera, atol=1e-3, rtol=0)
         assert (model.fit(wrong, iterations=10).identity - clean.identity).abs().max() > 0.1
 
+    def test_four_times_the_weight_is_half_the_noise(self, model, synthetic):
+        landmarks = synthetic[3][:3, :, :2]
+        heavier = model.fit(landmarks, weights=np.full(68, 4.0), noise=0.02, iterations=10)
+        surer = model.fit(landmarks, noise=0.01, iterations=10)
+        torch.testing.assert_close(heavier.identity, surer.identity, atol=1e-4, rtol=0)
+
     def test_more_assumed_noise_keeps_the_face_likelier_and_follows_the_points_less(self, model, synthetic):
         landmarks = synthetic[3]
         fits = [model.fit(landmarks[..., :2], noise=noise, iterations=20) for noise in (0.002, 0.02, 0.2)]

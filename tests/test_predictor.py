@@ -260,6 +260,7 @@ class TestBadBoxes:
             ([[280, 20, 300, 90]], r"lies outside the photo of 280x200 pixels; expected"),
             ([[-50, 20, -3, 90]], r"\(-50, 20, -3, 90\), lies outside the photo"),
             ([[10, 500, 70, 900]], r"lies outside the photo"),
+            ([[10, -90, 70, -5]], r"lies outside the photo"),
             ([[10, 20, 70]], r"expected the given boxes as \(n, 4\) or \(n, 5\): .*got shape \(1, 3\)"),
             (np.ones((1, 2, 4)), r"got shape \(1, 2, 4\)"),
             (5.0, r"got shape \(\)"),

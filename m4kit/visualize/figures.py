@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -180,7 +181,7 @@ def _close_up(image: np.ndarray, face: Face, side: int) -> tuple[np.ndarray, Sca
     extent = 1.35 * float((high - low).max())
     corner = (low + high) / 2 - extent / 2
     # As `camera.cut_crop`: large faces are averaged down by a whole factor.
-    factor = max(1, int(extent / side))
+    factor = min(max(1, math.ceil(extent / side)), 32)
     step = extent / (side * factor)
     inverse = np.array([[step, 0, corner[0] + step / 2], [0, step, corner[1] + step / 2]])
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
