@@ -59,9 +59,9 @@ class FaceModel(torch.nn.Module):
     (50,), +1 for a symmetric mode and -1 for an antisymmetric one, whose coefficient changes sign when the face
     is mirrored. `mirror` and `symmetry` are empty where a model has none.
 
-    `actions` names expressions as their (10,) coefficients, `regions` names parts of the face as masks (V,). Ten modes
-    hold the strong one-sided actions, such as mouthSmileLeft, but no wink: in the packaged model, eyeBlinkLeft and
-    other one-sided actions around the eyes move both.
+    `actions` names expressions as their (10,) coefficients, `regions` names parts of the face as masks (V,).
+    Ten modes hold the strong one-sided actions, such as mouthSmileLeft, but no wink: in the packaged model,
+    eyeBlinkLeft and other one-sided actions around the eyes move both.
     """
 
     def __init__(
