@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import importlib.util
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from m4kit.light import Light, shade
+from m4kit.stand_ins import stand_in_for_unused
 
 PORCELAIN = (226, 222, 217)
 """Default colour of a mesh, sRGB."""
@@ -78,6 +81,7 @@ def load_open3d():
     """
     if sys.platform == "linux":
         _load_libusb()
+        _load_stand_ins()
     # Inside Jupyter, Open3D's import would print and start a web server.
     switch = "OPEN3D_DISABLE_WEB_VISUALIZER"
     before = os.environ.get(switch)
@@ -88,13 +92,20 @@ def load_open3d():
         raise RenderError(
             f"drawing meshes needs Open3D, which did not load ({error}). If it is not installed: "
             "pip install open3d (open3d-cpu on Linux). If a library of the system is missing, on Debian or "
-            "Ubuntu: apt install libegl1 libgl1 libx11-6 libudev1"
+            "Ubuntu: apt install libegl1 libgl1 libx11-6 libudev1 libidn2-0"
         ) from error
     finally:
         if before is None:
             del os.environ[switch]
         else:
             os.environ[switch] = before
+
+
+def _load_stand_ins() -> None:
+    spec = importlib.util.find_spec("open3d")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        for library in sorted(Path(folder).glob("libOpen3D.so*")):
+            stand_in_for_unused(library)
 
 
 def _load_libusb() -> None:

@@ -4,6 +4,14 @@ import importlib.util
 import subprocess
 import sys
 
+
+def run_python(*words: str) -> None:
+    """Run this Python with these arguments; stop with its exit status if it fails."""
+    status = subprocess.run([sys.executable, *words], check=False).returncode
+    if status:
+        sys.exit(status)
+
+
 folder = sys.argv[1]
 if not (3, 11) <= sys.version_info[:2] <= (3, 13):
     found = ".".join(map(str, sys.version_info[:3]))
@@ -11,11 +19,11 @@ if not (3, 11) <= sys.version_info[:2] <= (3, 13):
         f"m4kit needs Python 3.11 to 3.13, this is {found}: name another one, e.g. `make demo PYTHON=python3.12`"
     )
 if importlib.util.find_spec("ensurepip"):
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    run_python("-m", "venv", folder)
 elif importlib.util.find_spec("pip"):
     # Debian and Ubuntu keep ensurepip in a package of its own, python3-venv, which a Python with pip may lack.
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    pip = [sys.executable, "-m", "pip", "--python", f"{folder}/bin/python"]
-    subprocess.run([*pip, "install", "--quiet", "--disable-pip-version-check", "pip"], check=True)
+    run_python("-m", "venv", "--without-pip", folder)
+    pip = ("-m", "pip", "--python", f"{folder}/bin/python", "--quiet", "--disable-pip-version-check")
+    run_python(*pip, "install", "pip")
 else:
     sys.exit("m4kit's set-up needs pip: on Debian or Ubuntu, `apt install python3-pip`, then try again")

@@ -86,6 +86,12 @@ def test_the_wheel_holds_the_assets_and_their_licences(wheel):
     assert {f"{licences}/LICENSE", f"{licences}/m4kit/assets/LICENSES.md"} <= names
 
 
+def test_all_assets_together_are_under_forty_megabytes(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        sizes = [item.file_size for item in archive.infolist() if item.filename.startswith("m4kit/assets/")]
+    assert sum(sizes) < 40e6
+
+
 def test_the_installed_package_is_the_wheels(environment):
     code = "import m4kit, torch; print(m4kit.__file__, torch.__file__, sep='\\n')"
     ours, borrowed = run(python_of(environment), "-c", code, cwd=environment).splitlines()
