@@ -19,9 +19,10 @@ def result():
 
 def test_the_base_network_keeps_its_accuracy(result):
     assert len(result) == 500
-    assert result.balanced.mean < 3.9
+    # Measured 3.48 % when the weights were packaged; 3DDFA-V2's mb1 has 3.61 %.
+    assert result.balanced.mean < 3.53
 
 
 def test_its_pose_error_is_no_larger_than_3ddfa_v2s(result):
     """3.72 degrees for mb1, read from the camera in the same way."""
-    assert np.mean(result.pose_mae) < 3.9
+    assert np.mean(result.pose_mae) < 3.72
