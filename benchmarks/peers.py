@@ -2,17 +2,23 @@
 
 The weights lie in the folder that the environment variable M4KIT_SHARED names (default `../shared` from the
 project's root), under `peers/`.
+
+    python benchmarks/peers.py AFLW2000-3D [--published-crops]
+
+prints the report of `m4kit evaluate landmarks` for 3DDFA-V2 with MobileNet x1.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 from pathlib import Path
 
 import numpy as np
 
 from m4kit.camera import CROP_SIZE
-from m4kit.evaluate import PredictCrops
+from m4kit.datasets import read_aflw2000_3d
+from m4kit.evaluate import PredictCrops, evaluate_landmarks
 from m4kit.face_model import load_numpy_pickle
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -59,3 +65,17 @@ def tddfa_v2(folder: Path | None = None, *, threads: int = 1) -> PredictCrops:
         return points, cameras
 
     return predict_crops
+
+
+def main() -> None:
+    """Evaluate the peer on AFLW2000-3D, as `m4kit evaluate landmarks` does M4Net."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("path", type=Path, help="the data set: its folder, or a .zip")
+    parser.add_argument("--published-crops", action="store_true")
+    options = parser.parse_args()
+    faces = read_aflw2000_3d(options.path)
+    print(evaluate_landmarks(tddfa_v2(), faces, published_crops=options.published_crops).report())
+
+
+if __name__ == "__main__":
+    main()
