@@ -1,7 +1,6 @@
 """The detector: its network against the published one, its arithmetic by axioms, its weights on photos."""
 
 import io
-import os
 import zipfile
 from pathlib import Path
 from xml.etree import ElementTree
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from shared_folder import SHARED
 
 from m4kit.detector import (
     Detector,
@@ -27,7 +27,6 @@ from m4kit.images import load_image
 from m4kit.weights import WeightsError
 
 ROOT = Path(__file__).parent.parent
-SHARED = Path(os.environ.get("M4KIT_SHARED", ROOT / ".." / "shared"))
 OFFICIAL = SHARED / "peers" / "faceboxes" / "FaceBoxesProd.pth"
 MULTI_FACE = SHARED / "data" / "multi_face.zip"
 needs_shared = pytest.mark.skipif(

@@ -1,11 +1,11 @@
 """The samples are small, free, and show what their README says."""
 
-import os
 import re
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from shared_folder import shared_file
 
 from m4kit.images import list_images, load_image
 
@@ -51,10 +51,7 @@ def test_one_is_turned_by_its_exif_tag():
 
 
 def test_the_official_detector_finds_as_many_faces_as_the_readme_says():
-    shared = Path(os.environ.get("M4KIT_SHARED", FOLDER.parent.parent / "shared"))
-    weights = shared / "peers" / "faceboxes" / "FaceBoxesProd.pth"
-    if not weights.is_file():
-        pytest.skip(f"needs the official FaceBoxes weights, {weights} (M4KIT_SHARED)")
+    weights = shared_file("peers/faceboxes/FaceBoxesProd.pth")
     from m4kit.detector import Detector
 
     detector = Detector(weights)

@@ -1,7 +1,6 @@
 import argparse
 import dataclasses
 import json
-import os
 import zipfile
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from shared_folder import shared_file
 
 from m4kit.camera import rotation_from_euler
 from m4kit.face_model import FaceModel
@@ -21,7 +21,6 @@ from m4kit.training.losses import GeometryLoss, LossWeights, rotation_error
 from m4kit.training.transfer import AffineMap, Peer, read_map, read_peer, transfer
 from m4kit.training.validation import landmarks_in_crop, validate
 
-SHARED = Path(os.environ.get("M4KIT_SHARED", "../shared"))
 FLIP = np.array([-1, 1, 1], dtype=np.float32)
 QUIET = dict.fromkeys(("colour", "grey", "patches", "blur", "shrink", "noise", "jpeg"), 0.0)
 
@@ -613,9 +612,7 @@ class TestTransfer:
     def test_the_real_network_answers_as_its_onnx_file(self):
         pytest.importorskip("onnx")
         onnxruntime = pytest.importorskip("onnxruntime")
-        path = SHARED / "peers/3ddfa_v2/mb1_120x120.onnx"
-        if not path.is_file():
-            pytest.skip(f"needs {path}; M4KIT_SHARED names another folder")
+        path = shared_file("peers/3ddfa_v2/mb1_120x120.onnx")
         crops = noise_crops(12)
         peer = read_peer(path, crops)
         x = to_input(crops[:4]).flip(1)
