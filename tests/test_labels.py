@@ -18,8 +18,10 @@ from m4kit.training.labels import (
     Teacher,
     affine_map,
     agreement,
+    align_annotation,
     annotated,
     averaged_points,
+    contact_sheet,
     fit,
     held_out,
     pass_matrices,
@@ -226,6 +228,25 @@ class TestTeacher:
         moved = teacher.points(answers, whitening) - before
         np.testing.assert_allclose(moved, np.broadcast_to([1.0, 0.0, 0.0], moved.shape), atol=1e-9)
 
+    @pytest.mark.parametrize("start", [0.0, 0.5, 0.67])
+    def test_where_its_pixels_start_is_read_off_mirror_images(self, model, teacher, start):
+        cameras, coefficients = faces_of(20, seed=14)
+        cameras[:, :2, 3] += [-start, start]
+        answers = answers_of(cameras, coefficients, model.symmetry.numpy())
+        # In the mirror image the same start lies on the other side of the face.
+        answers[:, 1::2, 3] -= 2 * start
+        whitening = np.zeros(62), np.ones(62)
+        assert teacher.start_of_pixels(answers[:, :2], whitening) == pytest.approx(start, abs=1e-3)
+
+    def test_a_start_moves_all_points_right_and_down_but_in_mirror_images(self, model, teacher):
+        cameras, coefficients = faces_of(3, seed=15)
+        answers = answers_of(cameras, coefficients, model.symmetry.numpy())
+        whitening = np.zeros(62), np.ones(62)
+        moved = teacher.points(answers, whitening, start=0.6) - teacher.points(answers, whitening)
+        # Three of the six passes are mirrored, so along x they take back what the others add.
+        assert np.abs(moved[..., 0]).max() < 0.1
+        np.testing.assert_allclose(moved[..., 1], -0.6, atol=0.05)
+
     def test_its_dense_points_are_pairs_of_the_skin(self, model, teacher):
         assert len(teacher.vertices) == DENSE_POINTS
         assert len(teacher.mirrored) == 68 + DENSE_POINTS
@@ -299,6 +320,34 @@ def test_disagreement_is_the_median_distance_as_a_share_of_the_face(model):
     columns["points21"][:, :8] = np.nan
     columns["points21"][:, 9] += 1000
     np.testing.assert_allclose(agreement(model, known, columns), 5 / size, rtol=1e-4)
+
+
+def test_annotation_whose_pixels_start_elsewhere_is_moved_onto_the_fits(model):
+    cameras, coefficients = faces_of(50, seed=16)
+    known = np.concatenate([cameras.reshape(-1, 12), coefficients], axis=1)
+    true = seen(points_of(model, [], coefficients), cameras)[..., :2]
+    nothing = np.full((50, 21, 2), np.nan, np.float32)
+    columns = {"points21": nothing, "points68": np.add(true, [0.6, -0.6]).astype(np.float32)}
+    assert align_annotation(model, known, columns) == pytest.approx(-0.6, abs=1e-3)
+    np.testing.assert_allclose(columns["points68"], true, atol=1e-3)
+    assert np.isnan(columns["points21"]).all()
+
+
+def test_a_contact_sheet_shows_each_crop_with_its_points():
+    crops = np.full((9, 120, 120, 3), 90, np.uint8)
+    landmarks = np.zeros((9, 68, 2))
+    landmarks[8] = [30, 30]
+    annotation = np.zeros((9, 89, 2)), np.zeros((9, 89))
+    annotation[0][0, 5] = [-30, -30]
+    annotation[1][0, 5] = 1
+    sheet = contact_sheet(crops, landmarks, annotation)
+    assert sheet.shape == (2 * 240, 8 * 240, 3)
+    fitted, clicked = np.array([60, 255, 60]), np.array([255, 40, 40])
+    assert (sheet[120, 120] == fitted).all()
+    # 30 crop pixels up and right of the second row's first middle; left and down in the first crop.
+    assert (sheet[240 + 60, 180] == fitted).all()
+    assert (sheet[180, 60] == clicked).all()
+    assert (sheet[240 + 100, 700] == 0).all()
 
 
 class TestSplit:

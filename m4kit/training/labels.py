@@ -2,12 +2,16 @@
 
 The teacher is 3DDFA-V2's mb1, asked six times a crop (mirrored or not, a little turned and shrunk). Its six dense
 answers in the Basel Face Model's space are laid back over the crop and averaged, and our model is fitted to them
-through the dense correspondence of `registration`. Hand-annotated points travel along: training uses them directly.
+through the dense correspondence of `registration`. With that as the prior, the fit is drawn to the hand-annotated
+points (`refinement`), which also travel along: training uses them directly.
+
+Where a crop's coordinates begin differs from source to source by parts of a pixel, which nobody wrote down. It is
+measured along x, where mirror images show it, and holds along y too, since pixels are counted alike in both.
 
     python -m m4kit.training.labels --data DATA --peers PEERS --out OUT
 
-writes `labels.npz` (see `data.Labels`) and `map.npz`, the affine map from BFM's parameters to ours that starts a
-network from 3DDFA-V2's weights.
+writes `labels.npz` (see `data.Labels`), `map.npz`, the affine map from BFM's parameters to ours that starts a
+network from 3DDFA-V2's weights, and `worst_SOURCE.jpg`, the worst faces that were kept.
 """
 
 from __future__ import annotations
@@ -22,11 +26,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from m4kit.camera import CROP_SIZE
+from m4kit.camera import CROP_SIZE, head_pose
 from m4kit.face_model import FaceModel
 from m4kit.network import PARAMETERS
 from m4kit.training.augmentation import MIRROR_68
 from m4kit.training.data import averaging_matrix
+from m4kit.training.refinement import annotation, draw_to_annotation, place_annotated
 from m4kit.training.registration import Registration, register
 from m4kit.training.transfer import read_peer, read_whitening
 
@@ -40,8 +45,14 @@ LANDMARK_NOISE = 0.6
 DENSE_NOISE = 4.0
 """Assumed errors of the teacher's landmarks and surface, in crop pixels."""
 
-WORST = 0.11
-"""Crops whose teacher misses the annotated points by more than this share of the face are left out."""
+WORST = 0.06
+"""Faces that miss their annotated points by more than this share of their size (median) are left out."""
+
+OUTLINE_YAW = 20.0
+"""Degrees of yaw beyond which an annotated outline is the visible edge of the cheek, not the jaw: left out."""
+
+SHEET_SIDE = 8
+"""Faces along each side of a contact sheet."""
 
 
 def pass_matrices() -> np.ndarray:
@@ -90,9 +101,24 @@ class Teacher:
 
         self.mean, self.modes = points(bfm.mean), points(bfm.modes)
 
-    def points(self, whitened: np.ndarray, whitening: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    def start_of_pixels(self, whitened: np.ndarray, whitening: tuple[np.ndarray, np.ndarray]) -> float:
+        """Where the teacher's coordinates have 0, in pixels from the crop's edge; of answers (n, 6, 62).
+
+        A point at c in a crop and at c' in its mirror image lies at c + start and CROP_SIZE - (c' + start).
+        """
+        seen, mirrored = (
+            _placed(whitened[:, k] * whitening[1] + whitening[0], self.mean, self.modes)[..., 0] - 1
+            for k in (0, 1)
+        )
+        return float(np.median(CROP_SIZE - seen - mirrored[:, self.mirrored]) / 2)
+
+    def points(
+        self, whitened: np.ndarray, whitening: tuple[np.ndarray, np.ndarray], *, start: float = 0.0
+    ) -> np.ndarray:
         """Six answers (n, 6, 62) as one set of points (n, 68 + dense, 3), see `averaged_points`."""
-        return averaged_points(whitened, whitening, mean=self.mean, modes=self.modes, mirrored=self.mirrored)
+        return averaged_points(
+            whitened, whitening, mean=self.mean, modes=self.modes, mirrored=self.mirrored, start=start
+        )
 
 
 def averaged_points(
@@ -102,22 +128,20 @@ def averaged_points(
     mean: np.ndarray,
     modes: np.ndarray,
     mirrored: np.ndarray,
+    start: float = 0.0,
 ) -> np.ndarray:
     """The teacher's six answers (n, 6, 62) as one set of points (n, P, 3) in the crop frame, z centred.
 
     `mean` (P, 3) and `modes` (50, P, 3) are BFM's at the points, in mm; `mirrored` (P,) is each point's partner.
+    `start` is where the teacher's coordinates have 0, in pixels from the crop's edge.
     """
     total = 0
     for number, matrix in enumerate(pass_matrices()):
-        raw = whitened[:, number] * whitening[1] + whitening[0]
-        camera = raw[:, :12].reshape(-1, 3, 4)
-        shape = mean + np.tensordot(raw[:, 12:], modes, 1)
-        # BFM's coefficients are for micrometres; 3DDFA-V2 counts x from 1 and y from the lower edge.
-        placed = shape @ (1000 * camera[:, :, :3]).transpose(0, 2, 1) + camera[:, None, :, 3]
-        pixels = np.stack(
-            [placed[..., 0] - 1, CROP_SIZE - placed[..., 1], np.ones_like(placed[..., 0])], axis=-1
-        )
-        # Its pixels, like AFLW2000-3D's, are counted from the crop's edge, the passes' from pixel centres.
+        placed = _placed(whitened[:, number] * whitening[1] + whitening[0], mean, modes)
+        # 3DDFA-V2 counts x from 1 and y from the lower edge.
+        edge = np.stack([placed[..., 0] - 1, CROP_SIZE - placed[..., 1]], axis=-1) + start
+        pixels = np.concatenate([edge, np.ones_like(edge[..., :1])], axis=-1)
+        # The passes are maps between pixel centres.
         pixels = (pixels - HALF) @ np.linalg.inv(matrix).T + HALF
         depth = placed[..., 2] / np.sqrt(abs(np.linalg.det(matrix[:2, :2])))
         framed = np.stack([pixels[..., 0] - CROP_SIZE / 2, CROP_SIZE / 2 - pixels[..., 1], depth], axis=-1)
@@ -126,6 +150,13 @@ def averaged_points(
         framed[..., 2] -= framed[..., 2].mean(1, keepdims=True)
         total = total + framed / len(PASSES)
     return total
+
+
+def _placed(raw: np.ndarray, mean: np.ndarray, modes: np.ndarray) -> np.ndarray:
+    """BFM's points (n, P, 3) under the cameras of raw parameters (n, 62), whose coefficients are for micrometres."""
+    camera = raw[:, :12].reshape(-1, 3, 4)
+    shape = mean + np.tensordot(raw[:, 12:], modes, 1)
+    return shape @ (1000 * camera[:, :, :3]).transpose(0, 2, 1) + camera[:, None, :, 3]
 
 
 def fit(model: FaceModel, vertices: np.ndarray, points: np.ndarray, *, iterations: int = 25) -> np.ndarray:
@@ -248,24 +279,86 @@ def main() -> None:
                 network = read_peer(options.peers / "mb1_120x120.onnx", crops[:600])
             np.save(kept, teacher_passes(crops, network))
         whitened = np.load(kept).astype(np.float64)
+        start = teacher.start_of_pixels(whitened[:1000], whitening)
         points = np.concatenate(
-            [teacher.points(chunk, whitening) for chunk in np.array_split(whitened, len(whitened) // 500 + 1)]
+            [
+                teacher.points(chunk, whitening, start=start)
+                for chunk in np.array_split(whitened, len(whitened) // 500 + 1)
+            ]
         )
-        parameters = np.concatenate(
+        fitted = np.concatenate(
             [fit(model, teacher.vertices, chunk) for chunk in np.array_split(points, len(points) // 1000 + 1)]
         )
-        good = agreement(model, parameters, columns) < WORST
+        turned = np.abs([head_pose(row[:12].reshape(3, 4)).yaw for row in fitted]) > OUTLINE_YAW
+        columns["points68"][turned, :17] = np.nan
+        shift = align_annotation(model, fitted, columns)
+        parameters = draw_to_annotation(model, fitted, *annotation(columns))
+        print(
+            f"{source}: the teacher's pixels start {start:.2f} from the edge, annotated points were moved by "
+            f"{shift:.2f}"
+        )
+        missed = agreement(model, parameters, columns)
+        good = missed < WORST
         print(f"{source}: {len(names)} faces, {np.count_nonzero(~good)} left out")
         parts.append(
             {"names": np.array(names)[good], "source": np.full(good.sum(), source)}
             | {"parameters": parameters[good].astype(np.float32)}
             | {name: column[good] for name, column in columns.items()}
         )
+        worst = np.argsort(np.where(good, missed, -1))[-(SHEET_SIDE**2) :][::-1]
+        sheet = contact_sheet(
+            read_crops(options.data / f"{source}.zip", [names[i] for i in worst]),
+            place_annotated(model, parameters[worst])[:, 21:],
+            annotation({name: column[worst] for name, column in columns.items()}),
+        )
+        cv2.imwrite(str(options.out / f"worst_{source}.jpg"), sheet[..., ::-1])
         theirs.append((whitened[:, 0] * whitening[1] + whitening[0])[good])
     labels = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     np.savez(options.out / "labels.npz", **labels)
     matrix, offset = affine_map(np.concatenate(theirs), labels["parameters"].astype(np.float64), whitening[1])
     np.savez(options.out / "map.npz", matrix=matrix, offset=offset)
+
+
+def align_annotation(model: FaceModel, parameters: np.ndarray, columns: dict[str, np.ndarray]) -> float:
+    """Move all annotated points so that they lie about the fitted ones, by one distance right and down alike.
+
+    The fits of `averaged_points` favour neither side, so the median distance along x is where the annotation's
+    pixels start. Gives that distance in crop pixels; changes `columns`.
+    """
+    points, trust = annotation(columns)
+    shift = -float(np.median((points - place_annotated(model, parameters))[trust == 1, 0]))
+    for name in ("points21", "points68"):
+        columns[name] += np.array([shift, -shift], dtype=np.float32)
+    return shift
+
+
+def contact_sheet(
+    crops: np.ndarray,
+    landmarks: np.ndarray,
+    annotated_points: tuple[np.ndarray, np.ndarray],
+    *,
+    zoom: int = 2,
+) -> np.ndarray:
+    """Crops (n, 120, 120, 3) in rows, uint8 RGB, with fitted landmarks (green) and trusted annotation (red).
+
+    `landmarks` (n, 68, 2) and the points (n, 89, 2) are in the crop frame.
+    """
+    side = CROP_SIZE * zoom
+    rows = -(-len(crops) // SHEET_SIDE)
+    sheet = np.zeros((rows * side, SHEET_SIDE * side, 3), np.uint8)
+    for number, crop in enumerate(crops):
+        picture = cv2.resize(crop, (side, side), interpolation=cv2.INTER_CUBIC)
+        known = annotated_points[1][number] > 0
+        for points, colour in (
+            (landmarks[number], (60, 255, 60)),
+            (annotated_points[0][number][known], (255, 40, 40)),
+        ):
+            for x, y in points:
+                centre = ((x + CROP_SIZE / 2) * zoom - 0.5, (CROP_SIZE / 2 - y) * zoom - 0.5)
+                cv2.circle(picture, tuple(round(v * 8) for v in centre), 10, colour, -1, cv2.LINE_AA, 3)
+        row, column = divmod(number, SHEET_SIDE)
+        sheet[row * side : (row + 1) * side, column * side : (column + 1) * side] = picture
+    return sheet
 
 
 def agreement(model: FaceModel, parameters: np.ndarray, columns: dict[str, np.ndarray]) -> np.ndarray:
