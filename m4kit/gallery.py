@@ -101,7 +101,7 @@ class Gallery:
     def _embedded(self, pictures: dict[str, np.ndarray]) -> str:
         return "".join(
             f'<figure><label><input type="checkbox" aria-label="enlarge: {name}">'
-            f'<img alt="{name}" src="data:image/jpeg;base64,{_base64_jpeg(picture, self._budget)}"></label>'
+            f'<img alt="{name}" src="data:image/jpeg;base64,{base64_jpeg(picture, self._budget)}"></label>'
             f"<figcaption>{name}</figcaption></figure>"
             for name, picture in pictures.items()
         )
@@ -142,7 +142,7 @@ def _record(prediction: Prediction) -> dict:
     return {"photo": prediction.source, "width": width, "height": height, "faces": faces}
 
 
-def _base64_jpeg(picture: np.ndarray, budget: int) -> str:
+def base64_jpeg(picture: np.ndarray, budget: int) -> str:
     """The picture as JPEG in base64, made smaller until its file fits into `budget` bytes."""
     image = Image.fromarray(picture)
     for side in _SIDES:

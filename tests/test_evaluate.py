@@ -5,16 +5,16 @@ import re
 from argparse import ArgumentParser
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from aflw_like import BOXES, GREYS, POSES, true_landmarks, write_set
 
-from m4kit import evaluate
 from m4kit.camera import crop_from_landmarks, head_pose, rotation_from_euler
 from m4kit.datasets import DatasetError, PublishedBox, read_aflw2000_3d
-from m4kit.evaluate import crop_predictor, evaluate_landmarks
+from m4kit.evaluate import command, crop_predictor, evaluate_landmarks
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def test_crop_predictor_puts_the_models_landmarks_before_the_networks_camera():
 class TestCommand:
     def _run(self, *arguments):
         parser = ArgumentParser()
-        evaluate.add_parser(parser.add_subparsers())
+        command.add_parser(parser.add_subparsers())
         options = parser.parse_args(
             ["evaluate", "landmarks", "--dataset", "aflw2000-3d", *map(str, arguments)]
         )
@@ -163,9 +163,16 @@ class TestCommand:
     @pytest.fixture
     def network(self, monkeypatch):
         loaded = []
-        monkeypatch.setattr(evaluate.M4Net, "load", loaded.append)
-        monkeypatch.setattr(evaluate.FaceModel, "load", lambda: None)
-        monkeypatch.setattr(evaluate, "crop_predictor", lambda network, model: knowing_network(shift=(3, 4)))
+
+        def answers(network, model, samples, *, published_crops, progress):
+            result = evaluate_landmarks(
+                knowing_network(shift=(3, 4)), samples, published_crops=published_crops, progress=False
+            )
+            return SimpleNamespace(evaluate=lambda: result, report=lambda: "heads")
+
+        monkeypatch.setattr(command.M4Net, "load", loaded.append)
+        monkeypatch.setattr(command.FaceModel, "load", lambda: None)
+        monkeypatch.setattr(command, "predict_heads", answers)
         return loaded
 
     def test_it_prints_the_report(self, tmp_path, capsys, network):

@@ -6,10 +6,9 @@ The figure that papers quote for AFLW2000-3D is `LandmarkEvaluation.balanced`, o
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from tqdm import tqdm
 
 from m4kit import metrics
 from m4kit.camera import HeadPose, cut_crop, head_pose
-from m4kit.datasets import DatasetError, Sample, read_aflw2000_3d, warn_left_out
+from m4kit.datasets import DatasetError, Sample, warn_left_out
 from m4kit.face_model import FaceModel
 from m4kit.images import ImageError
 from m4kit.metrics import BalancedMean
@@ -35,21 +34,41 @@ POSE_LIMIT = 99.0
 class LandmarkEvaluation:
     """What came out for each of n faces; the properties sum it up.
 
-    `nme` (n,) and `error_vectors` (n, 2), x and y of predicted - true with y down, are percents of sqrt(w *
-    h) of the true landmarks' box. `true_poses` and `pose_errors` (n, 3) are yaw, pitch and roll in degrees.
+    `predicted` and `true` (n, 68, 2) are landmarks in photo pixels. `true_poses` and `predicted_poses` (n, 3) are
+    yaw, pitch and roll in degrees, NaN where they are not known. `inputs` says in words what the network saw, and
     `left_out` names the faces whose picture could not be read.
     """
 
     names: tuple[str, ...] = field(repr=False)
-    nme: np.ndarray = field(repr=False)
-    error_vectors: np.ndarray = field(repr=False)
+    predicted: np.ndarray = field(repr=False)
+    true: np.ndarray = field(repr=False)
+    predicted_poses: np.ndarray = field(repr=False)
     true_poses: np.ndarray = field(repr=False)
-    pose_errors: np.ndarray = field(repr=False)
-    published_crops: bool
+    inputs: str
     left_out: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @cached_property
+    def nme(self) -> np.ndarray:
+        """Each face's error, (n,), in percent of sqrt(w * h) of the true landmarks' box."""
+        return metrics.nme(self.predicted, self.true)
+
+    @cached_property
+    def error_vectors(self) -> np.ndarray:
+        """Each face's mean of predicted - true, (n, 2): x, y in percent as for `nme`, y down."""
+        return metrics.mean_error_vector(self.predicted, self.true)
+
+    @cached_property
+    def pose_errors(self) -> np.ndarray:
+        """Absolute errors of yaw, pitch and roll, (n, 3), in degrees."""
+        return metrics.pose_error(self.predicted_poses, self.true_poses)
+
+    @property
+    def turns_known(self) -> bool:
+        """Whether every face's true yaw is known, which the yaw bins need."""
+        return bool(np.isfinite(self.true_poses[:, 0]).all())
 
     @property
     def balanced(self) -> BalancedMean:
@@ -64,7 +83,8 @@ class LandmarkEvaluation:
     @property
     def pose_counted(self) -> np.ndarray:
         """Which faces count for the pose, (n,) bool: those with every true angle within `POSE_LIMIT`."""
-        return (np.abs(self.true_poses) <= POSE_LIMIT).all(axis=1)
+        known = np.isfinite(self.predicted_poses).all(axis=1)
+        return known & (np.abs(self.true_poses) <= POSE_LIMIT).all(axis=1)
 
     @property
     def pose_mae(self) -> HeadPose:
@@ -83,26 +103,32 @@ class LandmarkEvaluation:
 
     def report(self) -> str:
         """The figures as text, one a line; the one that papers quote is `NME balanced: ... %`."""
-        crops = "the published 120x120 crops" if self.published_crops else "crops cut anew from the photos"
-        balanced, (low, high), (x, y) = self.balanced, self.balanced_interval(), self.mean_error
-        pose, counted = self.pose_mae, self.pose_counted.sum()
-        lines = [f"{len(self)} faces, ground-truth boxes, {crops}"]
+        lines = [f"{len(self)} faces, {self.inputs}"]
         if self.left_out:
             lines.append(f"left out, unreadable: {len(self.left_out)}")
+        if self.turns_known:
+            balanced, (low, high) = self.balanced, self.balanced_interval()
+            lines += [
+                f"NME |yaw| {lowest:2d} to {highest}: {mean:.2f} % ({count} faces)"
+                for (lowest, highest), mean, count in zip(
+                    metrics.YAW_BINS, balanced.bins, balanced.counts, strict=True
+                )
+            ]
+            lines += [
+                f"NME balanced: {balanced.mean:.2f} %",
+                f"NME balanced, 95 % interval: {low:.2f} to {high:.2f} %",
+            ]
+        x, y = self.mean_error
         lines += [
-            f"NME |yaw| {lowest:2d} to {highest}: {mean:.2f} % ({count} faces)"
-            for (lowest, highest), mean, count in zip(
-                metrics.YAW_BINS, balanced.bins, balanced.counts, strict=True
-            )
-        ]
-        lines += [
-            f"NME balanced: {balanced.mean:.2f} %",
-            f"NME balanced, 95 % interval: {low:.2f} to {high:.2f} %",
             f"NME over all faces: {self.nme.mean():.2f} %",
             f"mean error vector: x {x:+.2f} %, y {y:+.2f} % (predicted - true; x right, y down)",
-            f"pose MAE: yaw {pose.yaw:.2f}, pitch {pose.pitch:.2f}, roll {pose.roll:.2f}, "
-            f"mean {np.mean(pose):.2f} degrees ({counted} faces with every angle within {POSE_LIMIT:.0f})",
         ]
+        if counted := self.pose_counted.sum():
+            pose = self.pose_mae
+            lines.append(
+                f"pose MAE: yaw {pose.yaw:.2f}, pitch {pose.pitch:.2f}, roll {pose.roll:.2f}, mean "
+                f"{np.mean(pose):.2f} degrees ({counted} faces with every angle within {POSE_LIMIT:.0f})"
+            )
         return "\n".join(lines)
 
 
@@ -118,47 +144,86 @@ def evaluate_landmarks(
 
     The crop is cut anew from the photo (`camera.cut_crop`), or with `published_crops` the one that comes with
     the set, mapped back by the set's own rule. Faces whose picture cannot be read are left out, with one
-    warning that names them; if none is left, or crops are asked for that the set lacks, that is a
+    warning that names them; if none is left, or crops are asked for that the set lacks, or a face has no true
+    landmarks, that is a `DatasetError`.
+    """
+    left_out: list[str] = []
+    kept, points, cameras = [], [], []
+    batches = true_crops(samples, published_crops=published_crops, batch_size=batch_size, left_out=left_out)
+    for readable, crops in tqdm(batches, desc="evaluate", unit="batch", disable=not progress):
+        predicted = _predict(predict_crops, crops)
+        kept += readable
+        points.append(predicted[0])
+        cameras.append(predicted[1])
+    return compare(
+        kept,
+        np.concatenate(points),
+        np.concatenate(cameras),
+        published_crops=published_crops,
+        left_out=left_out,
+    )
+
+
+def compare(
+    samples: Sequence[Sample],
+    points: np.ndarray,
+    cameras: np.ndarray,
+    *,
+    published_crops: bool = False,
+    left_out: Sequence[str] = (),
+) -> LandmarkEvaluation:
+    """Landmarks (n, 68, 2 or 3) and cameras (n, 3, 4) in the crop frames of n faces against the truth."""
+    predicted = [
+        (sample.published_box if published_crops else sample.crop).to_photo(face)[:, :2]
+        for sample, face in zip(samples, points, strict=True)
+    ]
+    crops = "the published 120x120 crops" if published_crops else "crops cut anew from the photos"
+    return LandmarkEvaluation(
+        names=tuple(sample.name for sample in samples),
+        predicted=np.stack(predicted),
+        true=np.stack([sample.landmarks[:, :2] for sample in samples]),
+        predicted_poses=np.array([head_pose(camera) for camera in cameras]),
+        true_poses=true_poses(samples),
+        inputs=f"ground-truth boxes, {crops}",
+        left_out=tuple(left_out),
+    )
+
+
+def true_poses(samples: Sequence[Sample]) -> np.ndarray:
+    """True yaw, pitch and roll (n, 3) in degrees, NaN where a set does not know them."""
+    return np.array([(np.nan,) * 3 if sample.pose is None else sample.pose for sample in samples])
+
+
+def true_crops(
+    samples: Iterable[Sample], *, published_crops: bool, left_out: list[str], batch_size: int = 50
+) -> Iterator[tuple[list[Sample], np.ndarray]]:
+    """Batches of the faces that can be read and their ground-truth crops (b, 120, 120, 3) uint8 RGB.
+
+    The others' names, with the reason, go to `left_out`, and into one warning at the end. None at all is a
     `DatasetError`.
     """
     samples = list(samples)
+    unlabelled = [sample.name for sample in samples if sample.landmarks is None or sample.crop is None]
+    if unlabelled:
+        raise DatasetError(
+            f"expected the true 68 landmarks of each of {len(samples)} faces, {len(unlabelled)} have none "
+            f"(the first: {unlabelled[0]}); evaluate on a set that has them"
+        )
     if published_crops and any(sample.published_crop is None for sample in samples):
         lacking = sum(sample.published_crop is None for sample in samples)
         raise DatasetError(
             f"published crops: expected one for each of {len(samples)} faces, {lacking} have none; put the "
             "set's crop folder and its .npz with the boxes beside the photos, or evaluate on crops cut anew"
         )
-    kept, landmarks, poses, left_out = [], [], [], []
-    with tqdm(total=len(samples), unit="face", disable=not progress) as bar:
-        for start in range(0, len(samples), batch_size):
-            batch = samples[start : start + batch_size]
-            readable, crops = _read_crops(batch, published_crops, left_out)
-            if readable:
-                points, cameras = _predict(predict_crops, np.stack(crops))
-                kept += readable
-                poses += [head_pose(camera) for camera in cameras]
-                landmarks += [
-                    (sample.published_box if published_crops else sample.crop).to_photo(face)
-                    for sample, face in zip(readable, points, strict=True)
-                ]
-            bar.update(len(batch))
-    warn_left_out("evaluate_landmarks", left_out)
-    if not kept:
+    for start in range(0, len(samples), batch_size):
+        readable, crops = _read_crops(samples[start : start + batch_size], published_crops, left_out)
+        if readable:
+            yield readable, np.stack(crops)
+    warn_left_out("evaluate", left_out)
+    if len(left_out) == len(samples):
         raise DatasetError(
             f"expected at least one readable face, got {len(samples)} of which none could be read"
         )
-    true = np.stack([sample.landmarks for sample in kept])
-    true_poses = np.array([sample.pose for sample in kept])
-    predicted = np.stack(landmarks)
-    return LandmarkEvaluation(
-        names=tuple(sample.name for sample in kept),
-        nme=metrics.nme(predicted, true),
-        error_vectors=metrics.mean_error_vector(predicted, true),
-        true_poses=true_poses,
-        pose_errors=metrics.pose_error(np.array(poses), true_poses),
-        published_crops=published_crops,
-        left_out=tuple(left_out),
-    )
 
 
 def crop_predictor(network: M4Net, model: FaceModel) -> PredictCrops:
@@ -173,52 +238,6 @@ def crop_predictor(network: M4Net, model: FaceModel) -> PredictCrops:
         return points.numpy(), cameras.numpy()
 
     return predict_crops
-
-
-def add_parser(subparsers) -> None:
-    """Add `m4kit evaluate`."""
-    parser = subparsers.add_parser("evaluate", help="measure a network's errors on a data set")
-    targets = parser.add_subparsers(title="what to evaluate", metavar="TARGET", required=True)
-    landmarks = targets.add_parser(
-        "landmarks",
-        help="68 landmarks and head pose",
-        description="NME of the 68 landmarks and error of the head pose on ground-truth crops.",
-    )
-    landmarks.add_argument("path", metavar="PATH", help="the data set: its folder, or a .zip read in place")
-    landmarks.add_argument(
-        "--dataset", required=True, choices=["aflw2000-3d"], help="which data set lies at PATH"
-    )
-    landmarks.add_argument(
-        "--published-crops",
-        action="store_true",
-        help="use the 120x120 crops that lie beside the photos, instead of cutting them anew",
-    )
-    landmarks.add_argument(
-        "--weights",
-        default="m4net-base",
-        metavar="NAME_OR_FILE",
-        help="M4Net's weights (default: %(default)s)",
-    )
-    landmarks.add_argument("--quiet", action="store_true", help="no progress bar")
-    landmarks.set_defaults(run=run)
-
-
-def run(options: argparse.Namespace) -> int:
-    """Run `m4kit evaluate landmarks`: print the report; 0, or 2 if the set or the weights cannot be read."""
-    try:
-        predict_crops = crop_predictor(M4Net.load(options.weights), FaceModel.load())
-        result = evaluate_landmarks(
-            predict_crops,
-            read_aflw2000_3d(options.path),
-            published_crops=options.published_crops,
-            progress=not options.quiet,
-        )
-    # DatasetError, WeightsError and FaceModelError are values that are wrong.
-    except (ValueError, FileNotFoundError) as error:
-        print(f"m4kit evaluate: {error}", file=sys.stderr)
-        return 2
-    print(result.report())
-    return 0
 
 
 def _read_crops(

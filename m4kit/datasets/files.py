@@ -1,0 +1,178 @@
+"""A folder or a zip read alike, and pictures that are read only when they are asked for."""
+
+from __future__ import annotations
+
+import io
+import lzma
+import posixpath
+import zipfile
+import zlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from m4kit.datasets.sample import DatasetError
+from m4kit.images import IMAGE_SUFFIXES, ImageError, load_image
+
+# A zip tells of a password by a RuntimeError, and of a method it lacks by a NotImplementedError, which is one.
+_READING_ERRORS = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+
+
+class Files:
+    """The files below a folder or in a zip, by their names: relative to it, with forward slashes.
+
+    Nothing is unpacked. A zip's members whose names lead out of it are passed over, and so is what systems
+    leave behind: names that begin with a dot, and `__MACOSX`.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._archive = None if path.is_dir() else zipfile.ZipFile(path)
+        members = [] if self._archive is None else self._archive.namelist()
+        self._members = frozenset(name for name in members if not name.endswith("/") and _is_own(name))
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        if self._archive is not None:
+            return sorted(self._members)
+        names = ((file, file.relative_to(self.path).as_posix()) for file in self.path.rglob("*"))
+        return sorted(name for file, name in names if _is_own(name) and file.is_file())
+
+    def find(self, name: str) -> str | None:
+        """The file that a list calls `name`, or None if there is none or the name leads out of the set."""
+        for spelling in (name, name.replace("\\", "/")):
+            own = posixpath.normpath(spelling)
+            if not _is_own(own):
+                continue
+            try:
+                found = own in self._members if self._archive is not None else (self.path / own).is_file()
+            # A name longer than the system allows.
+            except OSError:
+                found = False
+            if found:
+                return own
+        return None
+
+    def read(self, name: str) -> bytes:
+        """A file's bytes; `DatasetError` if they cannot be read."""
+        try:
+            return (self.path / name).read_bytes() if self._archive is None else self._archive.read(name)
+        except _READING_ERRORS as error:
+            raise DatasetError(f"cannot be read: {error}") from error
+
+    def text(self, name: str) -> str:
+        """A text file, with or without a byte order mark; `DatasetError` if it is not UTF-8."""
+        try:
+            return self.read(name).decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise DatasetError(f"expected UTF-8 text, got other bytes ({error.reason})") from error
+
+    def image(self, name: str) -> Callable[[], np.ndarray]:
+        """What reads the picture when it is called: (H, W, 3) uint8 RGB, or `ImageError`."""
+        return partial(_load_image, self, name)
+
+
+def open_files(path: str | Path, *, expected: str) -> Files:
+    """The files of a folder or zip. `expected` names the data set in messages."""
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path}: expected a folder or a .zip of {expected}, found nothing; check the path"
+        )
+    if not path.is_dir() and not zipfile.is_zipfile(path):
+        raise DatasetError(
+            f"{path}: expected a folder or a .zip of {expected}, got another file or a broken archive"
+        )
+    try:
+        return Files(path)
+    except _READING_ERRORS as error:
+        raise DatasetError(f"{path}: expected a readable .zip of {expected}, got {error}") from error
+
+
+def open_label_file(path: str | Path, *, ending: str, member: str | None, expected: str) -> tuple[Files, str]:
+    """The files of a set that one label file describes, and that file's name among them.
+
+    `path` is the label file itself, or a folder or zip that holds it; `member` picks one of several.
+    """
+    path = Path(path)
+    if path.is_file() and not zipfile.is_zipfile(path):
+        if path.suffix.lower() != ending:
+            raise DatasetError(
+                f"{path}: expected a {ending} file, or a folder or .zip that holds one, got another file"
+            )
+        return Files(path.parent), path.name
+    files = open_files(path, expected=expected)
+    if member is not None:
+        name = files.find(member)
+        if name is None:
+            raise DatasetError(f"{path}: expected {member!r} below it, found no such file; check `member`")
+        return files, name
+    names = [name for name in files.names() if name.lower().endswith(ending)]
+    if not names:
+        raise DatasetError(f"{path}: expected {expected}, a {ending} file, found none")
+    if len(names) > 1:
+        raise DatasetError(
+            f"{path}: expected {expected}, one {ending} file, found {len(names)}: {', '.join(names[:5])}; "
+            "give that file itself, or name it as `member`"
+        )
+    return files, names[0]
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's name ends like a picture's."""
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def stem(name: str) -> str:
+    """A file's name with its folders and without its ending: what samples are called.
+
+    >>> stem("AFW/AFW_1.jpg")
+    'AFW/AFW_1'
+    """
+    return posixpath.splitext(name)[0]
+
+
+def array_file(path: str | Path) -> Path:
+    """The `.npz` that lies beside a folder or zip under the same name."""
+    path = Path(path)
+    path = path if path.name not in ("", "..") else path.resolve()
+    return path.with_suffix(".npz") if path.suffix.lower() == ".zip" else path.with_name(f"{path.name}.npz")
+
+
+def load_arrays(file: Path | io.BytesIO, name: object) -> dict[str, np.ndarray] | np.ndarray:
+    """What a `.npz` or `.npy` holds; `DatasetError` if it is broken or holds more than plain arrays."""
+    try:
+        arrays = np.load(file, allow_pickle=False)
+        if isinstance(arrays, np.ndarray):
+            return arrays
+        with arrays:
+            return dict(arrays)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{name}: expected a file of arrays, found nothing; check the path"
+        ) from error
+    except (*_READING_ERRORS, ValueError) as error:
+        raise DatasetError(f"{name}: expected numpy arrays without pickles, got {error}") from error
+
+
+def _is_own(name: str) -> bool:
+    path = PurePosixPath(name)
+    return (
+        bool(path.parts)
+        and not path.is_absolute()
+        and not any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+    )
+
+
+def _load_image(files: Files, name: str) -> np.ndarray:
+    place = f"{files.path}/{name}"
+    try:
+        file = io.BytesIO(files.read(name))
+    except DatasetError as error:
+        raise ImageError(
+            f"{place}: expected a readable image, got {error.__cause__}; copy or download it again"
+        ) from error
+    file.name = place
+    return load_image(file)

@@ -1,0 +1,125 @@
+"""The whole chain on whole photos: detector, first crop, second crop; against true crops of the same faces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from tqdm import tqdm
+
+from m4kit import metrics
+from m4kit.datasets import DatasetError, Sample, warn_left_out
+from m4kit.detector import pairwise_iou
+from m4kit.evaluate.landmarks import crop_predictor, evaluate_landmarks, true_poses
+from m4kit.images import ImageError
+from m4kit.predictor import Predictor
+
+MATCH_IOU = 0.3
+"""A detection with at least this overlap with the box of the true landmarks is of this face."""
+
+
+@dataclass(frozen=True)
+class ChainEvaluation:
+    """What the chain made of n labelled faces.
+
+    `iou` (n,) is the best overlap of a detection with the box of the true landmarks. For the m matched faces:
+    `yaw` (m,) in degrees (NaN if not known), and errors (m,) in percent by how the face was cropped: `one_crop`
+    from the detector's box, `two_crops` once more around the landmarks found, `true_crop` around the true ones.
+    """
+
+    iou: np.ndarray = field(repr=False)
+    yaw: np.ndarray = field(repr=False)
+    one_crop: np.ndarray = field(repr=False)
+    two_crops: np.ndarray = field(repr=False)
+    true_crop: np.ndarray = field(repr=False)
+    left_out: tuple[str, ...] = ()
+
+    def recall(self, iou: float) -> float:
+        """The share of faces that a detection covers with at least this overlap."""
+        return float((self.iou >= iou).mean())
+
+    def report(self) -> str:
+        """The figures as text, one a line."""
+        lines = [
+            f"whole chain: {len(self.iou)} faces, recall {100 * self.recall(MATCH_IOU):.1f} % at IoU {MATCH_IOU}, "
+            f"{100 * self.recall(0.5):.1f} % at 0.5"
+        ]
+        if self.left_out:
+            lines.append(f"left out, unreadable: {len(self.left_out)}")
+        balanced = len(self.yaw) > 0 and np.isfinite(self.yaw).all()
+        figures = [
+            metrics.balanced_mean(errors, self.yaw).mean
+            if balanced
+            else errors.mean()
+            if len(errors)
+            else np.nan
+            for errors in (self.one_crop, self.two_crops, self.true_crop)
+        ]
+        lines.append(
+            f"NME {'balanced' if balanced else 'over all faces'} of the {len(self.yaw)} faces matched: one crop "
+            f"{figures[0]:.2f} %, two {figures[1]:.2f} %, true crops {figures[2]:.2f} % "
+            f"(two crops {figures[1] - figures[2]:+.2f})"
+        )
+        return "\n".join(lines)
+
+
+def evaluate_chain(
+    predictor: Predictor, samples: Iterable[Sample], *, progress: bool = True
+) -> ChainEvaluation:
+    """Find each labelled face in its photo and predict it, as `m4kit.predict` would.
+
+    Unreadable photos are left out with one warning; none left, or faces without landmarks, is a `DatasetError`.
+    """
+    once, twice = (_with_passes(predictor, passes) for passes in (1, 2))
+    left_out, overlaps, matched = [], [], []
+    one_crop, two_crops = [], []
+    for sample in tqdm(list(samples), desc="whole chain", unit="face", disable=not progress):
+        if sample.landmarks is None or sample.crop is None:
+            raise DatasetError(
+                f"{sample.name}: expected the true 68 landmarks; evaluate on a set that has them"
+            )
+        try:
+            image = sample.image()
+        except ImageError as error:
+            left_out.append(f"{sample.name} ({error})")
+            continue
+        found = once(image)
+        true = sample.landmarks[:, :2]
+        box = np.concatenate([true.min(axis=0), true.max(axis=0)])
+        boxes = np.array([np.asarray(face.box) for face in found]).reshape(-1, 5)
+        overlap = pairwise_iou(box[None], boxes[:, :4])[0]
+        overlaps.append(overlap.max(initial=0.0))
+        if overlaps[-1] < MATCH_IOU:
+            continue
+        best = int(overlap.argmax())
+        matched.append(sample)
+        one_crop.append(metrics.nme(found[best].landmarks[:, :2], true))
+        two_crops.append(metrics.nme(twice(image, boxes=boxes[best : best + 1])[0].landmarks[:, :2], true))
+    warn_left_out("evaluate_chain", left_out)
+    if not overlaps:
+        raise DatasetError(
+            f"expected at least one readable photo, got {len(left_out)} of which none could be read"
+        )
+    true_crop = np.zeros(0)
+    if matched:
+        on_true = crop_predictor(predictor.network, predictor.model)
+        true_crop = evaluate_landmarks(on_true, matched, progress=False).nme
+    return ChainEvaluation(
+        iou=np.array(overlaps),
+        yaw=true_poses(matched).reshape(-1, 3)[:, 0],
+        one_crop=np.array(one_crop),
+        two_crops=np.array(two_crops),
+        true_crop=true_crop,
+        left_out=tuple(left_out),
+    )
+
+
+def _with_passes(predictor: Predictor, passes: int) -> Callable:
+    return Predictor(
+        detector=predictor.detector,
+        network=predictor.network,
+        model=predictor.model,
+        threshold=predictor.threshold,
+        passes=passes,
+    )

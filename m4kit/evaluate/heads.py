@@ -1,0 +1,123 @@
+"""What each head says of a labelled set: run the network once, then judge any weights by fusing anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+from tqdm import tqdm
+
+from m4kit import metrics
+from m4kit.datasets import Sample
+from m4kit.evaluate.landmarks import LandmarkEvaluation, compare, true_crops
+from m4kit.face_model import FaceModel
+from m4kit.network import M4Net, fuse, to_input
+
+
+@dataclass(frozen=True)
+class HeadAnswers:
+    """The heads' raw parameters (n, 4, 62) of n faces and the network's weights of them (n, 4)."""
+
+    samples: tuple[Sample, ...] = field(repr=False)
+    heads: np.ndarray = field(repr=False)
+    weights: np.ndarray = field(repr=False)
+    model: FaceModel = field(repr=False)
+    published_crops: bool
+    left_out: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def evaluate(self, weights=None) -> LandmarkEvaluation:
+        """The errors under head weights (4,) or (n, 4); by default those of the network."""
+        weights = self.weights if weights is None else np.asarray(weights, dtype=float)
+        parameters = fuse(self.heads, weights)
+        return compare(
+            self.samples,
+            self._landmarks(parameters),
+            parameters[:, :12].reshape(-1, 3, 4),
+            published_crops=self.published_crops,
+            left_out=self.left_out,
+        )
+
+    def spread(self) -> np.ndarray:
+        """How far the heads disagree on each face, (n,): mean distance of their landmarks from the heads' mean.
+
+        In percent of sqrt(w * h) of the box of the fused landmarks, so it needs no truth.
+        """
+        placed = np.stack([self._landmarks(self.heads[:, k])[..., :2] for k in range(self.heads.shape[1])])
+        fused = self._landmarks(fuse(self.heads, self.weights))[..., :2]
+        size = np.sqrt(np.ptp(fused, axis=1).prod(axis=1))
+        return 100 * np.linalg.norm(placed - placed.mean(axis=0), axis=-1).mean(axis=(0, 2)) / size
+
+    def report(self) -> str:
+        """Each head alone, uniform weights, and how well the heads' spread tells of the error, as text."""
+        fused, count = self.evaluate(), self.heads.shape[1]
+        if not fused.turns_known:
+            return ""
+        alone = [self.evaluate(np.eye(count)[k]).balanced.mean for k in range(count)]
+        uniform = self.evaluate(np.full(count, 1 / count)).balanced.mean
+        spread, turn = self.spread(), np.abs(fused.true_poses[:, 0])
+        within = [
+            _correlation(spread[chosen], fused.nme[chosen])
+            for low, high in metrics.YAW_BINS
+            if (chosen := (turn <= high) & ((turn > low) | (low == 0))).sum() > 2
+        ]
+        return "\n".join(
+            [
+                f"mean head weights: {_joined(self.weights.mean(axis=0), 3)}",
+                f"NME balanced of each head alone: {_joined(alone)} % (fused {fused.balanced.mean:.2f})",
+                f"NME balanced with uniform weights: {uniform:.2f} %",
+                f"Spearman of the heads' spread with the error: {_correlation(spread, fused.nme):.2f} "
+                f"(within the yaw bins: {_joined(within)})",
+            ]
+        )
+
+    def _landmarks(self, parameters: np.ndarray) -> np.ndarray:
+        """Landmarks (n, 68, 3) in the crop frame of raw parameters (n, 62)."""
+        cameras = parameters[:, :12].reshape(-1, 3, 4)
+        shapes = self.model.landmarks(parameters[:, 12:52], parameters[:, 52:62]).numpy()
+        return shapes @ cameras[..., :3].transpose(0, 2, 1) + cameras[:, None, :, 3]
+
+
+def predict_heads(
+    network: M4Net,
+    model: FaceModel,
+    samples: Iterable[Sample],
+    *,
+    published_crops: bool = False,
+    batch_size: int = 50,
+    progress: bool = True,
+) -> HeadAnswers:
+    """Run the network once on every face's ground-truth crop, and keep what each head says.
+
+    Crops and errors are as for `evaluate_landmarks`.
+    """
+    left_out: list[str] = []
+    kept, heads, weights = [], [], []
+    batches = true_crops(samples, published_crops=published_crops, batch_size=batch_size, left_out=left_out)
+    for readable, crops in tqdm(batches, desc="evaluate", unit="batch", disable=not progress):
+        with torch.inference_mode():
+            outputs = network.outputs(to_input(crops))
+        kept += readable
+        heads.append(outputs.heads.numpy())
+        weights.append(outputs.weights.numpy())
+    return HeadAnswers(
+        samples=tuple(kept),
+        heads=np.concatenate(heads),
+        weights=np.concatenate(weights),
+        model=model,
+        published_crops=published_crops,
+        left_out=tuple(left_out),
+    )
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    return float(spearmanr(a, b).statistic) if np.ptp(a) > 0 and np.ptp(b) > 0 else np.nan
+
+
+def _joined(values: Iterable[float], digits: int = 2) -> str:
+    return ", ".join(f"{value:.{digits}f}" for value in values)

@@ -1,0 +1,83 @@
+"""Detector and crops judged together, on a photo whose truth is what the chain itself converges to."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from m4kit.camera import crop_from_landmarks
+from m4kit.datasets import DatasetError, Sample
+from m4kit.evaluate import evaluate_chain
+from m4kit.images import ImageError, load_image
+from m4kit.predictor import Predictor
+
+PHOTO = Path(__file__).parent.parent / "sample_images" / "grace_hopper.jpg"
+
+
+@pytest.fixture(scope="module")
+def found():
+    return Predictor(passes=4)(PHOTO)[0]
+
+
+def sample_of(face, *, image=lambda: load_image(PHOTO), name="face"):
+    return Sample(
+        name=name,
+        image=image,
+        landmarks=face.landmarks,
+        pose=face.pose,
+        crop=crop_from_landmarks(face.landmarks),
+    )
+
+
+def broken():
+    raise ImageError("broken.jpg: expected a photo, got nothing")
+
+
+def test_a_found_face_is_judged_by_one_crop_by_two_and_by_the_true_one(found):
+    result = evaluate_chain(Predictor(), [sample_of(found)], progress=False)
+    assert result.recall(0.3) == 1
+    assert 0 < result.true_crop[0] < result.two_crops[0] + 0.5 < 2
+    assert result.one_crop[0] > result.two_crops[0]
+    assert result.yaw.tolist() == [found.pose.yaw]
+
+
+def test_a_face_that_the_detector_misses_counts_for_the_recall_alone(found):
+    elsewhere = np.array([[0, 0, 40, 40, 0.9]])
+    half = Predictor(detector=lambda image: elsewhere)
+    result = evaluate_chain(half, [sample_of(found)], progress=False)
+    assert result.iou.tolist() == [0]
+    assert len(result.one_crop) == len(result.true_crop) == len(result.yaw) == 0
+    assert "recall 0.0 % at IoU 0.3" in result.report()
+
+
+def test_a_detector_that_finds_nothing_at_all_is_no_error(found):
+    nothing = Predictor(detector=lambda image: np.zeros((0, 5)))
+    assert evaluate_chain(nothing, [sample_of(found)], progress=False).recall(0.3) == 0
+
+
+def test_the_best_overlap_is_the_face_and_the_report_sums_up(found):
+    low, high = found.landmarks[:, :2].min(axis=0), found.landmarks[:, :2].max(axis=0)
+    boxes = np.array([[0, 0, 60, 60, 0.99], [*low, *high, 0.6]])
+    result = evaluate_chain(Predictor(detector=lambda image: boxes), [sample_of(found)] * 2, progress=False)
+    np.testing.assert_allclose(result.iou, 1, atol=1e-6)
+    lines = result.report().splitlines()
+    assert lines[0] == "whole chain: 2 faces, recall 100.0 % at IoU 0.3, 100.0 % at 0.5"
+    assert lines[1].startswith("NME balanced of the 2 faces matched: one crop ")
+
+
+def test_an_unreadable_photo_is_left_out_with_a_warning(found):
+    samples = [sample_of(found), sample_of(found, image=broken, name="lost")]
+    with pytest.warns(UserWarning, match=r"1 face left out: lost \("):
+        result = evaluate_chain(Predictor(), samples, progress=False)
+    assert len(result.iou) == 1
+    assert "left out, unreadable: 1" in result.report()
+
+
+def test_no_readable_photo_and_faces_without_truth_are_errors(found):
+    with (
+        pytest.warns(UserWarning, match="1 face left out"),
+        pytest.raises(DatasetError, match="none could be read"),
+    ):
+        evaluate_chain(Predictor(), [sample_of(found, image=broken)], progress=False)
+    with pytest.raises(DatasetError, match="x: expected the true 68 landmarks"):
+        evaluate_chain(Predictor(), [Sample(name="x", image=lambda: load_image(PHOTO))], progress=False)
