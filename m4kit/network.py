@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ import torch
 from torch import nn
 
 from m4kit.camera import CROP_SIZE
-from m4kit.weights import WeightsError, load_strictly, read_tensors, resolve, write_tensors
+from m4kit.weights import WeightsError, load_strictly, read_tensors, resolve, verify, write_tensors
 
 PARAMETERS = 62
 """A (3, 4) camera row by row, 40 identity and 10 expression coefficients."""
@@ -81,7 +82,7 @@ class Separable(nn.Module):
         return self.activation(self.bn_sep(self.conv_sep(x)))
 
     def _depthwise(self, x: torch.Tensor) -> torch.Tensor:
-        if not self.training or self.conv_dw.stride == (1, 1):
+        if not self.training or self.conv_dw.stride == (1, 1) or x.dtype != torch.bfloat16:
             return self.conv_dw(x)
         # The same numbers: in bf16 on a CPU, the gradient of a strided depthwise convolution is so slow that
         # computing every place and dropping three of four halves the time of a training step.
@@ -246,6 +247,18 @@ class M4Net(nn.Module):
         self.head_logits.requires_grad_(False)
         return self
 
+    def with_dynamic_fusion(self) -> M4Net:
+        """The same network with a layer that weighs the heads face by face, and at first gives the static weights."""
+        if self.fusion != "static":
+            raise ValueError(f"expected a network of static fusion, got {self.fusion}")
+        network = M4Net(self.size, self.activation, "dynamic", crop_size=self.crop_size)
+        state = self.state_dict()
+        state["head_scores.bias"] = state.pop("head_logits")
+        state["head_scores.weight"] = torch.zeros_like(network.head_scores.weight)
+        network.load_state_dict(state, strict=True)
+        network.notes = dict(self.notes)
+        return network.train(self.training)
+
     def save(self, path: str | Path, *, run: str = "", licence: str = "", half: bool = False) -> None:
         """Write the weights as `.safetensors`, with what `load` needs to build the network around them.
 
@@ -266,6 +279,8 @@ class M4Net(nn.Module):
     def load(cls, source: str | Path = "m4net-base") -> M4Net:
         """The network of a registered name or of a file that `save` wrote, ready to predict (`eval` mode).
 
+        A file that extends other weights (its metadata says which) holds only what differs from them.
+
         Raises `WeightsError` for a file that is missing, truncated, changed, or not M4Net's.
         """
         path = resolve(source)
@@ -279,12 +294,27 @@ class M4Net(nn.Module):
             raise WeightsError(
                 f"{path}: expected weights that M4Net.save wrote, but its metadata does not say so ({error})"
             ) from error
+        if "extends" in metadata:
+            tensors = {
+                name: tensor
+                for name, tensor in _extended(path, metadata).items()
+                if name in network.state_dict()
+            } | tensors
         tensors = {
             name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
         }
         load_strictly(network, tensors, path=path)
         network.notes = {key: metadata.get(key, "") for key in ("run", "licence")}
         return network.eval()
+
+
+def _extended(path: Path, metadata: Mapping[str, str]) -> dict[str, torch.Tensor]:
+    """The tensors of the weights that a file extends."""
+    name, sha256 = metadata["extends"], metadata.get("extends_sha256", "")
+    base = verify(
+        resolve(name), sha256, remedy=f"{path} goes with that file of {name} alone; fetch both anew"
+    )
+    return read_tensors(base)[0]
 
 
 def fuse(heads, weights):

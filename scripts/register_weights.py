@@ -3,14 +3,16 @@
     python scripts/register_weights.py m4net-base weights.safetensors --half --licence "research only"
 
 copies the file to `m4kit/assets/m4net_base.safetensors` first; without a file, the one that lies there is
-registered.
+registered. `--extends m4net-base` leaves out the tensors that those weights hold already.
 """
 
 import argparse
 import json
 from pathlib import Path
 
-from m4kit.weights import REGISTRY, read_tensors, sha256_of, write_tensors
+import torch
+
+from m4kit.weights import REGISTRY, read_tensors, registry, resolve, sha256_of, write_tensors
 
 ASSETS = Path(__file__).parents[1] / "m4kit" / "assets"
 
@@ -21,16 +23,25 @@ def main() -> None:
     parser.add_argument("name", help="the name that users give, such as m4net-base")
     parser.add_argument("file", type=Path, nargs="?", help="weights to copy into the package (.safetensors)")
     parser.add_argument("--half", action="store_true", help="store the large tensors in half precision")
+    parser.add_argument("--extends", metavar="NAME", help="registered weights that the file builds on")
     parser.add_argument("--licence", required=True, help="the sentence that a user of the weights must know")
     args = parser.parse_args()
     asset = ASSETS / f"{args.name.replace('-', '_')}.safetensors"
     if args.file is not None:
         tensors, metadata = read_tensors(args.file)
+        if args.extends:
+            base, _ = read_tensors(resolve(args.extends))
+            tensors = {
+                name: tensor
+                for name, tensor in tensors.items()
+                if name not in base or not torch.equal(base[name].float(), tensor.float())
+            }
+            metadata |= {"extends": args.extends, "extends_sha256": registry()[args.extends].sha256}
         write_tensors(asset, tensors, metadata | {"licence": args.licence}, half=args.half)
-    registry = ASSETS / REGISTRY
-    entries = json.loads(registry.read_text(encoding="utf-8")) if registry.is_file() else {}
+    path = ASSETS / REGISTRY
+    entries = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     entries[args.name] = {"file": asset.name, "sha256": sha256_of(asset), "licence": args.licence}
-    registry.write_text(json.dumps(dict(sorted(entries.items())), indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(dict(sorted(entries.items())), indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from m4kit.network import (
     fuse,
     to_input,
 )
-from m4kit.weights import WeightsError, read_tensors, write_tensors
+from m4kit.weights import WeightsError, read_tensors, sha256_of, write_tensors
 
 # 3DDFA-V2's networks, counted by hand from their layers: the convolutions of mb1's ONNX graph and of mb05's
 # state dict, and one linear layer to 62. (mb05's file also holds a layer to 136 landmarks.)
@@ -189,6 +189,35 @@ def test_half_precision_halves_the_file_and_keeps_the_statistics(tmp_path, crops
     assert all(tensor.dtype != torch.float16 for tensor in loaded.state_dict().values())
     with torch.no_grad():
         torch.testing.assert_close(loaded(crops), network(crops), rtol=0.01, atol=0.01)
+
+
+def test_dynamic_fusion_starts_as_the_static_one_it_is_made_from(crops):
+    network = randomised(M4Net("small"))
+    dynamic = network.with_dynamic_fusion()
+    with torch.no_grad():
+        torch.testing.assert_close(dynamic(crops), network(crops))
+    with pytest.raises(ValueError, match="static fusion, got dynamic"):
+        dynamic.with_dynamic_fusion()
+
+
+def test_weights_that_extend_others_hold_only_what_differs(tmp_path, crops):
+    network = randomised(M4Net("small"))
+    base, extension = tmp_path / "base.safetensors", tmp_path / "extension.safetensors"
+    network.save(base)
+    dynamic = network.with_dynamic_fusion()
+    with torch.no_grad():
+        dynamic.head_scores.weight.normal_()
+    dynamic.save(extension)
+    tensors, metadata = read_tensors(extension)
+    own = {name: tensor for name, tensor in tensors.items() if name.startswith("head_scores")}
+    write_tensors(extension, own, metadata | {"extends": str(base), "extends_sha256": sha256_of(base)})
+    with torch.no_grad():
+        torch.testing.assert_close(M4Net.load(extension)(crops), dynamic(crops), rtol=0, atol=0)
+    randomised(network).save(base)
+    with pytest.raises(
+        WeightsError, match=r"base.safetensors: expected SHA-256 .*extension.safetensors goes with"
+    ):
+        M4Net.load(extension)
 
 
 def test_weights_of_another_size_are_refused(tmp_path):

@@ -431,6 +431,19 @@ class TestTrainer:
         with pytest.raises(TrainingError, match="equal parts, got 4 faces in 3"):
             trainer_of(model, drawn, tmp_path, parallel=3)
 
+    def test_the_fusion_alone_is_trained_if_so_asked(self, model, drawn, tmp_path):
+        labels, crops = drawn
+        network = M4Net("small", fusion="dynamic")
+        command._set_whitening(network, command.whitening_of(labels.parameters))
+        before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        config = dataclasses.replace(SHORT, fusion_only=True)
+        path = Trainer(network, model, labels, crops, config, out=tmp_path, progress=False).run()
+        after = M4Net.load(path).state_dict()
+        changed = {name for name in before if not torch.equal(before[name], after[name])}
+        assert changed == {"head_scores.weight", "head_scores.bias"}
+        with pytest.raises(TrainingError, match="dynamic fusion, got static"):
+            trainer_of(model, drawn, tmp_path / "static", fusion_only=True)
+
     def test_a_loss_that_is_not_finite_stops_it_and_names_the_batch(self, model, drawn, tmp_path):
         trainer = trainer_of(model, drawn, tmp_path)
         with torch.no_grad():

@@ -62,6 +62,11 @@ def add_parser(subparsers) -> argparse.ArgumentParser:
     parser.add_argument("--size", choices=SIZES, default="base")
     parser.add_argument("--activation", choices=ACTIVATIONS, default="relu")
     parser.add_argument("--fusion", choices=FUSIONS, default="static")
+    parser.add_argument(
+        "--fusion-only",
+        action="store_true",
+        help="with --fusion dynamic and M4Net weights as --start: train only the layer that weighs the heads",
+    )
     parser.add_argument("--licence", default="", help="sentence to store with the weights")
     parser.add_argument("--config", type=Path, help="config.json of an earlier run; options below change it")
     for name, kind in _OPTIONS.items():
@@ -95,6 +100,7 @@ def _config(args: argparse.Namespace) -> Config:
             config = config_from_dict(json.loads(args.config.read_text()))
         except (OSError, json.JSONDecodeError) as error:
             raise TrainingError(f"{args.config}: expected the config.json of a run: {error}") from error
+    config = dataclasses.replace(config, fusion_only=config.fusion_only or args.fusion_only)
     given = {name: getattr(args, name) for name in _OPTIONS if getattr(args, name) is not None}
     return dataclasses.replace(config, **given)
 
@@ -118,6 +124,8 @@ def _started(args: argparse.Namespace, labels: Labels, crops: np.ndarray) -> M4N
         _set_whitening(network, whitening)
     elif args.start.suffix == ".safetensors":
         network = M4Net.load(args.start)
+        if args.fusion == "dynamic" and network.fusion == "static":
+            network = network.with_dynamic_fusion()
     else:
         if args.map is None:
             raise TrainingError(

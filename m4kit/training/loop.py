@@ -44,6 +44,8 @@ class Config:
     are computed side by side, one CPU core each, with batch norms of their own: faster than the same cores on one
     part, and much so where other programs want them too. (With rrelu, whose slopes are drawn at random, such a run
     cannot be repeated exactly.)
+
+    `fusion_only` trains the layer that weighs the heads anew for each face and leaves all else as the start has it.
     """
 
     steps: int = 6000
@@ -60,6 +62,7 @@ class Config:
     parallel: int = 1
     seed: int = 0
     fixed_head_weights: tuple[float, ...] | None = None
+    fusion_only: bool = False
     validate_every: int = 400
     validation_faces: int = 1000
     checkpoint_minutes: float = 3.0
@@ -131,6 +134,14 @@ class Trainer:
         self.network = network.to(device, memory_format=torch.channels_last)
         if config.fixed_head_weights is not None:
             network.fix_head_weights(config.fixed_head_weights)
+        if config.fusion_only:
+            if network.fusion != "dynamic":
+                raise TrainingError(
+                    f"fusion_only: expected a network of dynamic fusion, got {network.fusion}; static weights are "
+                    "learned with the rest, or set by fix_head_weights"
+                )
+            network.requires_grad_(False)
+            network.head_scores.requires_grad_(True)
         self.averaged = M4Net(network.size, network.activation, network.fusion, crop_size=network.crop_size)
         self.averaged.load_state_dict(network.state_dict(), strict=True)
         self.averaged.to(device, memory_format=torch.channels_last).eval()
@@ -364,7 +375,8 @@ class Trainer:
         """Put the gradients of a part of a batch into a network; gives the part's loss and terms."""
         config, device = self.config, torch.device(self.config.device)
         batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
-        network.train()
+        # Batch norms that are not trained keep their statistics.
+        network.train(not config.fusion_only)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             outputs = network.outputs(_normalised(batch["crop"]))
         loss, terms = self.loss(network, outputs, batch)
