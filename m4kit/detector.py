@@ -190,8 +190,9 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, *, iou: float = NMS_IOU) -> 
 class Detector:
     """Finds faces in photos.
 
-    `weights` is "m4kit" for the weights that lie in the package, the path of a `.safetensors` file of m4kit
-    or of the official `FaceBoxesProd.pth`, or a network.
+    `weights` is "m4kit" for the weights that lie in the package, "faceboxes-official" for the published ones,
+    which are downloaded once (`m4kit.download`), the path of a `.safetensors` file of m4kit or of the official
+    `FaceBoxesProd.pth`, or a network.
     """
 
     def __init__(self, weights: str | Path | FaceBoxes = "m4kit"):

@@ -5,13 +5,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import tempfile
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -22,8 +17,9 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 
+from m4kit.download import DownloadError, download, sha256_of
+
 REGISTRY = "weights.json"
-TIMEOUT_SECONDS = 30
 
 
 class WeightsError(ValueError):
@@ -53,11 +49,6 @@ def registry() -> Mapping[str, Source]:
     return {name: Source(name=name, **entry) for name, entry in entries.items()}
 
 
-def cache_folder() -> Path:
-    """Where downloads are kept: the folder in `M4KIT_CACHE`, else `~/.cache/m4kit`."""
-    return Path(os.environ.get("M4KIT_CACHE") or Path.home() / ".cache" / "m4kit")
-
-
 def resolve(source: str | Path, *, sha256: str | None = None) -> Path:
     """The file of weights that `source` means: a registered name, a URL, or a path.
 
@@ -70,13 +61,13 @@ def resolve(source: str | Path, *, sha256: str | None = None) -> Path:
     if text in registry():
         entry = registry()[text]
         if entry.url:
-            return download(entry.url, sha256=entry.sha256, file=entry.file)
+            return _downloaded(entry.url, sha256=entry.sha256, file=entry.file)
         path = Path(str(resources.files("m4kit.assets") / entry.file))
         return verify(path, entry.sha256, remedy="install m4kit anew")
     if urllib.parse.urlsplit(text).scheme in ("http", "https"):
         if sha256 is None:
             raise WeightsError(f"{text}: expected the SHA-256 of a download; pass sha256=")
-        return download(text, sha256=sha256)
+        return _downloaded(text, sha256=sha256)
     path = Path(source)
     if sha256 is not None:
         return verify(path, sha256, remedy="fetch the file anew, or correct sha256=")
@@ -86,41 +77,11 @@ def resolve(source: str | Path, *, sha256: str | None = None) -> Path:
     return path
 
 
-def download(url: str, *, sha256: str, file: str | None = None) -> Path:
-    """The URL's file in the cache folder, fetched if it is not there.
-
-    It gets its name only once it is whole and its hash is right.
-    """
-    name = file or Path(urllib.parse.urlsplit(url).path).name or "weights"
-    path = cache_folder() / sha256[:12] / name
-    if path.is_file() and sha256_of(path) == sha256:
-        return path
+def _downloaded(url: str, *, sha256: str, file: str | None = None) -> Path:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer,
-            tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as part,
-        ):
-            while block := answer.read(1 << 20):
-                part.write(block)
-    except (urllib.error.URLError, OSError) as error:
-        raise WeightsError(
-            f"{url}: the download failed ({error}); "
-            f"check the connection, or fetch the file by other means to {path}"
-        ) from error
-    whole = Path(part.name)
-    try:
-        verify(whole, sha256, remedy="the file at that address has changed; update m4kit", name=url)
-        whole.replace(path)
-    finally:
-        whole.unlink(missing_ok=True)
-    return path
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return download(url, sha256=sha256, file=file)
+    except DownloadError as error:
+        raise WeightsError(str(error)) from error
 
 
 def verify(path: Path, sha256: str, *, remedy: str, name: str | None = None) -> Path:
