@@ -144,7 +144,9 @@ def array_file(path: str | Path) -> Path:
 def load_arrays(file: Path | io.BytesIO, name: object) -> dict[str, np.ndarray] | np.ndarray:
     """What a `.npz` or `.npy` holds; `DatasetError` if it is broken or holds more than plain arrays."""
     try:
-        arrays = np.load(file, allow_pickle=False)
+        # numpy leaves a file open that turns out to be broken.
+        content = io.BytesIO(file.read_bytes()) if isinstance(file, Path) else file
+        arrays = np.load(content, allow_pickle=False)
         if isinstance(arrays, np.ndarray):
             return arrays
         with arrays:
@@ -153,7 +155,8 @@ def load_arrays(file: Path | io.BytesIO, name: object) -> dict[str, np.ndarray] 
         raise FileNotFoundError(
             f"{name}: expected a file of arrays, found nothing; check the path"
         ) from error
-    except (*_READING_ERRORS, ValueError) as error:
+    # What numpy raises depends on which byte is wrong.
+    except Exception as error:
         raise DatasetError(f"{name}: expected numpy arrays without pickles, got {error}") from error
 
 

@@ -80,9 +80,10 @@ def read_300w_lp(path: str | Path) -> tuple[Sample, ...]:
     differ in the last number of their names.
 
     `path` is a folder or a `.zip`, read in place: every `NAME.jpg` with a `NAME.mat` beside it counts, in any
-    folder below it but `Code` and `landmarks`. Landmarks are `pt3d_68` (68, 3) where a file has them, else
-    `pt2d` (68, 2), whose jaw in older files follows the contour that the photo shows, not the one in 3D. The
-    crop is the rule's, `camera.crop_from_landmarks`; the files' `roi` is not read.
+    folder below it but `Code` and `landmarks`; folders without any `.mat` are passed over. Landmarks are
+    `pt3d_68` (68, 3) where a file has them, else `pt2d` (68, 2), whose jaw in older files follows the contour
+    that the photo shows, not the one in 3D. The crop is the rule's, `camera.crop_from_landmarks`; the files'
+    `roi` is not read.
 
     Faces whose files are missing or broken are left out, with one warning that counts and names them. Raises
     `FileNotFoundError` if there is no `path`, and `DatasetError` if it holds no face.
@@ -95,8 +96,10 @@ def read_300w_lp(path: str | Path) -> tuple[Sample, ...]:
             {".jpg": photos, ".mat": labels}.get(file.suffix, {})[stem(name)] = name
     if not photos.keys() & labels.keys():
         raise DatasetError(_no_pair(path, "300W-LP"))
+    folders = {PurePosixPath(name).parent for name in labels}
+    names = {name for name in photos if PurePosixPath(name).parent in folders} | labels.keys()
     samples, left_out = [], []
-    for name in sorted(photos.keys() | labels.keys()):
+    for name in sorted(names):
         try:
             truth = _read_truth(files, photos.get(name), labels.get(name), depth=False)
         except DatasetError as error:
