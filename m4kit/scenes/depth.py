@@ -1,0 +1,76 @@
+"""How far away things are, as haze needs it: a guess from the frame, better with faces in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from m4kit.camera import decompose
+
+if TYPE_CHECKING:
+    from m4kit.prediction import Face
+
+FOCAL = 1.2
+"""Focal length in units of the photo's longer side: 45 degrees, between a phone's and a portrait lens."""
+
+NEAREST, FURTHEST = 2.0, 6.0
+"""Metres at the lower edge of a photo, and at what stands behind, where nothing better is known."""
+
+
+def ground_depth(
+    shape: tuple[int, ...], *, nearest: float = NEAREST, furthest: float = FURTHEST
+) -> np.ndarray:
+    """Depth (H, W) float32 in metres of a flat ground, and of what stands behind it from `furthest` on.
+
+    On level ground depth goes with 1 / (row - horizon); the horizon lies a quarter below the upper edge.
+    """
+    height, width = shape[:2]
+    row = np.linspace(0, 1, height, dtype=np.float32)
+    below = np.maximum(row - 0.25, 1e-3) / 0.75
+    return np.repeat(np.minimum(nearest / below, furthest)[:, None], width, axis=1)
+
+
+def scene_depth(shape: tuple[int, ...], faces: Sequence[Face]) -> np.ndarray:
+    """Depth (H, W) float32 in metres of a photo of that shape with these faces before a ground.
+
+    A face's distance follows from its scale (pixels per millimetre) and an assumed focal length, and its relief
+    from the mesh. Below a face its body is as far away as the face.
+    """
+    height, width = shape[:2]
+    focal = FOCAL * max(height, width)
+    distances = [focal / (1000 * _pixels_per_mm(face)) for face in faces]
+    depth = ground_depth(
+        shape, nearest=min([NEAREST, *distances]), furthest=max([FURTHEST, *(3 * d for d in distances)])
+    )
+    for distance, face in sorted(zip(distances, faces, strict=True), key=lambda pair: -pair[0]):
+        _stand(depth, face, distance)
+    return depth
+
+
+def _pixels_per_mm(face: Face) -> float:
+    return decompose(face.camera)[0] * face.crop.scale
+
+
+def _stand(depth: np.ndarray, face: Face, distance: float) -> None:
+    """Put a face, and the body below it, into the depth."""
+    low, high = face.vertices[:, :2].min(axis=0), face.vertices[:, :2].max(axis=0)
+    centre, size = (low + high) / 2, high - low
+    body = np.zeros(depth.shape, np.uint8)
+    shift = 4
+    places = centre, centre + np.array([0, 2.4 * size[1]])
+    at = [tuple(int(v) for v in np.round(place * 2**shift)) for place in places]
+    for place, axes in zip(at, ((0.65, 0.75), (1.5, 1.7)), strict=True):
+        radii = tuple(int(v) for v in np.round(np.multiply(axes, size) * 2**shift))
+        cv2.ellipse(body, place, radii, 0, 0, 360, 255, -1, cv2.LINE_8, shift)
+    depth[body > 0] = np.minimum(depth[body > 0], distance)
+    inside = (face.vertices[:, :2] >= 0).all(axis=1) & (face.vertices[:, 0] < depth.shape[1] - 0.5)
+    inside &= face.vertices[:, 1] < depth.shape[0] - 0.5
+    column, row = np.round(face.vertices[inside, :2]).astype(int).T
+    relief = face.vertices[inside, 2] - face.vertices[:, 2].mean()
+    metres = distance - relief / (1000 * _pixels_per_mm(face))
+    # The nearest vertex of a pixel is written last.
+    order = np.argsort(-metres)
+    depth[row[order], column[order]] = metres[order]

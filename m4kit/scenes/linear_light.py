@@ -1,0 +1,89 @@
+"""Between the values of a picture and the light that they stand for, and what all conditions share."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+_LEVELS = 4096
+_REFERENCE = (640 * 480) ** 0.5
+
+_DIRECT = 11
+"""OpenCV convolves with kernels up to this side directly, and much more slowly beyond."""
+
+_CODES = np.arange(256) / 255
+_TO_LINEAR = np.where(_CODES <= 0.04045, _CODES / 12.92, ((_CODES + 0.055) / 1.055) ** 2.4).astype(np.float32)
+
+_LIGHT = np.arange(_LEVELS) / (_LEVELS - 1)
+# Squared steps are finer where it is dark, where 8 bits are fine too.
+_LIGHT = _LIGHT**2
+_TO_SRGB = np.where(_LIGHT <= 0.0031308, 12.92 * _LIGHT, 1.055 * _LIGHT ** (1 / 2.4) - 0.055)
+_TO_SRGB = np.round(255 * _TO_SRGB).astype(np.uint8)
+
+
+def to_linear(image: np.ndarray) -> np.ndarray:
+    """Linear light (H, W, 3) float32 in [0, 1] of an sRGB picture (H, W, 3) uint8 (IEC 61966-2-1)."""
+    return cv2.LUT(image, _TO_LINEAR)
+
+
+def to_srgb(light: np.ndarray) -> np.ndarray:
+    """The sRGB picture (H, W, 3) uint8 of linear light; what is brighter than 1 is clipped, as a sensor does."""
+    root = cv2.sqrt(np.clip(light, 0, 1, dtype=np.float32))
+    return np.take(_TO_SRGB, (root * np.float32(_LEVELS - 1) + np.float32(0.5)).astype(np.uint16))
+
+
+def unit(image: np.ndarray) -> float:
+    """A length in pixels that grows with the picture: 1 for 640 x 480."""
+    return float((image.shape[0] * image.shape[1]) ** 0.5 / _REFERENCE)
+
+
+def blurred(light: np.ndarray, sigma: float) -> np.ndarray:
+    """A Gaussian blur whose time does not grow with `sigma` (in pixels): wide ones work on a smaller picture."""
+    factor = 1
+    while sigma / factor > 4 and min(light.shape[:2]) // (2 * factor) >= 8:
+        factor *= 2
+    height, width = light.shape[:2]
+    small = light
+    if factor > 1:
+        small = cv2.resize(light, (width // factor, height // factor), interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), max(sigma / factor, 1e-3))
+    return small if factor == 1 else cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def clouds(shape: tuple[int, ...], random: np.random.Generator, *, cells: int = 4) -> np.ndarray:
+    """Smooth noise (H, W) float32 in [0, 1] with about `cells` patches along the longer side."""
+    height, width = shape[:2]
+    # Nothing in it is finer than a 16th of a patch.
+    side = min(1.0, 16 * cells / max(height, width))
+    small = max(2, round(width * side)), max(2, round(height * side))
+    total = np.zeros(small[::-1], np.float32)
+    for octave in range(3):
+        across = cells * 2**octave + 2
+        down = max(2, round(across * height / max(height, width))) + 1
+        grid = random.random((down, across + 1), dtype=np.float32)
+        total += cv2.resize(grid, small, interpolation=cv2.INTER_CUBIC) / 2**octave
+    low, high = float(total.min()), float(total.max())
+    total = (total - low) / max(high - low, 1e-6)
+    return cv2.resize(total, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def mixed(light: np.ndarray, other: np.ndarray | float, share: np.ndarray) -> np.ndarray:
+    """`light` (H, W, 3) and another, or a colour (3,), or a grey, mixed by the share (H, W) of the other."""
+    return light + (np.asarray(other, np.float32) - light) * share.astype(np.float32)[..., None]
+
+
+def convolved(light: np.ndarray, kernel_of, extent: float) -> np.ndarray:
+    """Convolution with the kernel that `kernel_of(scale)` gives for a picture made `scale` times as large.
+
+    `extent` is the kernel's side in pixels. A large kernel works on a smaller picture: the detail that this costs, it
+    would have taken away.
+    """
+    factor = 1
+    while extent / factor > _DIRECT and min(light.shape[:2]) // (2 * factor) >= 16:
+        factor *= 2
+    height, width = light.shape[:2]
+    small = light
+    if factor > 1:
+        small = cv2.resize(light, (width // factor, height // factor), interpolation=cv2.INTER_AREA)
+    small = cv2.filter2D(small, -1, kernel_of(1 / factor), borderType=cv2.BORDER_REPLICATE)
+    return small if factor == 1 else cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
