@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from m4kit.detector import Detector, FaceBoxes, encode, load_network, prior_boxes
+from m4kit.evaluate.detector import PhotoResult
 from m4kit.training import detector as training
 from m4kit.training.detector import Settings, calibrate, detection_loss, match, mix, score
 from m4kit.training.detector_material import BoxRule, Material, Photo
@@ -68,7 +69,7 @@ def test_a_face_that_only_the_teacher_sees_is_no_negative():
 
 
 def test_score_of_known_detections():
-    faces = np.array([[0, 0, 10, 10, 1], [20, 20, 30, 30, 1], [50, 50, 60, 60, 0]], dtype=float)
+    boxes = np.array([[0, 0, 10, 10], [20, 20, 30, 30], [50, 50, 60, 60]]) - 0.5
     found = np.array(
         [
             [-0.5, -0.5, 9.5, 9.5, 0.9],
@@ -77,7 +78,7 @@ def test_score_of_known_detections():
             [20, 20, 30, 30, 0.4],
         ]
     )
-    result = score([(found, faces)])
+    result = score([PhotoResult(found, boxes, np.array([True, True, False]))])
     assert result.recall == 0.5
     assert result.false_positives == 1
     assert result.average_precision == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from m4kit.datasets import READERS, Sample, read, read_aflw2000_3d
+from m4kit.detector import Detector
+from m4kit.evaluate import detector
 from m4kit.evaluate.chain import evaluate_chain
 from m4kit.evaluate.heads import predict_heads
 from m4kit.evaluate.results import read_predictions, write_results
 from m4kit.face_model import FaceModel
 from m4kit.network import M4Net
 from m4kit.predictor import Predictor
+from m4kit.scenes import CONDITIONS
 
 WITHOUT_LANDMARKS = ("aflw-crops", "folder")
+ALL_LABELLED = ("dlib-xml", "folder")
+"""Layouts in which every face of a photo is labelled."""
 
 
 def add_parser(subparsers) -> None:
@@ -70,6 +76,66 @@ def add_parser(subparsers) -> None:
     )
     landmarks.add_argument("--quiet", action="store_true", help="no progress bar")
     landmarks.set_defaults(run=run)
+    _add_detector(targets)
+
+
+def _add_detector(targets) -> None:
+    parser = targets.add_parser(
+        "detector",
+        help="boxes of faces",
+        description="Recall by size of the face and under bad conditions, average precision and false positives of "
+        "detectors side by side, at IoU 0.5 and a threshold of 0.5.",
+    )
+    parser.add_argument("paths", metavar="PATH", nargs="+", help="data sets of one layout; a report for each")
+    parser.add_argument(
+        "--dataset",
+        required=True,
+        choices=list(READERS),
+        help="their layout; `folder` is for photos without a face",
+    )
+    parser.add_argument(
+        "--detectors",
+        nargs="+",
+        default=["m4kit"],
+        metavar="NAME_OR_FILE",
+        help="m4kit, faceboxes-official, or files of weights (default: m4kit)",
+    )
+    parser.add_argument(
+        "--conditions", nargs="*", default=[], choices=CONDITIONS, metavar="NAME", help=", ".join(CONDITIONS)
+    )
+    parser.add_argument("--severities", nargs="+", type=float, default=[1, 3, 5], metavar="S")
+    parser.add_argument(
+        "--others-unlabelled",
+        action="store_true",
+        help="the photos may show faces that are not labelled (always so but for dlib-xml and folder)",
+    )
+    parser.add_argument("--min-face", type=float, metavar="PIXELS", help="side of the smallest face wanted")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run=run_detector)
+
+
+def run_detector(options: argparse.Namespace) -> int:
+    """Run `m4kit evaluate detector`: print a report for each path; 0, or 2 if something cannot be read."""
+    try:
+        detectors = {
+            name: partial(Detector(name), threshold=detector.LOWEST_SCORE, min_face=options.min_face)
+            for name in options.detectors
+        }
+        for path in options.paths:
+            photos = detector.photos_of(read(path, options.dataset))
+            text = detector.report(
+                photos,
+                detectors,
+                all_labelled=options.dataset in ALL_LABELLED and not options.others_unlabelled,
+                conditions=options.conditions,
+                severities=options.severities,
+                progress=not options.quiet,
+            )
+            print(f"{path}: {text}")
+    except (ValueError, OSError) as error:
+        print(f"m4kit evaluate: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def run(options: argparse.Namespace) -> int:

@@ -35,6 +35,7 @@ from m4kit.detector import (
     pairwise_iou,
     prior_boxes,
 )
+from m4kit.evaluate.detector import LOWEST_SCORE, DetectorEvaluation, PhotoResult
 from m4kit.training.detector_material import Material, read_material
 from m4kit.training.detector_scenes import collage, degrade, make_scene, mosaic
 from m4kit.weights import write_tensors
@@ -318,47 +319,18 @@ def validate(detector: Detector, scenes: dict[str, list]) -> dict[str, Score]:
     return {name: score(detect(detector, kind)) for name, kind in scenes.items()}
 
 
-def detect(detector: Detector, scenes: list) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Detections (n, 5) of each scene, down to low scores, and its faces (m, 5)."""
-    return [(detector(picture, threshold=0.05), faces) for picture, faces in scenes]
+def detect(detector: Detector, scenes: list) -> list[PhotoResult]:
+    """Detections of each scene, down to low scores, and its faces, whose boxes count from the picture's corner."""
+    return [
+        PhotoResult(detector(picture, threshold=LOWEST_SCORE), faces[:, :4] - 0.5, faces[:, 4] == 1)
+        for picture, faces in scenes
+    ]
 
 
-def outcomes(results: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """The score (n,) of each detection that counts, best first, and whether it hits a face (n,).
-
-    `results` holds a picture's detections (n, 5) and its faces (m, 5). Detections go to faces greedily, best
-    first, at IoU 0.5. One that belongs to a face that may or may not be found does not count.
-    """
-    scores, hits = [], []
-    for found, faces in results:
-        iou = pairwise_iou(found[:, :4] + 0.5, faces[:, :4])
-        wanted = faces[:, 4] == 1
-        free = wanted.copy()
-        for overlaps, confidence in zip(iou, found[:, 4], strict=True):
-            open_overlaps = np.where(free, overlaps, 0)
-            hit = open_overlaps.max(initial=0) >= 0.5
-            if hit:
-                free[open_overlaps.argmax()] = False
-            elif (overlaps[~wanted] > 0.2).any():
-                continue
-            scores.append(confidence)
-            hits.append(hit)
-    order = np.argsort(-np.array(scores), kind="stable")
-    return np.array(scores)[order], np.array(hits, dtype=bool)[order]
-
-
-def score(results: list[tuple[np.ndarray, np.ndarray]]) -> Score:
-    """The score of pictures, each with its detections (n, 5) and its faces (m, 5)."""
-    scores, hits = outcomes(results)
-    total = max(1, sum(int((faces[:, 4] == 1).sum()) for _, faces in results))
-    recall = np.cumsum(hits) / total
-    precision = np.maximum.accumulate((np.cumsum(hits) / np.arange(1, len(hits) + 1))[::-1])[::-1]
-    sure = scores >= 0.5
-    return Score(
-        float((np.diff(recall, prepend=0) * precision).sum()),
-        float(hits[sure].sum() / total),
-        float((~hits[sure]).sum() / len(results)),
-    )
+def score(results: list[PhotoResult]) -> Score:
+    """The score of pictures."""
+    evaluation = DetectorEvaluation(tuple(results))
+    return Score(evaluation.average_precision(), evaluation.recall(), evaluation.false_positives())
 
 
 def mix(trained: FaceBoxes, official: FaceBoxes, share: float) -> None:
@@ -375,8 +347,8 @@ def mix(trained: FaceBoxes, official: FaceBoxes, share: float) -> None:
 def phantoms(detector: Detector, scenes: list) -> np.ndarray:
     """Scores, best first, of what the detector sees where there is nothing: boxes that hardly touch a face."""
     scores = [
-        found[pairwise_iou(found[:, :4] + 0.5, faces[:, :4]).max(axis=1, initial=0) < 0.2, 4]
-        for found, faces in detect(detector, scenes)
+        result.found[pairwise_iou(result.found[:, :4], result.boxes).max(axis=1, initial=0) < 0.2, 4]
+        for result in detect(detector, scenes)
     ]
     return np.sort(np.concatenate(scores))[::-1]
 

@@ -1,0 +1,257 @@
+"""How well a detector finds labelled faces: recall, average precision, false alarms; by size and condition."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from tqdm import tqdm
+
+from m4kit.datasets import DatasetError, Sample, warn_left_out
+from m4kit.detector import pairwise_iou
+from m4kit.images import ImageError
+from m4kit.scenes import degrade
+
+Detect = Callable[[np.ndarray], np.ndarray]
+"""What is evaluated: a photo (H, W, 3) uint8 RGB in; out boxes (n, 5): left, top, right, bottom in photo pixels and
+the score."""
+
+IOU = 0.5
+THRESHOLD = 0.5
+LOWEST_SCORE = 0.05
+"""Below this a detection is not asked for: average precision needs the unsure ones too, but not all."""
+
+SIZES = ((0, 20), (20, 40), (40, 80), (80, 160), (160, np.inf))
+"""Bins of a face's size, sqrt(w * h) of its true box in photo pixels."""
+
+_SAME_PICTURE = re.compile(r"#\d+$")
+
+
+@dataclass(frozen=True)
+class LabelledPhoto:
+    """A photo and the true boxes (m, 4) of its faces."""
+
+    name: str
+    image: Callable[[], np.ndarray] = field(repr=False)
+    boxes: np.ndarray
+
+
+@dataclass(frozen=True)
+class PhotoResult:
+    """What was found (n, 5) in a photo, and the true boxes (m, 4).
+
+    `wanted` (m,) is False for a face that may or may not be found: what hits it counts neither way.
+    """
+
+    found: np.ndarray
+    boxes: np.ndarray
+    wanted: np.ndarray
+
+
+def photos_of(samples: Iterable[Sample]) -> list[LabelledPhoto]:
+    """The samples, whose faces are gathered by their pictures.
+
+    A face's box is the annotated one, else that of its landmarks; a picture without either has no face.
+    """
+    photos: dict[str, LabelledPhoto] = {}
+    for sample in samples:
+        name = _SAME_PICTURE.sub("", sample.name)
+        box = sample.box
+        if box is None and sample.landmarks is not None:
+            points = sample.landmarks[:, :2]
+            box = np.concatenate([points.min(axis=0), points.max(axis=0)])
+        earlier = photos[name].boxes if name in photos else np.zeros((0, 4))
+        boxes = earlier if box is None else np.vstack([earlier, box])
+        photos[name] = LabelledPhoto(name, sample.image, boxes)
+    return list(photos.values())
+
+
+@dataclass(frozen=True)
+class DetectorEvaluation:
+    """What a detector found in photos. `left_out` names those that could not be read."""
+
+    results: tuple[PhotoResult, ...] = field(repr=False)
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def faces(self) -> int:
+        """How many faces there are to find."""
+        return sum(int(result.wanted.sum()) for result in self.results)
+
+    def recall(self, *, iou: float = IOU, threshold: float = THRESHOLD) -> float:
+        """The share of the faces that are hit."""
+        scores, hits = outcomes(self.results, iou=iou)
+        return float(hits[scores >= threshold].sum() / self.faces) if self.faces else np.nan
+
+    def false_positives(self, *, iou: float = IOU, threshold: float = THRESHOLD) -> float:
+        """Detections a photo that hit no face. Only to be read where all faces are labelled."""
+        scores, hits = outcomes(self.results, iou=iou)
+        return float((~hits[scores >= threshold]).sum() / len(self.results))
+
+    def average_precision(self, *, iou: float = IOU) -> float:
+        """The area below the curve of precision over recall, as PASCAL VOC has it since 2010."""
+        if not self.faces:
+            return np.nan
+        _, hits = outcomes(self.results, iou=iou)
+        recall = np.cumsum(hits) / self.faces
+        precision = np.maximum.accumulate((np.cumsum(hits) / np.arange(1, len(hits) + 1))[::-1])[::-1]
+        return float((np.diff(recall, prepend=0) * precision).sum())
+
+    def threshold_for(self, false_positives: float) -> float:
+        """The lowest threshold at which there are at most so many false positives a photo."""
+        scores, hits = outcomes(self.results)
+        allowed = np.cumsum(~hits) <= false_positives * len(self.results) + 1e-9
+        return float(scores[allowed][-1]) if allowed.any() else 1.0
+
+    def recall_by_size(self, *, threshold: float = THRESHOLD) -> list[tuple[tuple[float, float], float, int]]:
+        """For each bin of `SIZES` that has faces: the bin, the recall, and how many faces."""
+        found_sizes, sizes = [], []
+        for result in self.results:
+            size = np.sqrt((result.boxes[:, 2:] - result.boxes[:, :2]).prod(axis=1))
+            hit = _matches(result, iou=IOU, threshold=threshold)
+            sizes.append(size[result.wanted])
+            found_sizes.append(size[hit & result.wanted])
+        sizes, found = np.concatenate(sizes), np.concatenate(found_sizes)
+        return [
+            (bounds, float(((found >= bounds[0]) & (found < bounds[1])).sum() / count), int(count))
+            for bounds in SIZES
+            if (count := ((sizes >= bounds[0]) & (sizes < bounds[1])).sum())
+        ]
+
+
+def evaluate_detector(
+    detect: Detect,
+    photos: Sequence[LabelledPhoto],
+    *,
+    condition: str | None = None,
+    severity: float = 0.0,
+    progress: bool = True,
+) -> DetectorEvaluation:
+    """Run a detector on photos, as they are or under a condition (`scenes.degrade`, the photo's number as seed).
+
+    `detect` should give detections down to a score of `LOWEST_SCORE`. Photos that cannot be read are left out, with
+    one warning that names them; if none is left, that is a `DatasetError`.
+    """
+    results, left_out = [], []
+    word = "clean" if condition is None else f"{condition} {severity:g}"
+    for number, photo in enumerate(tqdm(photos, desc=word, unit="photo", disable=not progress)):
+        try:
+            image = photo.image()
+        except ImageError as error:
+            left_out.append(f"{photo.name} ({error})")
+            continue
+        if condition is not None:
+            image = degrade(image, condition, severity, seed=number)
+        found = np.asarray(detect(image), dtype=float).reshape(-1, 5)
+        results.append(PhotoResult(found, photo.boxes, np.ones(len(photo.boxes), dtype=bool)))
+    warn_left_out("evaluate_detector", left_out)
+    if not results:
+        raise DatasetError(
+            f"expected at least one readable photo, got {len(photos)} of which none could be read"
+        )
+    return DetectorEvaluation(tuple(results), tuple(left_out))
+
+
+def report(
+    photos: Sequence[LabelledPhoto],
+    detectors: Mapping[str, Detect],
+    *,
+    all_labelled: bool,
+    conditions: Sequence[str] = (),
+    severities: Sequence[float] = (1, 3, 5),
+    progress: bool = True,
+) -> str:
+    """Detectors side by side on the same photos, as a table in text.
+
+    `all_labelled` says that whatever is found beside the labelled faces is wrong: only then are false positives
+    and average precision counted, and the recall of the others also given at the first one's rate of false positives.
+    """
+    clean = {name: evaluate_detector(detect, photos, progress=progress) for name, detect in detectors.items()}
+    first = next(iter(clean.values()))
+    rows: list[tuple[str, list[str]]] = []
+
+    def row(title: str, values: Iterable[float], form: str = "{:.1f} %") -> None:
+        rows.append((title, ["-" if np.isnan(value) else form.format(value) for value in values]))
+
+    for iou in (IOU, 0.45) if first.faces else ():
+        row(f"recall at IoU {iou:g}", (100 * e.recall(iou=iou) for e in clean.values()))
+    if all_labelled:
+        if first.faces:
+            row("average precision", (100 * e.average_precision() for e in clean.values()))
+        row("false positives a photo", (e.false_positives() for e in clean.values()), "{:.3f}")
+        if first.faces and len(clean) > 1:
+            rate = first.false_positives()
+            row(
+                f"recall at {rate:.3f} false a photo",
+                (100 * e.recall(threshold=e.threshold_for(rate)) for e in clean.values()),
+            )
+    if first.faces:
+        by_size = [e.recall_by_size() for e in clean.values()]
+        for (low, high), _, count in by_size[0]:
+            title = f"recall, faces of {low:g} to {high:g} px (n = {count})"
+            row(title, (100 * r for bins in by_size for bounds, r, _ in bins if bounds == (low, high)))
+    measured = []
+    for condition in conditions:
+        for severity in severities:
+            results = [
+                evaluate_detector(detect, photos, condition=condition, severity=severity, progress=progress)
+                for detect in detectors.values()
+            ]
+            if first.faces:
+                measured.append([100 * e.recall() for e in results])
+                row(f"recall, {condition} {severity:g}", measured[-1])
+            else:
+                measured.append([e.false_positives() for e in results])
+                row(f"false positives a photo, {condition} {severity:g}", measured[-1], "{:.3f}")
+    if measured:
+        form = "{:.1f} %" if first.faces else "{:.3f}"
+        row("mean under the conditions", np.mean(measured, axis=0), form)
+    others = "" if all_labelled else ", others may be in them"
+    lines = [f"{len(first.results)} photos, {first.faces} labelled faces{others}"]
+    if first.left_out:
+        lines.append(f"left out, unreadable: {len(first.left_out)}")
+    width, widths = max(len(title) for title, _ in rows), [max(9, len(name)) for name in clean]
+    lines.append("  ".join([" " * width, *(name.rjust(w) for name, w in zip(clean, widths, strict=True))]))
+    lines += [
+        "  ".join([title.ljust(width), *(value.rjust(w) for value, w in zip(values, widths, strict=True))])
+        for title, values in rows
+    ]
+    return "\n".join(lines)
+
+
+def outcomes(results: Sequence[PhotoResult], *, iou: float = IOU) -> tuple[np.ndarray, np.ndarray]:
+    """The score (n,) of each detection that counts, best first, and whether it hits a face (n,).
+
+    Detections go to faces greedily, best first; a face is hit once. What belongs to a face that is not wanted
+    does not count.
+    """
+    scores, hits = [], []
+    for result in results:
+        order = np.argsort(-result.found[:, 4], kind="stable")
+        overlaps = pairwise_iou(result.found[order, :4], result.boxes)
+        free = result.wanted.copy()
+        for overlap, score in zip(overlaps, result.found[order, 4], strict=True):
+            open_overlap = np.where(free, overlap, 0)
+            hit = open_overlap.max(initial=0) >= iou
+            if hit:
+                free[open_overlap.argmax()] = False
+            elif (overlap[~result.wanted] > 0.2).any():
+                continue
+            scores.append(score)
+            hits.append(hit)
+    order = np.argsort(-np.array(scores), kind="stable")
+    return np.array(scores, dtype=float)[order], np.array(hits, dtype=bool)[order]
+
+
+def _matches(result: PhotoResult, *, iou: float, threshold: float) -> np.ndarray:
+    """Which of a photo's faces (m,) are hit."""
+    hit = np.zeros(len(result.boxes), dtype=bool)
+    sure = result.found[result.found[:, 4] >= threshold]
+    overlaps = pairwise_iou(sure[np.argsort(-sure[:, 4], kind="stable"), :4], result.boxes)
+    for overlap in overlaps:
+        open_overlap = np.where(hit, 0, overlap)
+        if open_overlap.max(initial=0) >= iou:
+            hit[open_overlap.argmax()] = True
+    return hit

@@ -1,0 +1,167 @@
+"""Detectors judged by hand-made detections whose figures are counted by hand, and by the command."""
+
+from argparse import ArgumentParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from m4kit.datasets import DatasetError, Sample
+from m4kit.evaluate import command
+from m4kit.evaluate.detector import (
+    DetectorEvaluation,
+    LabelledPhoto,
+    PhotoResult,
+    evaluate_detector,
+    outcomes,
+    photos_of,
+    report,
+)
+from m4kit.images import ImageError
+
+BOXES = np.array([[0, 0, 10, 10], [40, 40, 80, 80], [100, 100, 300, 300]], float)
+
+
+def result(found, boxes=BOXES, wanted=None):
+    wanted = np.ones(len(boxes), bool) if wanted is None else np.array(wanted)
+    return PhotoResult(np.array(found, float).reshape(-1, 5), np.asarray(boxes, float), wanted)
+
+
+def grey():
+    return np.full((320, 320, 3), 120, np.uint8)
+
+
+def broken():
+    raise ImageError("x.jpg: broken")
+
+
+class TestFigures:
+    def test_two_of_three_and_one_false_alarm(self):
+        found = [[*BOXES[0], 0.9], [*BOXES[1], 0.6], [200, 0, 240, 40, 0.7], [*BOXES[2], 0.3]]
+        evaluation = DetectorEvaluation((result(found),))
+        assert evaluation.recall() == pytest.approx(2 / 3)
+        assert evaluation.recall(threshold=0.2) == 1
+        assert evaluation.false_positives() == 1
+        # Precision at recall 1/3, 2/3, 1: 1, 2/3 and 3/4; interpolated 1, 3/4, 3/4.
+        assert evaluation.average_precision() == pytest.approx((1 + 0.75 + 0.75) / 3)
+
+    def test_a_face_is_hit_once(self):
+        scores, hits = outcomes([result([[*BOXES[0], 0.9], [*BOXES[0], 0.8]])])
+        assert scores.tolist() == [0.9, 0.8]
+        assert hits.tolist() == [True, False]
+
+    def test_an_overlap_of_less_than_half_is_no_hit_but_at_045_it_is(self):
+        # 10 x 10 against 10 x 21 with all of it inside: 100 / 210.
+        evaluation = DetectorEvaluation((result([[0, 0, 10, 21, 0.9]]),))
+        assert evaluation.recall() == 0
+        assert evaluation.recall(iou=0.45) == pytest.approx(1 / 3)
+
+    def test_what_hits_an_unwanted_face_counts_neither_way(self):
+        evaluation = DetectorEvaluation((result([[*BOXES[2], 0.9]], wanted=[True, True, False]),))
+        assert evaluation.faces == 2
+        assert evaluation.false_positives() == 0
+        assert evaluation.recall() == 0
+
+    def test_the_threshold_for_a_rate_of_false_alarms(self):
+        found = [[200, 0, 240, 40, 0.9], [*BOXES[0], 0.8], [0, 200, 40, 240, 0.7], [*BOXES[1], 0.6]]
+        evaluation = DetectorEvaluation((result(found),))
+        assert evaluation.threshold_for(1) == 0.8
+        assert evaluation.threshold_for(2) == 0.6
+        assert evaluation.threshold_for(0) == 1.0
+        assert evaluation.recall(threshold=evaluation.threshold_for(1)) == pytest.approx(1 / 3)
+
+    def test_recall_by_size_goes_by_the_true_box(self):
+        evaluation = DetectorEvaluation((result([[*BOXES[1], 0.9]]), result([[*BOXES[1], 0.2]])))
+        assert evaluation.recall_by_size() == [
+            ((0, 20), 0.0, 2),
+            ((40, 80), 0.5, 2),
+            ((160, np.inf), 0.0, 2),
+        ]
+
+    def test_no_face_to_find_is_no_recall_but_false_alarms(self):
+        evaluation = DetectorEvaluation((result([[0, 0, 9, 9, 0.9]], boxes=np.zeros((0, 4))),))
+        assert np.isnan(evaluation.recall())
+        assert np.isnan(evaluation.average_precision())
+        assert evaluation.false_positives() == 1
+
+
+class TestPhotos:
+    def test_faces_are_gathered_by_their_picture(self):
+        samples = [
+            Sample("a/1#1", grey, box=BOXES[0]),
+            Sample("a/1#2", grey, landmarks=np.vstack([BOXES[1].reshape(2, 2), np.full((66, 2), 50)])),
+            Sample("b#3x", grey),
+        ]
+        first, second = photos_of(samples)
+        assert (first.name, second.name) == ("a/1", "b#3x")
+        np.testing.assert_array_equal(first.boxes, BOXES[:2])
+        assert second.boxes.shape == (0, 4)
+
+    def test_conditions_change_what_the_detector_sees_and_nothing_else(self):
+        seen = []
+
+        def detect(image):
+            seen.append(image)
+            return np.zeros((0, 5))
+
+        photos = [LabelledPhoto("a", grey, BOXES)]
+        evaluate_detector(detect, photos, progress=False)
+        evaluate_detector(detect, photos, condition="illumination", severity=3, progress=False)
+        np.testing.assert_array_equal(seen[0], grey())
+        assert (seen[1] != seen[0]).any()
+
+    def test_unreadable_photos_are_left_out_and_none_left_is_an_error(self):
+        photos = [LabelledPhoto("a", grey, BOXES), LabelledPhoto("b", broken, BOXES)]
+        with pytest.warns(UserWarning, match=r"1 face left out: b"):
+            evaluation = evaluate_detector(lambda image: np.zeros((0, 5)), photos, progress=False)
+        assert len(evaluation.results) == 1
+        with (
+            pytest.warns(UserWarning, match="1 face"),
+            pytest.raises(DatasetError, match="none could be read"),
+        ):
+            evaluate_detector(lambda image: np.zeros((0, 5)), photos[1:], progress=False)
+
+
+def test_the_report_puts_detectors_side_by_side():
+    photos = [LabelledPhoto("a", grey, BOXES)]
+    good = np.column_stack([BOXES, np.full(3, 0.9)])
+    text = report(
+        photos,
+        {"good": lambda image: good, "blind": lambda image: np.zeros((0, 5))},
+        all_labelled=True,
+        conditions=["haze"],
+        severities=[2],
+        progress=False,
+    )
+    rows = [line.split("  ") for line in text.splitlines()]
+    figures = {row[0].strip(): [cell.strip() for cell in row[1:] if cell.strip()] for row in rows[2:]}
+    assert text.startswith("1 photos, 3 labelled faces\n")
+    assert figures["recall at IoU 0.5"] == ["100.0 %", "0.0 %"]
+    assert figures["average precision"] == ["100.0 %", "0.0 %"]
+    assert figures["false positives a photo"] == ["0.000", "0.000"]
+    assert figures["recall, haze 2"] == figures["mean under the conditions"] == ["100.0 %", "0.0 %"]
+
+
+class TestCommand:
+    def _run(self, *arguments):
+        parser = ArgumentParser()
+        command.add_parser(parser.add_subparsers())
+        options = parser.parse_args(["evaluate", "detector", *map(str, arguments), "--quiet"])
+        return options.run(options)
+
+    def test_photos_without_a_face_show_false_alarms_alone(self, tmp_path, capsys):
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)).save(
+            tmp_path / "a.png"
+        )
+        assert self._run(tmp_path, "--dataset", "folder") == 0
+        out = capsys.readouterr().out
+        assert "1 photos, 0 labelled faces" in out
+        assert "false positives a photo" in out
+        assert "recall" not in out
+
+    def test_what_cannot_be_read_is_said_on_stderr_with_status_2(self, tmp_path, capsys):
+        assert self._run(tmp_path / "nowhere", "--dataset", "folder") == 2
+        assert self._run(tmp_path, "--dataset", "folder", "--detectors", tmp_path / "no.pth") == 2
+        err = capsys.readouterr().err
+        assert "nowhere: expected" in err
+        assert "no.pth: no such file" in err
