@@ -42,9 +42,16 @@ NMS_IOU = 0.3
 NETWORK_MIN_FACE = 20.0
 """Side in pixels of the smallest faces that the network finds with some reliability."""
 DEFAULT_PIXELS = 1080 * 720
-"""Larger photos are shrunk to this many pixels, unless `min_face` says otherwise; 3DDFA-V2's limit."""
+"""Photos of up to this many pixels are taken as they are, unless `min_face` says otherwise; 3DDFA-V2's limit."""
+DEFAULT_SHARE = 0.012
+"""The smallest face wanted in a larger photo, as a share of its longer side: the back row of a school class."""
 MAX_PIXELS = 48_000_000
-"""The most that `min_face` may ask for: beyond it the network needs gigabytes."""
+"""The most that `min_face` may ask for: beyond it a photo takes many seconds."""
+WHOLE_PIXELS = 2_200_000
+"""A larger picture goes through the network in tiles, so that memory does not grow with it."""
+TILE, OVERLAP = 1024, 208
+"""Side of a tile and what it shares with its neighbours, in network pixels: a face smaller than the overlap lies
+whole in some tile, a larger one is found in the whole photo made smaller."""
 MIN_SIDE = 8
 """A photo with a side below this many pixels at the network's scale holds no face that it could find."""
 
@@ -212,25 +219,47 @@ class Detector:
         frame cuts reaches beyond the photo. Faces of a score below `threshold` are left out, and so are all
         but the best `max_faces`.
 
-        `min_face` is the side in photo pixels of the smallest face wanted. The photo is resized so that
-        such a face becomes 20 pixels, about the least that the network finds: a small value enlarges the
-        photo and takes time, a large one is fast. By default a photo of up to 0.78 megapixels (1080x720) is
-        taken as it is and a larger one is shrunk to that, so that in 12 megapixels the smallest face found
-        has about 80 pixels.
+        `min_face` is the side of the smallest face wanted, in photo pixels, or below 1 as a share of the photo's
+        longer side. The photo is resized so that such a face becomes 20 pixels, about the least that the
+        network finds: a small value enlarges the photo and takes time, a large one is fast. What becomes larger
+        than 2.2 megapixels is searched in tiles. By default a photo of up to 0.78 megapixels (1080x720) is taken
+        as it is, and a larger one shrunk as far as faces of 1.2 % of its longer side allow.
         """
         _check_image(image)
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold: expected a score between 0 and 1, got {threshold}")
         if max_faces is not None and max_faces < 1:
             raise ValueError(f"max_faces: expected at least 1, or None for all, got {max_faces}")
-        height, width = (max(1, round(side * _scale(image.shape, min_face))) for side in image.shape[:2])
+        found = self._search(image, _scale(image.shape, min_face), threshold)
+        return found[suppress(found[:, :4], found[:, 4])[:max_faces]]
+
+    def _search(self, image: np.ndarray, scale: float, threshold: float) -> np.ndarray:
+        """Boxes (n, 5) in photo pixels, not yet suppressed, of the photo at `scale` network pixels a photo pixel."""
+        height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+        if height * width <= WHOLE_PIXELS:
+            return self._detections(image, height, width, threshold)
+        # Faces too large for a tile.
+        small = (DEFAULT_PIXELS / (image.shape[0] * image.shape[1])) ** 0.5
+        parts = [self._search(image, small, threshold)]
+        side, step = TILE / scale, (TILE - OVERLAP) / scale
+        for top in _starts(image.shape[0], side, step):
+            for left in _starts(image.shape[1], side, step):
+                tile = image[top : top + round(side), left : left + round(side)]
+                tall, wide = (max(1, round(length * scale)) for length in tile.shape[:2])
+                found = self._detections(tile, tall, wide, threshold)
+                found[:, :4] += np.tile([left, top], 2)
+                corner = np.array([left, top, left + tile.shape[1], top + tile.shape[0]]) - 0.5
+                parts.append(found[_whole(found, corner, image.shape, margin=2 / scale)])
+        return np.concatenate(parts)
+
+    def _detections(self, image: np.ndarray, height: int, width: int, threshold: float) -> np.ndarray:
+        """Boxes (n, 5) in the image's pixels, of the image resized for the network."""
         if min(height, width) < MIN_SIDE:
             return np.zeros((0, 5))
         boxes, scores = self._candidates(resize(image, height, width), threshold)
         # The network counts from the photo's corner, m4kit from the first pixel's centre.
         boxes = boxes * np.tile([image.shape[1] / width, image.shape[0] / height], 2) - 0.5
-        keep = suppress(boxes, scores)[:max_faces]
-        return np.column_stack([boxes[keep], scores[keep]])
+        return np.column_stack([boxes, scores])
 
     def _candidates(self, image: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
         """All boxes (n, 4) from the image's corner, and scores (n,), that reach the threshold."""
@@ -250,14 +279,30 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
+def _starts(length: int, side: float, step: float) -> list[int]:
+    """Where tiles begin along a length, so that they cover it and the last one ends with it."""
+    last = max(0, length - round(side))
+    return [*range(0, last, max(1, round(step))), last] if last else [0]
+
+
+def _whole(found: np.ndarray, tile: np.ndarray, shape: tuple[int, ...], *, margin: float) -> np.ndarray:
+    """Which boxes (n, 5) a tile (left, top, right, bottom) does not cut, unless the photo's edge does so too."""
+    inner = tile > -0.5, tile < np.array([0, 0, shape[1] - 0.5, shape[0] - 0.5])
+    cut = (inner[0][:2] & (found[:, :2] < tile[:2] + margin)).any(axis=1)
+    return ~(cut | (inner[1][2:] & (found[:, 2:4] > tile[2:] - margin)).any(axis=1))
+
+
 def _scale(shape: tuple[int, ...], min_face: float | None) -> float:
     """Network pixels per photo pixel."""
-    pixels = shape[0] * shape[1]
+    pixels, longer = shape[0] * shape[1], max(shape[:2])
     if min_face is None:
-        return min(1.0, (DEFAULT_PIXELS / pixels) ** 0.5)
+        wanted = NETWORK_MIN_FACE / (DEFAULT_SHARE * longer)
+        return min(1.0, max(wanted, (DEFAULT_PIXELS / pixels) ** 0.5))
     if not min_face > 0:
-        raise ValueError(f"min_face: expected a face's side in photo pixels, above 0, got {min_face}")
-    scale = NETWORK_MIN_FACE / min_face
+        raise ValueError(
+            f"min_face: expected a face's side in photo pixels, or as a share of the photo, above 0, got {min_face}"
+        )
+    scale = NETWORK_MIN_FACE / (min_face * longer if min_face < 1 else min_face)
     if pixels * scale**2 > MAX_PIXELS:
         least = NETWORK_MIN_FACE * (pixels / MAX_PIXELS) ** 0.5
         raise ValueError(

@@ -1,6 +1,7 @@
 """The detector: its network against the published one, its arithmetic by axioms, its weights on photos."""
 
 import io
+import itertools
 import zipfile
 from pathlib import Path
 from xml.etree import ElementTree
@@ -15,6 +16,7 @@ from shared_folder import SHARED
 from m4kit.detector import (
     Detector,
     FaceBoxes,
+    _starts,
     decode,
     encode,
     load_network,
@@ -229,6 +231,64 @@ def test_small_faces_are_found_when_asked_for(detector, group):
     assert (pairwise_iou((faces[:, :4] + 0.5) / 0.15 - 0.5, detector(group)).max(axis=1) > 0.6).all()
 
 
+def many_groups(group, *, shape, fx):
+    """A large photo with the group again and again, not aligned with anything, and how many faces it has."""
+    small = cv2.resize(group, None, fx=fx, fy=fx, interpolation=cv2.INTER_AREA)
+    photo = np.full((*shape, 3), 120, np.uint8)
+    tall, wide = small.shape[0] + 23, small.shape[1] + 31
+    places = [(y, x) for y in range(7, shape[0] - tall, tall) for x in range(5, shape[1] - wide, wide)]
+    for y, x in places:
+        photo[y : y + small.shape[0], x : x + small.shape[1]] = small
+    return photo, 6 * len(places)
+
+
+def test_a_large_photo_is_searched_in_tiles_and_no_face_is_lost_or_counted_twice(
+    detector, group, monkeypatch
+):
+    photo, faces = many_groups(group, shape=(1700, 2300), fx=0.5)
+    seen = []
+    whole = detector._candidates
+    monkeypatch.setattr(
+        detector, "_candidates", lambda image, threshold: seen.append(image.shape) or whole(image, threshold)
+    )
+    found = detector(photo, min_face=20)
+    assert len(found) == faces
+    assert len(seen) == 1 + 2 * 3
+    assert max(height * width for height, width, _ in seen) <= 1024**2
+    assert pairwise_iou(found, found)[~np.eye(len(found), dtype=bool)].max() < 0.3
+
+
+def test_the_back_row_of_a_large_photo_is_found_by_default(detector, group):
+    # Faces of 60 to 140 pixels in 12 megapixels: a row of forty across the photo.
+    photo = cv2.resize(group, None, fx=0.75, fy=0.75, interpolation=cv2.INTER_AREA)
+    large = np.full((3000, 4000, 3), 120, np.uint8)
+    large[900 : 900 + photo.shape[0], 1300 : 1300 + photo.shape[1]] = photo
+    assert len(detector(photo)) == 6
+    assert len(detector(large)) >= 5
+    assert len(detector(large, min_face=40)) == 6
+
+
+def test_a_face_larger_than_a_tile_is_found_once(detector, group):
+    left, top, right, bottom = np.round(detector(group)[0, :4]).astype(int)
+    face = group[max(top - 40, 0) : bottom + 40, max(left - 40, 0) : right + 40]
+    huge = cv2.resize(face, (2400, 2400 * face.shape[0] // face.shape[1]), interpolation=cv2.INTER_CUBIC)
+    assert len(detector(huge, min_face=40, threshold=0.6)) == 1
+
+
+def test_min_face_may_be_a_share_of_the_photo(detector, group):
+    share = 30 / max(group.shape[:2])
+    np.testing.assert_array_equal(detector(group, min_face=share), detector(group, min_face=30))
+
+
+@pytest.mark.parametrize("length", [1, 100, 1024, 1025, 1840, 1841, 5000])
+def test_tiles_cover_a_length_and_share_their_edges(length):
+    starts = _starts(length, 1024, 816)
+    assert starts[0] == 0
+    assert starts[-1] + 1024 >= length
+    assert starts[-1] == max(0, length - 1024)
+    assert all(0 < b - a <= 816 for a, b in itertools.pairwise(starts))
+
+
 def test_the_callers_picture_is_not_changed_and_views_are_taken(detector, group):
     before = group.copy()
     mirrored = detector(group[:, ::-1])
@@ -258,7 +318,7 @@ def test_what_is_no_image_is_refused(detector, image, message):
         ({"max_faces": 0}, "at least 1"),
         ({"min_face": 0}, "above 0"),
         ({"min_face": float("nan")}, "above 0"),
-        ({"min_face": 0.1}, "would enlarge this photo of 100x80 pixels to 320 megapixels"),
+        ({"min_face": 0.001}, "would enlarge this photo of 100x80 pixels to 320 megapixels"),
     ],
 )
 def test_options_out_of_range_are_refused(detector, options, message):
