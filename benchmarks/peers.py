@@ -3,7 +3,7 @@
 The weights lie in the folder that the environment variable M4KIT_SHARED names (default `../shared` from the
 project's root), under `peers/`.
 
-    python benchmarks/peers.py AFLW2000-3D [--published-crops]
+    python benchmarks/peers.py AFLW2000-3D [--published-crops] [--reannotated]
 
 prints the report of `m4kit evaluate landmarks` for 3DDFA-V2 with MobileNet x1.
 """
@@ -72,8 +72,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("path", type=Path, help="the data set: its folder, or a .zip")
     parser.add_argument("--published-crops", action="store_true")
+    parser.add_argument("--reannotated", action="store_true")
     options = parser.parse_args()
-    faces = read_aflw2000_3d(options.path)
+    faces = read_aflw2000_3d(options.path, reannotated=options.reannotated)
     print(evaluate_landmarks(tddfa_v2(), faces, published_crops=options.published_crops).report())
 
 

@@ -21,7 +21,8 @@ import torch
 from m4kit.face_model import FaceModel
 from m4kit.render import load_open3d
 from m4kit.training.augmentation import MIRROR_68
-from m4kit.training.labels import annotated, averaged_points, read_crops, teacher_passes
+from m4kit.training.labels import annotated, read_crops
+from m4kit.training.teacher import averaged_points, teacher_passes
 from m4kit.training.transfer import read_peer, read_whitening
 
 OUT = Path(__file__).with_name("face_model_landmarks.json")

@@ -13,22 +13,25 @@ from m4kit.face_model import FaceModel
 from m4kit.training.augmentation import MIRROR_68
 from m4kit.training.data import averaging_matrix
 from m4kit.training.labels import (
-    DENSE_POINTS,
-    PASSES,
-    Teacher,
     affine_map,
     agreement,
     align_annotation,
     annotated,
-    averaged_points,
     contact_sheet,
     fit,
     held_out,
-    pass_matrices,
     read_crops,
+)
+from m4kit.training.registration import itself, register, similarity
+from m4kit.training.teacher import (
+    DENSE_POINTS,
+    PASSES,
+    Teacher,
+    averaged_points,
+    pass_matrices,
+    said_as_3ddfa,
     teacher_passes,
 )
-from m4kit.training.registration import Registration, register, similarity
 
 MIRRORED = np.diag([-1.0, 1.0, 1.0])
 
@@ -39,27 +42,9 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def itself(model):
-    """The correspondence of our model with itself: each vertex is its own partner."""
-    count = len(model.mean)
-    return Registration(
-        corners=np.arange(count)[:, None].repeat(3, axis=1),
-        weights=np.tile([1.0, 0.0, 0.0], (count, 1)),
-        valid=~model.regions["mouth_inside"],
-        scale=1.0,
-        rotation=np.eye(3),
-        translation=np.zeros(3),
-        model_distance=0.0,
-        final_distance=0.0,
-        fitted=model.mean.numpy(),
-        finished=model.mean.numpy(),
-    )
-
-
-@pytest.fixture(scope="module")
-def teacher(model, itself):
+def teacher(model):
     """A teacher that speaks of our own model as if it were the Basel one."""
-    return Teacher(model, model, itself)
+    return Teacher(model, model, itself(model))
 
 
 def faces_of(count, *, seed):
@@ -237,6 +222,14 @@ class TestTeacher:
         answers[:, 1::2, 3] -= 2 * start
         whitening = np.zeros(62), np.ones(62)
         assert teacher.start_of_pixels(answers[:, :2], whitening) == pytest.approx(start, abs=1e-3)
+
+    def test_our_own_network_speaks_as_a_teacher_whose_pixels_start_at_the_edge(self, model, teacher):
+        cameras, coefficients = faces_of(4, seed=17)
+        ours = np.concatenate([cameras.reshape(-1, 12), coefficients], axis=1)
+        said = said_as_3ddfa(torch.tensor(ours)).numpy()
+        expected = answers_of(cameras, coefficients, model.symmetry.numpy())[:, 0]
+        expected[:, 11] -= 17
+        np.testing.assert_allclose(said, expected, atol=1e-9)
 
     def test_a_start_moves_all_points_right_and_down_but_in_mirror_images(self, model, teacher):
         cameras, coefficients = faces_of(3, seed=15)

@@ -1,17 +1,18 @@
 """Pseudo ground truth in our face model for photos that have only sparse points.
 
-The teacher is 3DDFA-V2's mb1, asked six times a crop (mirrored or not, a little turned and shrunk). Its six dense
-answers in the Basel Face Model's space are laid back over the crop and averaged, and our model is fitted to them
-through the dense correspondence of `registration`. With that as the prior, the fit is drawn to the hand-annotated
-points (`refinement`), which also travel along: training uses them directly.
+A teacher answers (`teacher`): 3DDFA-V2's mb1, or an M4Net that earlier labels trained. Our model is fitted to the
+points that it gives; those of the Basel Face Model through the dense correspondence of `registration`. With that as
+the prior, the fit is drawn to the hand-annotated points (`refinement`), which also travel along: training uses them
+directly.
 
 Where a crop's coordinates begin differs from source to source by parts of a pixel, which nobody wrote down. It is
 measured along x, where mirror images show it, and holds along y too, since pixels are counted alike in both.
 
     python -m m4kit.training.labels --data DATA --peers PEERS --out OUT
+    python -m m4kit.training.labels --data DATA --teacher WEIGHTS --out OUT
 
-writes `labels.npz` (see `data.Labels`), `map.npz`, the affine map from BFM's parameters to ours that starts a
-network from 3DDFA-V2's weights, and `worst_SOURCE.jpg`, the worst faces that were kept.
+writes `labels.npz` (see `data.Labels`), `worst_SOURCE.jpg`, the worst faces that were kept, and with `--peers`
+`map.npz`, the affine map from BFM's parameters to ours that starts a network from 3DDFA-V2's weights.
 """
 
 from __future__ import annotations
@@ -23,24 +24,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
-from tqdm import tqdm
 
 from m4kit.camera import CROP_SIZE, head_pose
 from m4kit.face_model import FaceModel
 from m4kit.network import PARAMETERS
-from m4kit.training.augmentation import MIRROR_68
 from m4kit.training.data import averaging_matrix
 from m4kit.training.refinement import annotation, draw_to_annotation, place_annotated
-from m4kit.training.registration import Registration, register
-from m4kit.training.transfer import read_peer, read_whitening
+from m4kit.training.teacher import Asked, own_teacher, peer_teacher, teacher_passes
 
-CENTRE = (CROP_SIZE - 1) / 2
-HALF = np.array([0.5, 0.5, 0.0])
-PASSES = ((0, 0.0, 1.0), (1, 0.0, 1.0), (0, 7.0, 1.08), (1, 7.0, 1.08), (0, -7.0, 1.0), (1, -7.0, 1.0))
-"""Mirrored or not, degrees in the plane, how much smaller the face is made."""
-
-DENSE_POINTS = 400
 LANDMARK_NOISE = 0.6
 DENSE_NOISE = 4.0
 """Assumed errors of the teacher's landmarks and surface, in crop pixels."""
@@ -53,110 +44,6 @@ OUTLINE_YAW = 20.0
 
 SHEET_SIDE = 8
 """Faces along each side of a contact sheet."""
-
-
-def pass_matrices() -> np.ndarray:
-    """(6, 3, 3) maps of pixel coordinates from the crop to each pass's picture."""
-    matrices = []
-    for mirrored, degrees, shrink in PASSES:
-        matrix = np.vstack([cv2.getRotationMatrix2D((CENTRE, CENTRE), degrees, 1 / shrink), [0, 0, 1]])
-        if mirrored:
-            matrix = np.array([[-1, 0, CROP_SIZE - 1], [0, 1, 0], [0, 0, 1.0]]) @ matrix
-        matrices.append(matrix)
-    return np.array(matrices)
-
-
-def teacher_passes(crops: np.ndarray, network: torch.nn.Module, *, progress: bool = True) -> np.ndarray:
-    """The teacher's whitened answers (n, 6, 62) to crops (n, 120, 120, 3) uint8 RGB."""
-    matrices, answers = pass_matrices(), []
-    for start in tqdm(range(0, len(crops), 32), desc="teacher", disable=not progress):
-        views = [
-            cv2.warpAffine(crop, matrix[:2], (CROP_SIZE, CROP_SIZE), flags=cv2.INTER_LINEAR)
-            for crop in crops[start : start + 32]
-            for matrix in matrices
-        ]
-        # 3DDFA-V2's networks take BGR.
-        pixels = torch.from_numpy(np.stack(views)[..., ::-1].copy()).permute(0, 3, 1, 2)
-        with torch.inference_mode():
-            answers.append(network((pixels.float() - 127.5) / 128).numpy())
-    return np.concatenate(answers).reshape(len(crops), len(PASSES), PARAMETERS)
-
-
-class Teacher:
-    """BFM cut down to the points that the labels are fitted to: the 68 landmarks and mirrored pairs of the skin."""
-
-    def __init__(self, model: FaceModel, bfm: FaceModel, registration: Registration):
-        mirror = model.mirror.numpy()
-        both = np.flatnonzero(registration.valid & registration.valid[mirror])
-        half = np.random.default_rng(0).choice(both, DENSE_POINTS // 2, replace=False)
-        self.vertices = np.concatenate([half, mirror[half]])
-        swapped = np.concatenate(
-            [np.arange(DENSE_POINTS // 2) + DENSE_POINTS // 2, np.arange(DENSE_POINTS // 2)]
-        )
-        self.mirrored = np.concatenate([MIRROR_68, 68 + swapped])
-
-        def points(vertices: torch.Tensor) -> np.ndarray:
-            dense = registration.points(vertices.numpy())[..., self.vertices, :]
-            return np.concatenate([bfm.points(vertices).numpy(), dense], axis=-2)
-
-        self.mean, self.modes = points(bfm.mean), points(bfm.modes)
-
-    def start_of_pixels(self, whitened: np.ndarray, whitening: tuple[np.ndarray, np.ndarray]) -> float:
-        """Where the teacher's coordinates have 0, in pixels from the crop's edge; of answers (n, 6, 62).
-
-        A point at c in a crop and at c' in its mirror image lies at c + start and CROP_SIZE - (c' + start).
-        """
-        seen, mirrored = (
-            _placed(whitened[:, k] * whitening[1] + whitening[0], self.mean, self.modes)[..., 0] - 1
-            for k in (0, 1)
-        )
-        return float(np.median(CROP_SIZE - seen - mirrored[:, self.mirrored]) / 2)
-
-    def points(
-        self, whitened: np.ndarray, whitening: tuple[np.ndarray, np.ndarray], *, start: float = 0.0
-    ) -> np.ndarray:
-        """Six answers (n, 6, 62) as one set of points (n, 68 + dense, 3), see `averaged_points`."""
-        return averaged_points(
-            whitened, whitening, mean=self.mean, modes=self.modes, mirrored=self.mirrored, start=start
-        )
-
-
-def averaged_points(
-    whitened: np.ndarray,
-    whitening: tuple[np.ndarray, np.ndarray],
-    *,
-    mean: np.ndarray,
-    modes: np.ndarray,
-    mirrored: np.ndarray,
-    start: float = 0.0,
-) -> np.ndarray:
-    """The teacher's six answers (n, 6, 62) as one set of points (n, P, 3) in the crop frame, z centred.
-
-    `mean` (P, 3) and `modes` (50, P, 3) are BFM's at the points, in mm; `mirrored` (P,) is each point's partner.
-    `start` is where the teacher's coordinates have 0, in pixels from the crop's edge.
-    """
-    total = 0
-    for number, matrix in enumerate(pass_matrices()):
-        placed = _placed(whitened[:, number] * whitening[1] + whitening[0], mean, modes)
-        # 3DDFA-V2 counts x from 1 and y from the lower edge.
-        edge = np.stack([placed[..., 0] - 1, CROP_SIZE - placed[..., 1]], axis=-1) + start
-        pixels = np.concatenate([edge, np.ones_like(edge[..., :1])], axis=-1)
-        # The passes are maps between pixel centres.
-        pixels = (pixels - HALF) @ np.linalg.inv(matrix).T + HALF
-        depth = placed[..., 2] / np.sqrt(abs(np.linalg.det(matrix[:2, :2])))
-        framed = np.stack([pixels[..., 0] - CROP_SIZE / 2, CROP_SIZE / 2 - pixels[..., 1], depth], axis=-1)
-        if PASSES[number][0]:
-            framed = framed[:, mirrored]
-        framed[..., 2] -= framed[..., 2].mean(1, keepdims=True)
-        total = total + framed / len(PASSES)
-    return total
-
-
-def _placed(raw: np.ndarray, mean: np.ndarray, modes: np.ndarray) -> np.ndarray:
-    """BFM's points (n, P, 3) under the cameras of raw parameters (n, 62), whose coefficients are for micrometres."""
-    camera = raw[:, :12].reshape(-1, 3, 4)
-    shape = mean + np.tensordot(raw[:, 12:], modes, 1)
-    return shape @ (1000 * camera[:, :, :3]).transpose(0, 2, 1) + camera[:, None, :, 3]
 
 
 def fit(model: FaceModel, vertices: np.ndarray, points: np.ndarray, *, iterations: int = 25) -> np.ndarray:
@@ -254,69 +141,84 @@ def main() -> None:
     """Write the labels and the map."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with aflw_train and youtube_faces")
-    parser.add_argument("--peers", type=Path, required=True, help="folder of 3DDFA-V2's files")
+    parser.add_argument("--peers", type=Path, help="folder of 3DDFA-V2's files: the teacher is its mb1")
+    parser.add_argument(
+        "--teacher", type=Path, help="M4Net weights (.safetensors) to be the teacher in its place"
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--sources", nargs="+", default=["aflw_train", "youtube_faces"])
     options = parser.parse_args()
+    if (options.peers is None) == (options.teacher is None):
+        parser.error("expected either --peers or --teacher")
     options.out.mkdir(parents=True, exist_ok=True)
-    model, bfm = FaceModel.load(), FaceModel.load_bfm(options.peers / "bfm_noneck_v3.pkl")
-    whitening = read_whitening(options.peers / "param_mean_std_62d_120x120.pkl")
-    average = bfm.vertices(whitening[0][12:52]).double().numpy()
-    registration = register(model, bfm, average)
-    print(
-        f"our surface to BFM's: {registration.model_distance:.2f} mm by the modes alone, "
-        f"{registration.final_distance:.2f} mm finished"
-    )
-    teacher = Teacher(model, bfm, registration)
-    network = None
-    parts, theirs = [], []
-    for source in options.sources:
-        names, columns = annotated(options.data, source)
-        kept = options.out / f"passes_{source}.npy"
-        if not kept.is_file():
-            crops = read_crops(options.data / f"{source}.zip", names)
-            if network is None:
-                network = read_peer(options.peers / "mb1_120x120.onnx", crops[:600])
-            np.save(kept, teacher_passes(crops, network))
-        whitened = np.load(kept).astype(np.float64)
-        start = teacher.start_of_pixels(whitened[:1000], whitening)
-        points = np.concatenate(
-            [
-                teacher.points(chunk, whitening, start=start)
-                for chunk in np.array_split(whitened, len(whitened) // 500 + 1)
-            ]
-        )
-        fitted = np.concatenate(
-            [fit(model, teacher.vertices, chunk) for chunk in np.array_split(points, len(points) // 1000 + 1)]
-        )
-        turned = np.abs([head_pose(row[:12].reshape(3, 4)).yaw for row in fitted]) > OUTLINE_YAW
-        columns["points68"][turned, :17] = np.nan
-        shift = align_annotation(model, fitted, columns)
-        parameters = draw_to_annotation(model, fitted, *annotation(columns))
+    model = FaceModel.load()
+    if options.teacher is not None:
+        asked = own_teacher(model, options.teacher)
+    else:
+        asked, registration = peer_teacher(model, options.peers)
         print(
-            f"{source}: the teacher's pixels start {start:.2f} from the edge, annotated points were moved by "
-            f"{shift:.2f}"
+            f"our surface to BFM's: {registration.model_distance:.2f} mm by the modes alone, "
+            f"{registration.final_distance:.2f} mm finished"
         )
-        missed = agreement(model, parameters, columns)
-        good = missed < WORST
-        print(f"{source}: {len(names)} faces, {np.count_nonzero(~good)} left out")
-        parts.append(
-            {"names": np.array(names)[good], "source": np.full(good.sum(), source)}
-            | {"parameters": parameters[good].astype(np.float32)}
-            | {name: column[good] for name, column in columns.items()}
-        )
-        worst = np.argsort(np.where(good, missed, -1))[-(SHEET_SIDE**2) :][::-1]
-        sheet = contact_sheet(
-            read_crops(options.data / f"{source}.zip", [names[i] for i in worst]),
-            place_annotated(model, parameters[worst])[:, 21:],
-            annotation({name: column[worst] for name, column in columns.items()}),
-        )
-        cv2.imwrite(str(options.out / f"worst_{source}.jpg"), sheet[..., ::-1])
-        theirs.append((whitened[:, 0] * whitening[1] + whitening[0])[good])
+    parts, theirs = zip(
+        *(
+            label_source(source, model, asked, data=options.data, out=options.out)
+            for source in options.sources
+        ),
+        strict=True,
+    )
     labels = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     np.savez(options.out / "labels.npz", **labels)
-    matrix, offset = affine_map(np.concatenate(theirs), labels["parameters"].astype(np.float64), whitening[1])
-    np.savez(options.out / "map.npz", matrix=matrix, offset=offset)
+    if options.teacher is None:
+        ours = labels["parameters"].astype(np.float64)
+        matrix, offset = affine_map(np.concatenate(theirs), ours, asked.whitening[1])
+        np.savez(options.out / "map.npz", matrix=matrix, offset=offset)
+
+
+def label_source(
+    source: str, model: FaceModel, asked: Asked, *, data: Path, out: Path
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """A source's columns of the labels, and the teacher's raw answers (n, 62) to the same crops as they are.
+
+    The teacher's six answers are kept in `out`, as is the contact sheet of the worst faces.
+    """
+    names, columns = annotated(data, source)
+    kept = out / f"passes_{asked.name}_{source}.npy"
+    if not kept.is_file():
+        crops = read_crops(data / f"{source}.zip", names)
+        np.save(kept, teacher_passes(crops, asked.network(crops)))
+    whitened = np.load(kept).astype(np.float64)
+    start = asked.teacher.start_of_pixels(whitened[:1000], asked.whitening)
+    fitted = np.concatenate(
+        [
+            fit(model, asked.teacher.vertices, asked.teacher.points(chunk, asked.whitening, start=start))
+            for chunk in np.array_split(whitened, len(whitened) // 500 + 1)
+        ]
+    )
+    turned = np.abs([head_pose(row[:12].reshape(3, 4)).yaw for row in fitted]) > OUTLINE_YAW
+    columns["points68"][turned, :17] = np.nan
+    shift = align_annotation(model, fitted, columns)
+    parameters = draw_to_annotation(model, fitted, *annotation(columns))
+    print(
+        f"{source}: the teacher's pixels start {start:.2f} from the edge, annotated points were moved by {shift:.2f}"
+    )
+    missed = agreement(model, parameters, columns)
+    good = missed < WORST
+    print(f"{source}: {len(names)} faces, {np.count_nonzero(~good)} left out")
+    worst = np.argsort(np.where(good, missed, -1))[-(SHEET_SIDE**2) :][::-1]
+    sheet = contact_sheet(
+        read_crops(data / f"{source}.zip", [names[i] for i in worst]),
+        place_annotated(model, parameters[worst])[:, 21:],
+        annotation({name: column[worst] for name, column in columns.items()}),
+    )
+    cv2.imwrite(str(out / f"worst_{source}.jpg"), sheet[..., ::-1])
+    labels = {
+        "names": np.array(names)[good],
+        "source": np.full(good.sum(), source),
+        "parameters": parameters[good].astype(np.float32),
+    }
+    labels |= {name: column[good] for name, column in columns.items()}
+    return labels, (whitened[:, 0] * asked.whitening[1] + asked.whitening[0])[good]
 
 
 def align_annotation(model: FaceModel, parameters: np.ndarray, columns: dict[str, np.ndarray]) -> float:

@@ -43,6 +43,23 @@ class Registration:
         return (vertices[..., self.corners, :] * self.weights[:, :, None]).sum(-2)
 
 
+def itself(model: FaceModel) -> Registration:
+    """Our model's correspondence with itself: each vertex is its own partner."""
+    count, mean = len(model.mean), model.mean.numpy()
+    return Registration(
+        corners=np.arange(count)[:, None].repeat(3, axis=1),
+        weights=np.tile([1.0, 0.0, 0.0], (count, 1)),
+        valid=~model.regions["mouth_inside"],
+        scale=1.0,
+        rotation=np.eye(3),
+        translation=np.zeros(3),
+        model_distance=0.0,
+        final_distance=0.0,
+        fitted=mean,
+        finished=mean,
+    )
+
+
 def register(model: FaceModel, bfm: FaceModel, target: np.ndarray, *, iterations: int = 40) -> Registration:
     """Find our model's vertices on a BFM mesh `target` (V_bfm, 3) in mm, neutral and average.
 
