@@ -56,6 +56,24 @@ class TestReading:
         assert read_aflw2000_3d(place)[0].published_box is None
         assert read_aflw2000_3d(place, published_boxes=elsewhere)[0].published_box is not None
 
+    def test_the_second_annotation_takes_the_landmarks_place_and_leaves_the_crop(self, tmp_path):
+        place, others = write_set(tmp_path / "set"), np.arange(3 * 2 * 68.0).reshape(3, 2, 68)
+        np.savez(place.with_suffix(".npz"), names=[f"{name}.jpg" for name in POSES], pts68_reannotated=others)
+        with pytest.raises(DatasetError, match=r"expected names \(n,\) and roi"):
+            read_aflw2000_3d(place, reannotated=True)
+        boxes = np.zeros((3, 4))
+        arrays = {"names": [f"{name}.jpg" for name in POSES], "roi": boxes}
+        np.savez(place.with_suffix(".npz"), **arrays, pts68_reannotated=others)
+        for sample, other, plain in zip(
+            read_aflw2000_3d(place, reannotated=True), others, read_aflw2000_3d(place), strict=True
+        ):
+            # The set counts from 1.
+            np.testing.assert_array_equal(sample.landmarks, other.T - 1)
+            assert sample.crop == plain.crop
+        np.savez(place.with_suffix(".npz"), **arrays)
+        with pytest.raises(DatasetError, match="pts68_reannotated"):
+            read_aflw2000_3d(place, reannotated=True)
+
     def test_mat_files_of_other_folders_are_passed_over(self, tmp_path):
         place = write_set(tmp_path / "set")
         (place / "Code").mkdir()

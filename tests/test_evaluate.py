@@ -190,6 +190,26 @@ class TestCommand:
         assert re.search(r"^m4kit evaluate: .*nowhere: expected", err)
         assert "published crops: expected one for each of 3 faces" in err
 
+    def test_results_are_written_if_a_folder_is_given(self, tmp_path, capsys, network):
+        place = write_set(tmp_path / "set")
+        assert self._run(place, "--quiet", "--out", tmp_path / "out") == 0
+        written = sorted(path.name for path in (tmp_path / "out").iterdir())
+        assert written == ["error_curve.png", "faces.csv", "index.html", "predictions.npz"]
+        assert "heads" in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+        network.clear()
+        assert self._run(place, "--predictions", tmp_path / "out" / "predictions.npz") == 0
+        assert "NME balanced: 8.33 %" in capsys.readouterr().out
+        assert network == []
+
+    def test_a_second_annotation_is_only_of_one_set(self, tmp_path, capsys):
+        parser = ArgumentParser()
+        command.add_parser(parser.add_subparsers())
+        options = parser.parse_args(
+            ["evaluate", "landmarks", "--dataset", "pts", str(tmp_path), "--reannotated"]
+        )
+        assert options.run(options) == 2
+        assert "only aflw2000-3d has a second set" in capsys.readouterr().err
+
     def test_missing_weights_are_said_so(self, tmp_path, capsys):
         assert self._run(write_set(tmp_path / "set"), "--weights", tmp_path / "no.safetensors") == 2
         assert "no.safetensors" in capsys.readouterr().err
