@@ -159,6 +159,18 @@ class TestCommand:
         assert "false positives a photo" in out
         assert "recall" not in out
 
+    def test_one_of_several_label_files_is_picked(self, tmp_path, capsys):
+        Image.fromarray(grey()).save(tmp_path / "a.png")
+        for name, faces in (("one", 1), ("two", 2)):
+            boxes = '<box left="5" top="5" width="40" height="40"/>' * faces
+            (tmp_path / f"{name}.xml").write_text(
+                f'<dataset><images><image file="a.png">{boxes}</image></images></dataset>'
+            )
+        assert self._run(tmp_path, "--dataset", "dlib-xml", "--member", "two.xml") == 0
+        assert "1 photos, 2 labelled faces" in capsys.readouterr().out
+        assert self._run(tmp_path, "--dataset", "folder", "--member", "two.xml") == 2
+        assert "--member: only" in capsys.readouterr().err
+
     def test_what_cannot_be_read_is_said_on_stderr_with_status_2(self, tmp_path, capsys):
         assert self._run(tmp_path / "nowhere", "--dataset", "folder") == 2
         assert self._run(tmp_path, "--dataset", "folder", "--detectors", tmp_path / "no.pth") == 2

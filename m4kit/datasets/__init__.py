@@ -55,11 +55,11 @@ READERS: dict[str, Callable[..., tuple[Sample, ...]]] = {
 """The readers by their layouts' names, for a command line's choices."""
 
 
-def read(path: str | Path, layout: str) -> tuple[Sample, ...]:
-    """The samples at `path`, by the reader of that layout, one of `READERS`, with its defaults.
+def read(path: str | Path, layout: str, **options) -> tuple[Sample, ...]:
+    """The samples at `path`, by the reader of that layout, one of `READERS`, with its options.
 
     Raises `DatasetError` for another layout, and what the reader raises.
     """
     if layout not in READERS:
         raise DatasetError(f"layout: expected one of {', '.join(READERS)}, got {layout!r}")
-    return READERS[layout](path)
+    return READERS[layout](path, **options)

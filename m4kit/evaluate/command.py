@@ -19,6 +19,7 @@ from m4kit.predictor import Predictor
 from m4kit.scenes import CONDITIONS
 
 WITHOUT_LANDMARKS = ("aflw-crops", "folder")
+WITH_MEMBERS = ("3ddfa-list", "dlib-xml", "csv")
 ALL_LABELLED = ("dlib-xml", "folder")
 """Layouts in which every face of a photo is labelled."""
 
@@ -40,6 +41,7 @@ def add_parser(subparsers) -> None:
         choices=[name for name in READERS if name not in WITHOUT_LANDMARKS],
         help="the layout of the data set at PATH",
     )
+    _add_member(landmarks)
     landmarks.add_argument(
         "--published-crops",
         action="store_true",
@@ -79,6 +81,14 @@ def add_parser(subparsers) -> None:
     _add_detector(targets)
 
 
+def _add_member(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--member",
+        metavar="FILE",
+        help="which list, XML or CSV below PATH, where it holds several (3ddfa-list, dlib-xml, csv)",
+    )
+
+
 def _add_detector(targets) -> None:
     parser = targets.add_parser(
         "detector",
@@ -93,6 +103,7 @@ def _add_detector(targets) -> None:
         choices=list(READERS),
         help="their layout; `folder` is for photos without a face",
     )
+    _add_member(parser)
     parser.add_argument(
         "--detectors",
         nargs="+",
@@ -122,7 +133,7 @@ def run_detector(options: argparse.Namespace) -> int:
             for name in options.detectors
         }
         for path in options.paths:
-            photos = detector.photos_of(read(path, options.dataset))
+            photos = detector.photos_of(_read(path, options))
             text = detector.report(
                 photos,
                 detectors,
@@ -177,4 +188,14 @@ def _samples(options: argparse.Namespace) -> tuple[Sample, ...]:
                 f"--reannotated: only aflw2000-3d has a second set of landmarks, not {options.dataset}"
             )
         return read_aflw2000_3d(options.path, reannotated=True)
-    return read(options.path, options.dataset)
+    return _read(options.path, options)
+
+
+def _read(path: str, options: argparse.Namespace) -> tuple[Sample, ...]:
+    if options.member is None:
+        return read(path, options.dataset)
+    if options.dataset not in WITH_MEMBERS:
+        raise ValueError(
+            f"--member: only {', '.join(WITH_MEMBERS)} have several files, not {options.dataset}"
+        )
+    return read(path, options.dataset, member=options.member)
