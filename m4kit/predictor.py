@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -28,8 +29,11 @@ class Predictor:
     bottom in photo pixels, and a score. `network` is an `M4Net`, a registered name or a path. By default all three
     are the packaged ones.
 
-    `threshold` is the lowest score of a detection, used with the packaged detector; `max_faces` keeps the largest;
-    `passes` says how often a face is cropped, each time around the landmarks just found.
+    `threshold` is the lowest score of a detection; `min_face` the smallest face wanted, in photo pixels or below 1 as
+    a share of the photo (with the packaged detector); `max_faces` keeps the largest. `passes` says how often a face
+    is cropped, each time around the landmarks just found. With `try_turns` a photo in which nothing is found is
+    turned by a quarter, three quarters and a half, as phones held sideways make them; what is found then is given in
+    the photo as it came, with its roll.
     """
 
     def __init__(
@@ -39,8 +43,10 @@ class Predictor:
         network: M4Net | str = "m4net-base",
         model: FaceModel | None = None,
         threshold: float = 0.5,
+        min_face: float | None = None,
         max_faces: int | None = None,
         passes: int = PASSES,
+        try_turns: bool = False,
     ):
         if passes < 1:
             raise ValueError(f"expected at least one cropping pass, got passes={passes}")
@@ -52,7 +58,8 @@ class Predictor:
         self.network = network if isinstance(network, M4Net) else M4Net.load(network)
         self.network.eval()
         self.model = FaceModel.load() if model is None else model
-        self.threshold, self.max_faces, self.passes = threshold, max_faces, passes
+        self.threshold, self.min_face = threshold, min_face
+        self.max_faces, self.passes, self.try_turns = max_faces, passes, try_turns
 
     def __call__(self, source, *, boxes: Sequence | np.ndarray | None = None) -> Prediction:
         """All faces of a photo: a path, bytes, PIL image or array (H, W, 3).
@@ -63,9 +70,19 @@ class Predictor:
         image = load_image(source)
         name = source_name(source)
         if boxes is not None:
-            found = _checked(boxes, image, name=name, word="the given boxes")
-        else:
-            found = self._detect(image, name)
+            faces = self._faces(image, _checked(boxes, image, name=name, word="the given boxes"))
+            return Prediction(image=image, faces=faces, source=name)
+        faces = self._faces(image, self._detect(image, name))
+        for quarters in (1, 3, 2) if self.try_turns and not faces else ():
+            turned = np.ascontiguousarray(np.rot90(image, quarters))
+            faces = self._faces(turned, self._detect(turned, name))
+            if faces:
+                faces = tuple(_turned_back(face, quarters, image.shape) for face in faces)
+                break
+        return Prediction(image=image, faces=faces, source=name)
+
+    def _faces(self, image: np.ndarray, found: np.ndarray) -> tuple[Face, ...]:
+        """The faces of boxes (n, 5), largest first."""
         area = (found[:, 2] - found[:, 0]) * (found[:, 3] - found[:, 1])
         found = found[np.argsort(-area, kind="stable")][: self.max_faces]
         crops = [crop_from_box(box) for box in found]
@@ -83,11 +100,11 @@ class Predictor:
             )
             if number + 1 < self.passes:
                 crops = [_next_crop(face) for face in faces]
-        return Prediction(image=image, faces=faces, source=name)
+        return faces
 
     def _detect(self, image: np.ndarray, name: str) -> np.ndarray:
         if isinstance(self.detector, Detector):
-            return self.detector(image, threshold=self.threshold)
+            return self.detector(image, threshold=self.threshold, min_face=self.min_face)
         found = _checked(self.detector(image), image, name=name, word="the detector's boxes")
         return found[found[:, 4] >= self.threshold]
 
@@ -106,7 +123,8 @@ def predict(source, *, boxes: Sequence | np.ndarray | None = None, **options) ->
     """Every face of a photo as 68 landmarks, a head pose and a dense mesh.
 
     `source` is a path, bytes, PIL image or array (H, W, 3); `boxes` are used instead of detecting. The other
-    options are those of `Predictor`: `detector`, `network`, `model`, `threshold`, `max_faces`, `passes`.
+    options are those of `Predictor`: `detector`, `network`, `model`, `threshold`, `min_face`, `max_faces`, `passes`,
+    `try_turns`.
 
         >>> prediction = m4kit.predict("group.jpg")  # doctest: +SKIP
         >>> [face.pose.yaw for face in prediction]  # doctest: +SKIP
@@ -126,6 +144,24 @@ def _next_crop(face: Face) -> Crop:
     # Landmarks that collapse or run away would lose the face for good; the first crop still holds it.
     sane = np.isfinite(crop).all() and 0.3 < crop.size / face.crop.size < 3
     return crop if sane else face.crop
+
+
+def _turned_back(face: Face, quarters: int, shape: tuple[int, ...]) -> Face:
+    """A face found in a photo of that shape turned anticlockwise by quarters, as it lies in the photo itself."""
+    height, width = shape[:2]
+    for quarter in reversed(range(quarters)):
+        # What was the column's way down is the row's way to the left.
+        last = (width if quarter % 2 == 0 else height) - 1
+        box, crop, heads = face.box, face.crop, face.heads.copy()
+        camera = heads[:, :12].reshape(-1, 3, 4)
+        camera[:, :2] = np.stack([camera[:, 1], -camera[:, 0]], axis=1)
+        face = replace(
+            face,
+            box=FaceBox(last - box.bottom, box.left, last - box.top, box.right, box.score),
+            crop=Crop(last - crop.top - crop.size, crop.left, crop.size),
+            heads=heads,
+        )
+    return face
 
 
 def _checked(boxes, image: np.ndarray, *, name: str, word: str) -> np.ndarray:
