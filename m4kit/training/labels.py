@@ -198,7 +198,10 @@ def label_source(
     turned = np.abs([head_pose(row[:12].reshape(3, 4)).yaw for row in fitted]) > OUTLINE_YAW
     columns["points68"][turned, :17] = np.nan
     shift = align_annotation(model, fitted, columns)
-    parameters = draw_to_annotation(model, fitted, *annotation(columns))
+    parameters, habits = draw_to_annotation(model, fitted, *annotation(columns))
+    habitual = place_annotated(model, parameters, habits) - place_annotated(model, parameters)
+    columns["points21"] -= habitual[:, :21].astype(np.float32)
+    columns["points68"] -= habitual[:, 21:].astype(np.float32)
     print(
         f"{source}: the teacher's pixels start {start:.2f} from the edge, annotated points were moved by {shift:.2f}"
     )

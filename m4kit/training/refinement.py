@@ -37,7 +37,7 @@ class Spread:
     middle, `identity` and `expression` in the model's standard deviations.
     """
 
-    rotation: float = 2.0
+    rotation: float = 0.5
     scale: float = 0.05
     translation: float = 2.5
     identity: float = 0.8
@@ -74,18 +74,15 @@ def annotated_basis(model: FaceModel) -> tuple[np.ndarray, np.ndarray]:
 
 def draw_to_annotation(
     model: FaceModel, parameters: np.ndarray, points: np.ndarray, trust: np.ndarray
-) -> np.ndarray:
-    """Raw parameters (n, 62) of the teacher's, drawn to what people annotated, in two steps.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Raw parameters (n, 62) of the teacher's drawn to what people annotated, and the annotators' habits.
 
-    Annotators have habits (the outer corners of the eyes lie 3 mm further out than the model's). The head must not
-    turn to follow a habit, so its rotation is found with the habits taken off (`annotation_offsets`); then it is
-    held, and the landmarks go to where people click.
+    Habits (89, 3) in mm are where annotators click on average relative to the model's points, such as 3 mm further
+    out at the outer corners of the eyes. They are another definition of the points, not an error of the teacher, so
+    only what differs from face to face is followed.
     """
     habits = annotation_offsets(model, parameters, points, trust)
-    turned = refine(model, parameters, points, trust, offsets=habits)
-    held = parameters.astype(np.float64)
-    held[:, :12] = turned[:, :12]
-    return refine(model, held, points, trust, spread=Spread(rotation=0.2))
+    return refine(model, parameters, points, trust, offsets=habits), habits
 
 
 def refine(
