@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
+import torch
 
 from m4kit.camera import Crop, HeadPose, head_pose
 from m4kit.face_model import FaceModel
@@ -133,3 +134,11 @@ class Prediction(Sequence):
 
     def __iter__(self) -> Iterator[Face]:
         return iter(self.faces)
+
+
+def landmarks_in_crop(model: FaceModel, parameters: np.ndarray) -> np.ndarray:
+    """The 68 landmarks (n, 68, 3) in the crop frame of raw parameters (n, 62)."""
+    camera = parameters[:, :12].reshape(-1, 3, 4)
+    identity, expression = torch.as_tensor(parameters[:, 12:]).split([40, 10], dim=1)
+    landmarks = np.asarray(model.landmarks(identity, expression))
+    return landmarks @ camera[..., :3].swapaxes(1, 2) + camera[:, None, :, 3]

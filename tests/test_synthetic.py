@@ -11,6 +11,7 @@ from m4kit.camera import CROP_SIZE, Crop, decompose, head_pose, rotation_from_eu
 from m4kit.face_model import FaceModel
 from m4kit.light import Lamp, Light
 from m4kit.network import M4Net, Outputs
+from m4kit.prediction import landmarks_in_crop
 from m4kit.render import buffers
 from m4kit.training import TrainingError, synthetic
 from m4kit.training.augmentation import Augmentation
@@ -19,7 +20,6 @@ from m4kit.training.data import Faces, Labels, decoded_crops
 from m4kit.training.loop import Config, Trainer
 from m4kit.training.synthetic import random_face, random_look, random_parameters, random_skin, write_set
 from m4kit.training.synthetic_head import Head, draw
-from m4kit.training.validation import landmarks_in_crop
 
 GREEN = np.full((CROP_SIZE, CROP_SIZE, 3), (0, 255, 0), dtype=np.uint8)
 FLAT = Light(

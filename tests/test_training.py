@@ -13,13 +13,14 @@ from shared_folder import shared_file
 from m4kit.camera import rotation_from_euler
 from m4kit.face_model import FaceModel
 from m4kit.network import M4Net, count_multiply_adds, to_input
+from m4kit.prediction import landmarks_in_crop
 from m4kit.training import TrainingError, command
 from m4kit.training.augmentation import MIRROR_21, MIRROR_68, Augmentation, Sample, augment, mirror, warp
 from m4kit.training.data import Batches, Faces, Labels, averaging_matrix, decoded_crops
 from m4kit.training.loop import Config, Trainer, config_from_dict
 from m4kit.training.losses import GeometryLoss, LossWeights, rotation_error
 from m4kit.training.transfer import AffineMap, Peer, read_map, read_peer, transfer
-from m4kit.training.validation import landmarks_in_crop, validate
+from m4kit.training.validation import validate
 
 FLIP = np.array([-1, 1, 1], dtype=np.float32)
 QUIET = dict.fromkeys(("colour", "grey", "patches", "blur", "shrink", "noise", "jpeg"), 0.0)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import copy
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,14 +49,13 @@ class ChainEvaluation:
         if self.left_out:
             lines.append(f"left out, unreadable: {len(self.left_out)}")
         balanced = len(self.yaw) > 0 and np.isfinite(self.yaw).all()
-        figures = [
-            metrics.balanced_mean(errors, self.yaw).mean
-            if balanced
-            else errors.mean()
-            if len(errors)
-            else np.nan
-            for errors in (self.one_crop, self.two_crops, self.true_crop)
-        ]
+
+        def mean(errors: np.ndarray) -> float:
+            if balanced:
+                return metrics.balanced_mean(errors, self.yaw).mean
+            return errors.mean() if len(errors) else np.nan
+
+        figures = [mean(errors) for errors in (self.one_crop, self.two_crops, self.true_crop)]
         lines.append(
             f"NME {'balanced' if balanced else 'over all faces'} of the {len(self.yaw)} faces matched: one crop "
             f"{figures[0]:.2f} %, two {figures[1]:.2f} %, true crops {figures[2]:.2f} % "
@@ -115,11 +115,7 @@ def evaluate_chain(
     )
 
 
-def _with_passes(predictor: Predictor, passes: int) -> Callable:
-    return Predictor(
-        detector=predictor.detector,
-        network=predictor.network,
-        model=predictor.model,
-        threshold=predictor.threshold,
-        passes=passes,
-    )
+def _with_passes(predictor: Predictor, passes: int) -> Predictor:
+    other = copy.copy(predictor)
+    other.passes = passes
+    return other

@@ -129,7 +129,9 @@ def run_detector(options: argparse.Namespace) -> int:
     """Run `m4kit evaluate detector`: print a report for each path; 0, or 2 if something cannot be read."""
     try:
         detectors = {
-            Path(name).name: partial(Detector(name), threshold=detector.LOWEST_SCORE, min_face=options.min_face)
+            Path(name).name: partial(
+                Detector(name), threshold=detector.LOWEST_SCORE, min_face=options.min_face
+            )
             for name in options.detectors
         }
         for path in options.paths:

@@ -110,9 +110,11 @@ class DetectorEvaluation:
         found_sizes, sizes = [], []
         for result in self.results:
             size = np.sqrt((result.boxes[:, 2:] - result.boxes[:, :2]).prod(axis=1))
-            hit = _matches(result, iou=IOU, threshold=threshold)
+            hit = [
+                face for score, face in _matched(result, iou=IOU) if face is not None and score >= threshold
+            ]
             sizes.append(size[result.wanted])
-            found_sizes.append(size[hit & result.wanted])
+            found_sizes.append(size[np.array(hit, dtype=int)])
         sizes, found = np.concatenate(sizes), np.concatenate(found_sizes)
         return [
             (bounds, float(((found >= bounds[0]) & (found < bounds[1])).sum() / count), int(count))
@@ -227,31 +229,24 @@ def outcomes(results: Sequence[PhotoResult], *, iou: float = IOU) -> tuple[np.nd
     Detections go to faces greedily, best first; a face is hit once. What belongs to a face that is not wanted
     does not count.
     """
-    scores, hits = [], []
-    for result in results:
-        order = np.argsort(-result.found[:, 4], kind="stable")
-        overlaps = pairwise_iou(result.found[order, :4], result.boxes)
-        free = result.wanted.copy()
-        for overlap, score in zip(overlaps, result.found[order, 4], strict=True):
-            open_overlap = np.where(free, overlap, 0)
-            hit = open_overlap.max(initial=0) >= iou
-            if hit:
-                free[open_overlap.argmax()] = False
-            elif (overlap[~result.wanted] > 0.2).any():
-                continue
-            scores.append(score)
-            hits.append(hit)
-    order = np.argsort(-np.array(scores), kind="stable")
-    return np.array(scores, dtype=float)[order], np.array(hits, dtype=bool)[order]
+    counted = [pair for result in results for pair in _matched(result, iou=iou)]
+    scores = np.array([score for score, _ in counted], dtype=float)
+    hits = np.array([face is not None for _, face in counted], dtype=bool)
+    order = np.argsort(-scores, kind="stable")
+    return scores[order], hits[order]
 
 
-def _matches(result: PhotoResult, *, iou: float, threshold: float) -> np.ndarray:
-    """Which of a photo's faces (m,) are hit."""
-    hit = np.zeros(len(result.boxes), dtype=bool)
-    sure = result.found[result.found[:, 4] >= threshold]
-    overlaps = pairwise_iou(sure[np.argsort(-sure[:, 4], kind="stable"), :4], result.boxes)
-    for overlap in overlaps:
-        open_overlap = np.where(hit, 0, overlap)
-        if open_overlap.max(initial=0) >= iou:
-            hit[open_overlap.argmax()] = True
-    return hit
+def _matched(result: PhotoResult, *, iou: float) -> list[tuple[float, int | None]]:
+    """The score of each of a photo's detections that counts, best first, and the face that it hits, if any."""
+    order = np.argsort(-result.found[:, 4], kind="stable")
+    overlaps = pairwise_iou(result.found[order, :4], result.boxes)
+    free, matched = result.wanted.copy(), []
+    for overlap, score in zip(overlaps, result.found[order, 4], strict=True):
+        open_overlap = np.where(free, overlap, 0)
+        face = int(open_overlap.argmax()) if open_overlap.max(initial=0) >= iou else None
+        if face is not None:
+            free[face] = False
+        elif (overlap[~result.wanted] > 0.2).any():
+            continue
+        matched.append((float(score), face))
+    return matched

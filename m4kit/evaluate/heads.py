@@ -15,6 +15,7 @@ from m4kit.datasets import Sample
 from m4kit.evaluate.landmarks import LandmarkEvaluation, compare, true_crops
 from m4kit.face_model import FaceModel
 from m4kit.network import M4Net, fuse, to_input
+from m4kit.prediction import landmarks_in_crop
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class HeadAnswers:
         parameters = fuse(self.heads, weights)
         return compare(
             self.samples,
-            self._landmarks(parameters),
+            landmarks_in_crop(self.model, parameters),
             parameters[:, :12].reshape(-1, 3, 4),
             published_crops=self.published_crops,
             left_out=self.left_out,
@@ -48,8 +49,10 @@ class HeadAnswers:
 
         In percent of sqrt(w * h) of the box of the fused landmarks, so it needs no truth.
         """
-        placed = np.stack([self._landmarks(self.heads[:, k])[..., :2] for k in range(self.heads.shape[1])])
-        fused = self._landmarks(fuse(self.heads, self.weights))[..., :2]
+        placed = np.stack(
+            [landmarks_in_crop(self.model, self.heads[:, k])[..., :2] for k in range(self.heads.shape[1])]
+        )
+        fused = landmarks_in_crop(self.model, fuse(self.heads, self.weights))[..., :2]
         size = np.sqrt(np.ptp(fused, axis=1).prod(axis=1))
         return 100 * np.linalg.norm(placed - placed.mean(axis=0), axis=-1).mean(axis=(0, 2)) / size
 
@@ -75,12 +78,6 @@ class HeadAnswers:
                 f"(within the yaw bins: {_joined(within)})",
             ]
         )
-
-    def _landmarks(self, parameters: np.ndarray) -> np.ndarray:
-        """Landmarks (n, 68, 3) in the crop frame of raw parameters (n, 62)."""
-        cameras = parameters[:, :12].reshape(-1, 3, 4)
-        shapes = self.model.landmarks(parameters[:, 12:52], parameters[:, 52:62]).numpy()
-        return shapes @ cameras[..., :3].transpose(0, 2, 1) + cameras[:, None, :, 3]
 
 
 def predict_heads(

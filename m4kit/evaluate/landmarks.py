@@ -21,6 +21,7 @@ from m4kit.face_model import FaceModel
 from m4kit.images import ImageError
 from m4kit.metrics import BalancedMean
 from m4kit.network import M4Net, to_input
+from m4kit.prediction import landmarks_in_crop
 
 PredictCrops = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """What is evaluated: crops (n, 120, 120, 3) uint8 RGB in; out landmarks (n, 68, 2 or 3) in the crop frame
@@ -231,11 +232,8 @@ def crop_predictor(network: M4Net, model: FaceModel) -> PredictCrops:
 
     def predict_crops(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         with torch.inference_mode():
-            parameters = network(to_input(crops))
-            cameras = parameters[:, :12].reshape(-1, 3, 4)
-            shapes = model.landmarks(parameters[:, 12:52], parameters[:, 52:62])
-            points = shapes @ cameras[..., :3].mT + cameras[:, None, :, 3]
-        return points.numpy(), cameras.numpy()
+            parameters = network(to_input(crops)).numpy()
+        return landmarks_in_crop(model, parameters), parameters[:, :12].reshape(-1, 3, 4)
 
     return predict_crops
 

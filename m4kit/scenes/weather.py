@@ -28,12 +28,12 @@ def haze(light: np.ndarray, severity: float, random: np.random.Generator, depth:
 def snow(light: np.ndarray, severity: float, random: np.random.Generator, depth: np.ndarray) -> np.ndarray:
     """Falling flakes in layers: near ones large, blurred and few, far ones fine and many; white ground, and a veil.
 
-    A flake 1 / z as near is z times larger and falls z times further while the shutter is open, and z^2 as few of
-    its kind are in the frame.
+    A flake twice as near is twice as large, falls twice as far while the shutter is open, and has fewer of its kind
+    in the frame.
     """
     light = haze(light, 0.2 * severity, random, depth)
     height, width = light.shape[:2]
-    # Ground and shoulders collect what falls: bright where the lower picture is not dark anyway.
+    # Ground and shoulders, low in the picture, collect what falls.
     row = np.linspace(0, 1, height, dtype=np.float32)[:, None]
     lying = np.clip(1.6 * row - 1.0, 0, 1) * (0.4 + 0.6 * clouds(light.shape, random, cells=8))
     light = mixed(light, 0.75, 0.13 * severity * lying)
@@ -56,8 +56,8 @@ def rain(light: np.ndarray, severity: float, random: np.random.Generator, depth:
     """Streaks in layers, a veil, wet and therefore darker surfaces, and some drops on the lens.
 
     A falling drop turns the light of a wide field towards the camera, so its streak is brighter than what lies behind
-    it (Garg and Nayar, IJCV 2007). Drop diameters follow the exponential law of Marshall and Palmer (1948), so that
-    heavy rain has more and larger drops.
+    it (Garg and Nayar, IJCV 2007). Drop diameters follow the exponential law of Marshall and Palmer (1948): most
+    drops are small. Heavier rain has more of them, and longer streaks.
     """
     light = light * np.float32(1 - 0.07 * severity)
     light = haze(light, 0.28 * severity, random, depth)

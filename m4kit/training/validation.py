@@ -9,6 +9,7 @@ from scipy.stats import spearmanr
 from m4kit.camera import head_pose
 from m4kit.face_model import FaceModel
 from m4kit.network import M4Net, fuse, to_input
+from m4kit.prediction import landmarks_in_crop
 from m4kit.training.data import LOOSE_21, Faces, averaging_matrix, point_weights
 
 YAW_BINS = (0, 30, 60, 90)
@@ -95,10 +96,3 @@ def validate(
     if np.ptp(errors) > 0 and np.ptp(disagreement) > 0:
         figures["spread"] = spearmanr(disagreement, errors).statistic
     return {name: round(float(value), 4) for name, value in figures.items()}
-
-
-def landmarks_in_crop(model: FaceModel, parameters: np.ndarray) -> np.ndarray:
-    """The 68 landmarks (n, 68, 3) in the crop frame of raw parameters (n, 62)."""
-    camera = parameters[:, :12].reshape(-1, 3, 4)
-    landmarks = model.landmarks(parameters[:, 12:52], parameters[:, 52:]).numpy()
-    return landmarks @ camera[..., :3].swapaxes(1, 2) + camera[:, None, :, 3]
