@@ -13,7 +13,9 @@ test: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest
 
+# Open3D brings an old extension along, for which JupyterLab would ask at each start to be built anew.
 lab: .venv/ready
+	@rm -f .venv/share/jupyter/lab/extensions/dash-jupyterlab.tgz
 	$(BIN)/jupyter lab notebooks/01_quickstart.ipynb
 
 lint: .venv/ready

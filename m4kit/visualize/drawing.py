@@ -32,7 +32,8 @@ LANDMARK_GROUPS: dict[str, tuple[tuple[tuple[int, ...], ...], strokes.Colour]] =
 _HALO = (250, 250, 247)
 _FRONT = (255, 176, 32)
 _BACK = (56, 139, 253)
-_AXES = ((235, 64, 52), (52, 199, 89), (10, 108, 255))
+AXIS_COLOURS = ((235, 64, 52), (52, 199, 89), (10, 108, 255))
+"""Of the head's x, y and z axis."""
 
 
 def draw_landmarks(
@@ -151,8 +152,8 @@ def draw_pose_axes(
         halo = max(0.8, 0.3 * width)
         strokes.lines(picture, [shaft], width + 2 * halo).paint(picture, _HALO, opacity=0.75)
         strokes.lines(picture, [arrow[[0, 1, 2, 0]]], 2 * halo).paint(picture, _HALO, opacity=0.75)
-        strokes.lines(picture, [shaft], width).paint(picture, _AXES[axis])
-        strokes.fill(picture, arrow, _AXES[axis])
+        strokes.lines(picture, [shaft], width).paint(picture, AXIS_COLOURS[axis])
+        strokes.fill(picture, arrow, AXIS_COLOURS[axis])
     return picture
 
 

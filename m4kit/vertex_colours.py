@@ -1,0 +1,191 @@
+"""What a face's vertices can be coloured by: its photo, its shape, how sure the network is.
+
+Scalars (depth, distances) become colours through matplotlib's colour maps; `VertexColours` keeps the numbers, so that
+a legend or a hover can say them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from m4kit.network import fuse
+from m4kit.render import PORCELAIN, buffers, vertex_normals
+
+if TYPE_CHECKING:
+    from m4kit.prediction import Face
+
+REGION_COLOURS = (
+    *((86, 156, 214), (242, 142, 43), (225, 87, 89), (118, 183, 178), (89, 161, 79)),
+    *((237, 201, 72), (176, 122, 161), (255, 157, 167), (156, 117, 95), (186, 176, 172)),
+)
+"""One for each region of a model, in its order."""
+
+SKIN = (205, 200, 195)
+"""Vertices of no region."""
+
+DEPTH_TOLERANCE = 0.02
+"""How far behind the nearest surface, as a share of the face's size, a vertex still counts as seen."""
+
+_FLIP = np.array([1.0, -1.0, 1.0])
+
+
+@dataclass(frozen=True)
+class VertexColours:
+    """`colours` (V, 3) uint8 sRGB, one for each vertex, and what they stand for.
+
+    Of a scalar: `values` (V,), their `unit`, and the `limits` that the ends of the colour `scale` (a name of
+    matplotlib's) stand for. Of the photo: `filled` (V,) bool says which vertices the photo does not show.
+    """
+
+    colours: np.ndarray
+    values: np.ndarray | None = None
+    unit: str = ""
+    limits: tuple[float, float] | None = None
+    scale: str = ""
+    filled: np.ndarray | None = None
+
+
+def vertex_colours(face: Face, mode: str, *, image: np.ndarray | None = None) -> VertexColours:
+    """Colours of a face's vertices, by one of `MODES`.
+
+    - `texture`: the photo `image` (H, W, 3) uint8 RGB, which it needs; what it does not show is taken from the
+      mirrored vertex, or from the neighbours.
+    - `clay`: one colour. `region`: one for each part of the face.
+    - `normals`: the direction of the surface in the photo's view, (x, y, z) as (R, G, B).
+    - `depth`: mm towards the viewer, from the farthest vertex.
+    - `distance`: mm of the face's shape from the mean face, outward positive; pose plays no part.
+    - `spread`: mm between the heads: the root mean square distance of their shapes' vertices from the fused one's.
+
+    Raises `ValueError` for an unknown mode, a texture without a photo, a model without regions, a face of one head.
+    """
+    if mode not in MODES:
+        raise ValueError(f"expected a colour mode out of {', '.join(MODES)}, got {mode!r}")
+    if mode == "texture":
+        return texture(face, image)
+    return MODES[mode](face)
+
+
+def scalar_colours(
+    values: np.ndarray,
+    *,
+    unit: str = "",
+    limits: tuple[float, float] | None = None,
+    scale: str = "viridis",
+) -> VertexColours:
+    """Numbers (n,) as colours; without `limits`, from 0 or the lowest to the highest."""
+    values = np.asarray(values, dtype=float)
+    if limits is None:
+        limits = (min(0.0, float(values.min())), float(values.max()))
+    low, high = limits
+    share = np.clip((values - low) / max(high - low, 1e-9), 0, 1)
+    colours = _table(scale)[np.rint(share * 255).astype(int)]
+    return VertexColours(colours, values, unit, limits, scale)
+
+
+def texture(face: Face, image: np.ndarray | None) -> VertexColours:
+    """The photo's colour at each vertex, see `vertex_colours`."""
+    if image is None:
+        raise ValueError("colour texture: expected the photo (image=prediction.image), got none")
+    vertices = face.vertices
+    seen = visible(vertices, face.triangles)
+    height, width = image.shape[:2]
+    inside = (vertices[:, :2] > -0.5).all(1) & (vertices[:, :2] < [width - 0.5, height - 0.5]).all(1)
+    seen &= inside
+    places = vertices[:, :2].astype(np.float32)
+    sampled = cv2.remap(
+        image, places[:, :1], places[:, 1:], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )[:, 0]
+    colours = np.tile(np.uint8(SKIN), (len(vertices), 1))
+    if seen.any():
+        colours[:] = np.median(sampled[seen], axis=0)
+    colours[seen] = sampled[seen]
+    mirror = face.model.mirror.numpy()
+    if len(mirror):
+        from_mirror = ~seen & seen[mirror]
+        colours[from_mirror] = sampled[mirror[from_mirror]]
+    return VertexColours(colours, filled=~seen)
+
+
+def visible(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Which vertices (V,) of a mesh over its photo no other part of it hides, and that face the viewer."""
+    size = float(np.sqrt(np.ptp(vertices[:, :2], axis=0).prod()))
+    # Cast on a grid of some 200 pixels a side, however large the photo.
+    scale = 200 / size
+    seen = buffers(vertices * scale, triangles)
+    column, row = (
+        np.clip(np.rint(vertices[:, k] * scale).astype(int) - start, 0, seen.depth.shape[1 - k] - 1)
+        for k, start in ((0, seen.left), (1, seen.top))
+    )
+    front = cv2.dilate(np.nan_to_num(seen.depth, nan=-1e9), np.ones((3, 3), np.uint8))[row, column]
+    near = vertices[:, 2] * scale > front - DEPTH_TOLERANCE * 200
+    return near & (vertex_normals(vertices, triangles)[:, 2] > 0.1)
+
+
+def _clay(face: Face) -> VertexColours:
+    return VertexColours(np.tile(np.uint8(PORCELAIN), (len(face.vertices), 1)))
+
+
+def _region(face: Face) -> VertexColours:
+    regions = face.model.regions
+    if not regions:
+        raise ValueError("colour region: this face model names no regions; choose another colour")
+    colours = np.tile(np.uint8(SKIN), (len(face.vertices), 1))
+    for number, mask in enumerate(regions.values()):
+        colours[mask] = REGION_COLOURS[number % len(REGION_COLOURS)]
+    return VertexColours(colours)
+
+
+def _normals(face: Face) -> VertexColours:
+    normals = vertex_normals(face.vertices, face.triangles)
+    return VertexColours(np.rint(127.5 * (normals + 1)).astype(np.uint8))
+
+
+def _depth(face: Face) -> VertexColours:
+    scale = np.linalg.norm(face.camera[:2, :3], axis=1).mean() * face.crop.scale
+    depth = face.vertices[:, 2] / scale
+    return scalar_colours(depth - depth.min(), unit="mm towards the viewer", scale="cividis")
+
+
+def _distance(face: Face) -> VertexColours:
+    mean = face.model.mean.numpy()
+    normals = vertex_normals(mean * _FLIP, face.triangles)
+    distance = ((face.shape - mean) * normals).sum(1)
+    limit = max(float(np.abs(distance).max()), 1e-3)
+    return scalar_colours(distance, unit="mm from the mean face", limits=(-limit, limit), scale="coolwarm")
+
+
+def _spread(face: Face) -> VertexColours:
+    if len(face.heads) < 2:
+        raise ValueError(f"colour spread: expected a face with several heads, got {len(face.heads)}")
+    modes = face.model.modes.flatten(1).numpy()
+    coefficients = face.heads[:, 12:] - fuse(face.heads, face.head_weights)[12:]
+    offsets = (coefficients.astype(np.float32) @ modes).reshape(len(face.heads), -1, 3)
+    return scalar_colours(
+        np.sqrt(np.square(offsets).sum(-1).mean(0)), unit="mm between the heads", scale="inferno"
+    )
+
+
+@cache
+def _table(scale: str) -> np.ndarray:
+    """(256, 3) uint8."""
+    from matplotlib import colormaps
+
+    return np.rint(colormaps[scale](np.linspace(0, 1, 256))[:, :3] * 255).astype(np.uint8)
+
+
+MODES: dict[str, Callable[..., VertexColours]] = {
+    "clay": _clay,
+    "texture": texture,
+    "depth": _depth,
+    "normals": _normals,
+    "distance": _distance,
+    "spread": _spread,
+    "region": _region,
+}
+"""The colour modes by name."""

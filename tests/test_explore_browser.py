@@ -1,0 +1,167 @@
+"""The explorers in a real JupyterLab in a real browser. Skipped where there is no Chromium or no playwright."""
+
+import importlib.util
+import io
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOK = "explorers.ipynb"
+CELLS = (
+    "from m4kit import predict\n"
+    "from m4kit.explore import FaceModelExplorer, MeshViewer\n"
+    f"prediction = predict({str(ROOT / 'sample_images' / 'astronaut.jpg')!r})",
+    "viewer = MeshViewer(prediction)\nviewer",
+    "explorer = FaceModelExplorer()\nexplorer",
+)
+
+
+def browser_module():
+    path = ROOT / "scripts" / "jupyter_browser.py"
+    spec = importlib.util.spec_from_file_location("jupyter_browser", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["jupyter_browser"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+jupyter_browser = browser_module()
+pytestmark = [
+    pytest.mark.skipif(jupyter_browser.chromium() is None, reason="there is no Chromium on this machine"),
+    pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="playwright is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lab")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in CELLS])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, folder / NOTEBOOK)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(folder):
+    with jupyter_browser.jupyter_lab(folder) as address, jupyter_browser.browser_page(height=1500) as page:
+        jupyter_browser.open_and_run(page, address, NOTEBOOK)
+        page.wait_for_function(
+            "() => document.querySelectorAll('.jp-OutputArea canvas[data-serial]').length === 2",
+            timeout=60_000,
+        )
+        page.m4kit_address = address
+        yield page
+
+
+def picture(page, number: int) -> np.ndarray:
+    """What canvas `number` shows, (h, w, 3), once nothing is drawn any more."""
+    canvas = page.locator(".jp-OutputArea canvas").nth(number)
+    drawn = None
+    while drawn != (now := canvas.get_attribute("data-drawn")):
+        drawn = now
+        page.wait_for_timeout(250)
+    return np.asarray(Image.open(io.BytesIO(canvas.screenshot())).convert("RGB")).astype(int)
+
+
+def changed(before: np.ndarray, after: np.ndarray) -> float:
+    """The share of pixels that differ clearly."""
+    return float((np.abs(before - after).max(-1) > 24).mean())
+
+
+def press(page, words: str, cell: int) -> None:
+    page.locator(".jp-CodeCell").nth(cell).get_by_role("button", name=words, exact=True).first.click()
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_face_is_seen(page, number):
+    seen = picture(page, number)
+    background = seen[2, 2]
+    share = (np.abs(seen - background).max(-1) > 24).mean()
+    assert 0.05 < share < 0.8
+
+
+def test_dragging_turns_the_face_and_the_kernel_learns_of_it(page):
+    before = picture(page, 0)
+    box = page.locator(".jp-OutputArea canvas").nth(0).bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 80, y + 10, steps=4)
+    page.mouse.up()
+    assert changed(before, picture(page, 0)) > 0.03
+    press(page, "Front", 1)
+    assert changed(before, picture(page, 0)) < 0.01
+
+
+def test_another_colour_and_the_photo_change_the_picture(page):
+    before = picture(page, 0)
+    cell = page.locator(".jp-CodeCell").nth(1)
+    cell.locator("select").filter(has_text="Texture").first.select_option(label="Depth")
+    coloured = picture(page, 0)
+    assert changed(before, coloured) > 0.05
+    press(page, "As in photo", 1)
+    press(page, "Photo", 1)
+    assert changed(coloured, picture(page, 0)) > 0.1
+    press(page, "Photo", 1)
+    press(page, "Front", 1)
+    assert changed(coloured, picture(page, 0)) < 0.01
+
+
+def test_a_click_reads_a_vertex(page):
+    box = page.locator(".jp-OutputArea canvas").nth(0).bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.locator(".jp-CodeCell").nth(1).get_by_text("model:").wait_for(timeout=10_000)
+
+
+def test_a_slider_moved_changes_the_face(page):
+    before = picture(page, 1)
+    handle = page.locator(".jp-CodeCell").nth(2).locator(".noUi-handle").first
+    handle.focus()
+    for _ in range(8):
+        handle.press("PageUp")
+    assert changed(before, picture(page, 1)) > 0.01
+    press(page, "Mean", 2)
+    assert changed(before, picture(page, 1)) < 0.005
+
+
+def test_a_mode_explained_moves_by_itself_until_it_is_stopped(page):
+    cell = page.locator(".jp-CodeCell").nth(2)
+    canvas = page.locator(".jp-OutputArea canvas").nth(1)
+    choice = cell.locator("select").filter(has_text="identity 2").first
+    choice.select_option(label="identity 1")
+    page.wait_for_timeout(300)
+    swings = set()
+    for _ in range(6):
+        swings.add(canvas.get_attribute("data-swing"))
+        page.wait_for_timeout(120)
+    assert len(swings) > 2
+    choice.select_option(label="none")
+    assert picture(page, 1).any()
+
+
+def test_the_console_has_no_error(page):
+    # Open3D brings dash along, which opens a channel that JupyterLab knows nothing of.
+    assert [words for words in page.m4kit_errors if words != "Exception opening new comm"] == []
+
+
+def test_the_notebook_saved_with_its_viewers_is_small(page, folder):
+    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+    page.wait_for_timeout(1500)
+    assert (folder / NOTEBOOK).stat().st_size < 300_000
+    outputs = [output for cell in nbformat.read(folder / NOTEBOOK, 4).cells for output in cell.outputs]
+    assert sum("image/jpeg" in output.get("data", {}) for output in outputs) == 2
+
+
+def test_a_browser_without_webgl_says_so_and_shows_a_still_picture(page):
+    page.goto("about:blank")
+    jupyter_browser.open_and_run(page, page.m4kit_address, NOTEBOOK, fragment="#no-webgl")
+    page.get_by_text("This browser offers no WebGL 2").first.wait_for(timeout=30_000)
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.jp-OutputArea img')].some((i) => i.alt && i.naturalWidth > 100)",
+        timeout=30_000,
+    )

@@ -1,0 +1,150 @@
+"""The live view's kernel side: what travels to the browser, and when."""
+
+import numpy as np
+import pytest
+
+from m4kit.explore.callbacks import Complaints
+from m4kit.explore.canvas import MESSAGE_BYTES, Canvas
+from m4kit.face_model import FaceModel
+
+TRIANGLES = np.array([[0, 1, 2], [0, 2, 3]])
+SQUARE = np.array([[0.0, 0, 0], [10, 0, 0], [10, 20, 1], [0, 20, 1]])
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """All that any canvas sends, as (content, buffers)."""
+    messages = []
+    monkeypatch.setattr(
+        Canvas, "send", lambda self, content, buffers=None: messages.append((content, buffers or []))
+    )
+    return messages
+
+
+def kinds(messages):
+    return [content["kind"] for content, _ in messages]
+
+
+def test_the_browser_can_undo_the_steps_to_within_a_few_micrometres(sent):
+    vertices = FaceModel.load().mean.numpy()
+    Canvas().set_vertices(vertices)
+    ((content, (buffer,)),) = sent
+    steps = np.frombuffer(buffer, "<u2").reshape(-1, 3)
+    undone = np.array(content["low"]) + steps * np.array(content["step"])
+    assert np.abs(undone - vertices).max() < 0.002
+
+
+def test_no_message_of_the_packaged_face_is_large(sent):
+    model = FaceModel.load()
+    canvas = Canvas()
+    canvas.set_mesh(model.mean.numpy(), model.triangles.numpy())
+    canvas.set_colours(np.zeros((len(model.mean), 3), np.uint8))
+    canvas.swing(model.identity_modes[0].numpy())
+    assert max(sum(map(len, buffers)) for _, buffers in sent) <= MESSAGE_BYTES
+
+
+def test_triangles_in_pieces_are_the_triangles(sent):
+    triangles = FaceModel.load().triangles.numpy()
+    Canvas().set_triangles(triangles)
+    assert len(sent) > 1
+    flat = np.zeros(sent[0][0]["total"], dtype=int)
+    for content, (buffer,) in sent:
+        piece = np.frombuffer(buffer, "<u2")
+        flat[content["first"] : content["first"] + len(piece)] = piece
+    assert np.array_equal(flat.reshape(-1, 3), triangles)
+
+
+def test_triangles_travel_only_when_they_change(sent):
+    canvas = Canvas()
+    canvas.set_mesh(SQUARE, TRIANGLES)
+    canvas.set_mesh(SQUARE + 1, TRIANGLES.copy())
+    assert kinds(sent) == ["triangles", "vertices", "vertices"]
+    canvas.set_mesh(SQUARE, TRIANGLES[:1])
+    assert kinds(sent)[3:] == ["triangles", "vertices"]
+
+
+def test_a_browser_that_opens_later_hears_the_last_of_each_thing(sent):
+    canvas = Canvas()
+    canvas.set_panels(["a"])
+    canvas.set_mesh(SQUARE, TRIANGLES)
+    canvas.set_vertices(SQUARE * 2)
+    canvas.set_points("landmarks", SQUARE, np.zeros((4, 3)))
+    del sent[:]
+    canvas._heard(canvas, {"kind": "ready"}, [])
+    assert kinds(sent) == ["panels", "triangles", "vertices", "points"]
+    assert sent[2][0]["step"][0] == pytest.approx(20 / 65535)
+
+
+def test_a_panel_that_is_gone_is_forgotten(sent):
+    canvas = Canvas()
+    canvas.set_panels(["a", "b"])
+    for panel in (0, 1):
+        canvas.set_mesh(SQUARE, TRIANGLES, panel=panel)
+    canvas.set_panels(["a"])
+    del sent[:]
+    canvas._heard(canvas, {"kind": "ready"}, [])
+    assert {content["panel"] for content, _ in sent} == {0}
+    del sent[:]
+    canvas.set_panels(["a", "b"])
+    canvas.set_mesh(SQUARE, TRIANGLES, panel=1)
+    assert kinds(sent) == ["panels", "triangles", "vertices"]
+
+
+def test_a_new_mesh_ends_the_swing_for_browsers_that_open_later(sent):
+    canvas = Canvas()
+    canvas.set_mesh(SQUARE, TRIANGLES)
+    canvas.swing(SQUARE)
+    canvas.set_vertices(SQUARE)
+    del sent[:]
+    canvas._heard(canvas, {"kind": "ready"}, [])
+    assert "morph" not in kinds(sent)
+
+
+def test_nothing_large_is_kept_in_the_saved_state(sent):
+    """A notebook saved with its widgets carries their traits; geometry is not among them."""
+    model = FaceModel.load()
+    canvas = Canvas()
+    canvas.set_mesh(model.mean.numpy(), model.triangles.numpy())
+    state = canvas.get_state()
+    assert not any(isinstance(value, bytes | memoryview) for value in state.values())
+    assert sum(len(str(value)) for value in state.values()) < 40_000
+
+
+def test_clicks_resets_and_browsers_without_webgl_are_answered(sent):
+    canvas, heard = Canvas(), []
+    canvas.on_click = lambda panel, vertex: heard.append((panel, vertex))
+    canvas.on_reset = lambda: heard.append("reset")
+    canvas.still = lambda: b"jpeg"
+    canvas._heard(canvas, {"kind": "clicked", "panel": 1, "vertex": 7}, [])
+    canvas._heard(canvas, {"kind": "reset"}, [])
+    canvas._heard(canvas, {"kind": "no webgl"}, [])
+    assert heard == [(1, 7), "reset"]
+    assert sent == [({"kind": "still"}, [b"jpeg"])]
+
+
+@pytest.mark.parametrize("broken", [SQUARE[:, :2], SQUARE * np.nan])
+def test_what_is_no_mesh_is_an_error_before_it_travels(sent, broken):
+    with pytest.raises(ValueError, match="expected finite points"):
+        Canvas().set_vertices(broken)
+    assert not sent
+
+
+def test_points_without_a_colour_each_are_an_error(sent):
+    with pytest.raises(ValueError, match="landmarks: expected places"):
+        Canvas().set_points("landmarks", SQUARE, np.zeros((3, 3)))
+
+
+def test_a_callback_that_fails_is_recorded_and_shown_and_forgotten_with_the_next_success():
+    complaints = Complaints()
+
+    def fail(value):
+        if value:
+            raise ValueError("no <such> face")
+        return "fine"
+
+    guarded = complaints.guard(fail)
+    assert guarded(True) is None
+    assert [type(error) for error in complaints.errors] == [ValueError]
+    assert "no &lt;such&gt; face" in complaints.value
+    assert guarded(False) == "fine"
+    assert complaints.value == ""
