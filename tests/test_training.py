@@ -445,6 +445,20 @@ class TestTrainer:
         with pytest.raises(TrainingError, match="dynamic fusion, got static"):
             trainer_of(model, drawn, tmp_path / "static", fusion_only=True)
 
+    def test_frozen_layers_stay_as_the_start_has_them(self, model, drawn, tmp_path):
+        trainer = trainer_of(model, drawn, tmp_path, frozen="dw3_2", parallel=2, steps=2)
+        before = {name: tensor.clone() for name, tensor in trainer.network.state_dict().items()}
+        trainer.run()
+        after = trainer.network.state_dict()
+        frozen = ("conv1", "bn1", "dw2_1", "dw2_2", "dw3_1", "dw3_2")
+        for name in before:
+            parts = name.split(".")
+            if parts[0] == "backbone":
+                same = torch.equal(before[name], after[name])
+                assert same == (parts[1] in frozen), name
+        with pytest.raises(TrainingError, match="frozen: expected a layer of the backbone"):
+            trainer_of(model, drawn, tmp_path / "unknown", frozen="dw9_9")
+
     def test_a_loss_that_is_not_finite_stops_it_and_names_the_batch(self, model, drawn, tmp_path):
         trainer = trainer_of(model, drawn, tmp_path)
         with torch.no_grad():

@@ -29,6 +29,7 @@ _OPTIONS = {
     "workers": int,
     "parallel": int,
     "seed": int,
+    "frozen": str,
     "validate_every": int,
     "validation_faces": int,
     "checkpoint_minutes": float,
