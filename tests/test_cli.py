@@ -150,7 +150,7 @@ def test_help_names_the_commands_without_loading_what_they_need(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
-    assert all(name in done.stdout for name in ("predict", "evaluate", "train"))
+    assert all(name in done.stdout for name in ("predict", "evaluate", "ablate", "train"))
 
 
 def test_the_help_of_predict_names_its_options(capsys):

@@ -1,0 +1,21 @@
+"""What a choice in the network does to its accuracy: the weights of the heads."""
+
+from m4kit.ablation.head_figures import head_weights_figure, simplex_figure
+from m4kit.ablation.head_record import HeadStudy, RecordError
+from m4kit.ablation.head_study import study
+from m4kit.ablation.heads import Judgement, checked_weights, judge, judge_own, simplex
+from m4kit.ablation.labelled import validation_samples
+
+__all__ = [
+    "HeadStudy",
+    "Judgement",
+    "RecordError",
+    "checked_weights",
+    "head_weights_figure",
+    "judge",
+    "judge_own",
+    "simplex",
+    "simplex_figure",
+    "study",
+    "validation_samples",
+]

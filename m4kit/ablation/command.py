@@ -1,0 +1,192 @@
+"""`m4kit ablate`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from m4kit.ablation.head_figures import head_weights_figure, simplex_figure
+from m4kit.ablation.head_record import HeadStudy
+from m4kit.ablation.head_study import study
+from m4kit.ablation.heads import checked_weights
+from m4kit.ablation.labelled import validation_samples
+from m4kit.datasets import READERS, Sample, read
+from m4kit.evaluate.command import WITH_MEMBERS, WITHOUT_LANDMARKS
+from m4kit.evaluate.heads import predict_heads
+from m4kit.face_model import FaceModel
+from m4kit.network import M4Net
+from m4kit.training.data import Labels
+
+
+def add_parser(subparsers) -> None:
+    """Add `m4kit ablate`."""
+    parser = subparsers.add_parser("ablate", help="measure what a choice in the network does to its accuracy")
+    targets = parser.add_subparsers(title="what to study", metavar="CHOICE", required=True)
+    heads = targets.add_parser(
+        "heads",
+        help="the weights of the heads",
+        description="Runs the network once over a labelled set and judges the weights of its heads: each head alone, "
+        "uniform, learned, all weights in steps of 0.1 and of 0.05 around the best, and the best for camera, "
+        "identity and expression apart. With --out, writes record.npz, settings.csv, head_weights.png and "
+        "simplex.html.",
+    )
+    heads.add_argument(
+        "path", metavar="PATH", nargs="?", help="the data set: its folder, or a .zip read in place"
+    )
+    heads.add_argument(
+        "--dataset",
+        choices=[name for name in READERS if name not in WITHOUT_LANDMARKS],
+        help="the layout of the data set at PATH",
+    )
+    heads.add_argument(
+        "--member",
+        metavar="FILE",
+        help=f"which file below PATH, where it holds several ({', '.join(WITH_MEMBERS)})",
+    )
+    heads.add_argument(
+        "--published-crops",
+        action="store_true",
+        help="use the 120x120 crops that lie beside the photos, instead of cutting them anew",
+    )
+    heads.add_argument(
+        "--labels", type=Path, metavar="FILE", help="instead of PATH: the validation people of a labels file"
+    )
+    heads.add_argument(
+        "--data", type=Path, metavar="DIR", help="with --labels: folder of the archives they name"
+    )
+    heads.add_argument(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="with --labels: folder of a training that decoded their crops",
+    )
+    heads.add_argument("--faces", type=int, metavar="N", help="only N faces, taken by chance")
+    heads.add_argument("--seed", type=int, default=0, help="of that chance and of the bootstrap (default: 0)")
+    heads.add_argument(
+        "--weights",
+        default="m4net-base",
+        metavar="NAME_OR_FILE",
+        help="M4Net's weights (default: %(default)s)",
+    )
+    heads.add_argument(
+        "--dynamic", metavar="NAME_OR_FILE", help="weights of a network with dynamic fusion, to compare with"
+    )
+    heads.add_argument(
+        "--also",
+        action="append",
+        default=[],
+        metavar="W,W,W,W",
+        help="weights of your own, such as 0.1,0.2,0.3,0.4; may be given several times",
+    )
+    heads.add_argument(
+        "--chosen",
+        type=Path,
+        metavar="RECORD",
+        help="search nothing: judge the best weights of this record, which another set's study wrote",
+    )
+    heads.add_argument("--out", type=Path, metavar="DIR", help="folder for the results, made if missing")
+    heads.add_argument("--quiet", action="store_true", help="no progress bar")
+    heads.set_defaults(run=run_heads)
+
+
+def run_heads(options: argparse.Namespace) -> int:
+    """Run `m4kit ablate heads`: print the table; 0, or 2 if something cannot be read."""
+    try:
+        others = {f"own {number + 1}": _weights(given) for number, given in enumerate(options.also)}
+        # What is quickly found wrong is told before the network runs.
+        chosen = None if options.chosen is None else HeadStudy.load(options.chosen)
+        network, model = M4Net.load(options.weights), FaceModel.load()
+        second = None if options.dynamic is None else _dynamic(options.dynamic)
+        samples, truth, dataset = _faces(options, model)
+        ran = {"published_crops": options.published_crops, "progress": not options.quiet}
+        answers = predict_heads(network, model, samples, **ran)
+        record = study(
+            answers,
+            dataset=dataset,
+            weights_file=Path(options.weights).name,
+            truth=truth,
+            dynamic=None if second is None else predict_heads(second, model, answers.samples, **ran),
+            others=others,
+            chosen=chosen,
+            seed=options.seed,
+            progress=not options.quiet,
+        )
+        if options.out is not None:
+            write_heads(record, options.out)
+    # DatasetError, RecordError, TrainingError and WeightsError are values that are wrong.
+    except (ValueError, OSError) as error:
+        print(f"m4kit ablate: {error}", file=sys.stderr)
+        return 2
+    print(record.report())
+    return 0
+
+
+def write_heads(record: HeadStudy, folder: str | Path) -> Path:
+    """Write `record.npz`, `settings.csv`, `head_weights.png` and, if weights were searched, `simplex.html`."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    record.save(folder / "record.npz")
+    record.write_csv(folder / "settings.csv")
+    head_weights_figure(record).save(folder / "head_weights.png")
+    if len(record.grid):
+        # With all of plotly inside, so that it opens offline.
+        simplex_figure(record).write_html(folder / "simplex.html", include_plotlyjs=True)
+    return folder
+
+
+def _faces(
+    options: argparse.Namespace, model: FaceModel
+) -> tuple[tuple[Sample, ...], np.ndarray | None, str]:
+    """The faces, their true parameters if known, and the set's name."""
+    if options.faces is not None and options.faces < 1:
+        raise ValueError(f"--faces: expected at least 1, got {options.faces}")
+    if (options.labels is None) == (options.path is None):
+        raise ValueError("expected either PATH with --dataset, or --labels with --data")
+    if options.labels is not None:
+        if options.data is None and options.cache is None:
+            raise ValueError("--labels: expected --data, the folder of the archives that they name")
+        if options.published_crops or options.member or options.dataset:
+            raise ValueError("--labels: expected no --dataset, --member or --published-crops beside it")
+        samples, truth = validation_samples(
+            Labels.load(options.labels),
+            model,
+            data=options.data or options.cache,
+            cache=options.cache,
+            faces=options.faces,
+            seed=options.seed,
+            progress=not options.quiet,
+        )
+        return samples, truth, f"the validation people of {options.labels.name}"
+    if options.dataset is None:
+        raise ValueError(
+            f"{options.path}: expected its layout; give --dataset with one of {', '.join(READERS)}"
+        )
+    if options.data or options.cache:
+        raise ValueError("--data and --cache go with --labels; give PATH and --dataset alone")
+    members = {} if options.member is None else {"member": options.member}
+    if members and options.dataset not in WITH_MEMBERS:
+        raise ValueError(
+            f"--member: only {', '.join(WITH_MEMBERS)} have several files, not {options.dataset}"
+        )
+    samples = read(options.path, options.dataset, **members)
+    if options.faces is not None and options.faces < len(samples):
+        kept = np.random.default_rng(options.seed).choice(len(samples), options.faces, replace=False)
+        samples = tuple(samples[number] for number in np.sort(kept))
+    return samples, None, f"{options.dataset} ({Path(options.path).name})"
+
+
+def _weights(given: str) -> np.ndarray:
+    try:
+        return checked_weights([float(word) for word in given.split(",")])[0, 0]
+    except ValueError as error:
+        raise ValueError(f"--also {given}: {error}") from error
+
+
+def _dynamic(source: str) -> M4Net:
+    network = M4Net.load(source)
+    if network.fusion != "dynamic":
+        raise ValueError(f"--dynamic {source}: expected a network with dynamic fusion, got {network.fusion}")
+    return network

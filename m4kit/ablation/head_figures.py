@@ -1,0 +1,281 @@
+"""The study of the heads' weights as figures. They are returned, never shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from m4kit import metrics
+from m4kit.ablation.head_record import BEST, DYNAMIC, LEARNED, SEPARATE, UNIFORM, HeadStudy
+from m4kit.ablation.heads import GROUPS, HEADS, PARTS
+from m4kit.network import HEAD_STAGES
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+    from m4kit.visualize.notebook_figure import NotebookFigure
+
+_INK, _FAINT, _BAND = "#24292f", "#8c959f", "#dbe9f9"
+_COLOURS = {BEST: "#d1242f", LEARNED: "#1a7f37", UNIFORM: "#0969da", DYNAMIC: "#8250df", SEPARATE: "#bc4c00"}
+_BIN_COLOURS = ("#c3cad1", "#8c959f", "#57606a")
+_MOST = 20
+"""Percent more or less than the best at which the colours of the table end."""
+_CORNERS = np.array([[0, 8**0.5, -1], [6**0.5, -(2**0.5), -1], [-(6**0.5), -(2**0.5), -1], [0, 0, 3]]) / 3
+"""Of a regular tetrahedron, a corner a head: the last, which is the best by itself as a rule, is its top."""
+
+
+def head_weights_figure(record: HeadStudy) -> NotebookFigure:
+    """Accuracy against the weights of the heads, as in the paper's Fig. S1: a setting a place, with intervals.
+
+    Above, the NME of every setting with its bootstrap interval, that of each yaw bin, and whether the paired interval
+    tells it from the best static weights, whose own interval is the band. Below, all weights that were tried, from
+    the best to the worst (if any were), and the errors by landmark group, of the head pose and of the vertices.
+    """
+    from m4kit.visualize.notebook_figure import DPI, NotebookFigure
+
+    size = (max(11, 1.2 * len(record.settings)), 6.2 + 0.28 * len(record.settings))
+    figure = NotebookFigure(figsize=size, dpi=DPI, facecolor="white", layout="constrained")
+    places = figure.add_gridspec(2, 5, height_ratios=[1.1, 1])
+    _draw_settings(figure.add_subplot(places[0, :]), record)
+    if len(record.grid):
+        _draw_grid(figure.add_subplot(places[1, :2]), record)
+    _draw_details(figure.add_subplot(places[1, 2 if len(record.grid) else 0 :]), record)
+    for axes in figure.axes:
+        axes.xaxis.label.set(fontsize=9, color=_INK)
+        axes.yaxis.label.set(fontsize=9, color=_INK)
+        axes.tick_params(labelsize=8, colors=_INK)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.title.set(fontsize=10, color=_INK)
+        axes.set_axisbelow(True)
+    where = (
+        f"best weights chosen on {record.chosen_on}" if record.chosen_on else "best weights chosen on these"
+    )
+    figure.suptitle(
+        f"Accuracy against the weights of the heads\n{record.faces} faces of {record.dataset}, {where}",
+        fontsize=12,
+        color=_INK,
+    )
+    return figure
+
+
+def simplex_figure(record: HeadStudy) -> go.Figure:
+    """All static weights that were tried as points of a tetrahedron, coloured by their NME; plotly, to be turned.
+
+    A corner is one head alone. Large points do not differ from the best.
+    """
+    import plotly.graph_objects as go
+
+    if not len(record.grid):
+        raise ValueError(
+            f"expected a study that searched the weights, got one whose best were chosen on {record.chosen_on}; "
+            "give that study's record"
+        )
+    weights, error, alike = record.grid.weights[:, 0], record.grid.headline, record.not_differing
+    ends = np.array([[a, b] for a in range(HEADS) for b in range(a)])
+    edges = np.full((len(ends), 3, 3), np.nan)
+    edges[:, :2] = _CORNERS[ends]
+    lines = go.Scatter3d(
+        **_axes(edges.reshape(-1, 3)),
+        mode="lines",
+        line={"color": _FAINT, "width": 2},
+        hoverinfo="skip",
+        showlegend=False,
+    )
+    named = go.Scatter3d(
+        **_axes(1.13 * _CORNERS),
+        mode="text",
+        text=[f"head {head + 1}<br>{stage}" for head, stage in enumerate(HEAD_STAGES)],
+        hoverinfo="skip",
+        showlegend=False,
+    )
+    points = go.Scatter3d(
+        **_axes(weights @ _CORNERS),
+        mode="markers",
+        marker={
+            "size": np.where(alike, 7, 4),
+            "color": error,
+            "colorscale": "Viridis",
+            # A head alone may be so bad that it would take the colours from the rest.
+            "cmin": error.min(),
+            "cmax": np.percentile(error, 90),
+            "colorbar": {"title": {"text": f"{record.criterion}, %"}, "len": 0.7},
+            "line": {"width": 0},
+        },
+        customdata=np.column_stack([weights, error, record.grid_differences]),
+        hovertemplate="weights %{customdata[0]:.2f}, %{customdata[1]:.2f}, %{customdata[2]:.2f}, "
+        "%{customdata[3]:.2f}<br>%{customdata[4]:.3f} %<br>less the best: %{customdata[5]:+.3f} "
+        "(%{customdata[6]:+.3f} to %{customdata[7]:+.3f})<extra></extra>",
+        name=f"{len(weights)} weights tried",
+        showlegend=False,
+    )
+    marks = [
+        go.Scatter3d(
+            **_axes(record.weights(name)[:1] @ _CORNERS),
+            mode="markers",
+            marker={
+                "size": 9,
+                "symbol": symbol,
+                "color": _COLOURS[name],
+                "line": {"color": "white", "width": 1},
+            },
+            name=f"{name}: {record.table.headline[record.row(name)]:.2f} %",
+            hovertemplate=f"{name}<extra></extra>",
+        )
+        for name, symbol in ((BEST, "diamond"), (LEARNED, "square"), (UNIFORM, "cross"), (DYNAMIC, "circle"))
+        if name in record.settings
+    ]
+    hidden = {"visible": False}
+    return go.Figure(
+        [lines, named, points, *marks],
+        layout={
+            "title": {
+                "text": f"The weights of the heads: {record.faces} faces of {record.dataset}<br>"
+                f"<sub>{alike.sum()} of {len(weights)} (large points) do not differ from the best</sub>"
+            },
+            "scene": {
+                **dict.fromkeys(("xaxis", "yaxis", "zaxis"), hidden),
+                "aspectmode": "cube",
+                "camera": {"eye": {"x": 0.55, "y": -1.75, "z": 0.5}, "center": {"x": 0, "y": 0, "z": -0.05}},
+            },
+            "margin": {"l": 0, "r": 0, "b": 0, "t": 70},
+            "legend": {"x": 0.01, "y": 0.02, "yanchor": "bottom"},
+            "template": "plotly_white",
+            "height": 640,
+        },
+    )
+
+
+def _axes(points: np.ndarray) -> dict[str, np.ndarray]:
+    return dict(zip("xyz", points.T, strict=True))
+
+
+def _draw_settings(axes, record: HeadStudy) -> None:
+    """NME of every setting with its interval, and of each yaw bin."""
+    place, table = np.arange(len(record.settings)), record.table
+    axes.axhspan(*record.intervals[record.row(BEST)], color=_BAND, zorder=0, label=f"interval of {BEST}")
+    if all(record.counts):
+        for (low, high), count, errors, colour, shift in zip(
+            metrics.YAW_BINS, record.counts, table.bins.T, _BIN_COLOURS, (-0.3, -0.22, -0.14), strict=True
+        ):
+            axes.plot(
+                place + shift,
+                errors,
+                "o",
+                color=colour,
+                markersize=5,
+                label=f"|yaw| {low} to {high}° (n = {count})",
+            )
+    for number, name in enumerate(record.settings):
+        low, high = record.intervals[number]
+        middle = table.headline[number]
+        axes.errorbar(
+            number,
+            middle,
+            [[max(0, middle - low)], [max(0, high - middle)]],
+            fmt="o",
+            markersize=7,
+            capsize=4,
+            color=_COLOURS.get(name, _INK),
+            label=record.criterion if number == 0 else None,
+        )
+        axes.annotate(
+            f"{middle:.2f}",
+            (number, middle),
+            (9, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            color=_COLOURS.get(name, _INK),
+        )
+    axes.set_xticks(place, [_label(record, name) for name in record.settings])
+    axes.set(ylabel="NME in %", xlim=(-0.6, len(place) - 0.4))
+    axes.grid(axis="y", alpha=0.25)
+    axes.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=5)
+
+
+def _label(record: HeadStudy, name: str) -> str:
+    """A setting's name, its weights, and how it compares with the best."""
+    weights = record.weights(name)
+    if name.startswith("head ") and name[5:].isdigit():
+        lines = [name, HEAD_STAGES[int(name[5:]) - 1]]
+    elif name == SEPARATE:
+        lines = [name, *(f"{part[:3]}. {_short(row)}" for part, row in zip(PARTS, weights, strict=True))]
+    else:
+        lines = [name, "mean" if name == DYNAMIC else "", _short(weights[0])]
+    return "\n".join(filter(None, [*lines, "" if name == BEST else record.verdict(name)]))
+
+
+def _short(weights: np.ndarray) -> str:
+    """Weights in hundredths without the 0 before the point: `.05 .1 .25 .6`."""
+    return " ".join(f"{weight:.2g}".removeprefix("0") or "0" for weight in weights.round(2))
+
+
+def _draw_grid(axes, record: HeadStudy) -> None:
+    """All weights that were tried, from the best to the worst, and where the named ones stand."""
+    errors = np.sort(record.grid.headline)
+    order = np.argsort(record.grid.headline)
+    rank = np.arange(1, len(errors) + 1)
+    alike = record.not_differing[order]
+    axes.plot(rank, errors, color=_FAINT, linewidth=1)
+    axes.plot(
+        rank[alike],
+        errors[alike],
+        ".",
+        color="#54aeff",
+        label=f"does not differ from the best ({alike.sum()})",
+    )
+    axes.plot(
+        rank[~alike], errors[~alike], ".", color=_FAINT, markersize=3, label=f"is worse ({(~alike).sum()})"
+    )
+    for name in (UNIFORM, LEARNED, BEST):
+        if name in record.settings:
+            error = record.table.headline[record.row(name)]
+            axes.plot(
+                1 + np.searchsorted(errors, error - 1e-6),
+                error,
+                "o",
+                color=_COLOURS[name],
+                label=name,
+                zorder=4,
+            )
+    axes.set(
+        xlabel="weights, from the best to the worst",
+        ylabel=f"{record.criterion} in %",
+        title=f"All {len(errors)} static weights tried",
+    )
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False, fontsize=8)
+
+
+def _draw_details(axes, record: HeadStudy) -> None:
+    """Errors of each landmark group, of the angles and of the vertices as numbers, coloured against the best's."""
+    table, titles, columns = record.table, list(GROUPS), list(record.table.groups.T)
+    if np.isfinite(table.pose).all():
+        titles += ["yaw", "pitch", "roll"]
+        columns += list(table.pose.T)
+    if np.isfinite(table.vertices).all():
+        titles.append("vertices")
+        columns.append(table.vertices)
+    errors = np.stack(columns, axis=1)
+    best = errors[record.row(BEST)]
+    more = 100 * (errors - best) / np.maximum(best, 1e-9)
+    axes.imshow(more, cmap=_against_best(), vmin=-_MOST, vmax=_MOST, aspect="auto")
+    for (row, column), error in np.ndenumerate(errors):
+        axes.text(column, row, f"{error:.2f}", ha="center", va="center", fontsize=8, color=_INK)
+    axes.set_xticks(np.arange(len(titles)), titles)
+    axes.set_yticks(np.arange(len(errors)), record.settings)
+    for edge in (len(GROUPS) - 0.5, len(GROUPS) + 2.5):
+        axes.axvline(edge, color="white", linewidth=3)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    angles = ", head pose in degrees" if "yaw" in titles else ""
+    axes.set_title(
+        f"NME in % by landmark group{angles}\ngreen: less than {BEST}, red: more (full at {_MOST} %)"
+    )
+
+
+def _against_best():
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("against best", ["#4ac26b", "#ffffff", "#ff8182"])

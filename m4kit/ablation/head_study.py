@@ -1,0 +1,196 @@
+"""The study of the heads' weights on one data set: which settings are compared, and how the best are found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from tqdm import tqdm
+
+from m4kit import metrics
+from m4kit.ablation.head_record import BEST, DIGITS, DYNAMIC, LEARNED, SEPARATE, UNIFORM, HeadStudy
+from m4kit.ablation.heads import (
+    HEADS,
+    PARTS,
+    Judgement,
+    checked_weights,
+    judge,
+    judge_own,
+    simplex,
+    yaw_bins,
+)
+from m4kit.evaluate.heads import HeadAnswers
+
+_REACH = 0.1
+_ROUNDS = 3
+_RESAMPLES_AT_ONCE = 100
+
+
+def study(
+    answers: HeadAnswers,
+    *,
+    dataset: str,
+    weights_file: str = "",
+    truth: np.ndarray | None = None,
+    dynamic: HeadAnswers | None = None,
+    others: Mapping[str, object] | None = None,
+    chosen: HeadStudy | None = None,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+    progress: bool = True,
+) -> HeadStudy:
+    """Compare settings of the heads' weights on a labelled set, from what the heads said of it once.
+
+    Each head alone, uniform weights, the learned static ones, and the best static ones of the whole simplex in
+    steps of 0.1 and of 0.05 around the optimum. Then the best weights for camera, identity and expression apart,
+    found by turns, each part over the simplex. And dynamic ones, from a fully connected layer, if `answers` are of a
+    network that has it, or those of a second network are given as `dynamic`, on the same faces. `others` names
+    weights of your own.
+
+    `truth` (n, 62) are true raw parameters, if known, for the error of the vertices. `dataset` and `weights_file`
+    go into the record as words.
+
+    The best weights are best on the very faces that chose them. To report them without this favour, give another
+    set's study as `chosen`: its best weights are judged here, and nothing is searched.
+    """
+    learned = not np.ptp(answers.weights, axis=0).any()
+    if dynamic is None and not learned:
+        dynamic = answers
+    if dynamic is not None and [s.name for s in dynamic.samples] != [s.name for s in answers.samples]:
+        raise ValueError(
+            f"dynamic: expected answers on the same {len(answers)} faces, got {len(dynamic)} faces of other "
+            "names or in another order; run both networks on one set"
+        )
+    settings = {f"head {head + 1}": _setting(row) for head, row in enumerate(np.eye(HEADS))}
+    settings[UNIFORM] = _setting(np.full(HEADS, 1 / HEADS))
+    if learned:
+        settings[LEARNED] = _setting(answers.weights[0])
+    for name, weights in (others or {}).items():
+        if name in (*settings, BEST, SEPARATE, DYNAMIC):
+            raise ValueError(f"others: expected names of your own, got {name!r}, which the study has itself")
+        settings[name] = _setting(weights)
+    if chosen is not None and chosen.weights_file != weights_file:
+        raise ValueError(
+            f"chosen: expected the study of the same network, {weights_file!r}, got that of "
+            f"{chosen.weights_file!r}; the heads of another network want weights of their own"
+        )
+    with tqdm(total=3 + _ROUNDS, desc="weights", disable=not progress) as bar:
+        if chosen is None:
+            grid = _searched(answers, np.stack(list(settings.values())), truth, bar)
+            settings[BEST] = grid.weights[grid.headline.argmin()]
+            settings[SEPARATE] = _best_apart(answers, settings[BEST], bar)
+        else:
+            grid = judge(answers, settings[UNIFORM][:1], truth=truth).take(slice(0))
+            settings |= {name: chosen.weights(name) for name in (BEST, SEPARATE)}
+        table, names = judge(answers, np.stack(list(settings.values())), truth=truth), tuple(settings)
+        if dynamic is not None:
+            table, names = table.joined(judge_own(dynamic, truth=truth)), (*names, DYNAMIC)
+        bar.update(bar.total - bar.n)
+    bins = yaw_bins(answers)
+    every = table.joined(grid)
+    draws = _drawn(every.faces, bins, resamples=resamples, seed=seed)
+    ends = [50 * (1 - confidence), 50 * (1 + confidence)]
+    s = len(names)
+    counts = np.bincount(bins[bins >= 0], minlength=len(metrics.YAW_BINS))
+    return HeadStudy(
+        dataset=dataset,
+        inputs=answers.evaluate().inputs,
+        weights_file=weights_file,
+        faces=len(answers),
+        counts=tuple(counts.tolist()),
+        settings=names,
+        table=replace(table, faces=None),
+        intervals=np.nanpercentile(draws[:, :s], ends, axis=0).T,
+        differences=np.stack(
+            [_differences(every.headline[:s], draws[:, :s], column, ends) for column in range(s)], axis=1
+        ),
+        grid=replace(grid, faces=None),
+        grid_differences=_differences(every.headline, draws, names.index(BEST), ends)[s:],
+        chosen_on=chosen.dataset if chosen else "",
+        confidence=confidence,
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def _setting(weights) -> np.ndarray:
+    """One setting (3, 4) of weights (4,) or (3, 4)."""
+    return checked_weights(np.asarray(weights)[None] if np.ndim(weights) == 2 else weights)[0]
+
+
+def _searched(answers: HeadAnswers, settings: np.ndarray, truth: np.ndarray | None, bar: tqdm) -> Judgement:
+    """All static weights that are tried: of settings (s, 3, 4), the simplex, and in finer steps around its best."""
+    static = settings[(settings == settings[:, :1]).all(axis=(1, 2)), 0]
+    coarse = _distinct(np.concatenate([simplex(0.1), static]))
+    grid = judge(answers, coarse, truth=truth)
+    bar.update(1)
+    best, fine = coarse[grid.headline.argmin()], simplex(0.05)
+    near = _distinct(fine[(abs(fine - best) < _REACH + 1e-9).all(axis=1)], beyond=coarse)
+    bar.update(1)
+    return grid.joined(judge(answers, near, truth=truth)) if len(near) else grid
+
+
+def _distinct(weights: np.ndarray, *, beyond: np.ndarray | None = None) -> np.ndarray:
+    """The rows of weights (w, 4) that are not among earlier ones or among those of `beyond`."""
+    seen = {tuple(row) for row in ([] if beyond is None else beyond.round(9).tolist())}
+    kept = []
+    for number, row in enumerate(map(tuple, weights.round(9).tolist())):
+        if row not in seen:
+            seen.add(row)
+            kept.append(number)
+    return weights[kept]
+
+
+def _best_apart(answers: HeadAnswers, start: np.ndarray, bar: tqdm) -> np.ndarray:
+    """The best weights (3, 4) for camera, identity and expression apart, from (3, 4) on.
+
+    By turns, one part takes the best of the simplex while the others stay, until none gains.
+    """
+    current, grid = start, simplex(0.1)
+    best = judge(answers, current[None]).headline[0]
+    for _ in range(_ROUNDS):
+        before = best
+        for part in range(len(PARTS)):
+            tried = np.repeat(current[None], len(grid), axis=0)
+            tried[:, part] = grid
+            errors = judge(answers, tried).headline
+            if errors.min() < best:
+                current, best = tried[errors.argmin()], errors.min()
+        bar.update(1)
+        if round(before - best, DIGITS) <= 0:
+            break
+    return current
+
+
+def _drawn(faces: np.ndarray, bins: np.ndarray, *, resamples: int, seed: int) -> np.ndarray:
+    """The headline (resamples, w) of errors (w, n) on faces drawn anew with replacement, the same for every row.
+
+    The draws are those of `metrics.bootstrap_interval`. A draw with an empty yaw bin is NaN.
+    """
+    random, n = np.random.default_rng(seed), faces.shape[1]
+    members = [np.flatnonzero(bins == number) for number in range(len(metrics.YAW_BINS))]
+    if not all(len(some) for some in members):
+        members = [np.arange(n)]
+    draws = []
+    for start in range(0, resamples, _RESAMPLES_AT_ONCE):
+        counts = np.stack(
+            [
+                np.bincount(random.integers(0, n, n), minlength=n)
+                for _ in range(min(_RESAMPLES_AT_ONCE, resamples - start))
+            ]
+        ).astype(np.float32)
+        with np.errstate(invalid="ignore"):
+            means = [
+                counts[:, some] @ faces[:, some].T / counts[:, some].sum(axis=1, keepdims=True)
+                for some in members
+            ]
+        draws.append(np.mean(means, axis=0))
+    return np.concatenate(draws).astype(float)
+
+
+def _differences(headline: np.ndarray, draws: np.ndarray, reference: int, ends: list[float]) -> np.ndarray:
+    """Headline (w,) less that of the row `reference`, with the paired interval, (w, 3)."""
+    low, high = np.nanpercentile(draws - draws[:, [reference]], ends, axis=0)
+    return np.stack([headline - headline[reference], low, high], axis=1).round(DIGITS)

@@ -1,0 +1,67 @@
+"""Faces of a training's labels file as samples with ground truth: its validation people."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from m4kit.camera import CROP_SIZE, Crop, head_pose
+from m4kit.datasets import DatasetError, Sample
+from m4kit.face_model import FaceModel
+from m4kit.prediction import landmarks_in_crop
+from m4kit.training.data import Labels, decoded_crops
+
+WHOLE = Crop(-0.5, -0.5, CROP_SIZE)
+"""The crop of a picture that is a crop."""
+
+
+def validation_samples(
+    labels: Labels,
+    model: FaceModel,
+    *,
+    data: str | Path,
+    cache: str | Path | None = None,
+    faces: int | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> tuple[tuple[Sample, ...], np.ndarray]:
+    """The labels' validation faces as samples, and their parameters (n, 62), the truth.
+
+    Landmarks and pose are those of the labelled parameters. `data` is the folder of the archives that the labels
+    name; `cache` a folder where a training on the same labels keeps its decoded crops, which are then read instead.
+    `faces` takes that many by chance. Raises `DatasetError` if the labels hold nobody out, `TrainingError` if an
+    archive or a crop is missing.
+    """
+    _, chosen = labels.split()
+    if not len(chosen):
+        raise DatasetError(
+            f"labels: expected faces that are held out of the training, none of {len(labels)} is; mark some as "
+            "validation"
+        )
+    if faces is not None and faces < len(chosen):
+        chosen = np.sort(np.random.default_rng(seed).choice(chosen, faces, replace=False))
+    few = labels.subset(chosen)
+    if cache is not None:
+        crops = np.load(decoded_crops(labels, data=data, cache=cache, progress=progress), mmap_mode="r")[
+            chosen
+        ]
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            crops = np.load(decoded_crops(few, data=data, cache=folder, progress=progress))
+    landmarks = landmarks_in_crop(model, few.parameters)
+    samples = tuple(
+        Sample(
+            name=f"{source}/{name}",
+            image=partial(np.array, crop),
+            landmarks=WHOLE.to_photo(points),
+            pose=head_pose(parameters[:12].reshape(3, 4)),
+            crop=WHOLE,
+        )
+        for source, name, crop, points, parameters in zip(
+            few.source, few.names, crops, landmarks, few.parameters, strict=True
+        )
+    )
+    return samples, few.parameters
