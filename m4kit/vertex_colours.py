@@ -32,6 +32,9 @@ SKIN = (205, 200, 195)
 DEPTH_TOLERANCE = 0.02
 """How far behind the nearest surface, as a share of the face's size, a vertex still counts as seen."""
 
+GRAZING = 0.25
+"""The least z of a unit normal at which a vertex counts as seen."""
+
 _FLIP = np.array([1.0, -1.0, 1.0])
 
 
@@ -101,15 +104,32 @@ def texture(face: Face, image: np.ndarray | None) -> VertexColours:
     sampled = cv2.remap(
         image, places[:, :1], places[:, 1:], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )[:, 0]
-    colours = np.tile(np.uint8(SKIN), (len(vertices), 1))
-    if seen.any():
-        colours[:] = np.median(sampled[seen], axis=0)
-    colours[seen] = sampled[seen]
+    colours, known = sampled.astype(float), seen.copy()
     mirror = face.model.mirror.numpy()
     if len(mirror):
         from_mirror = ~seen & seen[mirror]
-        colours[from_mirror] = sampled[mirror[from_mirror]]
-    return VertexColours(colours, filled=~seen)
+        colours[from_mirror] = colours[mirror[from_mirror]]
+        known |= from_mirror
+    colours = _spread_out(colours, known, face.triangles) if known.any() else np.tile(SKIN, (len(colours), 1))
+    return VertexColours(np.rint(colours).astype(np.uint8), filled=~seen)
+
+
+def _spread_out(colours: np.ndarray, known: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Colours (V, 3) with those that are not known taken from the neighbours on the mesh, ring by ring."""
+    colours, known = colours.copy(), known.copy()
+    colours[~known] = np.median(colours[known], axis=0)
+    first, second = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]).T
+    while True:
+        edge = known[first] & ~known[second]
+        reached = np.unique(second[edge])
+        if not len(reached):
+            # What no edge leads to keeps the median.
+            return colours
+        counts = np.bincount(second[edge], minlength=len(colours))[reached]
+        for channel in range(3):
+            total = np.bincount(second[edge], colours[first[edge], channel], minlength=len(colours))
+            colours[reached, channel] = total[reached] / counts
+        known[reached] = True
 
 
 def visible(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
@@ -124,7 +144,8 @@ def visible(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     )
     front = cv2.dilate(np.nan_to_num(seen.depth, nan=-1e9), np.ones((3, 3), np.uint8))[row, column]
     near = vertices[:, 2] * scale > front - DEPTH_TOLERANCE * 200
-    return near & (vertex_normals(vertices, triangles)[:, 2] > 0.1)
+    # Where the surface is seen from its edge, half of the pixels are background's.
+    return near & (vertex_normals(vertices, triangles)[:, 2] > GRAZING)
 
 
 def _clay(face: Face) -> VertexColours:

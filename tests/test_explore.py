@@ -11,7 +11,7 @@ from m4kit.camera import Crop, head_pose, rotation_from_euler
 from m4kit.explore import FaceModelExplorer, MeshViewer
 from m4kit.explore.canvas import MESSAGE_BYTES, Canvas
 from m4kit.explore.face_model_explorer import cumulative_variance, reconstruction_error
-from m4kit.explore.head_frame import HeadFrame
+from m4kit.head_frame import HeadFrame
 from m4kit.prediction import Face, FaceBox
 
 MODEL = FaceModel.load()

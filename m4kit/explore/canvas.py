@@ -16,12 +16,10 @@ import numpy as np
 import traitlets
 
 from m4kit.light import Light
+from m4kit.visualize.mesh_figure import EXTENT
 
 MESSAGE_BYTES = 160_000
 """The most that one message carries."""
-
-EXTENT = 120.0
-"""Millimetres from the middle of the view to its upper edge, at zoom 1."""
 
 _LEVELS = 65535
 
@@ -32,6 +30,7 @@ class Canvas(anywidget.AnyWidget):
     - `camera`: `rotation` (nine numbers, row by row, from the frame above to the view), `zoom`, `pan` (mm). The
       user's hand changes it in the browser; setting it here moves the view.
     - `show`: what is visible: `mesh`, `wireframe`, `photo`, and the names given to `set_lines` and `set_points`.
+    - `extent`: millimetres from the middle of the view to its upper edge, at zoom 1.
     - `shading`: 1 for a mesh lit as clay, 0 for its colours as they are; a photo on the mesh has light of its own.
     - `on_click(panel, vertex)` is called for a click on a mesh (vertex None beside it), `on_reset()` for a double
       click, and `still()` gives a JPEG for browsers without WebGL.

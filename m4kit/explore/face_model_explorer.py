@@ -13,12 +13,13 @@ from matplotlib.figure import Figure
 
 from m4kit.explore.callbacks import Complaints
 from m4kit.explore.canvas import Canvas
-from m4kit.explore.mesh_viewer import VIEWS, legend, mesh_still
+from m4kit.explore.mesh_viewer import VIEWS, jpeg, legend
 from m4kit.face_model import FaceModel
 from m4kit.prediction import Face, Prediction
 from m4kit.render import PORCELAIN
 from m4kit.vertex_colours import scalar_colours
 from m4kit.visualize.drawing import LANDMARK_GROUPS
+from m4kit.visualize.mesh_figure import mesh_still
 
 REACH = 3.0
 """Standard deviations to either side that a slider reaches, and a mode swings."""
@@ -215,7 +216,7 @@ class FaceModelExplorer(widgets.VBox):
             rotation=np.eye(3),
             side=_STILL_SIDE,
         )
-        return _encoded(picture)
+        return jpeg(picture, quality=82)
 
     def _repr_mimebundle_(self, **options) -> dict:
         # A notebook that is only read, with no kernel behind it, shows the still picture.
@@ -375,11 +376,3 @@ def _face_of(of: Face | Prediction | None) -> Face | None:
     if not len(of):
         raise ValueError(f"{of.source}: expected a prediction with at least one face, got none")
     return of[0]
-
-
-def _encoded(picture: np.ndarray) -> bytes:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="JPEG", quality=82)
-    return buffer.getvalue()

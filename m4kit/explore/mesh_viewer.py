@@ -14,11 +14,11 @@ from PIL import Image
 from m4kit.camera import rotation_from_euler
 from m4kit.explore.callbacks import Complaints
 from m4kit.explore.canvas import MESSAGE_BYTES, Canvas
-from m4kit.explore.head_frame import HeadFrame
+from m4kit.head_frame import HeadFrame
 from m4kit.prediction import Face, Prediction
-from m4kit.render import render
 from m4kit.vertex_colours import MODES, VertexColours, scalar_colours, vertex_colours
 from m4kit.visualize.drawing import AXIS_COLOURS, LANDMARK_GROUPS
+from m4kit.visualize.mesh_figure import AXIS_LENGTH, mesh_still
 
 VIEWS = {
     "Front": rotation_from_euler(0, 0, 0),
@@ -41,7 +41,6 @@ _SHOWN = {
 _PHOTO_SIDE = 900
 _PHOTO_SHADING = 0.35
 _THUMBNAIL = 260
-_AXIS_LENGTH = 75.0
 _MARK = np.array([[255, 59, 48]], dtype=np.uint8)
 _STILL_SIDE = 420
 
@@ -159,7 +158,7 @@ class MeshViewer(widgets.VBox):
 
     def still(self) -> bytes:
         """The face from the front as a JPEG, drawn without a browser."""
-        return _jpeg(self._picture(np.eye(3), side=_STILL_SIDE), quality=82)
+        return jpeg(self._picture(np.eye(3), side=_STILL_SIDE), quality=82)
 
     def turntable(self, path: str | Path | None = None, *, frames: int = 36, side: int = 320) -> bytes:
         """A GIF of the face turning to both sides and back; also written to `path` if that is given.
@@ -254,7 +253,7 @@ class MeshViewer(widgets.VBox):
         self.canvas.set_lines(
             "contours", np.concatenate(segments), np.concatenate(inks), panel=panel, width=2.2
         )
-        axes = np.stack([np.zeros((3, 3)), np.eye(3) * _AXIS_LENGTH], axis=1)
+        axes = np.stack([np.zeros((3, 3)), np.eye(3) * AXIS_LENGTH], axis=1)
         # From the tip of the nose, where they are seen.
         axes += landmarks[30]
         self.canvas.set_lines("axes", axes, np.uint8(AXIS_COLOURS), panel=panel, width=3.0)
@@ -321,7 +320,7 @@ class MeshViewer(widgets.VBox):
                 (6, tuple(int(c) for c in _MARK[0]), 2),
             ):
                 cv2.circle(picture, centre, radius * 8, colour, thickness, cv2.LINE_AA, 3)
-        self.photo.value = _jpeg(picture, quality=85)
+        self.photo.value = jpeg(picture, quality=85)
 
     def _picture(self, rotation: np.ndarray, *, side: int) -> np.ndarray:
         """The shown face seen by a rotation (3, 3), (side, side, 3) uint8 RGB."""
@@ -329,25 +328,6 @@ class MeshViewer(widgets.VBox):
         vertices = HeadFrame.of(face).from_photo(face.vertices)
         colours = self._colours(face, self.prediction).colours
         return mesh_still(vertices, face.triangles, colours, rotation=rotation, side=side)
-
-
-def mesh_still(
-    vertices: np.ndarray,
-    triangles: np.ndarray,
-    colours: np.ndarray,
-    *,
-    rotation: np.ndarray,
-    side: int,
-    extent: float = 120.0,
-) -> np.ndarray:
-    """A mesh (V, 3) in mm (y up) as the live view shows it, (side, side, 3) uint8 RGB on white.
-
-    `rotation` (3, 3) takes it to the view, and `extent` mm reach from the middle to the picture's edge.
-    """
-    seen = vertices @ np.asarray(rotation).T * [1, -1, 1] * (side / 2 / extent)
-    seen[:, :2] += (side - 1) / 2
-    canvas = np.full((side, side, 3), 255, dtype=np.uint8)
-    return render(canvas, [(seen, triangles)], colour=[colours])
 
 
 def legend(colours: VertexColours) -> str:
@@ -369,7 +349,8 @@ def _words(text: str) -> str:
     return f'<span style="color: var(--jp-ui-font-color2, #666)">{text}</span>'
 
 
-def _jpeg(picture: np.ndarray, *, quality: int) -> bytes:
+def jpeg(picture: np.ndarray, *, quality: int) -> bytes:
+    """A picture (H, W, 3) uint8 RGB as a JPEG file's bytes."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="JPEG", quality=quality)
     return buffer.getvalue()
@@ -381,7 +362,7 @@ def _photo_jpeg(image: np.ndarray) -> bytes:
     while True:
         scale = min(1.0, side / max(image.shape[:2]))
         size = [max(1, round(length * scale)) for length in image.shape[1::-1]]
-        content = _jpeg(cv2.resize(image, size, interpolation=cv2.INTER_AREA), quality=85)
+        content = jpeg(cv2.resize(image, size, interpolation=cv2.INTER_AREA), quality=85)
         if len(content) <= MESSAGE_BYTES:
             return content
         side = side * 3 // 4

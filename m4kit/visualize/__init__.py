@@ -1,7 +1,8 @@
 """Pictures and figures of predictions.
 
 The `draw_*` functions take a picture and give a new one, in the photo's resolution, and compose; `overview`
-and `faces_figure` set such pictures into a matplotlib figure. Figures are returned, never shown.
+and `faces_figure` set such pictures into a matplotlib figure, and `mesh_figure` is a face in 3D. Figures are
+returned, never shown.
 """
 
 from m4kit.visualize.drawing import (
@@ -14,6 +15,7 @@ from m4kit.visualize.drawing import (
     draw_pose_box,
 )
 from m4kit.visualize.figures import faces_figure, overview, shapes_figure
+from m4kit.visualize.mesh_figure import mesh_figure, mesh_picture
 
 __all__ = [
     "LANDMARK_GROUPS",
@@ -24,6 +26,8 @@ __all__ = [
     "draw_pose_axes",
     "draw_pose_box",
     "faces_figure",
+    "mesh_figure",
+    "mesh_picture",
     "overview",
     "shapes_figure",
 ]

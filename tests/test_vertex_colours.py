@@ -1,0 +1,119 @@
+"""What a face's vertices are coloured by."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from m4kit import FaceModel
+from m4kit.camera import Crop, rotation_from_euler
+from m4kit.prediction import Face, FaceBox
+from m4kit.vertex_colours import MODES, scalar_colours, vertex_colours, visible
+
+MODEL = FaceModel.load()
+
+
+def face(*, pose=(0.0, 0.0, 0.0), coefficients=None, heads=None):
+    camera = np.column_stack([0.5 * rotation_from_euler(*pose), np.zeros(3)])
+    parameters = np.concatenate([camera.ravel(), np.zeros(50) if coefficients is None else coefficients])
+    heads = np.tile(parameters, (4, 1)) if heads is None else heads
+    return Face(
+        FaceBox(0, 0, 240, 240), Crop(-0.5, -0.5, 240), heads, np.full(len(heads), 1 / len(heads)), MODEL
+    )
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_gives_each_vertex_a_colour(mode):
+    photo = np.random.default_rng(0).integers(0, 255, (240, 240, 3), dtype=np.uint8)
+    colours = vertex_colours(face(pose=(20, 5, 0)), mode, image=photo).colours
+    assert colours.shape == (len(MODEL.mean), 3)
+    assert colours.dtype == np.uint8
+
+
+def test_the_texture_is_the_photos_colour_where_the_photo_shows_the_vertex():
+    across = np.linspace(0, 255, 240).astype(np.uint8)
+    photo = np.stack(np.broadcast_arrays(across[None], across[:, None], np.uint8(40)), axis=-1)
+    shown = face(pose=(35, 0, 0))
+    texture = vertex_colours(shown, "texture", image=photo)
+    seen = ~texture.filled
+    assert 0.2 < seen.mean() < 0.8
+    expected = shown.vertices[seen, :2] * 255 / 239
+    assert np.abs(texture.colours[seen, :2] - expected).max() < 2
+
+
+def test_what_the_photo_hides_is_filled_from_the_mirrored_side():
+    """A photo that is red on the seen cheek only: turned away, the other cheek is red too, not the wall behind."""
+    shown = face(pose=(50, 0, 0))
+    photo = np.full((240, 240, 3), (0, 0, 255), dtype=np.uint8)
+    photo[:, : int(shown.vertices[:, 0].max()) + 1] = (200, 30, 30)
+    texture = vertex_colours(shown, "texture", image=photo)
+    cheek = MODEL.regions["cheek"] & texture.filled
+    assert cheek.any()
+    assert (texture.colours[cheek] == (200, 30, 30)).all()
+
+
+def test_a_vertex_behind_the_nose_is_not_seen():
+    turned = face(pose=(60, 0, 0))
+    seen = visible(turned.vertices, turned.triangles)
+    person_left = MODEL.mean.numpy()[:, 0] > 30
+    assert seen[MODEL.regions["cheek"] & person_left].mean() != pytest.approx(
+        seen[MODEL.regions["cheek"] & ~person_left].mean(), abs=0.3
+    )
+
+
+def test_depth_is_in_millimetres_whatever_the_photos_scale():
+    small = face()
+    large = dataclasses.replace(small, crop=Crop(-0.5, -0.5, 960))
+    depths = [vertex_colours(f, "depth").values for f in (small, large)]
+    assert np.ptp(depths[0]) == pytest.approx(float(np.ptp(MODEL.mean.numpy()[:, 2])), rel=1e-3)
+    assert np.allclose(*depths, atol=1e-3)
+
+
+def test_the_distance_from_the_mean_is_signed_and_ignores_the_pose():
+    coefficients = np.zeros(50)
+    coefficients[0] = 1.0
+    first, turned = (face(pose=pose, coefficients=coefficients) for pose in ((0, 0, 0), (40, 10, 5)))
+    distance = vertex_colours(first, "distance")
+    assert np.allclose(distance.values, vertex_colours(turned, "distance").values, atol=1e-4)
+    assert distance.limits[0] == -distance.limits[1]
+    opposite = vertex_colours(face(coefficients=-coefficients), "distance").values
+    assert np.allclose(distance.values, -opposite, atol=1e-4)
+    moved = np.linalg.norm(MODEL.identity_modes[0].numpy(), axis=1)
+    assert (np.abs(distance.values) <= moved + 1e-3).all()
+
+
+def test_the_mean_face_has_no_distance_from_itself():
+    assert np.abs(vertex_colours(face(), "distance").values).max() < 1e-3
+
+
+def test_the_spread_is_what_the_heads_shapes_differ_by():
+    heads = np.tile(face().heads[0], (4, 1))
+    heads[:2, 12] += 1.0
+    heads[2:, 12] -= 1.0
+    spread = vertex_colours(face(heads=heads), "spread")
+    assert np.allclose(spread.values, np.linalg.norm(MODEL.identity_modes[0].numpy(), axis=1), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("mode", "subject", "words"),
+    [
+        ("colour", face(), "expected a colour mode out of clay"),
+        ("texture", face(), "expected the photo"),
+        ("spread", face(heads=np.zeros((1, 62))), "expected a face with several heads, got 1"),
+    ],
+)
+def test_what_cannot_be_shown_is_said(mode, subject, words):
+    with pytest.raises(ValueError, match=words):
+        vertex_colours(subject, mode)
+
+
+def test_a_model_without_regions_says_so():
+    with pytest.raises(ValueError, match="names no regions"):
+        vertex_colours(dataclasses.replace(face(), model=SimpleNamespace(regions={})), "region")
+
+
+def test_numbers_become_colours_between_their_limits():
+    colours = scalar_colours(np.array([-5.0, 0.0, 5.0, 99.0]), limits=(0.0, 5.0), scale="gray")
+    assert colours.colours[:, 0].tolist() == [0, 0, 255, 255]
+    assert colours.values.tolist() == [-5.0, 0.0, 5.0, 99.0]
