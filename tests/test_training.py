@@ -451,10 +451,10 @@ class TestTrainer:
         trainer.run()
         after = trainer.network.state_dict()
         frozen = ("conv1", "bn1", "dw2_1", "dw2_2", "dw3_1", "dw3_2")
-        for name in before:
+        for name, value in before.items():
             parts = name.split(".")
             if parts[0] == "backbone":
-                same = torch.equal(before[name], after[name])
+                same = torch.equal(value, after[name])
                 assert same == (parts[1] in frozen), name
         with pytest.raises(TrainingError, match="frozen: expected a layer of the backbone"):
             trainer_of(model, drawn, tmp_path / "unknown", frozen="dw9_9")

@@ -101,11 +101,44 @@ def test_the_spread_is_what_the_heads_shapes_differ_by():
         ("colour", face(), "expected a colour mode out of clay"),
         ("texture", face(), "expected the photo"),
         ("spread", face(heads=np.zeros((1, 62))), "expected a face with several heads, got 1"),
+        ("spread", face(heads=np.zeros((4, 52))), "expected heads of 62 numbers .* got 52 numbers"),
+        ("distance", SimpleNamespace(heads=None), "expected a face with its heads' outputs"),
     ],
 )
 def test_what_cannot_be_shown_is_said(mode, subject, words):
     with pytest.raises(ValueError, match=words):
         vertex_colours(subject, mode)
+
+
+def test_a_model_of_other_modes_says_so():
+    other = SimpleNamespace(identity_modes=MODEL.identity_modes[:30], expression_modes=MODEL.expression_modes)
+    with pytest.raises(ValueError, match=r"40 identity and 10 expression modes, got 62 numbers and 30 \+ 10"):
+        vertex_colours(dataclasses.replace(face(), model=other), "spread")
+
+
+@pytest.mark.parametrize("photo", [np.zeros((240, 240), np.uint8), np.zeros((240, 240, 3))])
+def test_a_photo_of_another_kind_is_refused(photo):
+    with pytest.raises(ValueError, match=r"expected the photo .* as uint8 RGB"):
+        vertex_colours(face(), "texture", image=photo)
+
+
+def test_limits_change_the_colours_and_not_the_numbers():
+    coefficients = np.zeros(50)
+    coefficients[0] = 1.0
+    subject = face(coefficients=coefficients)
+    own, wide = (vertex_colours(subject, "distance", limits=limits) for limits in (None, (-100, 100)))
+    assert np.array_equal(own.values, wide.values)
+    assert wide.limits == (-100, 100)
+    # On so wide a scale all is near its grey middle.
+    assert np.ptp(wide.colours.astype(int), axis=1).max() < np.ptp(own.colours.astype(int), axis=1).max()
+
+
+@pytest.mark.parametrize(
+    ("mode", "limits", "words"), [("clay", (0, 1), "no numbers"), ("depth", (5, 1), "the lower one first")]
+)
+def test_limits_that_are_none_are_refused(mode, limits, words):
+    with pytest.raises(ValueError, match=words):
+        vertex_colours(face(), mode, limits=limits)
 
 
 def test_a_model_without_regions_says_so():

@@ -111,7 +111,7 @@ class DetectorEvaluation:
         for result in self.results:
             size = np.sqrt((result.boxes[:, 2:] - result.boxes[:, :2]).prod(axis=1))
             hit = [
-                face for score, face in _matched(result, iou=IOU) if face is not None and score >= threshold
+                face for score, face in matched(result, iou=IOU) if face is not None and score >= threshold
             ]
             sizes.append(size[result.wanted])
             found_sizes.append(size[np.array(hit, dtype=int)])
@@ -229,14 +229,14 @@ def outcomes(results: Sequence[PhotoResult], *, iou: float = IOU) -> tuple[np.nd
     Detections go to faces greedily, best first; a face is hit once. What belongs to a face that is not wanted
     does not count.
     """
-    counted = [pair for result in results for pair in _matched(result, iou=iou)]
+    counted = [pair for result in results for pair in matched(result, iou=iou)]
     scores = np.array([score for score, _ in counted], dtype=float)
     hits = np.array([face is not None for _, face in counted], dtype=bool)
     order = np.argsort(-scores, kind="stable")
     return scores[order], hits[order]
 
 
-def _matched(result: PhotoResult, *, iou: float) -> list[tuple[float, int | None]]:
+def matched(result: PhotoResult, *, iou: float) -> list[tuple[float, int | None]]:
     """The score of each of a photo's detections that counts, best first, and the face that it hits, if any."""
     order = np.argsort(-result.found[:, 4], kind="stable")
     overlaps = pairwise_iou(result.found[order, :4], result.boxes)

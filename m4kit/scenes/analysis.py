@@ -1,0 +1,384 @@
+"""Where and how the system fails on photos: every face judged by the truth, by the clean photo, and by
+itself."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+from collections.abc import Iterable, Sequence
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from m4kit import __version__, metrics
+from m4kit.camera import Crop, crop_from_box, crop_from_landmarks, cut_crop
+from m4kit.datasets import DatasetError, Sample, warn_left_out
+from m4kit.detector import Detector, pairwise_iou
+from m4kit.evaluate.detector import PhotoResult, matched
+from m4kit.evaluate.landmarks import crop_predictor
+from m4kit.images import ImageError
+from m4kit.prediction import Face, Prediction
+from m4kit.predictor import Predictor
+from m4kit.scenes import signs
+from m4kit.scenes.data import ScenePhoto, scene_photos
+from m4kit.scenes.journal import Entry, Journal
+from m4kit.scenes.report import THUMBNAILS, ReportError, SceneReport, write_whole
+from m4kit.scenes.tables import FACE_COLUMNS, PHOTO_COLUMNS, table_of
+from m4kit.scenes.taxonomy import GROUPS, HIT_IOU, failures_of
+from m4kit.visualize.drawing import LANDMARK_GROUPS
+
+_ANGLES = ("yaw", "pitch", "roll")
+_SIDES = ("left", "top", "right", "bottom")
+_MEMBERS = {
+    group: sorted({point for contour in LANDMARK_GROUPS[group][0] for point in contour}) for group in GROUPS
+}
+
+
+def analyse(
+    source: str | PathLike | Iterable[Sample] | Iterable[str | PathLike],
+    *,
+    predictor: Predictor | None = None,
+    folder: str | Path | None = None,
+    progress: bool = True,
+) -> SceneReport:
+    """Find and predict the faces of photos, and judge every one by all that is known of it.
+
+    `source` is samples, as `benchmark` and the readers of `scenes` and `datasets` give them, or a folder, a
+    `.zip` or picture files without truth. `predictor` is by default the packaged one.
+
+    With a `folder` each photo is kept there as soon as it is finished, and the report in the end. An analysis
+    that was ended at any moment goes on when it is called again with the same folder, source and predictor:
+    what is finished is not done again, photos that could not be read are tried once more.
+
+    Photos that cannot be read are rows that say so, and are named in one warning. Raises `DatasetError` if
+    there is no photo or none can be read, and `ReportError` if the folder holds an analysis of other photos or
+    by other settings.
+    """
+    photos, predictor = scene_photos(source), predictor or Predictor()
+    if predictor.try_turns:
+        raise ValueError(
+            "analyse: expected a predictor without try_turns, whose crops the network saw as they lie in the photo"
+        )
+    folder = None if folder is None else Path(folder)
+    settings, analyst = _settings(predictor), _Analyst(predictor)
+    journal = None if folder is None else Journal(folder, settings)
+    entries = {} if journal is None else journal.entries
+    _check_same(entries, photos, folder)
+    done = {name for name, entry in entries.items() if entry.photo["read"]}
+    pictures: dict[str, bytes] = {}
+    bar = tqdm(total=len(photos), initial=len(done), desc="analyse", unit="photo", disable=not progress)
+    with bar:
+        for photo in photos:
+            if photo.name in done:
+                continue
+            entry, thumbnails = analyst(photo)
+            if journal is None:
+                pictures |= thumbnails
+                entries[photo.name] = entry
+            else:
+                (folder / THUMBNAILS).mkdir(exist_ok=True)
+                for name, jpeg in thumbnails.items():
+                    write_whole(folder / THUMBNAILS / name, jpeg)
+                # The entry last: what it names is there.
+                journal.add(entry)
+            bar.update()
+    ordered = [entries[photo.name] for photo in photos]
+    _tell_unread(ordered)
+    report = SceneReport(
+        faces=table_of([face for entry in ordered for face in entry.faces], FACE_COLUMNS),
+        photos=table_of([entry.photo for entry in ordered], PHOTO_COLUMNS),
+        settings=settings,
+        folder=folder,
+        pictures=pictures,
+    )
+    if folder is not None:
+        report.save(folder)
+    return report
+
+
+def match(found: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """The number of the face that each detection hits, (n,), or -1: greedily, the best score first, each face
+    once.
+
+    `found` (n, 5) are boxes and scores, `boxes` (m, 4) the faces'.
+    """
+    result = PhotoResult(found, boxes, np.ones(len(boxes), dtype=bool))
+    hits = np.full(len(found), -1)
+    order = np.argsort(-found[:, 4], kind="stable")
+    for row, (_, face) in zip(order, matched(result, iou=HIT_IOU), strict=True):
+        if face is not None:
+            hits[row] = face
+    return hits
+
+
+class _Analyst:
+    """Judges one photo after another, and keeps the last clean photo's prediction for the next."""
+
+    def __init__(self, predictor: Predictor):
+        self.predictor = predictor
+        self.predict_crops = crop_predictor(predictor.network, predictor.model)
+        self._clean: tuple[object, Prediction | None, str] = (None, None, "")
+
+    def __call__(self, photo: ScenePhoto) -> tuple[Entry, dict[str, bytes]]:
+        """A photo's rows, and the JPEG files of its faces."""
+        row = _scene_row(photo)
+        try:
+            image = photo.image()
+        except ImageError as error:
+            return Entry(row | {"read": False, "error": str(error)}, []), {}
+        start = time.perf_counter()
+        prediction = self.predictor(image)
+        seconds = time.perf_counter() - start
+        clean, error = self._clean_prediction(photo)
+        reference, boxes = _reference(photo, clean)
+        found = _boxes(prediction)
+        hits = match(found, boxes)
+        faces, thumbnails = self._faces(photo, prediction, clean, boxes, hits)
+        row |= {
+            "read": True,
+            "error": error,
+            "height": image.shape[0],
+            "width": image.shape[1],
+            "reference": reference,
+            "all_labelled": bool(photo.all_labelled),
+            "found": len(found),
+            "seconds": round(seconds, 4),
+            **_quality(image),
+            **_detection_counts(hits, len(boxes), reference, photo.all_labelled),
+        }
+        return Entry(row, faces), thumbnails
+
+    def _clean_prediction(self, photo: ScenePhoto) -> tuple[Prediction | None, str]:
+        """What is found in the clean photo, or why it cannot be read."""
+        if photo.clean_image is None:
+            return None, ""
+        if self._clean[0] is not photo.clean_image:
+            try:
+                self._clean = (photo.clean_image, self.predictor(photo.clean_image()), "")
+            except ImageError as error:
+                self._clean = (photo.clean_image, None, f"clean photo: {error}")
+        return self._clean[1:]
+
+    def _faces(
+        self,
+        photo: ScenePhoto,
+        prediction: Prediction,
+        clean: Prediction | None,
+        boxes: np.ndarray,
+        hits: np.ndarray,
+    ) -> tuple[list[dict], dict[str, bytes]]:
+        rows, thumbnails = [], {}
+        found = _boxes(prediction)
+        by_clean = np.full(len(found), -1) if clean is None else match(found, _boxes(clean)[:, :4])
+        missed = np.setdiff1d(np.arange(len(boxes)), hits)
+        overlaps = pairwise_iou(found, boxes)
+        known = self._signs(prediction)
+        stem = hashlib.sha256(photo.name.encode()).hexdigest()[:16]
+        for number, face in enumerate(prediction):
+            hit, again = int(hits[number]), int(by_clean[number])
+            row = _scene_row(photo) | {"face": number, "truth": hit, **_own(face), **known[number]}
+            if hit >= 0:
+                row |= _box_row(boxes[hit]) | {"iou": float(overlaps[number, hit])}
+            elif len(missed):
+                row["iou"] = float(overlaps[number, missed].max())
+            sample = photo.faces[hit] if hit >= 0 and photo.faces else None
+            row |= _compared(face, sample, clean[again] if again >= 0 else None)
+            row["thumbnail"] = f"{stem}-{number}.jpg"
+            thumbnails[row["thumbnail"]] = _jpeg(prediction.image, face.crop)
+            rows.append(row)
+        for number in missed.tolist():
+            row = _scene_row(photo) | {"face": -1, "truth": number, **_box_row(boxes[number])}
+            row["thumbnail"] = f"{stem}-missed{number}.jpg"
+            thumbnails[row["thumbnail"]] = _jpeg(prediction.image, crop_from_box(boxes[number]))
+            rows.append(row)
+        for row in rows:
+            row["failures"] = "; ".join(failures_of(row, all_labelled=photo.all_labelled))
+        return [_finite(row) for row in rows], thumbnails
+
+    def _signs(self, prediction: Prediction) -> list[dict[str, float]]:
+        """What the system knows of each face by itself."""
+        image, faces = prediction.image, prediction.faces
+        spread = signs.head_spread(faces)
+        flip = signs.flip_consistency(image, faces, self.predict_crops)
+        jitter = signs.jitter_consistency(image, faces, self.predict_crops)
+        return [
+            {
+                "head_spread": float(spread[number]),
+                "flip_consistency": float(flip[number]),
+                "jitter_consistency": float(jitter[number]),
+                "identity_distance": float(signs.mahalanobis(face.identity)),
+                "expression_distance": float(signs.mahalanobis(face.expression)),
+                "edge_agreement": signs.edge_agreement(image, face),
+                **_quality(cut_crop(image, face.crop), inside=signs.face_region(face)),
+            }
+            for number, face in enumerate(faces)
+        ]
+
+
+def _reference(photo: ScenePhoto, clean: Prediction | None) -> tuple[str, np.ndarray]:
+    """What says where faces are, and their boxes (m, 4)."""
+    if photo.faces or photo.all_labelled:
+        return "truth", photo.boxes
+    return ("", np.zeros((0, 4))) if clean is None else ("clean", _boxes(clean)[:, :4])
+
+
+def _scene_row(photo: ScenePhoto) -> dict[str, object]:
+    row = {
+        "photo": photo.name,
+        "condition": photo.condition or "",
+        "severity": None if photo.severity is None else float(photo.severity),
+        "seed": None if photo.seed is None else int(photo.seed),
+        "clean": photo.clean or "",
+    }
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def _detection_counts(
+    hits: np.ndarray, faces: int, reference: str, all_labelled: bool
+) -> dict[str, int | float]:
+    if not reference:
+        return {}
+    hit = int((hits >= 0).sum())
+    counts: dict[str, int | float] = {"faces": faces, "hits": hit, "missed": faces - hit}
+    if faces:
+        counts["recall"] = hit / faces
+    if all_labelled:
+        counts["false_alarms"] = len(hits) - hit
+        if len(hits):
+            counts["precision"] = hit / len(hits)
+    return counts
+
+
+def _own(face: Face) -> dict[str, float]:
+    """What is said of a face."""
+    return {
+        **dict(zip((*_SIDES, "score"), map(float, np.asarray(face.box)), strict=True)),
+        **dict(zip(_ANGLES, map(float, face.pose), strict=True)),
+    }
+
+
+def _compared(face: Face, sample: Sample | None, clean: Face | None) -> dict[str, object]:
+    """What is said of a face against its truth and against the clean photo's."""
+    row: dict[str, object] = {}
+    if clean is not None:
+        row |= _drift(face, clean)
+    pose = None if sample is None else sample.pose
+    if pose is not None and np.isfinite(pose).any():
+        row |= {"pose_reference": "truth"} | _reference_pose(pose)
+        row["pose_error"] = float(np.nanmean(metrics.pose_error(face.pose, pose)))
+    elif clean is not None:
+        row |= {"pose_reference": "clean"} | _reference_pose(clean.pose)
+    if sample is not None and sample.landmarks is not None:
+        row |= {"landmark_reference": "truth"} | _landmark_errors(face, sample.landmarks)
+        row["nme"] = float(metrics.nme(face.landmarks[:, :2], sample.landmarks[:, :2]))
+    elif clean is not None:
+        row |= {"landmark_reference": "clean"} | _landmark_errors(face, clean.landmarks)
+    return row
+
+
+def _drift(face: Face, clean: Face) -> dict[str, float]:
+    size = np.sqrt(np.ptp(clean.landmarks[:, :2], axis=0).prod())
+    # Depth is known but for a constant.
+    own, before = (one.vertices - [0, 0, one.vertices[:, 2].mean()] for one in (face, clean))
+    return {
+        "landmark_drift": float(metrics.nme(face.landmarks[:, :2], clean.landmarks[:, :2])),
+        "mesh_drift": float(100 * np.linalg.norm(own - before, axis=1).mean() / size),
+        "pose_drift": float(metrics.pose_error(face.pose, clean.pose).mean()),
+        "shape_drift": float(np.linalg.norm(face.shape - clean.shape, axis=1).mean()),
+    }
+
+
+def _reference_pose(pose: Sequence[float]) -> dict[str, float]:
+    return {f"reference_{name}": float(angle) for name, angle in zip(_ANGLES, pose, strict=True)}
+
+
+def _landmark_errors(face: Face, true: np.ndarray) -> dict[str, float]:
+    """Errors by group, in percent of the true landmarks' size, and how the crop lies against the right one."""
+    true, right = true[:, :2], crop_from_landmarks(true)
+    distances = np.linalg.norm(face.landmarks[:, :2] - true, axis=1)
+    size = np.sqrt(np.ptp(true, axis=0).prod())
+    centres = [np.array(crop[:2]) + crop.size / 2 for crop in (face.crop, right)]
+    return {
+        **{f"error_{group}": float(100 * distances[_MEMBERS[group]].mean() / size) for group in GROUPS},
+        "crop_scale": float(face.crop.size / right.size),
+        "crop_shift": float(np.linalg.norm(centres[0] - centres[1]) / right.size),
+    }
+
+
+def _quality(image: np.ndarray, *, inside: np.ndarray | None = None) -> dict[str, float]:
+    return {
+        "sharpness": signs.sharpness(image, inside=inside),
+        "contrast": signs.contrast(image, inside=inside),
+        "exposure": signs.exposure(image, inside=inside),
+        "clipped": signs.clipped(image, inside=inside),
+    }
+
+
+def _boxes(prediction: Prediction) -> np.ndarray:
+    """Boxes and scores (n, 5)."""
+    return np.array([np.asarray(face.box) for face in prediction], dtype=float).reshape(-1, 5)
+
+
+def _box_row(box: np.ndarray) -> dict[str, float]:
+    return {f"true_{side}": float(value) for side, value in zip(_SIDES, box, strict=True)}
+
+
+def _finite(row: dict[str, object]) -> dict[str, object]:
+    """The row without what is not known, which JSON has no word for."""
+    return {name: value for name, value in row.items() if not (isinstance(value, float) and np.isnan(value))}
+
+
+def _jpeg(image: np.ndarray, crop: Crop) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(cut_crop(image, crop)).save(buffer, format="JPEG", quality=88)
+    return buffer.getvalue()
+
+
+def _settings(predictor: Predictor) -> dict[str, object]:
+    """What the figures depend on, as JSON can hold it."""
+    detector = predictor.detector
+    return {
+        "m4kit": __version__,
+        "network": _digest(predictor.network),
+        "face_model": _digest(predictor.model),
+        "detector": _digest(detector.network)
+        if isinstance(detector, Detector)
+        else getattr(detector, "__qualname__", type(detector).__qualname__),
+        "threshold": predictor.threshold,
+        "min_face": predictor.min_face,
+        "max_faces": predictor.max_faces,
+        "passes": predictor.passes,
+    }
+
+
+def _digest(module: torch.nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _check_same(entries: dict[str, Entry], photos: Sequence[ScenePhoto], folder: Path | None) -> None:
+    others = entries.keys() - {photo.name for photo in photos}
+    if others:
+        raise ReportError(
+            f"{folder}: expected an analysis of the photos given, it holds {len(others)} others (one is "
+            f"{min(others)}); give all its photos, or another folder"
+        )
+
+
+def _tell_unread(entries: Sequence[Entry]) -> None:
+    unread = [
+        f"{entry.photo['photo']} ({entry.photo['error']})" for entry in entries if not entry.photo["read"]
+    ]
+    if len(unread) == len(entries):
+        raise DatasetError(
+            f"analyse: expected at least one readable photo, got {len(entries)} of which none could be read; "
+            f"the first: {unread[0]}"
+        )
+    warn_left_out("analyse", unread, stacklevel=4)

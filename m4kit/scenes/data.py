@@ -1,0 +1,265 @@
+"""Hard scenes as data: a sample with its condition, the photos of samples, and clean photos made worse."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from functools import partial
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from m4kit.camera import crop_from_landmarks
+from m4kit.datasets import DatasetError, Sample, read
+from m4kit.images import ImageSource, list_images, load_image
+from m4kit.prediction import Face, Prediction
+from m4kit.scenes.conditions import CONDITIONS, HARDEST, degrade
+from m4kit.scenes.depth import scene_depth
+
+DISTRACTOR = "distractor"
+"""UFDD's eighth folder: photos without a face, of what may be taken for one."""
+
+_SAME_PICTURE = re.compile(r"#\d+$")
+
+
+# Arrays have no truth value, so two samples could not be compared by them.
+@dataclass(frozen=True, slots=True, eq=False)
+class SceneSample(Sample):
+    """A `Sample` of a hard scene: one face, or a photo without any that is labelled.
+
+    - `condition`: one of `CONDITIONS`, `DISTRACTOR`, or None for a clean photo or where it is not known.
+    - `severity`: 0 to 5 for a photo that `degrade` made worse, None for a real one.
+    - `seed`: what `degrade` was given, None for a real photo.
+    - `clean`: the name of the clean photo of the same scene, which `clean_image()` reads, (H, W, 3) uint8 RGB;
+      None where there is none.
+    - `all_labelled`: whether every face of the photo is labelled, so that whatever else is found is a false
+      alarm.
+    """
+
+    condition: str | None = None
+    severity: float | None = None
+    seed: int | None = None
+    clean: str | None = None
+    clean_image: Callable[[], np.ndarray] | None = field(default=None, repr=False)
+    all_labelled: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class ScenePhoto:
+    """A photo with the samples of its faces; the other fields are those of its samples.
+
+    `faces` are the samples that have a box or landmarks.
+    """
+
+    name: str
+    image: Callable[[], np.ndarray] = field(repr=False)
+    faces: tuple[Sample, ...]
+    condition: str | None = None
+    severity: float | None = None
+    seed: int | None = None
+    clean: str | None = None
+    clean_image: Callable[[], np.ndarray] | None = field(default=None, repr=False)
+    all_labelled: bool = False
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """True boxes (m, 4): the annotated one of a face, else that of its landmarks."""
+        return np.array([_box_of(face) for face in self.faces], dtype=float).reshape(-1, 4)
+
+
+def picture_of(name: str) -> str:
+    """The name of the photo that a sample's face is in.
+
+    >>> picture_of("haze/a#2")
+    'haze/a'
+    """
+    return _SAME_PICTURE.sub("", name)
+
+
+def scene_sample(sample: Sample, **changes) -> SceneSample:
+    """The sample as one of a scene, with some fields set."""
+    same = {item.name: getattr(sample, item.name) for item in fields(Sample)}
+    return SceneSample(**(same | changes))
+
+
+def check_condition(condition: str, place: str) -> None:
+    """`DatasetError`, which names the seven, if it is none of `CONDITIONS`."""
+    if condition not in CONDITIONS:
+        raise DatasetError(f"{place}: expected a condition out of {', '.join(CONDITIONS)}, got {condition!r}")
+
+
+def check_severity(severity: float, place: str) -> None:
+    """`DatasetError` if it is not from 0 to 5."""
+    if not 0 <= severity <= HARDEST:
+        raise DatasetError(f"{place}: expected a severity from 0 to {HARDEST:g}, got {severity}")
+
+
+def scene_photos(
+    source: str | PathLike | Iterable[Sample] | Iterable[str | PathLike],
+) -> tuple[ScenePhoto, ...]:
+    """The photos of samples, of a folder, of a `.zip`, or of picture files, in the order in which they come.
+
+    Samples of one photo are those whose names differ only by `#1`, `#2`, ... at their end. Raises
+    `DatasetError` if there is no photo, and `ImageError` for a path that leads to none.
+    """
+    gathered: dict[str, list[Sample]] = {}
+    for sample in _samples(source):
+        gathered.setdefault(picture_of(sample.name), []).append(sample)
+    if not gathered:
+        raise DatasetError("expected at least one photo, got none; give a folder, picture files or samples")
+    return tuple(_photo(name, samples) for name, samples in gathered.items())
+
+
+def benchmark(
+    images: str | PathLike | Iterable[Sample] | Iterable[ImageSource],
+    truth: Sequence[Prediction | Sequence[Sample]] | None = None,
+    conditions: Sequence[str] = CONDITIONS,
+    severities: Sequence[float] = (1, 3, 5),
+    seeds: Sequence[int] = (0,),
+    *,
+    all_labelled: bool = False,
+) -> tuple[SceneSample, ...]:
+    """Clean photos under bad conditions: every photo by every condition, severity and seed, in this order.
+
+    `images` is a folder, paths, arrays or whatever `load_image` takes, or samples of a data set, whose truth is
+    theirs. `truth` gives what is known of each image: a `Prediction`, whose faces then also stand before the
+    haze and take the side light (`scene_depth`), or samples. Whatever is known holds for every version, since
+    no condition moves a face. `all_labelled` says that it names every face.
+
+    Nothing is read or computed before a sample's `image()` is called, and nothing is kept. The versions are
+    named `<photo>/<condition>-<severity>-<seed>`. Each photo draws its own numbers: `SceneSample.seed`, with
+    which `degrade` makes the very picture, follows from the photo's name and the seed asked for. Raises
+    `ValueError` for an unknown condition, a severity outside 0 to 5, a value that comes twice, or a truth for
+    another number of images, and `DatasetError` or `ImageError` for no image.
+    """
+    _check_versions(conditions, severities, seeds)
+    photos = _clean_photos(images, truth)
+    versions = [(c, float(s), int(k)) for c in conditions for s in severities for k in seeds]
+    samples = []
+    for photo, before in photos:
+        for condition, severity, seed in versions:
+            own = zlib.crc32(f"{photo.name}\n{seed}".encode())
+            name = f"{photo.name}/{condition}-{severity:g}-{seed}"
+            faces = photo.faces or (Sample(photo.name, photo.image),)
+            samples += [
+                scene_sample(
+                    face,
+                    name=f"{name}#{number}" if len(faces) > 1 else name,
+                    image=partial(_degraded, photo.image, condition, severity, own, before),
+                    condition=condition,
+                    severity=severity,
+                    seed=own,
+                    clean=photo.name,
+                    clean_image=photo.image,
+                    all_labelled=all_labelled,
+                )
+                for number, face in enumerate(faces, start=1)
+            ]
+    return tuple(samples)
+
+
+def _samples(source) -> Iterable[Sample]:
+    if isinstance(source, str | PathLike):
+        path = Path(source)
+        return read(path, "folder") if path.is_dir() or path.suffix.lower() == ".zip" else _of_files(path)
+    source = list(source)
+    if all(isinstance(one, Sample) for one in source):
+        return source
+    if all(isinstance(one, str | PathLike) for one in source):
+        return _of_files(source)
+    kinds = ", ".join(sorted({type(one).__name__ for one in source}))
+    raise DatasetError(f"expected a folder, picture files or samples, got a sequence of {kinds}")
+
+
+def _of_files(paths) -> list[Sample]:
+    files = list_images(paths)
+    return [Sample(name, partial(load_image, file)) for name, file in zip(_names(files), files, strict=True)]
+
+
+def _names(files: Sequence[Path]) -> list[str]:
+    """The files' names without ending; with their folders where two would be alike."""
+    often = Counter(file.stem for file in files)
+    return [file.stem if often[file.stem] == 1 else file.as_posix() for file in files]
+
+
+def _photo(name: str, samples: Sequence[Sample]) -> ScenePhoto:
+    first = samples[0]
+    scene = {
+        item.name: getattr(first, item.name)
+        for item in fields(SceneSample)
+        if item.name in ("condition", "severity", "seed", "clean", "clean_image")
+        and isinstance(first, SceneSample)
+    }
+    complete = all(getattr(sample, "all_labelled", False) for sample in samples)
+    faces = tuple(sample for sample in samples if sample.box is not None or sample.landmarks is not None)
+    return ScenePhoto(name, first.image, faces, all_labelled=complete, **scene)
+
+
+def _box_of(sample: Sample) -> np.ndarray:
+    if sample.box is not None:
+        return np.asarray(sample.box, dtype=float)[:4]
+    points = sample.landmarks[:, :2]
+    return np.concatenate([points.min(axis=0), points.max(axis=0)])
+
+
+def _clean_photos(images, truth) -> list[tuple[ScenePhoto, tuple[Face, ...]]]:
+    """The clean photos with their truth, and the faces that give them depth."""
+    if isinstance(images, np.ndarray | bytes):
+        raise DatasetError(f"benchmark: expected images, got one {type(images).__name__}; put it in a list")
+    if not isinstance(images, str | PathLike):
+        images = list(images)
+        if not images or not all(isinstance(one, Sample | str | PathLike) for one in images):
+            images = [
+                one if isinstance(one, Sample) else Sample(f"photo{number}", partial(load_image, one))
+                for number, one in enumerate(images, start=1)
+            ]
+    photos = scene_photos(images)
+    if truth is None:
+        return [(photo, ()) for photo in photos]
+    if len(truth) != len(photos):
+        raise ValueError(
+            f"benchmark: expected a truth for each of {len(photos)} images, got {len(truth)}; "
+            "give a Prediction or samples for each, in the images' order"
+        )
+    result = []
+    for photo, known in zip(photos, truth, strict=True):
+        before = known.faces if isinstance(known, Prediction) else ()
+        samples = [known] if isinstance(known, Sample) else known
+        faces = tuple(_known(photo, face) for face in before) if before else tuple(samples)
+        result.append((ScenePhoto(photo.name, photo.image, faces), before))
+    return result
+
+
+def _known(photo: ScenePhoto, face: Face) -> Sample:
+    return Sample(
+        photo.name,
+        photo.image,
+        landmarks=face.landmarks,
+        pose=face.pose,
+        crop=crop_from_landmarks(face.landmarks),
+        box=np.asarray(face.box)[:4],
+    )
+
+
+def _degraded(image, condition: str, severity: float, seed: int, faces: Sequence[Face]) -> np.ndarray:
+    photo = image()
+    depth = scene_depth(photo.shape, faces) if faces else None
+    return degrade(photo, condition, severity, seed=seed, depth=depth)
+
+
+def _check_versions(conditions, severities, seeds) -> None:
+    for condition in [conditions] if isinstance(conditions, str) else conditions:
+        check_condition(condition, "benchmark")
+    if isinstance(conditions, str):
+        raise ValueError(
+            f"benchmark: expected a sequence of conditions, got {conditions!r}; put it in a list"
+        )
+    for severity in severities:
+        check_severity(severity, "benchmark")
+    for word, values in (("conditions", conditions), ("severities", severities), ("seeds", seeds)):
+        if not len(values) or len(set(values)) < len(values):
+            raise ValueError(f"benchmark: expected {word} that are there once each, got {list(values)}")

@@ -1,0 +1,82 @@
+"""What an analysis has done so far, a line a photo, so that it can go on wherever it was ended."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from m4kit.scenes.report import VERSION, ReportError
+
+FILE = "progress.jsonl"
+
+
+class Entry(NamedTuple):
+    """A photo's row, and the rows of its faces."""
+
+    photo: dict[str, object]
+    faces: list[dict[str, object]]
+
+
+class Journal:
+    """The lines of a folder's journal: the settings first, then an `Entry` for each finished photo.
+
+    A line counts once it is written to its end. Raises `ReportError` if the folder's analysis was begun by
+    another version or with other settings.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, object]):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / FILE
+        self.entries: dict[str, Entry] = {}
+        header = {"version": VERSION, "settings": dict(settings)}
+        if not self._read(header):
+            self.path.write_text(json.dumps(header) + "\n", encoding="utf-8")
+
+    def add(self, entry: Entry) -> None:
+        """Note a photo as finished, on the disk."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.entries[str(entry.photo["photo"])] = entry
+
+    def _read(self, header: dict) -> bool:
+        """Take up the finished photos; False if nothing was begun."""
+        content = self.path.read_bytes() if self.path.exists() else b""
+        whole = content[: content.rfind(b"\n") + 1]
+        if not whole:
+            return False
+        if len(whole) < len(content):
+            # The line at which the process was ended: its photo is done anew.
+            os.truncate(self.path, len(whole))
+        first, *lines = whole.decode("utf-8").splitlines()
+        try:
+            self._check(json.loads(first), header)
+            for line in lines:
+                entry = Entry(*json.loads(line))
+                self.entries[str(entry.photo["photo"])] = entry
+        except (ValueError, KeyError, TypeError) as error:
+            if isinstance(error, ReportError):
+                raise
+            raise ReportError(
+                f"{self.path}: expected the journal of an analysis, got a broken one ({error}); give another folder"
+            ) from error
+        return True
+
+    def _check(self, found: dict, expected: dict) -> None:
+        if found["version"] != expected["version"]:
+            raise ReportError(
+                f"{self.path}: expected an analysis of version {expected['version']}, got {found['version']}; "
+                "give another folder"
+            )
+        before, now = found["settings"], expected["settings"]
+        differing = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+        if differing:
+            said = ", ".join(f"{name} {before.get(name)!r}, now {now.get(name)!r}" for name in differing)
+            raise ReportError(
+                f"{self.path}: expected the settings with which this analysis was begun, got others ({said}); "
+                "use those, or give another folder"
+            )
