@@ -1,13 +1,24 @@
-"""Meshes as files for other programs: OBJ, PLY, GLB and STL, written by trimesh."""
+"""Meshes as files for other programs: OBJ, PLY and STL, written by trimesh, and GLB.
+
+trimesh's own GLB would be read as faceted dark metal, 200 metres tall, in washed-out colours: it has neither normals
+nor a material, its colours are not in linear light, and glTF counts in metres.
+"""
 
 from __future__ import annotations
 
+import json
+import struct
 from pathlib import Path
 
 import numpy as np
 
+from m4kit.render import vertex_normals
+
 FORMATS = (".obj", ".ply", ".glb", ".stl")
 """What `save_mesh` writes; an STL has no colours."""
+
+_FLOAT, _UNSIGNED_SHORT, _UNSIGNED_INT = 5126, 5123, 5125
+_VERTEX_DATA, _TRIANGLE_DATA = 34962, 34963
 
 
 class ExportError(ValueError):
@@ -20,7 +31,8 @@ def save_mesh(
     """Write a mesh, in the format that the path's ending names; gives the path.
 
     `vertices` (V, 3) and `triangles` (T, 3), counter-clockwise seen from outside, are written as they are: of
-    `face.shape` that is millimetres, x right, y up, z towards the viewer. `colours` (V, 3) uint8 sRGB, such as
+    `face.shape` that is millimetres, x right, y up, z towards the viewer. glTF counts in metres, so a GLB says in
+    its scene that its numbers are thousandths. `colours` (V, 3) uint8 sRGB, such as
     `vertex_colours(face, "texture", image=photo).colours`, go along where the format has them.
 
         save_mesh("face.ply", face.shape, face.triangles)
@@ -38,13 +50,11 @@ def save_mesh(
     vertices, triangles = np.asarray(vertices, dtype=np.float64), np.asarray(triangles)
     if vertices.ndim != 2 or vertices.shape[1] != 3 or not np.isfinite(vertices).all():
         raise ExportError(f"{path}: expected finite vertices (V, 3), got {vertices.shape}")
-    if (
-        triangles.ndim != 2
-        or triangles.shape[1] != 3
-        or not 0 <= triangles.min() <= triangles.max() < len(vertices)
-    ):
+    shaped = triangles.ndim == 2 and triangles.shape[1] == 3 and triangles.dtype.kind in "iu"
+    if not (shaped and len(triangles) and 0 <= triangles.min() <= triangles.max() < len(vertices)):
         raise ExportError(
-            f"{path}: expected triangles (T, 3) of {len(vertices)} vertices, got {triangles.shape}"
+            f"{path}: expected triangles (T, 3), at least one, whose whole numbers are those of {len(vertices)} "
+            f"vertices, got {triangles.shape} of {triangles.dtype}"
         )
     if colours is not None:
         colours = np.asarray(colours)
@@ -53,12 +63,73 @@ def save_mesh(
                 f"{path}: expected colours {vertices.shape} of uint8, one a vertex, got {colours.shape} of "
                 f"{colours.dtype}"
             )
-    import trimesh
-
-    # As it is: by default trimesh would merge and drop vertices.
-    mesh = trimesh.Trimesh(vertices, triangles, vertex_colors=colours, process=False)
     try:
-        mesh.export(path, file_type=path.suffix.lower()[1:])
+        if path.suffix.lower() == ".glb":
+            path.write_bytes(_glb(vertices, triangles, colours))
+        else:
+            import trimesh
+
+            # As it is: by default trimesh would merge and drop vertices.
+            mesh = trimesh.Trimesh(vertices, triangles, vertex_colors=colours, process=False)
+            mesh.export(path, file_type=path.suffix.lower()[1:])
     except OSError as error:
         raise ExportError(f"{path}: writing failed ({error}); make room, or choose another folder") from error
     return path
+
+
+def _glb(vertices: np.ndarray, triangles: np.ndarray, colours: np.ndarray | None) -> bytes:
+    """A binary glTF 2.0 of a mesh in mm: one node, whose scale makes metres of them, and a dull material."""
+    # In the photo's frame, y down, as `vertex_normals` takes them.
+    normals = vertex_normals(vertices * [1, -1, 1], triangles)
+    arrays = {
+        "POSITION": (vertices.astype("<f4"), _FLOAT, "VEC3"),
+        "NORMAL": (normals.astype("<f4"), _FLOAT, "VEC3"),
+    }
+    if colours is not None:
+        # In 16 bits, for the dark tones' sake, and with an opacity, so that each vertex starts at four bytes.
+        linear = np.rint(65535 * _linear(np.column_stack([colours, np.full(len(colours), 255)])))
+        arrays["COLOR_0"] = (linear.astype("<u2"), _UNSIGNED_SHORT, "VEC4")
+    kind = ("<u2", _UNSIGNED_SHORT) if len(vertices) < 65536 else ("<u4", _UNSIGNED_INT)
+    parts = [*arrays.values(), (triangles.ravel().astype(kind[0]), kind[1], "SCALAR")]
+    accessors, views, body = [], [], b""
+    for number, (array, component, shape) in enumerate(parts):
+        accessor = {"bufferView": number, "componentType": component, "count": len(array), "type": shape}
+        if number == 0:
+            accessor |= {"min": array.min(0).tolist(), "max": array.max(0).tolist()}
+        if shape == "VEC4":
+            accessor["normalized"] = True
+        target = _TRIANGLE_DATA if shape == "SCALAR" else _VERTEX_DATA
+        views.append({"buffer": 0, "byteOffset": len(body), "byteLength": array.nbytes, "target": target})
+        accessors.append(accessor)
+        body += array.tobytes()
+        body += bytes(-len(body) % 4)
+    surface = {"metallicFactor": 0.0, "roughnessFactor": 0.8}
+    primitive = {
+        "attributes": {name: number for number, name in enumerate(arrays)},
+        "indices": len(arrays),
+        "material": 0,
+    }
+    scene = {
+        "asset": {"version": "2.0", "generator": "m4kit"},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0, "name": "face", "scale": [0.001] * 3}],
+        "meshes": [{"name": "face", "primitives": [primitive]}],
+        "materials": [{"name": "skin", "pbrMetallicRoughness": surface, "doubleSided": True}],
+        "accessors": accessors,
+        "bufferViews": views,
+        "buffers": [{"byteLength": len(body)}],
+    }
+    words = json.dumps(scene, separators=(",", ":")).encode()
+    words += b" " * (-len(words) % 4)
+    chunks = [
+        struct.pack("<I4s", len(part), name) + part for name, part in ((b"JSON", words), (b"BIN\0", body))
+    ]
+    content = b"".join(chunks)
+    return struct.pack("<4sII", b"glTF", 2, 12 + len(content)) + content
+
+
+def _linear(colours: np.ndarray) -> np.ndarray:
+    """sRGB in 0 to 255 as linear light in 0 to 1, by the standard's own curve."""
+    share = colours / 255
+    return np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)

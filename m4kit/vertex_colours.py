@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
+from m4kit.camera import decompose
 from m4kit.network import fuse
 from m4kit.render import PORCELAIN, buffers, vertex_normals
 
 if TYPE_CHECKING:
+    from m4kit.face_model import FaceModel
     from m4kit.prediction import Face
 
 REGION_COLOURS = (
@@ -54,7 +56,13 @@ class VertexColours:
     filled: np.ndarray | None = None
 
 
-def vertex_colours(face: Face, mode: str, *, image: np.ndarray | None = None) -> VertexColours:
+def vertex_colours(
+    face: Face,
+    mode: str,
+    *,
+    image: np.ndarray | None = None,
+    limits: tuple[float, float] | None = None,
+) -> VertexColours:
     """Colours of a face's vertices, by one of `MODES`.
 
     - `texture`: the photo `image` (H, W, 3) uint8 RGB, which it needs; what it does not show is taken from the
@@ -65,13 +73,41 @@ def vertex_colours(face: Face, mode: str, *, image: np.ndarray | None = None) ->
     - `distance`: mm of the face's shape from the mean face, outward positive; pose plays no part.
     - `spread`: mm between the heads: the root mean square distance of their shapes' vertices from the fused one's.
 
-    Raises `ValueError` for an unknown mode, a texture without a photo, a model without regions, a face of one head.
+    `limits` are what the ends of the colour scale stand for where the colours are numbers, to show several faces on
+    one scale; by default they are this face's own.
+
+    Raises `ValueError` for an unknown mode, a texture without a photo, a model without regions, a face of one head
+    or of another model, limits that are none.
     """
     if mode not in MODES:
         raise ValueError(f"expected a colour mode out of {', '.join(MODES)}, got {mode!r}")
-    if mode == "texture":
-        return texture(face, image)
-    return MODES[mode](face)
+    coloured = texture(face, image) if mode == "texture" else MODES[mode](face)
+    if limits is None:
+        return coloured
+    if coloured.values is None:
+        raise ValueError(f"colour {mode}: expected no limits, for it shows no numbers, got {limits}")
+    low, high = limits
+    if not low < high:
+        raise ValueError(f"expected limits (low, high), the lower one first, got {limits}")
+    return scalar_colours(
+        coloured.values, unit=coloured.unit, limits=(float(low), float(high)), scale=coloured.scale
+    )
+
+
+def check_heads(face: Face) -> None:
+    """Raise `ValueError` unless a face has the outputs of heads that fit its model."""
+    heads = getattr(face, "heads", None)
+    if np.ndim(heads) != 2 or not len(heads):
+        raise ValueError(
+            f"expected a face with its heads' outputs, (n, 62), as m4kit.predict gives, got {type(face).__name__} "
+            f"with {'none' if heads is None else np.shape(heads)}"
+        )
+    identity, expression = len(face.model.identity_modes), len(face.model.expression_modes)
+    if heads.shape[1] != 62 or (identity, expression) != (40, 10):
+        raise ValueError(
+            "expected heads of 62 numbers and a face model of 40 identity and 10 expression modes, got "
+            f"{heads.shape[1]} numbers and {identity} + {expression} modes; take the model of the network"
+        )
 
 
 def scalar_colours(
@@ -95,6 +131,11 @@ def texture(face: Face, image: np.ndarray | None) -> VertexColours:
     """The photo's colour at each vertex, see `vertex_colours`."""
     if image is None:
         raise ValueError("colour texture: expected the photo (image=prediction.image), got none")
+    image = np.asarray(image)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(
+            f"colour texture: expected the photo (H, W, 3) as uint8 RGB, got {image.shape} of {image.dtype}"
+        )
     vertices = face.vertices
     seen = visible(vertices, face.triangles)
     height, width = image.shape[:2]
@@ -168,28 +209,39 @@ def _normals(face: Face) -> VertexColours:
 
 
 def _depth(face: Face) -> VertexColours:
-    scale = np.linalg.norm(face.camera[:2, :3], axis=1).mean() * face.crop.scale
-    depth = face.vertices[:, 2] / scale
+    depth = face.vertices[:, 2] / (decompose(face.camera)[0] * face.crop.scale)
     return scalar_colours(depth - depth.min(), unit="mm towards the viewer", scale="cividis")
 
 
 def _distance(face: Face) -> VertexColours:
-    mean = face.model.mean.numpy()
-    normals = vertex_normals(mean * _FLIP, face.triangles)
-    distance = ((face.shape - mean) * normals).sum(1)
+    check_heads(face)
+    distance = ((face.shape - face.model.mean.numpy()) * _mean_normals(face.model)).sum(1)
     limit = max(float(np.abs(distance).max()), 1e-3)
     return scalar_colours(distance, unit="mm from the mean face", limits=(-limit, limit), scale="coolwarm")
 
 
 def _spread(face: Face) -> VertexColours:
+    check_heads(face)
     if len(face.heads) < 2:
-        raise ValueError(f"colour spread: expected a face with several heads, got {len(face.heads)}")
-    modes = face.model.modes.flatten(1).numpy()
-    coefficients = face.heads[:, 12:] - fuse(face.heads, face.head_weights)[12:]
-    offsets = (coefficients.astype(np.float32) @ modes).reshape(len(face.heads), -1, 3)
+        raise ValueError(
+            f"colour spread: expected a face with several heads, got {len(face.heads)}, which cannot differ; "
+            "choose another colour"
+        )
+    coefficients = np.float32(face.heads[:, 12:] - fuse(face.heads, face.head_weights)[12:])
+    identity, expression = (
+        modes.flatten(1).numpy() for modes in (face.model.identity_modes, face.model.expression_modes)
+    )
+    offsets = coefficients[:, :40] @ identity + coefficients[:, 40:] @ expression
+    offsets = offsets.reshape(len(face.heads), -1, 3)
     return scalar_colours(
         np.sqrt(np.square(offsets).sum(-1).mean(0)), unit="mm between the heads", scale="inferno"
     )
+
+
+@lru_cache(maxsize=2)
+def _mean_normals(model: FaceModel) -> np.ndarray:
+    """The mean face's unit normals (V, 3), outward."""
+    return vertex_normals(model.mean.numpy() * _FLIP, model.triangles.numpy())
 
 
 @cache

@@ -22,11 +22,11 @@ from m4kit.visualize.mesh_figure import AXIS_LENGTH, mesh_still
 
 VIEWS = {
     "Front": rotation_from_euler(0, 0, 0),
-    "Left": rotation_from_euler(-90, 0, 0),
-    "Right": rotation_from_euler(90, 0, 0),
+    "Left": rotation_from_euler(90, 0, 0),
+    "Right": rotation_from_euler(-90, 0, 0),
     "Top": rotation_from_euler(0, -90, 0),
 }
-"""Rotations (3, 3) from the head's frame to the view; left and right are the person's own."""
+"""Rotations (3, 3) from the head's frame to the view; left and right are the person's own sides."""
 
 COMPARISONS = {"One face": "one", "Side by side": "side", "Difference": "difference"}
 

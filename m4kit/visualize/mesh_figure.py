@@ -11,9 +11,17 @@ import numpy as np
 
 from m4kit.camera import rotation_from_euler
 from m4kit.head_frame import HeadFrame
-from m4kit.render import render
-from m4kit.vertex_colours import VertexColours, vertex_colours
-from m4kit.visualize.drawing import AXIS_COLOURS, LANDMARK_GROUPS
+from m4kit.light import Lamp, Light
+from m4kit.render import PORCELAIN, render
+from m4kit.vertex_colours import (
+    REGION_COLOURS,
+    VertexColours,
+    check_heads,
+    scalar_colours,
+    vertex_colours,
+)
+from m4kit.visualize import strokes
+from m4kit.visualize.drawing import AXIS_COLOURS, LANDMARK_GROUPS, draw_landmarks, draw_pose_axes, pose_text
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -26,10 +34,36 @@ EXTENT = 120.0
 AXIS_LENGTH = 75.0
 """Millimetres of each pose axis, from the tip of the nose."""
 
-_LIGHTING = {"ambient": 0.62, "diffuse": 0.75, "specular": 0.1, "roughness": 0.75, "fresnel": 0.05}
-_LIGHT_AT = {"x": -30000, "y": 50000, "z": 100000}
+_LIGHTING = {"ambient": 0.38, "diffuse": 0.66, "specular": 0.0}
+# A photo has light of its own, and colours that stand for something must be those of the legend.
+_EVEN_LIGHTING = {"ambient": 0.62, "diffuse": 0.42, "specular": 0.0}
+# From above left. Plotly counts it in clip coordinates, whatever its manual says: z is negative towards the viewer
+# and weighs some 500 times as much as x and y. From a positive z, nothing that is seen would be lit.
+_LIGHT_AT = {"x": -40_000, "y": 60_000, "z": -330}
+_EVEN_LIGHT = Light(
+    key=Lamp((-0.3, 0.4, 0.9), (0.36, 0.36, 0.36)),
+    fill=Lamp((0.9, 0.0, 0.35), (0.08, 0.08, 0.08)),
+    sky=(0.56, 0.56, 0.56),
+    ground=(0.46, 0.46, 0.46),
+    gloss=0.02,
+    cavity=0.45,
+)
 _NEAR = 3.0
-"""Millimetres by which lines lie before the surface, so that it does not swallow them."""
+"""Millimetres by which lines lie over the surface, so that it does not swallow them."""
+
+_ZOOM = 2.15
+"""Plotly's length of the scene's sides: with it, the head fills the figure's height."""
+
+_INK = "#24292f"
+_UPPER_LEFT = {
+    "x": 0,
+    "y": 1,
+    "xref": "paper",
+    "yref": "paper",
+    "xanchor": "left",
+    "yanchor": "top",
+    "xshift": 8,
+}
 
 
 def mesh_figure(
@@ -37,62 +71,80 @@ def mesh_figure(
     *,
     image: np.ndarray | None = None,
     colour: str = "clay",
+    limits: tuple[float, float] | None = None,
     landmarks: bool = True,
     pose_axes: bool = True,
-    height: int = 520,
+    height: int = 560,
 ) -> go.Figure:
     """The face's mesh as a plotly figure to turn around, seen from the front.
 
-    `colour` is one of `vertex_colours.MODES`; `texture` needs the photo as `image` (H, W, 3) uint8 RGB. A hover says
-    the vertex's number, its region and its value. The axes are the head's, from the tip of the nose: x red, y green,
-    z blue.
+    `colour` is one of `vertex_colours.MODES`; `texture` needs the photo as `image` (H, W, 3) uint8 RGB. What that
+    does not show is marked: the hover says "filled in", and a click on the legend dots it. `limits` are those of the
+    colour scale, see `vertex_colours`. A hover says the vertex's number, its region and its value. The axes are the
+    head's, from the tip of the nose: x red, y green, z blue. Buttons turn the head to the front, to its sides, and
+    to where it looked in the photo.
 
     `figure.write_html("face.html", include_plotlyjs=True)` writes a page that opens offline.
+
+    Raises `ValueError` for what `vertex_colours` refuses, and for a face without its heads' outputs.
     """
     import plotly.graph_objects as go
 
+    check_heads(face)
     frame = HeadFrame.of(face)
-    vertices = frame.from_photo(face.vertices).astype(np.float32)
-    coloured = vertex_colours(face, colour, image=image)
-    triangles = face.triangles.astype(np.uint16 if len(vertices) <= 1 << 16 else np.uint32)
-    hover = "vertex %{customdata}<br>%{text}"
-    if coloured.values is not None:
-        hover += f"<br>%{{intensity:.2f}} {coloured.unit}"
-    data = [
-        go.Mesh3d(
-            **dict(zip("xyz", vertices.T.copy(), strict=True)),
-            **dict(zip("ijk", triangles.T.copy(), strict=True)),
-            **_surface(coloured),
-            name="mesh",
-            customdata=np.arange(len(vertices), dtype=np.uint16 if len(vertices) <= 1 << 16 else np.uint32),
-            text=_regions(face),
-            hovertemplate=hover + "<extra></extra>",
-            lighting=_LIGHTING,
-            lightposition=_LIGHT_AT,
-            flatshading=False,
-        )
-    ]
+    vertices = frame.from_photo(face.vertices)
+    coloured = vertex_colours(face, colour, image=image, limits=limits)
+    data = [_mesh(face, vertices, colour, coloured)]
+    if coloured.filled is not None:
+        data.append(_filled(vertices, coloured.filled))
+    if colour == "region":
+        data += _region_names(face)
     points = frame.from_photo(face.landmarks)
     if landmarks:
-        data += _contours(points)
+        data += _contours(_lifted(points))
     if pose_axes:
         data += _axes(points[30])
-    hidden = {"visible": False, "showspikes": False}
+    middle = (vertices.min(0) + vertices.max(0)) / 2
+    # The head in the middle of a cube that is large enough for the axes, or plotly would cut them off.
+    reach = max(np.abs(vertices - middle).max(), np.abs(points[30] + AXIS_LENGTH - middle).max()) + _NEAR
+    sides = [
+        {"visible": False, "showspikes": False, "range": [float(place - reach), float(place + reach)]}
+        for place in middle
+    ]
     return go.Figure(
         data,
         layout={
             "height": height,
-            "margin": {"l": 0, "r": 0, "t": 0, "b": 0},
-            "showlegend": False,
+            "margin": {"l": 0, "r": 0, "t": 44, "b": 0},
+            "paper_bgcolor": "white",
+            "font": {"color": _INK, "size": 12},
+            "annotations": [{"text": pose_text(face.pose), "showarrow": False} | _UPPER_LEFT],
+            "legend": {
+                "orientation": "h",
+                "x": 0,
+                "y": 0,
+                "itemsizing": "constant",
+                "bgcolor": "rgba(0,0,0,0)",
+            },
+            "hoverlabel": {"bgcolor": "white", "font": {"color": _INK}},
+            # The mouse turns, moves and zooms without them, and they would lie on the buttons of a narrow figure.
+            "modebar": {
+                "remove": [
+                    "zoom",
+                    "pan",
+                    "orbitRotation",
+                    "tableRotation",
+                    "resetCameraDefault",
+                    "resetCameraLastSave",
+                ]
+            },
+            "updatemenus": [_view_buttons(frame.rotation)],
             "scene": {
-                "aspectmode": "data",
-                **{axis: hidden for axis in ("xaxis", "yaxis", "zaxis")},
-                "camera": {
-                    "eye": {"x": 0, "y": 0, "z": 1.1},
-                    "up": {"x": 0, "y": 1, "z": 0},
-                    # Weak perspective, as the network's camera.
-                    "projection": {"type": "orthographic"},
-                },
+                "aspectmode": "manual",
+                "aspectratio": dict.fromkeys("xyz", _ZOOM * reach / EXTENT),
+                "dragmode": "orbit",
+                **dict(zip(("xaxis", "yaxis", "zaxis"), sides, strict=True)),
+                "camera": _camera(np.eye(3)),
             },
         },
     )
@@ -103,16 +155,38 @@ def mesh_picture(
     *,
     image: np.ndarray | None = None,
     colour: str = "clay",
+    limits: tuple[float, float] | None = None,
+    landmarks: bool = False,
+    pose_axes: bool = False,
+    legend: bool = True,
     yaw: float = 0.0,
     pitch: float = 0.0,
     side: int = 480,
 ) -> np.ndarray:
-    """The mesh turned by `yaw` and `pitch` degrees, (side, side, 3) uint8 RGB on white; no browser is needed."""
-    vertices = HeadFrame.of(face).from_photo(face.vertices)
-    colours = vertex_colours(face, colour, image=image).colours
-    return mesh_still(
-        vertices, face.triangles, colours, rotation=rotation_from_euler(yaw, pitch, 0), side=side
+    """The mesh turned by `yaw` and `pitch` degrees, (side, side, 3) uint8 RGB on white; no browser is needed.
+
+    Arguments as for `mesh_figure`. `legend` adds a bar with its unit under colours that are numbers; landmarks are
+    drawn over the mesh, those behind it too.
+    """
+    check_heads(face)
+    frame, rotation = HeadFrame.of(face), rotation_from_euler(yaw, pitch, 0)
+    vertices = frame.from_photo(face.vertices)
+    coloured = vertex_colours(face, colour, image=image, limits=limits)
+    picture = mesh_still(
+        vertices,
+        face.triangles,
+        coloured.colours,
+        rotation=rotation,
+        side=side,
+        light=None if colour == "clay" else _EVEN_LIGHT,
     )
+    seen = _in_picture(frame.from_photo(face.landmarks), rotation, side)
+    if landmarks:
+        picture = draw_landmarks(picture, seen)
+    if pose_axes:
+        # `draw_pose_axes` makes them 0.55 of the head's height long.
+        picture = draw_pose_axes(picture, rotation, seen[30, :2], AXIS_LENGTH / 0.55 * side / 2 / EXTENT)
+    return _with_bar(picture, coloured) if legend and coloured.values is not None else picture
 
 
 def mesh_still(
@@ -122,27 +196,85 @@ def mesh_still(
     *,
     rotation: np.ndarray,
     side: int,
+    light: Light | None = None,
 ) -> np.ndarray:
     """A mesh (V, 3) in mm, y up, turned by a rotation (3, 3), (side, side, 3) uint8 RGB on white."""
-    seen = np.asarray(vertices) @ np.asarray(rotation).T * [1, -1, 1] * (side / 2 / EXTENT)
-    seen[:, :2] += (side - 1) / 2
     white = np.full((side, side, 3), 255, dtype=np.uint8)
-    return render(white, [(seen, triangles)], colour=[colours])
+    seen = _in_picture(vertices, rotation, side)
+    return render(white, [(seen, triangles)], colour=[colours], light=light)
 
 
-def _surface(coloured: VertexColours) -> dict:
-    """The colours as plotly takes them: a scale for numbers, a colour a vertex for all else."""
+def _in_picture(points: np.ndarray, rotation: np.ndarray, side: int) -> np.ndarray:
+    """Points (n, 3) in mm, y up, in the pixels of a square picture, y down."""
+    seen = np.asarray(points) @ np.asarray(rotation).T * [1, -1, 1] * (side / 2 / EXTENT)
+    seen[:, :2] += (side - 1) / 2
+    return seen
+
+
+def _with_bar(picture: np.ndarray, coloured: VertexColours) -> np.ndarray:
+    """The picture with the colour scale along its lower edge: its limits and its unit."""
+    side = len(picture)
+    low, high = coloured.limits
+    left, right = round(0.2 * side), round(0.8 * side)
+    top, bottom = round(0.925 * side), round(0.945 * side)
+    steps = scalar_colours(np.linspace(low, high, right - left), limits=coloured.limits, scale=coloured.scale)
+    picture[top:bottom, left:right] = steps.colours
+    height = max(8, 0.024 * side)
+    style = {"height": height, "colour": (36, 41, 47), "halo": (255, 255, 255)}
+    for text, x in ((f"{low:.3g}", left - 2.3 * height), (f"{high:.3g}", right + 2.3 * height)):
+        strokes.words(picture, text.replace("-", "\N{MINUS SIGN}"), (x, (top + bottom) / 2), **style)
+    strokes.words(picture, coloured.unit, (side / 2, bottom + 0.9 * height), **style)
+    return picture
+
+
+def _mesh(face: Face, vertices: np.ndarray, colour: str, coloured: VertexColours) -> go.Mesh3d:
+    import plotly.graph_objects as go
+
+    whole = np.uint16 if len(vertices) <= 1 << 16 else np.uint32
+    hover, number = "vertex %{customdata}<br>%{text}", np.arange(len(vertices), dtype=whole)
+    if coloured.values is not None:
+        hover += f"<br>%{{intensity:.2f}} {coloured.unit}"
+    elif colour == "normals":
+        # In whole percent they take a quarter of the room.
+        percent = np.rint(coloured.colours / 1.275 - 100)
+        number = np.column_stack([number, percent]).astype(np.int16 if len(vertices) <= 1 << 15 else np.int32)
+        parts = (
+            f"%{{customdata[{k}]}} % {word}" for k, word in ((1, "right"), (2, "up"), (3, "to the viewer"))
+        )
+        hover = hover.replace("%{customdata}", "%{customdata[0]}") + "<br>" + ", ".join(parts)
+    elif colour == "texture":
+        hover += "<br>%{vertexcolor}"
+    words = _regions(face)
+    if coloured.filled is not None:
+        words = [
+            f"{word}, filled in" if filled else word
+            for word, filled in zip(words, coloured.filled, strict=True)
+        ]
+    return go.Mesh3d(
+        **dict(zip("xyz", vertices.astype(np.float32).T.copy(), strict=True)),
+        **dict(zip("ijk", face.triangles.astype(whole).T.copy(), strict=True)),
+        **_surface(colour, coloured),
+        name="mesh",
+        customdata=number,
+        text=words,
+        hovertemplate=hover + "<extra></extra>",
+        lighting=_LIGHTING if colour == "clay" else _EVEN_LIGHTING,
+        lightposition=_LIGHT_AT,
+        flatshading=False,
+    )
+
+
+def _surface(colour: str, coloured: VertexColours) -> dict:
+    """The colours as plotly takes them: one for clay, a scale for numbers, one a vertex for all else."""
+    if colour == "clay":
+        return {"color": _css(PORCELAIN)}
     if coloured.values is None:
         return {"vertexcolor": [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in coloured.colours.tolist()]}
-    from matplotlib import colormaps
-
-    stops = np.linspace(0, 1, 17)
-    shades = np.rint(255 * colormaps[coloured.scale](stops)[:, :3]).astype(int)
+    stops = np.linspace(0, 1, 33)
+    shades = scalar_colours(stops, limits=(0, 1), scale=coloured.scale).colours
     return {
         "intensity": coloured.values.astype(np.float32),
-        "colorscale": [
-            [float(stop), f"rgb({r},{g},{b})"] for stop, (r, g, b) in zip(stops, shades, strict=True)
-        ],
+        "colorscale": [[float(stop), _css(shade)] for stop, shade in zip(stops, shades, strict=True)],
         "cmin": coloured.limits[0],
         "cmax": coloured.limits[1],
         "colorbar": {"title": {"text": coloured.unit, "side": "right"}, "thickness": 14, "len": 0.7},
@@ -154,25 +286,72 @@ def _regions(face: Face) -> list[str]:
     words = [""] * len(face.model.mean)
     for name, mask in face.model.regions.items():
         for vertex in np.flatnonzero(mask):
-            words[vertex] += f"{', ' if words[vertex] else ''}{name.replace('_', ' ')}"
-    return words
+            words[vertex] += f"{', ' if words[vertex] else ''}{_spoken(name)}"
+    return [word or "no region" for word in words]
+
+
+def _filled(vertices: np.ndarray, filled: np.ndarray) -> go.Scatter3d:
+    """Dots on the vertices that the photo does not show, which a click on the legend brings."""
+    import plotly.graph_objects as go
+
+    return go.Scatter3d(
+        **dict(zip("xyz", vertices[filled].astype(np.float32).T.copy(), strict=True)),
+        name="not in the photo",
+        visible="legendonly",
+        mode="markers",
+        marker={"color": "#d81b60", "size": 1.6},
+        hoverinfo="skip",
+    )
+
+
+def _region_names(face: Face) -> list[go.Scatter3d]:
+    """A line of the legend for each region."""
+    import plotly.graph_objects as go
+
+    return [
+        go.Scatter3d(
+            **{axis: [None] for axis in "xyz"},
+            name=_spoken(name),
+            mode="markers",
+            marker={
+                "color": _css(REGION_COLOURS[number % len(REGION_COLOURS)]),
+                "symbol": "square",
+                "size": 8,
+            },
+            hoverinfo="skip",
+        )
+        for number, name in enumerate(face.model.regions)
+    ]
+
+
+def _lifted(points: np.ndarray) -> np.ndarray:
+    """Landmarks (68, 3) in mm a little off the mesh, sideways at the jaw and to the front.
+
+    Along the mesh's normals they would not be: at the rims of lids and lips, these point inwards.
+    """
+    sideways = points * [1, 0, 0]
+    width = np.abs(sideways).max()
+    return points + _NEAR * (sideways / width + [0, 0, 1])
 
 
 def _contours(points: np.ndarray) -> list[go.Scatter3d]:
     import plotly.graph_objects as go
 
-    near = points + np.array([0, 0, _NEAR])
     traces = []
     for name, (contours, colour) in LANDMARK_GROUPS.items():
-        ends = [np.vstack([near[list(contour)], np.full((1, 3), np.nan)]) for contour in contours]
+        ends = [np.vstack([points[list(contour)], np.full((1, 3), np.nan)]) for contour in contours]
+        numbers = [number for contour in contours for number in (*contour, -1)]
         traces.append(
             go.Scatter3d(
                 **dict(zip("xyz", np.concatenate(ends).astype(np.float32).T.copy(), strict=True)),
-                name=name,
+                name="landmarks",
+                legendgroup="landmarks",
+                showlegend=not traces,
                 mode="lines+markers",
                 line={"color": _css(colour), "width": 4},
                 marker={"color": _css(colour), "size": 2.5},
-                hoverinfo="name",
+                customdata=np.array(numbers, dtype=np.int8),
+                hovertemplate=f"landmark %{{customdata}}<br>{_spoken(name)}<extra></extra>",
             )
         )
     return traces
@@ -187,14 +366,60 @@ def _axes(origin: np.ndarray) -> list[go.Scatter3d]:
         traces.append(
             go.Scatter3d(
                 **dict(zip("xyz", ends.T.copy(), strict=True)),
-                name=f"{'xyz'[axis]} axis",
-                mode="lines",
+                name="pose axes",
+                legendgroup="pose axes",
+                showlegend=not traces,
+                mode="lines+text",
+                text=["", "xyz"[axis]],
+                textfont={"color": _css(colour), "size": 15},
+                textposition="top center",
                 line={"color": _css(colour), "width": 7},
-                hoverinfo="name",
+                hovertemplate=f"{'xyz'[axis]} axis of the head<extra></extra>",
             )
         )
     return traces
 
 
+def _camera(rotation: np.ndarray) -> dict:
+    """Plotly's camera that sees the head turned by a rotation (3, 3)."""
+    eye, up = 3 * np.asarray(rotation)[2], np.asarray(rotation)[1]
+    return {
+        "eye": dict(zip("xyz", eye.tolist(), strict=True)),
+        "up": dict(zip("xyz", up.tolist(), strict=True)),
+        "center": {"x": 0, "y": 0, "z": 0},
+        # Weak perspective, as the network's camera.
+        "projection": {"type": "orthographic"},
+    }
+
+
+def _view_buttons(in_photo: np.ndarray) -> dict:
+    """Buttons that turn the head; its left side is the person's own."""
+    views = {
+        "Front": np.eye(3),
+        "As in photo": in_photo,
+        "Left side": rotation_from_euler(90, 0, 0),
+        "Right side": rotation_from_euler(-90, 0, 0),
+    }
+    return {
+        "type": "buttons",
+        "direction": "right",
+        "showactive": False,
+        "x": 0,
+        "xanchor": "left",
+        "y": 1,
+        "yanchor": "bottom",
+        "pad": {"l": 6, "b": 8},
+        "font": {"size": 11},
+        "buttons": [
+            {"label": name, "method": "relayout", "args": [{"scene.camera": _camera(rotation)}]}
+            for name, rotation in views.items()
+        ],
+    }
+
+
+def _spoken(name: str) -> str:
+    return name.replace("_", " ")
+
+
 def _css(colour) -> str:
-    return f"rgb({', '.join(str(value) for value in colour)})"
+    return f"rgb({', '.join(str(int(value)) for value in colour)})"
