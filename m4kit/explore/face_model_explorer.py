@@ -221,7 +221,10 @@ class FaceModelExplorer(widgets.VBox):
     def _repr_mimebundle_(self, **options) -> dict:
         # A notebook that is only read, with no kernel behind it, shows the still picture.
         bundle = super()._repr_mimebundle_(**options)
-        return bundle | {"image/jpeg": base64.b64encode(self.still()).decode()}
+        return bundle | {
+            "image/jpeg": base64.b64encode(self.still()).decode(),
+            "text/plain": f"FaceModelExplorer of {self.people} identity and {self.moods} expression modes",
+        }
 
     def _slider(self, name: str) -> widgets.FloatSlider:
         return widgets.FloatSlider(

@@ -1,0 +1,36 @@
+"""Run notebooks and keep of their outputs what a reader without a kernel needs.
+
+    python scripts/run_notebook.py notebooks/*.ipynb
+
+Widgets are kept as their still picture alone; times and widget state are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def main() -> None:
+    """Run the notebooks that the command line names, in place."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("notebooks", nargs="+", type=Path)
+    for path in parser.parse_args().notebooks:
+        notebook = nbformat.read(path, 4)
+        NotebookClient(notebook, resources={"metadata": {"path": str(path.parent)}}).execute()
+        notebook.metadata.pop("widgets", None)
+        for cell in notebook.cells:
+            cell.metadata.pop("execution", None)
+            for output in cell.get("outputs", []):
+                output.get("data", {}).pop(WIDGET, None)
+        nbformat.write(notebook, path)
+        print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
