@@ -10,8 +10,9 @@ from scipy.spatial.transform import Rotation
 
 from m4kit.camera import head_pose, rotation_from_euler
 from m4kit.face_model import FaceModel
+from m4kit.training import TrainingError
 from m4kit.training.augmentation import MIRROR_68
-from m4kit.training.data import averaging_matrix
+from m4kit.training.data import averaging_matrix, read_crops
 from m4kit.training.labels import (
     affine_map,
     agreement,
@@ -19,8 +20,8 @@ from m4kit.training.labels import (
     annotated,
     contact_sheet,
     fit,
+    habits_in_words,
     held_out,
-    read_crops,
 )
 from m4kit.training.registration import itself, register, similarity
 from m4kit.training.teacher import (
@@ -412,6 +413,16 @@ class TestAnnotated:
         crops = read_crops(tmp_path / "crops.zip", ["larger.png", "same.png"])
         assert (crops.shape, crops.dtype) == ((2, 120, 120, 3), np.uint8)
         assert (crops == [255, 0, 0]).all()
+        with pytest.raises(TrainingError, match=r"1 of 2 crops are missing or unreadable \(gone.png"):
+            read_crops(tmp_path / "crops.zip", ["same.png", "gone.png"])
+
+
+def test_the_largest_habits_are_told_by_point_and_offset():
+    habits = np.zeros((89, 3))
+    habits[6], habits[20 + 38] = [-3.04, 0.5, -1.0], [0, -1.2, 0]
+    told = habits_in_words(habits)
+    assert told.endswith("point 7 of 21 by (-3.0, +0.5, -1.0); point 38 of 68 by (+0.0, -1.2, +0.0)")
+    assert habits_in_words(np.zeros((89, 3))).endswith("none")
 
 
 def test_an_affine_map_between_parameters_is_found():

@@ -186,9 +186,10 @@ class MeshViewer(widgets.VBox):
     def _repr_mimebundle_(self, **options) -> dict:
         # A notebook that is only read, with no kernel behind it, shows the still picture.
         bundle = super()._repr_mimebundle_(**options)
+        plural = "s" * (len(self.prediction) > 1)
         return bundle | {
             "image/jpeg": base64.b64encode(self.still()).decode(),
-            "text/plain": f"MeshViewer of {self.prediction.source}, {len(self.prediction)} face{'s' * (len(self.prediction) > 1)}",
+            "text/plain": f"MeshViewer of {self.prediction.source}, {len(self.prediction)} face{plural}",
         }
 
     def _partners(self, number: int) -> list[tuple[str, tuple[Prediction, int]]]:

@@ -110,6 +110,34 @@ class Labels:
         return np.flatnonzero(~self.validation), np.flatnonzero(self.validation)
 
 
+def read_crops(archive: Path, names: Sequence[str]) -> np.ndarray:
+    """Crops (n, 120, 120, 3) uint8 RGB of an archive; `TrainingError` names those that cannot be read."""
+    crops = list(_decoded(archive, names))
+    unreadable = [name for name, crop in zip(names, crops, strict=True) if crop is None]
+    if unreadable:
+        raise TrainingError(
+            f"{archive}: {len(unreadable)} of {len(names)} crops are missing or unreadable "
+            f"({', '.join(unreadable[:3])}, ...); get the archive again"
+        )
+    return np.stack(crops)
+
+
+def _decoded(path: Path, names: Sequence[str]) -> Iterator[np.ndarray | None]:
+    """Each of the named crops (120, 120, 3) uint8 RGB, None for one that is missing or unreadable."""
+    with zipfile.ZipFile(path) as archive:
+        members = {Path(member).name: member for member in archive.namelist()}
+        for name in names:
+            member = members.get(Path(name).name)
+            pixels = member and cv2.imdecode(np.frombuffer(archive.read(member), np.uint8), cv2.IMREAD_COLOR)
+            if pixels is None:
+                yield None
+                continue
+            if pixels.shape[:2] != (CROP_SIZE, CROP_SIZE):
+                pixels = cv2.resize(pixels, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_AREA)
+            # OpenCV decodes to BGR; inside the library pixels are RGB.
+            yield pixels[..., ::-1]
+
+
 def decoded_crops(labels: Labels, *, data: str | Path, cache: str | Path, progress: bool = True) -> Path:
     """A `.npy` file in the cache folder with the labels' crops, (n, 120, 120, 3) uint8 RGB.
 
@@ -125,24 +153,18 @@ def decoded_crops(labels: Labels, *, data: str | Path, cache: str | Path, progre
     crops = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
     unreadable = []
     for source in np.unique(labels.source):
-        archive_path = Path(data) / f"{source}.zip"
-        if not archive_path.is_file():
-            raise TrainingError(f"{archive_path}: no such archive, but the labels name {source} as a source")
-        with zipfile.ZipFile(archive_path) as archive:
-            members = {Path(member).name: member for member in archive.namelist()}
-            chosen = np.flatnonzero(labels.source == source)
-            for i in tqdm(chosen, desc=f"decoding {source}", disable=not progress, mininterval=2):
-                member = members.get(Path(labels.names[i]).name)
-                pixels = member and cv2.imdecode(
-                    np.frombuffer(archive.read(member), np.uint8), cv2.IMREAD_COLOR
-                )
-                if pixels is None:
-                    unreadable.append(labels.names[i])
-                    continue
-                if pixels.shape[:2] != (CROP_SIZE, CROP_SIZE):
-                    pixels = cv2.resize(pixels, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_AREA)
-                # OpenCV decodes to BGR; inside the library pixels are RGB.
-                crops[i] = pixels[..., ::-1]
+        archive = Path(data) / f"{source}.zip"
+        if not archive.is_file():
+            raise TrainingError(f"{archive}: no such archive, but the labels name {source} as a source")
+        chosen = np.flatnonzero(labels.source == source)
+        decoded = _decoded(archive, labels.names[chosen])
+        for i, crop in zip(
+            tqdm(chosen, desc=f"decoding {source}", disable=not progress, mininterval=2), decoded, strict=True
+        ):
+            if crop is None:
+                unreadable.append(labels.names[i])
+            else:
+                crops[i] = crop
     crops.flush()
     if unreadable:
         part.unlink()

@@ -2,8 +2,8 @@
 
 A teacher answers (`teacher`): 3DDFA-V2's mb1, or an M4Net that earlier labels trained. Our model is fitted to the
 points that it gives; those of the Basel Face Model through the dense correspondence of `registration`. With that as
-the prior, the fit is drawn to the hand-annotated points (`refinement`), which also travel along: training uses them
-directly.
+the prior, the fit is drawn to the hand-annotated points (`refinement`), but not to what their annotators do to all
+faces. The points also travel along as they are: training uses them directly.
 
 Where a crop's coordinates begin differs from source to source by parts of a pixel, which nobody wrote down. It is
 measured along x, where mirror images show it, and holds along y too, since pixels are counted alike in both.
@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import zipfile
 from pathlib import Path
 
 import cv2
@@ -28,7 +27,7 @@ import numpy as np
 from m4kit.camera import CROP_SIZE, head_pose
 from m4kit.face_model import FaceModel
 from m4kit.network import PARAMETERS
-from m4kit.training.data import averaging_matrix
+from m4kit.training.data import averaging_matrix, read_crops
 from m4kit.training.refinement import annotation, draw_to_annotation, place_annotated
 from m4kit.training.teacher import Asked, own_teacher, peer_teacher, teacher_passes
 
@@ -87,18 +86,6 @@ def held_out(names: list[str], share: float) -> np.ndarray:
     """A fixed split by name: True for the given share of names."""
     digits = [int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) for name in names]
     return np.array(digits) < share * 16**8
-
-
-def read_crops(archive: Path, names: list[str]) -> np.ndarray:
-    """Crops (n, 120, 120, 3) uint8 RGB of an archive."""
-    crops = np.empty((len(names), CROP_SIZE, CROP_SIZE, 3), dtype=np.uint8)
-    with zipfile.ZipFile(archive) as file:
-        for crop, name in zip(crops, names, strict=True):
-            pixels = cv2.imdecode(np.frombuffer(file.read(name), np.uint8), cv2.IMREAD_COLOR)
-            if pixels.shape[0] != CROP_SIZE:
-                pixels = cv2.resize(pixels, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_AREA)
-            crop[:] = pixels[..., ::-1]
-    return crops
 
 
 def annotated(data: Path, source: str) -> tuple[list[str], dict[str, np.ndarray]]:
@@ -199,11 +186,9 @@ def label_source(
     columns["points68"][turned, :17] = np.nan
     shift = align_annotation(model, fitted, columns)
     parameters, habits = draw_to_annotation(model, fitted, *annotation(columns))
-    habitual = place_annotated(model, parameters, habits) - place_annotated(model, parameters)
-    columns["points21"] -= habitual[:, :21].astype(np.float32)
-    columns["points68"] -= habitual[:, 21:].astype(np.float32)
     print(
-        f"{source}: the teacher's pixels start {start:.2f} from the edge, annotated points were moved by {shift:.2f}"
+        f"{source}: the teacher's pixels start {start:.2f} from the edge, annotated points were moved by "
+        f"{shift:.2f}; {habits_in_words(habits)}"
     )
     missed = agreement(model, parameters, columns)
     good = missed < WORST
@@ -222,6 +207,16 @@ def label_source(
     }
     labels |= {name: column[good] for name, column in columns.items()}
     return labels, (whitened[:, 0] * asked.whitening[1] + asked.whitening[0])[good]
+
+
+def habits_in_words(habits: np.ndarray, *, count: int = 3) -> str:
+    """The largest of the annotators' habits (89, 3) in mm: AFLW's 21 points, then the 68."""
+    lengths = np.linalg.norm(habits, axis=1)
+    largest = [i for i in np.argsort(-lengths) if lengths[i] > 0][:count]
+    named = (f"{i + 1} of 21" if i < 21 else f"{i - 20} of 68" for i in largest)
+    offsets = (", ".join(f"{value:+.1f}" for value in habits[i]) for i in largest)
+    points = "; ".join(f"point {name} by ({offset})" for name, offset in zip(named, offsets, strict=True))
+    return f"habits of the annotation in mm (x, y, z of the head): {points or 'none'}"
 
 
 def align_annotation(model: FaceModel, parameters: np.ndarray, columns: dict[str, np.ndarray]) -> float:
