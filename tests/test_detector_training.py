@@ -10,7 +10,7 @@ from m4kit.evaluate.detector import PhotoResult
 from m4kit.training import detector as training
 from m4kit.training.detector import Settings, calibrate, detection_loss, match, mix, score
 from m4kit.training.detector_material import BoxRule, Material, Photo
-from m4kit.training.detector_scenes import CONDITIONS, degrade, make_scene
+from m4kit.training.detector_scenes import FAULTS, degrade, make_scene
 
 
 def made_up_photo(name, size, box):
@@ -121,11 +121,11 @@ def test_a_scene_follows_from_its_seed(material):
         assert first[0].dtype == np.uint8
 
 
-@pytest.mark.parametrize("condition", CONDITIONS)
+@pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("face_side", [12.0, 400.0])
-def test_conditions_keep_a_picture_a_picture(condition, face_side):
+def test_faults_and_conditions_keep_a_picture_a_picture(fault, face_side):
     picture = np.random.default_rng(0).integers(0, 255, (90, 130, 3), dtype=np.uint8)
-    bad = condition(picture, face_side, np.random.default_rng(1))
+    bad = fault(picture, face_side, np.random.default_rng(1))
     assert bad.shape == picture.shape
     assert bad.dtype == np.uint8
     assert degrade(picture, face_side, np.random.default_rng(2)).shape == picture.shape

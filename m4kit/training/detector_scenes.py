@@ -13,7 +13,12 @@ import itertools
 import cv2
 import numpy as np
 
+from m4kit import scenes
+from m4kit.scenes import CONDITIONS
 from m4kit.training.detector_material import Material
+
+HARDEST = 4.0
+"""The highest severity of UFDD's conditions in training."""
 
 
 def make_scene(material: Material, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -234,9 +239,16 @@ def _paste(
 
 
 def degrade(image: np.ndarray, face_side: float, rng: np.random.Generator) -> np.ndarray:
-    """The picture in one to three bad conditions; blur stays below what would erase a face of `face_side`."""
-    for condition in rng.permutation(len(CONDITIONS))[: rng.integers(1, 4)]:
-        image = CONDITIONS[condition](image, face_side, rng)
+    """The picture in one or two of UFDD's seven conditions, and with up to two of a camera's other faults.
+
+    Severities go up to 4; what blurs or covers stays below what would erase a face of `face_side` pixels.
+    """
+    bearable = HARDEST * min(1.0, np.sqrt(face_side / (0.25 * max(image.shape))))
+    for condition in rng.permutation(CONDITIONS)[: rng.integers(1, 3)]:
+        hardest = HARDEST if condition in ("haze", "illumination") else bearable
+        image = scenes.degrade(image, str(condition), rng.uniform(0, hardest), seed=int(rng.integers(2**31)))
+    for fault in rng.permutation(len(FAULTS))[: rng.integers(0, 3)]:
+        image = FAULTS[fault](image, face_side, rng)
     return image
 
 
@@ -247,24 +259,8 @@ def _tone(image: np.ndarray, curve: np.ndarray) -> np.ndarray:
 _LEVELS = np.arange(256, dtype=float)
 
 
-def _dark(image, face_side, rng):
-    dark = _tone(image, 255 * rng.uniform(0.15, 1) * (_LEVELS / 255) ** rng.uniform(1, 3))
-    return _noise(dark, face_side, rng) if rng.random() < 0.5 else dark
-
-
-def _bright(image, face_side, rng):
-    return _tone(image, 255 * (_LEVELS / 255) ** rng.uniform(0.35, 1) * rng.uniform(1, 1.6))
-
-
 def _contrast(image, face_side, rng):
     return _tone(image, (_LEVELS - 128) * rng.uniform(0.3, 1.6) + 128)
-
-
-def _haze(image, face_side, rng):
-    share = rng.uniform(0.2, 0.8)
-    veil = cv2.resize(rng.uniform(0.6, 1.3, (3, 3)).astype(np.float32), image.shape[1::-1])[..., None]
-    veil = np.clip(veil * share, 0, 0.88)
-    return (image * (1 - veil) + rng.uniform(170, 250) * veil).astype(np.uint8)
 
 
 def _grey(image, face_side, rng):
@@ -273,21 +269,6 @@ def _grey(image, face_side, rng):
 
 def _colour_cast(image, face_side, rng):
     return np.clip(image * rng.uniform(0.6, 1.35, 3), 0, 255).astype(np.uint8)
-
-
-def _blur(image, face_side, rng):
-    return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, max(0.6, min(6, 0.06 * face_side))))
-
-
-def _motion(image, face_side, rng):
-    length = rng.uniform(2, max(3, min(25, 0.2 * face_side)))
-    side = 2 * int(length / 2 + 1) + 1
-    kernel = np.zeros((side, side), np.float32)
-    step = np.array([np.cos(a := rng.uniform(0, np.pi)), np.sin(a)]) * length / 2
-    centre = side // 2
-    start, end = (np.round(centre + s * step).astype(int).tolist() for s in (-1, 1))
-    cv2.line(kernel, start, end, 1.0)
-    return cv2.filter2D(image, -1, kernel / kernel.sum())
 
 
 def _noise(image, face_side, rng):
@@ -307,34 +288,4 @@ def _low_resolution(image, face_side, rng):
     return cv2.resize(cv2.resize(image, small, interpolation=cv2.INTER_AREA), image.shape[1::-1])
 
 
-def _streaks(image, face_side, rng):
-    """Rain or snow: bright specks, drawn out along one direction."""
-    specks = (rng.random(image.shape[:2], dtype=np.float32) < rng.uniform(0.001, 0.008)).astype(
-        np.uint8
-    ) * 255
-    length = rng.uniform(2, max(3, min(20, 0.2 * face_side)))
-    angle = rng.normal(np.pi / 2, 0.3)
-    end = np.round(np.array([np.cos(angle), np.sin(angle)]) * length).astype(int)
-    kernel = np.zeros((2 * int(length) + 3,) * 2, np.uint8)
-    centre = int(length) + 1
-    cv2.line(kernel, [centre, centre], (centre + end).tolist(), 1, int(rng.integers(1, 3)))
-    layer = cv2.GaussianBlur(cv2.dilate(specks, kernel), (0, 0), 0.7)[..., None] * (
-        rng.uniform(0.3, 0.9) / 255
-    )
-    return (image * (1 - layer) + 235 * layer).astype(np.uint8)
-
-
-CONDITIONS = (
-    _dark,
-    _bright,
-    _contrast,
-    _haze,
-    _grey,
-    _colour_cast,
-    _blur,
-    _motion,
-    _noise,
-    _jpeg,
-    _low_resolution,
-    _streaks,
-)
+FAULTS = (_contrast, _grey, _colour_cast, _noise, _jpeg, _low_resolution)
