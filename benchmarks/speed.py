@@ -1,0 +1,125 @@
+"""How long each part of a prediction takes, beside the peers' networks, on the same threads in the same run.
+
+    python benchmarks/speed.py [--threads 1] [--rounds 15]
+
+prints medians in milliseconds. The parts take turns, round by round, so that a machine that is busy for a while slows
+all of them alike; ratios are medians of the rounds' ratios. Peers are timed where their files lie (see `peers.py`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from peers import PROJECT, shared_folder, tddfa_v2
+
+import m4kit
+from m4kit import scenes
+from m4kit.camera import crop_from_box, cut_crop
+from m4kit.images import load_image
+from m4kit.network import to_input
+from m4kit.training.transfer import read_peer
+from m4kit.visualize import overview
+from m4kit.weights import registry
+
+PHOTO_SIZE = 640, 480
+NETWORK = "network, one crop: {}"
+PEER = "3DDFA-V2 mb1"
+
+
+def parts(photo: np.ndarray, threads: int) -> dict[str, Callable[[], object]]:
+    """What is timed, by its name: each a function of nothing."""
+    detector, predictor = m4kit.Detector(), m4kit.Predictor()
+    box = detector(photo)[0]
+    crop = crop_from_box(box)
+    crops = cut_crop(photo, crop)[None]
+    prediction = predictor(photo)
+    timed = {
+        f"detector, {photo.shape[1]}x{photo.shape[0]}": lambda: detector(photo),
+        "cutting a crop": lambda: cut_crop(photo, crop),
+    }
+    for name in registry():
+        if name.startswith("m4net"):
+            timed[NETWORK.format(name)] = _network(m4kit.M4Net.load(name), crops)
+    timed |= _peers(crops, threads)
+    timed |= {
+        "predict, one face, two passes": lambda: predictor(photo),
+        "dense mesh of a face": lambda: dataclasses.replace(prediction[0]).vertices,
+        "overview of a face, four pictures of 480 pixels": lambda: overview(prediction),
+    }
+    for condition in scenes.CONDITIONS:
+        timed[f"scenes.degrade, {condition}, severity 3"] = lambda condition=condition: scenes.degrade(
+            photo, condition, 3, seed=0
+        )
+    return timed
+
+
+def _network(network: torch.nn.Module, crops: np.ndarray) -> Callable[[], object]:
+    network.eval()
+
+    def run():
+        with torch.inference_mode():
+            return network(to_input(crops))
+
+    return run
+
+
+def _peers(crops: np.ndarray, threads: int) -> dict[str, Callable[[], object]]:
+    folder = shared_folder() / "peers/3ddfa_v2"
+    if not folder.is_dir():
+        return {}
+    peer = read_peer(folder / "mb1_120x120.onnx", crops).eval()
+    pixels = (torch.from_numpy(crops[..., ::-1].transpose(0, 3, 1, 2).copy()).float() - 127.5) / 128
+
+    def run():
+        with torch.inference_mode():
+            return peer(pixels)
+
+    timed = {NETWORK.format(f"{PEER}, PyTorch"): run}
+    try:
+        predict = tddfa_v2(folder, threads=threads)
+    except ImportError:
+        return timed
+    return timed | {NETWORK.format(f"{PEER}, ONNX Runtime, with its landmarks"): lambda: predict(crops)}
+
+
+def measure(timed: dict[str, Callable[[], object]], rounds: int) -> dict[str, np.ndarray]:
+    """Milliseconds (rounds,) of each part, after one round that does not count."""
+    times = {name: np.empty(rounds + 1) for name in timed}
+    for turn in range(rounds + 1):
+        for name, run in timed.items():
+            start = time.perf_counter()
+            run()
+            times[name][turn] = 1000 * (time.perf_counter() - start)
+    return {name: values[1:] for name, values in times.items()}
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--photo", type=Path, default=PROJECT / "sample_images" / "grace_hopper.jpg")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    cv2.setNumThreads(options.threads)
+    photo = cv2.resize(load_image(options.photo), PHOTO_SIZE, interpolation=cv2.INTER_AREA)
+    times = measure(parts(photo, options.threads), options.rounds)
+    print(f"{options.threads} thread(s), medians of {options.rounds} rounds")
+    for name, values in times.items():
+        print(f"{np.median(values):8.1f} ms  {name}")
+    peer = times.get(NETWORK.format(f"{PEER}, PyTorch"))
+    if peer is not None:
+        for name, values in times.items():
+            if name.startswith("network") and PEER not in name:
+                print(f"{np.median(values / peer):8.2f} times {PEER}'s time in PyTorch: {name}")
+
+
+if __name__ == "__main__":
+    main()
