@@ -19,8 +19,8 @@ def result():
 
 def test_the_base_network_keeps_its_accuracy(result):
     assert len(result) == 500
-    # Measured 3.48 % when the weights were packaged; 3DDFA-V2's mb1 has 3.61 %.
-    assert result.balanced.mean < 3.53
+    # Measured 3.33 % when the weights were packaged; 3DDFA-V2's mb1 has 3.61 %.
+    assert result.balanced.mean < 3.38
 
 
 def test_its_pose_error_is_no_larger_than_3ddfa_v2s(result):
