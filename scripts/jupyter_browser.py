@@ -27,7 +27,7 @@ FLAGS = (
     "--enable-unsafe-swiftshader",
     "--disable-background-networking",
 )
-START_SECONDS = 60
+START_SECONDS = 180
 
 # No questions, no news, and cells outside the window are drawn too.
 _SETTINGS = {
@@ -96,13 +96,16 @@ def _wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
 
 
 @contextlib.contextmanager
-def browser_page(*, width: int = 1300, height: int = 1000) -> Iterator:
-    """A playwright page; what its console says as an error is in `page.m4kit_errors`."""
+def browser_page(*, width: int = 1300, height: int = 1000, scale: float = 1.0) -> Iterator:
+    """A playwright page, `scale` device pixels to each of its own.
+
+    What its console says as an error is in `page.m4kit_errors`.
+    """
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=list(FLAGS))
-        page = browser.new_page(viewport={"width": width, "height": height})
+        page = browser.new_page(viewport={"width": width, "height": height}, device_scale_factor=scale)
         page.m4kit_errors = []
         page.on("console", lambda said: said.type == "error" and page.m4kit_errors.append(said.text))
         page.on("pageerror", lambda error: page.m4kit_errors.append(str(error)))
@@ -112,16 +115,51 @@ def browser_page(*, width: int = 1300, height: int = 1000) -> Iterator:
             browser.close()
 
 
-def open_and_run(page, address: str, notebook: str, *, fragment: str = "", timeout: float = 60) -> None:
-    """Open a notebook in JupyterLab, run all its cells, and wait until the kernel is idle again."""
-    page.goto(f"{address}/lab/tree/{notebook}{fragment}")
+def open_and_run(page, address: str, notebook: str, *, fragment: str = "", timeout: float = 90) -> None:
+    """Open a notebook in JupyterLab, run all its cells, and wait until the kernel is idle again.
+
+    Each step may take `timeout` seconds; a run that takes longer raises `AssertionError` and says what it waits for.
+    """
+    from playwright.sync_api import TimeoutError as PlaywrightTimeout
+
+    page.goto(f"{address}/lab/tree/{notebook}{fragment}", timeout=1000 * timeout)
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=1000 * timeout)
     page.wait_for_function(
         "() => window.jupyterapp?.shell.currentWidget?.context?.sessionContext?.session?.kernel?.status === 'idle'",
         timeout=1000 * timeout,
     )
-    page.evaluate("() => window.jupyterapp.commands.execute('application:toggle-left-area')")
-    ran = page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
-    if ran is False:
-        raise AssertionError(f"{notebook}: a cell failed")
+    page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
+    # `evaluate` has no limit of time: if a reply of the kernel got lost, waiting within it would never end.
+    page.evaluate(_RUN)
+    try:
+        page.wait_for_function("() => window.m4kitRan !== undefined", timeout=1000 * timeout)
+    except PlaywrightTimeout:
+        raise AssertionError(f"{notebook}: not done in {timeout} s; {page.evaluate(_STATE)}") from None
+    if (ran := page.evaluate("() => window.m4kitRan")) is not True:
+        raise AssertionError(f"{notebook}: a cell failed ({ran}); {page.evaluate(_STATE)}")
     page.wait_for_timeout(300)
+
+
+# A widget made while JupyterLab still asks a young kernel for widgets loses its messages, or stops the run for
+# good (jupyter-widgets/ipywidgets#2570): the run waits until such questions are answered.
+_RUN = """() => {
+  const { commands, shell } = window.jupyterapp;
+  const { kernel } = shell.currentWidget.context.sessionContext.session;
+  window.m4kitRan = undefined;
+  kernel.requestCommInfo({ target_name: "jupyter.widget" })
+    .then(() => new Promise((done) => setTimeout(done, 1500)))
+    .then(() => commands.execute("notebook:run-all-cells"))
+    .then((ran) => { window.m4kitRan = ran ?? true; }, (error) => { window.m4kitRan = String(error); });
+}"""
+
+_STATE = """() => {
+  const words = (selector) => [...document.querySelectorAll(selector)].map((one) => one.innerText.slice(0, 300));
+  const running = [...document.querySelectorAll('.jp-CodeCell')].filter(
+    (cell) => cell.querySelector('.jp-InputPrompt')?.innerText.includes('*'));
+  const kernel = window.jupyterapp.shell.currentWidget?.context?.sessionContext?.session?.kernel;
+  return JSON.stringify({
+    kernel: kernel?.status, connection: kernel?.connectionStatus, dialogs: words('.jp-Dialog'),
+    running: running.map((cell) => cell.querySelector('.jp-InputArea-editor').innerText.slice(0, 300)),
+    errors: words('.jp-OutputArea-output[data-mime-type*="stderr"]'),
+  });
+}"""
