@@ -7,7 +7,7 @@ a legend or a hover can say them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,9 @@ REGION_COLOURS = (
 )
 """One for each region of a model, in its order."""
 
+NORMAL_COLOURS = {"to the right": (255, 128, 128), "up": (128, 255, 128), "to the viewer": (128, 128, 255)}
+"""The colours of normals along the axes of the photo's view."""
+
 SKIN = (205, 200, 195)
 """Vertices of no region."""
 
@@ -45,7 +48,8 @@ class VertexColours:
     """`colours` (V, 3) uint8 sRGB, one for each vertex, and what they stand for.
 
     Of a scalar: `values` (V,), their `unit`, and the `limits` that the ends of the colour `scale` (a name of
-    matplotlib's) stand for. Of the photo: `filled` (V,) bool says which vertices the photo does not show.
+    matplotlib's) stand for. Of the photo: `filled` (V,) bool says which vertices the photo does not show. Of what has
+    names, such as regions: `names`, each with its colour.
     """
 
     colours: np.ndarray
@@ -54,6 +58,7 @@ class VertexColours:
     limits: tuple[float, float] | None = None
     scale: str = ""
     filled: np.ndarray | None = None
+    names: dict[str, tuple[int, int, int]] = field(default_factory=dict)
 
 
 def vertex_colours(
@@ -197,15 +202,17 @@ def _region(face: Face) -> VertexColours:
     regions = face.model.regions
     if not regions:
         raise ValueError("colour region: this face model names no regions; choose another colour")
-    colours = np.tile(np.uint8(SKIN), (len(face.vertices), 1))
-    for number, mask in enumerate(regions.values()):
-        colours[mask] = REGION_COLOURS[number % len(REGION_COLOURS)]
-    return VertexColours(colours)
+    colours, names = np.tile(np.uint8(SKIN), (len(face.vertices), 1)), {}
+    for number, (name, mask) in enumerate(regions.items()):
+        colour = REGION_COLOURS[number % len(REGION_COLOURS)]
+        colours[mask] = colour
+        names[name.replace("_", " ")] = colour
+    return VertexColours(colours, names=names)
 
 
 def _normals(face: Face) -> VertexColours:
     normals = vertex_normals(face.vertices, face.triangles)
-    return VertexColours(np.rint(127.5 * (normals + 1)).astype(np.uint8))
+    return VertexColours(np.rint(127.5 * (normals + 1)).astype(np.uint8), names=dict(NORMAL_COLOURS))
 
 
 def _depth(face: Face) -> VertexColours:

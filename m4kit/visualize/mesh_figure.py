@@ -13,15 +13,9 @@ from m4kit.camera import rotation_from_euler
 from m4kit.head_frame import HeadFrame
 from m4kit.light import Lamp, Light
 from m4kit.render import PORCELAIN, render
-from m4kit.vertex_colours import (
-    REGION_COLOURS,
-    VertexColours,
-    check_heads,
-    scalar_colours,
-    vertex_colours,
-)
-from m4kit.visualize import strokes
+from m4kit.vertex_colours import VertexColours, check_heads, scalar_colours, vertex_colours
 from m4kit.visualize.drawing import AXIS_COLOURS, LANDMARK_GROUPS, draw_landmarks, draw_pose_axes, pose_text
+from m4kit.visualize.legend import with_legend
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -40,7 +34,7 @@ _EVEN_LIGHTING = {"ambient": 0.62, "diffuse": 0.42, "specular": 0.0}
 # From above left. Plotly counts it in clip coordinates, whatever its manual says: z is negative towards the viewer
 # and weighs some 500 times as much as x and y. From a positive z, nothing that is seen would be lit.
 _LIGHT_AT = {"x": -40_000, "y": 60_000, "z": -330}
-_EVEN_LIGHT = Light(
+EVEN_LIGHT = Light(
     key=Lamp((-0.3, 0.4, 0.9), (0.36, 0.36, 0.36)),
     fill=Lamp((0.9, 0.0, 0.35), (0.08, 0.08, 0.08)),
     sky=(0.56, 0.56, 0.56),
@@ -48,6 +42,8 @@ _EVEN_LIGHT = Light(
     gloss=0.02,
     cavity=0.45,
 )
+"""Light for colours that stand for something, which must look as in their legend."""
+
 _NEAR = 3.0
 """Millimetres by which lines lie over the surface, so that it does not swallow them."""
 
@@ -97,8 +93,7 @@ def mesh_figure(
     data = [_mesh(face, vertices, colour, coloured)]
     if coloured.filled is not None:
         data.append(_filled(vertices, coloured.filled))
-    if colour == "region":
-        data += _region_names(face)
+    data += _colour_names(coloured)
     points = frame.from_photo(face.landmarks)
     if landmarks:
         data += _contours(_lifted(points))
@@ -165,8 +160,8 @@ def mesh_picture(
 ) -> np.ndarray:
     """The mesh turned by `yaw` and `pitch` degrees, (side, side, 3) uint8 RGB on white; no browser is needed.
 
-    Arguments as for `mesh_figure`. `legend` adds a bar with its unit under colours that are numbers; landmarks are
-    drawn over the mesh, those behind it too.
+    Arguments as for `mesh_figure`. `legend` says what the colours stand for: a bar with its unit, or names;
+    landmarks are drawn over the mesh, those behind it too.
     """
     check_heads(face)
     frame, rotation = HeadFrame.of(face), rotation_from_euler(yaw, pitch, 0)
@@ -178,7 +173,7 @@ def mesh_picture(
         coloured.colours,
         rotation=rotation,
         side=side,
-        light=None if colour == "clay" else _EVEN_LIGHT,
+        light=None if colour == "clay" else EVEN_LIGHT,
     )
     seen = _in_picture(frame.from_photo(face.landmarks), rotation, side)
     if landmarks:
@@ -186,7 +181,7 @@ def mesh_picture(
     if pose_axes:
         # `draw_pose_axes` makes them 0.55 of the head's height long.
         picture = draw_pose_axes(picture, rotation, seen[30, :2], AXIS_LENGTH / 0.55 * side / 2 / EXTENT)
-    return _with_bar(picture, coloured) if legend and coloured.values is not None else picture
+    return with_legend(picture, coloured) if legend else picture
 
 
 def mesh_still(
@@ -209,22 +204,6 @@ def _in_picture(points: np.ndarray, rotation: np.ndarray, side: int) -> np.ndarr
     seen = np.asarray(points) @ np.asarray(rotation).T * [1, -1, 1] * (side / 2 / EXTENT)
     seen[:, :2] += (side - 1) / 2
     return seen
-
-
-def _with_bar(picture: np.ndarray, coloured: VertexColours) -> np.ndarray:
-    """The picture with the colour scale along its lower edge: its limits and its unit."""
-    side = len(picture)
-    low, high = coloured.limits
-    left, right = round(0.2 * side), round(0.8 * side)
-    top, bottom = round(0.925 * side), round(0.945 * side)
-    steps = scalar_colours(np.linspace(low, high, right - left), limits=coloured.limits, scale=coloured.scale)
-    picture[top:bottom, left:right] = steps.colours
-    height = max(8, 0.024 * side)
-    style = {"height": height, "colour": (36, 41, 47), "halo": (255, 255, 255)}
-    for text, x in ((f"{low:.3g}", left - 2.3 * height), (f"{high:.3g}", right + 2.3 * height)):
-        strokes.words(picture, text.replace("-", "\N{MINUS SIGN}"), (x, (top + bottom) / 2), **style)
-    strokes.words(picture, coloured.unit, (side / 2, bottom + 0.9 * height), **style)
-    return picture
 
 
 def _mesh(face: Face, vertices: np.ndarray, colour: str, coloured: VertexColours) -> go.Mesh3d:
@@ -304,23 +283,19 @@ def _filled(vertices: np.ndarray, filled: np.ndarray) -> go.Scatter3d:
     )
 
 
-def _region_names(face: Face) -> list[go.Scatter3d]:
-    """A line of the legend for each region."""
+def _colour_names(coloured: VertexColours) -> list[go.Scatter3d]:
+    """A line of the legend for each colour that has a name."""
     import plotly.graph_objects as go
 
     return [
         go.Scatter3d(
             **{axis: [None] for axis in "xyz"},
-            name=_spoken(name),
+            name=name,
             mode="markers",
-            marker={
-                "color": _css(REGION_COLOURS[number % len(REGION_COLOURS)]),
-                "symbol": "square",
-                "size": 8,
-            },
+            marker={"color": _css(colour), "symbol": "square", "size": 8},
             hoverinfo="skip",
         )
-        for number, name in enumerate(face.model.regions)
+        for name, colour in coloured.names.items()
     ]
 
 

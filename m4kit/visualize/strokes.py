@@ -96,6 +96,21 @@ def words(
     window[:] = np.asarray(canvas)
 
 
+def label(picture: np.ndarray, text: str, place: tuple[float, float], *, height: float, **colours) -> None:
+    """Write a line of text to the right of a point, on one base line whatever its letters; see `words`."""
+    font = _font(max(6, int(height)))
+    canvas = Image.fromarray(picture)
+    halo = {"stroke_width": max(1, round(height / 8)), "stroke_fill": colours["halo"]}
+    ImageDraw.Draw(canvas).text(place, text, font=font, fill=colours["colour"], anchor="lm", **halo)
+    ImageDraw.Draw(canvas).text(place, text, font=font, fill=colours["colour"], anchor="lm")
+    picture[:] = np.asarray(canvas)
+
+
+def width(text: str, *, height: float) -> float:
+    """How wide a line of text is in pixels, its letters `height` pixels tall."""
+    return _font(max(6, int(height))).getlength(text)
+
+
 def _union(picture: np.ndarray, segments: list[tuple[np.ndarray, np.ndarray]], radius: float) -> Stencil:
     """All points within `radius` of a segment."""
     ends = np.array(segments, dtype=float).reshape(-1, 2)
