@@ -1,16 +1,21 @@
 """The explorers, driven as a user's hand would: by setting the widgets' values."""
 
+import base64
 import dataclasses
+import functools
+import io
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from m4kit import FaceModel, Prediction
+from m4kit import FaceModel, Prediction, predict
 from m4kit.camera import Crop, head_pose, rotation_from_euler
-from m4kit.explore import FaceModelExplorer, MeshViewer
+from m4kit.explore import FaceModelExplorer, MeshViewer, mesh_viewer
 from m4kit.explore.canvas import MESSAGE_BYTES, Canvas
-from m4kit.explore.face_model_explorer import cumulative_variance, reconstruction_error
+from m4kit.explore.modes import reconstruction_error
 from m4kit.head_frame import HeadFrame
 from m4kit.prediction import Face, FaceBox
 
@@ -187,6 +192,146 @@ def test_readers_without_a_kernel_see_a_small_still_picture(sent):
     assert len(bundle["image/jpeg"]) < 60_000
 
 
+def test_a_photo_moved_away_after_the_prediction_does_not_matter(sent, tmp_path):
+    photo = tmp_path / "photo.jpg"
+    shutil.copy(Path(__file__).parent.parent / "sample_images" / "astronaut.jpg", photo)
+    prediction = predict(photo)
+    photo.unlink()
+    viewer = MeshViewer(prediction)
+    viewer.colour.value = "texture"
+    viewer.toggles["photo"].value = True
+    assert viewer.errors == []
+    assert 'alt="The photo around face 1"' in viewer.photo.value
+
+
+@pytest.mark.parametrize("image", [None, PHOTO.astype(float), PHOTO[..., 0]])
+def test_a_prediction_without_its_photo_says_so_in_its_place_and_the_viewer_goes_on(sent, image):
+    viewer = MeshViewer(dataclasses.replace(PREDICTION, image=image))
+    assert viewer.errors == []
+    assert "two.jpg: expected a prediction with its photo" in viewer.photo.value
+    for press in (
+        lambda: setattr(viewer.colour, "value", "texture"),
+        lambda: setattr(viewer.toggles["photo"], "value", True),
+    ):
+        press()
+        assert "photo" in viewer.complaints.value
+    viewer.toggles["photo"].value = False
+    viewer.colour.value = "depth"
+    viewer.canvas.on_click(0, 5)
+    assert "vertex 5" in viewer.readout.value
+    assert viewer.complaints.value == ""
+    assert viewer.still()
+
+
+def test_a_face_without_its_heads_outputs_is_an_error_that_says_what_to_give():
+    bare = dataclasses.replace(face(), heads=np.zeros((0, 62)), head_weights=np.zeros(0))
+    for one, other in ((bare, None), (face(), bare)):
+        with pytest.raises(ValueError, match="expected a face with its heads' outputs"):
+            MeshViewer(Prediction(PHOTO, (one,)), other=other and Prediction(PHOTO, (other,)))
+    with pytest.raises(ValueError, match="expected a face with its heads' outputs"):
+        FaceModelExplorer(MODEL, of=bare)
+
+
+def test_a_face_that_cannot_have_its_colour_is_shown_in_clay(sent):
+    single = dataclasses.replace(PREDICTION[1], heads=PREDICTION[1].heads[:1], head_weights=np.ones(1))
+    viewer = MeshViewer(Prediction(PHOTO, (PREDICTION[0], single), "two.jpg"))
+    viewer.colour.value = "spread"
+    assert viewer.complaints.value == ""
+    viewer.face_choice.value = 1
+    assert "expected a face with several heads" in viewer.complaints.value
+    assert np.abs(last_vertices(sent) - single.shape).max() < 0.01
+    colours = [buffers[0] for content, buffers in sent if content["kind"] == "colours"][-1]
+    assert len(set(np.frombuffer(colours, "V3").tolist())) == 1
+    assert viewer.still()
+
+
+def test_the_legend_names_each_region_and_gives_numbers_their_unit(sent):
+    viewer = MeshViewer(PREDICTION)
+    assert viewer.legend.value == ""
+    viewer.colour.value = "region"
+    assert all(name.replace("_", " ") in viewer.legend.value for name in MODEL.regions)
+    viewer.colour.value = "distance"
+    assert "mm from the mean face" in viewer.legend.value
+
+
+def test_another_colour_keeps_what_was_clicked_and_sends_no_mesh(sent):
+    viewer = MeshViewer(PREDICTION)
+    viewer.canvas.on_click(0, 5)
+    del sent[:]
+    viewer.colour.value = "depth"
+    assert {content["kind"] for content, _ in sent} == {"colours"}
+    assert "vertex 5" in viewer.readout.value
+    assert "mm towards the viewer" in viewer.readout.value
+
+
+def test_a_colour_shown_before_is_not_computed_again_and_few_are_kept(sent, monkeypatch):
+    computed = []
+    original = mesh_viewer.vertex_colours
+    monkeypatch.setattr(
+        mesh_viewer,
+        "vertex_colours",
+        lambda face, mode, **options: computed.append(mode) or original(face, mode, **options),
+    )
+    viewer = MeshViewer(PREDICTION)
+    for mode in ("texture", "clay", "texture", "depth", "texture"):
+        viewer.colour.value = mode
+    assert sorted(computed) == ["clay", "depth", "texture"]
+    assert viewer._known_colours.cache_info().maxsize <= 32
+
+
+def test_a_difference_lays_the_other_face_over_the_first(sent):
+    viewer = MeshViewer(PREDICTION)
+    assert viewer.toggles["over"].layout.display == "none"
+    viewer.compare.value = "difference"
+    assert of_kind(sent, "panels")[-1]["over"] is True
+    assert np.abs(last_vertices(sent, panel=1) - PREDICTION[1].shape).max() < 0.01
+    assert viewer.toggles["over"].layout.display is None
+    viewer.compare.value = "one"
+    assert of_kind(sent, "panels")[-1]["over"] is False
+    assert viewer.errors == []
+
+
+def test_the_still_of_two_faces_shows_both(sent):
+    viewer = MeshViewer(PREDICTION)
+    viewer.compare.value = "side"
+    with Image.open(io.BytesIO(viewer.still())) as still:
+        assert still.width == 2 * still.height
+        dark = np.asarray(still.convert("L")) < 250
+    assert all(half.mean() > 0.2 for half in np.hsplit(dark, 2))
+
+
+def test_the_turntables_button_saves_a_film_beside_the_notebook_and_shows_it(sent, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    short = functools.partialmethod(MeshViewer.turntable, frames=3, side=64)
+    monkeypatch.setattr(MeshViewer, "turntable", short)
+    viewer = MeshViewer(dataclasses.replace(PREDICTION, source="a/b c.d.jpg"))
+    viewer.face_choice.value = 1
+    viewer.spin.click()
+    saved = tmp_path / "b_c_d_face_2.gif"
+    assert base64.b64encode(saved.read_bytes()).decode() in viewer.film.value
+    assert 'download="b_c_d_face_2.gif"' in viewer.film.value
+    assert f"Saved as {saved}" in viewer.film.value
+    assert viewer.errors == []
+
+
+def test_a_turntable_that_cannot_be_saved_says_why_and_its_button_works_again(sent, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    short = functools.partialmethod(MeshViewer.turntable, frames=2, side=32)
+    monkeypatch.setattr(MeshViewer, "turntable", short)
+    (tmp_path / "two_face_1.gif").mkdir()
+    viewer = MeshViewer(PREDICTION)
+    viewer.spin.click()
+    assert "two_face_1.gif" in viewer.complaints.value
+    assert (viewer.spin.disabled, viewer.spin.description) == (False, "Turntable GIF")
+
+
+def test_the_view_is_described_in_words(sent):
+    viewer = MeshViewer(PREDICTION)
+    viewer.compare.value = "side"
+    viewer.colour.value = "depth"
+    assert viewer.canvas.label == "3D view of face 1 and face 2, colour: depth"
+
+
 def test_the_turntable_is_a_gif_that_turns(sent, tmp_path):
     content = MeshViewer(PREDICTION).turntable(tmp_path / "turn.gif", frames=4, side=96)
     assert (tmp_path / "turn.gif").read_bytes() == content
@@ -253,21 +398,66 @@ def test_a_mode_explained_swings_about_the_mean_until_a_slider_is_moved(sent):
     assert explorer.errors == []
 
 
+def test_the_button_beside_a_slider_explains_its_mode_and_stops_it(sent):
+    explorer = FaceModelExplorer(MODEL)
+    identity, expression = explorer.tabs.children[0], explorer.tabs.children[1].children[-1]
+    expression.rows.children[2].children[1].click()
+    assert explorer.explain.label == "expression 3"
+    identity.rows.children[0].children[1].click()
+    assert explorer.explain.label == "identity 1"
+    identity.rows.children[0].children[1].click()
+    assert explorer.explain.label == "none"
+    assert explorer.errors == []
+
+
+def test_with_the_first_modes_alone_the_face_is_as_far_from_itself_as_the_words_say(sent):
+    explorer = FaceModelExplorer(of=PREDICTION)
+    explorer.fit()
+    whole = explorer.vertices
+    explorer.colour.value = "lost"
+    explorer.kept.value = 5
+    identity = PREDICTION[0].identity
+    expected = MODEL.vertices(np.where(np.arange(40) < 5, identity, 0), PREDICTION[0].expression).numpy()
+    assert np.abs(last_vertices(sent) - expected).max() < 0.01
+    error = np.sqrt(np.square(whole - expected).sum(1).mean())
+    assert error == pytest.approx(reconstruction_error(MODEL.identity_modes.numpy(), identity)[5], rel=1e-3)
+    assert f"{error:.2f} mm" in explorer.lost.value
+    assert "mm from the face with all modes" in explorer.legend.value
+    explorer.kept.value = 40
+    assert np.abs(explorer.vertices - whole).max() < 1e-4
+    assert explorer.errors == []
+
+
+def test_the_error_chart_follows_the_face_that_the_sliders_show(sent):
+    explorer = FaceModelExplorer(MODEL)
+    before = explorer.error_chart.value
+    explorer.identity[0].value = 2.0
+    assert explorer.error_chart.value != before
+
+
+def test_the_still_of_numbers_has_their_legend(sent):
+    explorer = FaceModelExplorer(MODEL)
+    explorer.explain.value = 0
+    with Image.open(io.BytesIO(explorer.still())) as still:
+        bar = np.asarray(still.convert("RGB"))[round(0.935 * still.height)]
+    assert len(np.unique(bar[100:320], axis=0)) > 20
+
+
 def test_more_modes_appear_on_demand(sent):
     explorer = FaceModelExplorer(MODEL)
-    box = explorer.tabs.children[0].children[0]
-    assert len(box.children) == 10
+    modes = explorer.tabs.children[0]
+    assert len(modes.rows.children) == 10
     for _ in range(3):
-        explorer.more.click()
-    assert len(box.children) == 40
-    assert explorer.more.layout.display == "none"
+        modes.more.click()
+    assert len(modes.rows.children) == 40
+    assert modes.more.layout.display == "none"
 
 
-def small_model(modes=5):
+def small_model(*, modes=5, moods=2):
     arrays = {
         "mean": MODEL.mean.numpy(),
         "identity_modes": MODEL.identity_modes.numpy()[:modes],
-        "expression_modes": MODEL.expression_modes.numpy()[:2],
+        "expression_modes": MODEL.identity_modes.numpy()[::-1][:moods].copy(),
         "triangles": MODEL.triangles.numpy(),
         "landmark_vertices": MODEL.landmark_vertices.numpy(),
         "landmark_weights": MODEL.landmark_weights.numpy(),
@@ -286,6 +476,19 @@ def test_any_face_model_can_be_explored(sent):
     assert explorer.errors == []
 
 
+@pytest.mark.parametrize(("modes", "moods"), [(1, 0), (0, 3), (12, 25)])
+def test_a_model_may_have_any_number_of_modes_and_each_has_its_slider(sent, modes, moods):
+    explorer = FaceModelExplorer(small_model(modes=modes, moods=moods))
+    for page in (explorer.tabs.children[0], explorer.tabs.children[1].children[-1]):
+        for _ in range(2):
+            page.more.click()
+        assert len(page.rows.children) == len(page.sliders)
+    last = (*explorer.identity, *explorer.expression)[-1]
+    last.value = 2.0
+    assert np.abs(explorer.vertices - MODEL.mean.numpy()).max() > 0.05
+    assert explorer.errors == []
+
+
 def test_a_face_of_another_model_is_refused_in_words(sent):
     explorer = FaceModelExplorer(small_model(), of=PREDICTION)
     explorer.buttons["Fit to the photo"].click()
@@ -299,16 +502,3 @@ def test_deviations_make_sliders_count_in_standard_deviations(sent):
     assert np.abs(explorer.vertices - expected).max() < 1e-3
     with pytest.raises(ValueError, match=r"expected deviations \(7,\)"):
         FaceModelExplorer(small_model(), deviations=np.ones(3))
-
-
-def test_the_cumulative_variance_of_equal_orthogonal_modes_grows_evenly():
-    modes = np.eye(12).reshape(4, 3, 12)[:, :, :3]
-    modes = np.stack([np.roll(np.eye(3), k, axis=0) for k in range(4)])
-    assert np.allclose(cumulative_variance(modes), [0.25, 0.5, 0.75, 1.0])
-    assert np.allclose(cumulative_variance(modes[:2], np.array([2.0, 1.0])), [0.8, 1.0])
-
-
-def test_the_reconstruction_error_is_what_the_missing_modes_move():
-    modes = np.zeros((2, 4, 3))
-    modes[0, :, 0], modes[1, :, 1] = 3.0, 4.0
-    assert np.allclose(reconstruction_error(modes, np.array([1.0, 1.0])), [5.0, 4.0, 0.0])

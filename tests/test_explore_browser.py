@@ -112,10 +112,45 @@ def test_another_colour_and_the_photo_change_the_picture(page):
     assert changed(coloured, picture(page, 0)) < 0.01
 
 
-def test_a_click_reads_a_vertex(page):
+def test_a_click_reads_a_vertex_and_marks_it_on_the_face_and_in_the_photo(page):
+    cell = page.locator(".jp-CodeCell").nth(1)
+    photo = cell.locator("img").first
+    before, address = picture(page, 0), photo.get_attribute("src")
     box = page.locator(".jp-OutputArea canvas").nth(0).bounding_box()
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    page.locator(".jp-CodeCell").nth(1).get_by_text("model:").wait_for(timeout=10_000)
+    cell.get_by_text("model:").wait_for(timeout=10_000)
+    assert "region: nose" in cell.get_by_text("model:").inner_text()
+    assert photo.get_attribute("src") != address
+    red = picture(page, 0) - before
+    assert (np.abs(red).max(-1) > 60).sum() > 10
+    page.mouse.click(box["x"] + 5, box["y"] + 5)
+    cell.get_by_text("Click the face").wait_for(timeout=10_000)
+
+
+def test_keys_turn_zoom_and_reset(page):
+    canvas = page.locator(".jp-OutputArea canvas").nth(0)
+    before = picture(page, 0)
+    canvas.focus()
+    for key in ("ArrowRight", "ArrowRight", "+"):
+        canvas.press(key)
+    assert changed(before, picture(page, 0)) > 0.03
+    canvas.press("0")
+    page.wait_for_timeout(300)
+    assert changed(before, picture(page, 0)) < 0.01
+    assert "keys turn" in canvas.get_attribute("aria-label")
+
+
+def test_the_wheel_scrolls_the_notebook_until_the_view_is_clicked(page):
+    box = page.locator(".jp-OutputArea canvas").nth(0).bounding_box()
+    page.mouse.move(2, 2)
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    before = picture(page, 0)
+    page.mouse.wheel(0, -300)
+    assert changed(before, picture(page, 0)) < 0.005
+    page.mouse.click(box["x"] + 20, box["y"] + 20)
+    page.mouse.wheel(0, -300)
+    assert changed(before, picture(page, 0)) > 0.03
+    press(page, "Reset", 1)
 
 
 def test_a_slider_moved_changes_the_face(page):
@@ -159,7 +194,8 @@ def test_the_notebook_saved_with_its_viewers_is_small(page, folder):
 
 def test_a_browser_without_webgl_says_so_and_shows_a_still_picture(page):
     page.goto("about:blank")
-    jupyter_browser.open_and_run(page, page.m4kit_address, NOTEBOOK, fragment="#no-webgl")
+    page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
+    jupyter_browser.open_and_run(page, page.m4kit_address, NOTEBOOK)
     page.get_by_text("This browser offers no WebGL 2").first.wait_for(timeout=30_000)
     page.wait_for_function(
         "() => [...document.querySelectorAll('.jp-OutputArea img')].some((i) => i.alt && i.naturalWidth > 100)",

@@ -63,6 +63,19 @@ def test_triangles_travel_only_when_they_change(sent):
     assert kinds(sent)[3:] == ["triangles", "vertices"]
 
 
+def test_colours_travel_only_when_they_change(sent):
+    canvas, colours = Canvas(), np.arange(12, dtype=np.uint8).reshape(4, 3)
+    for sent_colours in (colours, colours.copy(), colours + 1):
+        canvas.set_colours(sent_colours)
+    assert kinds(sent) == ["colours", "colours"]
+    canvas.set_panels(["a", "b"])
+    canvas.set_colours(colours, panel=1)
+    canvas.set_panels(["a"])
+    canvas.set_panels(["a", "b"])
+    canvas.set_colours(colours, panel=1)
+    assert kinds(sent).count("colours") == 4
+
+
 def test_a_browser_that_opens_later_hears_the_last_of_each_thing(sent):
     canvas = Canvas()
     canvas.set_panels(["a"])

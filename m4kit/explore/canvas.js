@@ -118,7 +118,13 @@ const PROGRAMS = {
   ],
 };
 
-const LOOKS = ["show", "opacity", "shading", "height", "extent"];
+const LOOKS = ["show", "opacity", "shading", "height", "extent", "label"];
+
+const HELP = "Drag: turn. Shift and drag: move. Click, then wheel: zoom.";
+const KEYS = "Arrow keys turn, plus and minus zoom, 0 resets.";
+
+// How opaque the second mesh is where it lies over the first.
+const OVER = 0.4;
 
 function compiled(gl, [vertex, fragment]) {
   const program = gl.createProgram();
@@ -296,16 +302,22 @@ class View {
     this.el = el;
     this.canvas = document.createElement("canvas");
     this.canvas.tabIndex = 0;
-    this.canvas.setAttribute("role", "img");
-    this.canvas.setAttribute("aria-label", "3D view: drag to turn, wheel to zoom, shift and drag to move, double-click to reset");
+    this.canvas.setAttribute("role", "application");
+    this.canvas.setAttribute("aria-roledescription", "3D view");
     this.canvas.style.cssText = "width: 100%; height: 100%; display: block; touch-action: none; outline-offset: -2px";
     this.titles = document.createElement("div");
-    this.titles.style.cssText = "position: absolute; inset: 0; pointer-events: none; display: flex; font: 13px var(--jp-ui-font-family, sans-serif); color: var(--jp-ui-font-color1, #333)";
-    el.style.cssText = "position: relative; width: 100%; overflow: hidden";
-    el.append(this.canvas, this.titles);
-    this.resize();
-    // `#no-webgl` in the address is for testing what browsers without it show.
-    this.gl = location.hash === "#no-webgl" ? null : this.canvas.getContext("webgl2", { antialias: true, alpha: true });
+    this.titles.style.cssText = "position: absolute; inset: 0; pointer-events: none; display: flex";
+    // How to move, until the first hand does.
+    this.help = document.createElement("div");
+    this.help.textContent = HELP;
+    this.help.style.cssText = "position: absolute; inset: auto 0 2px; pointer-events: none; text-align: center; font-size: 12px; color: var(--jp-ui-font-color2, #666)";
+    // How far a swinging mesh is from its middle.
+    this.swing = document.createElement("div");
+    this.swing.style.cssText = "position: absolute; inset: 4px 8px auto auto; pointer-events: none; font-variant-numeric: tabular-nums";
+    el.style.cssText = "position: relative; width: 100%; overflow: hidden; font: 13px var(--jp-ui-font-family, sans-serif); color: var(--jp-ui-font-color1, #333)";
+    el.append(this.canvas, this.titles, this.help, this.swing);
+    this.announce();
+    this.gl = this.canvas.getContext("webgl2", { antialias: true, alpha: true });
     if (!this.gl) return this.apologise();
     this.start();
     this.canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
@@ -318,6 +330,7 @@ class View {
     const { gl } = this;
     this.programs = Object.fromEntries(Object.entries(PROGRAMS).map(([name, sources]) => [name, compiled(gl, sources)]));
     this.panels = [new Panel(gl)];
+    this.over = false;
     this.camera = { ...this.model.get("camera") };
     gl.enable(gl.DEPTH_TEST);
     gl.enable(gl.BLEND);
@@ -327,13 +340,13 @@ class View {
   }
 
   apologise() {
-    this.canvas.remove();
+    this.el.replaceChildren();
     const words = document.createElement("p");
     words.textContent = "This browser offers no WebGL 2, so here is a still picture. Try another browser, or allow it to use hardware acceleration.";
     words.style.cssText = "margin: 4px; color: var(--jp-warn-color0, #a60)";
     this.still = document.createElement("img");
     this.still.style.cssText = "max-width: 100%; max-height: calc(100% - 3em); display: block; margin: auto";
-    this.still.alt = "The face, drawn by the kernel";
+    this.still.alt = this.model.get("label");
     this.el.append(words, this.still);
     this.model.on("msg:custom", this.onMessage = (content, buffers) => {
       if (content.kind === "still") this.still.src = URL.createObjectURL(new Blob([bytesOf(buffers[0])], { type: "image/jpeg" }));
@@ -346,45 +359,64 @@ class View {
     model.on("msg:custom", this.onMessage = (content, buffers) => this.receive(content, buffers));
     this.onCamera = () => { this.camera = { ...model.get("camera") }; this.redraw(); };
     model.on("change:camera", this.onCamera);
-    this.onLook = () => { this.resize(); this.redraw(); };
+    this.onLook = () => { this.announce(); this.redraw(); };
     for (const name of LOOKS) model.on(`change:${name}`, this.onLook);
     this.observer = new ResizeObserver(this.onLook);
     this.observer.observe(this.el);
 
+    const pointers = new Map();
+    const middle = () => {
+      const all = [...pointers.values()];
+      const x = all.reduce((sum, one) => sum + one.x, 0) / all.length, y = all.reduce((sum, one) => sum + one.y, 0) / all.length;
+      return { x, y, spread: all.length > 1 ? Math.hypot(all[0].x - all[1].x, all[0].y - all[1].y) : 0 };
+    };
     canvas.addEventListener("pointerdown", (event) => {
       canvas.setPointerCapture(event.pointerId);
-      this.drag = { x: event.clientX, y: event.clientY, far: 0 };
+      pointers.set(event.pointerId, { x: event.clientX, y: event.clientY });
+      this.drag = { ...middle(), far: pointers.size > 1 ? Infinity : 0 };
+      this.awake = true;
+      this.help.remove();
     });
     canvas.addEventListener("pointermove", (event) => {
-      if (!this.drag) return;
-      const dx = event.clientX - this.drag.x, dy = event.clientY - this.drag.y;
-      this.drag = { x: event.clientX, y: event.clientY, far: this.drag.far + Math.abs(dx) + Math.abs(dy) };
-      if (event.shiftKey || event.buttons === 2) this.pan(dx, dy);
+      if (!this.drag || !pointers.has(event.pointerId)) return;
+      pointers.set(event.pointerId, { x: event.clientX, y: event.clientY });
+      const now = middle(), dx = now.x - this.drag.x, dy = now.y - this.drag.y;
+      if (now.spread && this.drag.spread) this.zoom(now.spread / this.drag.spread);
+      this.drag = { ...now, far: this.drag.far + Math.abs(dx) + Math.abs(dy) };
+      if (pointers.size > 1 || event.shiftKey || event.buttons === 2) this.pan(dx, dy);
       else this.turn(dx * 0.008, dy * 0.008);
     });
-    canvas.addEventListener("pointerup", (event) => {
+    const lifted = (event) => {
       const { far } = this.drag ?? { far: Infinity };
-      this.drag = null;
-      if (far < 4) this.click(event);
+      pointers.delete(event.pointerId);
+      this.drag = pointers.size ? { ...middle(), far: Infinity } : null;
+      if (this.drag) return;
+      if (far < 4 && event.type === "pointerup") this.click(event);
       else this.tellCamera();
-    });
+    };
+    canvas.addEventListener("pointerup", lifted);
+    canvas.addEventListener("pointercancel", lifted);
+    canvas.addEventListener("pointerleave", () => { this.awake = false; });
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
     canvas.addEventListener("dblclick", () => model.send({ kind: "reset" }));
     canvas.addEventListener("wheel", (event) => {
+      // Whoever only scrolls through the notebook must not get stuck here. A pinch on a touchpad comes as ctrl.
+      if (!this.awake && !event.ctrlKey) return;
       event.preventDefault();
       this.zoom(Math.exp(-Math.sign(event.deltaY) * Math.min(Math.abs(event.deltaY), 100) * 0.002));
     }, { passive: false });
     const keys = {
       ArrowLeft: () => this.turn(-0.1, 0), ArrowRight: () => this.turn(0.1, 0), ArrowUp: () => this.turn(0, -0.1),
       ArrowDown: () => this.turn(0, 0.1), "+": () => this.zoom(1.1), "-": () => this.zoom(1 / 1.1),
+      "=": () => this.zoom(1.1), "0": () => model.send({ kind: "reset" }),
     };
     canvas.addEventListener("keydown", (event) => {
-      if (!(event.key in keys)) return;
+      if (!(event.key in keys) || event.ctrlKey || event.metaKey || event.altKey) return;
       event.preventDefault();
       // JupyterLab has uses for arrow keys, too.
       event.stopPropagation();
       keys[event.key]();
-      this.tellCamera();
+      if (event.key !== "0") this.tellCamera();
     });
   }
 
@@ -418,13 +450,18 @@ class View {
 
   click(event) {
     const box = this.canvas.getBoundingClientRect();
-    const width = box.width / this.panels.length;
-    const number = Math.min(Math.floor((event.clientX - box.left) / width), this.panels.length - 1);
+    const width = box.width / this.columns();
+    const number = Math.min(Math.floor((event.clientX - box.left) / width), this.columns() - 1);
     const size = this.millimetres();
     const x = (event.clientX - box.left - (number + 0.5) * width) * size - this.camera.pan[0];
     const y = (box.top + box.height / 2 - event.clientY) * size - this.camera.pan[1];
     const vertex = this.panels[number].vertexAt(x, y, this.camera.rotation);
     this.model.send({ kind: "clicked", panel: number, vertex });
+  }
+
+  // Panels side by side.
+  columns() {
+    return this.over ? 1 : this.panels.length;
   }
 
   receive(content, buffers) {
@@ -435,9 +472,10 @@ class View {
       case "panels":
         this.panels.length = Math.min(this.panels.length, content.count);
         while (this.panels.length < content.count) this.panels.push(new Panel(gl));
-        this.titles.replaceChildren(...content.titles.map((title) => {
+        this.over = content.over && content.count === 2;
+        this.titles.replaceChildren(...content.titles.slice(0, this.columns()).map((title) => {
           const words = document.createElement("div");
-          words.textContent = title;
+          words.textContent = this.over ? content.titles.join(" and ") : title;
           words.style.cssText = "flex: 1; text-align: center; padding: 4px";
           return words;
         }));
@@ -497,8 +535,13 @@ class View {
     this.redraw();
   }
 
-  resize() {
+  announce() {
     this.el.style.height = `${this.model.get("height")}px`;
+    this.canvas.setAttribute("aria-label", `${this.model.get("label")}. ${KEYS}`);
+  }
+
+  // Only right before drawing, for it empties the canvas.
+  resize() {
     const ratio = Math.min(window.devicePixelRatio || 1, 2);
     const [width, height] = [this.el.clientWidth, this.el.clientHeight].map((side) => Math.max(1, Math.round(side * ratio)));
     if (this.canvas.width !== width) this.canvas.width = width;
@@ -508,24 +551,33 @@ class View {
   redraw() {
     this.frame ??= requestAnimationFrame((now) => {
       this.frame = null;
-      if (this.gl.isContextLost()) return;
-      for (const panel of this.panels) if (panel.morph) this.canvas.dataset.swing = panel.swing(now).toFixed(2);
+      // Before it has its place in the page, a view has no size; the observer calls again.
+      if (this.gl.isContextLost() || !this.el.clientWidth) return;
+      const swinging = this.panels.filter((panel) => panel.morph);
+      for (const panel of swinging) this.canvas.dataset.swing = panel.swing(now).toFixed(2);
+      this.swing.textContent = swinging.length ? `${this.canvas.dataset.swing.replace("-", "\u2212")} standard deviations` : "";
       this.draw();
-      if (this.panels.some((panel) => panel.morph)) this.redraw();
+      if (swinging.length) this.redraw();
     });
   }
 
   draw() {
     const { gl, canvas } = this;
     this.resize();
-    const width = Math.floor(canvas.width / this.panels.length);
-    this.panels.forEach((panel, number) => {
+    const width = Math.floor(canvas.width / this.columns());
+    this.panels.slice(0, this.columns()).forEach((panel, number) => {
       gl.viewport(number * width, 0, width, canvas.height);
       gl.scissor(number * width, 0, width, canvas.height);
       gl.clearColor(0, 0, 0, 0);
       gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
       this.drawPanel(panel, width, canvas.height);
     });
+    const above = this.over && this.model.get("show").over ? this.panels[1] : null;
+    if (above?.positionBuffer && above.colourBuffer) {
+      gl.depthFunc(gl.LEQUAL);
+      for (let location = 0; location < 3; location++) gl.disableVertexAttribArray(location);
+      this.drawMesh(above, width, canvas.height, OVER);
+    }
     canvas.dataset.drawn = Number(canvas.dataset.drawn ?? 0) + 1;
     if (this.serial !== undefined) canvas.dataset.serial = this.serial;
   }
@@ -567,7 +619,9 @@ class View {
     if (panel.positionBuffer && panel.colourBuffer && show.mesh) this.drawMesh(panel, width, height);
     if (panel.positionBuffer && show.wireframe) {
       const uniforms = this.use("edges", panel, width, height, 0.4);
-      gl.uniform4f(uniforms.ink, 0.1, 0.16, 0.28, show.mesh ? 0.35 : 0.6);
+      // On the mesh it is dark; alone, it must be seen on the page, be that light or dark.
+      const ink = show.mesh ? [26, 41, 71] : getComputedStyle(this.el).color.match(/[\d.]+/g).slice(0, 3);
+      gl.uniform4f(uniforms.ink, ...ink.map((value) => value / 255), show.mesh ? 0.35 : 0.6);
       this.attribute(0, panel.positionBuffer, 3);
       const count = panel.edges();
       gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, panel.edgeIndices);
@@ -603,7 +657,7 @@ class View {
     gl.depthMask(true);
   }
 
-  drawMesh(panel, width, height) {
+  drawMesh(panel, width, height, opacity = this.model.get("opacity")) {
     const { gl, model } = this;
     const uniforms = this.use("mesh", panel, width, height);
     const light = model.get("light");
@@ -611,7 +665,6 @@ class View {
       gl.uniform3fv(uniforms[name], light[name]);
     }
     for (const name of ["softness", "gloss"]) gl.uniform1f(uniforms[name], light[name]);
-    const opacity = model.get("opacity");
     gl.uniform1f(uniforms.opacity, opacity);
     gl.uniform1f(uniforms.shading, model.get("shading"));
     this.attribute(0, panel.positionBuffer, 3);

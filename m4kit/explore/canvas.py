@@ -25,13 +25,15 @@ _LEVELS = 65535
 
 
 class Canvas(anywidget.AnyWidget):
-    """One or two panels side by side under one camera, each with a mesh, lines, points and a photo plane.
+    """One or two panels under one camera, side by side or one over the other, each with a mesh, lines, points and a
+    photo plane.
 
     - `camera`: `rotation` (nine numbers, row by row, from the frame above to the view), `zoom`, `pan` (mm). The
       user's hand changes it in the browser; setting it here moves the view.
     - `show`: what is visible: `mesh`, `wireframe`, `photo`, and the names given to `set_lines` and `set_points`.
     - `extent`: millimetres from the middle of the view to its upper edge, at zoom 1.
     - `shading`: 1 for a mesh lit as clay, 0 for its colours as they are; a photo on the mesh has light of its own.
+    - `label`: what is seen, in words, for those who do not see it.
     - `on_click(panel, vertex)` is called for a click on a mesh (vertex None beside it), `on_reset()` for a double
       click, and `still()` gives a JPEG for browsers without WebGL.
     """
@@ -44,6 +46,7 @@ class Canvas(anywidget.AnyWidget):
     opacity = traitlets.Float(1.0).tag(sync=True)
     shading = traitlets.Float(1.0).tag(sync=True)
     extent = traitlets.Float(EXTENT).tag(sync=True)
+    label = traitlets.Unicode("3D view").tag(sync=True)
     height = traitlets.Int(480).tag(sync=True)
 
     def __init__(self, **traits):
@@ -56,15 +59,20 @@ class Canvas(anywidget.AnyWidget):
         # What a browser that opens later has to be told, by kind, panel and name.
         self._said: dict[tuple, list[tuple[dict, list[bytes]]]] = {}
         self._triangles: dict[int, np.ndarray] = {}
+        self._colours: dict[int, bytes] = {}
         self.on_msg(self._heard)
 
-    def set_panels(self, titles: Sequence[str]) -> None:
-        """As many panels as titles."""
+    def set_panels(self, titles: Sequence[str], *, over: bool = False) -> None:
+        """As many panels as titles.
+
+        With `over`, the second panel's mesh lies in the first, translucent, where `show["over"]` is true.
+        """
         for key in [key for key in self._said if key[1] >= len(titles)]:
             del self._said[key]
-        for panel in [panel for panel in self._triangles if panel >= len(titles)]:
-            del self._triangles[panel]
-        self._say("panels", -1, {"count": len(titles), "titles": list(titles)})
+        for known in (self._triangles, self._colours):
+            for panel in [panel for panel in known if panel >= len(titles)]:
+                del known[panel]
+        self._say("panels", -1, {"count": len(titles), "titles": list(titles), "over": over})
 
     def set_mesh(
         self,
@@ -107,8 +115,11 @@ class Canvas(anywidget.AnyWidget):
         self._say("vertices", panel, about, [quantised])
 
     def set_colours(self, colours: np.ndarray, *, panel: int = 0) -> None:
-        """Colours (V, 3) uint8, sRGB, one a vertex."""
-        self._say("colours", panel, {}, [np.ascontiguousarray(colours, dtype=np.uint8).tobytes()])
+        """Colours (V, 3) uint8, sRGB, one a vertex; nothing travels if they are what they were."""
+        content = np.ascontiguousarray(colours, dtype=np.uint8).tobytes()
+        if self._colours.get(panel) != content:
+            self._colours[panel] = content
+            self._say("colours", panel, {}, [content])
 
     def set_lines(
         self,

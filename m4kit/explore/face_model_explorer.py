@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 import base64
-import io
-from collections.abc import Callable
 from contextlib import contextmanager
 
 import ipywidgets as widgets
 import numpy as np
-from matplotlib.figure import Figure
 
 from m4kit.explore.callbacks import Complaints
 from m4kit.explore.canvas import Canvas
-from m4kit.explore.mesh_viewer import VIEWS, jpeg, legend
+from m4kit.explore.controls import button, choice, faded, row, toggle
+from m4kit.explore.legend import legend
+from m4kit.explore.marks import landmark_colours
+from m4kit.explore.mesh_viewer import VIEWS
+from m4kit.explore.mode_sliders import REACH, ModeSliders
+from m4kit.explore.modes import Curve, chart, cumulative_variance, gram_matrix, reconstruction_error
+from m4kit.explore.photo import jpeg
 from m4kit.face_model import FaceModel
 from m4kit.prediction import Face, Prediction
 from m4kit.render import PORCELAIN
-from m4kit.vertex_colours import scalar_colours
-from m4kit.visualize.drawing import LANDMARK_GROUPS
-from m4kit.visualize.mesh_figure import mesh_still
+from m4kit.vertex_colours import VertexColours, check_heads, scalar_colours
+from m4kit.visualize.legend import with_legend
+from m4kit.visualize.mesh_figure import EVEN_LIGHT, mesh_still
 
-REACH = 3.0
-"""Standard deviations to either side that a slider reaches, and a mode swings."""
-
-_STEP = 10
 _STILL_SIDE = 420
 _NOTHING = "none"
 _NO_MODE = -1
 _LEAST_DISTANCE = 5.0
 """Millimetres at the end of the colour bar, so that next to nothing looks like it."""
+
+_SHADING = 0.55
+_COLUMN = 330
+_COLOURS = {"Clay": "clay", "Distance from the mean": "distance", "Lost with fewer modes": "lost"}
+_CURVES = (("identity", "#4c8ed9"), ("expression", "#e8912d"))
 
 
 class FaceModelExplorer(widgets.VBox):
@@ -40,8 +44,8 @@ class FaceModelExplorer(widgets.VBox):
       expression and the mean are a click away.
     - "Explain" shows one mode: how far it moves each vertex in mm, in colour, while the mesh swings between -3
       and +3 standard deviations.
-    - `of` (a `Face` or a `Prediction`, whose first face counts) is what "Fit to the photo" sets the sliders to,
-      and whose shape the chart takes apart.
+    - "Modes needed" keeps only the first identity modes, and shows how far the face is then from itself.
+    - `of` (a `Face` or a `Prediction`, whose first face counts) is what "Fit to the photo" sets the sliders to.
 
     `model` is any `FaceModel`; without one it is `of`'s, or the packaged one. `deviations` (modes,) are the
     coefficients' standard deviations where the model's modes are not scaled to 1, as BFM's.
@@ -68,91 +72,89 @@ class FaceModelExplorer(widgets.VBox):
         self._mean = self.model.mean.numpy()
         modes = self.model.modes.numpy() * self.deviations[:, None, None]
         self._modes = np.ascontiguousarray(modes.reshape(len(modes), -1), dtype=np.float32)
+        self._gram = gram_matrix(modes[: self.people])
         self._quiet, self._draws = False, 0
         self.complaints = Complaints()
-        guard = self.complaints.guard
         self.canvas = Canvas(height=height, layout={"flex": "1 1 380px", "min_width": "320px"})
         self.canvas.show = {"mesh": True, "wireframe": False, "landmarks": False}
-        self.canvas.still = self.still
-        self.canvas.on_reset = guard(lambda: self.canvas.look(VIEWS["Front"]))
-
-        self.identity = [self._slider(f"{k + 1}") for k in range(self.people)]
-        self.expression = [self._slider(f"{k + 1}") for k in range(self.moods)]
-        self._boxes = [widgets.VBox(sliders[:_STEP]) for sliders in (self.identity, self.expression)]
-        self.more = widgets.Button(description="More modes", layout={"width": "auto"})
-        self.more.on_click(guard(lambda _button: self._show_more()))
-        first = widgets.VBox([self._boxes[0], self.more])
-        if self.people <= _STEP:
-            self.more.layout.display = "none"
-        self.tabs = widgets.Tab([first, self._boxes[1]], titles=("Identity", "Expression"))
-        self.tabs.layout.width = "330px"
-
-        self.action = widgets.Dropdown(options=[_NOTHING, *self.model.actions], description="Action")
-        self.strength = widgets.FloatSlider(1.0, min=0.0, max=1.0, step=0.05, description="Strength")
-        self.explain = widgets.Dropdown(
-            options=[
-                (_NOTHING, _NO_MODE),
-                *((f"identity {k + 1}", k) for k in range(self.people)),
-                *((f"expression {k + 1}", self.people + k) for k in range(self.moods)),
-            ],
-            description="Explain",
-        )
-        self.colour = widgets.Dropdown(
-            options=[("Clay", "clay"), ("Distance from the mean", "distance")], description="Colour"
-        )
-        slim = {"width": "auto"}
-        self.buttons = {
-            name: widgets.Button(description=name, layout=slim)
-            for name in ("Mean", "Random person", "Random expression", "Fit to the photo")
-        }
-        for name, press in (
-            ("Mean", self.to_mean),
-            ("Random person", self.random_person),
-            ("Random expression", self.random_expression),
-            ("Fit to the photo", self.fit),
-        ):
-            self.buttons[name].on_click(guard(lambda _button, press=press: press()))
-        if self.face is None:
-            self.buttons["Fit to the photo"].layout.display = "none"
-        if not self.model.actions:
-            self.action.layout.display = self.strength.layout.display = "none"
-        self.views = {name: widgets.Button(description=name, layout=slim) for name in VIEWS}
-        for name, button in self.views.items():
-            button.on_click(guard(lambda _button, name=name: self.canvas.look(VIEWS[name])))
-        self.toggles = {
-            name: widgets.ToggleButton(value=on, description=name.capitalize(), layout=slim)
-            for name, on in self.canvas.show.items()
-            if name != "mesh"
-        }
-        for name, toggle in self.toggles.items():
-            toggle.observe(guard(lambda change, name=name: self._toggled(name, change["new"])), "value")
-        self.legend = widgets.HTML()
-        self.chart = widgets.Image(format="png", layout={"max_width": "330px"})
-        self._listen(guard)
-        row = {"flex_flow": "row wrap", "align_items": "center"}
+        self._build_controls()
+        self._listen()
+        column = {"flex": f"0 0 {_COLUMN + 8}px", "margin": "0 0 0 8px", "grid_gap": "6px"}
         super().__init__(
             [
-                widgets.HBox([*self.buttons.values(), self.colour, self.explain], layout=row),
+                row(*self.buttons.values(), self.colour, self.explain),
                 widgets.HBox(
-                    [self.canvas, widgets.VBox([self.tabs, self.legend])], layout={"flex_flow": "row wrap"}
+                    [self.canvas, widgets.VBox([self.tabs, self.legend], layout=column)],
+                    layout={"flex_flow": "row wrap"},
                 ),
-                widgets.HBox(
-                    [*self.views.values(), *self.toggles.values(), self.action, self.strength], layout=row
-                ),
-                self.chart,
+                row(*self.views.values(), *self.toggles.values(), words="View"),
                 self.complaints,
             ]
         )
         self.canvas.set_triangles(self.model.triangles.numpy())
-        guard(self._follow)()
-        guard(self._draw_chart)()
+        self.complaints.guard(self._follow)()
 
-    def _listen(self, guard: Callable) -> None:
-        for slider in (*self.identity, *self.expression, self.strength):
-            slider.observe(guard(lambda change: self._follow()), "value")
-        for control in (self.action, self.colour):
+    def _build_controls(self) -> None:
+        self._sliders = {
+            "identity": ModeSliders(self.people, word="identity", explain=self._play),
+            "expression": ModeSliders(
+                self.moods, word="expression", explain=lambda number: self._play(self.people + number)
+            ),
+        }
+        self.identity, self.expression = (one.sliders for one in self._sliders.values())
+        self.action = choice("Action", [_NOTHING, *self.model.actions], width="290px")
+        self.strength = widgets.FloatSlider(1.0, min=0.0, max=1.0, step=0.05, description="Strength")
+        self.strength.style.description_width, self.strength.layout.width = "initial", "290px"
+        if not self.model.actions:
+            self.action.layout.display = self.strength.layout.display = "none"
+        self.kept = widgets.IntSlider(self.people, min=0, max=self.people, description="Identity modes kept")
+        self.kept.style.description_width, self.kept.layout.width = "initial", "300px"
+        self.lost, self.variance, self.error_chart = widgets.HTML(), widgets.HTML(), widgets.HTML()
+        self.variance.value = self._variance_chart()
+        self.tabs = widgets.Tab(
+            [
+                self._sliders["identity"],
+                widgets.VBox([self.action, self.strength, self._sliders["expression"]]),
+                widgets.VBox([self.variance, self.error_chart, self.kept, self.lost]),
+            ],
+            titles=("Identity", "Expression", "Modes needed"),
+            layout={"width": f"{_COLUMN}px"},
+        )
+        modes = [
+            *((f"identity {k + 1}", k) for k in range(self.people)),
+            *((f"expression {k + 1}", self.people + k) for k in range(self.moods)),
+        ]
+        self.explain = choice("Explain", [(_NOTHING, _NO_MODE), *modes])
+        self.colour = choice("Colour", list(_COLOURS.items()))
+        self.buttons = {
+            "Mean": button("Mean", tooltip="All sliders to 0, no action"),
+            "Random person": button("Random person", tooltip="Another identity, drawn from the model"),
+            "Random expression": button("Random expression", tooltip="A mix of up to three actions"),
+            "Fit to the photo": button("Fit to the photo", tooltip="The sliders to the photo's face"),
+        }
+        if self.face is None:
+            self.buttons["Fit to the photo"].layout.display = "none"
+        self.views = {name: button(name) for name in VIEWS}
+        self.views["Reset"] = button("Reset", tooltip="The view at the start, as a double click does")
+        self.toggles = {
+            name: toggle(name.capitalize(), on=self.canvas.show[name]) for name in ("wireframe", "landmarks")
+        }
+        self.legend = widgets.HTML()
+
+    def _listen(self) -> None:
+        guard = self.complaints.guard
+        for control in (*self.identity, *self.expression, self.strength, self.action, self.colour, self.kept):
             control.observe(guard(lambda change: self._follow()), "value")
         self.explain.observe(guard(lambda change: self._explain(change["new"])), "value")
+        presses = (self.to_mean, self.random_person, self.random_expression, self.fit)
+        for one, press in zip(self.buttons.values(), presses, strict=True):
+            one.on_click(guard(lambda _button, press=press: press()))
+        for name, one in self.views.items():
+            one.on_click(guard(lambda _button, name=name: self.canvas.look(VIEWS.get(name, VIEWS["Front"]))))
+        for name, one in self.toggles.items():
+            one.observe(guard(lambda change, name=name: self._toggled(name, change["new"])), "value")
+        self.canvas.still = self.still
+        self.canvas.on_reset = guard(lambda: self.canvas.look(VIEWS["Front"]))
 
     @property
     def errors(self) -> list[Exception]:
@@ -161,62 +163,71 @@ class FaceModelExplorer(widgets.VBox):
 
     @property
     def coefficients(self) -> np.ndarray:
-        """What is shown, (modes,), identity first, in standard deviations; the action's share included."""
-        values = np.array([slider.value for slider in (*self.identity, *self.expression)])
-        if self.action.value != _NOTHING:
-            action = self.strength.value * self.model.actions[self.action.value]
-            values[self.people :] += action / self.deviations[self.people :]
+        """What is shown, (modes,), identity first, in standard deviations.
+
+        The action's share is included; identity modes that are not kept are 0.
+        """
+        values = self._all_coefficients()
+        values[self.kept.value : self.people] = 0
         return values
 
     @property
     def vertices(self) -> np.ndarray:
         """The mesh that is shown, (V, 3) in mm, in the model's frame."""
-        moved = self.coefficients.astype(np.float32) @ self._modes
-        return self._mean + moved.reshape(self._mean.shape)
+        return self._vertices(self.coefficients)
 
     def to_mean(self) -> None:
         """All sliders to 0, no action."""
         with self._together():
             self.action.value = _NOTHING
-            self._set(np.zeros(len(self.deviations)))
+            self._set(identity=np.zeros(self.people), expression=np.zeros(self.moods))
 
     def random_person(self, *, seed: int | None = None) -> None:
         """Another identity; the expression stays. Without a seed, the next one."""
         identity, _ = self.model.sample(1, seed=self._seed(seed))
         with self._together():
-            self._set(identity[0].numpy(), sliders=self.identity)
+            self._set(identity=identity[0].numpy())
 
     def random_expression(self, *, seed: int | None = None) -> None:
         """Another expression, a mix of at most three named actions; the person stays."""
         _, expression = self.model.sample(1, seed=self._seed(seed))
         with self._together():
             self.action.value = _NOTHING
-            self._set(expression[0].numpy() / self.deviations[self.people :], sliders=self.expression)
+            values = expression[0].numpy()
+            # Actions are in the model's own units, and a draw without any in standard deviations.
+            self._set(expression=values / self.deviations[self.people :] if self.model.actions else values)
 
     def fit(self) -> None:
         """The sliders to the photo's face. Raises `ValueError` if its coefficients are not this model's."""
         if self.face is None:
             raise ValueError("expected a face to fit to, got none; give FaceModelExplorer(of=prediction)")
-        theirs = np.concatenate([self.face.identity, self.face.expression])
-        if (len(self.face.identity), len(self.face.expression)) != (self.people, self.moods):
+        identity, expression = self.face.identity, self.face.expression
+        if (len(identity), len(expression)) != (self.people, self.moods):
             raise ValueError(
                 f"expected a face with {self.people} identity and {self.moods} expression coefficients, got "
-                f"{len(self.face.identity)} and {len(self.face.expression)}; explore the model that predicted it"
+                f"{len(identity)} and {len(expression)}; explore the model that predicted it"
             )
         with self._together():
             self.action.value = _NOTHING
-            self._set(theirs / self.deviations)
+            self._set(
+                identity=identity / self.deviations[: self.people],
+                expression=expression / self.deviations[self.people :],
+            )
 
     def still(self) -> bytes:
-        """The mesh from the front as a JPEG, drawn without a browser."""
+        """The mesh from the front, with the legend of its colours, as a JPEG drawn without a browser."""
+        coloured, vertices = self._shown_colours(), self._mean
+        if self.explain.value == _NO_MODE:
+            vertices = self.vertices
         picture = mesh_still(
-            self.vertices,
+            vertices,
             self.model.triangles.numpy(),
-            self._colours(),
+            coloured.colours,
             rotation=np.eye(3),
             side=_STILL_SIDE,
+            light=None if coloured.values is None else EVEN_LIGHT,
         )
-        return jpeg(picture, quality=82)
+        return jpeg(with_legend(picture, coloured), quality=82)
 
     def _repr_mimebundle_(self, **options) -> dict:
         # A notebook that is only read, with no kernel behind it, shows the still picture.
@@ -226,17 +237,16 @@ class FaceModelExplorer(widgets.VBox):
             "text/plain": f"FaceModelExplorer of {self.people} identity and {self.moods} expression modes",
         }
 
-    def _slider(self, name: str) -> widgets.FloatSlider:
-        return widgets.FloatSlider(
-            0.0,
-            min=-REACH,
-            max=REACH,
-            step=0.05,
-            description=name,
-            readout_format="+.2f",
-            layout={"width": "300px"},
-            style={"description_width": "24px"},
-        )
+    def _all_coefficients(self) -> np.ndarray:
+        values = np.array([slider.value for slider in (*self.identity, *self.expression)])
+        if self.action.value != _NOTHING:
+            action = self.strength.value * self.model.actions[self.action.value]
+            values[self.people :] += action / self.deviations[self.people :]
+        return values
+
+    def _vertices(self, coefficients: np.ndarray) -> np.ndarray:
+        moved = coefficients.astype(np.float32) @ self._modes
+        return self._mean + moved.reshape(self._mean.shape)
 
     def _seed(self, seed: int | None) -> int:
         if seed is None:
@@ -253,22 +263,13 @@ class FaceModelExplorer(widgets.VBox):
             self._quiet = False
         self._follow()
 
-    def _set(self, values: np.ndarray, *, sliders: list | None = None) -> None:
-        for slider, value in zip(sliders or (*self.identity, *self.expression), values, strict=True):
-            # A face beyond the slider's end widens it rather than being cut.
-            reach = max(REACH, float(np.ceil(abs(value))))
-            slider.min, slider.max = min(-reach, slider.min), max(reach, slider.max)
-            slider.value = float(value)
-
-    def _show_more(self) -> None:
-        shown = len(self._boxes[0].children) + _STEP
-        self._boxes[0].children = self.identity[:shown]
-        if shown >= self.people:
-            self.more.layout.display = "none"
+    def _set(self, **values: np.ndarray) -> None:
+        for name, numbers in values.items():
+            self._sliders[name].set(numbers)
 
     def _toggled(self, name: str, on: bool) -> None:
         self.canvas.show = self.canvas.show | {name: on}
-        self._send_landmarks(self.vertices)
+        self._send_landmarks(self._mean if self.explain.value != _NO_MODE else self.vertices)
 
     def _follow(self) -> None:
         """Send the mesh as the sliders have it."""
@@ -280,29 +281,43 @@ class FaceModelExplorer(widgets.VBox):
         vertices = self.vertices
         self.canvas.set_vertices(vertices)
         self._send_landmarks(vertices)
-        self.canvas.set_colours(self._colours(vertices))
+        self._send_colours(f"Face model, colour: {self.colour.value}")
+        self._show_error()
 
     def _send_landmarks(self, vertices: np.ndarray) -> None:
         if not self.canvas.show["landmarks"]:
             return
         corners = vertices[self.model.landmark_vertices.numpy()]
         landmarks = (corners * self.model.landmark_weights.numpy()[..., None]).sum(1)
-        colours = np.zeros((68, 3), np.uint8)
-        for contours, colour in LANDMARK_GROUPS.values():
-            for contour in contours:
-                colours[list(contour)] = colour
-        self.canvas.set_points("landmarks", landmarks, colours)
+        self.canvas.set_points("landmarks", landmarks, landmark_colours())
 
-    def _colours(self, vertices: np.ndarray | None = None) -> np.ndarray:
-        vertices = self.vertices if vertices is None else vertices
+    def _send_colours(self, words: str) -> None:
+        coloured = self._shown_colours()
+        self.canvas.set_colours(coloured.colours)
+        self.canvas.shading = 1.0 if coloured.values is None else _SHADING
+        self.canvas.label = words
+        self.legend.value = legend(coloured, width=_COLUMN)
+
+    def _shown_colours(self) -> VertexColours:
+        if self.explain.value != _NO_MODE:
+            moved = np.linalg.norm(self._mode(self.explain.value), axis=1)
+            return scalar_colours(moved, unit="mm a standard deviation")
         if self.colour.value == "clay":
-            self.legend.value = ""
-            return np.tile(np.uint8(PORCELAIN), (len(vertices), 1))
-        distance = np.linalg.norm(vertices - self._mean, axis=1)
+            return VertexColours(np.tile(np.uint8(PORCELAIN), (len(self._mean), 1)))
+        origin, unit = self._mean, "mm from the mean"
+        if self.colour.value == "lost":
+            origin, unit = self._vertices(self._all_coefficients()), "mm from the face with all modes"
+        distance = np.linalg.norm(self.vertices - origin, axis=1)
         limits = (0.0, max(_LEAST_DISTANCE, float(distance.max())))
-        colours = scalar_colours(distance, unit="mm from the mean", limits=limits)
-        self.legend.value = legend(colours)
-        return colours.colours
+        return scalar_colours(distance, unit=unit, limits=limits)
+
+    def _mode(self, number: int) -> np.ndarray:
+        """A mode's displacement (V, 3) in mm for a standard deviation."""
+        return self._modes[number].reshape(self._mean.shape)
+
+    def _play(self, mode: int) -> None:
+        """Explain a mode, or stop if it is the one."""
+        self.explain.value = _NO_MODE if self.explain.value == mode else mode
 
     def _explain(self, mode: int) -> None:
         if mode == _NO_MODE:
@@ -310,72 +325,40 @@ class FaceModelExplorer(widgets.VBox):
             self._follow()
             return
         # About the mean, so that nothing but this mode is seen.
-        displacement = self._modes[mode].reshape(self._mean.shape)
-        colours = scalar_colours(np.linalg.norm(displacement, axis=1), unit="mm a standard deviation")
         self.canvas.set_vertices(self._mean)
-        self.canvas.set_colours(colours.colours)
-        self.legend.value = legend(colours)
-        self.canvas.swing(displacement, reach=REACH)
+        self._send_landmarks(self._mean)
+        self._send_colours(f"Face model, mode {self.explain.label} swinging")
+        self.canvas.swing(self._mode(mode), reach=REACH)
 
-    def _draw_chart(self) -> None:
-        figure = modes_figure(self.model, face=self.face, deviations=self.deviations)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=110)
-        self.chart.value = buffer.getvalue()
+    def _variance_chart(self) -> str:
+        parts = (slice(0, self.people), slice(self.people, None))
+        modes = self._modes.reshape(-1, *self._mean.shape)
+        curves = []
+        for (word, colour), part in zip(_CURVES, parts, strict=True):
+            if len(modes[part]):
+                share = np.concatenate([[0], 100 * cumulative_variance(modes[part])])
+                curves.append(Curve(f"{word}, {len(share) - 1}", np.arange(len(share)), share, colour))
+        return chart(curves, title="% of the model's variance in the first modes", x_label="modes")
 
-
-def cumulative_variance(modes: np.ndarray, deviations: np.ndarray | float = 1.0) -> np.ndarray:
-    """The share (n,) of the variance of all n modes that the first 1, 2, ... n hold.
-
-    `modes` (n, V, 3); a mode's variance is its squared length, summed over the vertices, times its coefficient's.
-    """
-    variance = np.square(modes, dtype=float).sum((1, 2)) * np.square(deviations)
-    return np.cumsum(variance) / variance.sum()
-
-
-def reconstruction_error(modes: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
-    """How far a face is from its own with only the first 0, 1, ... n modes, (n + 1,): RMS over vertices in mm.
-
-    `modes` (n, V, 3) in mm for a coefficient of 1, `coefficients` (n,).
-    """
-    parts = (modes * np.asarray(coefficients, dtype=np.float32)[:, None, None]).astype(np.float64)
-    missing = np.concatenate([np.cumsum(parts[::-1], axis=0)[::-1], np.zeros_like(parts[:1])])
-    return np.sqrt(np.square(missing).sum(2).mean(1))
-
-
-def modes_figure(
-    model: FaceModel, *, face: Face | None = None, deviations: np.ndarray | None = None
-) -> Figure:
-    """How much the modes hold: their cumulative variance, and how many of them a face needs.
-
-    The right chart is `reconstruction_error` of the face's identity; without a face there is none.
-    """
-    people = len(model.identity_modes)
-    deviations = np.ones(len(model.modes)) if deviations is None else deviations
-    figure = Figure(figsize=(7.2 if face is not None else 3.6, 2.6), layout="constrained")
-    charts = figure.subplots(1, 2 if face is not None else 1, squeeze=False)[0]
-    for word, modes, spread in (
-        ("identity", model.identity_modes.numpy(), deviations[:people]),
-        ("expression", model.expression_modes.numpy(), deviations[people:]),
-    ):
-        share = 100 * cumulative_variance(modes, spread)
-        charts[0].plot(np.arange(1, len(share) + 1), share, marker=".", label=f"{word}, {len(share)} modes")
-    charts[0].set(xlabel="modes", ylabel="% of the model's variance", ylim=(0, 103))
-    charts[0].legend(frameon=False, fontsize=8)
-    if face is not None:
-        error = reconstruction_error(face.model.identity_modes.numpy(), face.identity)
-        charts[1].plot(np.arange(len(error)), error, marker=".", color="tab:green")
-        charts[1].set(xlabel="identity modes kept", ylabel="RMS error, mm", ylim=(0, None))
-        charts[1].set_title("This face with fewer modes", fontsize=9)
-    for chart in charts:
-        chart.spines[["top", "right"]].set_visible(False)
-        chart.grid(alpha=0.25)
-    return figure
+    def _show_error(self) -> None:
+        identity = self._all_coefficients()[: self.people]
+        error = reconstruction_error(self._modes, identity, gram=self._gram)
+        kept = self.kept.value
+        curve = Curve("", np.arange(len(error)), error, "#3aa655")
+        self.error_chart.value = chart(
+            [curve], title="RMS error of this face, mm", x_label="identity modes kept", mark=kept
+        )
+        self.lost.value = faded(
+            f"The face with {kept} of {self.people} identity modes is {error[kept]:.2f} mm from itself (root mean "
+            "square over all vertices)."
+        )
 
 
 def _face_of(of: Face | Prediction | None) -> Face | None:
-    if not isinstance(of, Prediction):
-        return of
-    if not len(of):
-        raise ValueError(f"{of.source}: expected a prediction with at least one face, got none")
-    return of[0]
+    if isinstance(of, Prediction):
+        if not len(of):
+            raise ValueError(f"{of.source}: expected a prediction with at least one face, got none")
+        of = of[0]
+    if of is not None:
+        check_heads(of)
+    return of

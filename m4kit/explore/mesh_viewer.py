@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import base64
-import io
+import re
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
-import cv2
 import ipywidgets as widgets
 import numpy as np
-from PIL import Image
 
 from m4kit.camera import rotation_from_euler
 from m4kit.explore.callbacks import Complaints
-from m4kit.explore.canvas import MESSAGE_BYTES, Canvas
+from m4kit.explore.canvas import Canvas
+from m4kit.explore.controls import SIDE_WIDTH, button, choice, faded, notice, row, toggle
+from m4kit.explore.legend import legend
+from m4kit.explore.marks import contours, landmark_colours, pose_axes
+from m4kit.explore.photo import MARK, gif, jpeg, photo_of, picture_html, small_jpeg, thumbnail
 from m4kit.head_frame import HeadFrame
 from m4kit.prediction import Face, Prediction
-from m4kit.vertex_colours import MODES, VertexColours, scalar_colours, vertex_colours
-from m4kit.visualize.drawing import AXIS_COLOURS, LANDMARK_GROUPS
-from m4kit.visualize.mesh_figure import AXIS_LENGTH, mesh_still
+from m4kit.vertex_colours import MODES, VertexColours, check_heads, scalar_colours, vertex_colours
+from m4kit.visualize.legend import with_legend
+from m4kit.visualize.mesh_figure import EVEN_LIGHT, mesh_still
 
 VIEWS = {
     "Front": rotation_from_euler(0, 0, 0),
@@ -31,18 +35,37 @@ VIEWS = {
 COMPARISONS = {"One face": "one", "Side by side": "side", "Difference": "difference"}
 
 _SHOWN = {
-    "Mesh": "mesh",
-    "Wireframe": "wireframe",
-    "Landmarks": "landmarks",
-    "Contours": "contours",
-    "Axes": "axes",
-    "Photo": "photo",
+    "mesh": "Mesh",
+    "wireframe": "Wireframe",
+    "landmarks": "Landmarks",
+    "contours": "Contours",
+    "axes": "Axes",
+    "photo": "Photo",
+    "over": "Other face",
 }
-_PHOTO_SIDE = 900
-_PHOTO_SHADING = 0.35
-_THUMBNAIL = 260
-_MARK = np.array([[255, 59, 48]], dtype=np.uint8)
+_TOOLTIPS = {
+    "mesh": "The face's surface",
+    "wireframe": "The edges of all triangles",
+    "landmarks": "The 68 points",
+    "contours": "Lines through the 68 points",
+    "axes": "The head's own axes: x red, y green, z blue",
+    "photo": "The photo, behind the face",
+    "over": "The face that is compared with, translucent over the first",
+}
+_SHADING = {"clay": 1.0, "texture": 0.35}
+# Lit, but so that the colours are still those of the legend.
+_COLOUR_SHADING = 0.55
+_CACHED_COLOURS = 16
 _STILL_SIDE = 420
+_HINT = "Click the face to read a vertex."
+
+
+class Shown(NamedTuple):
+    """What a panel shows: a face, its title, and the prediction whose photo it lies on."""
+
+    title: str
+    face: Face
+    prediction: Prediction
 
 
 class MeshViewer(widgets.VBox):
@@ -54,7 +77,7 @@ class MeshViewer(widgets.VBox):
     The camera stays where the user left it, whatever else changes. `errors` lists what went wrong in callbacks; the
     viewer says it and goes on.
 
-    Raises `ValueError` for a prediction without faces.
+    Raises `ValueError` for a prediction without faces, and for faces without their heads' outputs.
     """
 
     def __init__(self, prediction: Prediction, *, other: Prediction | None = None, height: int = 460):
@@ -63,72 +86,75 @@ class MeshViewer(widgets.VBox):
                 f"{prediction.source}: expected a prediction with at least one face, got none; try a larger photo, "
                 "a smaller min_face, or give predict the boxes"
             )
+        for face in (*prediction, *(other or ())):
+            check_heads(face)
         self.prediction, self.other = prediction, other
         self.complaints = Complaints()
-        guard = self.complaints.guard
         self.canvas = Canvas(height=height, layout={"flex": "1 1 420px", "min_width": "320px"})
         self._photo_sent: dict[int, int] = {}
         self._clicked: tuple[int, int] | None = None
-
-        slim = {"width": "auto"}
-        self.face_choice = widgets.Dropdown(
-            options=[(f"Face {k + 1}", k) for k in range(len(prediction))], description="Face"
-        )
-        self.colour = widgets.Dropdown(
-            options=[(mode.capitalize(), mode) for mode in MODES], description="Colour"
-        )
-        self.partner = widgets.Dropdown(options=self._partners(0), description="With")
-        self.compare = widgets.ToggleButtons(
-            options=list(COMPARISONS.items()), style={"button_width": "auto"}
-        )
-        self.toggles = {
-            name: widgets.ToggleButton(value=name in ("mesh", "contours"), description=word, layout=slim)
-            for word, name in _SHOWN.items()
-        }
-        self.opacity = widgets.FloatSlider(
-            1.0, min=0.1, max=1.0, step=0.05, description="Opacity", readout_format=".2f"
-        )
-        self.views = {name: widgets.Button(description=name, layout=slim) for name in (*VIEWS, "As in photo")}
-        self.reset = widgets.Button(description="Reset", layout=slim, tooltip="The view at the start")
-        self.legend = widgets.HTML()
-        self.readout = widgets.HTML()
-        self.photo = widgets.Image(
-            format="jpeg", layout={"width": f"{_THUMBNAIL}px", "object_fit": "contain"}
-        )
-
-        if len(prediction) == 1:
-            self.face_choice.layout.display = "none"
-        if not self.partner.options:
-            self.compare.layout.display = self.partner.layout.display = "none"
-        self.face_choice.observe(guard(self._face_changed), "value")
-        for control in (self.colour, self.partner, self.compare):
-            control.observe(guard(lambda change: self._draw()), "value")
-        for name, toggle in self.toggles.items():
-            toggle.observe(guard(lambda change, name=name: self._toggled(name, change["new"])), "value")
-        self.opacity.observe(guard(lambda change: setattr(self.canvas, "opacity", change["new"])), "value")
-        for name, button in self.views.items():
-            button.on_click(guard(lambda _button, name=name: self.look(name)))
-        self.reset.on_click(guard(lambda _button: self._reset()))
-        self.canvas.on_click = guard(self._click)
-        self.canvas.on_reset = guard(self._reset)
-        self.canvas.still = self.still
-        self.canvas.show = {name: toggle.value for name, toggle in self.toggles.items()} | {"mark": True}
-
-        row = {"flex_flow": "row wrap", "align_items": "center"}
+        # Texture takes a tenth of a second; a colour that was shown comes back at once.
+        self._known_colours = lru_cache(_CACHED_COLOURS)(_colours_of)
+        self._build_controls()
+        self._listen()
+        column = {"flex": f"0 0 {SIDE_WIDTH + 8}px", "margin": "0 0 0 8px", "grid_gap": "6px"}
+        beside = widgets.VBox([self.photo, self.legend, self.readout, self.film], layout=column)
         super().__init__(
             [
-                widgets.HBox([self.face_choice, self.colour, self.compare, self.partner], layout=row),
-                widgets.HBox(
-                    [self.canvas, widgets.VBox([self.photo, self.legend, self.readout])],
-                    layout={"flex_flow": "row wrap"},
-                ),
-                widgets.HBox([*self.toggles.values(), self.opacity], layout=row),
-                widgets.HBox([*self.views.values(), self.reset], layout=row),
+                row(self.face_choice, self.colour, self.compare, self.partner),
+                widgets.HBox([self.canvas, beside], layout={"flex_flow": "row wrap"}),
+                row(*self.toggles.values(), self.opacity, words="Show"),
+                row(*self.views.values(), self.reset, self.spin, words="View"),
                 self.complaints,
             ]
         )
         self._reset()
-        guard(self._draw)()
+        self.complaints.guard(self._draw)()
+
+    def _build_controls(self) -> None:
+        count = len(self.prediction)
+        self.face_choice = choice("Face", [(f"Face {k + 1}", k) for k in range(count)])
+        self.colour = choice("Colour", [(mode.capitalize(), mode) for mode in MODES])
+        self.partner = choice("with", self._partners(0), tooltip="The face to compare with")
+        self.compare = widgets.ToggleButtons(
+            options=list(COMPARISONS.items()), style={"button_width": "auto"}
+        )
+        self.toggles = {
+            name: toggle(word, on=name in ("mesh", "contours", "over"), tooltip=_TOOLTIPS[name])
+            for name, word in _SHOWN.items()
+        }
+        self.opacity = widgets.FloatSlider(
+            1.0, min=0.1, max=1.0, step=0.05, description="Opacity", readout=False, layout={"width": "160px"}
+        )
+        self.opacity.style.description_width = "initial"
+        self.views = {name: button(name) for name in (*VIEWS, "As in photo")}
+        self.reset = button("Reset", tooltip="The view at the start, as a double click does")
+        self.spin = button(
+            "Turntable GIF", tooltip="Save a film of the face turning, beside the notebook, and show it"
+        )
+        self.photo, self.legend, self.readout, self.film = (widgets.HTML() for _ in range(4))
+        if count == 1:
+            self.face_choice.layout.display = "none"
+        if not self.partner.options:
+            self.compare.layout.display = "none"
+
+    def _listen(self) -> None:
+        guard = self.complaints.guard
+        self.face_choice.observe(guard(self._face_changed), "value")
+        self.colour.observe(guard(lambda change: self._draw_colours()), "value")
+        for control in (self.partner, self.compare):
+            control.observe(guard(lambda change: self._draw()), "value")
+        for name, one in self.toggles.items():
+            one.observe(guard(lambda change, name=name: self._toggled(name, change["new"])), "value")
+        self.opacity.observe(guard(lambda change: setattr(self.canvas, "opacity", change["new"])), "value")
+        for name, one in self.views.items():
+            one.on_click(guard(lambda _button, name=name: self.look(name)))
+        self.reset.on_click(guard(lambda _button: self._reset()))
+        self.spin.on_click(guard(lambda _button: self._save_turntable()))
+        self.canvas.on_click = guard(self._click)
+        self.canvas.on_reset = guard(self._reset)
+        self.canvas.still = self.still
+        self.canvas.show = {name: one.value for name, one in self.toggles.items()} | {"mark": True}
 
     @property
     def errors(self) -> list[Exception]:
@@ -141,13 +167,13 @@ class MeshViewer(widgets.VBox):
         return self.prediction[self.face_choice.value]
 
     @property
-    def shown(self) -> list[tuple[str, Face, Prediction]]:
-        """What the panels show: title, face and the prediction whose photo it lies on."""
-        first = (f"Face {self.face_choice.value + 1}", self.face, self.prediction)
-        if self.compare.value != "side":
+    def shown(self) -> list[Shown]:
+        """What the panels show; of a difference, the second lies over the first."""
+        first = Shown(f"Face {self.face_choice.value + 1}", self.face, self.prediction)
+        if self.compare.value == "one":
             return [first]
-        word, (prediction, number) = self._partner_words(), self.partner.value
-        return [first, (word, prediction[number], prediction)]
+        prediction, number = self.partner.value
+        return [first, Shown(self._partner_words(), prediction[number], prediction)]
 
     def look(self, name: str) -> None:
         """Turn the camera to one of `VIEWS`, or "As in photo"; zoom and pan go back."""
@@ -157,8 +183,10 @@ class MeshViewer(widgets.VBox):
         self.canvas.look(known[name])
 
     def still(self) -> bytes:
-        """The face from the front as a JPEG, drawn without a browser."""
-        return jpeg(self._picture(np.eye(3), side=_STILL_SIDE), quality=82)
+        """What is shown from the front, with its legend, as a JPEG drawn without a browser."""
+        shown = self.shown if self.compare.value == "side" else self.shown[:1]
+        side = _STILL_SIDE if len(shown) == 1 else _STILL_SIDE * 3 // 4
+        return jpeg(np.hstack([self._picture(one, np.eye(3), side=side) for one in shown]), quality=82)
 
     def turntable(self, path: str | Path | None = None, *, frames: int = 36, side: int = 320) -> bytes:
         """A GIF of the face turning to both sides and back; also written to `path` if that is given.
@@ -166,31 +194,20 @@ class MeshViewer(widgets.VBox):
         `frames` pictures of `side` x `side` pixels, in the colours that are chosen.
         """
         angles = 75 * np.sin(np.linspace(0, 2 * np.pi, frames, endpoint=False))
-        pictures = [
-            Image.fromarray(self._picture(rotation_from_euler(angle, 0, 0), side=side)) for angle in angles
-        ]
-        buffer = io.BytesIO()
-        pictures[0].save(
-            buffer,
-            format="GIF",
-            save_all=True,
-            append_images=pictures[1:],
-            duration=70,
-            loop=0,
-            optimize=True,
+        content = gif(
+            [self._picture(self.shown[0], rotation_from_euler(angle, 0, 0), side=side) for angle in angles],
+            milliseconds=70,
         )
         if path is not None:
-            Path(path).write_bytes(buffer.getvalue())
-        return buffer.getvalue()
+            Path(path).write_bytes(content)
+        return content
 
     def _repr_mimebundle_(self, **options) -> dict:
         # A notebook that is only read, with no kernel behind it, shows the still picture.
         bundle = super()._repr_mimebundle_(**options)
-        plural = "s" * (len(self.prediction) > 1)
-        return bundle | {
-            "image/jpeg": base64.b64encode(self.still()).decode(),
-            "text/plain": f"MeshViewer of {self.prediction.source}, {len(self.prediction)} face{plural}",
-        }
+        count = len(self.prediction)
+        words = f"MeshViewer of {self.prediction.source}, {count} {'face' if count == 1 else 'faces'}"
+        return bundle | {"image/jpeg": base64.b64encode(self.still()).decode(), "text/plain": words}
 
     def _partners(self, number: int) -> list[tuple[str, tuple[Prediction, int]]]:
         """The faces that face `number` can be compared with."""
@@ -214,159 +231,148 @@ class MeshViewer(widgets.VBox):
     def _reset(self) -> None:
         self.look("Front")
 
+    def _save_turntable(self) -> None:
+        stem = re.sub(r"\W+", "_", Path(self.prediction.source).stem).strip("_") or "photo"
+        path = Path.cwd() / f"{stem}_face_{self.face_choice.value + 1}.gif"
+        words, self.spin.description, self.spin.disabled = self.spin.description, "Drawing \u2026", True
+        try:
+            content = self.turntable(path)
+        finally:
+            self.spin.description, self.spin.disabled = words, False
+        picture = picture_html(content, kind="gif", alt="The face turning", save_as=path.name)
+        self.film.value = picture + faded(f"Saved as {path}")
+
     def _draw(self) -> None:
         """Send the panels' meshes, colours and what lies on them."""
         panels = self.shown
         self._clicked = None
-        plain = self.colour.value == "texture" and self.compare.value != "difference"
-        self.canvas.shading = _PHOTO_SHADING if plain else 1.0
-        self.canvas.set_panels([title for title, *_ in panels] if len(panels) > 1 else [""])
+        over = self.compare.value == "difference"
+        self.partner.layout.display = "none" if len(panels) == 1 else None
+        self.toggles["over"].layout.display = None if over else "none"
+        self.canvas.set_panels([one.title for one in panels] if len(panels) > 1 else [""], over=over)
         self._photo_sent = {panel: sent for panel, sent in self._photo_sent.items() if panel < len(panels)}
-        for number, (_, face, prediction) in enumerate(panels):
-            frame = HeadFrame.of(face)
-            vertices = frame.from_photo(face.vertices)
-            colours = self._colours(face, prediction)
-            self.canvas.set_mesh(vertices, face.triangles, panel=number)
-            self.canvas.set_colours(colours.colours, panel=number)
-            self._send_marks(number, face, frame)
+        for number, one in enumerate(panels):
+            frame = HeadFrame.of(one.face)
+            self.canvas.set_mesh(frame.from_photo(one.face.vertices), one.face.triangles, panel=number)
+            if not (over and number):
+                self._send_marks(number, one.face, frame)
             self.canvas.set_points("mark", np.zeros((0, 3)), np.zeros((0, 3)), panel=number)
-            if number == 0:
-                self.legend.value = legend(colours)
+        self._show_thumbnail()
+        self._draw_colours()
         if self.canvas.show["photo"]:
             self._send_photos()
-        self.readout.value = _words("Click the face to read a vertex.")
-        self._show_thumbnail()
 
-    def _colours(self, face: Face, prediction: Prediction) -> VertexColours:
+    def _draw_colours(self) -> None:
+        """Send the panels' colours; a face that cannot have them is shown in clay, and the reason is raised."""
+        difference = self.compare.value == "difference"
+        mode = "difference" if difference else self.colour.value
+        self.colour.disabled = difference
+        self.canvas.shading = _SHADING.get(mode, _COLOUR_SHADING)
+        panels, reason = self.shown, None
+        for number, one in enumerate(panels):
+            try:
+                coloured = self._colours(one)
+            except ValueError as error:
+                coloured, reason = vertex_colours(one.face, "clay"), error
+            self.canvas.set_colours(coloured.colours, panel=number)
+            if number == 0:
+                self.legend.value = legend(coloured)
+        self.canvas.label = f"3D view of {' and '.join(one.title.lower() for one in panels)}, colour: {mode}"
+        self._show_reading()
+        if reason is not None:
+            raise reason
+
+    def _colours(self, one: Shown) -> VertexColours:
         if self.compare.value != "difference":
-            return vertex_colours(face, self.colour.value, image=prediction.image)
-        partner, number = self.partner.value
-        distance = np.linalg.norm(face.shape - partner[number].shape, axis=1)
-        return scalar_colours(distance, unit=f"mm from {self._partner_words().lower()}")
+            return self._known_colours(one.face, self.colour.value, one.prediction)
+        first, second = self.shown
+        if one.face is not first.face:
+            return vertex_colours(one.face, "clay")
+        if first.face.shape.shape != second.face.shape.shape:
+            raise ValueError(
+                f"expected two faces of one model, got {len(first.face.shape)} and {len(second.face.shape)} "
+                "vertices; show them side by side"
+            )
+        distance = np.linalg.norm(first.face.shape - second.face.shape, axis=1)
+        return scalar_colours(distance, unit=f"mm from {second.title.lower()}")
 
     def _send_marks(self, panel: int, face: Face, frame: HeadFrame) -> None:
         landmarks = frame.from_photo(face.landmarks)
-        colours, segments, inks = np.zeros((68, 3), np.uint8), [], []
-        for contours, colour in LANDMARK_GROUPS.values():
-            for contour in contours:
-                colours[list(contour)] = colour
-                ends = np.stack([landmarks[list(contour[:-1])], landmarks[list(contour[1:])]], axis=1)
-                segments.append(ends)
-                inks.append(np.tile(np.uint8(colour), (len(ends), 1)))
-        self.canvas.set_points("landmarks", landmarks, colours, panel=panel)
-        self.canvas.set_lines(
-            "contours", np.concatenate(segments), np.concatenate(inks), panel=panel, width=2.2
-        )
-        axes = np.stack([np.zeros((3, 3)), np.eye(3) * AXIS_LENGTH], axis=1)
-        # From the tip of the nose, where they are seen.
-        axes += landmarks[30]
-        self.canvas.set_lines("axes", axes, np.uint8(AXIS_COLOURS), panel=panel, width=3.0)
+        self.canvas.set_points("landmarks", landmarks, landmark_colours(), panel=panel)
+        self.canvas.set_lines("contours", *contours(landmarks), panel=panel, width=2.2)
+        self.canvas.set_lines("axes", *pose_axes(landmarks), panel=panel, width=3.0)
 
     def _send_photos(self) -> None:
         for panel, (_, face, prediction) in enumerate(self.shown):
-            new = self._photo_sent.get(panel) != id(prediction.image)
-            height, width = prediction.image.shape[:2]
+            image = photo_of(prediction)
+            new = self._photo_sent.get(panel) != id(image)
+            height, width = image.shape[:2]
             depth = face.vertices[:, 2].min()
             corners = HeadFrame.of(face).photo_plane(width, height, depth)
-            self.canvas.set_photo(_photo_jpeg(prediction.image) if new else None, corners, panel=panel)
-            self._photo_sent[panel] = id(prediction.image)
+            self.canvas.set_photo(small_jpeg(image) if new else None, corners, panel=panel)
+            self._photo_sent[panel] = id(image)
 
     def _click(self, panel: int, vertex: int | None) -> None:
-        panels = self.shown
         self._clicked = None if vertex is None else (panel, vertex)
-        for number, (_, face, _prediction) in enumerate(panels):
-            place = (
-                np.zeros((0, 3)) if vertex is None else HeadFrame.of(face).from_photo(face.vertices[[vertex]])
-            )
-            self.canvas.set_points("mark", place, np.repeat(_MARK, len(place), 0), panel=number, width=12)
-        if vertex is None:
-            self.readout.value = _words("Click the face to read a vertex.")
-        else:
-            self.readout.value = self._reading(panels[panel], vertex)
+        for number, one in enumerate(self.shown):
+            places = np.zeros((0, 3))
+            if vertex is not None and vertex < len(one.face.vertices):
+                places = HeadFrame.of(one.face).from_photo(one.face.vertices[[vertex]])
+            self.canvas.set_points("mark", places, np.repeat(MARK, len(places), 0), panel=number, width=12)
         self._show_thumbnail()
+        self._show_reading()
 
-    def _reading(self, shown: tuple[str, Face, Prediction], vertex: int) -> str:
-        title, face, prediction = shown
-        x, y, _ = face.vertices[vertex]
-        right, up, forward = face.shape[vertex]
-        regions = [name.replace("_", " ") for name, mask in face.model.regions.items() if mask[vertex]]
+    def _show_reading(self) -> None:
+        if self._clicked is None:
+            self.readout.value = faded(_HINT)
+            return
+        panel, vertex = self._clicked
+        one = self.shown[panel]
+        x, y, _ = one.face.vertices[vertex]
+        right, up, forward = one.face.shape[vertex]
+        regions = [name.replace("_", " ") for name, mask in one.face.model.regions.items() if mask[vertex]]
         rows = [
-            f"<b>{title}, vertex {vertex}</b>",
+            f"<b>{one.title}, vertex {vertex}</b>",
             f"region: {', '.join(regions) or 'none'}",
             f"photo: {x:.1f}, {y:.1f} px",
             f"model: {right:.1f}, {up:.1f}, {forward:.1f} mm",
         ]
-        colours = self._colours(face, prediction)
-        if colours.values is not None:
-            rows.append(f"{colours.values[vertex]:.2f} {colours.unit}")
-        return "<br>".join(rows)
+        try:
+            coloured = self._colours(one)
+        except ValueError:
+            # The reason is shown already.
+            coloured = None
+        if coloured is not None and coloured.values is not None:
+            rows.append(f"{coloured.values[vertex]:.2f} {coloured.unit}")
+        self.readout.value = f'<div style="line-height: 1.5">{"<br>".join(rows)}</div>'
 
     def _show_thumbnail(self) -> None:
-        """The photo around the face, with the clicked vertex marked."""
-        panels = self.shown
+        """The photo around the face, with the clicked vertex marked; where there is none, the reason."""
         panel, vertex = self._clicked or (0, None)
-        _, face, prediction = panels[min(panel, len(panels) - 1)]
-        crop = face.crop
-        scale = _THUMBNAIL / crop.size
-        matrix = np.array([[scale, 0, -crop.left * scale - 0.5], [0, scale, -crop.top * scale - 0.5]])
-        picture = cv2.warpAffine(
-            prediction.image,
-            matrix,
-            (_THUMBNAIL, _THUMBNAIL),
-            flags=cv2.INTER_AREA,
-            borderMode=cv2.BORDER_REPLICATE,
+        one = self.shown[panel]
+        try:
+            picture = thumbnail(photo_of(one.prediction), one.face, vertex=vertex)
+        except ValueError as error:
+            self.photo.value = notice(str(error), height=SIDE_WIDTH // 2)
+            return
+        alt = f"The photo around {one.title.lower()}"
+        self.photo.value = picture_html(jpeg(picture, quality=85), kind="jpeg", alt=alt)
+
+    def _picture(self, one: Shown, rotation: np.ndarray, *, side: int) -> np.ndarray:
+        """A face seen by a rotation (3, 3), (side, side, 3) uint8 RGB, with the legend of its colours."""
+        try:
+            coloured = self._colours(one)
+        except ValueError:
+            # As in the live view, where the reason is said.
+            coloured = vertex_colours(one.face, "clay")
+        vertices = HeadFrame.of(one.face).from_photo(one.face.vertices)
+        plain = coloured.values is None and not coloured.names and coloured.filled is None
+        light = None if plain else EVEN_LIGHT
+        picture = mesh_still(
+            vertices, one.face.triangles, coloured.colours, rotation=rotation, side=side, light=light
         )
-        if vertex is not None:
-            x, y = matrix[:, :2] @ face.vertices[vertex, :2] + matrix[:, 2]
-            centre = (round(float(x) * 8), round(float(y) * 8))
-            for radius, colour, thickness in (
-                (6, (255, 255, 255), 4),
-                (6, tuple(int(c) for c in _MARK[0]), 2),
-            ):
-                cv2.circle(picture, centre, radius * 8, colour, thickness, cv2.LINE_AA, 3)
-        self.photo.value = jpeg(picture, quality=85)
-
-    def _picture(self, rotation: np.ndarray, *, side: int) -> np.ndarray:
-        """The shown face seen by a rotation (3, 3), (side, side, 3) uint8 RGB."""
-        face = self.face
-        vertices = HeadFrame.of(face).from_photo(face.vertices)
-        colours = self._colours(face, self.prediction).colours
-        return mesh_still(vertices, face.triangles, colours, rotation=rotation, side=side)
+        return with_legend(picture, coloured)
 
 
-def legend(colours: VertexColours) -> str:
-    """A colour bar with its limits and unit as HTML; empty where the colours stand for no numbers."""
-    if colours.values is None:
-        return ""
-    low, high = colours.limits
-    steps = scalar_colours(np.linspace(low, high, 12), limits=(low, high), scale=colours.scale).colours
-    stops = ", ".join(f"rgb({r},{g},{b})" for r, g, b in steps)
-    bar = f"background: linear-gradient(to right, {stops}); height: 12px; border-radius: 3px"
-    ends = "display: flex; justify-content: space-between; font-size: 12px"
-    return (
-        f'<div style="width: {_THUMBNAIL}px"><div style="{bar}"></div><div style="{ends}">'
-        f"<span>{low:.3g}</span><span>{colours.unit}</span><span>{high:.3g}</span></div></div>"
-    )
-
-
-def _words(text: str) -> str:
-    return f'<span style="color: var(--jp-ui-font-color2, #666)">{text}</span>'
-
-
-def jpeg(picture: np.ndarray, *, quality: int) -> bytes:
-    """A picture (H, W, 3) uint8 RGB as a JPEG file's bytes."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="JPEG", quality=quality)
-    return buffer.getvalue()
-
-
-def _photo_jpeg(image: np.ndarray) -> bytes:
-    """The photo, small enough for one message."""
-    side = _PHOTO_SIDE
-    while True:
-        scale = min(1.0, side / max(image.shape[:2]))
-        size = [max(1, round(length * scale)) for length in image.shape[1::-1]]
-        content = jpeg(cv2.resize(image, size, interpolation=cv2.INTER_AREA), quality=85)
-        if len(content) <= MESSAGE_BYTES:
-            return content
-        side = side * 3 // 4
+def _colours_of(face: Face, mode: str, prediction: Prediction) -> VertexColours:
+    return vertex_colours(face, mode, image=prediction.image)

@@ -1,0 +1,98 @@
+"""The photo behind a prediction, as the viewers show it."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from m4kit.explore.canvas import MESSAGE_BYTES
+from m4kit.explore.controls import SIDE_WIDTH
+from m4kit.prediction import Face, Prediction
+
+MARK = np.array([[255, 59, 48]], dtype=np.uint8)
+"""The colour (1, 3) of a vertex that was clicked, on the mesh and in the photo."""
+
+_LARGEST = 900
+_WHITE = (255, 255, 255)
+
+
+def photo_of(prediction: Prediction) -> np.ndarray:
+    """The prediction's photo (H, W, 3) uint8 RGB.
+
+    A prediction holds its photo's pixels, so a file that is moved or changed later does not matter. Raises
+    `ValueError` where it holds none.
+    """
+    image = prediction.image
+    if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8:
+        return image
+    got = f"{image.shape} of {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
+    raise ValueError(
+        f"{prediction.source}: expected a prediction with its photo, (H, W, 3) uint8 RGB, got {got}; put it in with "
+        "dataclasses.replace(prediction, image=m4kit.load_image(path))"
+    )
+
+
+def thumbnail(image: np.ndarray, face: Face, *, vertex: int | None = None) -> np.ndarray:
+    """The photo around a face, square; a vertex is marked in it."""
+    scale = SIDE_WIDTH / face.crop.size
+    matrix = np.array([[scale, 0, -face.crop.left * scale - 0.5], [0, scale, -face.crop.top * scale - 0.5]])
+    picture = cv2.warpAffine(
+        image, matrix, (SIDE_WIDTH, SIDE_WIDTH), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE
+    )
+    if vertex is not None:
+        x, y = matrix[:, :2] @ face.vertices[vertex, :2] + matrix[:, 2]
+        centre = (round(float(x) * 8), round(float(y) * 8))
+        for colour, thickness in ((_WHITE, 4), (tuple(int(c) for c in MARK[0]), 2)):
+            cv2.circle(picture, centre, 6 * 8, colour, thickness, cv2.LINE_AA, 3)
+    return picture
+
+
+def jpeg(picture: np.ndarray, *, quality: int) -> bytes:
+    """A picture (H, W, 3) uint8 RGB as a JPEG file's bytes."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def picture_html(content: bytes, *, kind: str, alt: str, save_as: str = "") -> str:
+    """A picture file's bytes as HTML, with `alt` for those who do not see it; a click saves it `save_as`."""
+    address = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    style = f"width: {SIDE_WIDTH}px; max-width: 100%; display: block"
+    picture = f'<img src="{address}" alt="{html.escape(alt)}" style="{style}">'
+    if not save_as:
+        return picture
+    name = html.escape(save_as)
+    return f'<a href="{address}" download="{name}" title="Click to save {name}">{picture}</a>'
+
+
+def small_jpeg(image: np.ndarray) -> bytes:
+    """The photo as a JPEG file's bytes, small enough for one message."""
+    side = _LARGEST
+    while True:
+        scale = min(1.0, side / max(image.shape[:2]))
+        size = [max(1, round(length * scale)) for length in image.shape[1::-1]]
+        content = jpeg(cv2.resize(image, size, interpolation=cv2.INTER_AREA), quality=85)
+        if len(content) <= MESSAGE_BYTES:
+            return content
+        side = side * 3 // 4
+
+
+def gif(pictures: list[np.ndarray], *, milliseconds: int) -> bytes:
+    """Pictures (H, W, 3) uint8 RGB as an endless GIF file's bytes."""
+    first, *others = (Image.fromarray(picture) for picture in pictures)
+    buffer = io.BytesIO()
+    first.save(
+        buffer,
+        format="GIF",
+        save_all=True,
+        append_images=others,
+        duration=milliseconds,
+        loop=0,
+        optimize=True,
+    )
+    return buffer.getvalue()
