@@ -129,7 +129,7 @@ def open_and_run(page, address: str, notebook: str, *, fragment: str = "", timeo
         timeout=1000 * timeout,
     )
     page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
-    # `evaluate` has no limit of time: if a reply of the kernel got lost, waiting within it would never end.
+    # `evaluate` has no limit of time: if a message of the kernel gets lost, waiting within it never ends.
     page.evaluate(_RUN)
     try:
         page.wait_for_function("() => window.m4kitRan !== undefined", timeout=1000 * timeout)
@@ -140,16 +140,10 @@ def open_and_run(page, address: str, notebook: str, *, fragment: str = "", timeo
     page.wait_for_timeout(300)
 
 
-# A widget made while JupyterLab still asks a young kernel for widgets loses its messages, or stops the run for
-# good (jupyter-widgets/ipywidgets#2570): the run waits until such questions are answered.
 _RUN = """() => {
-  const { commands, shell } = window.jupyterapp;
-  const { kernel } = shell.currentWidget.context.sessionContext.session;
   window.m4kitRan = undefined;
-  kernel.requestCommInfo({ target_name: "jupyter.widget" })
-    .then(() => new Promise((done) => setTimeout(done, 1500)))
-    .then(() => commands.execute("notebook:run-all-cells"))
-    .then((ran) => { window.m4kitRan = ran ?? true; }, (error) => { window.m4kitRan = String(error); });
+  window.jupyterapp.commands.execute("notebook:run-all-cells").then(
+    (ran) => { window.m4kitRan = ran ?? true; }, (error) => { window.m4kitRan = String(error); });
 }"""
 
 _STATE = """() => {

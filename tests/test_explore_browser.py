@@ -192,6 +192,22 @@ def test_the_notebook_saved_with_its_viewers_is_small(page, folder):
     assert sum("image/jpeg" in output.get("data", {}) for output in outputs) == 2
 
 
+SLOW = """AbortSignal.timeout = () => {
+  const over = new AbortController();
+  queueMicrotask(() => over.abort());
+  return over.signal;
+}"""
+
+
+def test_a_view_whose_module_loads_too_late_for_anywidget_still_hears_the_kernel(page):
+    page.goto("about:blank")
+    page.add_init_script(SLOW)
+    jupyter_browser.open_and_run(page, page.m4kit_address, NOTEBOOK)
+    page.wait_for_function(
+        "() => document.querySelectorAll('.jp-OutputArea canvas[data-serial]').length === 2", timeout=60_000
+    )
+
+
 def test_a_browser_without_webgl_says_so_and_shows_a_still_picture(page):
     page.goto("about:blank")
     page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")

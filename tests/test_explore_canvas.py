@@ -88,6 +88,21 @@ def test_a_browser_that_opens_later_hears_the_last_of_each_thing(sent):
     assert sent[2][0]["step"][0] == pytest.approx(20 / 65535)
 
 
+def test_the_browser_can_find_its_model_from_the_start():
+    """A trait that is set after the comm was opened could get lost with the messages that it is to save."""
+    canvas = Canvas()
+    assert canvas.own_id == canvas.model_id
+    assert Canvas().own_id != canvas.own_id
+
+
+def test_a_browser_that_opens_later_hears_the_looks_too(sent, monkeypatch):
+    told = []
+    monkeypatch.setattr(Canvas, "send_state", lambda self, key=None: told.extend(key))
+    canvas = Canvas()
+    canvas._heard(canvas, {"kind": "ready"}, [])
+    assert {"camera", "show", "opacity", "shading", "label"} <= set(told)
+
+
 def test_a_panel_that_is_gone_is_forgotten(sent):
     canvas = Canvas()
     canvas.set_panels(["a", "b"])

@@ -443,9 +443,15 @@ class View {
     this.model.save_changes();
   }
 
+  // Millimetres from the middle to the upper edge; in a narrow panel more, or ears would be cut off.
+  extent() {
+    const tall = this.el.clientHeight / (this.el.clientWidth / this.columns());
+    return (this.model.get("extent") * Math.max(1, 0.8 * tall)) / this.camera.zoom;
+  }
+
   // Millimetres a CSS pixel.
   millimetres() {
-    return (2 * this.model.get("extent")) / this.camera.zoom / this.el.clientHeight;
+    return (2 * this.extent()) / this.el.clientHeight;
   }
 
   click(event) {
@@ -586,7 +592,7 @@ class View {
     const { gl, camera } = this;
     const { program, uniforms } = this.programs[name];
     gl.useProgram(program);
-    const extent = this.model.get("extent") / camera.zoom;
+    const extent = this.extent();
     gl.uniformMatrix3fv(uniforms.rotation, true, camera.rotation);
     gl.uniform3fv(uniforms.centre, panel.centre);
     gl.uniform2fv(uniforms.pan, camera.pan);
@@ -692,8 +698,18 @@ class View {
   }
 }
 
+// anywidget gives a module two seconds to load. If the browser is busy for longer, as with a notebook that makes
+// hundreds of widgets, the view is drawn all the same, but whatever the kernel says from then on is dropped. This
+// gives the messages to the model without waiting for what has failed.
+async function keepListening(model) {
+  const real = await model.widget_manager?.get_model?.(model.get("own_id"));
+  const { _handle_comm_msg: handle } = real ? Object.getPrototypeOf(Object.getPrototypeOf(real)) : {};
+  if (handle && real.comm?.on_msg) real.comm.on_msg((message) => handle.call(real, message));
+}
+
 export default {
-  render({ model, el }) {
+  async render({ model, el }) {
+    await keepListening(model).catch((error) => console.warn("m4kit: the view may miss messages:", error));
     const view = new View(model, el);
     return () => view.close();
   },

@@ -8,6 +8,7 @@ Frame: millimetres, right-handed, x right, y up, z towards the viewer when the c
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -22,6 +23,7 @@ MESSAGE_BYTES = 160_000
 """The most that one message carries."""
 
 _LEVELS = 65535
+_LOOKS = ("camera", "show", "opacity", "shading", "extent", "label", "height")
 
 
 class Canvas(anywidget.AnyWidget):
@@ -48,10 +50,13 @@ class Canvas(anywidget.AnyWidget):
     extent = traitlets.Float(EXTENT).tag(sync=True)
     label = traitlets.Unicode("3D view").tag(sync=True)
     height = traitlets.Int(480).tag(sync=True)
+    # The browser finds its model by it, and must know it from the start.
+    own_id = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, **traits):
         traits.setdefault("camera", camera_towards(np.eye(3)))
-        super().__init__(light=_light_in_words(Light()), **traits)
+        own_id = uuid.uuid4().hex
+        super().__init__(light=_light_in_words(Light()), model_id=own_id, own_id=own_id, **traits)
         self.on_click: Callable[[int, int | None], None] = lambda panel, vertex: None
         self.on_reset: Callable[[], None] = lambda: None
         self.still: Callable[[], bytes] = lambda: b""
@@ -192,6 +197,7 @@ class Canvas(anywidget.AnyWidget):
     def _heard(self, _widget, content: dict, _buffers) -> None:
         kind = content.get("kind")
         if kind == "ready":
+            self.send_state(_LOOKS)
             for messages in list(self._said.values()):
                 for message, buffers in messages:
                     self.send(message, buffers)

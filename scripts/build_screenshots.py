@@ -1,0 +1,88 @@
+"""Write the README's screenshots of the explorers: notebooks 02 and 03 in a real JupyterLab, in headless Chromium.
+
+    python scripts/build_screenshots.py
+
+`docs/mesh_viewer.jpg` shows the first viewer of notebook 02, the face turned a little; `docs/face_model.jpg` the
+explorer of notebook 03 while it explains a mode.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from jupyter_browser import browser_page, chromium, jupyter_lab, open_and_run
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+WIDTH = 1080
+LARGEST = 150_000
+"""Bytes of a picture."""
+
+TIMEOUT = 240
+
+
+def main() -> None:
+    """Write both pictures and print their sizes."""
+    if chromium() is None:
+        sys.exit("expected Chromium on the path or in CHROMIUM, found none")
+    with tempfile.TemporaryDirectory() as folder:
+        # JupyterLab saves what it runs: into copies.
+        for name in ("notebooks", "sample_images"):
+            shutil.copytree(ROOT / name, Path(folder) / name)
+        with jupyter_lab(Path(folder)) as address:
+            for notebook, prepare, name in (
+                ("02_mesh_viewer", turn_a_little, "mesh_viewer"),
+                ("03_face_model", explain_a_mode, "face_model"),
+            ):
+                with browser_page(width=WIDTH, height=1600, scale=1.5) as page:
+                    open_and_run(page, address, f"notebooks/{notebook}.ipynb", timeout=TIMEOUT)
+                    content = shot(page, prepare)
+                path = ROOT / "docs" / f"{name}.jpg"
+                path.write_bytes(content)
+                print(f"{path}: {len(content) / 1000:.0f} kB")
+
+
+def shot(page, prepare: Callable) -> bytes:
+    """The notebook's first explorer, and nothing around it, as a JPEG file's bytes."""
+    canvas = page.locator(".jp-OutputArea canvas[data-serial]").first
+    canvas.wait_for(timeout=60_000)
+    explorer = page.locator(".jp-OutputArea-output .jupyter-widgets.widget-vbox").first
+    explorer.scroll_into_view_if_needed()
+    prepare(page, canvas)
+    picture = Image.open(io.BytesIO(explorer.screenshot())).convert("RGB")
+    for quality in range(90, 30, -5):
+        buffer = io.BytesIO()
+        picture.save(buffer, format="JPEG", quality=quality, optimize=True)
+        if buffer.tell() <= LARGEST:
+            return buffer.getvalue()
+    raise RuntimeError(
+        f"expected a picture of at most {LARGEST} bytes, got {buffer.tell()} at quality {quality}"
+    )
+
+
+def turn_a_little(page, canvas) -> None:
+    """Drag the face as a hand would, to the side and down."""
+    box = canvas.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 75, y + 12, steps=6)
+    page.mouse.up()
+    page.mouse.move(0, 0)
+    page.wait_for_timeout(2000)
+
+
+def explain_a_mode(page, canvas) -> None:
+    """Press the second slider's button, and wait until the face is nearly at an end of its swing."""
+    page.get_by_title("Explain identity 2:").first.click()
+    page.mouse.move(0, 0)
+    page.wait_for_function("() => Number(document.querySelector('canvas[data-swing]')?.dataset.swing) > 2.6")
+
+
+if __name__ == "__main__":
+    main()
