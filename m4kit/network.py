@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -227,6 +228,18 @@ class M4Net(nn.Module):
         else:
             weights = _in_full_precision(self.head_scores, pooled).softmax(1)
         return Outputs(heads, weights, fuse(heads, weights))
+
+    def heads_digest(self) -> str:
+        """A fingerprint of all that the heads' outputs depend on; how they are fused plays no part.
+
+        Networks that differ in their fusion alone (other static weights, or dynamic ones on the same heads) have
+        the same, so what was measured of the heads holds for all of them.
+        """
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.state_dict().items()):
+            if not name.startswith(("head_logits", "head_scores")):
+                digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def whiten(self, parameters: torch.Tensor) -> torch.Tensor:
         """Raw parameters (..., 62) in standard deviations from their mean, as the heads' layers give them."""

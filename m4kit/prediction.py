@@ -120,11 +120,15 @@ class Face:
 
 @dataclass(frozen=True, eq=False)
 class Prediction(Sequence):
-    """A photo, `image` (H, W, 3) uint8 RGB, and its faces, largest first. Iterates over the faces."""
+    """A photo, `image` (H, W, 3) uint8 RGB, and its faces, largest first. Iterates over the faces.
+
+    `network` is the fingerprint of the heads that answered (`M4Net.heads_digest`), empty where it is not known.
+    """
 
     image: np.ndarray = field(repr=False)
     faces: tuple[Face, ...]
     source: str = "<array>"
+    network: str = field(default="", repr=False)
 
     def __len__(self) -> int:
         return len(self.faces)

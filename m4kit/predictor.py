@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 import torch
@@ -71,7 +71,7 @@ class Predictor:
         name = source_name(source)
         if boxes is not None:
             faces = self._faces(image, _checked(boxes, image, name=name, word="the given boxes"))
-            return Prediction(image=image, faces=faces, source=name)
+            return Prediction(image=image, faces=faces, source=name, network=self._digest)
         faces = self._faces(image, self._detect(image, name))
         for quarters in (1, 3, 2) if self.try_turns and not faces else ():
             turned = np.ascontiguousarray(np.rot90(image, quarters))
@@ -79,7 +79,11 @@ class Predictor:
             if faces:
                 faces = tuple(_turned_back(face, quarters, image.shape) for face in faces)
                 break
-        return Prediction(image=image, faces=faces, source=name)
+        return Prediction(image=image, faces=faces, source=name, network=self._digest)
+
+    @cached_property
+    def _digest(self) -> str:
+        return self.network.heads_digest()
 
     def _faces(self, image: np.ndarray, found: np.ndarray) -> tuple[Face, ...]:
         """The faces of boxes (n, 5), largest first."""

@@ -1,5 +1,6 @@
 """What a choice in the network does to its accuracy: the weights of the heads."""
 
+from m4kit.ablation.head_accuracy import Accuracy, accuracy_at
 from m4kit.ablation.head_figures import head_weights_figure, simplex_figure
 from m4kit.ablation.head_record import HeadStudy, RecordError
 from m4kit.ablation.head_study import study
@@ -7,9 +8,11 @@ from m4kit.ablation.heads import Judgement, checked_weights, judge, judge_own, s
 from m4kit.ablation.labelled import validation_samples
 
 __all__ = [
+    "Accuracy",
     "HeadStudy",
     "Judgement",
     "RecordError",
+    "accuracy_at",
     "checked_weights",
     "head_weights_figure",
     "judge",

@@ -159,7 +159,7 @@ def _faces(
             seed=options.seed,
             progress=not options.quiet,
         )
-        return samples, truth, f"the validation people of {options.labels.name}"
+        return samples, truth, f"the validation people of {_sources(samples)}"
     if options.dataset is None:
         raise ValueError(
             f"{options.path}: expected its layout; give --dataset with one of {', '.join(READERS)}"
@@ -176,6 +176,11 @@ def _faces(
         kept = np.random.default_rng(options.seed).choice(len(samples), options.faces, replace=False)
         samples = tuple(samples[number] for number in np.sort(kept))
     return samples, None, f"{options.dataset} ({Path(options.path).name})"
+
+
+def _sources(samples: tuple[Sample, ...]) -> str:
+    """The names of the sets that the faces of a labels file come from."""
+    return " and ".join(sorted({sample.name.split("/")[0] for sample in samples}))
 
 
 def _weights(given: str) -> np.ndarray:

@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,11 @@ import numpy as np
 from m4kit import metrics
 from m4kit.ablation.heads import GROUPS, HEADS, PARTS, Judgement
 
-VERSION = 1
+VERSION = 2
 """Of the record; a change in what it holds or means counts it up."""
+
+PACKAGED = "head_study.npz"
+"""The record's name in `m4kit/assets`."""
 
 BEST = "best static"
 """The setting that all others are compared with."""
@@ -28,8 +32,9 @@ VERDICTS = ("does not differ", "better", "worse")
 
 _COLUMNS = ("weights", "nme", "bins", "groups", "pose", "vertices")
 _SHAPES = ((len(PARTS), HEADS), (), (len(metrics.YAW_BINS),), (len(GROUPS),), (3,), ())
+_PLAIN = ("intervals", "differences", "grid_intervals", "grid_differences")
 _ABOUT = {
-    **{"dataset": str, "inputs": str, "weights_file": str, "chosen_on": str, "counts": list},
+    **{"dataset": str, "inputs": str, "weights_file": str, "network": str, "chosen_on": str, "counts": list},
     **{"faces": int, "resamples": int, "seed": int, "confidence": float},
 }
 DIGITS = 4
@@ -48,11 +53,12 @@ class HeadStudy:
       "dynamic" has the mean of the faces' weights as `weights`.
     - `intervals` (s, 2): bootstrap intervals of the settings' `headline`; `differences` (s, s, 3): the headline of
       the row's setting less that of the column's, and the paired bootstrap interval of this difference.
-    - `grid`: the errors of all static weights that were tried (the simplex), and `grid_differences` (g, 3) from the
-      best static ones. Empty where nothing was searched, because the best came from another set's study, whose name
-      is `chosen_on`.
-    - `dataset`, `inputs`, `weights_file`: what was judged, in words; `faces`: how many; `counts` (3,): how many in
-      each yaw bin, zeros if a yaw is not known.
+    - `grid`: the errors of all static weights that were tried (the simplex), `grid_intervals` (g, 2) of their
+      headlines, and `grid_differences` (g, 3) from the best static ones. Empty where nothing was searched, because
+      the best came from another set's study, whose name is `chosen_on`.
+    - `dataset`, `inputs`, `weights_file`: what was judged, in words; `network`: the fingerprint of its heads
+      (`M4Net.heads_digest`), empty where it is not known; `faces`: how many; `counts` (3,): how many in each yaw bin,
+      zeros if a yaw is not known.
     """
 
     dataset: str
@@ -65,7 +71,9 @@ class HeadStudy:
     intervals: np.ndarray = field(repr=False)
     differences: np.ndarray = field(repr=False)
     grid: Judgement = field(repr=False)
+    grid_intervals: np.ndarray = field(repr=False)
     grid_differences: np.ndarray = field(repr=False)
+    network: str = ""
     chosen_on: str = ""
     confidence: float = 0.95
     resamples: int = 1000
@@ -153,7 +161,7 @@ class HeadStudy:
         """Write the record as `.npz` without pickle, whole or not at all; the path."""
         path = Path(path)
         about = {name: getattr(self, name) for name in _ABOUT} | {"version": VERSION}
-        arrays = {name: getattr(self, name) for name in ("intervals", "differences", "grid_differences")}
+        arrays = {name: getattr(self, name) for name in _PLAIN}
         for prefix in ("table", "grid"):
             arrays |= {f"{prefix}_{name}": getattr(getattr(self, prefix), name) for name in _COLUMNS}
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -164,6 +172,14 @@ class HeadStudy:
             )
         part.replace(path)
         return path
+
+    @classmethod
+    def packaged(cls) -> HeadStudy:
+        """The study of the packaged network on its validation people; `docs/evaluation.md` has its command.
+
+        Raises `RecordError` if the package holds none.
+        """
+        return cls.load(Path(str(resources.files("m4kit.assets") / PACKAGED)))
 
     @classmethod
     def load(cls, path: str | Path) -> HeadStudy:
@@ -199,7 +215,7 @@ class HeadStudy:
             Judgement(*(arrays[f"{prefix}_{name}"] for name in _COLUMNS)) for prefix in ("table", "grid")
         )
         about["counts"] = tuple(about["counts"])
-        plain = {name: arrays[name] for name in ("intervals", "differences", "grid_differences")}
+        plain = {name: arrays[name] for name in _PLAIN}
         return cls(settings=tuple(map(str, settings)), table=table, grid=grid, **plain, **about)
 
     def write_csv(self, path: str | Path) -> Path:
@@ -211,7 +227,7 @@ class HeadStudy:
         titles += ["low", "high", "difference", "difference_low", "difference_high", "against_best_static"]
         every = self.table.joined(self.grid)
         intervals = np.full((len(every), 2), np.nan)
-        intervals[: len(self.settings)] = self.intervals
+        intervals[: len(self.settings)], intervals[len(self.settings) :] = self.intervals, self.grid_intervals
         differences = np.concatenate([self.differences[:, self.row(BEST)], self.grid_differences])
         errors = [every.nme, every.balanced, every.bins, every.groups, every.pose, every.vertices]
         numbers = np.column_stack(
@@ -238,7 +254,8 @@ def _expected_shapes(settings: int, grid: int) -> dict[str, tuple[int, ...]]:
     shapes = {f"table_{name}": (settings, *shape) for name, shape in zip(_COLUMNS, _SHAPES, strict=True)}
     shapes |= {f"grid_{name}": (grid, *shape) for name, shape in zip(_COLUMNS, _SHAPES, strict=True)}
     shapes |= {"settings": (settings,), "intervals": (settings, 2)}
-    return shapes | {"differences": (settings, settings, 3), "grid_differences": (grid, 3)}
+    shapes |= {"differences": (settings, settings, 3), "grid_intervals": (grid, 2)}
+    return shapes | {"grid_differences": (grid, 3)}
 
 
 def _about(arrays: Mapping[str, np.ndarray], expected: str) -> dict[str, object]:

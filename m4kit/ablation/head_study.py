@@ -71,7 +71,7 @@ def study(
         if name in (*settings, BEST, SEPARATE, DYNAMIC):
             raise ValueError(f"others: expected names of your own, got {name!r}, which the study has itself")
         settings[name] = _setting(weights)
-    if chosen is not None and chosen.weights_file != weights_file:
+    if chosen is not None and not _same_network(chosen, answers.network, weights_file):
         raise ValueError(
             f"chosen: expected the study of the same network, {weights_file!r}, got that of "
             f"{chosen.weights_file!r}; the heads of another network want weights of their own"
@@ -98,6 +98,7 @@ def study(
         dataset=dataset,
         inputs=answers.evaluate().inputs,
         weights_file=weights_file,
+        network=answers.network,
         faces=len(answers),
         counts=tuple(counts.tolist()),
         settings=names,
@@ -107,12 +108,20 @@ def study(
             [_differences(every.headline[:s], draws[:, :s], column, ends) for column in range(s)], axis=1
         ),
         grid=replace(grid, faces=None),
+        grid_intervals=np.nanpercentile(draws[:, s:], ends, axis=0).T.reshape(-1, 2),
         grid_differences=_differences(every.headline, draws, names.index(BEST), ends)[s:],
         chosen_on=chosen.dataset if chosen else "",
         confidence=confidence,
         resamples=resamples,
         seed=seed,
     )
+
+
+def _same_network(chosen: HeadStudy, network: str, weights_file: str) -> bool:
+    """Whether a study is of these heads; by name where a fingerprint is not known."""
+    if chosen.network and network:
+        return chosen.network == network
+    return chosen.weights_file == weights_file
 
 
 def _setting(weights) -> np.ndarray:

@@ -20,7 +20,10 @@ from m4kit.prediction import landmarks_in_crop
 
 @dataclass(frozen=True)
 class HeadAnswers:
-    """The heads' raw parameters (n, 4, 62) of n faces and the network's weights of them (n, 4)."""
+    """The heads' raw parameters (n, 4, 62) of n faces and the network's weights of them (n, 4).
+
+    `network` is the fingerprint of the heads (`M4Net.heads_digest`), empty where it is not known.
+    """
 
     samples: tuple[Sample, ...] = field(repr=False)
     heads: np.ndarray = field(repr=False)
@@ -28,6 +31,7 @@ class HeadAnswers:
     model: FaceModel = field(repr=False)
     published_crops: bool
     left_out: tuple[str, ...] = ()
+    network: str = ""
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -109,6 +113,7 @@ def predict_heads(
         model=model,
         published_crops=published_crops,
         left_out=tuple(left_out),
+        network=network.heads_digest(),
     )
 
 

@@ -21,6 +21,7 @@ class Complaints(widgets.HTML):
     def __init__(self):
         super().__init__()
         self.errors: list[Exception] = []
+        self.words = ""
 
     def guard(self, function: Callable) -> Callable:
         """The function, with its exceptions recorded and shown here instead of raised."""
@@ -41,6 +42,7 @@ class Complaints(widgets.HTML):
 
     def say(self, words: str) -> None:
         """Show a sentence; the empty one shows nothing."""
+        self.words = words
         style = "color: var(--jp-error-color1, #b00020); line-height: 1.4"
         value = f'<div role="alert" style="{style}">{html.escape(words)}</div>' if words else ""
         if self.value != value:

@@ -1,0 +1,183 @@
+"""What a face's heads say together under given weights, seen from the network's own answer.
+
+The heads' shapes are worked out once a face; any weights then cost one weighted sum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+
+from m4kit.camera import HeadPose, decompose
+from m4kit.head_frame import HeadFrame
+from m4kit.prediction import Face
+from m4kit.render import PORCELAIN
+from m4kit.vertex_colours import VertexColours, check_heads, scalar_colours
+from m4kit.visualize.drawing import LANDMARK_GROUPS
+from m4kit.visualize.mesh_figure import mesh_still
+
+COLOURS = {"Clay": "clay", "Heads' disagreement": "spread", "Moved from the network's own": "moved"}
+"""What a mesh can be coloured by, in words."""
+
+GREY = (120, 128, 138)
+_HALO = (250, 250, 247)
+_UNITS = {"spread": "mm between the heads", "moved": "mm from the network's own"}
+_SCALES = {"spread": "inferno", "moved": "viridis"}
+_LEAST = 1.0
+"""Millimetres at the end of a colour bar, so that next to nothing looks like it."""
+
+_CONTOURS = [(list(one), colour) for contours, colour in LANDMARK_GROUPS.values() for one in contours]
+
+
+class Reference:
+    """A face as its network gave it: what every other weighting is compared with, and the frame all are shown in.
+
+    Raises `ValueError` for a face without its heads' outputs.
+    """
+
+    def __init__(self, face: Face):
+        check_heads(face)
+        if np.shape(face.head_weights) != (len(face.heads),):
+            raise ValueError(
+                f"expected a weight for each of the {len(face.heads)} heads, got {np.shape(face.head_weights)}; "
+                "take a face as m4kit.predict gives it"
+            )
+        self.face, self.frame = face, HeadFrame.of(face)
+        # Shapes are linear in the coefficients, so the weighted sum of these is the shape of the weighted sum.
+        shapes = face.model.vertices(face.heads[:, 12:52], face.heads[:, 52:]).numpy()
+        self.shapes = shapes.astype(np.float32)
+        self.own = self.under(face.head_weights)
+        self.limits = {"spread": self._most(self.shapes), "moved": self._most(self.own.shape[None])}
+
+    def under(self, weights: np.ndarray) -> Answer:
+        """The answer under weights (n,) that sum to 1."""
+        return Answer(self, self.face.with_head_weights(weights))
+
+    def photo_plane(self, image: np.ndarray) -> np.ndarray:
+        """The photo's corners (4, 3) in mm behind the face, as `Canvas.set_photo` takes them."""
+        height, width = image.shape[:2]
+        return self.frame.photo_plane(width, height, self.face.vertices[:, 2].min())
+
+    def _most(self, others: np.ndarray) -> tuple[float, float]:
+        """Colour limits in mm that no weights exceed: how far a head's vertex is from those of `others` at most."""
+        most = max(float(np.square(shape - others).sum(-1).max()) for shape in self.shapes)
+        return 0.0, max(_LEAST, most**0.5)
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """One weighting of the heads: `face` is the face under it."""
+
+    reference: Reference
+    face: Face
+
+    @cached_property
+    def shape(self) -> np.ndarray:
+        """Vertices in the model frame, (V, 3) in mm."""
+        return np.tensordot(np.float32(self.face.head_weights), self.reference.shapes, 1)
+
+    @cached_property
+    def vertices(self) -> np.ndarray:
+        """Vertices (V, 3) in mm, in the frame of the network's own answer: a turned head is seen to turn."""
+        camera = self.face.camera
+        placed = self.face.crop.to_photo(self.shape @ camera[:, :3].T + camera[:, 3])
+        return self.reference.frame.from_photo(placed)
+
+    @cached_property
+    def landmarks(self) -> np.ndarray:
+        """The 68 landmarks (68, 3) in mm, in the same frame as `vertices`."""
+        return self.reference.frame.from_photo(self.face.landmarks)
+
+    @property
+    def landmark_distance(self) -> float:
+        """Mean distance of the landmarks in the photo from the network's own, in percent of the face's size.
+
+        The size is sqrt(w h) of the box of the network's own landmarks.
+        """
+        own = self.reference.face.landmarks[:, :2]
+        distance = np.linalg.norm(self.face.landmarks[:, :2] - own, axis=1).mean()
+        return float(100 * distance / np.sqrt(np.ptp(own, axis=0).prod()))
+
+    @property
+    def turn(self) -> float:
+        """The angle in degrees between the head's rotation and that of the network's own answer."""
+        rotation = decompose(self.face.camera)[1] @ self.reference.frame.rotation.T
+        return float(np.degrees(np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1, 1))))
+
+    @property
+    def pose_change(self) -> HeadPose:
+        """Yaw, pitch and roll in degrees less those of the network's own answer, each in [-180, 180)."""
+        change = np.subtract(self.face.pose, self.reference.face.pose)
+        return HeadPose(*((change + 180) % 360 - 180).tolist())
+
+    def colours(self, mode: str) -> VertexColours:
+        """Colours of the vertices by one of `COLOURS`, on scales that the weights leave alone.
+
+        `spread` is that of `vertex_colours`; `moved` the distance of the shapes, in which pose plays no part.
+        """
+        if mode == "clay":
+            return VertexColours(np.tile(np.uint8(PORCELAIN), (len(self.shape), 1)))
+        if mode == "spread":
+            values = np.sqrt(np.square(self.reference.shapes - self.shape).sum(-1).mean(0))
+        else:
+            values = np.linalg.norm(self.shape - self.reference.own.shape, axis=1)
+        return scalar_colours(
+            values, unit=_UNITS[mode], limits=self.reference.limits[mode], scale=_SCALES[mode]
+        )
+
+    def photo(self, image: np.ndarray, *, side: int) -> np.ndarray:
+        """The photo around the face with the landmarks in colour, and in grey the network's own; (side, side, 3)."""
+        crop = self.reference.face.crop
+        scale = side / crop.size
+        matrix = np.array([[scale, 0, -crop.left * scale - 0.5], [0, scale, -crop.top * scale - 0.5]])
+        flags, edge = (cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR), cv2.BORDER_REPLICATE
+        picture = cv2.warpAffine(image, matrix, (side, side), flags=flags, borderMode=edge)
+        own, present = (
+            face.landmarks[:, :2] @ matrix[:, :2].T + matrix[:, 2]
+            for face in (self.reference.face, self.face)
+        )
+        for landmarks, layers in ((own, ((2, GREY),)), (present, ((5, _HALO), (3, None)))):
+            for thickness, ink in layers:
+                _trace(picture, landmarks, max(1, round(thickness * side / 520)), ink)
+        return picture
+
+    def mesh(self, mode: str, *, side: int) -> np.ndarray:
+        """The mesh as the photo shows the head, (side, side, 3) uint8 RGB on white."""
+        colours = self.colours(mode).colours
+        return mesh_still(
+            self.vertices, self.face.triangles, colours, rotation=self.reference.frame.rotation, side=side
+        )
+
+
+def _trace(
+    picture: np.ndarray, landmarks: np.ndarray, thickness: int, ink: tuple[int, int, int] | None
+) -> None:
+    """Draw the contours of landmarks (68, 2), in their groups' colours where `ink` is None.
+
+    `draw_landmarks` is finer, and takes as long as all else that a slider moves together.
+    """
+    bits = 4
+    for one, colour in _CONTOURS:
+        line = np.rint(landmarks[one] * (1 << bits)).astype(np.int32)
+        cv2.polylines(picture, [line], False, ink or colour, thickness, cv2.LINE_AA, bits)
+
+
+def contour_lines(landmarks: np.ndarray, *, grey: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Landmarks (68, 3) as segments (n, 2, 3) and their colours (n, 3) uint8, as `Canvas.set_lines` takes them."""
+    segments = [np.stack([landmarks[one[:-1]], landmarks[one[1:]]], axis=1) for one, _ in _CONTOURS]
+    inks = [
+        np.tile(np.uint8(GREY if grey else colour), (len(part), 1))
+        for part, (_, colour) in zip(segments, _CONTOURS, strict=True)
+    ]
+    return np.concatenate(segments), np.concatenate(inks)
+
+
+def landmark_colours() -> np.ndarray:
+    """The colours (68, 3) uint8 of the landmarks, by their groups."""
+    colours = np.zeros((68, 3), np.uint8)
+    for one, colour in _CONTOURS:
+        colours[one] = colour
+    return colours
