@@ -26,7 +26,7 @@ def judgement(weights, error):
 def linear_study(*, network="these heads", error=lambda weights: weights @ SLOPE, extra=(), **changes):
     """A study whose errors are a function of the weights; each interval reaches 0.5 to either side."""
     grid = np.concatenate([simplex(0.1), LEARNED[None], *extra])
-    settings = np.stack([*np.eye(4), np.full(4, 0.25), LEARNED, grid[error(grid).argmin()]])
+    settings = np.stack([*np.eye(4), np.full(4, 0.25), LEARNED, *[grid[error(grid).argmin()]] * 2])
     best = error(grid).min()
 
     def above(weights):
@@ -41,7 +41,13 @@ def linear_study(*, network="these heads", error=lambda weights: weights @ SLOPE
         "weights_file": "made-up",
         "faces": 30,
         "counts": (10, 10, 10),
-        "settings": (*(f"head {k + 1}" for k in range(4)), "uniform", "learned static", "best static"),
+        "settings": (
+            *(f"head {k + 1}" for k in range(4)),
+            "uniform",
+            "learned static",
+            "best static",
+            "best separate",
+        ),
         "table": judgement(settings, error(settings)),
         "intervals": around(settings),
         "differences": above(settings)[:, None] - above(settings)[None] * [1, 0, 0],

@@ -1,5 +1,7 @@
 """What a choice in the network does to its accuracy: the weights of the heads."""
 
+from m4kit.ablation.dynamic import DynamicStudy, dynamic_study
+from m4kit.ablation.dynamic_figure import dynamic_figure
 from m4kit.ablation.head_accuracy import Accuracy, accuracy_at
 from m4kit.ablation.head_figures import head_weights_figure, simplex_figure
 from m4kit.ablation.head_record import HeadStudy, RecordError
@@ -9,11 +11,14 @@ from m4kit.ablation.labelled import validation_samples
 
 __all__ = [
     "Accuracy",
+    "DynamicStudy",
     "HeadStudy",
     "Judgement",
     "RecordError",
     "accuracy_at",
     "checked_weights",
+    "dynamic_figure",
+    "dynamic_study",
     "head_weights_figure",
     "judge",
     "judge_own",

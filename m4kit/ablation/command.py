@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from m4kit.ablation.dynamic import DynamicStudy, dynamic_study
+from m4kit.ablation.dynamic_figure import dynamic_figure
 from m4kit.ablation.head_figures import head_weights_figure, simplex_figure
 from m4kit.ablation.head_record import HeadStudy
 from m4kit.ablation.head_study import study
@@ -31,7 +33,7 @@ def add_parser(subparsers) -> None:
         description="Runs the network once over a labelled set and judges the weights of its heads: each head alone, "
         "uniform, learned, all weights in steps of 0.1 and of 0.05 around the best, and the best for camera, "
         "identity and expression apart. With --out, writes record.npz, settings.csv, head_weights.png and "
-        "simplex.html.",
+        "simplex.html; with --dynamic also dynamic.csv and dynamic.png.",
     )
     heads.add_argument(
         "path", metavar="PATH", nargs="?", help="the data set: its folder, or a .zip read in place"
@@ -72,7 +74,9 @@ def add_parser(subparsers) -> None:
         help="M4Net's weights (default: %(default)s)",
     )
     heads.add_argument(
-        "--dynamic", metavar="NAME_OR_FILE", help="weights of a network with dynamic fusion, to compare with"
+        "--dynamic",
+        metavar="NAME_OR_FILE",
+        help="weights of a network with dynamic fusion, to compare with: by yaw, on crops made worse, face by face",
     )
     heads.add_argument(
         "--also",
@@ -116,11 +120,19 @@ def run_heads(options: argparse.Namespace) -> int:
         )
         if options.out is not None:
             write_heads(record, options.out)
+        report = record.report()
+        if second is not None:
+            compared = dynamic_study(
+                network, second, model, answers.samples, dataset=dataset, seed=options.seed, **ran
+            )
+            report += "\n\n" + compared.report()
+            if options.out is not None:
+                write_dynamic(compared, options.out)
     # DatasetError, RecordError, TrainingError and WeightsError are values that are wrong.
     except (ValueError, OSError) as error:
         print(f"m4kit ablate: {error}", file=sys.stderr)
         return 2
-    print(record.report())
+    print(report)
     return 0
 
 
@@ -134,6 +146,15 @@ def write_heads(record: HeadStudy, folder: str | Path) -> Path:
     if len(record.grid):
         # With all of plotly inside, so that it opens offline.
         simplex_figure(record).write_html(folder / "simplex.html", include_plotlyjs=True)
+    return folder
+
+
+def write_dynamic(study: DynamicStudy, folder: str | Path) -> Path:
+    """Write `dynamic.csv` and `dynamic.png`; the folder."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    study.write_csv(folder / "dynamic.csv")
+    dynamic_figure(study).save(folder / "dynamic.png")
     return folder
 
 

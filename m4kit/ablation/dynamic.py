@@ -1,0 +1,262 @@
+"""Does dynamic weighting earn its place? What weights it gives to which faces, and whom it helps.
+
+A network of dynamic fusion weighs its heads anew for each face. That is worth its layer if the weights follow
+something (the turn of the head, blur, what hides the face) and if the error falls by it.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from m4kit import metrics
+from m4kit.ablation.crop_faults import out_of_focus, partly_hidden
+from m4kit.ablation.heads import HEADS
+from m4kit.camera import CROP_SIZE
+from m4kit.datasets import Sample
+from m4kit.evaluate.heads import HeadAnswers
+from m4kit.evaluate.landmarks import true_crops, true_poses
+from m4kit.face_model import FaceModel
+from m4kit.network import M4Net, fuse, to_input
+from m4kit.prediction import landmarks_in_crop
+
+BLURS = (1.0, 2.0, 4.0, 6.0)
+"""Radii of the circle of confusion, in crop pixels."""
+
+PATCHES = (0.1, 0.2, 0.3, 0.4)
+"""Shares of the face that a patch covers."""
+
+AS_IT_IS = ("as it is", 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """What the networks said of n faces under one condition, such as ("blur", 2.0).
+
+    `weights` (n, 4) are the dynamic network's; `static` and `dynamic` (n,) the faces' NME in percent.
+    """
+
+    kind: str
+    level: float
+    weights: np.ndarray = field(repr=False)
+    static: np.ndarray = field(repr=False)
+    dynamic: np.ndarray = field(repr=False)
+
+    @property
+    def difference(self) -> np.ndarray:
+        """NME of the dynamic network less that of the static one, (n,): below 0, it helps."""
+        return self.dynamic - self.static
+
+    def interval(self) -> tuple[float, float]:
+        """The 95 % bootstrap interval of the mean difference."""
+        return metrics.bootstrap_interval(self.difference)
+
+    @property
+    def verdict(self) -> str:
+        """Whether the interval leaves 0 out: "better", "worse" or "does not differ"."""
+        low, high = self.interval()
+        return "better" if high < 0 else "worse" if low > 0 else "does not differ"
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One face as it is: its `crop` (120, 120, 3) uint8 RGB, landmarks (68, 2) in its pixels, NME, weights (4,)."""
+
+    name: str
+    crop: np.ndarray = field(repr=False)
+    static_landmarks: np.ndarray = field(repr=False)
+    dynamic_landmarks: np.ndarray = field(repr=False)
+    static: float
+    dynamic: float
+    weights: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class DynamicStudy:
+    """A static and a dynamic network on the same n faces; `conditions` begin with the faces as they are.
+
+    `yaw` (n,) is the true one in degrees, NaN where it is not known. `static_weights` (4,) are the static network's.
+    `helped` and `hurt` are the faces whose error changed most, the largest change first.
+    """
+
+    dataset: str
+    names: tuple[str, ...] = field(repr=False)
+    yaw: np.ndarray = field(repr=False)
+    static_weights: np.ndarray
+    conditions: tuple[Condition, ...] = field(repr=False)
+    helped: tuple[Example, ...] = field(default=(), repr=False)
+    hurt: tuple[Example, ...] = field(default=(), repr=False)
+
+    @property
+    def plain(self) -> Condition:
+        """The faces as they are."""
+        return self.conditions[0]
+
+    def of_kind(self, kind: str) -> tuple[Condition, ...]:
+        """The conditions of a kind by rising level, the faces as they are first."""
+        return (self.plain, *(one for one in self.conditions if one.kind == kind))
+
+    def report(self) -> str:
+        """The study as text: a line a condition, and the verdict."""
+        plain = self.plain
+        lines = [
+            f"Dynamic against static weights on {len(self.names)} faces of {self.dataset}; NME in % over all faces, "
+            "with the paired 95 % interval of the difference",
+            f"static weights {_joined(self.static_weights)}; dynamic ones on average "
+            f"{_joined(plain.weights.mean(axis=0))}, differing from face to face by "
+            f"{_joined(plain.weights.std(axis=0))} (standard deviation)",
+        ]
+        for one in self.conditions:
+            low, high = one.interval()
+            name = one.kind if one.level == 0 else f"{one.kind} {one.level:g}"
+            lines.append(
+                f"{name:14s} static {one.static.mean():5.2f}  dynamic {one.dynamic.mean():5.2f}  difference "
+                f"{one.difference.mean():+.3f} ({low:+.3f} to {high:+.3f}) {one.verdict}; weights "
+                f"{_joined(one.weights.mean(axis=0))}"
+            )
+        helps = (plain.difference < 0).mean()
+        lines.append(
+            f"it helps {100 * helps:.0f} % of the faces as they are, by {-plain.difference.min():.2f} at most, and "
+            f"hurts by {plain.difference.max():.2f} at most"
+        )
+        return "\n".join(lines)
+
+    def write_csv(self, path: str | Path) -> Path:
+        """Write a row for each face and condition; the path."""
+        path = Path(path)
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            titles = [f"weight_{head + 1}" for head in range(HEADS)]
+            writer.writerow(["name", "yaw", "condition", "level", *titles, "static", "dynamic"])
+            for one in self.conditions:
+                numbers = np.column_stack([one.weights, one.static, one.dynamic]).round(4).tolist()
+                for name, yaw, row in zip(self.names, self.yaw.round(2).tolist(), numbers, strict=True):
+                    # What is not known is left empty.
+                    writer.writerow([name, "" if np.isnan(yaw) else yaw, one.kind, one.level, *row])
+        return path
+
+
+def dynamic_study(
+    static: M4Net,
+    dynamic: M4Net,
+    model: FaceModel,
+    samples: Iterable[Sample],
+    *,
+    dataset: str,
+    published_crops: bool = False,
+    blurs: Sequence[float] = BLURS,
+    patches: Sequence[float] = PATCHES,
+    examples: int = 6,
+    seed: int = 0,
+    progress: bool = True,
+) -> DynamicStudy:
+    """Compare a network of static and one of dynamic fusion on labelled faces, as they are and made worse.
+
+    The crops are blurred by `blurs` and partly hidden by `patches` (see `crop_faults`); places and colours of the
+    patches come from `seed`. If both networks have the same heads, they run once. `examples` says how many of the
+    most helped and of the most hurt faces are kept. Raises `ValueError` for networks of another fusion.
+    """
+    for word, network in (("static", static), ("dynamic", dynamic)):
+        if network.fusion != word:
+            raise ValueError(f"expected a network of {word} fusion as `{word}`, got {network.fusion}")
+    levels = [AS_IT_IS, *(("blur", value) for value in blurs), *(("occlusion", value) for value in patches)]
+    samples, pair = list(samples), _Pair(static, dynamic)
+    found: dict[tuple[str, float], list] = {level: [] for level in levels}
+    kept: list[Sample] = []
+    with tqdm(total=len(samples) * len(levels), desc="dynamic", unit="crop", disable=not progress) as bar:
+        for readable, crops in true_crops(samples, published_crops=published_crops, left_out=[]):
+            for kind, level in levels:
+                made = _made_worse(crops, kind, level, seed + len(kept))
+                found[kind, level].append(pair(made))
+                bar.update(len(crops))
+            kept += readable
+    blank = np.zeros((len(kept), HEADS, 62))
+    answers = HeadAnswers(tuple(kept), blank, np.zeros((len(kept), HEADS)), model, published_crops)
+    conditions, fused = [], {}
+    for (kind, level), parts in found.items():
+        one = [np.concatenate(part) for part in zip(*parts, strict=True)]
+        errors = [_nme(answers, parameters) for parameters in one[:2]]
+        conditions.append(Condition(kind, level, one[2], *errors))
+        fused[kind, level] = one[:2]
+    study = DynamicStudy(
+        dataset=dataset,
+        names=tuple(sample.name for sample in kept),
+        yaw=true_poses(kept)[:, 0],
+        static_weights=static.head_logits.detach().softmax(0).numpy(),
+        conditions=tuple(conditions),
+    )
+    order = np.argsort(study.plain.difference, kind="stable")
+    most = [row for row in order[:examples] if study.plain.difference[row] < 0]
+    least = [row for row in order[::-1][:examples] if study.plain.difference[row] > 0]
+    chosen = [
+        tuple(_examples(study.plain, kept, rows, fused[AS_IT_IS], model, published_crops=published_crops))
+        for rows in (most, least)
+    ]
+    return replace(study, helped=chosen[0], hurt=chosen[1])
+
+
+class _Pair:
+    """Two networks asked of the same crops: fused parameters (n, 62) of each, and the dynamic weights (n, 4)."""
+
+    def __init__(self, static: M4Net, dynamic: M4Net):
+        self.static, self.dynamic = static, dynamic
+        # With the same heads, all that differs is how they are fused.
+        self.alike = static.heads_digest() == dynamic.heads_digest()
+
+    def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        with torch.inference_mode():
+            pixels = to_input(crops)
+            there = self.dynamic.outputs(pixels)
+            if self.alike:
+                here = fuse(there.heads, self.static.head_logits.softmax(0).expand(len(crops), -1))
+            else:
+                here = self.static(pixels)
+        return here.numpy(), there.parameters.numpy(), there.weights.numpy()
+
+
+def _made_worse(crops: np.ndarray, kind: str, level: float, seed: int) -> np.ndarray:
+    if kind == "blur":
+        return np.stack([out_of_focus(crop, level) for crop in crops])
+    if kind == "occlusion":
+        return np.stack([partly_hidden(crop, level, seed=seed + row) for row, crop in enumerate(crops)])
+    return crops
+
+
+def _nme(answers: HeadAnswers, parameters: np.ndarray) -> np.ndarray:
+    """The faces' NME in percent under fused parameters (n, 62)."""
+    alike = replace(answers, heads=parameters[:, None].repeat(HEADS, axis=1))
+    return alike.evaluate(np.full(HEADS, 1 / HEADS)).nme
+
+
+def _examples(
+    plain: Condition,
+    samples: list[Sample],
+    rows: Sequence[int],
+    fused: Sequence[np.ndarray],
+    model: FaceModel,
+    *,
+    published_crops: bool,
+) -> Iterator[Example]:
+    for row in rows:
+        (_, crop), *_ = true_crops([samples[row]], published_crops=published_crops, left_out=[])
+        placed = [landmarks_in_crop(model, parameters[[row]])[0, :, :2] for parameters in fused]
+        # From the crop's middle, y up, to its pixels, y down.
+        pixels = [points * [1, -1] + (CROP_SIZE - 1) / 2 for points in placed]
+        yield Example(
+            samples[row].name,
+            crop[0],
+            *pixels,
+            float(plain.static[row]),
+            float(plain.dynamic[row]),
+            plain.weights[row],
+        )
+
+
+def _joined(weights: np.ndarray) -> str:
+    return " ".join(f"{weight:.2f}" for weight in weights)
