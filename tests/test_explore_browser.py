@@ -14,10 +14,11 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = "explorers.ipynb"
 CELLS = (
     "from m4kit import predict\n"
-    "from m4kit.explore import FaceModelExplorer, MeshViewer\n"
+    "from m4kit.explore import FaceModelExplorer, HeadWeightExplorer, MeshViewer\n"
     f"prediction = predict({str(ROOT / 'sample_images' / 'astronaut.jpg')!r})",
     "viewer = MeshViewer(prediction)\nviewer",
     "explorer = FaceModelExplorer()\nexplorer",
+    "heads = HeadWeightExplorer(prediction)\nheads",
 )
 
 
@@ -51,7 +52,7 @@ def page(folder):
     with jupyter_browser.jupyter_lab(folder) as address, jupyter_browser.browser_page(height=1500) as page:
         jupyter_browser.open_and_run(page, address, NOTEBOOK)
         page.wait_for_function(
-            "() => document.querySelectorAll('.jp-OutputArea canvas[data-serial]').length === 2",
+            "() => document.querySelectorAll('.jp-OutputArea canvas[data-serial]').length === 3",
             timeout=60_000,
         )
         page.m4kit_address = address
@@ -179,6 +180,23 @@ def test_a_mode_explained_moves_by_itself_until_it_is_stopped(page):
     assert picture(page, 1).any()
 
 
+def test_a_heads_slider_moved_changes_mesh_photo_and_cuts_and_the_others_follow(page):
+    cell = page.locator(".jp-CodeCell").nth(3)
+    pictures = cell.locator("img")
+    before, shown = picture(page, 2), [pictures.nth(k).get_attribute("src") for k in range(2)]
+    others = cell.locator(".widget-readout").nth(3).inner_text()
+    handle = cell.locator(".noUi-handle").first
+    handle.focus()
+    for _ in range(6):
+        handle.press("PageUp")
+    cell.get_by_text("interpolated").first.wait_for(timeout=10_000)
+    assert changed(before, picture(page, 2)) > 0.002
+    assert cell.locator(".widget-readout").nth(3).inner_text() != others
+    assert all(pictures.nth(k).get_attribute("src") != src for k, src in enumerate(shown))
+    press(page, "Network's own", 3)
+    assert changed(before, picture(page, 2)) < 0.001
+
+
 def test_the_console_has_no_error(page):
     # Open3D brings dash along, which opens a channel that JupyterLab knows nothing of.
     assert [words for words in page.m4kit_errors if words != "Exception opening new comm"] == []
@@ -189,7 +207,7 @@ def test_the_notebook_saved_with_its_viewers_is_small(page, folder):
     page.wait_for_timeout(1500)
     assert (folder / NOTEBOOK).stat().st_size < 300_000
     outputs = [output for cell in nbformat.read(folder / NOTEBOOK, 4).cells for output in cell.outputs]
-    assert sum("image/jpeg" in output.get("data", {}) for output in outputs) == 2
+    assert sum("image/jpeg" in output.get("data", {}) for output in outputs) == 3
 
 
 SLOW = """AbortSignal.timeout = () => {

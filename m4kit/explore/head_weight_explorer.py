@@ -36,7 +36,7 @@ _SHOWN = {
     "Mesh": ("mesh", True),
     "Contours": ("contours", True),
     "Landmarks": ("landmarks", False),
-    "Network's own": ("own", True),
+    "Own contours": ("own", True),
 }
 _BEHIND = 1.0
 _OPACITY = 0.65
@@ -165,7 +165,15 @@ class HeadWeightExplorer(widgets.VBox):
     @property
     def answer(self) -> Answer | None:
         """The chosen face under the present weights; None where it cannot be shown."""
-        return None if self._reference is None else self._reference.under(self.weights)
+        return self.under(self.weights)
+
+    def under(self, weights) -> Answer | None:
+        """The chosen face under weights (n,), while the sliders stay; None where it cannot be shown.
+
+        Raises `ValueError` for what are no weights.
+        """
+        weights = checked(weights, self.count)
+        return None if self._reference is None else self._reference.under(weights)
 
     def preset(self, name: str) -> np.ndarray:
         """The weights (n,) of a preset: one of the buttons' names.
