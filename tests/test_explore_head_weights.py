@@ -258,6 +258,7 @@ class TestAccuracy:
         [
             ({"study": linear_study(network="others")}, "got one of made-up (others)"),
             ({"network": ""}, "does not say which network made it"),
+            ({"study": "nowhere.npz"}, "nowhere.npz: no such record"),
         ],
     )
     def test_a_record_of_other_heads_is_refused_and_the_explorer_goes_on(self, sent, changes, message):

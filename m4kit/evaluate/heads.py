@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from scipy.stats import spearmanr
 from tqdm import tqdm
 
 from m4kit import metrics
@@ -118,6 +117,9 @@ def predict_heads(
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    # Slow to import, and seldom needed.
+    from scipy.stats import spearmanr
+
     return float(spearmanr(a, b).statistic) if np.ptp(a) > 0 and np.ptp(b) > 0 else np.nan
 
 

@@ -49,14 +49,16 @@ class HeadWeightExplorer(widgets.VBox):
 
     The sliders keep a sum of 1 (`WeightSliders`); presets set them at once. The readout says how far the present
     answer lies from the network's own. Beside it stands how accurate these weights are on labelled faces, from a
-    record of `m4kit ablate heads`: `study`, by default the packaged one, interpolated between the weights that were
-    measured. A record of other heads is refused in words, and the explorer goes on without it.
+    record of `m4kit ablate heads`: `study`, or its file, by default the packaged one, interpolated between the
+    weights that were measured. A record of other heads is refused in words, and the explorer goes on without it.
 
     `weights` can be set from code, too. What cannot be shown (no face, a face without its heads' outputs, weights
     that are none, no photo) is said in its place, and `errors` lists what went wrong in callbacks.
     """
 
-    def __init__(self, prediction: Prediction, *, study: HeadStudy | None = None, height: int = 440):
+    def __init__(
+        self, prediction: Prediction, *, study: HeadStudy | str | Path | None = None, height: int = 440
+    ):
         self.prediction = prediction
         self.complaints = Complaints()
         guard = self.complaints.guard
@@ -337,10 +339,11 @@ def _heads_of(prediction: Prediction) -> int:
     return HEADS
 
 
-def _fitting(study: HeadStudy | None, network: str, heads: int) -> tuple[HeadStudy | None, str]:
+def _fitting(study: HeadStudy | str | Path | None, network: str, heads: int) -> tuple[HeadStudy | None, str]:
     """The study, by default the packaged one, if it is of the very heads of the prediction; else None, and why."""
     try:
         record = HeadStudy.packaged() if study is None else study
+        record = record if isinstance(record, HeadStudy) else HeadStudy.load(record)
         check_heads_of(record, network=network, heads=heads)
     except RecordError as error:
         return None, str(error)
