@@ -163,21 +163,3 @@ def _trace(
     for one, colour in _CONTOURS:
         line = np.rint(landmarks[one] * (1 << bits)).astype(np.int32)
         cv2.polylines(picture, [line], False, ink or colour, thickness, cv2.LINE_AA, bits)
-
-
-def contour_lines(landmarks: np.ndarray, *, grey: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Landmarks (68, 3) as segments (n, 2, 3) and their colours (n, 3) uint8, as `Canvas.set_lines` takes them."""
-    segments = [np.stack([landmarks[one[:-1]], landmarks[one[1:]]], axis=1) for one, _ in _CONTOURS]
-    inks = [
-        np.tile(np.uint8(GREY if grey else colour), (len(part), 1))
-        for part, (_, colour) in zip(segments, _CONTOURS, strict=True)
-    ]
-    return np.concatenate(segments), np.concatenate(inks)
-
-
-def landmark_colours() -> np.ndarray:
-    """The colours (68, 3) uint8 of the landmarks, by their groups."""
-    colours = np.zeros((68, 3), np.uint8)
-    for one, colour in _CONTOURS:
-        colours[one] = colour
-    return colours

@@ -14,7 +14,7 @@ from m4kit.ablation.head_record import BEST, HeadStudy, RecordError
 from m4kit.ablation.heads import HEADS
 from m4kit.explore.callbacks import Complaints
 from m4kit.explore.canvas import Canvas
-from m4kit.explore.head_answers import COLOURS, Answer, Reference, contour_lines, landmark_colours
+from m4kit.explore.head_answers import COLOURS, GREY, Answer, Reference
 from m4kit.explore.head_words import (
     accuracy_in_a_line,
     accuracy_in_words,
@@ -23,7 +23,10 @@ from m4kit.explore.head_words import (
     in_a_row,
     listed,
 )
-from m4kit.explore.mesh_viewer import VIEWS, jpeg, legend, photo_jpeg
+from m4kit.explore.legend import legend
+from m4kit.explore.marks import contours, landmark_colours
+from m4kit.explore.mesh_viewer import VIEWS
+from m4kit.explore.photo import jpeg, small_jpeg
 from m4kit.explore.simplex_picture import cuts_picture
 from m4kit.explore.weight_sliders import WeightSliders, checked
 from m4kit.prediction import Face, Prediction
@@ -268,11 +271,13 @@ class HeadWeightExplorer(widgets.VBox):
     def _send_photo(self) -> None:
         if self._has_photo:
             image = self.prediction.image
-            self.canvas.set_photo(photo_jpeg(image), self._reference.photo_plane(image))
+            self.canvas.set_photo(small_jpeg(image), self._reference.photo_plane(image))
             self._photo_sent = True
 
     def _send_lines(self, name: str, landmarks: np.ndarray, *, grey: bool = False) -> None:
-        self.canvas.set_lines(name, *contour_lines(landmarks, grey=grey), width=1.6 if grey else 2.2)
+        self.canvas.set_lines(
+            name, *contours(landmarks, colour=GREY if grey else None), width=1.6 if grey else 2.2
+        )
 
     def _follow(self) -> None:
         """Send all as the sliders have it."""

@@ -18,13 +18,21 @@ def landmark_colours() -> np.ndarray:
     return colours
 
 
-def contours(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Segments (n, 2, 3) between landmarks (68, 3) that follow each other, and their colours (n, 3) uint8."""
+def contours(
+    landmarks: np.ndarray, *, colour: tuple[int, int, int] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Segments (n, 2, 3) between landmarks (68, 3) that follow each other, and their colours (n, 3) uint8.
+
+    By default the colours are those of the parts of the face.
+    """
     segments = [
         np.stack([landmarks[list(contour[:-1])], landmarks[list(contour[1:])]], axis=1)
         for contour, _ in _CONTOURS
     ]
-    colours = [np.tile(np.uint8(colour), (len(contour) - 1, 1)) for contour, colour in _CONTOURS]
+    colours = [
+        np.tile(np.uint8(own if colour is None else colour), (len(contour) - 1, 1))
+        for contour, own in _CONTOURS
+    ]
     return np.concatenate(segments), np.concatenate(colours)
 
 
