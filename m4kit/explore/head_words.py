@@ -58,8 +58,9 @@ def accuracy_in_words(study: HeadStudy, weights: np.ndarray) -> str:
     )
     how_to_read = (
         "Each triangle holds one head's weight as it is and shares the rest among the other three. Red: the present "
-        "weights; cross: the lowest on the cut; within the white line, weights do not differ from the best. Between "
-        "the weights that were measured, in steps of 0.1 and finer around the best, all is interpolated."
+        "weights; cross: the lowest on the cut; within the white line, weights do not differ from the best; the last "
+        "colour stands for all that is worse. Between the weights that were measured, in steps of 0.1 and finer "
+        "around the best, all is interpolated."
     )
     return block(words) + legend(accuracy_scale(study)) + block(how_to_read, faint=True)
 
