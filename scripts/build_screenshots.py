@@ -71,7 +71,7 @@ def turn_a_little(page, canvas) -> None:
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(x, y)
     page.mouse.down()
-    page.mouse.move(x + 75, y + 12, steps=6)
+    page.mouse.move(x + 48, y + 8, steps=6)
     page.mouse.up()
     page.mouse.move(0, 0)
     page.wait_for_timeout(2000)

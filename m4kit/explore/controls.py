@@ -44,7 +44,8 @@ def row(*controls: widgets.Widget, words: str = "") -> widgets.HBox:
 
 def faded(text: str) -> str:
     """A sentence as HTML, less prominent than the rest."""
-    return f'<div style="{_FADED}; line-height: 1.4">{html.escape(text)}</div>'
+    style = f"{_FADED}; line-height: 1.4; overflow-wrap: anywhere"
+    return f'<div style="{style}">{html.escape(text)}</div>'
 
 
 def notice(text: str, *, height: int) -> str:

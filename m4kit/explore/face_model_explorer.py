@@ -75,7 +75,7 @@ class FaceModelExplorer(widgets.VBox):
         self._gram = gram_matrix(modes[: self.people])
         self._quiet, self._draws = False, 0
         self.complaints = Complaints()
-        self.canvas = Canvas(height=height, layout={"flex": "1 1 380px", "min_width": "320px"})
+        self.canvas = Canvas(height=height, layout={"flex": "1 1 340px", "min_width": "320px"})
         self.canvas.show = {"mesh": True, "wireframe": False, "landmarks": False}
         self._build_controls()
         self._listen()
@@ -102,13 +102,13 @@ class FaceModelExplorer(widgets.VBox):
             ),
         }
         self.identity, self.expression = (one.sliders for one in self._sliders.values())
-        self.action = choice("Action", [_NOTHING, *self.model.actions], width="290px")
+        self.action = choice("Action", [_NOTHING, *self.model.actions], width="286px")
         self.strength = widgets.FloatSlider(1.0, min=0.0, max=1.0, step=0.05, description="Strength")
-        self.strength.style.description_width, self.strength.layout.width = "initial", "290px"
+        self.strength.style.description_width, self.strength.layout.width = "initial", "286px"
         if not self.model.actions:
             self.action.layout.display = self.strength.layout.display = "none"
         self.kept = widgets.IntSlider(self.people, min=0, max=self.people, description="Identity modes kept")
-        self.kept.style.description_width, self.kept.layout.width = "initial", "300px"
+        self.kept.style.description_width, self.kept.layout.width = "initial", "286px"
         self.lost, self.variance, self.error_chart = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self.variance.value = self._variance_chart()
         self.tabs = widgets.Tab(
@@ -320,6 +320,8 @@ class FaceModelExplorer(widgets.VBox):
         self.explain.value = _NO_MODE if self.explain.value == mode else mode
 
     def _explain(self, mode: int) -> None:
+        # Its colours are its own.
+        self.colour.disabled = mode != _NO_MODE
         if mode == _NO_MODE:
             self.canvas.swing(None)
             self._follow()
@@ -338,7 +340,7 @@ class FaceModelExplorer(widgets.VBox):
             if len(modes[part]):
                 share = np.concatenate([[0], 100 * cumulative_variance(modes[part])])
                 curves.append(Curve(f"{word}, {len(share) - 1}", np.arange(len(share)), share, colour))
-        return chart(curves, title="% of the model's variance in the first modes", x_label="modes")
+        return chart(curves, title="% of the variance that the first modes hold", x_label="modes")
 
     def _show_error(self) -> None:
         identity = self._all_coefficients()[: self.people]

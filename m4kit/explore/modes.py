@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-_WIDTH, _HEIGHT = 310, 168
+_WIDTH, _HEIGHT = 288, 164
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 8, 24, 34
 
 
