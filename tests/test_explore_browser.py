@@ -66,7 +66,8 @@ def picture(page, number: int) -> np.ndarray:
     while drawn != (now := canvas.get_attribute("data-drawn")):
         drawn = now
         page.wait_for_timeout(250)
-    return np.asarray(Image.open(io.BytesIO(canvas.screenshot())).convert("RGB")).astype(int)
+    # Without the ring that shows where the keyboard is.
+    return np.asarray(Image.open(io.BytesIO(canvas.screenshot())).convert("RGB")).astype(int)[4:-4, 4:-4]
 
 
 def changed(before: np.ndarray, after: np.ndarray) -> float:
