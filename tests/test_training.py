@@ -360,7 +360,7 @@ def trainer_of(model, drawn, out, config=SHORT, **changes):
     labels, crops = drawn
     torch.manual_seed(0)
     network = M4Net("small")
-    command._set_whitening(network, command.whitening_of(labels.parameters))
+    command.set_whitening(network, command.whitening_of(labels.parameters))
     return Trainer(
         network, model, labels, crops, dataclasses.replace(config, **changes), out=out, progress=False
     )
@@ -435,7 +435,7 @@ class TestTrainer:
     def test_the_fusion_alone_is_trained_if_so_asked(self, model, drawn, tmp_path):
         labels, crops = drawn
         network = M4Net("small", fusion="dynamic")
-        command._set_whitening(network, command.whitening_of(labels.parameters))
+        command.set_whitening(network, command.whitening_of(labels.parameters))
         before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         config = dataclasses.replace(SHORT, fusion_only=True)
         path = Trainer(network, model, labels, crops, config, out=tmp_path, progress=False).run()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from m4kit.ablation.activation_command import add_activations_parser
 from m4kit.ablation.dynamic import DynamicStudy, dynamic_study
 from m4kit.ablation.dynamic_figure import dynamic_figure
 from m4kit.ablation.head_figures import head_weights_figure, simplex_figure
@@ -94,6 +95,7 @@ def add_parser(subparsers) -> None:
     heads.add_argument("--out", type=Path, metavar="DIR", help="folder for the results, made if missing")
     heads.add_argument("--quiet", action="store_true", help="no progress bar")
     heads.set_defaults(run=run_heads)
+    add_activations_parser(targets)
 
 
 def run_heads(options: argparse.Namespace) -> int:

@@ -3,3 +3,7 @@
 
 class TrainingError(ValueError):
     """A training cannot start, go on or be resumed; the message says why and what to do."""
+
+
+class Diverged(TrainingError):
+    """The loss is no longer finite."""

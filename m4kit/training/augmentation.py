@@ -1,7 +1,8 @@
 """Changes to a crop that keep its labels exact.
 
 What moves the face (mirror, rotation, scale, shift) moves the camera and the annotated points with it; what
-only changes pixels leaves them alone.
+only changes pixels leaves them alone. A crop of another side than 120 pixels is the same square seen coarser: its
+labels stay in the crop frame, which reaches from -60 to 60, and all lengths in pixels shrink with it.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ MIRROR_21 = _swapped(21, _PAIRS_21)
 
 
 class Sample(NamedTuple):
-    """A crop (120, 120, 3) uint8 RGB, its raw parameters (62,), annotated points in the crop frame or NaN."""
+    """A crop (S, S, 3) uint8 RGB, its raw parameters (62,), annotated points in the crop frame or NaN; S is 120."""
 
     crop: np.ndarray
     parameters: np.ndarray
@@ -95,8 +96,9 @@ def warp(
 ) -> Sample:
     """The face turned anticlockwise by `angle` degrees, made `1 / scale` times as large, moved by `shift`.
 
-    All about the crop's centre; `shift` is in pixels of the crop frame, y up.
+    All about the crop's centre; `shift` is in units of the crop frame, y up.
     """
+    side = len(sample.crop)
     c, s = np.cos(np.radians(angle)) / scale, np.sin(np.radians(angle)) / scale
     move = np.array([[c, -s], [s, c]])
     shift = np.asarray(shift, dtype=np.float64)
@@ -106,12 +108,12 @@ def warp(
     # The same in pixels: y turns round, and the origin lies at the centre of the upper left pixel.
     down = np.array([1.0, -1.0])
     in_pixels = down[:, None] * move * down
-    centre = np.full(2, (CROP_SIZE - 1) / 2)
-    offset = centre + down * shift - in_pixels @ centre
+    centre = np.full(2, (side - 1) / 2)
+    offset = centre + down * shift * (side / CROP_SIZE) - in_pixels @ centre
     crop = cv2.warpAffine(
         sample.crop,
         np.column_stack([in_pixels, offset]),
-        (CROP_SIZE, CROP_SIZE),
+        (side, side),
         flags=cv2.INTER_LINEAR,
         borderMode=border,
     )
@@ -149,6 +151,11 @@ def augment(sample: Sample, how: Augmentation, symmetry: np.ndarray, random: np.
     return sample._replace(crop=crop)
 
 
+def _in_pixels(crop: np.ndarray, lengths):
+    """Lengths in units of the crop frame as whole pixels of a crop (S, S, 3)."""
+    return lengths * len(crop) // CROP_SIZE
+
+
 def _triangular(random: np.random.Generator, low: float, high: float) -> float:
     return float(random.triangular(low, 0.0, high)) if low < high else low
 
@@ -157,8 +164,8 @@ def _cover(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """One to three patches of one colour, of noise, or of another place of the same picture."""
     crop = crop.copy()
     for _ in range(random.integers(1, 4)):
-        width, height = random.integers(10, 50, size=2)
-        left, top = random.integers(-10, CROP_SIZE - 10, size=2)
+        width, height = _in_pixels(crop, random.integers(10, 50, size=2))
+        left, top = _in_pixels(crop, random.integers(-10, CROP_SIZE - 10, size=2))
         area = crop[max(top, 0) : top + height, max(left, 0) : left + width]
         kind = random.integers(3)
         if kind == 0:
@@ -166,7 +173,7 @@ def _cover(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
         elif kind == 1:
             area[:] = random.integers(0, 256, size=area.shape)
         else:
-            y, x = (int(random.integers(0, CROP_SIZE - side + 1)) for side in area.shape[:2])
+            y, x = (int(random.integers(0, len(crop) - side + 1)) for side in area.shape[:2])
             area[:] = crop[y : y + area.shape[0], x : x + area.shape[1]].copy()
     return crop
 
@@ -189,8 +196,8 @@ def _grey(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
 def _blur(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Out of focus, or moved while the shutter was open."""
     if random.random() < 0.5:
-        return cv2.GaussianBlur(crop, (0, 0), random.uniform(0.5, 2.5))
-    length = int(random.integers(3, 12))
+        return cv2.GaussianBlur(crop, (0, 0), random.uniform(0.5, 2.5) * len(crop) / CROP_SIZE)
+    length = max(int(_in_pixels(crop, random.integers(3, 12))), 2)
     turn = cv2.getRotationMatrix2D(((length - 1) / 2, (length - 1) / 2), random.uniform(0, 180), 1)
     line = np.zeros((length, length), dtype=np.float32)
     line[length // 2] = 1
@@ -200,9 +207,9 @@ def _blur(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 def _shrink(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """As if the face had been small in its photo."""
-    side = int(random.integers(30, 100))
+    side = int(_in_pixels(crop, random.integers(30, 100)))
     small = cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA)
-    return cv2.resize(small, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(small, crop.shape[:2], interpolation=cv2.INTER_LINEAR)
 
 
 def _add_noise(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:

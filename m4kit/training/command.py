@@ -122,7 +122,7 @@ def _started(args: argparse.Namespace, labels: Labels, crops: np.ndarray) -> M4N
     whitening = whitening_of(labels.parameters[training])
     if args.start is None:
         network = M4Net(args.size, args.activation, args.fusion)
-        _set_whitening(network, whitening)
+        set_whitening(network, whitening)
     elif args.start.suffix == ".safetensors":
         network = M4Net.load(args.start)
         if args.fusion == "dynamic" and network.fusion == "static":
@@ -157,6 +157,7 @@ def whitening_of(parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return parameters.mean(0, dtype=np.float64), np.where(std > 1e-3, std, 1.0)
 
 
-def _set_whitening(network: M4Net, whitening: tuple[np.ndarray, np.ndarray]) -> None:
+def set_whitening(network: M4Net, whitening: tuple[np.ndarray, np.ndarray]) -> None:
+    """Put that mean and standard deviation between the network's layers and its raw parameters."""
     for buffer, value in zip((network.parameter_mean, network.parameter_std), whitening, strict=True):
         buffer.copy_(buffer.new_tensor(value))

@@ -122,8 +122,8 @@ def read_crops(archive: Path, names: Sequence[str]) -> np.ndarray:
     return np.stack(crops)
 
 
-def _decoded(path: Path, names: Sequence[str]) -> Iterator[np.ndarray | None]:
-    """Each of the named crops (120, 120, 3) uint8 RGB, None for one that is missing or unreadable."""
+def _decoded(path: Path, names: Sequence[str], *, side: int = CROP_SIZE) -> Iterator[np.ndarray | None]:
+    """Each of the named crops (side, side, 3) uint8 RGB, None for one that is missing or unreadable."""
     with zipfile.ZipFile(path) as archive:
         members = {Path(member).name: member for member in archive.namelist()}
         for name in names:
@@ -132,24 +132,32 @@ def _decoded(path: Path, names: Sequence[str]) -> Iterator[np.ndarray | None]:
             if pixels is None:
                 yield None
                 continue
-            if pixels.shape[:2] != (CROP_SIZE, CROP_SIZE):
-                pixels = cv2.resize(pixels, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_AREA)
+            if pixels.shape[:2] != (side, side):
+                pixels = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
             # OpenCV decodes to BGR; inside the library pixels are RGB.
             yield pixels[..., ::-1]
 
 
-def decoded_crops(labels: Labels, *, data: str | Path, cache: str | Path, progress: bool = True) -> Path:
-    """A `.npy` file in the cache folder with the labels' crops, (n, 120, 120, 3) uint8 RGB.
+def decoded_crops(
+    labels: Labels,
+    *,
+    data: str | Path,
+    cache: str | Path,
+    crop_size: int = CROP_SIZE,
+    progress: bool = True,
+) -> Path:
+    """A `.npy` file in the cache folder with the labels' crops, (n, S, S, 3) uint8 RGB of side `crop_size`.
 
-    Crops are members of `<data>/<source>.zip`; other sizes than 120 are averaged down or resampled.
+    Crops are members of `<data>/<source>.zip`; such of other sizes are averaged down or resampled. The labels
+    stay in the crop frame, whatever the side.
     """
     key = hashlib.sha256("\n".join([*labels.source, *labels.names]).encode()).hexdigest()[:16]
-    path = Path(cache) / f"crops_{key}.npy"
+    path = Path(cache) / f"crops{'' if crop_size == CROP_SIZE else crop_size}_{key}.npy"
     if path.is_file():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    shape = (len(labels), CROP_SIZE, CROP_SIZE, 3)
+    shape = (len(labels), crop_size, crop_size, 3)
     crops = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
     unreadable = []
     for source in np.unique(labels.source):
@@ -157,7 +165,7 @@ def decoded_crops(labels: Labels, *, data: str | Path, cache: str | Path, progre
         if not archive.is_file():
             raise TrainingError(f"{archive}: no such archive, but the labels name {source} as a source")
         chosen = np.flatnonzero(labels.source == source)
-        decoded = _decoded(archive, labels.names[chosen])
+        decoded = _decoded(archive, labels.names[chosen], side=crop_size)
         for i, crop in zip(
             tqdm(chosen, desc=f"decoding {source}", disable=not progress, mininterval=2), decoded, strict=True
         ):

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from m4kit.face_model import FaceModel
 from m4kit.network import M4Net
-from m4kit.training import TrainingError
+from m4kit.training import Diverged, TrainingError
 from m4kit.training.augmentation import Augmentation
 from m4kit.training.data import Batches, Faces, Labels
 from m4kit.training.losses import GeometryLoss, LossWeights
@@ -135,6 +135,11 @@ class Trainer:
             augmentation=config.augmentation,
             seed=config.seed,
         )
+        if (side := self.faces.crops.shape[1]) != network.crop_size:
+            raise TrainingError(
+                f"{crops}: expected crops of {network.crop_size} pixels, as the network has them, got {side}; give "
+                f"decoded_crops crop_size={network.crop_size}"
+            )
         device = torch.device(config.device)
         self.network = network.to(device, memory_format=torch.channels_last)
         if config.fixed_head_weights is not None:
@@ -153,9 +158,7 @@ class Trainer:
         self.averaged.load_state_dict(network.state_dict(), strict=True)
         self.averaged.to(device, memory_format=torch.channels_last).eval()
         self.loss = GeometryLoss(model, config.loss, seed=config.seed).to(device)
-        self.optimizer = torch.optim.AdamW(
-            self._groups(), lr=config.learning_rate, fused=device.type == "cuda"
-        )
+        self.optimizer = torch.optim.AdamW(self._groups(), lr=config.learning_rate, fused=True)
         self.step = 0
         self.elapsed = 0.0
         self._resume()
@@ -177,7 +180,7 @@ class Trainer:
     def run(self) -> Path:
         """Train to the end; gives the file of the averaged weights.
 
-        Raises `TrainingError` when the loss is no longer finite, naming the batch.
+        Raises `Diverged` when the loss is no longer finite, naming the batch.
         """
         config = self.config
         if self._progress() >= 1 and self.weights.is_file():
@@ -270,7 +273,9 @@ class Trainer:
             )
         # Options that the run's m4kit did not have yet had the effect of today's defaults.
         ours, theirs = self.config.to_dict() | self._about(), Config().to_dict() | state["config"]
-        differing = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
+        # How often it is kept changes nothing of a run.
+        keys = (ours.keys() | theirs.keys()) - {"checkpoint_minutes"}
+        differing = sorted(key for key in keys if ours.get(key) != theirs.get(key))
         if differing:
             raise TrainingError(
                 f"{self.checkpoint}: it is of a run with another {', '.join(differing)}; give the same "
@@ -354,6 +359,8 @@ class Trainer:
             # A forked worker would inherit the threads' locks of the training.
             multiprocessing_context="spawn" if config.workers else None,
             prefetch_factor=4 if config.workers else None,
+            # Of its own, or a run that goes on would draw other slopes for rrelu than one that never stopped.
+            generator=torch.Generator(),
         )
 
     def _train_step(self, batch: Mapping[str, torch.Tensor], learning_rate: float) -> dict[str, torch.Tensor]:
@@ -371,7 +378,7 @@ class Trainer:
         if not torch.isfinite(loss):
             names = ", ".join(str(self.labels.names[int(i)]) for i in batch["index"][:4])
             broken = [name for name, term in terms.items() if not torch.isfinite(term)]
-            raise TrainingError(
+            raise Diverged(
                 f"the loss is {float(loss)} at step {self.step} "
                 f"({', '.join(broken) or 'in a head'}), on the batch of {names}, ...; "
                 "look at these faces' labels, or lower the learning rate"
@@ -454,7 +461,7 @@ def _twin_of(network: M4Net) -> M4Net:
 
 
 def _normalised(crops: torch.Tensor) -> torch.Tensor:
-    """The network's input from a batch of crops (B, 120, 120, 3) uint8, channels last in memory."""
+    """The network's input from a batch of crops (B, S, S, 3) uint8, channels last in memory."""
     return crops.permute(0, 3, 1, 2).float().sub(127.5).div(128)
 
 

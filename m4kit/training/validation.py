@@ -31,7 +31,7 @@ def predict_faces(
     for start in range(0, len(indices), _BATCH):
         crops = np.stack([faces.crops[i] for i in indices[start : start + _BATCH]])
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16"):
-            outputs = network.outputs(to_input(crops).to(device))
+            outputs = network.outputs(to_input(crops, crop_size=network.crop_size).to(device))
         heads.append(outputs.heads.float().cpu())
         weights.append(outputs.weights.float().cpu())
     return torch.cat(heads).numpy(), torch.cat(weights).numpy()

@@ -1,0 +1,141 @@
+"""`m4kit ablate activations`."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from m4kit.ablation.activation_run import Settings
+from m4kit.ablation.activation_study import BEST, BOTH, COMMON, Plan, Study
+from m4kit.network import ACTIVATIONS, SIZES
+
+
+def add_activations_parser(targets) -> None:
+    """Add `m4kit ablate activations`."""
+    parser = targets.add_parser(
+        "activations",
+        help="the activation function",
+        description="Trains the network from scratch with each activation, all else equal: first short trainings "
+        "that look for each one's learning rate, then the trainings themselves, seed by seed. The same command again "
+        "goes on with a stopped study.",
+    )
+    plan, settings = Plan(), Settings()
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="folder of the archives that the labels name"
+    )
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="labels file (.npz)")
+    parser.add_argument(
+        "--sources",
+        nargs="+",
+        metavar="NAME",
+        default=settings.sources,
+        help=f"take the faces of these sources of the labels (default: {', '.join(settings.sources)})",
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder of the study")
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="folder for the decoded crops (default: OUT)"
+    )
+    parser.add_argument(
+        "--activations",
+        nargs="+",
+        choices=ACTIVATIONS,
+        metavar="NAME",
+        default=plan.activations,
+        help=f"which to compare (default: {' '.join(ACTIVATIONS)})",
+    )
+    for name, kind, about in (
+        ("seeds", int, "a training each"),
+        ("rates", float, "learning rates to choose from; one: no search"),
+    ):
+        default = getattr(plan, name)
+        parser.add_argument(
+            f"--{name}",
+            nargs="+",
+            type=kind,
+            metavar="N",
+            default=default,
+            help=f"{about} (default: {' '.join(f'{value:g}' for value in default)})",
+        )
+    parser.add_argument("--steps", type=int, default=plan.steps, help="of a training (default: %(default)s)")
+    parser.add_argument(
+        "--search-steps", type=int, default=plan.search_steps, help="of a search (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--learning-rates",
+        choices=(BEST, COMMON, BOTH),
+        default=BEST,
+        help="train with each activation's best rate, with the one that is best for all, or both "
+        "(default: %(default)s)",
+    )
+    parser.add_argument("--size", choices=SIZES, default=settings.size, help="default: %(default)s")
+    for name in ("crop_size", "batch", "validate_every", "validation_faces"):
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=int,
+            default=getattr(settings, name),
+            help="default: %(default)s",
+        )
+    parser.add_argument("--device", default=settings.device, help="default: %(default)s")
+    parser.add_argument(
+        "--precision", choices=("fp32", "bf16"), default=settings.precision, help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="train N side by side, one core each (default: 1)"
+    )
+    parser.add_argument(
+        "--checkpoint-minutes", type=float, default=1.0, help="at most so much is lost (default: %(default)s)"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run=run_activations)
+
+
+def run_activations(options: argparse.Namespace) -> int:
+    """Run `m4kit ablate activations`; 0, or 2 if it cannot start or a training failed."""
+    try:
+        study = Study(_plan(options), options.out, command=shlex.join(["m4kit", *sys.argv[1:]]))
+        if options.labels is None or options.data is None:
+            raise ValueError(
+                "expected --labels, a labels file, and --data, the folder of the archives it names"
+            )
+        study.run(
+            options.labels,
+            options.data,
+            cache=options.cache,
+            jobs=options.jobs,
+            checkpoint_minutes=options.checkpoint_minutes,
+            progress=not options.quiet,
+        )
+    # TrainingError and StudyError are values that are wrong.
+    except (ValueError, OSError) as error:
+        print(f"m4kit ablate: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    settings = Settings(
+        sources=tuple(options.sources),
+        **{
+            name: getattr(options, name)
+            for name in (
+                "size",
+                "crop_size",
+                "batch",
+                "validate_every",
+                "validation_faces",
+                "device",
+                "precision",
+            )
+        },
+    )
+    return Plan(
+        activations=tuple(options.activations),
+        seeds=tuple(options.seeds),
+        steps=options.steps,
+        search_steps=options.search_steps,
+        rates=tuple(options.rates),
+        learning_rates=options.learning_rates,
+        settings=settings,
+    )
