@@ -7,6 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from m4kit.ablation.activation_record import ActivationRecord
 from m4kit.ablation.activation_run import Settings
 from m4kit.ablation.activation_study import BEST, BOTH, COMMON, Plan, Study
 from m4kit.network import ACTIVATIONS, SIZES
@@ -87,6 +88,15 @@ def add_activations_parser(targets) -> None:
     parser.add_argument(
         "--checkpoint-minutes", type=float, default=1.0, help="at most so much is lost (default: %(default)s)"
     )
+    parser.add_argument(
+        "--collect",
+        type=Path,
+        metavar="FILE",
+        nargs="?",
+        const=Path("record.parquet"),
+        help="train nothing: write the record of the trainings that have ended to FILE (default: record.parquet) "
+        "in OUT; only --out counts beside it",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run=run_activations)
 
@@ -94,6 +104,11 @@ def add_activations_parser(targets) -> None:
 def run_activations(options: argparse.Namespace) -> int:
     """Run `m4kit ablate activations`; 0, or 2 if it cannot start or a training failed."""
     try:
+        if options.collect is not None:
+            # A name alone, such as the default, lies in the study's folder.
+            record = ActivationRecord.collect(options.out, partial=True)
+            print(_in_words(record, record.save(options.out / options.collect)))
+            return 0
         study = Study(_plan(options), options.out, command=shlex.join(["m4kit", *sys.argv[1:]]))
         if options.labels is None or options.data is None:
             raise ValueError(
@@ -107,11 +122,37 @@ def run_activations(options: argparse.Namespace) -> int:
             checkpoint_minutes=options.checkpoint_minutes,
             progress=not options.quiet,
         )
-    # TrainingError and StudyError are values that are wrong.
+        record = ActivationRecord.collect(study)
+        print(_in_words(record, record.save(options.out / "record.parquet")))
+    # RecordError, TrainingError and StudyError are values that are wrong.
     except (ValueError, OSError) as error:
         print(f"m4kit ablate: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _in_words(record: ActivationRecord, path: Path) -> str:
+    """What was written, and what is missing in it."""
+    columns = [
+        "activation",
+        "learning_rate",
+        "seed",
+        "steps",
+        "purposes",
+        "status",
+        "loss",
+        "nme",
+        "balanced",
+    ]
+    lines = [record.table()[columns].to_string(index=False, float_format=lambda value: f"{value:.4g}")]
+    diverged = sum(run.diverged for run in record.runs)
+    lines.append(f"{path}: {len(record.runs)} trainings, {diverged} diverged")
+    for about in record.studies.values():
+        if about["missing"]:
+            lines.append(
+                f"{len(about['missing'])} planned trainings are missing: {', '.join(about['missing'])}"
+            )
+    return "\n".join(lines)
 
 
 def _plan(options: argparse.Namespace) -> Plan:

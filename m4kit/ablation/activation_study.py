@@ -254,26 +254,29 @@ class Study:
         folder = self.folder(run)
         folder.mkdir(parents=True, exist_ok=True)
         log = folder / "log.txt"
-        with log.open("w") as errors:
-            process = subprocess.Popen(
+        with (
+            log.open("w") as errors,
+            subprocess.Popen(
                 [sys.executable, "-m", "m4kit.ablation.activation_run"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
                 env=os.environ | _MALLOC | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+            ) as process,
+        ):
+            processes.append(process)
+            process.stdin.write(
+                json.dumps(job | {"run": run._asdict(), "folder": str(folder.resolve())}) + "\n"
             )
-        processes.append(process)
-        # Left open: the process ends by itself once this one is gone.
-        process.stdin.write(json.dumps(job | {"run": run._asdict(), "folder": str(folder.resolve())}) + "\n")
-        process.stdin.flush()
-        step = 0
-        for line in process.stdout:
-            # The first line of a run that goes on counts the steps it had done.
-            bar.update(int(line) - step)
-            step = int(line)
-        code = process.wait()
-        process.stdin.close()
+            # Left open: the process ends by itself once this one is gone.
+            process.stdin.flush()
+            step = 0
+            for line in process.stdout:
+                # The first line of a run that goes on counts the steps it had done.
+                bar.update(int(line) - step)
+                step = int(line)
+            code = process.wait()
         bar.update(run.steps - step)
         if code:
             words = log.read_text(errors="replace").strip().splitlines() or [f"exit status {code}"]
