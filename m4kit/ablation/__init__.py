@@ -1,5 +1,10 @@
-"""What a choice in the network does to its accuracy: the weights of the heads."""
+"""What a choice in the network does to its accuracy: the weights of the heads, and the activation function."""
 
+from m4kit.ablation.activation_figures import activation_figure
+from m4kit.ablation.activation_numbers import activation_table, against
+from m4kit.ablation.activation_record import ActivationRecord, RunRecord
+from m4kit.ablation.activation_study import Plan, Study, StudyError
+from m4kit.ablation.activation_units import curve, units
 from m4kit.ablation.dynamic import DynamicStudy, dynamic_study
 from m4kit.ablation.dynamic_figure import dynamic_figure
 from m4kit.ablation.head_accuracy import Accuracy, accuracy_at
@@ -11,12 +16,21 @@ from m4kit.ablation.labelled import validation_samples
 
 __all__ = [
     "Accuracy",
+    "ActivationRecord",
     "DynamicStudy",
     "HeadStudy",
     "Judgement",
+    "Plan",
     "RecordError",
+    "RunRecord",
+    "Study",
+    "StudyError",
     "accuracy_at",
+    "activation_figure",
+    "activation_table",
+    "against",
     "checked_weights",
+    "curve",
     "dynamic_figure",
     "dynamic_study",
     "head_weights_figure",
@@ -25,5 +39,6 @@ __all__ = [
     "simplex",
     "simplex_figure",
     "study",
+    "units",
     "validation_samples",
 ]

@@ -1,0 +1,255 @@
+"""The study of the activations in numbers: speed, volatility, final loss and error, and what is told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import stats
+
+from m4kit.ablation.activation_record import BEST, ActivationRecord, RunRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RELU_SERIES = ("relu", "elu", "rrelu")
+REFERENCE = "sigmoid"
+LAST = 0.2
+"""The share of a training, at its end, whose losses count as final."""
+WINDOW = 25
+"""Steps of the moving mean that a loss is smoothed or detrended with."""
+
+_DIGITS = 3
+
+
+def smoothed(values: np.ndarray, window: int) -> np.ndarray:
+    """The centred moving mean of values (n,) over `window` of them; fewer at the ends, so that none is lost."""
+    if window < 1:
+        raise ValueError(f"expected a window of at least one step, got {window}")
+    values = np.asarray(values, dtype=float)
+    sums = np.concatenate([[0], np.cumsum(values)])
+    places = np.arange(len(values))
+    low = np.maximum(places - (window - 1) // 2, 0)
+    high = np.minimum(places + window // 2 + 1, len(values))
+    return (sums[high] - sums[low]) / (high - low)
+
+
+def last_part(run: RunRecord, share: float = LAST) -> np.ndarray:
+    """The losses of the last `share` of a training."""
+    return run.loss[-max(round(share * len(run.loss)), 1) :]
+
+
+def final_loss(run: RunRecord) -> float:
+    """The mean loss over the last part of a training; NaN if it diverged."""
+    return np.nan if run.diverged else float(last_part(run).mean())
+
+
+def volatility(run: RunRecord) -> float:
+    """How much the loss jumps from batch to batch over the last part, in percent of its mean; NaN if it diverged.
+
+    The standard deviation of what is left of the loss once its moving mean is taken off.
+    """
+    if run.diverged:
+        return np.nan
+    left = (run.loss - smoothed(run.loss, WINDOW))[-len(last_part(run)) :]
+    return float(100 * left.std() / last_part(run).mean())
+
+
+def steps_to(run: RunRecord, level: float) -> float:
+    """The first step at which the mean loss of the last 25 is at most `level`; infinite if it never is."""
+    window = min(WINDOW, len(run.loss))
+    if not window:
+        return np.inf
+    sums = np.concatenate([[0], np.cumsum(run.loss, dtype=float)])
+    trailing = (sums[window:] - sums[:-window]) / window
+    reached = np.flatnonzero(trailing <= level)
+    return float(run.step[reached[0] + window - 1]) if len(reached) else np.inf
+
+
+def default_levels(runs: Iterable[RunRecord]) -> tuple[float, ...]:
+    """Losses to reach: 1.5, 1.2 and 1 times the median final loss of trainings, rounded."""
+    finals = [loss for run in runs if np.isfinite(loss := final_loss(run))]
+    if not finals:
+        return ()
+    return tuple(float(f"{factor * np.median(finals):.2g}") for factor in (1.5, 1.2, 1.0))
+
+
+def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
+    """Student's interval of the mean of values, one a seed; NaN for fewer than two."""
+    values = np.asarray(values, dtype=float)
+    if len(values) < 2:
+        return np.nan, np.nan
+    reach = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
+    return float(values.mean() - reach), float(values.mean() + reach)
+
+
+def activation_table(
+    record: ActivationRecord,
+    *,
+    purpose: str = BEST,
+    origin: str | None = None,
+    activations: Iterable[str] | None = None,
+    seeds: Iterable[int] | None = None,
+    levels: Sequence[float] | None = None,
+) -> pd.DataFrame:
+    """A row an activation (and origin), each number the mean over the seeds that did not diverge.
+
+    - `learning_rate`, `seeds` (how many), `diverged` (how many of them);
+    - `to <level>`: steps until the loss is that low, the median over seeds, infinite if more than half never are;
+    - `loss`, `volatility` (%), and validation errors `nme` and `balanced` (%) and `pose` (degrees, mean of yaw, pitch
+      and roll), each with Student's 95 % interval over seeds `..._low` and `..._high`, NaN for fewer than two;
+    - `dead` (%): the largest share of dead units of a stage at the end; `milliseconds` a step and those it computed.
+
+    Raises `ValueError` where the record has no such training.
+    """
+    import pandas as pd
+
+    activations = record.activations if activations is None else tuple(activations)
+    runs = record.select(purpose=purpose, activations=activations, seeds=seeds, origin=origin)
+    if not runs:
+        raise ValueError(
+            f"expected trainings with the purpose {purpose}, the record has none of these activations and seeds; it "
+            f"has {', '.join(sorted({word for run in record.runs for word in run.purposes}))}"
+        )
+    levels = default_levels(runs) if levels is None else tuple(levels)
+    rows = []
+    for name in activations:
+        for place in dict.fromkeys(run.origin for run in runs):
+            own = [run for run in runs if (run.activation, run.origin) == (name, place)]
+            if own:
+                rows.append({"activation": name, "origin": place} | _row(own, levels))
+    return pd.DataFrame(rows)
+
+
+def _row(runs: Sequence[RunRecord], levels: Sequence[float]) -> dict:
+    fine = [run for run in runs if not run.diverged]
+    row = {
+        "learning_rate": runs[0].learning_rate,
+        "seeds": len(runs),
+        "diverged": len(runs) - len(fine),
+    }
+    row |= {f"to {level:g}": float(np.median([steps_to(run, level) for run in runs])) for level in levels}
+    for name, measure in MEASURES.items():
+        values = [measure(run) for run in fine]
+        low, high = interval(values)
+        row |= {name: np.mean(values) if fine else np.nan, f"{name}_low": low, f"{name}_high": high}
+    clocks = {"milliseconds": "seconds", "cpu_milliseconds": "cpu_seconds"}
+    row["dead"] = 100 * max((float(run.dead[-1].max()) for run in fine), default=np.nan)
+    times = {name: np.concatenate([getattr(run, clock) for run in runs]) for name, clock in clocks.items()}
+    return row | {
+        name: 1000 * float(np.median(values)) if len(values) else np.nan for name, values in times.items()
+    }
+
+
+MEASURES: dict[str, Callable[[RunRecord], float]] = {
+    "loss": final_loss,
+    "volatility": volatility,
+    "nme": lambda run: float(run.nme[-1]),
+    "balanced": lambda run: float(run.balanced[-1]),
+    "pose": lambda run: float((run.yaw[-1] + run.pitch[-1] + run.roll[-1]) / 3),
+}
+"""What activations are compared by; less is better."""
+
+
+def against(
+    record: ActivationRecord,
+    *,
+    reference: str = REFERENCE,
+    others: Iterable[str] | None = None,
+    purpose: str = BEST,
+    origin: str | None = None,
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """Whether each of `others` (the ReLU series) differs from the `reference`: a row an activation and measure.
+
+    `difference` is the mean over seeds less the reference's, with Welch's interval `low` to `high`; `p` is Welch's,
+    multiplied after Holm for all rows together. `permutation_p` is that of all ways to deal the seeds to the two, and
+    `permutation_least` the least that so many seeds can give: with three each it is 0.1, so that this test alone can
+    then tell nothing at 5 %.
+
+    `verdict` is "lower" or "higher" (p below 1 - `confidence`), "not told apart", which is no proof that they are
+    alike, or "too few seeds to tell", with fewer than two of either that did not diverge. Seeds are all that varies:
+    the faces and the order of the study are the same.
+    """
+    import pandas as pd
+
+    others = (
+        tuple(name for name in RELU_SERIES if name in record.activations) if others is None else tuple(others)
+    )
+    groups = {
+        name: record.select(purpose=purpose, activations=[name], origin=origin)
+        for name in (reference, *others)
+    }
+    for name, runs in groups.items():
+        if len({run.origin for run in runs}) > 1:
+            raise ValueError(
+                f"expected one origin to test within, got several for {name}; give origin, one of "
+                f"{', '.join(record.origins)}"
+            )
+    rows = []
+    for name in others:
+        for measure, value in MEASURES.items():
+            ours, theirs = (
+                np.array([value(run) for run in groups[group] if not run.diverged])
+                for group in (name, reference)
+            )
+            row = {"activation": name, "measure": measure, "seeds": f"{len(ours)} and {len(theirs)}"}
+            rows.append(row | _compared(ours, theirs, confidence))
+    table = pd.DataFrame(rows, columns=[*_ROW_NAMES])
+    table["p"] = _holm(table["p"].to_numpy(dtype=float))
+    told = table["p"] < 1 - confidence
+    table["verdict"] = np.select(
+        [table["p"].isna(), told & (table["difference"] < 0), told],
+        ["too few seeds to tell", "lower", "higher"],
+        "not told apart",
+    )
+    return table
+
+
+_ROW_NAMES = (
+    *("activation", "measure", "seeds", "difference", "low", "high"),
+    *("p", "permutation_p", "permutation_least"),
+)
+
+
+def _compared(ours: np.ndarray, theirs: np.ndarray, confidence: float) -> dict[str, float]:
+    names = ("low", "high", "p", "permutation_p", "permutation_least")
+    if not (len(ours) and len(theirs)):
+        return dict.fromkeys(("difference", *names), np.nan)
+    difference = float(ours.mean() - theirs.mean())
+    if min(len(ours), len(theirs)) < 2:
+        return {"difference": difference} | dict.fromkeys(names, np.nan)
+    if not (np.ptp(ours) or np.ptp(theirs)):
+        # Numbers that do not vary at all leave nothing to test.
+        return {"difference": difference, "low": difference, "high": difference} | dict.fromkeys(
+            names[2:], np.nan
+        )
+    test = stats.ttest_ind(ours, theirs, equal_var=False)
+    low, high = test.confidence_interval(confidence)
+    p, least = _permuted(ours, theirs)
+    values = (float(low), float(high), float(test.pvalue), p, least)
+    return {"difference": difference} | dict(zip(names, values, strict=True))
+
+
+def _permuted(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
+    """The share of all ways to deal the values to two groups that give a difference as large, and the least share."""
+    pool, n = np.concatenate([ours, theirs]), len(ours)
+    deals = np.array(list(combinations(range(len(pool)), n)))
+    first = pool[deals].mean(axis=1)
+    second = (pool.sum() - pool[deals].sum(axis=1)) / (len(pool) - n)
+    found = abs(ours.mean() - theirs.mean())
+    share = (abs(first - second) >= found * (1 - 1e-9)).mean()
+    # Of two groups of the same size, dealing them the other way round gives the same difference.
+    return float(share), (2 if len(ours) == len(theirs) else 1) / len(deals)
+
+
+def _holm(p: np.ndarray) -> np.ndarray:
+    """p values (k,) multiplied after Holm (Scand. J. Statistics 1979) for their number; NaN stays NaN."""
+    adjusted = np.full(len(p), np.nan)
+    known = np.flatnonzero(np.isfinite(p))
+    order = known[np.argsort(p[known])]
+    factors = np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1)
+    return adjusted
