@@ -132,6 +132,14 @@ def crop_from_box(box: np.ndarray) -> Crop:
     return Crop(centre_x - size / 2, centre_y - size / 2, size)
 
 
+def box_from_crop(crop: Crop) -> np.ndarray:
+    """The square box (4,), left, top, right, bottom in photo pixels, whose crop by `crop_from_box` this is."""
+    side = crop.size / 1.58
+    left = crop.left + (crop.size - side) / 2
+    top = crop.top + (crop.size - side) / 2 - 0.14 * side
+    return np.array([left, top, left + side, top + side])
+
+
 def crop_from_landmarks(landmarks: np.ndarray) -> Crop:
     """The crop of known landmarks (68, 2 or 3) in photo pixels: the square of side sqrt(2) * max(w, h), centred.
 

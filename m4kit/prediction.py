@@ -41,13 +41,26 @@ class FaceBox:
         return np.array([self.left, self.top, self.right, self.bottom, self.score], dtype=dtype)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Origin:
+    """What a face was made of: the photo (H, W, 3) uint8 RGB, and whose answer it is.
+
+    `network` and `detector` are `weights.fingerprint`s, empty where another thing gave the answer: head weights
+    that were set by hand, a box that the user gave, a detector of the user's.
+    """
+
+    image: np.ndarray = field(repr=False)
+    network: str = ""
+    detector: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class Face:
     """One face: what the network said of it, and the geometry that follows.
 
     `heads` (4, 62) are the heads' raw parameters (not whitened) and `head_weights` (4,) their weights; the
     weighted sum `parameters` (62,) is a (3, 4) camera row by row, then 40 identity and 10 expression
-    coefficients in standard deviations.
+    coefficients in standard deviations. `origin` is None for a face that no `Predictor` made.
     """
 
     box: FaceBox
@@ -55,6 +68,7 @@ class Face:
     heads: np.ndarray = field(repr=False)
     head_weights: np.ndarray = field(repr=False)
     model: FaceModel = field(repr=False)
+    origin: Origin | None = field(default=None, repr=False)
 
     @cached_property
     def parameters(self) -> np.ndarray:
@@ -101,6 +115,27 @@ class Face:
         """Triangles of the mesh as vertex indices, (T, 3), counter-clockwise seen from outside."""
         return self.model.triangles.numpy()
 
+    @cached_property
+    def failure_probability(self) -> float | None:
+        """How likely the landmarks' NME is above 8 %, from 0 to 1, by `scenes.failure`.
+
+        Made of what the system knows by itself, at the first use, without running the network. None where the
+        score is not fitted for what made the face; `scenes.failure.note_of` says why.
+        """
+        from m4kit.scenes import failure
+
+        return failure.probability_of(self)
+
+    @cached_property
+    def reasons(self) -> tuple[str, ...]:
+        """What speaks against the answer, in words: "too dark", "heads disagree about the jaw", ...
+
+        By the rules of `scenes.reasons.REASONS`; empty if none speaks, or for a face that no `Predictor` made.
+        """
+        from m4kit.scenes import reasons
+
+        return reasons.reasons_of(self)
+
     def with_head_weights(self, weights: Sequence[float] | np.ndarray) -> Face:
         """The same face with the heads mixed anew, without running the network.
 
@@ -112,7 +147,8 @@ class Face:
                 f"expected one weight for each of the {len(self.heads)} heads with a sum of 1, "
                 f"got {weights.tolist()}; divide them by their sum"
             )
-        return replace(self, head_weights=weights)
+        origin = None if self.origin is None else replace(self.origin, network="")
+        return replace(self, head_weights=weights, origin=origin)
 
     def _to_photo(self, points: np.ndarray) -> np.ndarray:
         return self.crop.to_photo(points @ self.camera[:, :3].T + self.camera[:, 3])

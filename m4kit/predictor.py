@@ -14,7 +14,8 @@ from m4kit.detector import Detector
 from m4kit.face_model import FaceModel
 from m4kit.images import load_image, source_name
 from m4kit.network import M4Net, to_input
-from m4kit.prediction import Face, FaceBox, Prediction
+from m4kit.prediction import Face, FaceBox, Origin, Prediction
+from m4kit.weights import fingerprint
 
 PASSES = 2
 """A detector's box only says roughly where the face is: the second crop follows the first landmarks."""
@@ -71,7 +72,7 @@ class Predictor:
         name = source_name(source)
         if boxes is not None:
             faces = self._faces(image, _checked(boxes, image, name=name, word="the given boxes"))
-            return Prediction(image=image, faces=faces, source=name, network=self._digest)
+            return self._prediction(image, faces, name, detector="")
         faces = self._faces(image, self._detect(image, name))
         for quarters in (1, 3, 2) if self.try_turns and not faces else ():
             turned = np.ascontiguousarray(np.rot90(image, quarters))
@@ -79,7 +80,17 @@ class Predictor:
             if faces:
                 faces = tuple(_turned_back(face, quarters, image.shape) for face in faces)
                 break
-        return Prediction(image=image, faces=faces, source=name, network=self._digest)
+        own = isinstance(self.detector, Detector)
+        return self._prediction(
+            image, faces, name, detector=fingerprint(self.detector.network) if own else ""
+        )
+
+    def _prediction(
+        self, image: np.ndarray, faces: Sequence[Face], name: str, *, detector: str
+    ) -> Prediction:
+        origin = Origin(image, fingerprint(self.network), detector)
+        faces = tuple(replace(face, origin=origin) for face in faces)
+        return Prediction(image, faces, source=name, network=self._digest)
 
     @cached_property
     def _digest(self) -> str:

@@ -12,6 +12,7 @@ import pytest
 from m4kit.camera import HeadPose, crop_from_landmarks
 from m4kit.datasets import DatasetError, Sample
 from m4kit.images import ImageError, load_image
+from m4kit.network import M4Net
 from m4kit.predictor import Predictor
 from m4kit.scenes import analysis
 from m4kit.scenes.analysis import analyse, match
@@ -115,7 +116,10 @@ class TestWithTruth:
         assert row["crop_shift"] == pytest.approx(np.hypot(*np.subtract(centre[:2], centre[2:])) / right.size)
         assert row["crop_scale"] == pytest.approx(face.crop.size / right.size)
         assert (row["pose_reference"], row["landmark_reference"]) == ("truth", "truth")
-        labels, _, groups = str(row["failures"]).rpartition(": ")
+        judged, _, last = str(row["failures"]).rpartition("; ")
+        # The photo is plain, and the system cannot know that the truth was moved.
+        assert last == "confident though wrong"
+        labels, _, groups = judged.rpartition(": ")
         assert labels == "wrong scale or crop; pose off; landmarks drifted"
         assert set(groups.split(", ")) == {"jaw", "brows", "nose", "eyes", "lips"}
         assert np.isnan(row["landmark_drift"])
@@ -188,6 +192,8 @@ class TestWithoutTruth:
         row = {name: values[0] for name, values in report.faces.items()}
         for name in ("head_spread", "flip_consistency", "jitter_consistency", "edge_agreement", "sharpness"):
             assert row[name] > 0
+        assert row["failure_probability"] < 0.5
+        assert (row["crop_size"], row["outside"]) == (pytest.approx(predictor(photo)[0].crop.size), 0)
         assert row["identity_distance"] == pytest.approx(
             float(np.sqrt((predictor(photo)[0].identity ** 2).mean())), rel=1e-5
         )
@@ -227,6 +233,40 @@ class TestWithoutTruth:
         assert report.summary()["recall"].tolist() == [0, 0]
         assert "0.0 %" in report.report()
         assert np.isnan(report.compare(report)["low"]).all()
+
+
+class TestFacesAgain:
+    def test_a_reports_face_is_what_the_network_said_over_its_thumbnail(self, photo, clean, predictor):
+        report = analyse(benchmark([photo], [clean], ["focus"], [0]), predictor=predictor, progress=False)
+        again, face = report.face(0), predictor(photo)[0]
+        in_crop = face.crop.from_photo(face.landmarks)
+        np.testing.assert_allclose(again.landmarks, in_crop * [1, -1, 1] + [59.5, 59.5, 0], atol=1e-3)
+        np.testing.assert_allclose(again.pose, face.pose, atol=1e-3)
+        # The truth is the clean photo's answer, and so lies where the answer lies.
+        np.testing.assert_allclose(report.reference_landmarks(0), again.landmarks[:, :2], atol=1e-2)
+        corner = np.array([face.box.left, face.box.top]) - face.crop[:2]
+        np.testing.assert_allclose(
+            [again.box.left + 0.5, again.box.top + 0.5], corner / face.crop.scale, atol=1e-3
+        )
+
+    def test_a_missed_face_and_another_face_model_are_errors(self, photo, clean, predictor):
+        nowhere = boxed(predictor, [0, 240, 50, 290, 0.9])
+        report = analyse([scene(photo, box=np.asarray(clean[0].box)[:4])], predictor=nowhere, progress=False)
+        with pytest.raises(ReportError, match="face 1: expected one that was found"):
+            report.face(1)
+        other = replace(report, settings={**report.settings, "face_model": "0123456789abcdef"})
+        with pytest.raises(ReportError, match="expected the face model 0123456789abcdef, got"):
+            other.face(0)
+
+    def test_another_network_gets_no_probability_and_the_report_says_why(self, photo, fixed):
+        report = analyse([scene(photo)], predictor=fixed, progress=False)
+        assert report.settings["failure_note"] == ""
+        network = M4Net.load()
+        network.fix_head_weights([1, 0, 0, 0])
+        other = Predictor(detector=fixed.detector, network=network, model=fixed.model, threshold=0.0)
+        report = analyse([scene(photo)], predictor=other, progress=False)
+        assert np.isnan(report.faces["failure_probability"]).all()
+        assert "no failure probability: it is fitted for the network" in report.settings["failure_note"]
 
 
 class TestBadInput:
@@ -325,7 +365,7 @@ class TestGoingOn:
 
     def test_a_journal_of_another_version_or_that_is_none_is_an_error(self, tmp_path):
         (tmp_path / FILE).write_text(json.dumps({"version": 99, "settings": {}}) + "\n")
-        with pytest.raises(ReportError, match="expected an analysis of version 1, got 99"):
+        with pytest.raises(ReportError, match="expected an analysis of version 2, got 99"):
             Journal(tmp_path, {})
         (tmp_path / FILE).write_text("something\n")
         with pytest.raises(ReportError, match="got a broken one"):
@@ -486,7 +526,7 @@ class TestReport:
         info = tmp_path / "report.json"
         content = json.loads(info.read_text())
         info.write_text(json.dumps(content | {"version": 7}))
-        with pytest.raises(ReportError, match="expected a scene report of version 1, got 7"):
+        with pytest.raises(ReportError, match="expected a scene report of version 2, got 7"):
             SceneReport.load(tmp_path)
         del content["columns"]["faces"]["nme"]
         info.write_text(json.dumps(content))
@@ -597,6 +637,18 @@ class TestTaxonomy:
             ({"identity_distance": 1.4}, ("implausible shape",)),
             ({"expression_distance": 1.8}, ("implausible shape",)),
             ({"yaw": 50.0, "expression_distance": 1.8}, ("pose off", "implausible shape")),
+            (
+                {"failure_probability": 0.05, "nme": 9.0, "landmark_reference": "truth"},
+                ("confident though wrong",),
+            ),
+            ({"failure_probability": 0.05, "landmark_drift": 9.0}, ("confident though wrong",)),
+            ({"failure_probability": 0.3, "nme": 9.0, "landmark_reference": "truth"}, ()),
+            (
+                {"failure_probability": 0.7, "nme": 3.0, "landmark_reference": "truth"},
+                ("low confidence though right",),
+            ),
+            ({"failure_probability": 0.7, "nme": 3.0, "crop_scale": 1.3}, ("wrong scale or crop",)),
+            ({"failure_probability": 0.7}, ()),
         ],
     )
     def test_a_rule_speaks_where_it_should(self, changes, expected):
@@ -609,7 +661,12 @@ class TestTaxonomy:
     def test_the_rules_state_their_limits(self):
         assert list(RULES) == [
             *("missed", "false alarm", "wrong scale or crop", "pose flipped", "pose off"),
-            *("landmarks drifted", "implausible shape"),
+            *(
+                "landmarks drifted",
+                "implausible shape",
+                "confident though wrong",
+                "low confidence though right",
+            ),
         ]
         assert "more than 15 degrees" in RULES["pose off"]
         assert "more than 7 %" in RULES["landmarks drifted"]

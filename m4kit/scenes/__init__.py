@@ -13,7 +13,7 @@ from m4kit.scenes.conditions import CONDITIONS, degrade
 from m4kit.scenes.depth import ground_depth, scene_depth
 
 if TYPE_CHECKING:
-    from m4kit.scenes import signs
+    from m4kit.scenes import failure, signs
     from m4kit.scenes.analysis import analyse
     from m4kit.scenes.data import SceneSample, benchmark
     from m4kit.scenes.readers import read_condition_folders, read_scene_table, read_ufdd
@@ -26,6 +26,7 @@ __all__ = [
     "analyse",
     "benchmark",
     "degrade",
+    "failure",
     "ground_depth",
     "read_condition_folders",
     "read_scene_table",
@@ -43,12 +44,13 @@ _HOMES = {
     "read_scene_table": "readers",
     "read_ufdd": "readers",
 }
+_MODULES = ("failure", "signs")
 
 
 def __getattr__(name: str):
     """Load what is asked for at its first use: the analysis stands on `evaluate`, which itself uses `degrade`."""
-    if name == "signs":
-        return import_module("m4kit.scenes.signs")
+    if name in _MODULES:
+        return import_module(f"m4kit.scenes.{name}")
     if name in _HOMES:
         return getattr(import_module(f"m4kit.scenes.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'm4kit.scenes' has no attribute {name!r}; it has {', '.join(__all__)}")

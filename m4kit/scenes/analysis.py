@@ -11,12 +11,11 @@ from os import PathLike
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 from tqdm import tqdm
 
 from m4kit import __version__, metrics
-from m4kit.camera import Crop, crop_from_box, crop_from_landmarks, cut_crop
+from m4kit.camera import CROP_SIZE, Crop, crop_from_box, crop_from_landmarks, cut_crop
 from m4kit.datasets import DatasetError, Sample, warn_left_out
 from m4kit.detector import Detector, pairwise_iou
 from m4kit.evaluate.detector import PhotoResult, matched
@@ -26,11 +25,14 @@ from m4kit.prediction import Face, Prediction
 from m4kit.predictor import Predictor
 from m4kit.scenes import signs
 from m4kit.scenes.data import ScenePhoto, scene_photos
+from m4kit.scenes.failure import note_of, probability_of
 from m4kit.scenes.journal import Entry, Journal
+from m4kit.scenes.reasons import reasons_of
 from m4kit.scenes.report import THUMBNAILS, ReportError, SceneReport, write_whole
-from m4kit.scenes.tables import FACE_COLUMNS, PHOTO_COLUMNS, table_of
+from m4kit.scenes.tables import FACE_COLUMNS, PHOTO_COLUMNS, packed, table_of
 from m4kit.scenes.taxonomy import GROUPS, HIT_IOU, failures_of
 from m4kit.visualize.drawing import LANDMARK_GROUPS
+from m4kit.weights import fingerprint
 
 _ANGLES = ("yaw", "pitch", "roll")
 _SIDES = ("left", "top", "right", "bottom")
@@ -148,7 +150,7 @@ class _Analyst:
             "all_labelled": bool(photo.all_labelled),
             "found": len(found),
             "seconds": round(seconds, 4),
-            **_quality(image),
+            **signs.quality(image),
             **_detection_counts(hits, len(boxes), reference, photo.all_labelled),
         }
         return Entry(row, faces), thumbnails
@@ -203,21 +205,23 @@ class _Analyst:
     def _signs(self, prediction: Prediction) -> list[dict[str, float]]:
         """What the system knows of each face by itself."""
         image, faces = prediction.image, prediction.faces
-        spread = signs.head_spread(faces)
         flip = signs.flip_consistency(image, faces, self.predict_crops)
         jitter = signs.jitter_consistency(image, faces, self.predict_crops)
-        return [
-            {
-                "head_spread": float(spread[number]),
-                "flip_consistency": float(flip[number]),
-                "jitter_consistency": float(jitter[number]),
-                "identity_distance": float(signs.mahalanobis(face.identity)),
-                "expression_distance": float(signs.mahalanobis(face.expression)),
-                "edge_agreement": signs.edge_agreement(image, face),
-                **_quality(cut_crop(image, face.crop), inside=signs.face_region(face)),
-            }
-            for number, face in enumerate(faces)
-        ]
+        rows = []
+        for number, face in enumerate(faces):
+            known = signs.of_face(image, face)
+            reasons = reasons_of(face, measured=known)
+            probability = probability_of(face, measured=known)
+            rows.append(
+                known
+                | {
+                    "flip_consistency": float(flip[number]),
+                    "jitter_consistency": float(jitter[number]),
+                    "failure_probability": np.nan if probability is None else probability,
+                    "reasons": "; ".join(reasons),
+                }
+            )
+        return rows
 
 
 def _reference(photo: ScenePhoto, clean: Prediction | None) -> tuple[str, np.ndarray]:
@@ -254,11 +258,13 @@ def _detection_counts(
     return counts
 
 
-def _own(face: Face) -> dict[str, float]:
+def _own(face: Face) -> dict[str, object]:
     """What is said of a face."""
     return {
         **dict(zip((*_SIDES, "score"), map(float, np.asarray(face.box)), strict=True)),
         **dict(zip(_ANGLES, map(float, face.pose), strict=True)),
+        **dict(zip(("crop_left", "crop_top", "crop_size"), map(float, face.crop), strict=True)),
+        "parameters": packed(face.parameters),
     }
 
 
@@ -297,25 +303,18 @@ def _reference_pose(pose: Sequence[float]) -> dict[str, float]:
     return {f"reference_{name}": float(angle) for name, angle in zip(_ANGLES, pose, strict=True)}
 
 
-def _landmark_errors(face: Face, true: np.ndarray) -> dict[str, float]:
+def _landmark_errors(face: Face, true: np.ndarray) -> dict[str, object]:
     """Errors by group, in percent of the true landmarks' size, and how the crop lies against the right one."""
     true, right = true[:, :2], crop_from_landmarks(true)
     distances = np.linalg.norm(face.landmarks[:, :2] - true, axis=1)
     size = np.sqrt(np.ptp(true, axis=0).prod())
     centres = [np.array(crop[:2]) + crop.size / 2 for crop in (face.crop, right)]
+    in_thumbnail = Crop(-0.5, -0.5, CROP_SIZE).to_photo(face.crop.from_photo(true))
     return {
+        "reference_points": packed(in_thumbnail),
         **{f"error_{group}": float(100 * distances[_MEMBERS[group]].mean() / size) for group in GROUPS},
         "crop_scale": float(face.crop.size / right.size),
         "crop_shift": float(np.linalg.norm(centres[0] - centres[1]) / right.size),
-    }
-
-
-def _quality(image: np.ndarray, *, inside: np.ndarray | None = None) -> dict[str, float]:
-    return {
-        "sharpness": signs.sharpness(image, inside=inside),
-        "contrast": signs.contrast(image, inside=inside),
-        "exposure": signs.exposure(image, inside=inside),
-        "clipped": signs.clipped(image, inside=inside),
     }
 
 
@@ -344,23 +343,18 @@ def _settings(predictor: Predictor) -> dict[str, object]:
     detector = predictor.detector
     return {
         "m4kit": __version__,
-        "network": _digest(predictor.network),
-        "face_model": _digest(predictor.model),
-        "detector": _digest(detector.network)
+        "network": fingerprint(predictor.network),
+        "face_model": fingerprint(predictor.model),
+        "detector": fingerprint(detector.network)
         if isinstance(detector, Detector)
         else getattr(detector, "__qualname__", type(detector).__qualname__),
         "threshold": predictor.threshold,
         "min_face": predictor.min_face,
         "max_faces": predictor.max_faces,
         "passes": predictor.passes,
+        # Why there is no failure probability, or empty.
+        "failure_note": note_of(fingerprint(predictor.network)),
     }
-
-
-def _digest(module: torch.nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _check_same(entries: dict[str, Entry], photos: Sequence[ScenePhoto], folder: Path | None) -> None:

@@ -8,16 +8,19 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from m4kit import metrics
+from m4kit.camera import CROP_SIZE, Crop
 from m4kit.detector import pairwise_iou
+from m4kit.face_model import FaceModel
 from m4kit.images import load_image
-from m4kit.scenes.conditions import CONDITIONS
+from m4kit.prediction import Face, FaceBox
+from m4kit.scenes.cells import groups, interval, markdown, scenes_of, values_of
 from m4kit.scenes.tables import (
     FACE_COLUMNS,
     PHOTO_COLUMNS,
@@ -31,18 +34,20 @@ from m4kit.scenes.tables import (
     load_table,
     save_table,
     table_of,
+    unpacked,
 )
 from m4kit.scenes.taxonomy import HIT_IOU, RULES, label_of
+from m4kit.weights import fingerprint
 
 if TYPE_CHECKING:
     import pandas
 
-VERSION = 1
+VERSION = 2
 """Of the report's files; another one is not read."""
 
 FIGURES = (
     *("nme", "pose_error", "landmark_drift", "mesh_drift", "pose_drift"),
-    *("score", "head_spread", "flip_consistency", "jitter_consistency"),
+    *("score", "head_spread", "flip_consistency", "jitter_consistency", "failure_probability"),
 )
 """Columns of the faces whose means `summary` and `compare` give."""
 
@@ -55,6 +60,8 @@ SUMMARY_COLUMNS = (
     Column("found", "whole", "detections"),
     Column("hits", "whole", "faces of the reference that a detection hits"),
     Column("recall", "number", "hits / faces over all photos that have a reference"),
+    Column("recall_low", "number", "95 % bootstrap interval, scenes drawn anew"),
+    Column("recall_high", "number", "its upper end"),
     Column("precision", "number", "hits / found over the photos whose faces are all labelled"),
     *(
         column
@@ -62,6 +69,8 @@ SUMMARY_COLUMNS = (
         for column in (
             Column(name, "number", f"mean over the faces that have `{name}`"),
             Column(f"{name}_faces", "whole", "how many have it"),
+            Column(f"{name}_low", "number", "95 % bootstrap interval of the mean, scenes drawn anew"),
+            Column(f"{name}_high", "number", "its upper end"),
         )
     ),
     *(Column(label, "whole", rule) for label, rule in RULES.items()),
@@ -126,6 +135,31 @@ class SceneReport:
         box."""
         return load_image(self._jpeg(str(self.faces["thumbnail"][row])))
 
+    def face(self, row: int, *, model: FaceModel | None = None) -> Face:
+        """The face of a row over its thumbnail, in the thumbnail's pixels: what the network said, without running it.
+
+        `model` is by default the packaged face model. Raises `ReportError` for a missed face, or a face model other
+        than the one that the photos were analysed with.
+        """
+        if self.faces["face"][row] < 0:
+            raise ReportError(f"face {row}: expected one that was found, got a missed one; see its thumbnail")
+        model = packaged_model() if model is None else model
+        own, wanted = fingerprint(model), self.settings.get("face_model", "")
+        if own != wanted:
+            raise ReportError(f"face {row}: expected the face model {wanted}, got {own}; give model=")
+        parameters = unpacked(str(self.faces["parameters"][row]), (1, 62))
+        left, top, side = (float(self.faces[name][row]) for name in ("crop_left", "crop_top", "crop_size"))
+        corners = np.array([self.faces[name][row] for name in ("left", "top", "right", "bottom")])
+        box = (corners - [left, top, left, top]) * CROP_SIZE / side - 0.5
+        crop = Crop(-0.5, -0.5, CROP_SIZE)
+        score = float(self.faces["score"][row])
+        return Face(FaceBox(*box.tolist(), score), crop, parameters, np.ones(1, np.float32), model)
+
+    def reference_landmarks(self, row: int) -> np.ndarray | None:
+        """What the face of a row is compared with, (68, 2) in its thumbnail's pixels; None if with nothing."""
+        packed_points = str(self.faces["reference_points"][row])
+        return unpacked(packed_points, (68, 2)) if packed_points else None
+
     def save(self, folder: str | Path) -> Path:
         """Write the tables and the thumbnails into a folder, which `load` reads; gives the folder."""
         folder = Path(folder)
@@ -176,11 +210,16 @@ class SceneReport:
 
     def summary(self) -> Table:
         """A row for each condition and severity, with counts: the columns of `SUMMARY_COLUMNS`."""
-        rows = []
-        for (condition, severity), of_photos in _groups(self.photos):
+        rows, scenes = [], scenes_of(self.faces)
+        recall = values_of(self.faces, self.photos, "recall") / 100
+        for (condition, severity), of_photos in groups(self.photos):
             of_faces = np.isin(self.faces["photo"], self.photos["photo"][of_photos])
             row = {"condition": condition} | ({} if np.isnan(severity) else {"severity": severity})
-            rows.append(row | _counts(self.photos, of_photos) | _means(self.faces, of_faces))
+            row |= _counts(self.photos, of_photos) | _means(self.faces, of_faces)
+            found = of_faces & np.isfinite(recall)
+            if found.any():
+                row |= _ends("recall", recall[found], scenes[found])
+            rows.append(row)
         return table_of(rows, SUMMARY_COLUMNS)
 
     def compare(self, other: SceneReport) -> Table:
@@ -202,7 +241,7 @@ class SceneReport:
                 "that both read"
             )
         rows = []
-        for (condition, severity), of_photos in _groups(self.photos):
+        for (condition, severity), of_photos in groups(self.photos):
             names = self.photos["photo"][of_photos]
             names = names[np.isin(names, common)]
             row = {"condition": condition} | ({} if np.isnan(severity) else {"severity": severity})
@@ -254,6 +293,10 @@ class SceneReport:
             for line in lines
         )
 
+    def to_markdown(self) -> str:
+        """The findings as Markdown tables: means with counts and 95 % intervals, and each condition's half-life."""
+        return markdown(self)
+
     def _jpeg(self, name: str) -> bytes:
         if name in self.pictures:
             return self.pictures[name]
@@ -263,6 +306,12 @@ class SceneReport:
                 f"thumbnail {name!r}: expected its picture in {place}, found none; analyse anew"
             )
         return place.read_bytes()
+
+
+@cache
+def packaged_model() -> FaceModel:
+    """The packaged face model, loaded once for all faces of reports."""
+    return FaceModel.load()
 
 
 def read_info(path: Path) -> dict:
@@ -289,18 +338,6 @@ def write_whole(path: Path, content: bytes) -> None:
     os.replace(part, path)
 
 
-def _groups(photos: Table) -> Iterator[tuple[tuple[str, float], np.ndarray]]:
-    """Condition and severity in the order of `CONDITIONS`, without one first, and the rows that have them, (n,)
-    bool."""
-    order = {name: number for number, name in enumerate(("", *CONDITIONS))}
-    # NaN is equal to nothing; -1 stands for it.
-    severities = np.nan_to_num(photos["severity"], nan=-1.0)
-    keys = set(zip(photos["condition"].tolist(), severities.tolist(), strict=True))
-    for condition, severity in sorted(keys, key=lambda key: (order.get(key[0], len(order)), *key)):
-        rows = (photos["condition"] == condition) & (severities == severity)
-        yield (condition, np.nan if severity < 0 else severity), rows
-
-
 def _counts(photos: Table, rows: np.ndarray) -> dict[str, object]:
     read = rows & photos["read"]
     known, complete = read & (photos["faces"] >= 0), read & photos["all_labelled"]
@@ -320,13 +357,19 @@ def _counts(photos: Table, rows: np.ndarray) -> dict[str, object]:
 
 def _means(faces: Table, rows: np.ndarray) -> dict[str, object]:
     means: dict[str, object] = dict(_failures(faces["failures"][rows]))
+    scenes = scenes_of(faces)
     for name in FIGURES:
-        values = faces[name][rows]
-        values = values[np.isfinite(values)]
-        means[f"{name}_faces"] = len(values)
-        if len(values):
-            means[name] = float(values.mean())
+        known = rows & np.isfinite(faces[name])
+        means[f"{name}_faces"] = int(known.sum())
+        if known.any():
+            means[name] = float(faces[name][known].mean())
+            means |= _ends(name, faces[name][known], scenes[known])
     return means
+
+
+def _ends(name: str, values: np.ndarray, scenes: np.ndarray) -> dict[str, float]:
+    """The columns of a mean's interval."""
+    return dict(zip((f"{name}_low", f"{name}_high"), interval(values, scenes), strict=True))
 
 
 def _failures(texts: np.ndarray) -> dict[str, int]:

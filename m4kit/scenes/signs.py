@@ -1,11 +1,12 @@
 """What the system can know of a face by itself, without truth: signs of an answer that may be wrong.
 
 Each is a plain function with its formula. Lengths are percents of sqrt(w * h) of the landmarks' box, as for
-`metrics.nme`. None of them is a probability of failure.
+`metrics.nme`. None of them is a probability of failure; `failure` makes one of them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ import cv2
 import numpy as np
 
 from m4kit import metrics
-from m4kit.camera import CROP_SIZE, Crop, cut_crop
+from m4kit.camera import CROP_SIZE, Crop, crop_from_box, crop_from_landmarks, cut_crop, decompose
 from m4kit.evaluate.heads import HeadAnswers
 from m4kit.evaluate.landmarks import PredictCrops
 from m4kit.training.augmentation import MIRROR_68
@@ -123,6 +124,63 @@ def edge_agreement(image: np.ndarray, face: Face) -> float:
     return float((change[:, near].mean(axis=1) / change.mean(axis=1)).mean())
 
 
+def outside(image: np.ndarray, face: Face) -> float:
+    """The share of the face, from 0 to 1, that lies outside the photo: of the area within its landmarks."""
+    whole = face_region(face)
+    return float(1 - (whole & _within(image, face.crop)).sum() / max(1, whole.sum()))
+
+
+def turn(face: Face) -> float:
+    """How far the face looks away from the viewer, in degrees, to whichever side; 0 is straight ahead."""
+    return float(np.degrees(np.arccos(np.clip(decompose(face.camera)[1][2, 2], -1, 1))))
+
+
+def size(face: Face) -> float:
+    """sqrt(w * h) of the landmarks' box, in photo pixels."""
+    return float(np.sqrt(np.ptp(face.landmarks[:, :2], axis=0).prod()))
+
+
+def box_misfit(face: Face) -> float:
+    """How badly the detector's box and the landmarks that were found go together; 0 is perfectly.
+
+    `_misfit` of the crops that each of them asks for.
+    """
+    return _misfit(crop_from_box(np.asarray(face.box)), crop_from_landmarks(face.landmarks))
+
+
+def crop_misfit(face: Face) -> float:
+    """How badly the crop that the network saw and the landmarks that it found there go together; 0 is perfectly.
+
+    A third crop would differ from the second by so much.
+    """
+    return _misfit(face.crop, crop_from_landmarks(face.landmarks))
+
+
+def of_face(image: np.ndarray, face: Face) -> dict[str, float]:
+    """All signs of a face that need no run of the network, by name, in a photo (H, W, 3) uint8 RGB.
+
+    Quality is that of the part of the face that lies in the photo.
+    """
+    crop, inside = cut_crop(image, face.crop), face_region(face) & _within(image, face.crop)
+    return {
+        "head_spread": float(head_spread([face])[0]),
+        "identity_distance": float(mahalanobis(face.identity)),
+        "expression_distance": float(mahalanobis(face.expression)),
+        "edge_agreement": edge_agreement(image, face),
+        "box_misfit": box_misfit(face),
+        "crop_misfit": crop_misfit(face),
+        "turn": turn(face),
+        "size": size(face),
+        "outside": outside(image, face),
+        **quality(crop, inside=inside),
+    }
+
+
+def quality(image: np.ndarray, *, inside: np.ndarray | None = None) -> dict[str, float]:
+    """`sharpness`, `contrast`, `exposure` and `clipped` of a picture, by name."""
+    return {sign.__name__: sign(image, inside=inside) for sign in (sharpness, contrast, exposure, clipped)}
+
+
 def face_region(face: Face) -> np.ndarray:
     """Which pixels of the face's crop lie within its landmarks, (120, 120) bool: no background among them."""
     region = np.zeros((CROP_SIZE, CROP_SIZE), np.uint8)
@@ -189,6 +247,25 @@ def clipped(image: np.ndarray, *, inside: np.ndarray | None = None) -> float:
     """
     seen = _seen(image, inside)
     return float(((seen < 4) | (seen > 251)).mean())
+
+
+def _within(image: np.ndarray, crop: Crop) -> np.ndarray:
+    """Which of a crop's pixels lie in the photo, (120, 120) bool."""
+    centres = (np.arange(CROP_SIZE) + 0.5) * crop.scale
+    columns, rows = (
+        (start + centres >= -0.5) & (start + centres < side - 0.5)
+        for start, side in ((crop.left, image.shape[1]), (crop.top, image.shape[0]))
+    )
+    return rows[:, None] & columns
+
+
+def _misfit(crop: Crop, other: Crop) -> float:
+    """The root of: the logarithm of the ratio of their sides, squared, and the distance of their centres, in
+    sides, squared. Without limit if one is broken."""
+    centres = [np.array(one[:2]) + one.size / 2 for one in (crop, other)]
+    apart = np.linalg.norm(centres[0] - centres[1]) / crop.size
+    ratio = other.size / crop.size
+    return float(np.hypot(math.log(ratio), apart)) if np.isfinite(ratio) and ratio > 0 else math.inf
 
 
 def _moved(crop: Crop, across: float, down: float, larger: float) -> Crop:

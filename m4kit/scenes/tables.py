@@ -6,6 +6,7 @@ functions that know of the file's format.
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 from collections.abc import Iterable, Mapping
@@ -94,6 +95,15 @@ FACE_COLUMNS = (
     Column(
         "iou", "number", "overlap of the two boxes; without a hit, the largest with a missed face's; 0 to 1"
     ),
+    Column("crop_left", "number", "the crop that the network saw, photo pixels"),
+    Column("crop_top", "number", "photo pixels"),
+    Column("crop_size", "number", "its side, photo pixels"),
+    Column("parameters", "text", "the network's answer: 62 float32, `packed`; `SceneReport.face` reads it"),
+    Column(
+        "reference_points",
+        "text",
+        "landmarks of the `landmark_reference` in the thumbnail's pixels, (68, 2) float32, `packed`",
+    ),
     Column("yaw", "number", "what the system says, degrees"),
     Column("pitch", "number", "degrees"),
     Column("roll", "number", "degrees"),
@@ -129,10 +139,21 @@ FACE_COLUMNS = (
     Column("identity_distance", "number", "`signs.mahalanobis` of the identity; 1 is usual"),
     Column("expression_distance", "number", "`signs.mahalanobis` of the expression; 1 is usual"),
     Column("edge_agreement", "number", "`signs.edge_agreement`; 1 is no better than beside the edges"),
+    Column("box_misfit", "number", "`signs.box_misfit`; 0 is best"),
+    Column("crop_misfit", "number", "`signs.crop_misfit`; 0 is best"),
+    Column("turn", "number", "`signs.turn`, degrees"),
+    Column("size", "number", "`signs.size`, photo pixels"),
+    Column("outside", "number", "`signs.outside`, from 0 to 1"),
     Column("sharpness", "number", "`signs.sharpness` of the face in its crop"),
     Column("contrast", "number", "`signs.contrast` of the face in its crop"),
     Column("exposure", "number", "`signs.exposure` of the face in its crop"),
     Column("clipped", "number", "`signs.clipped` of the face in its crop"),
+    Column(
+        "failure_probability",
+        "number",
+        "`Face.failure_probability`: that the NME is above 8 %, from 0 to 1, by all of the signs above",
+    ),
+    Column("reasons", "text", "`Face.reasons`, by the rules of `reasons`, with `; ` between; empty for none"),
     Column("thumbnail", "text", "the file of its crop in the report's folder `thumbnails`"),
 )
 
@@ -150,6 +171,19 @@ def table_of(rows: Iterable[Mapping[str, object]], columns: Iterable[Column]) ->
         )
         for column in columns
     }
+
+
+def packed(values: np.ndarray) -> str:
+    """Numbers of any shape as text that a table can hold: little-endian float32 in base64."""
+    return base64.b64encode(np.ascontiguousarray(values, dtype="<f4").tobytes()).decode()
+
+
+def unpacked(text: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The float32 numbers of that shape that `packed` wrote; `TableError` if the text holds no such."""
+    try:
+        return np.frombuffer(base64.b64decode(text, validate=True), dtype="<f4").reshape(shape).copy()
+    except ValueError as error:
+        raise TableError(f"expected {shape} packed numbers, got {text[:20]!r} ({error})") from error
 
 
 def kinds_of(table: Table) -> dict[str, str]:

@@ -17,6 +17,8 @@ POSE_FLIPPED = "pose flipped"
 POSE_OFF = "pose off"
 DRIFTED = "landmarks drifted"
 IMPLAUSIBLE = "implausible shape"
+CONFIDENT = "confident though wrong"
+UNSURE = "low confidence though right"
 
 GROUPS = ("jaw", "brows", "nose", "eyes", "lips")
 """The groups of landmarks that may drift, as `visualize.LANDMARK_GROUPS` has them."""
@@ -50,6 +52,12 @@ IDENTITY_LIMIT, EXPRESSION_LIMIT = 1.355, 1.720
 """Beyond this only one in a thousand of the model's random faces lies: the root of the 99.9th percentile of
 chi-squared with 40 and 10 degrees of freedom, divided by these."""
 
+FAILURE_NME = 8.0
+"""Percent: above it a face's landmarks count as failed, about twice the mean error on AFLW2000-3D."""
+
+CONFIDENT_TO, UNSURE_FROM = 0.1, 0.5
+"""Probabilities of failure: up to the one the system takes a face for right, from the other on for wrong."""
+
 RULES = {
     MISSED: f"no detection overlaps the face by an IoU of {HIT_IOU} or more, or another face took it",
     FALSE_ALARM: "all faces of the photo are labelled, and the detection neither hits one nor is near one",
@@ -64,6 +72,9 @@ RULES = {
     "the groups are named, worst first",
     IMPLAUSIBLE: f"the identity lies more than {IDENTITY_LIMIT:.2f}, or the expression more than "
     f"{EXPRESSION_LIMIT:.2f}, standard deviations (root mean square) from the mean face",
+    CONFIDENT: f"the failure probability is {CONFIDENT_TO:g} or less, the landmarks' error above {FAILURE_NME:g} %",
+    UNSURE: f"the failure probability is {UNSURE_FROM:g} or more, the landmarks' error not above {FAILURE_NME:g} %, "
+    "and no other rule speaks",
 }
 """Every label with its rule, worst first: the order in which `failures_of` gives them."""
 
@@ -95,7 +106,7 @@ def failures_of(row: Mapping[str, object], *, all_labelled: bool) -> tuple[str, 
         or _number(row, "expression_distance") > EXPRESSION_LIMIT
     ):
         found.append(IMPLAUSIBLE)
-    return tuple(found)
+    return tuple(found + _misjudged(row, failed=bool(found)))
 
 
 def label_of(failure: str) -> str:
@@ -126,6 +137,15 @@ def _pose_failures(row: Mapping[str, object]) -> list[str]:
     if to_the_other_side or off[2] > 90:
         return [POSE_FLIPPED]
     return [POSE_OFF] if (off > POSE_LIMIT).any() else []
+
+
+def _misjudged(row: Mapping[str, object], *, failed: bool) -> list[str]:
+    """Whether the system's confidence was wrong."""
+    probability = _number(row, "failure_probability")
+    error = _number(row, "nme" if row.get("landmark_reference") == "truth" else "landmark_drift")
+    if error > FAILURE_NME and probability <= CONFIDENT_TO:
+        return [CONFIDENT]
+    return [UNSURE] if error <= FAILURE_NME and probability >= UNSURE_FROM and not failed else []
 
 
 def _number(row: Mapping[str, object], name: str) -> float:
