@@ -13,20 +13,24 @@ from m4kit.scenes.conditions import CONDITIONS, degrade
 from m4kit.scenes.depth import ground_depth, scene_depth
 
 if TYPE_CHECKING:
-    from m4kit.scenes import failure, signs
+    from m4kit.scenes import failure, figures, signs
     from m4kit.scenes.analysis import analyse
+    from m4kit.scenes.blame import Blame, blame_stages
     from m4kit.scenes.data import SceneSample, benchmark
     from m4kit.scenes.readers import read_condition_folders, read_scene_table, read_ufdd
     from m4kit.scenes.report import SceneReport
 
 __all__ = [
     "CONDITIONS",
+    "Blame",
     "SceneReport",
     "SceneSample",
     "analyse",
     "benchmark",
+    "blame_stages",
     "degrade",
     "failure",
+    "figures",
     "ground_depth",
     "read_condition_folders",
     "read_scene_table",
@@ -36,15 +40,17 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Blame": "blame",
     "SceneReport": "report",
     "SceneSample": "data",
     "analyse": "analysis",
     "benchmark": "data",
+    "blame_stages": "blame",
     "read_condition_folders": "readers",
     "read_scene_table": "readers",
     "read_ufdd": "readers",
 }
-_MODULES = ("failure", "signs")
+_MODULES = ("failure", "figures", "signs")
 
 
 def __getattr__(name: str):

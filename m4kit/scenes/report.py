@@ -297,6 +297,13 @@ class SceneReport:
         """The findings as Markdown tables: means with counts and 95 % intervals, and each condition's half-life."""
         return markdown(self)
 
+    def to_html(self, path: str | Path, *, title: str = "Where it fails") -> Path:
+        """Write the report as one web page under 10 MB that opens offline, and give its path."""
+        # What draws a report needs reports, so it cannot be loaded before this module.
+        from m4kit.scenes.page import write_page
+
+        return write_page(self, path, title=title)
+
     def _jpeg(self, name: str) -> bytes:
         if name in self.pictures:
             return self.pictures[name]

@@ -47,7 +47,7 @@ def scaled(prediction: Prediction, scale: float) -> tuple[np.ndarray, list[Scale
     stretch = np.array([size[0] / width, size[1] / height, scale])
     shrinks = scale < 1
     image = cv2.resize(prediction.image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-    return image, [_moved(face, stretch, np.array([-0.5, -0.5, 0])) for face in prediction]
+    return image, [moved_face(face, stretch, np.array([-0.5, -0.5, 0])) for face in prediction]
 
 
 def views(image: np.ndarray, faces: Sequence[Face] | Sequence[ScaledFace]) -> dict[str, np.ndarray]:
@@ -62,12 +62,14 @@ def views(image: np.ndarray, faces: Sequence[Face] | Sequence[ScaledFace]) -> di
     return dict(zip(VIEWS, pictures, strict=True))
 
 
-def overview(predictions: Prediction | Sequence[Prediction], *, max_side: int = 480) -> NotebookFigure:
+def overview(
+    predictions: Prediction | Sequence[Prediction], *, max_side: int = 480, titles: Sequence[str] = ()
+) -> NotebookFigure:
     """Photos as columns, and as rows their landmarks, head poses, translucent meshes and solid meshes.
 
     Takes one prediction or a list. Every photo gets the same height; `max_side` is the longest side of any,
-    in pixels of the figure. A single photo without a face stands alone under the words "no face found"; in a
-    list, they are written over its pictures.
+    in pixels of the figure. `titles` are words over the photos, one each. A single photo without a face stands alone
+    under the words "no face found"; in a list, or under a title, they are written over its pictures.
     """
     if hasattr(predictions, "image"):
         predictions = [predictions]
@@ -75,12 +77,14 @@ def overview(predictions: Prediction | Sequence[Prediction], *, max_side: int = 
     if not predictions:
         raise ValueError("expected a prediction or a list of them, got an empty list")
     _check_side(max_side)
-    if len(predictions) == 1:
+    if len(titles) not in (0, len(predictions)):
+        raise ValueError(f"expected a title for each of {len(predictions)} photos, got {len(titles)}")
+    if len(predictions) == 1 and not titles:
         return figure_of(photo_views(predictions[0], max_side=max_side))
     shapes = np.array([prediction.image.shape[:2] for prediction in predictions], dtype=float)
     height = max_side / max(1.0, (shapes[:, 1] / shapes[:, 0]).max())
     columns = [views(*scaled(one, height / one.image.shape[0])) for one in predictions]
-    figure = _grid([[column[name] for column in columns] for name in VIEWS], labels=VIEWS)
+    figure = _grid([[column[name] for column in columns] for name in VIEWS], labels=VIEWS, columns=titles)
     for index, axes in enumerate(figure.axes):
         if not len(predictions[index % len(predictions)]):
             _write(axes, NO_FACE)
@@ -157,7 +161,7 @@ def shapes_figure(
     return _grid(rows, labels=list(turned), columns=[f"yaw {angle_text(yaw)}" for yaw in yaws])
 
 
-def _moved(face: Face, stretch: np.ndarray | float, corner: np.ndarray) -> ScaledFace:
+def moved_face(face: Face, stretch: np.ndarray | float, corner: np.ndarray) -> ScaledFace:
     """The face where the photo's point `corner` (3,) is a picture's upper left corner, and stretched."""
 
     def move(points):
@@ -187,7 +191,7 @@ def _close_up(image: np.ndarray, face: Face, side: int) -> tuple[np.ndarray, Sca
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     cut = cv2.warpAffine(image, inverse, (side * factor, side * factor), flags=flags)
     cut = cv2.resize(cut, (side, side), interpolation=cv2.INTER_AREA)
-    return cut, _moved(face, side / extent, np.array([*corner, 0.0]))
+    return cut, moved_face(face, side / extent, np.array([*corner, 0.0]))
 
 
 def _check_side(side: int) -> None:
