@@ -24,6 +24,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "predict": Command("m4kit.cli", "find the faces in photos and draw them, into a folder with a web page"),
     "evaluate": Command("m4kit.evaluate.command", "measure a network's errors on a data set"),
+    "scenes": Command("m4kit.scenes.command", "find out where the system fails on hard scenes"),
     "ablate": Command("m4kit.ablation.command", "measure what a choice in the network does to its accuracy"),
     "train": Command("m4kit.training.command", "train M4Net"),
 }

@@ -1,0 +1,161 @@
+"""The command `m4kit scenes`: where and how the system fails on hard scenes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from m4kit.cli import COMMANDS
+from m4kit.datasets import DatasetError, Sample
+from m4kit.datasets.files import open_files
+from m4kit.images import list_images
+from m4kit.network import M4Net
+from m4kit.predictor import Predictor
+from m4kit.scenes.analysis import analyse
+from m4kit.scenes.conditions import CONDITIONS
+from m4kit.scenes.data import SceneSample, benchmark
+from m4kit.scenes.readers import CLEAN, read_condition_folders, read_scene_table, read_ufdd
+from m4kit.scenes.report import SceneReport
+
+LAYOUTS = ("ufdd", "folders", "table", "photos")
+
+PAGE, FINDINGS = "index.html", "findings.md"
+
+
+def add_parser(subparsers) -> None:
+    """Add `m4kit scenes`."""
+    parser = subparsers.add_parser(
+        "scenes",
+        help=COMMANDS["scenes"].help,
+        description="Analyse hard scenes: UFDD or a set laid out like it, folders named by their condition, a CSV "
+        "of photos and conditions, or clean photos, which are made worse by --conditions, --severities and --seeds. "
+        f"Prints the findings, and writes into DIR the report's tables and thumbnails and {FINDINGS}. Ended at any "
+        "moment, the same command goes on where it was.",
+    )
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="folders, .zip, .csv or photos")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the report")
+    parser.add_argument(
+        "--as", dest="layout", choices=LAYOUTS, help="what the PATHs are (default: seen from them)"
+    )
+    parser.add_argument(
+        "--conditions", nargs="+", metavar="NAME", help=f"for clean photos (default: {', '.join(CONDITIONS)})"
+    )
+    parser.add_argument("--severities", nargs="+", type=float, metavar="S", help="0 to 5 (default: 0 1 3 5)")
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="versions of each (default: 0)")
+    parser.add_argument("--all-labelled", action="store_true", help="the truth names every face of a photo")
+    parser.add_argument("--weights", default="m4net-base", metavar="NAME_OR_FILE", help="the network")
+    parser.add_argument(
+        "--threshold", type=float, metavar="SCORE", help="least score of the detector, 0 to 1"
+    )
+    parser.add_argument("--min-face", type=float, metavar="PIXELS", help="side of the smallest face wanted")
+    parser.add_argument("--max-faces", type=int, metavar="N", help="keep only the N largest faces of a photo")
+    parser.add_argument("--html", action="store_true", help=f"also write {PAGE}, which opens offline")
+    parser.add_argument(
+        "--quiet", action="store_true", help="no progress bar and no findings on the terminal"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run `m4kit scenes`: 0, or 2 if something cannot be read or does not fit."""
+    try:
+        samples = read_scenes(options)
+        names = ("threshold", "min_face", "max_faces")
+        chosen = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+        predictor = Predictor(network=M4Net.load(options.weights), **chosen)
+        report = analyse(samples, predictor=predictor, folder=options.out, progress=not options.quiet)
+        written = write(report, options.out, html=options.html)
+    # DatasetError, ImageError, ReportError and WeightsError are values that are wrong.
+    except (ValueError, OSError) as error:
+        print(f"m4kit scenes: {error}", file=sys.stderr)
+        return 2
+    if not options.quiet:
+        print(report.report(), *written, sep="\n")
+    return 0
+
+
+def read_scenes(options: argparse.Namespace) -> tuple[Sample, ...]:
+    """The samples that the command line names, each photo under a name of its own.
+
+    Raises `DatasetError` for options that do not go with what the PATHs are.
+    """
+    layouts = [options.layout or layout_of(path) for path in options.paths]
+    versions = {
+        name: getattr(options, name)
+        for name in ("conditions", "severities", "seeds")
+        if getattr(options, name) is not None
+    }
+    if versions and "photos" not in layouts:
+        raise DatasetError(
+            f"--{next(iter(versions))}: only clean photos are made worse; {options.paths[0]} was taken as "
+            f"{layouts[0]}, give --as photos if it is a folder of clean photos"
+        )
+    read: list[tuple[str, tuple[Sample, ...]]] = []
+    for path, layout in zip(options.paths, layouts, strict=True):
+        if layout == "ufdd":
+            read.append((path, read_ufdd(path)))
+        elif layout == "folders":
+            read.append((path, read_condition_folders(path, all_labelled=options.all_labelled)))
+        elif layout == "table":
+            read.append((path, read_scene_table(path, all_labelled=options.all_labelled)))
+    photos = [path for path, layout in zip(options.paths, layouts, strict=True) if layout == "photos"]
+    if photos:
+        clean = (
+            list_images(photos) if all(Path(path).suffix.lower() != ".zip" for path in photos) else photos[0]
+        )
+        if not isinstance(clean, list) and len(photos) > 1:
+            raise DatasetError(
+                f"{photos[0]}: expected one .zip of clean photos alone, got {len(photos)} paths"
+            )
+        read.append(("", benchmark(clean, **({"severities": (0, 1, 3, 5)} | versions))))
+    return _distinct(read)
+
+
+def layout_of(path: str | Path) -> str:
+    """What lies at a path: one of `LAYOUTS`, by its list of boxes, its folders' names, or its ending.
+
+    Raises `FileNotFoundError` if nothing does.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".csv":
+        return "table"
+    if path.suffix.lower() == ".txt":
+        return "ufdd"
+    if path.is_file() and path.suffix.lower() != ".zip":
+        return "photos"
+    names = open_files(path, expected="hard scenes or photos").names()
+    if any(name.lower().endswith("bbx_gt.txt") for name in names):
+        return "ufdd"
+    folders = {part.lower() for name in names for part in Path(name).parts[:-1]}
+    return "folders" if folders & {*CONDITIONS, CLEAN} else "photos"
+
+
+def write(report: SceneReport, folder: Path, *, html: bool) -> list[Path]:
+    """Write the findings, and with `html` the page, into the report's folder; gives what was written."""
+    written = [folder / FINDINGS]
+    written[0].write_text(report.to_markdown(), encoding="utf-8")
+    if html:
+        written.append(report.to_html(folder / PAGE))
+    return written
+
+
+def _distinct(read: Iterable[tuple[str, tuple[Sample, ...]]]) -> tuple[Sample, ...]:
+    """The samples of several sets; where two name a photo alike, the sets' names go before."""
+    read = list(read)
+    often = Counter(name for _, samples in read for name in {sample.name for sample in samples})
+    if not any(count > 1 for count in often.values()):
+        return tuple(sample for _, samples in read for sample in samples)
+    return tuple(
+        replace(sample, name=f"{Path(path).name}/{sample.name}", **_clean_name(path, sample))
+        for path, samples in read
+        for sample in samples
+    )
+
+
+def _clean_name(path: str, sample: Sample) -> dict[str, str]:
+    clean = sample.clean if isinstance(sample, SceneSample) else None
+    return {"clean": f"{Path(path).name}/{clean}"} if clean else {}
