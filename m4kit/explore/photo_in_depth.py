@@ -1,0 +1,224 @@
+"""`PhotoInDepth`: one photo clean and made worse, side by side, under a slider, with both meshes in 3D."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import ipywidgets as widgets
+import numpy as np
+
+from m4kit import metrics
+from m4kit.detector import pairwise_iou
+from m4kit.explore.callbacks import Complaints
+from m4kit.explore.canvas import Canvas
+from m4kit.explore.mesh_viewer import VIEWS, jpeg, legend
+from m4kit.head_frame import HeadFrame
+from m4kit.prediction import Face, Prediction
+from m4kit.predictor import Predictor
+from m4kit.render import PORCELAIN
+from m4kit.scenes.conditions import CONDITIONS, HARDEST, degrade
+from m4kit.scenes.depth import scene_depth
+from m4kit.scenes.taxonomy import HIT_IOU
+from m4kit.vertex_colours import scalar_colours
+from m4kit.visualize.drawing import draw_boxes, draw_landmarks, draw_mesh, draw_pose
+from m4kit.visualize.figures import scaled
+
+PHOTO_SIDE = 480
+"""The longest side of the photo that is worked with, in pixels, so that a step of the slider takes some 300 ms."""
+
+_DRAWINGS = {
+    "landmarks": draw_landmarks,
+    "pose": draw_pose,
+    "translucent mesh": lambda image, faces: draw_mesh(image, faces, opacity=0.55),
+    "solid mesh": draw_mesh,
+    "boxes": draw_boxes,
+    "none": lambda image, faces: image,
+}
+
+
+class PhotoInDepth(widgets.VBox):
+    """A photo beside itself made worse, each with what is found in it, and the largest face's two meshes.
+
+    `show(name, image)` sets the photo; sliders choose condition, severity and seed, and everything follows. `clean`
+    and `worse` are the predictions that are shown.
+    """
+
+    def __init__(self, predictor: Predictor, complaints: Complaints, *, height: int = 330):
+        self.predictor, self.complaints = predictor, complaints
+        guard = complaints.guard
+        self.clean: Prediction | None = None
+        self.worse: Prediction | None = None
+        self._depth: np.ndarray | None = None
+        self._near: tuple[float, float] | None = None
+        self.condition = widgets.Dropdown(options=CONDITIONS, description="Condition")
+        self.severity = widgets.FloatSlider(
+            3.0, min=0.0, max=HARDEST, step=0.25, description="Severity", readout_format=".2f"
+        )
+        self.seed = widgets.BoundedIntText(
+            0, min=0, max=2**32 - 1, description="Seed", layout={"width": "200px"}
+        )
+        self.overlay = widgets.Dropdown(options=list(_DRAWINGS), description="Overlay")
+        picture = {"width": "100%", "object_fit": "contain"}
+        self.pictures = [widgets.Image(format="jpeg", layout=picture) for _ in range(2)]
+        self.words = [widgets.HTML() for _ in range(2)]
+        self.canvas = Canvas(height=height, layout={"width": "100%"})
+        self.canvas.show = {"mesh": True, "wireframe": False}
+        self.canvas.on_reset = guard(lambda: self.canvas.look(VIEWS["Front"]))
+        self.legend = widgets.HTML()
+        for control in (self.condition, self.severity, self.seed):
+            control.observe(guard(lambda change: self._degrade()), "value")
+        self.overlay.observe(guard(lambda change: self._draw()), "value")
+        column = {"flex": "1 1 300px", "min_width": "260px"}
+        wrap = {"flex_flow": "row wrap", "align_items": "center"}
+        sides = [
+            widgets.VBox([picture, words], layout=column)
+            for words, picture in zip(self.words, self.pictures, strict=True)
+        ]
+        super().__init__(
+            [
+                widgets.HBox([self.condition, self.severity, self.seed, self.overlay], layout=wrap),
+                widgets.HBox(sides, layout={"flex_flow": "row wrap"}),
+                self.canvas,
+                self.legend,
+            ]
+        )
+
+    def show(
+        self,
+        image: np.ndarray,
+        *,
+        condition: str | None = None,
+        severity: float | None = None,
+        seed: int | None = None,
+        near: tuple[float, float] | None = None,
+    ) -> None:
+        """Show a clean photo (H, W, 3) uint8 RGB, and by default as it was made worse before.
+
+        `near` (x, y), from 0 to 1 of the photo's width and height, says which face is meant, by default the largest; of
+        several faces it is the one with a box.
+        """
+        scale = min(1.0, PHOTO_SIDE / max(image.shape[:2]))
+        if scale < 1:
+            image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        self.clean, self._near = self.predictor(image), near
+        self._depth = scene_depth(image.shape, self.clean.faces) if len(self.clean) else None
+        wanted = ((self.condition, condition), (self.severity, severity), (self.seed, seed))
+        # Everything follows once, not at each of the three.
+        with self._hold():
+            for control, value in wanted:
+                if value is not None:
+                    control.value = value
+        self._degrade()
+
+    @property
+    def faces(self) -> tuple[Face | None, Face | None]:
+        """The face that is meant, in the clean photo and in the other; None where it was not found."""
+        if not self.clean:
+            return None, None
+        own = self.clean[0]
+        if self._near is not None:
+            height, width = self.clean.image.shape[:2]
+            meant = np.array(self._near) * [width, height]
+            own = min(self.clean, key=lambda face: float(np.linalg.norm(_middle(face) - meant)))
+        if not self.worse:
+            return own, None
+        boxes = np.array([np.asarray(face.box)[:4] for face in self.worse])
+        overlap = pairwise_iou(np.asarray(own.box)[None, :4], boxes)[0]
+        return own, self.worse[int(overlap.argmax())] if overlap.max() >= HIT_IOU else None
+
+    def _hold(self):
+        return _Holding(self)
+
+    _held = False
+
+    def _degrade(self) -> None:
+        if self._held or self.clean is None:
+            return
+        image = degrade(
+            self.clean.image,
+            self.condition.value,
+            self.severity.value,
+            seed=self.seed.value,
+            depth=self._depth,
+        )
+        self.worse = self.predictor(image)
+        self._draw()
+        self._mesh()
+
+    def _draw(self) -> None:
+        if self.clean is None or self.worse is None:
+            return
+        draw: Callable = _DRAWINGS[self.overlay.value]
+        own, other = self.faces
+        for prediction, meant, picture in zip(
+            (self.clean, self.worse), (own, other), self.pictures, strict=True
+        ):
+            # Fine lines need room.
+            image, faces = scaled(prediction, max(1.0, PHOTO_SIDE / max(prediction.image.shape[:2])))
+            drawn = draw(image, faces)
+            if len(faces) > 1 and meant is not None:
+                number = next(k for k, face in enumerate(prediction) if face is meant)
+                drawn = draw_boxes(drawn, faces[number], scores=False)
+            picture.value = jpeg(drawn, quality=85)
+        self.words[0].value = _words("clean", self.clean, own)
+        title = f"{self.condition.value} {self.severity.value:g}"
+        self.words[1].value = _words(title, self.worse, other, against=own)
+
+    def _mesh(self) -> None:
+        own, other = self.faces
+        if own is None:
+            self.canvas.set_panels([])
+            self.legend.value = ""
+            return
+        shown = [(own, None)] if other is None else [(own, None), (other, own)]
+        titles = ["clean", f"{self.condition.value} {self.severity.value:g}"]
+        self.canvas.set_panels(
+            titles[: len(shown)] if len(shown) > 1 else [f"clean; not found in {titles[1]}"]
+        )
+        for panel, (face, reference) in enumerate(shown):
+            self.canvas.set_mesh(HeadFrame.of(face).from_photo(face.vertices), face.triangles, panel=panel)
+            if reference is None:
+                colours = np.tile(np.uint8(PORCELAIN), (len(face.shape), 1))
+                self.canvas.set_colours(colours, panel=panel)
+                continue
+            distance = np.linalg.norm(face.shape - reference.shape, axis=1)
+            found = scalar_colours(
+                distance, unit="mm from the clean photo's", limits=(0.0, max(3.0, float(distance.max())))
+            )
+            self.canvas.set_colours(found.colours, panel=panel)
+            self.legend.value = legend(found)
+        if other is None:
+            self.legend.value = ""
+
+
+class _Holding:
+    """While it lasts, controls that are set do not make the photo follow."""
+
+    def __init__(self, shown: PhotoInDepth):
+        self.shown = shown
+
+    def __enter__(self) -> None:
+        self.shown._held = True
+
+    def __exit__(self, *_error) -> None:
+        self.shown._held = False
+
+
+def _middle(face: Face) -> np.ndarray:
+    return np.array([face.box.left + face.box.right, face.box.top + face.box.bottom]) / 2
+
+
+def _words(title: str, prediction: Prediction, face: Face | None, *, against: Face | None = None) -> str:
+    """What is said under a picture."""
+    if face is None:
+        found = f"{len(prediction)} face{'s' * (len(prediction) != 1)} found"
+        rest = "" if against is None else ", this one is missed"
+        return f"<b>{title}</b>: {found}{rest}"
+    parts = []
+    if against is not None:
+        parts.append(f"drift {float(metrics.nme(face.landmarks[:, :2], against.landmarks[:, :2])):.1f} %")
+    if face.failure_probability is not None:
+        parts.append(f"failure probability {100 * face.failure_probability:.0f} %")
+    parts.append(f"score {face.box.score:.2f}")
+    return f"<b>{title}</b>: {', '.join([*parts, *face.reasons])}"

@@ -1,0 +1,393 @@
+"""`SceneExplorer`: a scene report under a user's hands: where the system fails, whom, and why."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import ipywidgets as widgets
+import numpy as np
+
+from m4kit.datasets import Sample
+from m4kit.explore.callbacks import Complaints
+from m4kit.explore.face_grid import FaceGrid, GridFace
+from m4kit.explore.mesh_viewer import jpeg
+from m4kit.explore.photo_in_depth import PhotoInDepth
+from m4kit.explore.scene_chart import HeatCell, SceneChart
+from m4kit.predictor import Predictor
+from m4kit.scenes import figures
+from m4kit.scenes.cells import METRICS, cells, true_errors, values_of
+from m4kit.scenes.conditions import CONDITIONS
+from m4kit.scenes.data import scene_photos
+from m4kit.scenes.report import ReportError, SceneReport
+from m4kit.scenes.taxonomy import FAILURE_NME, RULES
+
+PAGE = 24
+"""Faces that the gallery shows at once."""
+
+ALL = "all"
+
+TABS = ("Heat map", "Charts", "Scatter", "Faces", "One photo")
+
+_THUMBNAIL = 150
+_COLUMNS = (
+    *("failure_probability", "true error", "head_spread", "flip_consistency", "jitter_consistency", "score"),
+    *("edge_agreement", "identity_distance", "expression_distance", "sharpness", "contrast", "exposure"),
+    *("clipped", "size", "turn", "yaw", "outside", "box_misfit", "crop_misfit", "pose_error", "severity"),
+)
+
+
+class SceneExplorer(widgets.VBox):
+    """A report to click through: heat map, charts, scatter, the faces worst first, and one photo in depth.
+
+    - Filters (condition, severity, yaw, face size, failure) hold for charts, scatter and faces.
+    - A click on a cell of the heat map, or a lasso in the scatter, shows the faces that it holds; a click on a face
+      shows its photo in depth: clean and made worse side by side, under a slider, with both meshes in 3D.
+    - `rows` are the rows of the report's faces that are shown, worst first; `choose(row)` does what a click does.
+
+    `source` is what the report was made of: its clean photos are needed for the photo in depth, and for nothing else.
+    `predictor` is by default the packaged one. `errors` lists what went wrong in callbacks; the explorer says it and
+    goes on.
+    """
+
+    def __init__(
+        self,
+        report: SceneReport,
+        *,
+        source: Iterable[Sample] | None = None,
+        predictor: Predictor | None = None,
+    ):
+        self.report = report
+        self.complaints = Complaints()
+        guard = self.complaints.guard
+        self._images = {} if source is None else _clean_images(source)
+        self._predictor = predictor
+        self._selected: np.ndarray | None = None
+        self._worst = figures.worst_first(report)
+        self._errors = true_errors(report.faces)
+        self._pictures: dict[tuple[int, str], bytes] = {}
+        self._make_filters(guard)
+        self.metric = widgets.Dropdown(options=_metrics(report), description="Metric")
+        self.metric.observe(guard(lambda change: self._draw_metric()), "value")
+        self.heat, self.scatter = SceneChart(), SceneChart()
+        self.heat.on_cell = guard(self._cell_clicked)
+        self.scatter.on_point = guard(lambda number: self.choose(int(self._points[number])))
+        self.scatter.on_lasso = guard(self._lassoed)
+        picture = {"width": "100%", "max_width": "760px", "object_fit": "contain"}
+        self.charts = [widgets.Image(format="jpeg", layout=picture) for _ in range(2)]
+        self.chart_words = widgets.HTML()
+        known = [name for name in _COLUMNS if np.isfinite(self._column(name)).any()]
+        self.across = widgets.Dropdown(options=known, description="Across")
+        self.up = widgets.Dropdown(
+            options=known, description="Up", value="true error" if "true error" in known else None
+        )
+        for control in (self.across, self.up):
+            control.observe(guard(lambda change: self._draw_scatter()), "value")
+        self.grid = FaceGrid()
+        self.grid.on_click = guard(self.choose)
+        self.overlay = widgets.Dropdown(options=figures.OVERLAYS, description="Overlay")
+        self.page = widgets.BoundedIntText(1, min=1, max=1, description="Page", layout={"width": "160px"})
+        self.count = widgets.HTML()
+        for control in (self.overlay, self.page):
+            control.observe(guard(lambda change: self._draw_faces()), "value")
+        self.depth = widgets.VBox([widgets.HTML(_asking(bool(self._images)))])
+        self.photo: PhotoInDepth | None = None
+        wrap = {"flex_flow": "row wrap", "align_items": "center"}
+        pages = [
+            widgets.VBox([widgets.HTML("Click a cell to see its faces."), self.heat]),
+            widgets.VBox([self.chart_words, *self.charts]),
+            widgets.VBox(
+                [
+                    widgets.HBox([self.across, self.up], layout=wrap),
+                    widgets.HTML(
+                        "Draw a lasso around faces, then see them under Faces; click one to see its photo."
+                    ),
+                    self.scatter,
+                ]
+            ),
+            widgets.VBox([widgets.HBox([self.overlay, self.page, self.count], layout=wrap), self.grid]),
+            self.depth,
+        ]
+        self.tabs = widgets.Tab(pages, titles=TABS)
+        self.tabs.observe(guard(lambda change: self._draw_tab()), "selected_index")
+        super().__init__(
+            [
+                widgets.HBox([self.metric, *self.filters.values(), self.clear], layout=wrap),
+                self.tabs,
+                self.complaints,
+            ]
+        )
+        self._stale: set[str] = set()
+        guard(self._draw_metric)()
+        guard(self._follow)()
+
+    @property
+    def errors(self) -> list[Exception]:
+        """What went wrong in callbacks so far."""
+        return self.complaints.errors
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The rows of the report's faces that the filters and the selection leave, (n,), worst first."""
+        return self._worst[self._kept()[self._worst]]
+
+    def select(self, rows: Iterable[int] | None) -> None:
+        """Show only these rows of the report's faces, and the gallery; None shows all again."""
+        self._selected = None if rows is None else np.asarray(list(rows), dtype=int)
+        self._follow()
+        if rows is not None:
+            self.tabs.selected_index = TABS.index("Faces")
+
+    def choose(self, row: int) -> None:
+        """Show the photo of a row of the report's faces in depth.
+
+        Raises `ValueError` where the clean photo is not known.
+        """
+        faces = self.report.faces
+        name = str(faces["clean"][row]) or str(faces["photo"][row])
+        if name not in self._images:
+            remedy = "give SceneExplorer(report, source=samples), the samples that were analysed"
+            raise ValueError(f"{name}: expected its clean photo, got none; {remedy}")
+        image = self._images[name]()
+        if self.photo is None:
+            self.photo = PhotoInDepth(self._predictor or Predictor(), self.complaints)
+            self.depth.children = [widgets.HTML(), self.photo]
+        self.depth.children[0].value = f"<b>{_escaped(str(faces['photo'][row]))}</b>"
+        made = np.isfinite(faces["severity"][row])
+        word = "" if faces["face"][row] >= 0 else "true_"
+        sides = [float(faces[f"{word}{side}"][row]) for side in ("left", "top", "right", "bottom")]
+        near = (sides[0] + sides[2]) / 2 / image.shape[1], (sides[1] + sides[3]) / 2 / image.shape[0]
+        self.photo.show(
+            image,
+            condition=str(faces["condition"][row]) if faces["condition"][row] in CONDITIONS else None,
+            severity=float(faces["severity"][row]) if made else None,
+            seed=int(faces["seed"][row]) if faces["seed"][row] >= 0 else None,
+            near=near,
+        )
+        self.tabs.selected_index = TABS.index("One photo")
+
+    def still(self) -> bytes:
+        """The heat map as a JPEG, for readers without a kernel."""
+        return figures.heat_map(self.report, self.metric.value).to_jpeg()
+
+    def _repr_mimebundle_(self, **options) -> dict:
+        # A notebook that is only read, with no kernel behind it, shows the still picture.
+        bundle = super()._repr_mimebundle_(**options)
+        return bundle | {
+            "image/jpeg": base64.b64encode(self.still()).decode(),
+            "text/plain": f"SceneExplorer of {len(self.report)} photos",
+        }
+
+    def _make_filters(self, guard: Callable) -> None:
+        faces = self.report.faces
+        severities = sorted({one for one in faces["severity"].tolist() if np.isfinite(one)})
+        present = [one for one in ("", *CONDITIONS, "distractor") if one in faces["condition"]]
+        labels = [label for label in RULES if self.report.failures[label]]
+        slim = {"width": "230px"}
+        self.filters = {
+            "condition": widgets.Dropdown(
+                options=[(ALL, ALL), *((one or "clean", one) for one in present)],
+                description="Condition",
+                layout=slim,
+            ),
+            "severity": widgets.Dropdown(
+                options=[(ALL, ALL), *((f"{one:g}", one) for one in severities)],
+                description="Severity",
+                layout=slim,
+            ),
+            "failures": widgets.Dropdown(options=[ALL, *labels], description="Failure", layout=slim),
+            "yaw": widgets.IntRangeSlider(
+                value=(0, 90), min=0, max=90, description="|Yaw|", layout={"width": "300px"}
+            ),
+            "size": _size_slider(faces["size"]),
+        }
+        for control in self.filters.values():
+            control.observe(guard(lambda change: self._filtered()), "value")
+        self.clear = widgets.Button(description="Show all", layout={"width": "auto"})
+        self.clear.on_click(guard(lambda _button: self._show_all()))
+        self._quiet = False
+
+    def _kept(self) -> np.ndarray:
+        """Which rows the filters and the selection leave, (n,) bool."""
+        faces, value = self.report.faces, {name: one.value for name, one in self.filters.items()}
+        kept = np.ones(len(faces["face"]), dtype=bool)
+        if value["condition"] != ALL:
+            kept &= faces["condition"] == value["condition"]
+        if value["severity"] != ALL:
+            kept &= faces["severity"] == value["severity"]
+        if value["failures"] != ALL:
+            kept &= np.array([value["failures"] in text for text in faces["failures"].tolist()], dtype=bool)
+        for name, sizes in (("yaw", np.abs(faces["yaw"])), ("size", faces["size"])):
+            control = self.filters[name]
+            if value[name] != (control.min, control.max):
+                # A missed face has neither, and is left out where one is asked for.
+                kept &= (sizes >= value[name][0]) & (sizes <= value[name][1])
+        if self._selected is not None:
+            kept &= np.isin(np.arange(len(kept)), self._selected)
+        return kept
+
+    def _filtered(self) -> None:
+        self._selected = None
+        self._follow()
+
+    def _show_all(self) -> None:
+        self._set(condition=ALL, severity=ALL, failures=ALL, yaw=(0, 90), size=None)
+
+    def _set(self, **values) -> None:
+        """Several filters at once; everything follows once."""
+        self._quiet = True
+        try:
+            for name, value in values.items():
+                control = self.filters[name]
+                control.value = (control.min, control.max) if value is None else value
+        finally:
+            self._quiet = False
+        self._filtered()
+
+    def _follow(self) -> None:
+        """Whatever depends on the filters is drawn anew as soon as it is seen."""
+        if self._quiet:
+            return
+        self._stale = {"Charts", "Scatter", "Faces"}
+        self._count_faces()
+        self._draw_tab()
+
+    def _count_faces(self) -> None:
+        number, chosen = len(self.rows), " in the lasso" * (self._selected is not None)
+        self.count.value = f"{number} face{'s' * (number != 1)}{chosen}, worst first"
+        self.page.max = max(1, -(-number // PAGE))
+        self.page.value = 1
+
+    def _draw_tab(self) -> None:
+        name = TABS[self.tabs.selected_index or 0]
+        if name in self._stale:
+            self._stale.discard(name)
+            {"Charts": self._draw_charts, "Scatter": self._draw_scatter, "Faces": self._draw_faces}[name]()
+
+    def _draw_metric(self) -> None:
+        self._draw_heat()
+        self._stale.add("Charts")
+        self._draw_tab()
+
+    def _draw_heat(self) -> None:
+        metric = self.metric.value
+        table, about = cells(self.report, metric), METRICS[metric]
+        severity = np.nan_to_num(table["severity"], nan=-1.0)
+        self._severities = sorted(set(severity.tolist()))
+        self._conditions = [one for one in ("", *CONDITIONS, "distractor") if one in table["condition"]]
+        cells_: list[list[HeatCell | None]] = [[None] * len(self._severities) for _ in self._conditions]
+        for row, (condition, one) in enumerate(zip(table["condition"], severity, strict=True)):
+            mean, low, high = (float(table[name][row]) for name in ("mean", "low", "high"))
+            between = "" if np.isnan(low) else f"95 % interval {low:.2f} to {high:.2f}"
+            cells_[self._conditions.index(condition)][self._severities.index(one)] = HeatCell(
+                mean, f"{mean:.2f}", f"n = {table['count'][row]}", between
+            )
+        self.heat.heat(
+            f"{about.label}, {about.unit}" if about.unit else about.label,
+            [one or "clean" for one in self._conditions],
+            ["real" if one < 0 else f"{one:g}" for one in self._severities],
+            cells_,
+            more_is_worse=about.more_is_worse,
+        )
+
+    def _cell_clicked(self, row: int, column: int) -> None:
+        severity = self._severities[column]
+        # Real photos have no severity; there is no filter for them but all.
+        self._set(condition=self._conditions[row], severity=ALL if severity < 0 else severity)
+        self.tabs.selected_index = TABS.index("Faces")
+
+    def _draw_charts(self) -> None:
+        kept = self._kept()
+        shown = replace(self.report, faces={name: values[kept] for name, values in self.report.faces.items()})
+        lacking = []
+        for picture, draw in zip(self.charts, (figures.line_chart, figures.violins), strict=True):
+            try:
+                picture.value = draw(shown, self.metric.value).to_jpeg()
+                picture.layout.display = None
+            except ReportError as error:
+                # Among the faces that are left, none has what this chart shows.
+                picture.layout.display = "none"
+                lacking.append(str(error))
+        self.chart_words.value = _escaped("; ".join(lacking))
+
+    def _draw_scatter(self) -> None:
+        across, up, faces = self._column(self.across.value), self._column(self.up.value), self.report.faces
+        self._points = np.flatnonzero(self._kept() & np.isfinite(across) & np.isfinite(up))
+        present = [one for one in ("", *CONDITIONS, "distractor") if one in faces["condition"][self._points]]
+        self.scatter.scatter(
+            across[self._points],
+            up[self._points],
+            np.array([present.index(one) for one in faces["condition"][self._points]], dtype=np.uint8),
+            [(one or "clean", figures.COLOURS[one]) for one in present],
+            words=(self.across.value, self.up.value),
+        )
+
+    def _lassoed(self, numbers: list[int]) -> None:
+        self._selected = self._points[numbers] if numbers else None
+        # The scatter stays as it is, with its lasso.
+        self._stale |= {"Faces", "Charts"}
+        self._count_faces()
+
+    def _draw_faces(self) -> None:
+        first = PAGE * (self.page.value - 1)
+        self._stale.discard("Faces")
+        self.grid.show([self._card(int(row)) for row in self.rows[first : first + PAGE]])
+
+    def _card(self, row: int) -> GridFace:
+        key = (row, self.overlay.value)
+        if key not in self._pictures:
+            picture = figures.face_picture(self.report, row, overlay=self.overlay.value, side=_THUMBNAIL)
+            self._pictures[key] = jpeg(picture, quality=82)
+        title, _, words = figures.caption(self.report, row).replace("\n", "; ").rstrip("; ").partition(": ")
+        bad = self.report.faces["face"][row] < 0 or self._errors[row] > FAILURE_NME
+        name = str(self.report.faces["photo"][row])
+        return GridFace(row, self._pictures[key], title, words, name, bool(bad))
+
+    def _column(self, name: str) -> np.ndarray:
+        return self._errors if name == "true error" else self.report.faces[name].astype(float)
+
+
+def _metrics(report: SceneReport) -> list[tuple[str, str]]:
+    """The metrics that the report has numbers for, with their names."""
+    found = [
+        (f"{about.label}, {about.unit}" if about.unit else about.label, name)
+        for name, about in METRICS.items()
+        if np.isfinite(values_of(report.faces, report.photos, name)).any()
+    ]
+    if not found:
+        raise ValueError(
+            "SceneExplorer: expected a report with at least one face, got none; was anything found in the photos?"
+        )
+    return found
+
+
+def _size_slider(sizes: np.ndarray) -> widgets.IntRangeSlider:
+    known = sizes[np.isfinite(sizes)]
+    largest = int(np.ceil(known.max())) if len(known) else 1
+    return widgets.IntRangeSlider(
+        value=(0, largest), min=0, max=largest, description="Size, px", layout={"width": "300px"}
+    )
+
+
+def _clean_images(source: Iterable[Sample]) -> dict[str, Callable[[], np.ndarray]]:
+    """The clean photos by name, unread."""
+    images = {}
+    for photo in scene_photos(source):
+        if photo.clean_image is not None:
+            images[photo.clean] = photo.clean_image
+        elif photo.severity is None:
+            images[photo.name] = photo.image
+    return images
+
+
+def _asking(known: bool) -> str:
+    if known:
+        return "Click a face among the faces or in the scatter."
+    return (
+        "For this, give the samples that were analysed: <code>SceneExplorer(report, source=samples)</code>."
+    )
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;")
