@@ -12,7 +12,9 @@ from m4kit import metrics
 from m4kit.detector import pairwise_iou
 from m4kit.explore.callbacks import Complaints
 from m4kit.explore.canvas import Canvas
-from m4kit.explore.mesh_viewer import VIEWS, jpeg, legend
+from m4kit.explore.legend import legend
+from m4kit.explore.mesh_viewer import VIEWS
+from m4kit.explore.photo import jpeg
 from m4kit.head_frame import HeadFrame
 from m4kit.prediction import Face, Prediction
 from m4kit.predictor import Predictor

@@ -12,7 +12,7 @@ import numpy as np
 from m4kit.datasets import Sample
 from m4kit.explore.callbacks import Complaints
 from m4kit.explore.face_grid import FaceGrid, GridFace
-from m4kit.explore.mesh_viewer import jpeg
+from m4kit.explore.photo import jpeg
 from m4kit.explore.photo_in_depth import PhotoInDepth
 from m4kit.explore.scene_chart import HeatCell, SceneChart
 from m4kit.predictor import Predictor
