@@ -163,6 +163,27 @@ class TestAugmentation:
             light = centre_of_light(warp(spot, angle=angle, scale=scale, shift=shift).crop)
             np.testing.assert_allclose(light, moved.points68[landmark], atol=0.15)
 
+    @pytest.mark.parametrize("side", [64, 80])
+    def test_a_coarser_picture_moves_as_the_camera_does_too(self, model, side):
+        sample = sample_of(model, seed=3)
+        move = {"angle": 25, "scale": 1.15, "shift": (6, -4)}
+        landmark = np.flatnonzero(np.abs(sample.points68).max(1) < 25)[0]
+        spot = cv2.resize(spot_at(sample.points68[landmark]), (side, side), interpolation=cv2.INTER_AREA)
+        moved = warp(sample._replace(crop=spot), **move)
+        # Blown up again, pixel edges stay where they are: from -60 to 60 in the crop frame.
+        light = centre_of_light(cv2.resize(moved.crop, (120, 120), interpolation=cv2.INTER_LINEAR))
+        np.testing.assert_allclose(light, moved.points68[landmark], atol=0.3)
+        np.testing.assert_array_equal(moved.parameters, warp(sample, **move).parameters)
+
+    def test_every_change_fits_a_coarser_picture(self, model):
+        crop = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+        always = Augmentation(**dict.fromkeys(QUIET, 1.0))
+        for seed in range(20):
+            sample = sample_of(model, seed=seed, crop=crop)
+            changed = augment(sample, always, model.symmetry.numpy(), np.random.default_rng(seed))
+            assert changed.crop.shape == (64, 64, 3)
+            assert_points_agree(changed, model)
+
     def test_a_turn_keeps_the_cameras_rotation_a_rotation(self, model):
         moved = warp(sample_of(model, seed=3), angle=20, scale=1.2)
         rotation = moved.parameters[:12].reshape(3, 4)[:, :3]
@@ -228,6 +249,8 @@ class TestData:
         crops = np.load(path)
         assert crops.shape == (2, 120, 120, 3)
         assert (crops == (255, 0, 0)).all()
+        small = decoded_crops(labels, data=tmp_path, cache=tmp_path / "cache", crop_size=64, progress=False)
+        assert np.load(small).shape == (2, 64, 64, 3)
         (tmp_path / "drawn.zip").unlink()
         assert decoded_crops(labels, data=tmp_path, cache=tmp_path / "cache", progress=False) == path
 
@@ -364,6 +387,12 @@ def trainer_of(model, drawn, out, config=SHORT, **changes):
     return Trainer(
         network, model, labels, crops, dataclasses.replace(config, **changes), out=out, progress=False
     )
+
+
+def test_crops_of_another_size_than_the_networks_are_refused(model, drawn, tmp_path):
+    labels, crops = drawn
+    with pytest.raises(TrainingError, match="expected crops of 64 pixels, as the network has them, got 120"):
+        Trainer(M4Net("small", crop_size=64), model, labels, crops, SHORT, out=tmp_path, progress=False)
 
 
 def lines_of(out):
