@@ -1,3 +1,4 @@
+import json
 import time
 
 import numpy as np
@@ -56,6 +57,18 @@ class TestCurves:
         function = next(trace for trace in explorer.function.data if trace.name == "ELU")
         # ELU(-6) = exp(-6) - 1.
         assert function.y[0] == pytest.approx(np.exp(-6) - 1)
+
+    def test_a_click_puts_forward_and_another_takes_it_back(self, explorer):
+        explorer.curves_view.clicked = [4, 1]
+        assert explorer.highlight.value == "relu"
+        explorer.curves_view.clicked = [5, 2]
+        assert explorer.highlight.value == "none"
+
+    def test_the_browser_gets_what_the_figure_holds(self, explorer):
+        explorer.scale.value = "log"
+        sent = json.loads(explorer.curves_view.figure)
+        assert len(sent["data"]) == 9
+        assert sent["layout"]["yaxis"]["type"] == "log"
 
     def test_the_scale_is_linear_or_logarithmic(self, explorer):
         explorer.scale.value = "log"

@@ -56,10 +56,10 @@ class ActivationExplorer(widgets.VBox):
                 widgets.HBox([*self.activations.values()], layout=row),
                 widgets.HBox([self.purpose, *self.seeds.values(), self.scale, self.highlight], layout=row),
                 widgets.HBox([self.smoothing, self.steps], layout=row),
-                self.curves,
+                self.curves_view,
             ]
         )
-        function = widgets.VBox([widgets.HBox([self.highlight, self.stage], layout=row), self.function])
+        function = widgets.VBox([widgets.HBox([self.highlight, self.stage], layout=row), self.function_view])
         table = widgets.VBox([widgets.HBox([self.sort, self.descending], layout=row), self.table])
         self.tabs = widgets.Tab(
             [curves, function, table, self.live],
@@ -117,13 +117,16 @@ class ActivationExplorer(widgets.VBox):
         import plotly.graph_objects as go
         from plotly.subplots import make_subplots
 
+        from m4kit.explore.plotly_view import PlotlyView
+
         both = make_subplots(
             1, 2, column_widths=[0.6, 0.4], horizontal_spacing=0.08,
             subplot_titles=("Mean over seeds; band: lowest to highest", "Single batches in the range of steps"),
         )  # fmt: skip
-        self.curves = go.FigureWidget(both)
+        self.curves, self.curves_view = go.Figure(both), PlotlyView()
         self.curves.update_layout(
             height=440,
+            autosize=True,
             template="plotly_white",
             margin={"l": 55, "r": 10, "t": 60, "b": 45},
             legend={"orientation": "h", "y": -0.14},
@@ -132,9 +135,11 @@ class ActivationExplorer(widgets.VBox):
         self.curves.update_annotations(font_size=12)
         self.curves.update_xaxes(title_text="step", row=1, col=1)
         self.curves.update_yaxes(title_text="training loss", row=1, col=1)
-        self.function = go.FigureWidget(make_subplots(specs=[[{"secondary_y": True}]]))
+        self.function_view = PlotlyView()
+        self.function = go.Figure(make_subplots(specs=[[{"secondary_y": True}]]))
         self.function.update_layout(
             height=380,
+            autosize=True,
             template="plotly_white",
             margin={"l": 55, "r": 55, "t": 40, "b": 45},
             legend={"orientation": "h", "y": -0.16},
@@ -144,7 +149,11 @@ class ActivationExplorer(widgets.VBox):
         self.function.update_xaxes(title_text="input of the activation", range=[-6, 6])
         self.function.update_yaxes(title_text="output, and slope", secondary_y=False)
         self.function.update_yaxes(
-            title_text="% of the inputs, by bin", secondary_y=True, showgrid=False, rangemode="tozero"
+            title_text="% of the inputs, by bin",
+            secondary_y=True,
+            showgrid=False,
+            rangemode="tozero",
+            tickmode="auto",
         )
 
     def _listen(self) -> None:
@@ -153,6 +162,7 @@ class ActivationExplorer(widgets.VBox):
             control.observe(guard(lambda _change: self._choose()), "value")
         for control in (self.smoothing, self.steps, self.scale):
             control.observe(guard(lambda _change: self._draw()), "value")
+        self.curves_view.observe(guard(lambda change: self._clicked(change["new"][0])), "clicked")
         self.highlight.observe(guard(lambda _change: self._put_forward()), "value")
         self.stage.observe(guard(lambda _change: self._draw_function()), "value")
         for control in (self.sort, self.descending):
@@ -194,6 +204,7 @@ class ActivationExplorer(widgets.VBox):
                 self._add_traces()
         self.table.value = ""
         if not runs:
+            self.curves_view.show(self.curves)
             raise ValueError("nothing to show: choose at least one activation and one seed that were trained")
         self.curves.layout.title = {"text": title_of(self.record, runs), "font": {"size": 13}, "x": 0.5}
         self._draw()
@@ -204,7 +215,6 @@ class ActivationExplorer(widgets.VBox):
         import plotly.graph_objects as go
 
         origins = list(dict.fromkeys(place for _, place in self._groups))
-        guard = self.complaints.guard
         for name, place in self._groups:
             label = WORDS[name] + (f" ({place})" if len(origins) > 1 else "")
             group = {"legendgroup": label, "name": label}
@@ -220,12 +230,11 @@ class ActivationExplorer(widgets.VBox):
                 spanmode="hard", showlegend=False, **group,
             )  # fmt: skip
             self.curves.add_trace(violin, row=1, col=2)
-            for trace in self.curves.data[-2:]:
-                trace.on_click(guard(lambda _trace, points, _state, name=name: self._clicked(name, points)))
 
-    def _clicked(self, name: str, points) -> None:
-        if points.point_inds:
-            self.highlight.value = _NOBODY if self.highlight.value == name else name
+    def _clicked(self, number: int) -> None:
+        # A band, a line and a violin for each.
+        name = list(self._groups)[number // 3][0]
+        self.highlight.value = _NOBODY if self.highlight.value == name else name
 
     def _draw(self) -> None:
         """The lines and violins of the chosen range, smoothing and scale."""
@@ -249,6 +258,7 @@ class ActivationExplorer(widgets.VBox):
                 values = np.concatenate(losses) if losses else []
                 violin.y, violin.x = values, [_label(group, self._groups)] * len(values)
             self.curves.update_yaxes(type=self.scale.value)
+        self.curves_view.show(self.curves)
 
     def _put_forward(self) -> None:
         """The highlighted activation strong, and the others faint; its function is drawn."""
@@ -259,6 +269,7 @@ class ActivationExplorer(widgets.VBox):
                 strong = forward in (_NOBODY, name)
                 line.line.width = 3.5 if forward == name else 2
                 band.opacity = line.opacity = violin.opacity = 1.0 if strong else 0.2
+        self.curves_view.show(self.curves)
         self._draw_function()
 
     def _draw_function(self) -> None:
@@ -298,6 +309,7 @@ class ActivationExplorer(widgets.VBox):
                 f"{np.mean(saturated):.0f} % of the values saturated",
                 "font": {"size": 13},
             }
+        self.function_view.show(self.function)
 
     def _show_table(self) -> None:
         names = [name for name, button in self.activations.items() if button.value]
@@ -371,7 +383,9 @@ def _row(row: dict, columns: dict[str, str]) -> list[str]:
         else:
             low, high = (row.get(f"{name}_{end}", np.nan) for end in ("low", "high"))
             known = name in _BETWEEN and np.isfinite(low)
-            between = f"<br><small>{low:.2f} to {high:.2f}</small>" if known else ""
+            between = (
+                f"<br><small style='white-space:nowrap'>{low:.2f} to {high:.2f}</small>" if known else ""
+            )
             whole = name.startswith("to ") or "milliseconds" in name
             cells.append(
                 (f"{value:.0f}" if whole else f"{value:.4g}" if name == "learning_rate" else f"{value:.2f}")

@@ -31,6 +31,8 @@ class LiveTrainer(widgets.VBox):
     def __init__(self, activations=("sigmoid", "relu"), *, seconds: float = 60.0, **options):
         import plotly.graph_objects as go
 
+        from m4kit.explore.plotly_view import PlotlyView
+
         self.options = {"seconds": seconds} | options
         self.training: LiveTraining | None = None
         self.complaints = Complaints()
@@ -57,9 +59,11 @@ class LiveTrainer(widgets.VBox):
             self.buttons[name].on_click(guard(lambda _button, press=press: press()))
         self.bar = widgets.FloatProgress(0.0, min=0, max=1, layout={"width": "240px"})
         self.saying = widgets.Label(_SAYING[READY])
-        self.figure = go.FigureWidget(
+        self.view = PlotlyView()
+        self.figure = go.Figure(
             layout={
                 "height": 320,
+                "autosize": True,
                 "margin": {"l": 60, "r": 10, "t": 30, "b": 40},
                 "template": "plotly_white",
                 "xaxis": {"title": {"text": "step"}},
@@ -73,11 +77,12 @@ class LiveTrainer(widgets.VBox):
             [
                 widgets.HBox([*self.choices.values(), self.rate], layout=row),
                 widgets.HBox([*self.buttons.values(), self.bar, self.saying], layout=row),
-                self.figure,
+                self.view,
                 self.complaints,
             ]
         )
         self._enable()
+        self.view.show(self.figure)
 
     @property
     def errors(self) -> list[Exception]:
@@ -119,6 +124,7 @@ class LiveTrainer(widgets.VBox):
             self.training.stop()
         self.training = None
         self.figure.data = ()
+        self.view.show(self.figure)
         self.bar.value = 0.0
         self.saying.value = _SAYING[READY]
         self._enable()
@@ -133,6 +139,7 @@ class LiveTrainer(widgets.VBox):
                 losses = list(training.losses[name])
                 trace.x = list(range(1, len(losses) + 1))
                 trace.y = smoothed(losses, _WINDOW).round(4).tolist() if losses else []
+        self.view.show(self.figure)
         self.bar.value = training.progress
         steps = max(map(len, training.losses.values()))
         about = f" {training.drawn} of {training.faces}" if training.state == DRAWING else f", {steps} steps each"
