@@ -12,6 +12,7 @@ from m4kit.camera import (
     CROP_SIZE,
     Crop,
     HeadPose,
+    box_from_crop,
     crop_from_box,
     crop_from_landmarks,
     cut_crop,
@@ -240,6 +241,12 @@ class TestCrop:
     )
     def test_a_boxs_crop_follows_the_rule_of_3ddfa_v2(self, box, crop):
         assert crop_from_box(np.array(box)) == pytest.approx(crop)
+
+    def test_the_box_of_a_crop_has_that_crop(self):
+        crop = Crop(-12.5, 30.0, 217.0)
+        left, top, right, bottom = box_from_crop(crop)
+        assert right - left == pytest.approx(bottom - top)
+        assert crop_from_box(box_from_crop(crop)) == pytest.approx(crop)
 
     @pytest.mark.parametrize("dimensions", [2, 3])
     def test_the_crop_of_landmarks_is_centred_and_root_2_times_their_longer_side(self, dimensions):

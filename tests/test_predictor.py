@@ -14,6 +14,7 @@ from m4kit.face_model import FaceModel
 from m4kit.network import M4Net
 from m4kit.prediction import FaceBox
 from m4kit.predictor import Predictor, predict
+from m4kit.weights import fingerprint
 
 BOXES = np.array([[10, 20, 70, 90], [90, 30, 210, 160], [220, 60, 260, 110]], dtype=float)
 LARGEST_FIRST = BOXES[[1, 0, 2]]
@@ -94,6 +95,16 @@ class TestFaces:
             assert face.heads.shape == (4, 62)
             assert face.head_weights.sum() == pytest.approx(1)
             assert np.isfinite(face.vertices).all()
+
+    def test_faces_know_the_photo_and_whose_answer_they_are(self, build, photo):
+        predictor = build()
+        origins = [face.origin for face in predictor(photo)]
+        assert all(origin.image is origins[0].image for origin in origins)
+        np.testing.assert_array_equal(origins[0].image, photo)
+        assert origins[0].network == fingerprint(predictor.network)
+        # A detector of the user's has a scale of its own.
+        assert origins[0].detector == ""
+        assert predictor(photo)[0].with_head_weights([1, 0, 0, 0]).origin.network == ""
 
     def test_at_most_so_many_faces_are_kept_the_largest(self, build, photo):
         assert boxes_of(build(max_faces=2)(photo)) == LARGEST_FIRST[:2].tolist()

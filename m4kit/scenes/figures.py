@@ -6,6 +6,7 @@ A metric is one of `cells.METRICS`. Conditions have the same colour everywhere.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import cv2
@@ -231,14 +232,17 @@ def gallery(
             f"gallery: expected faces{f' of {condition}' * bool(condition)}, got none in the report"
         )
     lines = -(-len(rows) // columns)
-    size = np.array([min(columns, len(rows)) * (side + 8), lines * (side + 44)]) / DPI
+    size = np.array([min(columns, len(rows)) * (side + 8), lines * (side + 64)]) / DPI
     figure = NotebookFigure(figsize=tuple(size), dpi=DPI, layout="constrained")
     grid = figure.subplots(lines, min(columns, len(rows)), squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
     for axes, row in zip(grid.flat, rows.tolist(), strict=False):
         axes.imshow(face_picture(report, row, overlay=overlay, side=side))
-        axes.set_title(caption(report, row), fontsize=6.5, color=_INK, pad=2)
+        title, _, words = caption(report, row).partition(": ")
+        # No line longer than its picture is wide.
+        broken = [line for one in words.splitlines() for line in wrap(one, max(16, side // 6))]
+        axes.set_title("\n".join([title, *broken]), fontsize=6.5, color=_INK, pad=2, va="bottom")
     return figure
 
 
