@@ -27,16 +27,16 @@ function ready() {
 }
 """
 _BRING = """
-export default {
-  async initialize() {
-    const bytes = Uint8Array.from(atob(SOURCE), (letter) => letter.charCodeAt(0));
-    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-    const text = await new Response(stream).text();
-    // With no module system in sight it puts itself into the window.
-    new Function("module", "exports", "define", text).call(globalThis);
-    ready().done(globalThis.Plotly);
-  },
-};
+async function bring() {
+  const bytes = Uint8Array.from(atob(SOURCE), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const text = await new Response(stream).text();
+  // With no module system in sight it puts itself into the window.
+  new Function("module", "exports", "define", text).call(globalThis);
+  ready().done(globalThis.Plotly);
+}
+// Not waited for: anywidget gives up on a slow start.
+export default { initialize() { bring(); } };
 """
 _SHOW = """
 export default {
