@@ -11,8 +11,8 @@ from PIL import Image
 from m4kit.camera import crop_from_box, crop_from_landmarks, cut_crop
 from m4kit.images import load_image
 from m4kit.predictor import Predictor
-from m4kit.scenes.failure import ALL
-from m4kit.training import failure
+from m4kit.scenes.failure import ALL, load_models
+from m4kit.training import TrainingError, failure
 from m4kit.training.data import Labels
 from m4kit.training.failure import (
     Measured,
@@ -24,6 +24,7 @@ from m4kit.training.failure import (
     measure,
     person_of,
 )
+from m4kit.weights import fingerprint
 
 SAMPLES = Path(__file__).parent.parent / "sample_images"
 
@@ -147,3 +148,29 @@ def test_the_figures_are_said(predictor):
         "too dark",
     ):
         assert words in text
+
+
+def test_the_command_prints_the_figures_and_writes_what_the_package_reads(
+    labelled, predictor, monkeypatch, tmp_path, capsys
+):
+    folder, labels = labelled
+    path = tmp_path / "labels.npz"
+    np.savez(path, **{name: getattr(labels, name) for name in Labels.__dataclass_fields__})
+    asked = []
+
+    def measured(own, chosen, data, *, versions, progress):
+        asked.append((len(chosen), data, versions, progress))
+        return synthetic()
+
+    monkeypatch.setattr(failure, "measure", measured)
+    out = tmp_path / "failure.json"
+    failure.main(["--data", str(folder), "--labels", str(path), "--out", str(out), "--quiet"])
+    assert asked == [(2, folder, 2, False)]
+    printed = capsys.readouterr().out
+    models = load_models(out)
+    assert models["cheap"].network == fingerprint(predictor.network)
+    assert "\n".join(models["all"].about["figures"]) == printed.rstrip("\n")
+    nobody = {name: getattr(labels, name) for name in Labels.__dataclass_fields__}
+    np.savez(path, **(nobody | {"validation": np.array([False, False])}))
+    with pytest.raises(TrainingError, match="expected faces that are held out"):
+        failure.main(["--data", str(folder), "--labels", str(path), "--out", str(out)])
