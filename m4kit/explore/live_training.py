@@ -142,7 +142,9 @@ class LiveTrainer(widgets.VBox):
         self.view.show(self.figure)
         self.bar.value = training.progress
         steps = max(map(len, training.losses.values()))
-        about = f" {training.drawn} of {training.faces}" if training.state == DRAWING else f", {steps} steps each"
+        about = (
+            f" {training.drawn} of {training.faces}" if training.state == DRAWING else f", {steps} steps each"
+        )
         self.saying.value = _SAYING[training.state] + (about if training.state in (DRAWING, TRAINING) else "")
         self._enable()
         if training.state == FAILED:

@@ -97,8 +97,8 @@ class PhotoInDepth(widgets.VBox):
     ) -> None:
         """Show a clean photo (H, W, 3) uint8 RGB, and by default as it was made worse before.
 
-        `near` (x, y), from 0 to 1 of the photo's width and height, says which face is meant, by default the largest; of
-        several faces it is the one with a box.
+        `near` (x, y), from 0 to 1 of the photo's width and height, says which face is meant, by default the largest;
+        of several faces it is the one with a box.
         """
         scale = min(1.0, PHOTO_SIDE / max(image.shape[:2]))
         if scale < 1:

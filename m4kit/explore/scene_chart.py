@@ -1,6 +1,7 @@
 """A heat map to click and a scatter to draw a lasso in: the kernel side of `scene_chart.js`.
 
-What is shown travels as messages with binary buffers, not as synchronised traits, so that a saved notebook stays small.
+What is shown travels as messages with binary buffers, not as synchronised traits, so that a saved notebook stays
+small.
 """
 
 from __future__ import annotations
