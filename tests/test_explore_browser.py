@@ -223,7 +223,7 @@ def test_a_view_whose_module_loads_too_late_for_anywidget_still_hears_the_kernel
     page.add_init_script(SLOW)
     jupyter_browser.open_and_run(page, page.m4kit_address, NOTEBOOK)
     page.wait_for_function(
-        "() => document.querySelectorAll('.jp-OutputArea canvas[data-serial]').length === 2", timeout=60_000
+        "() => document.querySelectorAll('.jp-OutputArea canvas[data-serial]').length === 3", timeout=60_000
     )
 
 

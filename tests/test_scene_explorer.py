@@ -1,7 +1,5 @@
 """The scene explorer, driven as a user's hand would: by filters, clicks and lassos."""
 
-import time
-
 import numpy as np
 import pytest
 from made_report import made_report, parameters
@@ -221,16 +219,14 @@ def test_a_reader_without_a_kernel_sees_the_heat_map(explorer):
     assert bundle["text/plain"] == "SceneExplorer of 168 photos"
 
 
-def test_two_thousand_faces_stay_fluid():
+def test_of_two_thousand_faces_a_page_is_drawn_at_a_time(monkeypatch):
+    drawn = []
     explorer = SceneExplorer(made_report(scenes=72))
     assert len(explorer.rows) == 2016
     go_to(explorer, "Faces")
-    start = time.process_time()
+    monkeypatch.setattr(explorer, "_card", lambda row, card=explorer._card: drawn.append(row) or card(row))
     explorer.filters["condition"].value = "snow"
-    explorer.filters["severity"].value = 3.0
-    explorer.filters["yaw"].value = (10, 90)
-    # Three filters, a page of new faces each: well under half a second of work for one.
-    assert time.process_time() - start < 3.0
+    assert 0 < len(drawn) <= PAGE
     assert explorer.errors == []
 
 

@@ -58,8 +58,8 @@ def test_the_parts_sum_up_to_the_error(blame):
 
 def test_what_a_condition_does_not_change_is_not_to_blame(blame):
     for stage in ("camera", "shape"):
-        assert blame.faces[stage][0] == pytest.approx(0, abs=1e-6)
-    assert blame.faces["nme"][0] == pytest.approx(0, abs=1e-6)
+        assert blame.faces[stage][0] == pytest.approx(0, abs=1e-4)
+    assert blame.faces["nme"][0] == pytest.approx(0, abs=1e-4)
     assert abs(blame.faces["camera"][1]) + abs(blame.faces["shape"][1]) > 0.2
 
 
@@ -71,8 +71,8 @@ def test_a_detector_that_errs_is_to_blame_alone(photo, clean, predictor):
     )
     faces = blame_stages([sample(photo, clean[0])], predictor=erring, progress=False).faces
     assert faces["crop"][0] > 0.5
-    assert faces["camera"][0] == pytest.approx(0, abs=1e-6)
-    assert faces["shape"][0] == pytest.approx(0, abs=1e-6)
+    assert faces["camera"][0] == pytest.approx(0, abs=1e-4)
+    assert faces["shape"][0] == pytest.approx(0, abs=1e-4)
 
 
 def test_a_missed_face_has_no_parts_but_what_a_right_crop_would_have_given(photo, clean, predictor):

@@ -66,11 +66,31 @@ def _stand(depth: np.ndarray, face: Face, distance: float) -> None:
         radii = tuple(int(v) for v in np.round(np.multiply(axes, size) * 2**shift))
         cv2.ellipse(body, place, radii, 0, 0, 360, 255, -1, cv2.LINE_8, shift)
     depth[body > 0] = np.minimum(depth[body > 0], distance)
-    inside = (face.vertices[:, :2] >= 0).all(axis=1) & (face.vertices[:, 0] < depth.shape[1] - 0.5)
-    inside &= face.vertices[:, 1] < depth.shape[0] - 0.5
-    column, row = np.round(face.vertices[inside, :2]).astype(int).T
-    relief = face.vertices[inside, 2] - face.vertices[:, 2].mean()
-    metres = distance - relief / (1000 * _pixels_per_mm(face))
+    _lay_relief(depth, face, distance)
+
+
+def _lay_relief(depth: np.ndarray, face: Face, distance: float) -> None:
+    """Write the mesh's own depth over the pixels that it covers."""
+    points = np.round(face.vertices[:, :2]).astype(int)
+    low = np.maximum(points.min(axis=0), 0)
+    high = np.minimum(points.max(axis=0) + 1, depth.shape[1::-1])
+    inside = ((points >= low) & (points < high)).all(axis=1)
+    if not inside.any():
+        return
+    column, row = (points[inside] - low).T
+    metres = distance - (face.vertices[:, 2] - face.vertices[:, 2].mean()) / (1000 * _pixels_per_mm(face))
     # The nearest vertex of a pixel is written last.
-    order = np.argsort(-metres)
-    depth[row[order], column[order]] = metres[order]
+    order = np.argsort(-metres[inside])
+    seen = np.full((high - low)[::-1], np.nan, np.float32)
+    seen[row[order], column[order]] = metres[inside][order]
+    covered = np.zeros(seen.shape, np.uint8)
+    cv2.fillConvexPoly(covered, cv2.convexHull((points - low).astype(np.int32)), 1)
+    # A large face has pixels between its vertices: each takes the depth of the vertex next to it.
+    known = np.isfinite(seen)
+    _, nearest = cv2.distanceTransformWithLabels(
+        (~known).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    by_label = np.zeros(nearest.max() + 1, np.float32)
+    by_label[nearest[known]] = seen[known]
+    part = depth[low[1] : high[1], low[0] : high[0]]
+    part[covered > 0] = by_label[nearest[covered > 0]]
