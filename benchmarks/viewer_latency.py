@@ -51,6 +51,8 @@ def main() -> None:
         parser.error("expected Chromium on the path or in CHROMIUM, found none")
     with tempfile.TemporaryDirectory() as folder:
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CODE)])
+        # Without it JupyterLab asks which kernel to take.
+        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(notebook, Path(folder) / "latency.ipynb")
         with jupyter_lab(Path(folder)) as address, browser_page() as page:
             open_and_run(page, address, "latency.ipynb")
