@@ -25,6 +25,9 @@ CROP_SIZE = 120
 _MOST_SAMPLES = 32
 """Samples along each side of a crop pixel that are averaged: more would only take memory."""
 
+_CROP_GROWTH, _CROP_DROP = 1.58, 0.14
+"""3DDFA-V2's: side of a box's crop, and how far its centre lies below the box's, by the box's mean side."""
+
 
 class HeadPose(NamedTuple):
     """A head's rotation in degrees, of R = Rx(pitch) Ry(yaw) Rz(roll).
@@ -127,16 +130,16 @@ def crop_from_box(box: np.ndarray) -> Crop:
     """
     left, top, right, bottom = (float(v) for v in box[:4])
     mean_side = ((right - left) + (bottom - top)) / 2
-    size = 1.58 * mean_side
-    centre_x, centre_y = (left + right) / 2, (top + bottom) / 2 + 0.14 * mean_side
+    size = _CROP_GROWTH * mean_side
+    centre_x, centre_y = (left + right) / 2, (top + bottom) / 2 + _CROP_DROP * mean_side
     return Crop(centre_x - size / 2, centre_y - size / 2, size)
 
 
 def box_from_crop(crop: Crop) -> np.ndarray:
     """The square box (4,), left, top, right, bottom in photo pixels, whose crop by `crop_from_box` this is."""
-    side = crop.size / 1.58
+    side = crop.size / _CROP_GROWTH
     left = crop.left + (crop.size - side) / 2
-    top = crop.top + (crop.size - side) / 2 - 0.14 * side
+    top = crop.top + (crop.size - side) / 2 - _CROP_DROP * side
     return np.array([left, top, left + side, top + side])
 
 

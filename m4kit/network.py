@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +14,15 @@ import torch
 from torch import nn
 
 from m4kit.camera import CROP_SIZE
-from m4kit.weights import WeightsError, load_strictly, read_tensors, resolve, verify, write_tensors
+from m4kit.weights import (
+    WeightsError,
+    fingerprint,
+    load_strictly,
+    read_tensors,
+    resolve,
+    verify,
+    write_tensors,
+)
 
 PARAMETERS = 62
 """A (3, 4) camera row by row, 40 identity and 10 expression coefficients."""
@@ -235,11 +242,7 @@ class M4Net(nn.Module):
         Networks that differ in their fusion alone (other static weights, or dynamic ones on the same heads) have
         the same, so what was measured of the heads holds for all of them.
         """
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.state_dict().items()):
-            if not name.startswith(("head_logits", "head_scores")):
-                digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return fingerprint(self, without=("head_logits", "head_scores"))
 
     def whiten(self, parameters: torch.Tensor) -> torch.Tensor:
         """Raw parameters (..., 62) in standard deviations from their mean, as the heads' layers give them."""

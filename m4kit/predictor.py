@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache, cached_property
+from functools import cache
 
 import numpy as np
 import torch
@@ -90,11 +90,7 @@ class Predictor:
     ) -> Prediction:
         origin = Origin(image, fingerprint(self.network), detector)
         faces = tuple(replace(face, origin=origin) for face in faces)
-        return Prediction(image, faces, source=name, network=self._digest)
-
-    @cached_property
-    def _digest(self) -> str:
-        return self.network.heads_digest()
+        return Prediction(image, faces, source=name, network=self.network.heads_digest())
 
     def _faces(self, image: np.ndarray, found: np.ndarray) -> tuple[Face, ...]:
         """The faces of boxes (n, 5), largest first."""

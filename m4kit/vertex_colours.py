@@ -194,8 +194,13 @@ def visible(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     return near & (vertex_normals(vertices, triangles)[:, 2] > GRAZING)
 
 
+def clay(count: int) -> VertexColours:
+    """Plain clay for so many vertices."""
+    return VertexColours(np.tile(np.uint8(PORCELAIN), (count, 1)))
+
+
 def _clay(face: Face) -> VertexColours:
-    return VertexColours(np.tile(np.uint8(PORCELAIN), (len(face.vertices), 1)))
+    return clay(len(face.vertices))
 
 
 def _region(face: Face) -> VertexColours:

@@ -24,7 +24,9 @@ from m4kit.download import DownloadError, download, sha256_of
 REGISTRY = "weights.json"
 
 # Hashing takes as long as predicting a face; a module whose tensors nobody wrote to keeps its fingerprint.
-_fingerprints: WeakKeyDictionary[torch.nn.Module, tuple[tuple, str]] = WeakKeyDictionary()
+_fingerprints: WeakKeyDictionary[torch.nn.Module, dict[tuple[str, ...], tuple[tuple, str]]] = (
+    WeakKeyDictionary()
+)
 
 
 class WeightsError(ValueError):
@@ -162,14 +164,18 @@ def load_strictly(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], 
     module.load_state_dict(dict(tensors), strict=True)
 
 
-def fingerprint(module: torch.nn.Module) -> str:
-    """What tells a module's weights from all others: 16 hexadecimal digits of the SHA-256 of its tensors."""
-    tensors = sorted(module.state_dict().items())
+def fingerprint(module: torch.nn.Module, *, without: tuple[str, ...] = ()) -> str:
+    """What tells a module's weights from all others: 16 hexadecimal digits of the SHA-256 of its tensors.
+
+    Tensors whose names begin with one of `without` play no part.
+    """
+    tensors = sorted(item for item in module.state_dict().items() if not item[0].startswith(without))
     state = tuple((tensor.data_ptr(), tensor._version) for _, tensor in tensors)
-    if module in _fingerprints and _fingerprints[module][0] == state:
-        return _fingerprints[module][1]
+    known = _fingerprints.setdefault(module, {})
+    if without in known and known[without][0] == state:
+        return known[without][1]
     digest = hashlib.sha256()
     for name, tensor in tensors:
         digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    _fingerprints[module] = state, digest.hexdigest()[:16]
-    return _fingerprints[module][1]
+    known[without] = state, digest.hexdigest()[:16]
+    return known[without][1]

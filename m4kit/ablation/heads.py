@@ -17,16 +17,13 @@ from m4kit.evaluate.heads import HeadAnswers
 from m4kit.evaluate.landmarks import POSE_LIMIT, true_poses
 from m4kit.face_model import FaceModel
 from m4kit.network import HEAD_STAGES, fuse
-from m4kit.visualize import LANDMARK_GROUPS
+from m4kit.visualize.drawing import GROUP_MEMBERS
 
 HEADS = len(HEAD_STAGES)
 PARTS = ("camera", "identity", "expression")
 """What may have weights of its own."""
 
-GROUPS = {
-    name: sorted({point for contour in contours for point in contour})
-    for name, (contours, _) in LANDMARK_GROUPS.items()
-}
+GROUPS = GROUP_MEMBERS
 """The groups of the 68 landmarks by which errors are told apart: jaw, brows, nose, eyes, lips."""
 
 _CHUNK_BYTES = 48 * 2**20

@@ -19,8 +19,7 @@ from m4kit.explore.modes import Curve, chart, cumulative_variance, gram_matrix, 
 from m4kit.explore.photo import jpeg
 from m4kit.face_model import FaceModel
 from m4kit.prediction import Face, Prediction
-from m4kit.render import PORCELAIN
-from m4kit.vertex_colours import VertexColours, check_heads, scalar_colours
+from m4kit.vertex_colours import VertexColours, check_heads, clay, scalar_colours
 from m4kit.visualize.legend import with_legend
 from m4kit.visualize.mesh_figure import EVEN_LIGHT, mesh_still
 
@@ -303,7 +302,7 @@ class FaceModelExplorer(widgets.VBox):
             moved = np.linalg.norm(self._mode(self.explain.value), axis=1)
             return scalar_colours(moved, unit="mm a standard deviation")
         if self.colour.value == "clay":
-            return VertexColours(np.tile(np.uint8(PORCELAIN), (len(self._mean), 1)))
+            return clay(len(self._mean))
         origin, unit = self._mean, "mm from the mean"
         if self.colour.value == "lost":
             origin, unit = self._vertices(self._all_coefficients()), "mm from the face with all modes"

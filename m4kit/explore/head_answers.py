@@ -11,12 +11,13 @@ from functools import cached_property
 import cv2
 import numpy as np
 
+from m4kit import metrics
 from m4kit.camera import HeadPose, decompose
+from m4kit.explore.photo import around
 from m4kit.head_frame import HeadFrame
 from m4kit.prediction import Face
-from m4kit.render import PORCELAIN
-from m4kit.vertex_colours import VertexColours, check_heads, scalar_colours
-from m4kit.visualize.drawing import LANDMARK_GROUPS
+from m4kit.vertex_colours import VertexColours, check_heads, clay, scalar_colours
+from m4kit.visualize.drawing import CONTOURS
 from m4kit.visualize.mesh_figure import mesh_still
 
 COLOURS = {"Clay": "clay", "Heads' disagreement": "spread", "Moved from the network's own": "moved"}
@@ -28,8 +29,6 @@ _UNITS = {"spread": "mm between the heads", "moved": "mm from the network's own"
 _SCALES = {"spread": "inferno", "moved": "viridis"}
 _LEAST = 1.0
 """Millimetres at the end of a colour bar, so that next to nothing looks like it."""
-
-_CONTOURS = [(list(one), colour) for contours, colour in LANDMARK_GROUPS.values() for one in contours]
 
 
 class Reference:
@@ -97,9 +96,7 @@ class Answer:
 
         The size is sqrt(w h) of the box of the network's own landmarks.
         """
-        own = self.reference.face.landmarks[:, :2]
-        distance = np.linalg.norm(self.face.landmarks[:, :2] - own, axis=1).mean()
-        return float(100 * distance / np.sqrt(np.ptp(own, axis=0).prod()))
+        return float(metrics.nme(self.face.landmarks[:, :2], self.reference.face.landmarks[:, :2]))
 
     @property
     def turn(self) -> float:
@@ -119,7 +116,7 @@ class Answer:
         `spread` is that of `vertex_colours`; `moved` the distance of the shapes, in which pose plays no part.
         """
         if mode == "clay":
-            return VertexColours(np.tile(np.uint8(PORCELAIN), (len(self.shape), 1)))
+            return clay(len(self.shape))
         if mode == "spread":
             values = np.sqrt(np.square(self.reference.shapes - self.shape).sum(-1).mean(0))
         else:
@@ -130,11 +127,7 @@ class Answer:
 
     def photo(self, image: np.ndarray, *, side: int) -> np.ndarray:
         """The photo around the face with the landmarks in colour, and in grey the network's own; (side, side, 3)."""
-        crop = self.reference.face.crop
-        scale = side / crop.size
-        matrix = np.array([[scale, 0, -crop.left * scale - 0.5], [0, scale, -crop.top * scale - 0.5]])
-        flags, edge = (cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR), cv2.BORDER_REPLICATE
-        picture = cv2.warpAffine(image, matrix, (side, side), flags=flags, borderMode=edge)
+        picture, matrix = around(image, self.reference.face.crop, side=side)
         own, present = (
             face.landmarks[:, :2] @ matrix[:, :2].T + matrix[:, 2]
             for face in (self.reference.face, self.face)
@@ -160,6 +153,6 @@ def _trace(
     `draw_landmarks` is finer, and takes as long as all else that a slider moves together.
     """
     bits = 4
-    for one, colour in _CONTOURS:
+    for one, colour in CONTOURS:
         line = np.rint(landmarks[one] * (1 << bits)).astype(np.int32)
         cv2.polylines(picture, [line], False, ink or colour, thickness, cv2.LINE_AA, bits)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from m4kit.visualize.drawing import AXIS_COLOURS, LANDMARK_GROUPS
+from m4kit.visualize.drawing import AXIS_COLOURS, CONTOURS
 from m4kit.visualize.mesh_figure import AXIS_LENGTH
-
-_CONTOURS = [(contour, colour) for contours, colour in LANDMARK_GROUPS.values() for contour in contours]
 
 
 def landmark_colours() -> np.ndarray:
     """Colours (68, 3) uint8, by the part of the face."""
     colours = np.zeros((68, 3), np.uint8)
-    for contour, colour in _CONTOURS:
-        colours[list(contour)] = colour
+    for contour, colour in CONTOURS:
+        colours[contour] = colour
     return colours
 
 
@@ -26,12 +24,11 @@ def contours(
     By default the colours are those of the parts of the face.
     """
     segments = [
-        np.stack([landmarks[list(contour[:-1])], landmarks[list(contour[1:])]], axis=1)
-        for contour, _ in _CONTOURS
+        np.stack([landmarks[contour[:-1]], landmarks[contour[1:]]], axis=1) for contour, _ in CONTOURS
     ]
     colours = [
         np.tile(np.uint8(own if colour is None else colour), (len(contour) - 1, 1))
-        for contour, own in _CONTOURS
+        for contour, own in CONTOURS
     ]
     return np.concatenate(segments), np.concatenate(colours)
 

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from m4kit.camera import Crop
 from m4kit.explore.canvas import MESSAGE_BYTES
 from m4kit.explore.controls import SIDE_WIDTH
 from m4kit.prediction import Face, Prediction
@@ -37,13 +38,20 @@ def photo_of(prediction: Prediction) -> np.ndarray:
     )
 
 
+def around(image: np.ndarray, crop: Crop, *, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """What a crop covers of a photo, (side, side, 3) uint8 RGB, its border repeated beyond the photo; and the matrix
+    (2, 3) that takes photo pixels there."""
+    scale = side / crop.size
+    matrix = np.array([[scale, 0, -crop.left * scale - 0.5], [0, scale, -crop.top * scale - 0.5]])
+    picture = cv2.warpAffine(
+        image, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return picture, matrix
+
+
 def thumbnail(image: np.ndarray, face: Face, *, vertex: int | None = None) -> np.ndarray:
     """The photo around a face, square; a vertex is marked in it."""
-    scale = SIDE_WIDTH / face.crop.size
-    matrix = np.array([[scale, 0, -face.crop.left * scale - 0.5], [0, scale, -face.crop.top * scale - 0.5]])
-    picture = cv2.warpAffine(
-        image, matrix, (SIDE_WIDTH, SIDE_WIDTH), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE
-    )
+    picture, matrix = around(image, face.crop, side=SIDE_WIDTH)
     if vertex is not None:
         x, y = matrix[:, :2] @ face.vertices[vertex, :2] + matrix[:, 2]
         centre = (round(float(x) * 8), round(float(y) * 8))

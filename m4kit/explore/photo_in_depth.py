@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import cv2
 import ipywidgets as widgets
@@ -18,11 +19,10 @@ from m4kit.explore.photo import jpeg
 from m4kit.head_frame import HeadFrame
 from m4kit.prediction import Face, Prediction
 from m4kit.predictor import Predictor
-from m4kit.render import PORCELAIN
 from m4kit.scenes.conditions import CONDITIONS, HARDEST, degrade
 from m4kit.scenes.depth import scene_depth
 from m4kit.scenes.taxonomy import HIT_IOU
-from m4kit.vertex_colours import scalar_colours
+from m4kit.vertex_colours import clay, scalar_colours
 from m4kit.visualize.drawing import draw_boxes, draw_landmarks, draw_mesh, draw_pose
 from m4kit.visualize.figures import scaled
 
@@ -53,6 +53,7 @@ class PhotoInDepth(widgets.VBox):
         self.worse: Prediction | None = None
         self._depth: np.ndarray | None = None
         self._near: tuple[float, float] | None = None
+        self._quiet = False
         self.condition = widgets.Dropdown(options=CONDITIONS, description="Condition")
         self.severity = widgets.FloatSlider(
             3.0, min=0.0, max=HARDEST, step=0.25, description="Severity", readout_format=".2f"
@@ -107,7 +108,7 @@ class PhotoInDepth(widgets.VBox):
         self._depth = scene_depth(image.shape, self.clean.faces) if len(self.clean) else None
         wanted = ((self.condition, condition), (self.severity, severity), (self.seed, seed))
         # Everything follows once, not at each of the three.
-        with self._hold():
+        with self._together():
             for control, value in wanted:
                 if value is not None:
                     control.value = value
@@ -129,13 +130,17 @@ class PhotoInDepth(widgets.VBox):
         overlap = pairwise_iou(np.asarray(own.box)[None, :4], boxes)[0]
         return own, self.worse[int(overlap.argmax())] if overlap.max() >= HIT_IOU else None
 
-    def _hold(self):
-        return _Holding(self)
-
-    _held = False
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """Controls that are set as one: the photo does not follow meanwhile."""
+        self._quiet = True
+        try:
+            yield
+        finally:
+            self._quiet = False
 
     def _degrade(self) -> None:
-        if self._held or self.clean is None:
+        if self._quiet or self.clean is None:
             return
         image = degrade(
             self.clean.image,
@@ -181,8 +186,7 @@ class PhotoInDepth(widgets.VBox):
         for panel, (face, reference) in enumerate(shown):
             self.canvas.set_mesh(HeadFrame.of(face).from_photo(face.vertices), face.triangles, panel=panel)
             if reference is None:
-                colours = np.tile(np.uint8(PORCELAIN), (len(face.shape), 1))
-                self.canvas.set_colours(colours, panel=panel)
+                self.canvas.set_colours(clay(len(face.shape)).colours, panel=panel)
                 continue
             distance = np.linalg.norm(face.shape - reference.shape, axis=1)
             found = scalar_colours(
@@ -192,19 +196,6 @@ class PhotoInDepth(widgets.VBox):
             self.legend.value = legend(found)
         if other is None:
             self.legend.value = ""
-
-
-class _Holding:
-    """While it lasts, controls that are set do not make the photo follow."""
-
-    def __init__(self, shown: PhotoInDepth):
-        self.shown = shown
-
-    def __enter__(self) -> None:
-        self.shown._held = True
-
-    def __exit__(self, *_error) -> None:
-        self.shown._held = False
 
 
 def _middle(face: Face) -> np.ndarray:

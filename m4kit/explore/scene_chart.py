@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import anywidget
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.colors import to_hex
+
+from m4kit.scenes.figures import heat_colour
 
 
 class HeatCell(NamedTuple):
@@ -56,13 +56,10 @@ class SceneChart(anywidget.AnyWidget):
         """Show a heat map, darker where it is worse; None is an empty cell."""
         known = [cell.value for line in cells for cell in line if cell is not None]
         low, high = min(known, default=0.0), max(known, default=1.0)
-        palette = colormaps["YlOrRd" if more_is_worse else "YlOrRd_r"]
 
         def coloured(cell: HeatCell) -> dict:
-            colour = palette((cell.value - low) / (high - low) if high > low else 0.3)
-            dark = np.dot(colour[:3], (0.299, 0.587, 0.114)) < 0.48
-            ink = "#ffffff" if dark else "#1f2328"
-            return cell._asdict() | {"colour": to_hex(colour), "ink": ink}
+            colour, ink = heat_colour(cell.value, low, high, more_is_worse=more_is_worse)
+            return cell._asdict() | {"colour": colour, "ink": ink}
 
         coloured_cells = [[cell and coloured(cell) for cell in line] for line in cells]
         self._say(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -17,7 +18,7 @@ from m4kit.explore.photo_in_depth import PhotoInDepth
 from m4kit.explore.scene_chart import HeatCell, SceneChart
 from m4kit.predictor import Predictor
 from m4kit.scenes import figures
-from m4kit.scenes.cells import METRICS, cells, true_errors, values_of
+from m4kit.scenes.cells import METRICS, cells, heat_grid, present, title_of, true_errors, values_of
 from m4kit.scenes.conditions import CONDITIONS
 from m4kit.scenes.data import scene_photos
 from m4kit.scenes.report import ReportError, SceneReport
@@ -153,7 +154,7 @@ class SceneExplorer(widgets.VBox):
         if self.photo is None:
             self.photo = PhotoInDepth(self._predictor or Predictor(), self.complaints)
             self.depth.children = [widgets.HTML(), self.photo]
-        self.depth.children[0].value = f"<b>{_escaped(str(faces['photo'][row]))}</b>"
+        self.depth.children[0].value = f"<b>{html.escape(str(faces['photo'][row]))}</b>"
         made = np.isfinite(faces["severity"][row])
         word = "" if faces["face"][row] >= 0 else "true_"
         sides = [float(faces[f"{word}{side}"][row]) for side in ("left", "top", "right", "bottom")]
@@ -182,12 +183,12 @@ class SceneExplorer(widgets.VBox):
     def _make_filters(self, guard: Callable) -> None:
         faces = self.report.faces
         severities = sorted({one for one in faces["severity"].tolist() if np.isfinite(one)})
-        present = [one for one in ("", *CONDITIONS, "distractor") if one in faces["condition"]]
+        occurring = present(faces["condition"])
         labels = [label for label in RULES if self.report.failures[label]]
         slim = {"width": "230px"}
         self.filters = {
             "condition": widgets.Dropdown(
-                options=[(ALL, ALL), *((one or "clean", one) for one in present)],
+                options=[(ALL, ALL), *((one or "clean", one) for one in occurring)],
                 description="Condition",
                 layout=slim,
             ),
@@ -272,29 +273,26 @@ class SceneExplorer(widgets.VBox):
 
     def _draw_heat(self) -> None:
         metric = self.metric.value
-        table, about = cells(self.report, metric), METRICS[metric]
-        severity = np.nan_to_num(table["severity"], nan=-1.0)
-        self._severities = sorted(set(severity.tolist()))
-        self._conditions = [one for one in ("", *CONDITIONS, "distractor") if one in table["condition"]]
-        cells_: list[list[HeatCell | None]] = [[None] * len(self._severities) for _ in self._conditions]
-        for row, (condition, one) in enumerate(zip(table["condition"], severity, strict=True)):
+        table = cells(self.report, metric)
+        self._places = heat_grid(table)
+
+        def cell(row: int) -> HeatCell:
             mean, low, high = (float(table[name][row]) for name in ("mean", "low", "high"))
             between = "" if np.isnan(low) else f"95 % interval {low:.2f} to {high:.2f}"
-            cells_[self._conditions.index(condition)][self._severities.index(one)] = HeatCell(
-                mean, f"{mean:.2f}", f"n = {table['count'][row]}", between
-            )
+            return HeatCell(mean, f"{mean:.2f}", f"n = {table['count'][row]}", between)
+
         self.heat.heat(
-            f"{about.label}, {about.unit}" if about.unit else about.label,
-            [one or "clean" for one in self._conditions],
-            ["real" if one < 0 else f"{one:g}" for one in self._severities],
-            cells_,
-            more_is_worse=about.more_is_worse,
+            title_of(metric),
+            self._places.condition_words,
+            self._places.severity_words,
+            [[cell(row) if row >= 0 else None for row in line] for line in self._places.rows.tolist()],
+            more_is_worse=METRICS[metric].more_is_worse,
         )
 
     def _cell_clicked(self, row: int, column: int) -> None:
-        severity = self._severities[column]
+        severity = self._places.severities[column]
         # Real photos have no severity; there is no filter for them but all.
-        self._set(condition=self._conditions[row], severity=ALL if severity < 0 else severity)
+        self._set(condition=self._places.conditions[row], severity=ALL if severity < 0 else severity)
         self.tabs.selected_index = TABS.index("Faces")
 
     def _draw_charts(self) -> None:
@@ -309,17 +307,17 @@ class SceneExplorer(widgets.VBox):
                 # Among the faces that are left, none has what this chart shows.
                 picture.layout.display = "none"
                 lacking.append(str(error))
-        self.chart_words.value = _escaped("; ".join(lacking))
+        self.chart_words.value = html.escape("; ".join(lacking))
 
     def _draw_scatter(self) -> None:
         across, up, faces = self._column(self.across.value), self._column(self.up.value), self.report.faces
         self._points = np.flatnonzero(self._kept() & np.isfinite(across) & np.isfinite(up))
-        present = [one for one in ("", *CONDITIONS, "distractor") if one in faces["condition"][self._points]]
+        occurring = present(faces["condition"][self._points])
         self.scatter.scatter(
             across[self._points],
             up[self._points],
-            np.array([present.index(one) for one in faces["condition"][self._points]], dtype=np.uint8),
-            [(one or "clean", figures.COLOURS[one]) for one in present],
+            np.array([occurring.index(one) for one in faces["condition"][self._points]], dtype=np.uint8),
+            [(one or "clean", figures.COLOURS[one]) for one in occurring],
             words=(self.across.value, self.up.value),
         )
 
@@ -351,8 +349,8 @@ class SceneExplorer(widgets.VBox):
 def _metrics(report: SceneReport) -> list[tuple[str, str]]:
     """The metrics that the report has numbers for, with their names."""
     found = [
-        (f"{about.label}, {about.unit}" if about.unit else about.label, name)
-        for name, about in METRICS.items()
+        (title_of(name), name)
+        for name in METRICS
         if np.isfinite(values_of(report.faces, report.photos, name)).any()
     ]
     if not found:
@@ -387,7 +385,3 @@ def _asking(known: bool) -> str:
     return (
         "For this, give the samples that were analysed: <code>SceneExplorer(report, source=samples)</code>."
     )
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;")

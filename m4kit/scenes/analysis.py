@@ -31,14 +31,11 @@ from m4kit.scenes.reasons import reasons_of
 from m4kit.scenes.report import THUMBNAILS, ReportError, SceneReport, write_whole
 from m4kit.scenes.tables import FACE_COLUMNS, PHOTO_COLUMNS, packed, table_of
 from m4kit.scenes.taxonomy import GROUPS, HIT_IOU, failures_of
-from m4kit.visualize.drawing import LANDMARK_GROUPS
+from m4kit.visualize.drawing import GROUP_MEMBERS
 from m4kit.weights import fingerprint
 
 _ANGLES = ("yaw", "pitch", "roll")
 _SIDES = ("left", "top", "right", "bottom")
-_MEMBERS = {
-    group: sorted({point for contour in LANDMARK_GROUPS[group][0] for point in contour}) for group in GROUPS
-}
 
 
 def analyse(
@@ -312,7 +309,7 @@ def _landmark_errors(face: Face, true: np.ndarray) -> dict[str, object]:
     in_thumbnail = Crop(-0.5, -0.5, CROP_SIZE).to_photo(face.crop.from_photo(true))
     return {
         "reference_points": packed(in_thumbnail),
-        **{f"error_{group}": float(100 * distances[_MEMBERS[group]].mean() / size) for group in GROUPS},
+        **{f"error_{group}": float(100 * distances[GROUP_MEMBERS[group]].mean() / size) for group in GROUPS},
         "crop_scale": float(face.crop.size / right.size),
         "crop_shift": float(np.linalg.norm(centres[0] - centres[1]) / right.size),
     }

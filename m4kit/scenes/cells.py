@@ -96,6 +96,49 @@ def true_errors(faces: Table) -> np.ndarray:
     return np.where(np.isfinite(faces["nme"]), faces["nme"], faces["landmark_drift"])
 
 
+def title_of(metric: str) -> str:
+    """What an axis or a heading calls a metric."""
+    about = METRICS[metric]
+    return f"{about.label}, {about.unit}" if about.unit else about.label
+
+
+class HeatGrid(NamedTuple):
+    """Cells by condition and severity: `rows[condition, severity]` is a row of the table of `cells`, -1 for none.
+
+    A severity of -1 stands for photos that have none; `severity_words` says so.
+    """
+
+    conditions: tuple[str, ...]
+    severities: tuple[float, ...]
+    rows: np.ndarray
+
+    @property
+    def condition_words(self) -> list[str]:
+        """The conditions as headings."""
+        return [one or "clean" for one in self.conditions]
+
+    @property
+    def severity_words(self) -> list[str]:
+        """The severities as headings."""
+        return ["real" if one < 0 else f"{one:g}" for one in self.severities]
+
+
+def heat_grid(table: Table) -> HeatGrid:
+    """Where each row of the table that `cells` gives stands in a heat map."""
+    # NaN, which is equal to nothing, is no severity: a real photo.
+    severity = np.nan_to_num(table["severity"], nan=-1.0).tolist()
+    conditions, severities = present(table["condition"]), tuple(sorted(set(severity)))
+    rows = np.full((len(conditions), len(severities)), -1)
+    for row, key in enumerate(zip(table["condition"].tolist(), severity, strict=True)):
+        rows[conditions.index(key[0]), severities.index(key[1])] = row
+    return HeatGrid(conditions, severities, rows)
+
+
+def present(conditions: np.ndarray) -> tuple[str, ...]:
+    """Which conditions occur among those (n,), in the order of all figures."""
+    return tuple(one for one in ("", *CONDITIONS, "distractor") if one in conditions)
+
+
 def scenes_of(table: Table) -> np.ndarray:
     """The scene that each row of faces or photos shows, (n,): its clean photo's name, else its own."""
     return np.where(table["clean"] != "", table["clean"], table["photo"])

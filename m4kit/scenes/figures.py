@@ -11,10 +11,21 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
 
 from m4kit.datasets import DatasetError
 from m4kit.predictor import Predictor
-from m4kit.scenes.cells import METRICS, cells, interval, scenes_of, true_errors, values_of
+from m4kit.scenes.cells import (
+    METRICS,
+    cells,
+    heat_grid,
+    interval,
+    scenes_of,
+    title_of,
+    true_errors,
+    values_of,
+)
 from m4kit.scenes.conditions import CONDITIONS
 from m4kit.scenes.data import ScenePhoto, scene_photos
 from m4kit.scenes.report import ReportError, SceneReport
@@ -53,15 +64,8 @@ def heat_map(report: SceneReport, metric: str = "nme") -> NotebookFigure:
     Photos without a severity have a column of their own. Raises `ReportError` if the report has no number of it.
     """
     table, about = _cells(report, metric), METRICS[metric]
-    conditions = [one for one in ("", *CONDITIONS, "distractor") if one in table["condition"]]
-    # NaN, which is equal to nothing, is no severity: a real photo.
-    severity = np.nan_to_num(table["severity"], nan=-1.0)
-    severities = sorted(set(severity.tolist()))
-    grid = np.full((len(conditions), len(severities)), np.nan)
-    counts = np.zeros(grid.shape, dtype=int)
-    for row in range(len(severity)):
-        place = conditions.index(table["condition"][row]), severities.index(severity[row])
-        grid[place], counts[place] = table["mean"][row], table["count"][row]
+    places = heat_grid(table)
+    grid = np.where(places.rows >= 0, table["mean"][places.rows], np.nan)
     figure = NotebookFigure(
         figsize=(2.3 + 0.85 * grid.shape[1], 1.3 + 0.48 * grid.shape[0]), dpi=DPI, layout="constrained"
     )
@@ -74,24 +78,31 @@ def heat_map(report: SceneReport, metric: str = "nme") -> NotebookFigure:
             axes.text(
                 column,
                 row,
-                f"{mean:{_digits(table['mean'])}}\n$n$ = {counts[row, column]}",
+                f"{mean:{_digits(table['mean'])}}\n$n$ = {table['count'][places.rows[row, column]]}",
                 ha="center",
                 va="center",
                 fontsize=7.5,
                 color="white" if dark else _INK,
                 linespacing=1.15,
             )
-    axes.set_xticks(range(len(severities)), ["real" if one < 0 else f"{one:g}" for one in severities])
-    axes.set_yticks(range(len(conditions)), [one or "clean" for one in conditions])
+    axes.set_xticks(range(grid.shape[1]), places.severity_words)
+    axes.set_yticks(range(grid.shape[0]), places.condition_words)
     axes.set_xlabel("severity", color=_SOFT)
     axes.tick_params(length=0, colors=_INK)
     axes.spines[:].set_visible(False)
-    axes.set_xticks(np.arange(0.5, len(severities) - 1), minor=True)
-    axes.set_yticks(np.arange(0.5, len(conditions) - 1), minor=True)
+    axes.set_xticks(np.arange(0.5, grid.shape[1] - 1), minor=True)
+    axes.set_yticks(np.arange(0.5, grid.shape[0] - 1), minor=True)
     axes.grid(which="minor", color="white", linewidth=2)
     axes.tick_params(which="minor", length=0)
-    axes.set_title(_axis(metric), fontsize=10, color=_INK, loc="left")
+    axes.set_title(title_of(metric), fontsize=10, color=_INK, loc="left")
     return figure
+
+
+def heat_colour(value: float, low: float, high: float, *, more_is_worse: bool) -> tuple[str, str]:
+    """The colour of a heat map's cell, darker where it is worse, and that of words on it, as HTML has them."""
+    palette = colormaps["YlOrRd" if more_is_worse else "YlOrRd_r"]
+    colour = palette((value - low) / (high - low) if high > low else 0.3)
+    return to_hex(colour), "#ffffff" if _luminance(colour) < 0.48 else "#1f2328"
 
 
 def line_chart(report: SceneReport, metric: str = "nme") -> NotebookFigure:
@@ -110,7 +121,7 @@ def line_chart(report: SceneReport, metric: str = "nme") -> NotebookFigure:
         )
     if not axes.lines:
         raise ReportError(f"line_chart: expected photos with a severity that have {metric}, got none")
-    axes.set(xlabel="severity", ylabel=_axis(metric))
+    axes.set(xlabel="severity", ylabel=title_of(metric))
     axes.set_xticks(sorted(set(table["severity"][np.isfinite(table["severity"])].tolist())))
     if METRICS[metric].more_is_worse and (table["mean"] >= 0).all():
         axes.set_ylim(bottom=0)
@@ -150,7 +161,7 @@ def violins(
         for condition in conditions
     ]
     axes.set_xticks(range(len(conditions)), labels, fontsize=8)
-    axes.set_ylabel(_axis(metric))
+    axes.set_ylabel(title_of(metric))
     return figure
 
 
@@ -384,11 +395,6 @@ def _chart(width: float, height: float) -> tuple[NotebookFigure, Axes]:
     axes.xaxis.label.set(color=_SOFT, fontsize=9)
     axes.yaxis.label.set(color=_SOFT, fontsize=9)
     return figure, axes
-
-
-def _axis(metric: str) -> str:
-    about = METRICS[metric]
-    return f"{about.label}, {about.unit}" if about.unit else about.label
 
 
 def _digits(values: np.ndarray) -> str:

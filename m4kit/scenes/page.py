@@ -15,13 +15,20 @@ from string import Template
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.colors import to_hex
 from PIL import Image
 
 from m4kit.scenes import figures
-from m4kit.scenes.cells import METRICS, cells, half_lives, severity_text, true_errors, values_of
-from m4kit.scenes.conditions import CONDITIONS
+from m4kit.scenes.cells import (
+    METRICS,
+    cells,
+    half_lives,
+    heat_grid,
+    present,
+    severity_text,
+    title_of,
+    true_errors,
+    values_of,
+)
 from m4kit.scenes.taxonomy import FAILURE_NME, RULES
 
 if TYPE_CHECKING:
@@ -105,8 +112,7 @@ def _heat(report: SceneReport) -> str:
     for metric in _HEAT:
         table = cells(report, metric)
         if len(table["mean"]):
-            about = METRICS[metric]
-            label = f"{about.label}, {about.unit}" if about.unit else about.label
+            label = title_of(metric)
             options.append(f'<option value="{metric}">{escape(label)}</option>')
             tables.append(_heat_table(metric, label, table))
     if not tables:
@@ -134,32 +140,28 @@ def _heat(report: SceneReport) -> str:
 
 
 def _heat_table(metric: str, label: str, table) -> str:
-    severity = np.nan_to_num(table["severity"], nan=-1.0)
-    severities = sorted(set(severity.tolist()))
-    palette = colormaps["YlOrRd" if METRICS[metric].more_is_worse else "YlOrRd_r"]
-    low, high = float(table["mean"].min()), float(table["mean"].max())
-    head = "".join(f"<th>{'real' if one < 0 else f'{one:g}'}</th>" for one in severities)
+    places, means = heat_grid(table), table["mean"]
+    low, high = float(means.min()), float(means.max())
+    digits = 1 if high >= 10 else 2
+    head = "".join(f"<th>{word}</th>" for word in places.severity_words)
     rows = []
-    for condition in [one for one in ("", *CONDITIONS, "distractor") if one in table["condition"]]:
-        line = []
-        for one in severities:
-            found = np.flatnonzero((table["condition"] == condition) & (severity == one))
-            if not len(found):
-                line.append("<td></td>")
+    for condition, line in zip(places.condition_words, places.rows.tolist(), strict=True):
+        drawn = []
+        for severity, row in zip(places.severity_words, line, strict=True):
+            if row < 0:
+                drawn.append("<td></td>")
                 continue
-            mean, count = float(table["mean"][found[0]]), int(table["count"][found[0]])
-            ends = (table["low"][found[0]], table["high"][found[0]])
+            count, ends = int(table["count"][row]), (table["low"][row], table["high"][row])
             between = "" if np.isnan(ends[0]) else f", 95 % interval {ends[0]:.2f} to {ends[1]:.2f}"
-            colour = palette((mean - low) / (high - low) if high > low else 0.3)
-            ink = "#fff" if np.dot(colour[:3], (0.299, 0.587, 0.114)) < 0.48 else "#1f2328"
-            background = to_hex(colour)
-            digits = 1 if high >= 10 else 2
-            line.append(
-                f'<td class="cell" tabindex="0" data-condition="{condition or "clean"}" data-severity="'
-                f'{"real" if one < 0 else f"{one:g}"}" style="background:{background};color:{ink}" '
-                f'title="{count} faces{between}">{mean:.{digits}f}<small>n = {count}</small></td>'
+            background, ink = figures.heat_colour(
+                float(means[row]), low, high, more_is_worse=METRICS[metric].more_is_worse
             )
-        rows.append(f"<tr><th>{condition or 'clean'}</th>{''.join(line)}</tr>")
+            drawn.append(
+                f'<td class="cell" tabindex="0" data-condition="{condition}" data-severity="{severity}" '
+                f'style="background:{background};color:{ink}" '
+                f'title="{count} faces{between}">{means[row]:.{digits}f}<small>n = {count}</small></td>'
+            )
+        rows.append(f"<tr><th>{condition}</th>{''.join(drawn)}</tr>")
     return (
         f'<div class="scroll"><table class="heat" data-metric="{metric}"><caption>{escape(label)} by severity'
         f"</caption><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
@@ -205,9 +207,7 @@ def _svg(figure) -> str:
 
 
 def _filters(report: SceneReport) -> str:
-    conditions = [
-        one or "clean" for one in ("", *CONDITIONS, "distractor") if one in report.faces["condition"]
-    ]
+    conditions = [one or "clean" for one in present(report.faces["condition"])]
     severities = sorted({f"{one:g}" for one in report.faces["severity"].tolist() if np.isfinite(one)})
     kinds = [label for label in RULES if report.failures[label]]
     return "".join(

@@ -14,7 +14,7 @@ import numpy as np
 from m4kit.prediction import landmarks_in_crop
 from m4kit.scenes import signs
 from m4kit.scenes.taxonomy import EXPRESSION_LIMIT, GROUPS, IDENTITY_LIMIT
-from m4kit.visualize.drawing import LANDMARK_GROUPS
+from m4kit.visualize.drawing import GROUP_MEMBERS
 
 if TYPE_CHECKING:
     from m4kit.prediction import Face
@@ -80,5 +80,4 @@ def _most_disputed(face: Face) -> str:
     """The group of landmarks that the heads disagree most about."""
     placed = landmarks_in_crop(face.model, np.asarray(face.heads, dtype=np.float32))[..., :2]
     distances = np.linalg.norm(placed - placed.mean(axis=0), axis=-1).mean(axis=0)
-    members = {name: sorted({point for one in LANDMARK_GROUPS[name][0] for point in one}) for name in GROUPS}
-    return max(members, key=lambda name: distances[members[name]].mean())
+    return max(GROUPS, key=lambda name: distances[GROUP_MEMBERS[name]].mean())

@@ -38,8 +38,7 @@ from m4kit.scenes.failure import ALL, SETS, FailureModel, save_models
 from m4kit.scenes.reasons import REASONS, reasons_of
 from m4kit.scenes.taxonomy import FAILURE_NME, HIT_IOU
 from m4kit.training import TrainingError
-from m4kit.training.data import Labels
-from m4kit.training.labels import read_crops
+from m4kit.training.data import Labels, read_crops
 from m4kit.weights import fingerprint
 
 SEVERITIES = (0, 1, 2, 3, 4, 5)

@@ -29,6 +29,17 @@ LANDMARK_GROUPS: dict[str, tuple[tuple[tuple[int, ...], ...], strokes.Colour]] =
 }
 """The 68 iBUG landmarks as contours, each a tuple of indices, and their colour."""
 
+GROUP_MEMBERS = {
+    name: sorted({point for contour in contours for point in contour})
+    for name, (contours, _) in LANDMARK_GROUPS.items()
+}
+"""The indices of each group's landmarks."""
+
+CONTOURS = tuple(
+    (list(contour), colour) for contours, colour in LANDMARK_GROUPS.values() for contour in contours
+)
+"""All contours one after the other: the indices of each, and its colour."""
+
 _HALO = (250, 250, 247)
 _FRONT = (255, 176, 32)
 _BACK = (56, 139, 253)
