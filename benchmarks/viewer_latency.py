@@ -52,7 +52,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CODE)])
         # Without it JupyterLab asks which kernel to take.
-        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        notebook.metadata["kernelspec"] = {
+            "name": "python3",
+            "display_name": "Python 3",
+            "language": "python",
+        }
         nbformat.write(notebook, Path(folder) / "latency.ipynb")
         with jupyter_lab(Path(folder)) as address, browser_page() as page:
             open_and_run(page, address, "latency.ipynb")

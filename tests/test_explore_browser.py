@@ -1,16 +1,13 @@
 """The explorers in a real JupyterLab in a real browser. Skipped where there is no Chromium or no playwright."""
 
-import importlib.util
 import io
-import sys
-from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
+from lab_browser import NEEDS_BROWSER, ROOT, jupyter_browser, write_notebook
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = "explorers.ipynb"
 CELLS = (
     "from m4kit import predict\n"
@@ -22,28 +19,13 @@ CELLS = (
 )
 
 
-def browser_module():
-    path = ROOT / "scripts" / "jupyter_browser.py"
-    spec = importlib.util.spec_from_file_location("jupyter_browser", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["jupyter_browser"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-jupyter_browser = browser_module()
-pytestmark = [
-    pytest.mark.skipif(jupyter_browser.chromium() is None, reason="there is no Chromium on this machine"),
-    pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="playwright is not installed"),
-]
+pytestmark = NEEDS_BROWSER
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in CELLS])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(notebook, folder / NOTEBOOK)
+    write_notebook(folder / NOTEBOOK, CELLS)
     return folder
 
 

@@ -1,13 +1,8 @@
 """The scene explorer in a real JupyterLab in a real browser. Skipped where there is no Chromium or no playwright."""
 
-import importlib.util
-from pathlib import Path
-
-import nbformat
 import pytest
-from test_explore_browser import jupyter_browser
+from lab_browser import NEEDS_BROWSER, ROOT, jupyter_browser, write_notebook
 
-ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = "scenes.ipynb"
 CELLS = (
     "import sys\n"
@@ -22,18 +17,13 @@ CELLS = (
     "samples = benchmark([Sample(f'scene{k}', photo) for k in range(6)])",
     "explorer = SceneExplorer(made_report(), source=samples)\nexplorer",
 )
-pytestmark = [
-    pytest.mark.skipif(jupyter_browser.chromium() is None, reason="there is no Chromium on this machine"),
-    pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="playwright is not installed"),
-]
+pytestmark = NEEDS_BROWSER
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in CELLS])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(notebook, folder / NOTEBOOK)
+    write_notebook(folder / NOTEBOOK, CELLS)
     return folder
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from m4kit.ablation.activation_numbers import activation_table, against, smoothe
 from m4kit.ablation.activation_record import ActivationRecord, RunRecord
 from m4kit.ablation.activation_units import BINS, curve
 from m4kit.explore.callbacks import Complaints
+from m4kit.explore.explorer import Explorer
 from m4kit.explore.live_training import LiveTrainer
 
 _DASHES = ("solid", "dash", "dot", "dashdot")
@@ -29,7 +29,7 @@ _COLUMNS = {
 _BETWEEN = ("loss", "volatility", "nme", "balanced", "pose")
 
 
-class ActivationExplorer(widgets.VBox):
+class ActivationExplorer(Explorer):
     """The study of the activations: curves and violins, functions with their inputs, a table, and a live training.
 
     - Choose activations and seeds, smoothing, a linear or logarithmic scale, and a range of steps: lines show it, and
@@ -186,13 +186,10 @@ class ActivationExplorer(widgets.VBox):
         """The curves and violins as a JPEG, drawn without a browser."""
         return activation_figure(self.record, purpose=self.purpose.value).to_jpeg()
 
-    def _repr_mimebundle_(self, **options) -> dict:
-        # A notebook that is only read, with no kernel behind it, shows the still picture.
-        bundle = super()._repr_mimebundle_(**options)
-        return bundle | {
-            "image/jpeg": base64.b64encode(self.still()).decode(),
-            "text/plain": f"ActivationExplorer of {len(self.record.runs)} trainings",
-        }
+    @property
+    def words(self) -> str:
+        """What is explored, in a line."""
+        return f"ActivationExplorer of {len(self.record.runs)} trainings"
 
     def _choose(self) -> None:
         """Follow another choice of trainings."""

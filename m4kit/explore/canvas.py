@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import anywidget
 import numpy as np
 import traitlets
 
+from m4kit.explore.javascript import listening_module
 from m4kit.light import Light
 from m4kit.visualize.mesh_figure import EXTENT
 
@@ -40,7 +40,7 @@ class Canvas(anywidget.AnyWidget):
       click, and `still()` gives a JPEG for browsers without WebGL.
     """
 
-    _esm = Path(__file__).with_name("canvas.js")
+    _esm = listening_module("canvas.js")
 
     camera = traitlets.Dict().tag(sync=True)
     show = traitlets.Dict().tag(sync=True)

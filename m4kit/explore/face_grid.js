@@ -14,7 +14,8 @@ const STYLE = `
 .m4kit-grid span { display: block; padding: 0 7px 6px; color: var(--jp-ui-font-color2, #57606a); }
 `;
 
-function render({ model, el }) {
+async function render({ model, el }) {
+  await keepListening(model);
   const style = document.createElement("style");
   style.textContent = STYLE;
   const grid = document.createElement("div");

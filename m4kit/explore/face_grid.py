@@ -6,10 +6,11 @@ Pictures travel as messages, not as synchronised traits, so that a saved noteboo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import anywidget
+
+from m4kit.explore.javascript import listening_module
 
 
 class GridFace(NamedTuple):
@@ -27,7 +28,7 @@ class GridFace(NamedTuple):
 class FaceGrid(anywidget.AnyWidget):
     """A grid of cards. `on_click(row)` is called for a click on one."""
 
-    _esm = Path(__file__).with_name("face_grid.js")
+    _esm = listening_module("face_grid.js")
 
     def __init__(self, **traits):
         super().__init__(**traits)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from contextlib import contextmanager
 
 import ipywidgets as widgets
@@ -11,6 +10,7 @@ import numpy as np
 from m4kit.explore.callbacks import Complaints
 from m4kit.explore.canvas import Canvas
 from m4kit.explore.controls import button, choice, faded, row, toggle
+from m4kit.explore.explorer import Explorer
 from m4kit.explore.legend import legend
 from m4kit.explore.marks import landmark_colours
 from m4kit.explore.mesh_viewer import VIEWS
@@ -35,7 +35,7 @@ _COLOURS = {"Clay": "clay", "Distance from the mean": "distance", "Lost with few
 _CURVES = (("identity", "#4c8ed9"), ("expression", "#e8912d"))
 
 
-class FaceModelExplorer(widgets.VBox):
+class FaceModelExplorer(Explorer):
     """Sliders for a face model's modes, with the mesh following live.
 
     - `identity` and `expression` are the sliders, in standard deviations: the first ten of each, more on demand.
@@ -156,11 +156,6 @@ class FaceModelExplorer(widgets.VBox):
         self.canvas.on_reset = guard(lambda: self.canvas.look(VIEWS["Front"]))
 
     @property
-    def errors(self) -> list[Exception]:
-        """What went wrong in callbacks so far."""
-        return self.complaints.errors
-
-    @property
     def coefficients(self) -> np.ndarray:
         """What is shown, (modes,), identity first, in standard deviations.
 
@@ -228,13 +223,10 @@ class FaceModelExplorer(widgets.VBox):
         )
         return jpeg(with_legend(picture, coloured), quality=82)
 
-    def _repr_mimebundle_(self, **options) -> dict:
-        # A notebook that is only read, with no kernel behind it, shows the still picture.
-        bundle = super()._repr_mimebundle_(**options)
-        return bundle | {
-            "image/jpeg": base64.b64encode(self.still()).decode(),
-            "text/plain": f"FaceModelExplorer of {self.people} identity and {self.moods} expression modes",
-        }
+    @property
+    def words(self) -> str:
+        """What is explored, in a line."""
+        return f"FaceModelExplorer of {self.people} identity and {self.moods} expression modes"
 
     def _all_coefficients(self) -> np.ndarray:
         values = np.array([slider.value for slider in (*self.identity, *self.expression)])

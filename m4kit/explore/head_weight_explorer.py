@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from m4kit.ablation.head_record import BEST, HeadStudy, RecordError
 from m4kit.ablation.heads import HEADS
 from m4kit.explore.callbacks import Complaints
 from m4kit.explore.canvas import Canvas
+from m4kit.explore.explorer import Explorer
 from m4kit.explore.head_answers import COLOURS, GREY, Answer, Reference
 from m4kit.explore.head_words import (
     accuracy_in_a_line,
@@ -47,7 +47,7 @@ _PHOTO_WIDTH, _CUT_WIDTH, _COLUMN = 260, 145, 320
 _STILL_SIDE = 300
 
 
-class HeadWeightExplorer(widgets.VBox):
+class HeadWeightExplorer(Explorer):
     """Sliders for the weights of the heads, with mesh and landmarks following live on the photo.
 
     The sliders keep a sum of 1 (`WeightSliders`); presets set them at once. The readout says how far the present
@@ -149,11 +149,6 @@ class HeadWeightExplorer(widgets.VBox):
         ]
 
     @property
-    def errors(self) -> list[Exception]:
-        """What went wrong in callbacks so far."""
-        return self.complaints.errors
-
-    @property
     def face(self) -> Face | None:
         """The chosen face as the network gave it; None where the prediction has none."""
         return self.prediction[self.face_choice.value] if len(self.prediction) else None
@@ -227,13 +222,10 @@ class HeadWeightExplorer(widgets.VBox):
             in_a_row(seen or [(np.full((side, side, 3), 255, np.uint8), self.notice.words)]), quality=80
         )
 
-    def _repr_mimebundle_(self, **options) -> dict:
-        # A notebook that is only read, with no kernel behind it, shows the still picture.
-        bundle = super()._repr_mimebundle_(**options)
-        return bundle | {
-            "image/jpeg": base64.b64encode(self.still()).decode(),
-            "text/plain": f"HeadWeightExplorer of {self.prediction.source}, weights {listed(self.weights)}",
-        }
+    @property
+    def words(self) -> str:
+        """What is explored, in a line."""
+        return f"HeadWeightExplorer of {self.prediction.source}, weights {listed(self.weights)}"
 
     def _mesh_still(self) -> bytes:
         answer = self.answer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +14,7 @@ from m4kit.camera import rotation_from_euler
 from m4kit.explore.callbacks import Complaints
 from m4kit.explore.canvas import Canvas
 from m4kit.explore.controls import SIDE_WIDTH, button, choice, faded, notice, row, toggle
+from m4kit.explore.explorer import Explorer
 from m4kit.explore.legend import legend
 from m4kit.explore.marks import contours, landmark_colours, pose_axes
 from m4kit.explore.photo import MARK, gif, jpeg, photo_of, picture_html, small_jpeg, thumbnail
@@ -68,7 +68,7 @@ class Shown(NamedTuple):
     prediction: Prediction
 
 
-class MeshViewer(widgets.VBox):
+class MeshViewer(Explorer):
     """The faces of a prediction in 3D: drag to turn, wheel to zoom, shift and drag to move, click to read a vertex.
 
     `other` is a second prediction to compare with, of the same faces in the same order: from other head weights,
@@ -157,11 +157,6 @@ class MeshViewer(widgets.VBox):
         self.canvas.show = {name: one.value for name, one in self.toggles.items()} | {"mark": True}
 
     @property
-    def errors(self) -> list[Exception]:
-        """What went wrong in callbacks so far."""
-        return self.complaints.errors
-
-    @property
     def face(self) -> Face:
         """The face that is shown."""
         return self.prediction[self.face_choice.value]
@@ -202,12 +197,11 @@ class MeshViewer(widgets.VBox):
             Path(path).write_bytes(content)
         return content
 
-    def _repr_mimebundle_(self, **options) -> dict:
-        # A notebook that is only read, with no kernel behind it, shows the still picture.
-        bundle = super()._repr_mimebundle_(**options)
+    @property
+    def words(self) -> str:
+        """What is explored, in a line."""
         count = len(self.prediction)
-        words = f"MeshViewer of {self.prediction.source}, {count} {'face' if count == 1 else 'faces'}"
-        return bundle | {"image/jpeg": base64.b64encode(self.still()).decode(), "text/plain": words}
+        return f"MeshViewer of {self.prediction.source}, {count} {'face' if count == 1 else 'faces'}"
 
     def _partners(self, number: int) -> list[tuple[str, tuple[Prediction, int]]]:
         """The faces that face `number` can be compared with."""

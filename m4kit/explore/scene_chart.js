@@ -199,7 +199,8 @@ function scatter(root, message, tell, buffers) {
   return () => watch.disconnect();
 }
 
-function render({ model, el }) {
+async function render({ model, el }) {
+  await keepListening(model);
   const style = element("style", STYLE), root = element("div", undefined, "m4kit-chart");
   el.append(style, root);
   let stop = () => {};

@@ -7,12 +7,12 @@ small.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import anywidget
 import numpy as np
 
+from m4kit.explore.javascript import listening_module
 from m4kit.scenes.figures import heat_colour
 
 
@@ -32,7 +32,7 @@ class SceneChart(anywidget.AnyWidget):
     `on_lasso(numbers)` for a lasso, with no numbers for a click beside the points. `shown` is what was said last.
     """
 
-    _esm = Path(__file__).with_name("scene_chart.js")
+    _esm = listening_module("scene_chart.js")
 
     def __init__(self, **traits):
         super().__init__(**traits)

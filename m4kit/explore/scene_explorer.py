@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -12,6 +11,7 @@ import numpy as np
 
 from m4kit.datasets import Sample
 from m4kit.explore.callbacks import Complaints
+from m4kit.explore.explorer import Explorer
 from m4kit.explore.face_grid import FaceGrid, GridFace
 from m4kit.explore.photo import jpeg
 from m4kit.explore.photo_in_depth import PhotoInDepth
@@ -39,7 +39,7 @@ _COLUMNS = (
 )
 
 
-class SceneExplorer(widgets.VBox):
+class SceneExplorer(Explorer):
     """A report to click through: heat map, charts, scatter, the faces worst first, and one photo in depth.
 
     - Filters (condition, severity, yaw, face size, failure) hold for charts, scatter and faces.
@@ -124,11 +124,6 @@ class SceneExplorer(widgets.VBox):
         guard(self._follow)()
 
     @property
-    def errors(self) -> list[Exception]:
-        """What went wrong in callbacks so far."""
-        return self.complaints.errors
-
-    @property
     def rows(self) -> np.ndarray:
         """The rows of the report's faces that the filters and the selection leave, (n,), worst first."""
         return self._worst[self._kept()[self._worst]]
@@ -172,13 +167,10 @@ class SceneExplorer(widgets.VBox):
         """The heat map as a JPEG, for readers without a kernel."""
         return figures.heat_map(self.report, self.metric.value).to_jpeg()
 
-    def _repr_mimebundle_(self, **options) -> dict:
-        # A notebook that is only read, with no kernel behind it, shows the still picture.
-        bundle = super()._repr_mimebundle_(**options)
-        return bundle | {
-            "image/jpeg": base64.b64encode(self.still()).decode(),
-            "text/plain": f"SceneExplorer of {len(self.report)} photos",
-        }
+    @property
+    def words(self) -> str:
+        """What is explored, in a line."""
+        return f"SceneExplorer of {len(self.report)} photos"
 
     def _make_filters(self, guard: Callable) -> None:
         faces = self.report.faces

@@ -1,0 +1,14 @@
+// Part of every view that is told things by messages: see `javascript.py`.
+
+// anywidget gives a module two seconds to load. If the browser is busy for longer, as with a notebook that makes
+// hundreds of widgets, the view is drawn all the same, but whatever the kernel says from then on is dropped. This
+// gives the messages to the model without waiting for what has failed.
+async function listen(model) {
+  const real = await model.widget_manager?.get_model?.(model.get("own_id"));
+  const { _handle_comm_msg: handle } = real ? Object.getPrototypeOf(Object.getPrototypeOf(real)) : {};
+  if (handle && real.comm?.on_msg) real.comm.on_msg((message) => handle.call(real, message));
+}
+
+async function keepListening(model) {
+  await listen(model).catch((error) => console.warn("m4kit: the view may miss messages:", error));
+}
