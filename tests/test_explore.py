@@ -350,6 +350,22 @@ def test_a_slider_moves_the_mesh_along_its_mode(sent):
     assert explorer.errors == []
 
 
+def test_the_mesh_says_which_sliders_the_browser_may_follow_by_itself(sent):
+    """Those that move what is shown: no identity mode that is not kept, and none while a mode is explained."""
+    explorer = FaceModelExplorer(MODEL)
+
+    def followed():
+        return [content for content, _ in sent if content["kind"] == "vertices"][-1]["at"]
+
+    explorer.identity[1].value = 1.5
+    explorer.expression[0].value = -1
+    assert len(followed()) == 50 and (followed()["1"], followed()["40"]) == (1.5, -1)
+    explorer.kept.value = 3
+    assert set(followed()) == {"0", "1", "2", *map(str, range(40, 50))}
+    explorer.explain.value = 0
+    assert followed() == {}
+
+
 def test_a_slider_sends_the_vertices_and_nothing_large_besides(sent):
     explorer = FaceModelExplorer(MODEL)
     del sent[:]

@@ -148,6 +148,23 @@ def test_a_slider_moved_changes_the_face(page):
     assert changed(before, picture(page, 1)) < 0.005
 
 
+def test_a_mode_that_was_moved_before_follows_the_hand_without_the_kernel(page):
+    handle = page.locator(".jp-CodeCell").nth(2).locator(".noUi-handle").nth(1)
+    handle.focus()
+    handle.press("PageUp")
+    before = picture(page, 1)
+    page.evaluate("() => { window.m4kitSend = WebSocket.prototype.send; WebSocket.prototype.send = () => {}; }")
+    for _ in range(8):
+        handle.press("PageUp")
+    alone = picture(page, 1)
+    assert changed(before, alone) > 0.01
+    page.evaluate("() => { WebSocket.prototype.send = window.m4kitSend; }")
+    press(page, "Mean", 2)
+    page.wait_for_timeout(300)
+    assert changed(alone, picture(page, 1)) > 0.01
+    assert handle.get_attribute("aria-valuenow") in ("0", "0.0")
+
+
 def test_a_mode_explained_moves_by_itself_until_it_is_stopped(page):
     cell = page.locator(".jp-CodeCell").nth(2)
     canvas = page.locator(".jp-OutputArea canvas").nth(1)

@@ -1,5 +1,6 @@
 """The live view's kernel side: what travels to the browser, and when."""
 
+import ipywidgets as widgets
 import numpy as np
 import pytest
 
@@ -93,6 +94,25 @@ def test_the_browser_can_find_its_model_from_the_start():
     canvas = Canvas()
     assert canvas.own_id == canvas.model_id
     assert Canvas().own_id != canvas.own_id
+
+
+def test_a_browser_can_move_modes_by_itself(sent):
+    """What it is told, put together, is the mesh that the kernel would send."""
+    modes, sliders = np.stack([SQUARE[:, ::-1], SQUARE**2]), [widgets.FloatSlider(), widgets.FloatSlider()]
+    canvas = Canvas()
+    canvas.follow(sliders, lambda number: modes[number])
+    assert canvas.sliders == {sliders[0].model_id: 0, sliders[1].model_id: 1}
+    canvas.set_vertices(SQUARE, at={1: 0.5})
+    canvas._heard(canvas, {"kind": "mode", "mode": 1}, [])
+    (vertices, (told,)), (mode, (displacement,)) = sent
+    assert vertices["at"] == {"1": 0.5} and mode["mode"] == 1
+
+    def undone(content, buffer):
+        steps = np.frombuffer(buffer, "<u2").reshape(-1, 3)
+        return np.array(content["low"]) + steps * np.array(content["step"])
+
+    moved = undone(vertices, told) + (2.0 - 0.5) * undone(mode, displacement)
+    np.testing.assert_allclose(moved, SQUARE + 1.5 * modes[1], atol=0.02)
 
 
 def test_a_browser_that_opens_later_hears_the_looks_too(sent, monkeypatch):

@@ -6,15 +6,18 @@
 const LIGHTING = `
 uniform vec3 keyDirection, keyColour, fillDirection, fillColour, sky, ground;
 uniform float softness, gloss;
-vec3 lit(vec3 n, vec3 albedo) {
-  // As m4kit.light.shade, but for the hollows.
+// As m4kit.light.shade, but for the hollows.
+vec3 received(vec3 n) {
   vec2 towards = vec2(dot(n, keyDirection), dot(n, fillDirection));
   towards = (towards + sqrt(towards * towards + softness * softness)) / 2.0;
   float up = 0.5 + 0.5 * n.y;
-  vec3 received = towards.x * keyColour + towards.y * fillColour + up * sky + (1.0 - up) * ground;
+  return towards.x * keyColour + towards.y * fillColour + up * sky + (1.0 - up) * ground;
+}
+vec3 encoded(vec3 light) { return pow(clamp(light, 0.0, 1.0), vec3(1.0 / 2.2)); }
+vec3 lit(vec3 n, vec3 albedo) {
   vec3 halfway = normalize(keyDirection + vec3(0, 0, 1));
   vec3 shine = pow(max(dot(n, halfway), 0.0), 18.0) * gloss * keyColour;
-  return pow(clamp(received * albedo + shine, 0.0, 1.0), vec3(1.0 / 2.2));
+  return encoded(received(n) * albedo + shine);
 }`;
 
 const PLACING = `
@@ -28,26 +31,25 @@ vec4 placed(vec3 p) {
 }`;
 
 const PROGRAMS = {
+  // Lit at the vertices: they lie so dense that their triangles have only a few pixels each.
   mesh: [
-    `${PLACING}
+    `${PLACING}${LIGHTING}
     layout(location = 0) in vec3 position;
     layout(location = 1) in vec3 normal;
     layout(location = 2) in vec3 colour;
-    out vec3 n, albedo;
+    uniform float shading;
+    out vec3 outside, inside;
     void main() {
       gl_Position = placed(position);
-      n = rotation * normal;
-      albedo = pow(colour, vec3(2.2));
-    }`,
-    `${LIGHTING}
-    in vec3 n, albedo;
-    uniform float opacity, shading;
-    out vec4 result;
-    void main() {
+      vec3 n = rotation * normal;
+      outside = mix(colour, lit(n, pow(colour, vec3(2.2))), shading);
       // The inside of a face is no skin: it shows as a plain dim shell.
-      vec3 seen = gl_FrontFacing ? mix(pow(albedo, vec3(1.0 / 2.2)), lit(normalize(n), albedo), shading) : 0.6 * lit(-normalize(n), vec3(0.35));
-      result = vec4(seen, opacity);
+      inside = 0.6 * encoded(0.35 * received(-n));
     }`,
+    `in vec3 outside, inside;
+    uniform float opacity;
+    out vec4 result;
+    void main() { result = vec4(gl_FrontFacing ? outside : inside, opacity); }`,
   ],
   edges: [
     `${PLACING}
@@ -126,6 +128,14 @@ const KEYS = "Arrow keys turn, plus and minus zoom, 0 resets.";
 // How opaque the second mesh is where it lies over the first.
 const OVER = 0.4;
 
+// Smooth frames that are timed, and the milliseconds above which they are for a resting view alone.
+const SMOOTH_TRIES = 3;
+const SMOOTH_LIMIT = 12;
+// Millimetres by which a vertex may be off without a new drawing.
+const SAME = 0.02;
+// Milliseconds without a movement after which a view rests.
+const REST = 250;
+
 function compiled(gl, [vertex, fragment]) {
   const program = gl.createProgram();
   for (const [kind, source] of [[gl.VERTEX_SHADER, vertex], [gl.FRAGMENT_SHADER, fragment]]) {
@@ -149,6 +159,13 @@ function compiled(gl, [vertex, fragment]) {
 // Views of a message's buffer, whose start need not be aligned.
 const bytesOf = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 const alignedCopy = (view) => bytesOf(view).slice().buffer;
+
+// Numbers that came in 16-bit steps between the ends of their box.
+function unquantised(view, { low, step }) {
+  const quantised = new Uint16Array(alignedCopy(view)), numbers = new Float32Array(quantised.length);
+  for (let i = 0; i < numbers.length; i++) numbers[i] = low[i % 3] + step[i % 3] * quantised[i];
+  return numbers;
+}
 
 function normalsOf(vertices, triangles, normals) {
   normals.fill(0);
@@ -206,6 +223,11 @@ class Panel {
     this.gl = gl;
     this.lines = {};
     this.points = {};
+    // Displacements by mode; the values that the kernel's vertices have of those that sliders move; and what a hand
+    // has moved them to since.
+    this.modes = {};
+    this.at = {};
+    this.ahead = {};
     this.centre = [0, 0, 0];
   }
 
@@ -223,13 +245,27 @@ class Panel {
     if (this.vertices) this.moved();
   }
 
-  setVertices(quantised, low, step) {
-    if (this.vertices?.length !== quantised.length) {
-      this.vertices = new Float32Array(quantised.length);
-      this.normals = new Float32Array(quantised.length);
+  // What the kernel says; whether anything is to be seen of it that was not seen before.
+  setVertices(told, at) {
+    if (this.vertices?.length !== told.length) {
+      this.vertices = new Float32Array(told.length);
+      this.normals = new Float32Array(told.length);
     }
-    for (let i = 0; i < quantised.length; i++) this.vertices[i] = low[i % 3] + step[i % 3] * quantised[i];
-    this.morph = null;
+    for (const mode of Object.keys(this.ahead)) if (!(mode in at) || this.ahead[mode] === at[mode]) delete this.ahead[mode];
+    const known = !this.morph && this.positionBuffer && !Object.keys(this.ahead).length
+      && told.every((place, i) => Math.abs(place - this.vertices[i]) < SAME);
+    Object.assign(this, { told, at, morph: null });
+    if (!known) this.follow();
+    return !known;
+  }
+
+  // The kernel's vertices, and what hands have moved since.
+  follow() {
+    this.vertices.set(this.told);
+    for (const [mode, value] of Object.entries(this.ahead)) {
+      const by = value - this.at[mode], displacement = this.modes[mode];
+      for (let i = 0; i < displacement.length; i++) this.vertices[i] += by * displacement[i];
+    }
     this.moved();
   }
 
@@ -296,6 +332,38 @@ class Panel {
   }
 }
 
+// What is drawn here goes to the canvas with its edges smoothed (multisampling).
+class SmoothTarget {
+  constructor(gl) {
+    this.gl = gl;
+    [this.frame, this.colour, this.depth] = [gl.createFramebuffer(), gl.createRenderbuffer(), gl.createRenderbuffer()];
+    gl.bindFramebuffer(gl.FRAMEBUFFER, this.frame);
+    for (const [buffer, place] of [[this.colour, gl.COLOR_ATTACHMENT0], [this.depth, gl.DEPTH_ATTACHMENT]]) {
+      gl.bindRenderbuffer(gl.RENDERBUFFER, buffer);
+      gl.framebufferRenderbuffer(gl.FRAMEBUFFER, place, gl.RENDERBUFFER, buffer);
+    }
+    gl.bindFramebuffer(gl.FRAMEBUFFER, null);
+  }
+
+  draw(width, height, draw) {
+    const { gl } = this;
+    if (this.size !== `${width} ${height}`) {
+      this.size = `${width} ${height}`;
+      for (const [buffer, format] of [[this.colour, gl.RGBA8], [this.depth, gl.DEPTH_COMPONENT24]]) {
+        gl.bindRenderbuffer(gl.RENDERBUFFER, buffer);
+        gl.renderbufferStorageMultisample(gl.RENDERBUFFER, 4, format, width, height);
+      }
+    }
+    gl.bindFramebuffer(gl.FRAMEBUFFER, this.frame);
+    draw();
+    gl.bindFramebuffer(gl.DRAW_FRAMEBUFFER, null);
+    gl.disable(gl.SCISSOR_TEST);
+    gl.blitFramebuffer(0, 0, width, height, 0, 0, width, height, gl.COLOR_BUFFER_BIT, gl.NEAREST);
+    gl.enable(gl.SCISSOR_TEST);
+    gl.bindFramebuffer(gl.FRAMEBUFFER, null);
+  }
+}
+
 class View {
   constructor(model, el) {
     this.model = model;
@@ -317,7 +385,7 @@ class View {
     el.style.cssText = "position: relative; width: 100%; overflow: hidden; font: 13px var(--jp-ui-font-family, sans-serif); color: var(--jp-ui-font-color1, #333)";
     el.append(this.canvas, this.titles, this.help, this.swing);
     this.announce();
-    this.gl = this.canvas.getContext("webgl2", { antialias: true, alpha: true });
+    this.gl = this.canvas.getContext("webgl2", { antialias: false, alpha: true });
     if (!this.gl) return this.apologise();
     this.start();
     this.canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
@@ -329,6 +397,8 @@ class View {
   start() {
     const { gl } = this;
     this.programs = Object.fromEntries(Object.entries(PROGRAMS).map(([name, sources]) => [name, compiled(gl, sources)]));
+    this.smooth = new SmoothTarget(gl);
+    this.smoothTimes = [];
     this.panels = [new Panel(gl)];
     this.over = false;
     this.camera = { ...this.model.get("camera") };
@@ -363,6 +433,18 @@ class View {
     for (const name of LOOKS) model.on(`change:${name}`, this.onLook);
     this.observer = new ResizeObserver(this.onLook);
     this.observer.observe(this.el);
+    this.unfollow = [];
+    for (const [id, mode] of Object.entries(model.get("sliders"))) {
+      model.widget_manager.get_model(id).then((slider) => {
+        // What the kernel sets, under its lock, it also sends as vertices.
+        const moved = () => {
+          if (slider._state_lock) delete this.panels[0].ahead[mode];
+          else this.slide(mode, slider.get("value"));
+        };
+        slider.on("change:value", moved);
+        this.unfollow.push(() => slider.off("change:value", moved));
+      });
+    }
 
     const pointers = new Map();
     const middle = () => {
@@ -418,6 +500,21 @@ class View {
       keys[event.key]();
       if (event.key !== "0") this.tellCamera();
     });
+  }
+
+  // A hand moves a mode's slider: the mesh follows at once, without waiting for the kernel, once the mode is here.
+  slide(mode, value) {
+    const [panel] = this.panels;
+    if (panel.morph || !(mode in panel.at)) return;
+    if (!(mode in panel.modes)) {
+      panel.modes[mode] = null;
+      this.model.send({ kind: "mode", mode });
+    }
+    if (!panel.modes[mode]) return;
+    panel.ahead[mode] = value;
+    panel.follow();
+    this.serial = `${parseInt(this.serial)}+${value}`;
+    this.redraw();
   }
 
   turn(across, down) {
@@ -495,14 +592,17 @@ class View {
       }
       case "vertices":
         panel.centre = content.centre;
-        panel.setVertices(new Uint16Array(alignedCopy(buffers[0])), content.low, content.step);
         this.serial = content.serial;
+        if (!panel.setVertices(unquantised(buffers[0], content), content.at)) {
+          this.canvas.dataset.serial = this.serial;
+          return;
+        }
         break;
+      case "mode":
+        panel.modes[content.mode] = unquantised(buffers[0], content);
+        return;
       case "morph": {
-        if (!buffers.length) { panel.setMorph(null); break; }
-        const quantised = new Uint16Array(alignedCopy(buffers[0]));
-        const displacement = Float32Array.from(quantised, (q, i) => content.low[i % 3] + content.step[i % 3] * q);
-        panel.setMorph(displacement, content.reach);
+        panel.setMorph(buffers.length ? unquantised(buffers[0], content) : null, content.reach);
         break;
       }
       case "colours":
@@ -567,9 +667,34 @@ class View {
     });
   }
 
+  // Smooth edges, but where they take long, without a graphics card, only once nothing moves any more.
   draw() {
     const { gl, canvas } = this;
     this.resize();
+    clearTimeout(this.resting);
+    if (this.smoothTimes.length === SMOOTH_TRIES && Math.min(...this.smoothTimes) > SMOOTH_LIMIT) {
+      this.drawPanels();
+      this.resting = setTimeout(() => requestAnimationFrame(() => this.drawSmooth()), REST);
+    } else {
+      const began = performance.now();
+      this.drawSmooth();
+      // An empty view tells nothing.
+      if (this.smoothTimes.length < SMOOTH_TRIES && this.panels.some((panel) => panel.positionBuffer)) {
+        // Reading a pixel waits for the drawing.
+        gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(4));
+        this.smoothTimes.push(performance.now() - began);
+      }
+    }
+    canvas.dataset.drawn = Number(canvas.dataset.drawn ?? 0) + 1;
+    if (this.serial !== undefined) canvas.dataset.serial = this.serial;
+  }
+
+  drawSmooth() {
+    if (!this.gl.isContextLost()) this.smooth.draw(this.canvas.width, this.canvas.height, () => this.drawPanels());
+  }
+
+  drawPanels() {
+    const { gl, canvas } = this;
     const width = Math.floor(canvas.width / this.columns());
     this.panels.slice(0, this.columns()).forEach((panel, number) => {
       gl.viewport(number * width, 0, width, canvas.height);
@@ -584,8 +709,6 @@ class View {
       for (let location = 0; location < 3; location++) gl.disableVertexAttribArray(location);
       this.drawMesh(above, width, canvas.height, OVER);
     }
-    canvas.dataset.drawn = Number(canvas.dataset.drawn ?? 0) + 1;
-    if (this.serial !== undefined) canvas.dataset.serial = this.serial;
   }
 
   use(name, panel, width, height, lift = 0) {
@@ -690,7 +813,9 @@ class View {
     this.observer?.disconnect();
     cancelAnimationFrame(this.frame);
     clearTimeout(this.telling);
+    clearTimeout(this.resting);
     this.model.off("msg:custom", this.onMessage);
+    for (const stop of this.unfollow ?? []) stop();
     if (this.onCamera) this.model.off("change:camera", this.onCamera);
     if (this.onLook) for (const name of LOOKS) this.model.off(`change:${name}`, this.onLook);
     // Browsers keep only some sixteen contexts alive.

@@ -9,9 +9,10 @@ Frame: millimetres, right-handed, x right, y up, z towards the viewer when the c
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import anywidget
+import ipywidgets as widgets
 import numpy as np
 import traitlets
 
@@ -50,6 +51,8 @@ class Canvas(anywidget.AnyWidget):
     extent = traitlets.Float(EXTENT).tag(sync=True)
     label = traitlets.Unicode("3D view").tag(sync=True)
     height = traitlets.Int(480).tag(sync=True)
+    # Modes by the ids of the sliders' models.
+    sliders = traitlets.Dict().tag(sync=True)
     # The browser finds its model by it, and must know it from the start.
     own_id = traitlets.Unicode().tag(sync=True)
 
@@ -60,6 +63,7 @@ class Canvas(anywidget.AnyWidget):
         self.on_click: Callable[[int, int | None], None] = lambda panel, vertex: None
         self.on_reset: Callable[[], None] = lambda: None
         self.still: Callable[[], bytes] = lambda: b""
+        self._mode: Callable[[int], np.ndarray] | None = None
         self.serial = 0
         # What a browser that opens later has to be told, by kind, panel and name.
         self._said: dict[tuple, list[tuple[dict, list[bytes]]]] = {}
@@ -110,14 +114,34 @@ class Canvas(anywidget.AnyWidget):
         self._say_all("triangles", panel, parts)
 
     def set_vertices(
-        self, vertices: np.ndarray, *, panel: int = 0, centre: Sequence[float] = (0.0, 0.0, 0.0)
+        self,
+        vertices: np.ndarray,
+        *,
+        panel: int = 0,
+        centre: Sequence[float] = (0.0, 0.0, 0.0),
+        at: Mapping[int, float] | None = None,
     ) -> None:
-        """Other places (V, 3) in mm for the same triangles, in steps of some 3 micrometres."""
+        """Other places (V, 3) in mm for the same triangles, in steps of some 3 micrometres.
+
+        `at` are the values of the modes whose sliders the browser follows by itself (`follow`).
+        """
         quantised, about = _quantised(vertices)
         self.serial += 1
         about |= {"centre": [float(value) for value in centre], "serial": self.serial}
+        about["at"] = {str(mode): float(value) for mode, value in (at or {}).items()}
         self._said.pop(("morph", panel, None), None)
         self._say("vertices", panel, about, [quantised])
+
+    def follow(self, sliders: Sequence[widgets.FloatSlider], mode: Callable[[int], np.ndarray]) -> None:
+        """Let the browser move the mesh of the first panel by itself when a hand moves a slider: what counts are
+        the milliseconds to the kernel and back.
+
+        `mode(k)` is the displacement (V, 3) in mm for one unit of slider `k`; it travels once the slider is touched.
+        Vertices that are sent say `at` which values of the sliders they hold; other sliders are not followed. To be
+        called before the canvas is displayed.
+        """
+        self._mode = mode
+        self.sliders = {slider.model_id: number for number, slider in enumerate(sliders)}
 
     def set_colours(self, colours: np.ndarray, *, panel: int = 0) -> None:
         """Colours (V, 3) uint8, sRGB, one a vertex; nothing travels if they are what they were."""
@@ -201,6 +225,9 @@ class Canvas(anywidget.AnyWidget):
             for messages in list(self._said.values()):
                 for message, buffers in messages:
                     self.send(message, buffers)
+        elif kind == "mode":
+            quantised, about = _quantised(self._mode(content["mode"]))
+            self.send({"kind": "mode", "panel": 0, "mode": content["mode"]} | about, [quantised])
         elif kind == "clicked":
             self.on_click(content["panel"], content["vertex"])
         elif kind == "reset":

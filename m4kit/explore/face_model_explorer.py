@@ -153,6 +153,7 @@ class FaceModelExplorer(Explorer):
         for name, one in self.toggles.items():
             one.observe(guard(lambda change, name=name: self._toggled(name, change["new"])), "value")
         self.canvas.still = self.still
+        self.canvas.follow((*self.identity, *self.expression), self._mode)
         self.canvas.on_reset = guard(lambda: self.canvas.look(VIEWS["Front"]))
 
     @property
@@ -270,7 +271,11 @@ class FaceModelExplorer(Explorer):
             self.explain.value = _NO_MODE
             return
         vertices = self.vertices
-        self.canvas.set_vertices(vertices)
+        kept = (*self.identity[: self.kept.value], *self.expression)
+        numbers = (*range(self.kept.value), *range(self.people, self.people + self.moods))
+        self.canvas.set_vertices(
+            vertices, at={number: slider.value for number, slider in zip(numbers, kept, strict=True)}
+        )
         self._send_landmarks(vertices)
         self._send_colours(f"Face model, colour: {self.colour.value}")
         self._show_error()
