@@ -2,10 +2,11 @@
 
     python benchmarks/viewer_latency.py [--moves 60] [--pause 400] [--kernel]
 
-A key is pressed on the first identity slider of `FaceModelExplorer`; the browser moves the vertices, computes normals
-and draws. The time runs in the page, from the key until the mesh that it asked for is drawn, to the last pixel of the
-canvas. Meanwhile the kernel computes the same mesh and sends it. With `--kernel` the browser has to wait for that, as it
-does for a mode that is moved for the first time. With software rendering, as in headless Chromium, drawing is most of it.
+A key is pressed on the first identity slider of `FaceModelExplorer`; the browser moves the vertices, computes
+normals and draws. The time runs in the page, from the key until the mesh that it asked for is drawn, to the last
+pixel of the canvas. Meanwhile the kernel computes the same mesh and sends it. With `--kernel` the browser has to wait
+for that, as it does for a mode that is moved for the first time. With software rendering, as in headless Chromium,
+drawing is most of it.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from m4kit.evaluate.detector import (
     DetectorEvaluation,
     LabelledPhoto,
     PhotoResult,
-    evaluate_detector,
+    evaluate_detectors,
     outcomes,
     photos_of,
     report,
@@ -105,21 +105,24 @@ class TestPhotos:
             return np.zeros((0, 5))
 
         photos = [LabelledPhoto("a", grey, BOXES)]
-        evaluate_detector(detect, photos, progress=False)
-        evaluate_detector(detect, photos, condition="illumination", severity=3, progress=False)
+        both = {"one": detect, "other": detect}
+        evaluate_detectors(both, photos, progress=False)
+        evaluate_detectors(both, photos, condition="illumination", severity=3, progress=False)
         np.testing.assert_array_equal(seen[0], grey())
-        assert (seen[1] != seen[0]).any()
+        assert (seen[2] != seen[0]).any()
+        np.testing.assert_array_equal(seen[2], seen[3])
 
     def test_unreadable_photos_are_left_out_and_none_left_is_an_error(self):
         photos = [LabelledPhoto("a", grey, BOXES), LabelledPhoto("b", broken, BOXES)]
+        nothing = {"blind": lambda image: np.zeros((0, 5))}
         with pytest.warns(UserWarning, match=r"1 face left out: b"):
-            evaluation = evaluate_detector(lambda image: np.zeros((0, 5)), photos, progress=False)
+            evaluation = evaluate_detectors(nothing, photos, progress=False)["blind"]
         assert len(evaluation.results) == 1
         with (
             pytest.warns(UserWarning, match="1 face"),
             pytest.raises(DatasetError, match="none could be read"),
         ):
-            evaluate_detector(lambda image: np.zeros((0, 5)), photos[1:], progress=False)
+            evaluate_detectors(nothing, photos[1:], progress=False)
 
 
 def test_the_report_puts_detectors_side_by_side():

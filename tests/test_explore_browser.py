@@ -153,7 +153,9 @@ def test_a_mode_that_was_moved_before_follows_the_hand_without_the_kernel(page):
     handle.focus()
     handle.press("PageUp")
     before = picture(page, 1)
-    page.evaluate("() => { window.m4kitSend = WebSocket.prototype.send; WebSocket.prototype.send = () => {}; }")
+    page.evaluate(
+        "() => { window.m4kitSend = WebSocket.prototype.send; WebSocket.prototype.send = () => {}; }"
+    )
     for _ in range(8):
         handle.press("PageUp")
     alone = picture(page, 1)

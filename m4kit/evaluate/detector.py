@@ -123,20 +123,20 @@ class DetectorEvaluation:
         ]
 
 
-def evaluate_detector(
-    detect: Detect,
+def evaluate_detectors(
+    detectors: Mapping[str, Detect],
     photos: Sequence[LabelledPhoto],
     *,
     condition: str | None = None,
     severity: float = 0.0,
     progress: bool = True,
-) -> DetectorEvaluation:
-    """Run a detector on photos, as they are or under a condition (`scenes.degrade`, the photo's number as seed).
+) -> dict[str, DetectorEvaluation]:
+    """Run detectors on photos, as they are or under a condition (`scenes.degrade`, the photo's number as seed).
 
-    `detect` should give detections down to a score of `LOWEST_SCORE`. Photos that cannot be read are left out, with
+    They should give detections down to a score of `LOWEST_SCORE`. Photos that cannot be read are left out, with
     one warning that names them; if none is left, that is a `DatasetError`.
     """
-    results, left_out = [], []
+    results, left_out = {name: [] for name in detectors}, []
     word = "clean" if condition is None else f"{condition} {severity:g}"
     for number, photo in enumerate(tqdm(photos, desc=word, unit="photo", disable=not progress)):
         try:
@@ -146,14 +146,15 @@ def evaluate_detector(
             continue
         if condition is not None:
             image = degrade(image, condition, severity, seed=number)
-        found = np.asarray(detect(image), dtype=float).reshape(-1, 5)
-        results.append(PhotoResult(found, photo.boxes, np.ones(len(photo.boxes), dtype=bool)))
-    warn_left_out("evaluate_detector", left_out)
-    if not results:
+        for name, detect in detectors.items():
+            found = np.asarray(detect(image), dtype=float).reshape(-1, 5)
+            results[name].append(PhotoResult(found, photo.boxes, np.ones(len(photo.boxes), dtype=bool)))
+    warn_left_out("evaluate_detectors", left_out)
+    if len(left_out) == len(photos):
         raise DatasetError(
             f"expected at least one readable photo, got {len(photos)} of which none could be read"
         )
-    return DetectorEvaluation(tuple(results), tuple(left_out))
+    return {name: DetectorEvaluation(tuple(rows), tuple(left_out)) for name, rows in results.items()}
 
 
 def report(
@@ -170,7 +171,7 @@ def report(
     `all_labelled` says that whatever is found beside the labelled faces is wrong: only then are false positives
     and average precision counted, and the recall of the others also given at the first one's rate of false positives.
     """
-    clean = {name: evaluate_detector(detect, photos, progress=progress) for name, detect in detectors.items()}
+    clean = evaluate_detectors(detectors, photos, progress=progress)
     first = next(iter(clean.values()))
     rows: list[tuple[str, list[str]]] = []
 
@@ -197,10 +198,9 @@ def report(
     measured = []
     for condition in conditions:
         for severity in severities:
-            results = [
-                evaluate_detector(detect, photos, condition=condition, severity=severity, progress=progress)
-                for detect in detectors.values()
-            ]
+            results = evaluate_detectors(
+                detectors, photos, condition=condition, severity=severity, progress=progress
+            ).values()
             if first.faces:
                 measured.append([100 * e.recall() for e in results])
                 row(f"recall, {condition} {severity:g}", measured[-1])

@@ -5,7 +5,9 @@ clean, the network sees it in bad conditions. The loss is the published multibox
 2017) on the scene's true boxes, and beside it a distillation loss towards what the teacher says of the clean
 scene.
 
-    python -m m4kit.training.detector --shared ../shared --out build/detector
+    python -m m4kit.training.detector --shared ../shared --face-free FOLDER --out build/detector
+
+`scripts/collect_face_free.py` fills the folder of pictures without a face.
 
 A run is determined by its seed, and goes on from its last checkpoint when it is started again.
 """
@@ -47,7 +49,7 @@ OFFICIAL = Path("peers") / "faceboxes" / "FaceBoxesProd.pth"
 class Settings:
     """The training's figures."""
 
-    steps: int = 800
+    steps: int = 1200
     batch: int = 12
     sizes: tuple[int, ...] = (384, 320, 512)
     """Sides of the scenes, batch by batch in turn."""
@@ -183,6 +185,7 @@ def train(
     out: Path,
     settings: Settings | None = None,
     *,
+    face_free: Path | None = None,
     workers: int = 1,
     progress: bool = True,
 ) -> Path:
@@ -191,7 +194,7 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     teacher = load_network(shared / OFFICIAL)
     official = Detector(teacher)
-    material, held_out = read_material(shared, official)
+    material, held_out = read_material(shared, official, face_free)
     checks = validation_scenes(held_out)
 
     # The batch statistics stay the official ones: the batches are small, and much in them is no photo.
@@ -276,7 +279,7 @@ def save(network: FaceBoxes, path: Path) -> None:
     metadata = {
         "name": "m4kit FaceBoxes",
         "start": "FaceBoxesProd.pth of FaceBoxes.PyTorch (MIT)",
-        "data": "AFLW, YouTube-Faces, dlib's example faces, painted portraits",
+        "data": "AFLW, YouTube-Faces, dlib's example faces, painted portraits, pictures without a face",
         "licence": "research only, for AFLW and YouTube-Faces are; derived from FaceBoxes.PyTorch, MIT",
     }
     write_tensors(path, network.state_dict(), metadata, half=True)
@@ -288,12 +291,14 @@ def _log(out: Path, line: str) -> None:
 
 
 def validation_scenes(held_out: Material, *, count: int = 50, size: int = 448) -> dict[str, list]:
-    """Scenes (picture, faces), always the same: mosaics, collages and photos, clean and in bad conditions."""
+    """Scenes (picture, faces), always the same: mosaics, collages, photos and pictures
+    without a face, clean and in bad conditions."""
     seeds = [np.random.default_rng([1_000_003, i]) for i in range(max(count, len(held_out.photos)))]
     clean = {
         "mosaics": [mosaic(held_out, size, rng) for rng in seeds[:count]],
         "collages": [collage(held_out, size, rng) for rng in seeds[:count]],
         "photos": [(photo.image(), photo.faces) for photo in held_out.photos],
+        "face-free": [(photo.image(), photo.faces) for photo in held_out.face_free],
     }
     bad = {
         f"{kind} in bad conditions": [
@@ -302,7 +307,7 @@ def validation_scenes(held_out: Material, *, count: int = 50, size: int = 448) -
         ]
         for kind, scenes in clean.items()
     }
-    return clean | bad
+    return {kind: scenes for kind, scenes in (clean | bad).items() if scenes}
 
 
 @dataclass(frozen=True)
@@ -383,10 +388,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--shared", type=Path, default=os.environ.get("M4KIT_SHARED", "../shared"))
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--face-free", type=Path, help="a folder of pictures without a face")
     parser.add_argument("--steps", type=int, default=Settings.steps)
     parser.add_argument("--seed", type=int, default=Settings.seed)
     arguments = parser.parse_args()
-    train(arguments.shared, arguments.out, Settings(steps=arguments.steps, seed=arguments.seed))
+    settings = Settings(steps=arguments.steps, seed=arguments.seed)
+    train(arguments.shared, arguments.out, settings, face_free=arguments.face_free)
 
 
 if __name__ == "__main__":

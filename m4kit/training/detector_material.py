@@ -36,10 +36,11 @@ class Photo:
 
 @dataclass(frozen=True)
 class Material:
-    """What scenes are made of: single-face crops to paste, and whole photos."""
+    """What scenes are made of: single-face crops to paste, whole photos, and pictures without a face."""
 
     crops: tuple[Photo, ...]
     photos: tuple[Photo, ...]
+    face_free: tuple[Photo, ...] = ()
 
 
 def decode_image(data: bytes) -> np.ndarray:
@@ -115,11 +116,14 @@ def boxes_of_68(landmarks: np.ndarray, rule: BoxRule) -> np.ndarray:
     return rule(landmarks) * np.tile(size, 2) + np.tile(low, 2)
 
 
-def read_material(shared: Path, detector: Detector) -> tuple[Material, Material]:
+def read_material(
+    shared: Path, detector: Detector, face_free: Path | None = None
+) -> tuple[Material, Material]:
     """All that the detector trains on, and the part of it that is held out to choose by.
 
-    Held out: each tenth identity of YouTube-Faces, each twentieth crop of AFLW, each third portrait (in the
-    order of their names). Photos of `multi_face` all train, but for the four that are for evaluation.
+    Held out: each tenth identity of YouTube-Faces, each twentieth crop of AFLW, each third portrait and each fourth
+    picture of the folder `face_free` (in the order of their names). Photos of `multi_face` all train, but for the
+    four that are for evaluation.
     """
     rule68 = fit_rule68(shared, detector)
     parts = [
@@ -127,10 +131,12 @@ def read_material(shared: Path, detector: Detector) -> tuple[Material, Material]
         _youtube(shared, rule68),
         _multi_face(shared, detector, rule68),
         _portraits(shared, detector),
+        _face_free(face_free),
     ]
     train, held_out = ([part[i] for part in parts] for i in range(2))
     return tuple(
-        Material(tuple(filter(_is_plausible, (*p[0], *p[1]))), (*p[2], *p[3])) for p in (train, held_out)
+        Material(tuple(filter(_is_plausible, (*p[0], *p[1]))), (*p[2], *p[3]), tuple(p[4]))
+        for p in (train, held_out)
     )
 
 
@@ -221,6 +227,13 @@ def _portraits(shared: Path, detector: Detector) -> tuple[list[Photo], list[Phot
         [photo for i, photo in enumerate(photos) if usable[i] and (i % 3 == 2) == held_out]
         for held_out in (False, True)
     )
+
+
+def _face_free(folder: Path | None) -> tuple[list[Photo], list[Photo]]:
+    nobody = np.zeros((0, 5))
+    files = sorted(folder.iterdir()) if folder is not None else []
+    photos = [Photo(file.name, file.read_bytes(), nobody) for file in files]
+    return [photo for i, photo in enumerate(photos) if i % 4 != 3], photos[3::4]
 
 
 def _sure_and_unsure(detector: Detector, image: np.ndarray, *, sure: float = 0.7) -> np.ndarray:

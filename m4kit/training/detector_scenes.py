@@ -19,6 +19,8 @@ from m4kit.training.detector_material import Material
 
 HARDEST = 4.0
 """The highest severity of UFDD's conditions in training."""
+FACE_FREE = 0.35
+"""The share of a collage's pieces that come from pictures without a face, where there are any."""
 
 
 def make_scene(material: Material, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -51,7 +53,8 @@ def collage(material: Material, size: int, rng: np.random.Generator) -> tuple[np
 
 def photo_piece(material: Material, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """A photo, enlarged or shrunk, turned a little and cut, half the time around one of its faces."""
-    photo = material.photos[rng.integers(len(material.photos))]
+    photos = material.face_free if material.face_free and rng.random() < FACE_FREE else material.photos
+    photo = photos[rng.integers(len(photos))]
     image, faces = photo.image(), photo.faces
     shape = np.array(image.shape[1::-1])
     sure = faces[faces[:, 4] == 1]
