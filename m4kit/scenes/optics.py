@@ -7,7 +7,7 @@ import math
 import cv2
 import numpy as np
 
-from m4kit.scenes.linear_light import blurred, clouds, convolved, mixed, unit
+from m4kit.scenes.linear_light import blurred, clouds, convolved, mixed, three_channels, unit
 
 
 def focus(light: np.ndarray, severity: float, random: np.random.Generator) -> np.ndarray:
@@ -19,7 +19,7 @@ def focus(light: np.ndarray, severity: float, random: np.random.Generator) -> np
     radius = (0.6 * severity + 0.24 * severity**2) * unit(light)
     brightest = cv2.max(cv2.max(*cv2.split(light)[:2]), cv2.extractChannel(light, 2))
     clipped = np.clip(brightest - 0.95, 0, 0.05) / 0.05
-    light = light * (1 + np.float32(0.6 * min(severity / 2, 1.0)) * clipped)[..., None]
+    light = light * three_channels(1 + np.float32(0.6 * min(severity / 2, 1.0)) * clipped)
     return convolved(light, lambda scale: _disc(radius * scale), 2 * radius + 1)
 
 
@@ -71,14 +71,15 @@ def lens(light: np.ndarray, severity: float, random: np.random.Generator) -> np.
     radii = unit(light) * (9 + 5 * severity) * random.lognormal(0, 0.5, count)
     light = drops(light, radii, random)
     dirt = np.clip((clouds(light.shape, random, cells=10) - 0.62) * 3, 0, 1)
-    light = light * (1 - min(0.17 * severity, 0.8) * blurred(dirt, 3 * unit(light)))[..., None]
+    light = light * three_channels(1 - min(0.17 * severity, 0.8) * blurred(dirt, 3 * unit(light)))
     return flared(_vignetted(light, severity), severity, random)
 
 
 def smeared(light: np.ndarray, severity: float, random: np.random.Generator) -> np.ndarray:
     """Grease wiped over the lens: a blur along the wipe, in patches."""
     angle, length = random.uniform(0, np.pi), 3 * severity * unit(light)
-    wiped = convolved(light, lambda scale: _path(length * scale, angle, 0.3), length)
+    # The blur after it takes the detail that a smaller picture lacks.
+    wiped = convolved(light, lambda scale: _path(length * scale, angle, 0.3), 2 * length)
     wiped = blurred(wiped, 0.8 * severity * unit(light))
     return mixed(
         light, wiped, np.clip(1.6 * clouds(light.shape, random, cells=3) - 0.8 + 0.16 * severity, 0, 1)
@@ -115,7 +116,7 @@ def drops(light: np.ndarray, radii: np.ndarray, random: np.random.Generator) -> 
         )
         shade = 1.08 - 0.75 * np.clip(squared - 0.55, 0, None) / 0.45
         glint = np.exp(-((across + 0.35) ** 2 + (down + 0.4) ** 2) / 0.02)
-        seen = seen * shade[..., None] + 0.5 * glint[..., None]
+        seen = seen * three_channels(shade) + three_channels(0.5 * glint)
         edge = np.clip((1 - np.sqrt(squared)) * radius / max(1.5, 0.12 * radius), 0, 1)
         light[top:bottom, left:right] = mixed(light[top:bottom, left:right], seen, 0.9 * edge)
     return light
@@ -127,7 +128,7 @@ def _vignetted(light: np.ndarray, severity: float) -> np.ndarray:
     y = np.linspace(-1, 1, height, dtype=np.float32) * (height / max(height, width))
     # cos^4 of the angle to the axis, whose tangent at the longer side's end grows with the severity.
     tangent = 0.22 * severity
-    return light * ((1 + tangent**2 * (x[None] ** 2 + y[:, None] ** 2)) ** -2)[..., None]
+    return light * three_channels(1 / (1 + np.float32(tangent**2) * (x[None] ** 2 + y[:, None] ** 2)) ** 2)
 
 
 def flared(light: np.ndarray, severity: float, random: np.random.Generator) -> np.ndarray:
@@ -137,16 +138,21 @@ def flared(light: np.ndarray, severity: float, random: np.random.Generator) -> n
     source = 0.55 * math.cos(angle), 0.55 * math.sin(angle) * height / width
     x = (np.arange(width, dtype=np.float32) / width - 0.5)[None]
     y = ((np.arange(height, dtype=np.float32) - height / 2) / width)[:, None]
-    squared = (x - source[0]) ** 2 + (y - source[1]) ** 2
-    veil = 0.10 * severity / (1 + 9 * squared)
-    colour = np.array([1.0, 0.93, 0.82], np.float32)
-    light = light * (1 - 0.4 * veil)[..., None] + veil[..., None] * colour
+    veil = np.float32(0.04 * severity) / (1 + 9 * ((x - source[0]) ** 2 + (y - source[1]) ** 2))
+    light = mixed(light, np.array([2.5, 2.325, 2.05]), veil)
     ghosts = np.zeros((height, width), np.float32)
     for along in random.uniform(-1.0, 0.3, round(severity)).tolist():
         radius = random.uniform(0.015, 0.06)
-        distance = np.sqrt((x - source[0] * along) ** 2 + (y - source[1] * along) ** 2)
-        ghosts += np.clip((radius - distance) / 0.004, 0, 1) * (
-            0.4 + 0.6 * np.clip(distance / radius, 0, 1) ** 3
-        )
-    tint = np.array(random.uniform(0.4, 1.0, 3), np.float32)
-    return light + (0.017 * severity * ghosts)[..., None] * tint
+        across, down = x - source[0] * along, y - source[1] * along
+        inside = tuple(_extent(np.abs(away.ravel()) <= radius) for away in (down, across))
+        distance = np.hypot(across[:, inside[1]], down[inside[0]])
+        ring = 0.4 + 0.6 * np.clip(distance / radius, 0, 1) ** 3
+        ghosts[inside] += np.clip((radius - distance) / 0.004, 0, 1) * ring
+    light += three_channels(0.017 * severity * ghosts) * np.array(random.uniform(0.4, 1.0, 3), np.float32)
+    return light
+
+
+def _extent(mask: np.ndarray) -> slice:
+    """From the first place (n,) that is true to the last."""
+    places = np.flatnonzero(mask)
+    return slice(places[0], places[-1] + 1) if len(places) else slice(0, 0)

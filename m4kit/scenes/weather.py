@@ -45,8 +45,7 @@ def snow(light: np.ndarray, severity: float, random: np.random.Generator, depth:
         canvas = np.zeros((height, width), np.uint8)
         starts = random.uniform([-fall, -fall], [width, height], (count, 2))
         sizes = size * random.lognormal(0, 0.3, count)
-        for (x, y), radius in zip(starts, sizes, strict=True):
-            _stroke(canvas, (x, y), (x + slant * fall, y + fall), 2 * radius, 255)
+        _strokes(canvas, starts, starts + [slant * fall, fall], 2 * sizes, np.full(count, 255))
         flakes = blurred(canvas.astype(np.float32) / 255, 0.35 * size)
         seen_past *= 1 - np.float32(0.95 - 0.05 * nearness) * flakes
     return mixed(light, 0.86, 1 - seen_past)
@@ -70,21 +69,21 @@ def rain(light: np.ndarray, severity: float, random: np.random.Generator, depth:
         length = (9 + 2.5 * severity) * nearness**0.8 * unit(light)
         canvas = np.zeros((height, width), np.uint8)
         starts = random.uniform([-0.2 * width, -length], [1.2 * width, height], (count, 2))
-        for (x, y), diameter, reach in zip(
-            starts, random.exponential(1.0, count), random.uniform(0.7, 1.3, count), strict=True
-        ):
-            thickness = (0.45 + 0.28 * diameter) * nearness**0.6 * unit(light)
-            end = (x + slant * length * reach, y + length * reach)
-            _stroke(canvas, (x, y), end, thickness, int(130 + 40 * min(diameter, 3)))
+        diameters, reaches = random.exponential(1.0, count), length * random.uniform(0.7, 1.3, count)
+        thickness = (0.45 + 0.28 * diameters) * nearness**0.6 * unit(light)
+        ends = starts + np.column_stack([slant * reaches, reaches])
+        _strokes(canvas, starts, ends, thickness, 130 + 40 * np.minimum(diameters, 3))
         streaks = blurred(canvas.astype(np.float32) / 255, 0.28 * nearness * unit(light))
         seen_past *= 1 - np.float32(0.5 + 0.05 * severity) * streaks
     light = mixed(light, sky, 1 - seen_past)
     return drops(light, unit(light) * random.uniform(4, 9, random.poisson(1.2 * severity)), random)
 
 
-def _stroke(canvas: np.ndarray, start, end, thickness: float, value: int) -> None:
-    """A line of a thickness that may be a part of a pixel, drawn fainter then."""
-    whole = max(1, round(thickness))
-    points = [tuple(round(v * 2**_SHIFT) for v in point) for point in (start, end)]
-    faint = round(value * min(1.0, thickness / whole))
-    cv2.line(canvas, points[0], points[1], faint, whole, cv2.LINE_AA, _SHIFT)
+def _strokes(canvas, starts, ends, thickness, values) -> None:
+    """Lines (n,) of a thickness that may be a part of a pixel, drawn fainter then."""
+    whole = np.maximum(1, np.rint(thickness))
+    faint = np.rint(values * np.minimum(1, thickness / whole))
+    points = np.rint(np.hstack([starts, ends]) * 2**_SHIFT)
+    rows = np.column_stack([points, faint, whole]).astype(int).tolist()
+    for left, top, right, bottom, ink, width in rows:
+        cv2.line(canvas, (left, top), (right, bottom), ink, width, cv2.LINE_AA, _SHIFT)
