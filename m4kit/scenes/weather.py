@@ -45,7 +45,7 @@ def snow(light: np.ndarray, severity: float, random: np.random.Generator, depth:
         canvas = np.zeros((height, width), np.uint8)
         starts = random.uniform([-fall, -fall], [width, height], (count, 2))
         sizes = size * random.lognormal(0, 0.3, count)
-        _strokes(canvas, starts, starts + [slant * fall, fall], 2 * sizes, np.full(count, 255))
+        _strokes(canvas, starts, starts + np.array([slant * fall, fall]), 2 * sizes, np.full(count, 255))
         flakes = blurred(canvas.astype(np.float32) / 255, 0.35 * size)
         seen_past *= 1 - np.float32(0.95 - 0.05 * nearness) * flakes
     return mixed(light, 0.86, 1 - seen_past)
