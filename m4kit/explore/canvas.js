@@ -43,8 +43,9 @@ const PROGRAMS = {
       gl_Position = placed(position);
       vec3 n = rotation * normal;
       outside = mix(colour, lit(n, pow(colour, vec3(2.2))), shading);
-      // The inside of a face is no skin: it shows as a plain dim shell.
-      inside = 0.6 * encoded(0.35 * received(-n));
+      // The inside of a face is no skin: it shows as a plain dim shell. Not so in the slivers along an outline,
+      // which would be dark dots.
+      inside = mix(outside, 0.6 * encoded(0.35 * received(-n)), clamp(-3.0 * n.z, 0.0, 1.0));
     }`,
     `in vec3 outside, inside;
     uniform float opacity;
