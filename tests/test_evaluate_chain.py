@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from m4kit.camera import crop_from_landmarks
+from m4kit.camera import Crop, box_from_crop, crop_from_landmarks
 from m4kit.datasets import DatasetError, Sample
 from m4kit.evaluate import evaluate_chain
 from m4kit.images import ImageError, load_image
@@ -63,6 +63,17 @@ def test_the_best_overlap_is_the_face_and_the_report_sums_up(found):
     lines = result.report().splitlines()
     assert lines[0] == "whole chain: 2 faces, recall 100.0 % at IoU 0.3, 100.0 % at 0.5"
     assert lines[1].startswith("NME balanced of the 2 faces matched: one crop ")
+
+
+def test_crops_are_compared_with_the_true_ones(found):
+    """A box half as large again as that of the true crop, moved by a quarter of a side to the right."""
+    true = crop_from_landmarks(found.landmarks)
+    box = box_from_crop(Crop(true.left, true.top - 0.25 * true.size, 1.5 * true.size))
+    chain = Predictor(detector=lambda image: np.array([[*box, 0.9]]))
+    result = evaluate_chain(chain, [sample_of(found)], progress=False)
+    np.testing.assert_allclose(result.crop_scale, [1.5], atol=1e-6)
+    np.testing.assert_allclose(result.crop_shift, [[0.25, 0.0]], atol=1e-6)
+    assert "1.50 times as large" in result.report() and "+0.250 sides to the right" in result.report()
 
 
 def test_an_unreadable_photo_is_left_out_with_a_warning(found):

@@ -10,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from m4kit import metrics
+from m4kit.camera import Crop
 from m4kit.datasets import DatasetError, Sample, warn_left_out
 from m4kit.detector import pairwise_iou
 from m4kit.evaluate.landmarks import crop_predictor, evaluate_landmarks, true_poses
@@ -27,6 +28,9 @@ class ChainEvaluation:
     `iou` (n,) is the best overlap of a detection with the box of the true landmarks. For the m matched faces:
     `yaw` (m,) in degrees (NaN if not known), and errors (m,) in percent by how the face was cropped: `one_crop`
     from the detector's box, `two_crops` once more around the landmarks found, `true_crop` around the true ones.
+
+    `crop_scale` (m,) is the side of the crop from the detector's box over that of the true one, `crop_shift` (m, 2)
+    the way from the true one's centre to its own, right and down, in sides of the true one.
     """
 
     iou: np.ndarray = field(repr=False)
@@ -34,6 +38,8 @@ class ChainEvaluation:
     one_crop: np.ndarray = field(repr=False)
     two_crops: np.ndarray = field(repr=False)
     true_crop: np.ndarray = field(repr=False)
+    crop_scale: np.ndarray = field(repr=False)
+    crop_shift: np.ndarray = field(repr=False)
     left_out: tuple[str, ...] = ()
 
     def recall(self, iou: float) -> float:
@@ -61,6 +67,13 @@ class ChainEvaluation:
             f"{figures[0]:.2f} %, two {figures[1]:.2f} %, true crops {figures[2]:.2f} % "
             f"(two crops {figures[1] - figures[2]:+.2f})"
         )
+        if len(self.yaw):
+            low, scale, high = np.percentile(self.crop_scale, [25, 50, 75])
+            right, down = np.median(self.crop_shift, axis=0)
+            lines.append(
+                f"crops of the detector's boxes beside the true ones: {scale:.2f} times as large in the median (half "
+                f"of them {low:.2f} to {high:.2f}), centres {right:+.3f} sides to the right and {down:+.3f} down"
+            )
         return "\n".join(lines)
 
 
@@ -73,7 +86,7 @@ def evaluate_chain(
     """
     once, twice = (_with_passes(predictor, passes) for passes in (1, 2))
     left_out, overlaps, matched = [], [], []
-    one_crop, two_crops = [], []
+    one_crop, two_crops, scales, shifts = [], [], [], []
     for sample in tqdm(list(samples), desc="whole chain", unit="face", disable=not progress):
         if sample.landmarks is None or sample.crop is None:
             raise DatasetError(
@@ -94,6 +107,9 @@ def evaluate_chain(
             continue
         best = int(overlap.argmax())
         matched.append(sample)
+        crop, goal = found[best].crop, sample.crop
+        scales.append(crop.size / goal.size)
+        shifts.append((_centre(crop) - _centre(goal)) / goal.size)
         one_crop.append(metrics.nme(found[best].landmarks[:, :2], true))
         two_crops.append(metrics.nme(twice(image, boxes=boxes[best : best + 1])[0].landmarks[:, :2], true))
     warn_left_out("evaluate_chain", left_out)
@@ -111,8 +127,14 @@ def evaluate_chain(
         one_crop=np.array(one_crop),
         two_crops=np.array(two_crops),
         true_crop=true_crop,
+        crop_scale=np.array(scales),
+        crop_shift=np.array(shifts).reshape(-1, 2),
         left_out=tuple(left_out),
     )
+
+
+def _centre(crop: Crop) -> np.ndarray:
+    return np.array([crop.left + crop.size / 2, crop.top + crop.size / 2])
 
 
 def _with_passes(predictor: Predictor, passes: int) -> Predictor:
