@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from m4kit import predict
 from m4kit.cli import main
 from m4kit.images import load_image
 from m4kit.scenes.command import layout_of
@@ -57,6 +58,20 @@ def test_clean_photos_are_made_worse_and_the_same_command_goes_on(photo, tmp_pat
     assert main([*command, "--quiet"]) == 0
     assert capsys.readouterr().out == ""
     assert len((out / "index.html").read_bytes()) == pytest.approx(len(first), rel=0.01)
+
+
+def test_a_labelled_sets_photos_are_made_worse_and_judged_by_its_landmarks(photo, tmp_path):
+    landmarks = predict(photo)[0].landmarks[:, :2]
+    for name in ("a", "b", "c"):
+        shutil.copy(photo, tmp_path / f"{name}.png")
+        np.savetxt(tmp_path / f"{name}.txt", landmarks)
+    command = ["scenes", str(tmp_path), "--as", "txt", "--out", str(tmp_path / "out"), "--quiet"]
+    assert main([*command, "--faces", "2", "--conditions", "focus", "--severities", "0", "5"]) == 0
+    report = SceneReport.load(tmp_path / "out")
+    assert report.photos["severity"].tolist() == [0, 5, 0, 5]
+    assert set(report.photos["reference"]) == {"truth"}
+    nme = report.faces["nme"]
+    assert nme[report.faces["severity"] == 0].max() < 0.5 < 1 < np.nanmax(nme)
 
 
 def test_folders_named_by_condition_are_taken_as_such(photo, tmp_path):

@@ -9,8 +9,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from m4kit.cli import COMMANDS
-from m4kit.datasets import DatasetError, Sample
+from m4kit.datasets import READERS, DatasetError, Sample
+from m4kit.datasets import read as read_set
 from m4kit.datasets.files import open_files
 from m4kit.images import list_images
 from m4kit.network import M4Net
@@ -22,6 +25,8 @@ from m4kit.scenes.readers import CLEAN, read_condition_folders, read_scene_table
 from m4kit.scenes.report import SceneReport
 
 LAYOUTS = ("ufdd", "folders", "table", "photos")
+LABELLED = tuple(name for name in READERS if name not in ("aflw-crops", "folder"))
+"""Layouts of sets of clean photos whose landmarks are known."""
 
 PAGE, FINDINGS = "index.html", "findings.md"
 
@@ -39,7 +44,16 @@ def add_parser(subparsers) -> None:
     parser.add_argument("paths", nargs="+", metavar="PATH", help="folders, .zip, .csv or photos")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the report")
     parser.add_argument(
-        "--as", dest="layout", choices=LAYOUTS, help="what the PATHs are (default: seen from them)"
+        "--as",
+        dest="layout",
+        choices=(*LAYOUTS, *LABELLED),
+        help="what the PATHs are (default: seen from them); a labelled set's name for clean photos with a truth",
+    )
+    parser.add_argument(
+        "--faces",
+        type=int,
+        metavar="N",
+        help="of a labelled set only N faces, drawn at random, always the same",
     )
     parser.add_argument(
         "--conditions", nargs="+", metavar="NAME", help=f"for clean photos (default: {', '.join(CONDITIONS)})"
@@ -89,11 +103,12 @@ def read_scenes(options: argparse.Namespace) -> tuple[Sample, ...]:
         for name in ("conditions", "severities", "seeds")
         if getattr(options, name) is not None
     }
-    if versions and "photos" not in layouts:
+    if versions and not {"photos", *LABELLED} & set(layouts):
         raise DatasetError(
             f"--{next(iter(versions))}: only clean photos are made worse; {options.paths[0]} was taken as "
             f"{layouts[0]}, give --as photos if it is a folder of clean photos"
         )
+    versions = {"severities": (0, 1, 3, 5)} | versions
     read: list[tuple[str, tuple[Sample, ...]]] = []
     for path, layout in zip(options.paths, layouts, strict=True):
         if layout == "ufdd":
@@ -102,6 +117,9 @@ def read_scenes(options: argparse.Namespace) -> tuple[Sample, ...]:
             read.append((path, read_condition_folders(path, all_labelled=options.all_labelled)))
         elif layout == "table":
             read.append((path, read_scene_table(path, all_labelled=options.all_labelled)))
+        elif layout in LABELLED:
+            clean = _drawn(read_set(path, layout), options.faces)
+            read.append((path, benchmark(clean, **versions, all_labelled=options.all_labelled)))
     photos = [path for path, layout in zip(options.paths, layouts, strict=True) if layout == "photos"]
     if photos:
         clean = (
@@ -111,8 +129,15 @@ def read_scenes(options: argparse.Namespace) -> tuple[Sample, ...]:
             raise DatasetError(
                 f"{photos[0]}: expected one .zip of clean photos alone, got {len(photos)} paths"
             )
-        read.append(("", benchmark(clean, **({"severities": (0, 1, 3, 5)} | versions))))
+        read.append(("", benchmark(clean, **versions)))
     return _distinct(read)
+
+
+def _drawn(samples: tuple[Sample, ...], count: int | None) -> tuple[Sample, ...]:
+    if count is None or count >= len(samples):
+        return samples
+    chosen = np.sort(np.random.default_rng(0).permutation(len(samples))[:count])
+    return tuple(samples[i] for i in chosen)
 
 
 def layout_of(path: str | Path) -> str:
