@@ -124,6 +124,24 @@ def test_keys_turn_zoom_and_reset(page):
     assert "keys turn" in canvas.get_attribute("aria-label")
 
 
+def test_two_fingers_zoom(page):
+    before = picture(page, 0)
+    box = page.locator(".jp-OutputArea canvas").nth(0).bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    touch = page.context.new_cdp_session(page)
+    for kind, apart in (("touchStart", 30), ("touchMove", 40), ("touchMove", 50), ("touchEnd", None)):
+        fingers = [{"x": x + side * (apart or 0), "y": y, "id": side + 1} for side in (-1, 1)]
+        touch.send(
+            "Input.dispatchTouchEvent", {"type": kind, "touchPoints": [] if apart is None else fingers}
+        )
+    closer = picture(page, 0)
+    assert changed(before, closer) > 0.03
+    face = [np.abs(seen - seen[2, 2]).max(-1) > 24 for seen in (before, closer)]
+    assert face[1].sum() > 1.5 * face[0].sum()
+    press(page, "Reset", 1)
+    assert changed(before, picture(page, 0)) < 0.01
+
+
 def test_the_wheel_scrolls_the_notebook_until_the_view_is_clicked(page):
     box = page.locator(".jp-OutputArea canvas").nth(0).bounding_box()
     page.mouse.move(2, 2)
