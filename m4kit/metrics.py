@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import rankdata
 
 YAW_BINS = ((0, 30), (30, 60), (60, 90))
 """The three yaw bins of AFLW2000-3D in degrees; 30 and 60 belong to the lower ones."""
@@ -121,3 +122,15 @@ def _normalised_errors(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     if not (size > 0).all():
         raise ValueError("true landmarks: expected finite points that span a box, got some that do not")
     return 100 * (predicted[..., :2] - true[..., :2]) / size[..., None, None]
+
+
+def auroc(score: np.ndarray, failed: np.ndarray) -> float:
+    """How likely a failed face has a higher score than a right one, ties counting half; NaN without either.
+
+    >>> auroc(np.array([0.1, 0.4, 0.4, 0.9]), np.array([False, False, True, True]))
+    0.875
+    """
+    bad, good = int(failed.sum()), int((~failed).sum())
+    if not bad or not good:
+        return float("nan")
+    return float((rankdata(score)[failed].sum() - bad * (bad + 1) / 2) / (bad * good))

@@ -10,13 +10,13 @@ from PIL import Image
 
 from m4kit.camera import crop_from_box, crop_from_landmarks, cut_crop
 from m4kit.images import load_image
+from m4kit.metrics import auroc
 from m4kit.predictor import Predictor
 from m4kit.scenes.failure import ALL, load_models
 from m4kit.training import TrainingError, failure
 from m4kit.training.data import Labels
 from m4kit.training.failure import (
     Measured,
-    auroc,
     cross_validated,
     fitted,
     jittered_box,

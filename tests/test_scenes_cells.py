@@ -86,6 +86,19 @@ def test_the_findings_are_a_markdown_table(report):
     assert len(widths) == 2
 
 
+def test_the_findings_say_how_well_failures_were_foretold():
+    known = made_report()
+    known.faces["failure_probability"][:] = known.faces["nme"] / 10
+    text = markdown(known)
+    # Each condition's worst face at severity 5 has 8.4 %.
+    assert "7 with an NME above 8 %: AUROC 1.000" in text
+    assert "| snow | 1.00 | 11 | 1 |" in text
+    known.faces["failure_probability"][:] *= -1
+    assert "AUROC 0.000" in markdown(known)
+    known.faces["failure_probability"][:] = np.nan
+    assert "Failure probability" not in markdown(known)
+
+
 def test_the_summary_has_the_intervals_too(report):
     summary = report.summary()
     row = {name: values[10] for name, values in summary.items()}

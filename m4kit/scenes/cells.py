@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from m4kit.metrics import auroc
 from m4kit.scenes.conditions import CONDITIONS, HARDEST
 from m4kit.scenes.tables import Column, Table, table_of
 from m4kit.scenes.taxonomy import FAILURE_NME
@@ -237,7 +238,34 @@ def markdown(report: SceneReport) -> str:
     for row in range(len(lives["condition"])):
         words = [severity_text(lives[name][row]) for name in ("nme_doubles", "recall_halves", "half_life")]
         lines.append(_line([lives["condition"][row], *words]))
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_foretelling(report)]) + "\n"
+
+
+def _foretelling(report: SceneReport) -> list[str]:
+    """How well the failure probability told which of the found faces have an NME above 8 %; nothing without both."""
+    faces = report.faces
+    known = np.isfinite(faces["nme"]) & np.isfinite(faces["failure_probability"])
+    nme, probability = faces["nme"][known], faces["failure_probability"][known]
+    failed = nme > FAILURE_NME
+    if not failed.any() or failed.all():
+        return []
+    sure = probability <= np.quantile(probability, 0.9)
+    lines = [
+        "",
+        f"Failure probability, {len(nme)} faces found, {failed.sum()} with an NME above {FAILURE_NME:g} %: "
+        f"AUROC {auroc(probability, failed):.3f}; NME {nme.mean():.2f} %, without the least sure tenth "
+        f"{nme[sure].mean():.2f} %.",
+        "",
+        _line(["condition, severity 3 and more", "AUROC", "faces", "failed"]),
+        _line(["---"] * 4),
+    ]
+    for condition in CONDITIONS:
+        own = (faces["condition"][known] == condition) & (faces["severity"][known] >= 3)
+        if own.any():
+            area = auroc(probability[own], failed[own])
+            figure = "-" if np.isnan(area) else f"{area:.2f}"
+            lines.append(_line([condition, figure, f"{own.sum()}", f"{failed[own].sum()}"]))
+    return lines
 
 
 def severity_text(severity: float) -> str:

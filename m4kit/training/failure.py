@@ -23,13 +23,13 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from scipy.stats import rankdata
 from tqdm import tqdm
 
 from m4kit import metrics
 from m4kit.camera import CROP_SIZE, Crop, box_from_crop, crop_from_landmarks
 from m4kit.detector import pairwise_iou
 from m4kit.evaluate.landmarks import crop_predictor
+from m4kit.metrics import auroc
 from m4kit.network import M4Net
 from m4kit.prediction import Face, Prediction, landmarks_in_crop
 from m4kit.predictor import Predictor
@@ -242,18 +242,6 @@ def cross_validated(measured: Measured, names: str) -> np.ndarray:
             {name: values[~others] for name, values in measured.values.items()}
         )
     return probability
-
-
-def auroc(score: np.ndarray, failed: np.ndarray) -> float:
-    """How likely a failed face has a higher score than a right one, ties counting half; NaN without either.
-
-    >>> auroc(np.array([0.1, 0.4, 0.4, 0.9]), np.array([False, False, True, True]))
-    0.875
-    """
-    bad, good = int(failed.sum()), int((~failed).sum())
-    if not bad or not good:
-        return float("nan")
-    return float((rankdata(score)[failed].sum() - bad * (bad + 1) / 2) / (bad * good))
 
 
 def _faces(labels: Labels, data: Path) -> Iterator[tuple[int, str, np.ndarray, np.ndarray]]:
