@@ -100,6 +100,11 @@ class Crop(NamedTuple):
     size: float
 
     @property
+    def centre(self) -> np.ndarray:
+        """The square's middle (2,), in the same pixels."""
+        return np.array([self.left, self.top]) + self.size / 2
+
+    @property
     def scale(self) -> float:
         """Photo pixels per crop pixel."""
         return self.size / CROP_SIZE

@@ -10,7 +10,6 @@ import numpy as np
 from tqdm import tqdm
 
 from m4kit import metrics
-from m4kit.camera import Crop
 from m4kit.datasets import DatasetError, Sample, warn_left_out
 from m4kit.detector import pairwise_iou
 from m4kit.evaluate.landmarks import crop_predictor, evaluate_landmarks, true_poses
@@ -109,7 +108,7 @@ def evaluate_chain(
         matched.append(sample)
         crop, goal = found[best].crop, sample.crop
         scales.append(crop.size / goal.size)
-        shifts.append((_centre(crop) - _centre(goal)) / goal.size)
+        shifts.append((crop.centre - goal.centre) / goal.size)
         one_crop.append(metrics.nme(found[best].landmarks[:, :2], true))
         two_crops.append(metrics.nme(twice(image, boxes=boxes[best : best + 1])[0].landmarks[:, :2], true))
     warn_left_out("evaluate_chain", left_out)
@@ -131,10 +130,6 @@ def evaluate_chain(
         crop_shift=np.array(shifts).reshape(-1, 2),
         left_out=tuple(left_out),
     )
-
-
-def _centre(crop: Crop) -> np.ndarray:
-    return np.array([crop.left + crop.size / 2, crop.top + crop.size / 2])
 
 
 def _with_passes(predictor: Predictor, passes: int) -> Predictor:

@@ -305,13 +305,12 @@ def _landmark_errors(face: Face, true: np.ndarray) -> dict[str, object]:
     true, right = true[:, :2], crop_from_landmarks(true)
     distances = np.linalg.norm(face.landmarks[:, :2] - true, axis=1)
     size = np.sqrt(np.ptp(true, axis=0).prod())
-    centres = [np.array(crop[:2]) + crop.size / 2 for crop in (face.crop, right)]
     in_thumbnail = Crop(-0.5, -0.5, CROP_SIZE).to_photo(face.crop.from_photo(true))
     return {
         "reference_points": packed(in_thumbnail),
         **{f"error_{group}": float(100 * distances[GROUP_MEMBERS[group]].mean() / size) for group in GROUPS},
         "crop_scale": float(face.crop.size / right.size),
-        "crop_shift": float(np.linalg.norm(centres[0] - centres[1]) / right.size),
+        "crop_shift": float(np.linalg.norm(face.crop.centre - right.centre) / right.size),
     }
 
 

@@ -262,8 +262,7 @@ def _within(image: np.ndarray, crop: Crop) -> np.ndarray:
 def _misfit(crop: Crop, other: Crop) -> float:
     """The root of: the logarithm of the ratio of their sides, squared, and the distance of their centres, in
     sides, squared. Without limit if one is broken."""
-    centres = [np.array(one[:2]) + one.size / 2 for one in (crop, other)]
-    apart = np.linalg.norm(centres[0] - centres[1]) / crop.size
+    apart = np.linalg.norm(crop.centre - other.centre) / crop.size
     ratio = other.size / crop.size
     return float(np.hypot(math.log(ratio), apart)) if np.isfinite(ratio) and ratio > 0 else math.inf
 

@@ -78,7 +78,7 @@ def random_parameters(random: np.random.Generator, model: FaceModel) -> np.ndarr
     camera = np.zeros((3, 4))
     camera[:, :3] = scale * rotation
     # Landmarks are y up here, so the frame's `top` is its lower edge; its middle is the same.
-    camera[:2, 3] = -scale * (np.array([frame.left, frame.top]) + frame.size / 2)
+    camera[:2, 3] = -scale * frame.centre
     return np.concatenate([camera.ravel(), identity[0].numpy(), expression[0].numpy()]).astype(np.float32)
 
 
