@@ -113,6 +113,7 @@ def test_what_lies_at_a_path_is_seen_from_it(photo, tmp_path):
         (["--severities", "1", "7"], "expected a severity from 0 to 5, got 7"),
         (["--seeds", "1", "1"], "expected seeds that are there once each"),
         (["--as", "table", "--severities", "1"], "only clean photos are made worse"),
+        (["--faces", "3"], "--faces 3: expected at least 1, and a labelled set to draw from"),
         (["--threshold", "2"], "expected a threshold between 0 and 1"),
         (["--weights", "nothing"], "no such file, and no registered weights"),
     ],

@@ -16,8 +16,8 @@ from m4kit.ablation.head_record import HeadStudy
 from m4kit.ablation.head_study import study
 from m4kit.ablation.heads import checked_weights
 from m4kit.ablation.labelled import validation_samples
-from m4kit.datasets import READERS, Sample, read
-from m4kit.evaluate.command import WITH_MEMBERS, WITHOUT_LANDMARKS
+from m4kit.datasets import READERS, WITH_LANDMARKS, Sample, read
+from m4kit.evaluate.command import WITH_MEMBERS
 from m4kit.evaluate.heads import predict_heads
 from m4kit.face_model import FaceModel
 from m4kit.network import M4Net
@@ -41,7 +41,7 @@ def add_parser(subparsers) -> None:
     )
     heads.add_argument(
         "--dataset",
-        choices=[name for name in READERS if name not in WITHOUT_LANDMARKS],
+        choices=WITH_LANDMARKS,
         help="the layout of the data set at PATH",
     )
     heads.add_argument(

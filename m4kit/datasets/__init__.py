@@ -23,6 +23,7 @@ from m4kit.datasets.tables import read_csv
 
 __all__ = [
     "READERS",
+    "WITH_LANDMARKS",
     "DatasetError",
     "PublishedBox",
     "Sample",
@@ -53,6 +54,9 @@ READERS: dict[str, Callable[..., tuple[Sample, ...]]] = {
     "folder": read_folder,
 }
 """The readers by their layouts' names, for a command line's choices."""
+
+WITH_LANDMARKS = tuple(name for name in READERS if name not in ("aflw-crops", "folder"))
+"""The layouts whose faces have all 68 landmarks."""
 
 
 def read(path: str | Path, layout: str, **options) -> tuple[Sample, ...]:

@@ -7,7 +7,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from m4kit.datasets import READERS, Sample, read, read_aflw2000_3d
+from m4kit.datasets import READERS, WITH_LANDMARKS, Sample, read, read_aflw2000_3d
 from m4kit.detector import Detector
 from m4kit.evaluate import detector
 from m4kit.evaluate.chain import evaluate_chain
@@ -18,7 +18,6 @@ from m4kit.network import M4Net
 from m4kit.predictor import Predictor
 from m4kit.scenes import CONDITIONS
 
-WITHOUT_LANDMARKS = ("aflw-crops", "folder")
 WITH_MEMBERS = ("3ddfa-list", "dlib-xml", "csv")
 ALL_LABELLED = ("dlib-xml", "folder")
 """Layouts in which every face of a photo is labelled."""
@@ -38,7 +37,7 @@ def add_parser(subparsers) -> None:
     landmarks.add_argument(
         "--dataset",
         required=True,
-        choices=[name for name in READERS if name not in WITHOUT_LANDMARKS],
+        choices=WITH_LANDMARKS,
         help="the layout of the data set at PATH",
     )
     _add_member(landmarks)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from m4kit.cli import COMMANDS
-from m4kit.datasets import READERS, DatasetError, Sample
+from m4kit.datasets import WITH_LANDMARKS, DatasetError, Sample
 from m4kit.datasets import read as read_set
 from m4kit.datasets.files import open_files
 from m4kit.images import list_images
@@ -25,8 +25,6 @@ from m4kit.scenes.readers import CLEAN, read_condition_folders, read_scene_table
 from m4kit.scenes.report import SceneReport
 
 LAYOUTS = ("ufdd", "folders", "table", "photos")
-LABELLED = tuple(name for name in READERS if name not in ("aflw-crops", "folder"))
-"""Layouts of sets of clean photos whose landmarks are known."""
 
 PAGE, FINDINGS = "index.html", "findings.md"
 
@@ -46,7 +44,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         "--as",
         dest="layout",
-        choices=(*LAYOUTS, *LABELLED),
+        choices=(*LAYOUTS, *WITH_LANDMARKS),
         help="what the PATHs are (default: seen from them); a labelled set's name for clean photos with a truth",
     )
     parser.add_argument(
@@ -103,10 +101,15 @@ def read_scenes(options: argparse.Namespace) -> tuple[Sample, ...]:
         for name in ("conditions", "severities", "seeds")
         if getattr(options, name) is not None
     }
-    if versions and not {"photos", *LABELLED} & set(layouts):
+    if versions and not {"photos", *WITH_LANDMARKS} & set(layouts):
         raise DatasetError(
             f"--{next(iter(versions))}: only clean photos are made worse; {options.paths[0]} was taken as "
             f"{layouts[0]}, give --as photos if it is a folder of clean photos"
+        )
+    if options.faces is not None and (options.faces < 1 or not set(WITH_LANDMARKS) & set(layouts)):
+        raise DatasetError(
+            f"--faces {options.faces}: expected at least 1, and a labelled set to draw from, as --as names it; "
+            f"{options.paths[0]} was taken as {layouts[0]}"
         )
     versions = {"severities": (0, 1, 3, 5)} | versions
     read: list[tuple[str, tuple[Sample, ...]]] = []
@@ -117,7 +120,7 @@ def read_scenes(options: argparse.Namespace) -> tuple[Sample, ...]:
             read.append((path, read_condition_folders(path, all_labelled=options.all_labelled)))
         elif layout == "table":
             read.append((path, read_scene_table(path, all_labelled=options.all_labelled)))
-        elif layout in LABELLED:
+        elif layout in WITH_LANDMARKS:
             clean = _drawn(read_set(path, layout), options.faces)
             read.append((path, benchmark(clean, **versions, all_labelled=options.all_labelled)))
     photos = [path for path, layout in zip(options.paths, layouts, strict=True) if layout == "photos"]
