@@ -434,18 +434,7 @@ class View {
     for (const name of LOOKS) model.on(`change:${name}`, this.onLook);
     this.observer = new ResizeObserver(this.onLook);
     this.observer.observe(this.el);
-    this.unfollow = [];
-    for (const [id, mode] of Object.entries(model.get("sliders"))) {
-      model.widget_manager.get_model(id).then((slider) => {
-        // What the kernel sets, under its lock, it also sends as vertices.
-        const moved = () => {
-          if (slider._state_lock) delete this.panels[0].ahead[mode];
-          else this.slide(mode, slider.get("value"));
-        };
-        slider.on("change:value", moved);
-        this.unfollow.push(() => slider.off("change:value", moved));
-      });
-    }
+    this.followSliders().catch((error) => console.warn("m4kit: the mesh waits for the kernel:", error));
 
     const pointers = new Map();
     const middle = () => {
@@ -501,6 +490,22 @@ class View {
       keys[event.key]();
       if (event.key !== "0") this.tellCamera();
     });
+  }
+
+  // Where a notebook does not give its models away, the mesh waits for the kernel.
+  async followSliders() {
+    this.unfollow = [];
+    for (const [id, mode] of Object.entries(this.model.get("sliders"))) {
+      const slider = await this.model.widget_manager?.get_model?.(id);
+      if (!slider || this.closed) return;
+      // What the kernel sets, under its lock, it also sends as vertices.
+      const moved = () => {
+        if (slider._state_lock) delete this.panels[0].ahead[mode];
+        else this.slide(mode, slider.get("value"));
+      };
+      slider.on("change:value", moved);
+      this.unfollow.push(() => slider.off("change:value", moved));
+    }
   }
 
   // A hand moves a mode's slider: the mesh follows at once, without waiting for the kernel, once the mode is here.
@@ -602,10 +607,9 @@ class View {
       case "mode":
         panel.modes[content.mode] = unquantised(buffers[0], content);
         return;
-      case "morph": {
+      case "morph":
         panel.setMorph(buffers.length ? unquantised(buffers[0], content) : null, content.reach);
         break;
-      }
       case "colours":
         panel.buffer("colourBuffer", bytesOf(buffers[0]));
         break;
@@ -811,6 +815,7 @@ class View {
   }
 
   close() {
+    this.closed = true;
     this.observer?.disconnect();
     cancelAnimationFrame(this.frame);
     clearTimeout(this.telling);

@@ -271,11 +271,10 @@ class FaceModelExplorer(Explorer):
             self.explain.value = _NO_MODE
             return
         vertices = self.vertices
-        kept = (*self.identity[: self.kept.value], *self.expression)
-        numbers = (*range(self.kept.value), *range(self.people, self.people + self.moods))
-        self.canvas.set_vertices(
-            vertices, at={number: slider.value for number, slider in zip(numbers, kept, strict=True)}
-        )
+        values = enumerate(slider.value for slider in (*self.identity, *self.expression))
+        # A slider of an identity mode that is not kept moves nothing.
+        at = {mode: value for mode, value in values if not self.kept.value <= mode < self.people}
+        self.canvas.set_vertices(vertices, at=at)
         self._send_landmarks(vertices)
         self._send_colours(f"Face model, colour: {self.colour.value}")
         self._show_error()
