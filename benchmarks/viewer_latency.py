@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 from jupyter_browser import browser_page, chromium, jupyter_lab, open_and_run
 
 CODE = "from m4kit.explore import FaceModelExplorer\nexplorer = FaceModelExplorer()\n"
-ALONE = "explorer.canvas.sliders = {}\n"
+KERNEL_ONLY = "explorer.canvas.sliders = {}\n"
 
 _MEASURE = """async (moves) => {
   const canvas = document.querySelector(".jp-OutputArea canvas"), gl = canvas.getContext("webgl2");
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--pause", type=int, default=400, help="milliseconds between them")
     parser.add_argument("--kernel", action="store_true", help="the browser moves nothing by itself")
     options = parser.parse_args()
-    code = CODE + (ALONE if options.kernel else "") + "explorer"
+    code = CODE + (KERNEL_ONLY if options.kernel else "") + "explorer"
     measure = _MEASURE.replace("PAUSE", str(options.pause))
     if chromium() is None:
         parser.error("expected Chromium on the path or in CHROMIUM, found none")

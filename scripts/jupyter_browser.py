@@ -25,7 +25,7 @@ FLAGS = (
     "--use-gl=angle",
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
-    # The page itself is drawn faster without that.
+    # The processor puts the page around a canvas together faster than WebGL without a graphics card does.
     "--disable-gpu-compositing",
     "--disable-background-networking",
 )

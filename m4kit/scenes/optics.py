@@ -138,8 +138,9 @@ def flared(light: np.ndarray, severity: float, random: np.random.Generator) -> n
     source = 0.55 * math.cos(angle), 0.55 * math.sin(angle) * height / width
     x = (np.arange(width, dtype=np.float32) / width - 0.5)[None]
     y = ((np.arange(height, dtype=np.float32) - height / 2) / width)[:, None]
-    veil = np.float32(0.04 * severity) / (1 + 9 * ((x - source[0]) ** 2 + (y - source[1]) ** 2))
-    light = mixed(light, np.array([2.5, 2.325, 2.05]), veil)
+    veil = np.float32(0.10 * severity) / (1 + 9 * ((x - source[0]) ** 2 + (y - source[1]) ** 2))
+    # The veil takes 0.4 of what it adds.
+    light = mixed(light, np.array([1.0, 0.93, 0.82]) / 0.4, 0.4 * veil)
     ghosts = np.zeros((height, width), np.float32)
     for along in random.uniform(-1.0, 0.3, round(severity)).tolist():
         radius = random.uniform(0.015, 0.06)

@@ -291,8 +291,7 @@ def _log(out: Path, line: str) -> None:
 
 
 def validation_scenes(held_out: Material, *, count: int = 50, size: int = 448) -> dict[str, list]:
-    """Scenes (picture, faces), always the same: mosaics, collages, photos and pictures
-    without a face, clean and in bad conditions."""
+    """Scenes (picture, faces) by their kind, always the same, each kind clean and in bad conditions."""
     seeds = [np.random.default_rng([1_000_003, i]) for i in range(max(count, len(held_out.photos)))]
     clean = {
         "mosaics": [mosaic(held_out, size, rng) for rng in seeds[:count]],
