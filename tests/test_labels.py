@@ -22,6 +22,7 @@ from m4kit.training.labels import (
     fit,
     habits_in_words,
     held_out,
+    mean_face,
 )
 from m4kit.training.registration import itself, register, similarity
 from m4kit.training.teacher import (
@@ -303,6 +304,15 @@ class TestFit:
         columns = {"points21": nothing, "points68": true}
         assert agreement(model, parameters, columns).max() < 0.01
         np.testing.assert_allclose(agreement(model, known, columns), 0, atol=1e-5)
+
+
+def test_two_teachers_mean_face_lies_halfway_under_a_scaled_rotation():
+    def face(scale, degrees, across, coefficient):
+        camera = np.column_stack([scale * rotation_from_euler(0, 0, degrees), [across, 1, 0]])
+        return np.concatenate([camera.ravel(), np.full(50, coefficient)])[None]
+
+    mean = mean_face([face(0.4, -20, 3, -0.5), face(0.6, 40, 5, 1.5)])
+    np.testing.assert_allclose(mean, face(0.5, 10, 4, 0.5), atol=1e-12)
 
 
 def test_disagreement_is_the_median_distance_as_a_share_of_the_face(model):

@@ -1,15 +1,16 @@
 """Pseudo ground truth in our face model for photos that have only sparse points.
 
-A teacher answers (`teacher`): 3DDFA-V2's mb1, or an M4Net that earlier labels trained. Our model is fitted to the
-points that it gives; those of the Basel Face Model through the dense correspondence of `registration`. With that as
-the prior, the fit is drawn to the hand-annotated points (`refinement`), but not to what their annotators do to all
-faces. The points also travel along as they are: training uses them directly.
+A teacher answers (`teacher`): 3DDFA-V2's mb1, or an M4Net that earlier labels trained, or both, who count alike.
+Our model is fitted to the points that each gives; those of the Basel Face Model through the dense correspondence of
+`registration`. With the mean of the fits as the prior, the fit is drawn to the hand-annotated points
+(`refinement`), but not to what their annotators do to all faces. The points also travel along as they are: training
+uses them directly.
 
 Where a crop's coordinates begin differs from source to source by parts of a pixel, which nobody wrote down. It is
 measured along x, where mirror images show it, and holds along y too, since pixels are counted alike in both.
 
     python -m m4kit.training.labels --data DATA --peers PEERS --out OUT
-    python -m m4kit.training.labels --data DATA --teacher WEIGHTS --out OUT
+    python -m m4kit.training.labels --data DATA --peers PEERS --teacher WEIGHTS --out OUT
 
 writes `labels.npz` (see `data.Labels`), `worst_SOURCE.jpg`, the worst faces that were kept, and with `--peers`
 `map.npz`, the affine map from BFM's parameters to ours that starts a network from 3DDFA-V2's weights.
@@ -23,6 +24,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from m4kit.camera import CROP_SIZE, head_pose
 from m4kit.face_model import FaceModel
@@ -82,6 +84,20 @@ def fit(model: FaceModel, vertices: np.ndarray, points: np.ndarray, *, iteration
     return np.concatenate([camera.reshape(-1, 12), coefficients], axis=1)
 
 
+def mean_face(fits: list[np.ndarray]) -> np.ndarray:
+    """The mean (n, 62) of raw parameters of the same faces, each (n, 62) with a scaled rotation as camera."""
+    cameras = [parameters[:, :12].reshape(-1, 3, 4) for parameters in fits]
+    scales = [np.linalg.norm(camera[:, 0, :3], axis=1)[:, None, None] for camera in cameras]
+    # The nearest rotation to the mean matrix.
+    rotation = Rotation.from_matrix(
+        np.mean([c[:, :, :3] / s for c, s in zip(cameras, scales, strict=True)], axis=0)
+    )
+    camera = np.mean(cameras, axis=0)
+    camera[:, :, :3] = np.mean(scales, axis=0) * rotation.as_matrix()
+    coefficients = np.mean([parameters[:, 12:] for parameters in fits], axis=0)
+    return np.concatenate([camera.reshape(-1, 12), coefficients], axis=1)
+
+
 def held_out(names: list[str], share: float) -> np.ndarray:
     """A fixed split by name: True for the given share of names."""
     digits = [int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) for name in names]
@@ -128,25 +144,25 @@ def main() -> None:
     """Write the labels and the map."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with aflw_train and youtube_faces")
-    parser.add_argument("--peers", type=Path, help="folder of 3DDFA-V2's files: the teacher is its mb1")
-    parser.add_argument(
-        "--teacher", type=Path, help="M4Net weights (.safetensors) to be the teacher in its place"
-    )
+    parser.add_argument("--peers", type=Path, help="folder of 3DDFA-V2's files: its mb1 is a teacher")
+    parser.add_argument("--teacher", type=Path, help="M4Net weights (.safetensors) to be a teacher")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--sources", nargs="+", default=["aflw_train", "youtube_faces"])
     options = parser.parse_args()
-    if (options.peers is None) == (options.teacher is None):
-        parser.error("expected either --peers or --teacher")
+    if options.peers is None and options.teacher is None:
+        parser.error("expected a teacher: --peers, --teacher or both")
     options.out.mkdir(parents=True, exist_ok=True)
     model = FaceModel.load()
-    if options.teacher is not None:
-        asked = own_teacher(model, options.teacher)
-    else:
-        asked, registration = peer_teacher(model, options.peers)
+    asked = []
+    if options.peers is not None:
+        peer, registration = peer_teacher(model, options.peers)
         print(
             f"our surface to BFM's: {registration.model_distance:.2f} mm by the modes alone, "
             f"{registration.final_distance:.2f} mm finished"
         )
+        asked.append(peer)
+    if options.teacher is not None:
+        asked.append(own_teacher(model, options.teacher))
     parts, theirs = zip(
         *(
             label_source(source, model, asked, data=options.data, out=options.out)
@@ -156,40 +172,44 @@ def main() -> None:
     )
     labels = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     np.savez(options.out / "labels.npz", **labels)
-    if options.teacher is None:
+    if options.peers is not None:
         ours = labels["parameters"].astype(np.float64)
-        matrix, offset = affine_map(np.concatenate(theirs), ours, asked.whitening[1])
+        matrix, offset = affine_map(np.concatenate(theirs), ours, peer.whitening[1])
         np.savez(options.out / "map.npz", matrix=matrix, offset=offset)
 
 
 def label_source(
-    source: str, model: FaceModel, asked: Asked, *, data: Path, out: Path
+    source: str, model: FaceModel, asked: list[Asked], *, data: Path, out: Path
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """A source's columns of the labels, and the teacher's raw answers (n, 62) to the same crops as they are.
+    """A source's columns of the labels, and the first teacher's raw answers (n, 62) to the same crops as they are.
 
-    The teacher's six answers are kept in `out`, as is the contact sheet of the worst faces.
+    Each teacher's six answers are kept in `out`, as is the contact sheet of the worst faces.
     """
     names, columns = annotated(data, source)
-    kept = out / f"passes_{asked.name}_{source}.npy"
-    if not kept.is_file():
-        crops = read_crops(data / f"{source}.zip", names)
-        np.save(kept, teacher_passes(crops, asked.network(crops)))
-    whitened = np.load(kept).astype(np.float64)
-    start = asked.teacher.start_of_pixels(whitened[:1000], asked.whitening)
-    fitted = np.concatenate(
-        [
-            fit(model, asked.teacher.vertices, asked.teacher.points(chunk, asked.whitening, start=start))
-            for chunk in np.array_split(whitened, len(whitened) // 500 + 1)
-        ]
-    )
+    fits, raw = [], []
+    for one in asked:
+        kept = out / f"passes_{one.name}_{source}.npy"
+        if not kept.is_file():
+            crops = read_crops(data / f"{source}.zip", names)
+            np.save(kept, teacher_passes(crops, one.network(crops)))
+        whitened = np.load(kept).astype(np.float64)
+        start = one.teacher.start_of_pixels(whitened[:1000], one.whitening)
+        print(f"{source}: the pixels of {one.name} start {start:.2f} from the edge")
+        fits.append(
+            np.concatenate(
+                [
+                    fit(model, one.teacher.vertices, one.teacher.points(chunk, one.whitening, start=start))
+                    for chunk in np.array_split(whitened, len(whitened) // 500 + 1)
+                ]
+            )
+        )
+        raw.append(whitened[:, 0] * one.whitening[1] + one.whitening[0])
+    fitted = mean_face(fits)
     turned = np.abs([head_pose(row[:12].reshape(3, 4)).yaw for row in fitted]) > OUTLINE_YAW
     columns["points68"][turned, :17] = np.nan
     shift = align_annotation(model, fitted, columns)
     parameters, habits = draw_to_annotation(model, fitted, *annotation(columns))
-    print(
-        f"{source}: the teacher's pixels start {start:.2f} from the edge, annotated points were moved by "
-        f"{shift:.2f}; {habits_in_words(habits)}"
-    )
+    print(f"{source}: annotated points were moved by {shift:.2f}; {habits_in_words(habits)}")
     missed = agreement(model, parameters, columns)
     good = missed < WORST
     print(f"{source}: {len(names)} faces, {np.count_nonzero(~good)} left out")
@@ -206,7 +226,7 @@ def label_source(
         "parameters": parameters[good].astype(np.float32),
     }
     labels |= {name: column[good] for name, column in columns.items()}
-    return labels, (whitened[:, 0] * asked.whitening[1] + asked.whitening[0])[good]
+    return labels, raw[0][good]
 
 
 def habits_in_words(habits: np.ndarray, *, count: int = 3) -> str:
