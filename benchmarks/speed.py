@@ -23,6 +23,7 @@ import m4kit
 from m4kit import scenes
 from m4kit.camera import crop_from_box, cut_crop
 from m4kit.images import load_image
+from m4kit.inference import fast
 from m4kit.network import to_input
 from m4kit.training.transfer import read_peer
 from m4kit.visualize import overview
@@ -61,11 +62,9 @@ def parts(photo: np.ndarray, threads: int) -> dict[str, Callable[[], object]]:
 
 
 def _network(network: torch.nn.Module, crops: np.ndarray) -> Callable[[], object]:
-    network.eval()
-
     def run():
         with torch.inference_mode():
-            return network(to_input(crops))
+            return fast(network)(to_input(crops))
 
     return run
 
@@ -74,12 +73,12 @@ def _peers(crops: np.ndarray, threads: int) -> dict[str, Callable[[], object]]:
     folder = shared_folder() / "peers/3ddfa_v2"
     if not folder.is_dir():
         return {}
-    peer = read_peer(folder / "mb1_120x120.onnx", crops).eval()
+    peer = read_peer(folder / "mb1_120x120.onnx", crops)
     pixels = (torch.from_numpy(crops[..., ::-1].transpose(0, 3, 1, 2).copy()).float() - 127.5) / 128
 
     def run():
         with torch.inference_mode():
-            return peer(pixels)
+            return fast(peer)(pixels)
 
     timed = {NETWORK.format(f"{PEER}, PyTorch"): run}
     try:

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from m4kit.inference import fast
 from m4kit.weights import WeightsError, load_strictly, read_tensors, resolve
 
 PACKAGED_WEIGHTS = "faceboxes"
@@ -67,7 +68,7 @@ class Convolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm(self.conv(x))
-        return F.relu(torch.cat([x, -x], dim=1) if self.both_signs else x)
+        return F.relu(torch.cat([x, -x], dim=1) if self.both_signs else x, inplace=True)
 
 
 class Inception(nn.Module):
@@ -124,7 +125,7 @@ class FaceBoxes(nn.Module):
 def network_input(image: np.ndarray) -> Tensor:
     """An image (H, W, 3) uint8 RGB as the network wants it: (3, H, W) float, BGR, less the mean colour."""
     bgr = image[..., ::-1].astype(np.float32) - np.float32(MEAN_BGR)
-    return torch.from_numpy(np.ascontiguousarray(bgr.transpose(2, 0, 1)))
+    return torch.from_numpy(bgr).permute(2, 0, 1)
 
 
 @lru_cache(maxsize=16)
@@ -264,7 +265,7 @@ class Detector:
     def _candidates(self, image: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
         """All boxes (n, 4) from the image's corner, and scores (n,), that reach the threshold."""
         with torch.inference_mode():
-            moves, logits = self.network(network_input(image)[None])
+            moves, logits = fast(self.network)(network_input(image)[None])
             scores = logits[0].sigmoid()
             found = scores >= threshold
             boxes = decode(moves[0, found], prior_boxes(*image.shape[:2])[found])

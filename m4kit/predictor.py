@@ -13,6 +13,7 @@ from m4kit.camera import Crop, crop_from_box, crop_from_landmarks, cut_crop
 from m4kit.detector import Detector
 from m4kit.face_model import FaceModel
 from m4kit.images import load_image, source_name
+from m4kit.inference import fast
 from m4kit.network import M4Net, to_input
 from m4kit.prediction import Face, FaceBox, Origin, Prediction
 from m4kit.weights import fingerprint
@@ -124,7 +125,7 @@ class Predictor:
         heads, weights = [np.zeros((0, 4, 62), np.float32)], [np.zeros((0, 4), np.float32)]
         with torch.inference_mode():
             for start in range(0, len(crops), BATCH):
-                outputs = self.network.outputs(to_input(np.stack(crops[start : start + BATCH])))
+                outputs = fast(self.network).outputs(to_input(np.stack(crops[start : start + BATCH])))
                 heads.append(outputs.heads.numpy())
                 weights.append(outputs.weights.numpy())
         return np.concatenate(heads), np.concatenate(weights)

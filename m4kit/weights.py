@@ -164,13 +164,21 @@ def load_strictly(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], 
     module.load_state_dict(dict(tensors), strict=True)
 
 
+def tensor_state(module: torch.nn.Module) -> tuple:
+    """Another value once one of a module's tensors was written to or replaced.
+
+    What is written through a tensor's `.data` does not show.
+    """
+    return tuple((tensor.data_ptr(), tensor._version) for tensor in module.state_dict().values())
+
+
 def fingerprint(module: torch.nn.Module, *, without: tuple[str, ...] = ()) -> str:
     """What tells a module's weights from all others: 16 hexadecimal digits of the SHA-256 of its tensors.
 
     Tensors whose names begin with one of `without` play no part.
     """
     tensors = sorted(item for item in module.state_dict().items() if not item[0].startswith(without))
-    state = tuple((tensor.data_ptr(), tensor._version) for _, tensor in tensors)
+    state = tensor_state(module)
     known = _fingerprints.setdefault(module, {})
     if without in known and known[without][0] == state:
         return known[without][1]

@@ -130,13 +130,11 @@ class TestTinySet:
             evaluate_landmarks(of_wrong_shape, samples, progress=False)
 
 
-class _Constant:
+class _Constant(torch.nn.Module):
     """Stands for M4Net and for a face model: the same parameters for every crop, a line of points."""
 
-    parameters = torch.arange(62.0) / 62
-
-    def __call__(self, crops):
-        return self.parameters.expand(len(crops), -1)
+    def forward(self, crops):
+        return torch.arange(62.0).expand(len(crops), -1) / 62
 
     def landmarks(self, identity, expression):
         return identity[:, :1, None] + expression[:, :1, None] * torch.arange(204.0).reshape(68, 3)

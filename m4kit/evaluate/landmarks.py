@@ -19,6 +19,7 @@ from m4kit.camera import HeadPose, cut_crop, head_pose
 from m4kit.datasets import DatasetError, Sample, warn_left_out
 from m4kit.face_model import FaceModel
 from m4kit.images import ImageError
+from m4kit.inference import fast
 from m4kit.metrics import BalancedMean
 from m4kit.network import M4Net, to_input
 from m4kit.prediction import landmarks_in_crop
@@ -232,7 +233,7 @@ def crop_predictor(network: M4Net, model: FaceModel) -> PredictCrops:
 
     def predict_crops(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         with torch.inference_mode():
-            parameters = network(to_input(crops)).numpy()
+            parameters = fast(network)(to_input(crops)).numpy()
         return landmarks_in_crop(model, parameters), parameters[:, :12].reshape(-1, 3, 4)
 
     return predict_crops

@@ -369,8 +369,9 @@ def calibrate(network: FaceBoxes, official: FaceBoxes, scenes: list, *, extra: f
     shift = 0.0
     if len(scores) > allowed and scores[allowed] >= 0.5:
         shift = float(np.log(scores[allowed] / (1 - scores[allowed]))) + 1e-3
-    for head in network.scores:
-        head.bias.data[1::2] -= shift
+    with torch.no_grad():
+        for head in network.scores:
+            head.bias[1::2] -= shift
     return shift
 
 
