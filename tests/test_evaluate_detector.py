@@ -174,6 +174,15 @@ class TestCommand:
         assert self._run(tmp_path, "--dataset", "folder", "--member", "two.xml") == 2
         assert "--member: only" in capsys.readouterr().err
 
+    def test_lists_of_boxes_are_read_as_ufdd_has_them(self, tmp_path, capsys):
+        (tmp_path / "rain").mkdir()
+        Image.fromarray(grey()).save(tmp_path / "rain" / "a.png")
+        (tmp_path / "val_bbx_gt.txt").write_text("rain/a.png\n2\n5 5 40 40\n50 5 30 40\n")
+        assert self._run(tmp_path, "--dataset", "ufdd") == 0
+        out = capsys.readouterr().out
+        assert "1 photos, 2 labelled faces" in out
+        assert "false positives a photo" in out
+
     def test_what_cannot_be_read_is_said_on_stderr_with_status_2(self, tmp_path, capsys):
         assert self._run(tmp_path / "nowhere", "--dataset", "folder") == 2
         assert self._run(tmp_path, "--dataset", "folder", "--detectors", tmp_path / "no.pth") == 2

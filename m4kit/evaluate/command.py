@@ -17,9 +17,10 @@ from m4kit.face_model import FaceModel
 from m4kit.network import M4Net
 from m4kit.predictor import Predictor
 from m4kit.scenes import CONDITIONS
+from m4kit.scenes.readers import read_ufdd
 
 WITH_MEMBERS = ("3ddfa-list", "dlib-xml", "csv")
-ALL_LABELLED = ("dlib-xml", "folder")
+ALL_LABELLED = ("dlib-xml", "folder", "ufdd")
 """Layouts in which every face of a photo is labelled."""
 
 
@@ -84,7 +85,7 @@ def _add_member(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--member",
         metavar="FILE",
-        help="which list, XML or CSV below PATH, where it holds several (3ddfa-list, dlib-xml, csv)",
+        help="which list, XML or CSV below PATH, where it holds several (3ddfa-list, dlib-xml, csv, ufdd)",
     )
 
 
@@ -99,8 +100,8 @@ def _add_detector(targets) -> None:
     parser.add_argument(
         "--dataset",
         required=True,
-        choices=list(READERS),
-        help="their layout; `folder` is for photos without a face",
+        choices=[*READERS, "ufdd"],
+        help="their layout; `folder` is for photos without a face, `ufdd` for lists of boxes as UFDD has them",
     )
     _add_member(parser)
     parser.add_argument(
@@ -117,7 +118,7 @@ def _add_detector(targets) -> None:
     parser.add_argument(
         "--others-unlabelled",
         action="store_true",
-        help="the photos may show faces that are not labelled (always so but for dlib-xml and folder)",
+        help="the photos may show faces that are not labelled (always so but for dlib-xml, folder and ufdd)",
     )
     parser.add_argument("--min-face", type=float, metavar="PIXELS", help="side of the smallest face wanted")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -193,10 +194,11 @@ def _samples(options: argparse.Namespace) -> tuple[Sample, ...]:
 
 
 def _read(path: str, options: argparse.Namespace) -> tuple[Sample, ...]:
+    read_it = read_ufdd if options.dataset == "ufdd" else partial(read, layout=options.dataset)
     if options.member is None:
-        return read(path, options.dataset)
-    if options.dataset not in WITH_MEMBERS:
+        return read_it(path)
+    if options.dataset not in (*WITH_MEMBERS, "ufdd"):
         raise ValueError(
-            f"--member: only {', '.join(WITH_MEMBERS)} have several files, not {options.dataset}"
+            f"--member: only {', '.join(WITH_MEMBERS)} and ufdd have several files, not {options.dataset}"
         )
-    return read(path, options.dataset, member=options.member)
+    return read_it(path, member=options.member)
