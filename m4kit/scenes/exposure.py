@@ -7,7 +7,7 @@ import math
 import cv2
 import numpy as np
 
-from m4kit.scenes.linear_light import blurred, clouds, unit
+from m4kit.scenes.linear_light import blurred, clouds, coloured, three_channels, unit
 
 KINDS = ("under", "over", "backlight", "side", "cast")
 
@@ -62,15 +62,13 @@ def _backlight(light, severity, random, _depth):
     x = (np.arange(width, dtype=np.float32) / width)[None]
     y = (np.arange(height, dtype=np.float32) / height)[:, None]
     centre = random.uniform(0.3, 0.7), random.uniform(0.05, 0.35)
-    behind = np.exp(-((x - centre[0]) ** 2 / 0.12 + (y - centre[1]) ** 2 / 0.10))
+    behind = np.exp(-((y - centre[1]) ** 2) / 0.10) * np.exp(-((x - centre[0]) ** 2) / 0.12)
     # The subject hides the light: only what was bright already is the background that shines.
     bright = blurred(_luminance(light), 6 * unit(light))
     source = behind * np.clip(2.5 * bright, 0.05, 1)
     dark = light * np.float32(2.0 ** (-0.62 * severity))
     glare = blurred(source.astype(np.float32), 0.06 * width)
-    return dark + (severity * (0.30 * source + 0.12 * glare))[..., None] * np.array(
-        [1, 0.96, 0.9], np.float32
-    )
+    return dark + coloured(severity * (0.30 * source + 0.12 * glare), (1, 0.96, 0.9))
 
 
 def _side(light, severity, random, depth):
@@ -92,7 +90,7 @@ def _side(light, severity, random, depth):
         direction = np.array([towards[0] * 0.95, towards[1] * 0.95, 0.31], np.float32)
         lit = np.clip(normal @ direction, 0, 1).astype(np.float32) / 0.6
     dark, bright = 2.0 ** (-0.85 * severity), 1 + 0.28 * severity
-    return light * (dark + (bright - dark) * lit)[..., None]
+    return light * three_channels(dark + (bright - dark) * lit)
 
 
 def _cast(light, severity, random, _depth):
@@ -100,7 +98,8 @@ def _cast(light, severity, random, _depth):
     lamp = lamps[random.integers(len(lamps))]
     lamp = lamp / (lamp @ _LUMINANCE)
     strength = np.float32(min(0.22 * severity, 1.0))
-    grey = _luminance(light)[..., None]
+    grey = _luminance(light)
     # A lamp of one colour shows no other: saturation goes with it.
-    own = light * (1 - 0.6 * strength) + grey * (0.6 * strength)
-    return own * ((1 - strength) + strength * lamp) * np.float32(2.0 ** (-0.28 * severity))
+    own = light * (1 - 0.6 * strength) + three_channels(grey * (0.6 * strength))
+    tint = ((1 - strength) + strength * lamp) * np.float32(2.0 ** (-0.28 * severity))
+    return cv2.transform(own, np.diag(tint))

@@ -29,7 +29,10 @@ def to_linear(image: np.ndarray) -> np.ndarray:
 def to_srgb(light: np.ndarray) -> np.ndarray:
     """The sRGB picture (H, W, 3) uint8 of linear light; what is brighter than 1 is clipped, as a sensor does."""
     root = cv2.sqrt(np.clip(light, 0, 1, dtype=np.float32))
-    return np.take(_TO_SRGB, (root * np.float32(_LEVELS - 1) + np.float32(0.5)).astype(np.uint16))
+    # "clip" is only faster: no level lies outside.
+    return np.take(
+        _TO_SRGB, (root * np.float32(_LEVELS - 1) + np.float32(0.5)).astype(np.uint16), mode="clip"
+    )
 
 
 def unit(image: np.ndarray) -> float:
@@ -69,15 +72,21 @@ def clouds(shape: tuple[int, ...], random: np.random.Generator, *, cells: int = 
 
 def mixed(light: np.ndarray, other: np.ndarray | float, share: np.ndarray) -> np.ndarray:
     """`light` (H, W, 3) and another, or a colour (3,), or a grey, mixed by the share (H, W) of the other."""
-    result = np.subtract(np.asarray(other, np.float32), light)
-    result *= three_channels(share)
-    result += light
-    return result
+    share = np.asarray(share, np.float32)
+    if np.ndim(other) < 3:
+        other = coloured(np.ones(light.shape[:2], np.float32), np.broadcast_to(other, 3))
+    return cv2.blendLinear(light, np.asarray(other, np.float32), 1 - share, share)
 
 
 def three_channels(values: np.ndarray) -> np.ndarray:
     """Values (H, W) as (H, W, 3) float32, the same for each colour: much faster to reckon with than (H, W, 1)."""
     return cv2.merge([np.asarray(values, np.float32)] * 3)
+
+
+def coloured(values: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    """Values (H, W) times a colour (3,), as (H, W, 3) float32."""
+    values = np.asarray(values, np.float32)
+    return cv2.merge([values * np.float32(part) for part in colour])
 
 
 def convolved(light: np.ndarray, kernel_of, extent: float) -> np.ndarray:

@@ -7,7 +7,7 @@ import math
 import cv2
 import numpy as np
 
-from m4kit.scenes.linear_light import blurred, clouds, convolved, mixed, three_channels, unit
+from m4kit.scenes.linear_light import blurred, clouds, coloured, convolved, mixed, three_channels, unit
 
 
 def focus(light: np.ndarray, severity: float, random: np.random.Generator) -> np.ndarray:
@@ -141,15 +141,15 @@ def flared(light: np.ndarray, severity: float, random: np.random.Generator) -> n
     veil = np.float32(0.10 * severity) / (1 + 9 * ((x - source[0]) ** 2 + (y - source[1]) ** 2))
     # The veil takes 0.4 of what it adds.
     light = mixed(light, np.array([1.0, 0.93, 0.82]) / 0.4, 0.4 * veil)
-    ghosts = np.zeros((height, width), np.float32)
-    for along in random.uniform(-1.0, 0.3, round(severity)).tolist():
-        radius = random.uniform(0.015, 0.06)
-        across, down = x - source[0] * along, y - source[1] * along
+    ghosts = [(along, random.uniform(0.015, 0.06)) for along in random.uniform(-1.0, 0.3, round(severity))]
+    tint = 0.017 * severity * random.uniform(0.4, 1.0, 3)
+    for along, radius in ghosts:
+        across, down = x - np.float32(source[0] * along), y - np.float32(source[1] * along)
         inside = tuple(_extent(np.abs(away.ravel()) <= radius) for away in (down, across))
         distance = np.hypot(across[:, inside[1]], down[inside[0]])
-        ring = 0.4 + 0.6 * np.clip(distance / radius, 0, 1) ** 3
-        ghosts[inside] += np.clip((radius - distance) / 0.004, 0, 1) * ring
-    light += three_channels(0.017 * severity * ghosts) * np.array(random.uniform(0.4, 1.0, 3), np.float32)
+        if distance.size:
+            ring = 0.4 + 0.6 * np.clip(distance / radius, 0, 1) ** 3
+            light[inside] += coloured(np.clip((radius - distance) / 0.004, 0, 1) * ring, tint)
     return light
 
 
