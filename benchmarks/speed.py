@@ -22,6 +22,8 @@ from peers import PROJECT, shared_folder, tddfa_v2
 import m4kit
 from m4kit import scenes
 from m4kit.camera import crop_from_box, cut_crop
+from m4kit.explore.callbacks import Complaints
+from m4kit.explore.photo_in_depth import PhotoInDepth
 from m4kit.images import load_image
 from m4kit.inference import fast
 from m4kit.network import to_input
@@ -53,6 +55,7 @@ def parts(photo: np.ndarray, threads: int) -> dict[str, Callable[[], object]]:
         "predict, one face, two passes": lambda: predictor(photo),
         "dense mesh of a face": lambda: dataclasses.replace(prediction[0]).vertices,
         "overview of a face, four pictures of 480 pixels": lambda: overview(prediction),
+        "explorer, a step of a scene's severity": _severity_step(predictor, photo),
     }
     for condition in scenes.CONDITIONS:
         timed[f"scenes.degrade, {condition}, severity 3"] = lambda condition=condition: scenes.degrade(
@@ -67,6 +70,16 @@ def _network(network: torch.nn.Module, crops: np.ndarray) -> Callable[[], object
             return fast(network)(to_input(crops))
 
     return run
+
+
+def _severity_step(predictor: m4kit.Predictor, photo: np.ndarray) -> Callable[[], object]:
+    explorer = PhotoInDepth(predictor, Complaints())
+    explorer.show(photo, condition="haze")
+
+    def step():
+        explorer.severity.value = 2.0 if explorer.severity.value == 3.0 else 3.0
+
+    return step
 
 
 def _peers(crops: np.ndarray, threads: int) -> dict[str, Callable[[], object]]:
