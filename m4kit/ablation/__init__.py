@@ -13,8 +13,16 @@ from m4kit.ablation.head_record import HeadStudy, RecordError
 from m4kit.ablation.head_study import study
 from m4kit.ablation.heads import Judgement, checked_weights, judge, judge_own, simplex
 from m4kit.ablation.labelled import validation_samples
+from m4kit.ablation.weightings import (
+    WEIGHTINGS,
+    WeightingStudy,
+    train_weightings,
+    weighting_study,
+    weightings_figure,
+)
 
 __all__ = [
+    "WEIGHTINGS",
     "Accuracy",
     "ActivationRecord",
     "DynamicStudy",
@@ -25,6 +33,7 @@ __all__ = [
     "RunRecord",
     "Study",
     "StudyError",
+    "WeightingStudy",
     "accuracy_at",
     "activation_figure",
     "activation_table",
@@ -39,6 +48,9 @@ __all__ = [
     "simplex",
     "simplex_figure",
     "study",
+    "train_weightings",
     "units",
     "validation_samples",
+    "weighting_study",
+    "weightings_figure",
 ]

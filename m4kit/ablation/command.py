@@ -16,12 +16,15 @@ from m4kit.ablation.head_record import HeadStudy
 from m4kit.ablation.head_study import study
 from m4kit.ablation.heads import checked_weights
 from m4kit.ablation.labelled import validation_samples
+from m4kit.ablation.weightings import PACKAGED as WEIGHTINGS_FILE
+from m4kit.ablation.weightings import WEIGHTINGS, train_weightings, weighting_study, weightings_figure
 from m4kit.datasets import READERS, WITH_LANDMARKS, Sample, read
 from m4kit.evaluate.command import WITH_MEMBERS
 from m4kit.evaluate.heads import predict_heads
 from m4kit.face_model import FaceModel
 from m4kit.network import M4Net
-from m4kit.training.data import Labels
+from m4kit.training.command import add_config_options, config_of
+from m4kit.training.data import Labels, decoded_crops
 
 
 def add_parser(subparsers) -> None:
@@ -95,7 +98,31 @@ def add_parser(subparsers) -> None:
     heads.add_argument("--out", type=Path, metavar="DIR", help="folder for the results, made if missing")
     heads.add_argument("--quiet", action="store_true", help="no progress bar")
     heads.set_defaults(run=run_heads)
+    _add_weightings(targets)
     add_activations_parser(targets)
+
+
+def _add_weightings(targets) -> None:
+    parser = targets.add_parser(
+        "weightings",
+        help="heads trained under different weights",
+        description=f"Trains the network from one start under each of {len(WEIGHTINGS)} weightings of its heads "
+        f"({', '.join(WEIGHTINGS)}), all else equal, and compares them on the labels' validation people, beside one "
+        "network's heads fused anew. Writes weightings.json and weightings.png into DIR. The same command again goes "
+        "on with a stopped study.",
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder of the archives that the labels name"
+    )
+    parser.add_argument("--labels", type=Path, required=True, help="labels file (.npz)")
+    parser.add_argument(
+        "--start", type=Path, required=True, help="M4Net weights (.safetensors) that all start from"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the study")
+    parser.add_argument("--cache", type=Path, help="folder for the decoded crops (default: OUT)")
+    add_config_options(parser)
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run=run_weightings)
 
 
 def run_heads(options: argparse.Namespace) -> int:
@@ -135,6 +162,37 @@ def run_heads(options: argparse.Namespace) -> int:
         print(f"m4kit ablate: {error}", file=sys.stderr)
         return 2
     print(report)
+    return 0
+
+
+def run_weightings(options: argparse.Namespace) -> int:
+    """Run `m4kit ablate weightings`: train, and print the table; 0, or 2 if something cannot be read."""
+    try:
+        config, labels, model = config_of(options), Labels.load(options.labels), FaceModel.load()
+        options.out.mkdir(parents=True, exist_ok=True)
+        told = {"progress": not options.quiet}
+        places = {"data": options.data, "cache": options.cache or options.out}
+        crops = decoded_crops(labels, **places, **told)
+        networks = train_weightings(
+            options.start, labels, crops, config, out=options.out, model=model, **told
+        )
+        samples, _ = validation_samples(labels, model, **places, **told)
+        record = weighting_study(
+            networks,
+            samples,
+            dataset=f"the validation people of {_sources(samples)}",
+            start=options.start.name,
+            training=config.to_dict(),
+            model=model,
+            **told,
+        )
+        record.save(options.out / WEIGHTINGS_FILE)
+        weightings_figure(record).save(options.out / "weightings.png")
+    # TrainingError and WeightsError are values that are wrong.
+    except (ValueError, OSError) as error:
+        print(f"m4kit ablate: {error}", file=sys.stderr)
+        return 2
+    print(record.report())
     return 0
 
 

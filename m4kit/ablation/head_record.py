@@ -114,7 +114,7 @@ class HeadStudy:
             lines.append(f"the best weights were chosen on {self.chosen_on}; nothing was searched here")
         else:
             lines.append("the best weights were chosen on these very faces, which favours them")
-        lines += _aligned(self._rows())
+        lines += aligned(self._rows())
         if SEPARATE in self.settings:
             lines.append(
                 f"{SEPARATE}: "
@@ -275,7 +275,8 @@ def _about(arrays: Mapping[str, np.ndarray], expected: str) -> dict[str, object]
     return {name: about[name] for name in _ABOUT}
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
+def aligned(rows: list[list[str]]) -> list[str]:
+    """The rows as lines whose columns lie below each other."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows

@@ -90,7 +90,7 @@ def study(
         bar.update(bar.total - bar.n)
     bins = yaw_bins(answers)
     every = table.joined(grid)
-    draws = _drawn(every.faces, bins, resamples=resamples, seed=seed)
+    draws = drawn_headlines(every.faces, bins, resamples=resamples, seed=seed)
     ends = [50 * (1 - confidence), 50 * (1 + confidence)]
     s = len(names)
     counts = np.bincount(bins[bins >= 0], minlength=len(metrics.YAW_BINS))
@@ -105,11 +105,12 @@ def study(
         table=replace(table, faces=None),
         intervals=np.nanpercentile(draws[:, :s], ends, axis=0).T,
         differences=np.stack(
-            [_differences(every.headline[:s], draws[:, :s], column, ends) for column in range(s)], axis=1
+            [paired_differences(every.headline[:s], draws[:, :s], column, ends) for column in range(s)],
+            axis=1,
         ),
         grid=replace(grid, faces=None),
         grid_intervals=np.nanpercentile(draws[:, s:], ends, axis=0).T.reshape(-1, 2),
-        grid_differences=_differences(every.headline, draws, names.index(BEST), ends)[s:],
+        grid_differences=paired_differences(every.headline, draws, names.index(BEST), ends)[s:],
         chosen_on=chosen.dataset if chosen else "",
         confidence=confidence,
         resamples=resamples,
@@ -173,7 +174,7 @@ def _best_apart(answers: HeadAnswers, start: np.ndarray, bar: tqdm) -> np.ndarra
     return current
 
 
-def _drawn(faces: np.ndarray, bins: np.ndarray, *, resamples: int, seed: int) -> np.ndarray:
+def drawn_headlines(faces: np.ndarray, bins: np.ndarray, *, resamples: int, seed: int) -> np.ndarray:
     """The headline (resamples, w) of errors (w, n) on faces drawn anew with replacement, the same for every row.
 
     The draws are those of `metrics.bootstrap_interval`. A draw with an empty yaw bin is NaN.
@@ -199,7 +200,9 @@ def _drawn(faces: np.ndarray, bins: np.ndarray, *, resamples: int, seed: int) ->
     return np.concatenate(draws).astype(float)
 
 
-def _differences(headline: np.ndarray, draws: np.ndarray, reference: int, ends: list[float]) -> np.ndarray:
+def paired_differences(
+    headline: np.ndarray, draws: np.ndarray, reference: int, ends: list[float]
+) -> np.ndarray:
     """Headline (w,) less that of the row `reference`, with the paired interval, (w, 3)."""
     low, high = np.nanpercentile(draws - draws[:, [reference]], ends, axis=0)
     return np.stack([headline - headline[reference], low, high], axis=1).round(DIGITS)

@@ -69,18 +69,24 @@ def add_parser(subparsers) -> argparse.ArgumentParser:
         help="with --fusion dynamic and M4Net weights as --start: train only the layer that weighs the heads",
     )
     parser.add_argument("--licence", default="", help="sentence to store with the weights")
-    parser.add_argument("--config", type=Path, help="config.json of an earlier run; options below change it")
-    for name, kind in _OPTIONS.items():
-        default = getattr(Config, name)
-        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=f"default: {default}")
+    add_config_options(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run=run)
     return parser
 
 
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--config` and the options that change it, which `config_of` reads."""
+    parser.add_argument("--config", type=Path, help="config.json of an earlier run; options below change it")
+    for name, kind in _OPTIONS.items():
+        default = getattr(Config, name)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=f"default: {default}")
+
+
 def run(args: argparse.Namespace) -> int:
     """Train as the arguments say; 0 when done."""
-    config = _config(args)
+    config = config_of(args)
+    config = dataclasses.replace(config, fusion_only=config.fusion_only or args.fusion_only)
     labels = Labels.load(args.labels)
     model = FaceModel.load(args.model)
     crops = decoded_crops(labels, data=args.data, cache=args.cache or args.out, progress=not args.quiet)
@@ -94,14 +100,17 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _config(args: argparse.Namespace) -> Config:
+def config_of(args: argparse.Namespace) -> Config:
+    """The config that the options of `add_config_options` give.
+
+    Raises `TrainingError` if the file is not a config's, or a value is out of range.
+    """
     config = Config()
     if args.config is not None:
         try:
             config = config_from_dict(json.loads(args.config.read_text()))
         except (OSError, json.JSONDecodeError) as error:
             raise TrainingError(f"{args.config}: expected the config.json of a run: {error}") from error
-    config = dataclasses.replace(config, fusion_only=config.fusion_only or args.fusion_only)
     given = {name: getattr(args, name) for name in _OPTIONS if getattr(args, name) is not None}
     return dataclasses.replace(config, **given)
 

@@ -1,0 +1,322 @@
+"""Heads that were trained under different weightings, from one start: what fusing anew cannot tell.
+
+Fusing anew judges weights on heads that were trained under one weighting and have grown to fit it, which favours that
+one. Here each weighting has a training of its own; everything else is equal.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from m4kit import metrics
+from m4kit.ablation.head_record import RecordError, aligned
+from m4kit.ablation.head_study import drawn_headlines, paired_differences
+from m4kit.ablation.heads import HEADS, judge, judge_own, simplex, yaw_bins
+from m4kit.datasets import Sample
+from m4kit.evaluate.heads import predict_heads
+from m4kit.face_model import FaceModel
+from m4kit.network import M4Net
+from m4kit.training import TrainingError
+from m4kit.training.data import Labels
+from m4kit.training.loop import Config, Trainer
+
+if TYPE_CHECKING:
+    from m4kit.visualize.notebook_figure import NotebookFigure
+
+LEARNED, DYNAMIC = "learned", "dynamic"
+
+WEIGHTINGS: dict[str, tuple[float, ...] | None] = {
+    "uniform": (0.25, 0.25, 0.25, 0.25),
+    LEARNED: None,
+    "early head first": (0.7, 0.1, 0.1, 0.1),
+    "last head first": (0.1, 0.1, 0.1, 0.7),
+    DYNAMIC: None,
+}
+"""Weights that are fixed while the heads learn; None where they are learned: once for all faces, or for each."""
+
+VERSION = 1
+PACKAGED = "weightings.json"
+"""The record's name in `m4kit/assets`."""
+
+
+@dataclass(frozen=True, eq=False)
+class WeightingStudy:
+    """What w trainings under different weightings came to on the same n faces; errors are NME in percent.
+
+    - `names` and `weights` (w, 4): of the weightings, with the weights that each network ended with ("dynamic": their
+      mean over the faces).
+    - `own` (w,): the error of each network under its own weights, `intervals` (w, 2) its bootstrap interval, and
+      `differences` (w, 3) how much it is above that of "learned", with the paired interval.
+    - `anew` (w,): the error when the heads of the "learned" network are fused with these weights instead.
+    - `best` (w,) and `best_weights` (w, 4): the lowest error of each network's heads under static weights in steps of
+      0.1, chosen on these very faces; `heads` (w, 4): each of its heads alone.
+    - `dataset`, `faces`, `counts` (3,) in the yaw bins, zeros if a yaw is not known; `training`: the config of all
+      trainings, and `size` and `start` of the network.
+    """
+
+    names: tuple[str, ...]
+    weights: np.ndarray
+    own: np.ndarray
+    intervals: np.ndarray
+    differences: np.ndarray
+    anew: np.ndarray
+    best: np.ndarray
+    best_weights: np.ndarray
+    heads: np.ndarray
+    dataset: str
+    faces: int
+    counts: tuple[int, ...]
+    size: str
+    start: str
+    training: dict = field(repr=False)
+    version: int = VERSION
+
+    def verdict(self, name: str) -> str:
+        """How a training compares with that under learned weights: "better", "worse" or "does not differ"."""
+        _, low, high = self.differences[self.names.index(name)]
+        return "better" if high < 0 else "worse" if low > 0 else "does not differ"
+
+    def report(self) -> str:
+        """The study as text: a line a training."""
+        balanced = "balanced" if all(self.counts) else "over all faces"
+        lines = [
+            f"{self.faces} faces of {self.dataset}",
+            f"{self.size}, {self.training.get('steps')} steps from {self.start}",
+            f"NME {balanced} in %, with 95 % intervals (bootstrap over faces)",
+            "the best static weights were chosen on these very faces, which favours them",
+        ]
+        rows = [
+            [
+                "trained under",
+                "weights",
+                "NME",
+                "interval",
+                "less learned",
+                "",
+                "fused anew",
+                "best static",
+                "at",
+            ]
+            + [f"head {head + 1}" for head in range(HEADS)]
+        ]
+        for row, name in enumerate(self.names):
+            low, high = self.intervals[row]
+            difference, least, most = self.differences[row]
+            rows.append(
+                [
+                    name,
+                    _joined(self.weights[row]),
+                    f"{self.own[row]:.2f}",
+                    f"{low:.2f} to {high:.2f}",
+                    "" if name == LEARNED else f"{difference:+.3f} ({least:+.3f} to {most:+.3f})",
+                    "" if name == LEARNED else self.verdict(name),
+                    f"{self.anew[row]:.2f}",
+                    f"{self.best[row]:.2f}",
+                    _joined(self.best_weights[row]),
+                    *(f"{error:.2f}" for error in self.heads[row]),
+                ]
+            )
+        lines += aligned(rows)
+        return "\n".join(lines)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the record as JSON, whole or not at all; the path."""
+        path = Path(path)
+        values = {
+            name: value.round(5).tolist() if isinstance(value, np.ndarray) else value
+            for name, value in asdict(self).items()
+        }
+        part = path.with_name(path.name + ".part")
+        part.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+        part.replace(path)
+        return path
+
+    @classmethod
+    def packaged(cls) -> WeightingStudy:
+        """The study that comes with m4kit; `docs/evaluation.md` has its command."""
+        return cls.load(Path(str(resources.files("m4kit.assets") / PACKAGED)))
+
+    @classmethod
+    def load(cls, path: str | Path) -> WeightingStudy:
+        """Read a record that `save` wrote. Raises `RecordError` if it is missing, broken or of another version."""
+        expected = f"{path}: expected a record of `m4kit ablate weightings` (version {VERSION})"
+        try:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+            if values["version"] != VERSION:
+                raise RecordError(f"{expected}, got version {values['version']}; run the study anew")
+            arrays = {
+                name: np.asarray(values.pop(name), dtype=float)
+                for name, kind in cls.__annotations__.items()
+                if kind == "np.ndarray"
+            }
+            tuples = {name: tuple(values.pop(name)) for name in ("names", "counts")}
+            study = cls(**values, **arrays, **tuples)
+        except FileNotFoundError as error:
+            raise RecordError(f"{path}: no such record; write one with `m4kit ablate weightings`") from error
+        except (OSError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, RecordError):
+                raise
+            raise RecordError(f"{expected}, got something else ({error}); run the study anew") from error
+        w = len(study.names)
+        shapes = dict.fromkeys(("own", "anew", "best"), (w,)) | {"intervals": (w, 2), "differences": (w, 3)}
+        shapes |= dict.fromkeys(("weights", "best_weights", "heads"), (w, HEADS))
+        for name, shape in shapes.items():
+            if getattr(study, name).shape != shape:
+                raise RecordError(
+                    f"{expected} with {name} of shape {shape}, got {getattr(study, name).shape}; run the study anew"
+                )
+        return study
+
+
+def train_weightings(
+    start: str | Path,
+    labels: Labels,
+    crops: str | Path,
+    config: Config,
+    *,
+    out: str | Path,
+    model: FaceModel | None = None,
+    progress: bool = True,
+) -> dict[str, M4Net]:
+    """Train a network of static fusion under each of `WEIGHTINGS`, all else equal; the networks by name.
+
+    `start` is the file of weights that all begin with; a training has a folder of its own in `out`, and goes on where
+    it was stopped. Raises `TrainingError` for a config that ends by the clock, since the trainings would differ.
+    """
+    if config.minutes is not None:
+        raise TrainingError(
+            "weightings: expected steps, got minutes; by the clock the trainings would differ"
+        )
+    networks = {}
+    for name, weights in WEIGHTINGS.items():
+        folder = Path(out) / name.replace(" ", "_")
+        network = M4Net.load(start)
+        if network.fusion != "static":
+            raise TrainingError(
+                f"{start}: expected a network of static fusion to start from, got {network.fusion}"
+            )
+        if name == DYNAMIC:
+            network = network.with_dynamic_fusion()
+        own = replace(config, fixed_head_weights=weights)
+        trainer = Trainer(
+            network, model or FaceModel.load(), labels, crops, own, out=folder, progress=progress
+        )
+        networks[name] = M4Net.load(trainer.run())
+    return networks
+
+
+def weighting_study(
+    networks: Mapping[str, M4Net],
+    samples: tuple[Sample, ...],
+    *,
+    dataset: str,
+    start: str = "",
+    training: dict | None = None,
+    model: FaceModel | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    progress: bool = True,
+) -> WeightingStudy:
+    """Compare networks that were trained under the weightings they are named by, on labelled faces.
+
+    One of them is "learned". `start` and `training`, the config of all, go into the record as they are.
+    """
+    if LEARNED not in networks:
+        raise ValueError(f"networks: expected one named {LEARNED!r}, got {', '.join(networks) or 'none'}")
+    model = model or FaceModel.load()
+    grid = simplex(0.1)
+    answers = {
+        name: predict_heads(network, model, samples, progress=progress) for name, network in networks.items()
+    }
+    own = [judge_own(one) for one in answers.values()]
+    tried = [judge(one, grid) for one in answers.values()]
+    weights = np.stack([one.weights[0, 0] for one in own])
+    table = own[0]
+    for one in own[1:]:
+        table = table.joined(one)
+    bins = yaw_bins(answers[LEARNED])
+    draws = drawn_headlines(table.faces, bins, resamples=resamples, seed=seed)
+    names = tuple(networks)
+    return WeightingStudy(
+        names=names,
+        weights=weights,
+        own=table.headline,
+        intervals=np.nanpercentile(draws, [2.5, 97.5], axis=0).T,
+        differences=paired_differences(table.headline, draws, names.index(LEARNED), [2.5, 97.5]),
+        anew=judge(answers[LEARNED], weights).headline,
+        best=np.array([one.headline.min() for one in tried]),
+        best_weights=np.stack([grid[one.headline.argmin()] for one in tried]),
+        heads=np.stack([judge(one, np.eye(HEADS)).headline for one in answers.values()]),
+        dataset=dataset,
+        faces=len(bins),
+        counts=tuple(np.bincount(bins[bins >= 0], minlength=len(metrics.YAW_BINS)).tolist()),
+        size=networks[LEARNED].size,
+        start=start,
+        training=training or {},
+    )
+
+
+def weightings_figure(study: WeightingStudy) -> NotebookFigure:
+    """The two kinds of result apart: heads trained under each weighting, and one network's heads fused anew."""
+    from m4kit.visualize.notebook_figure import DPI, NotebookFigure
+
+    figure = NotebookFigure(figsize=(9, 4.2), dpi=DPI, facecolor="white", layout="constrained")
+    axes = figure.add_subplot()
+    place = np.arange(len(study.names))
+    spread = np.abs(study.intervals.T - study.own)
+    axes.errorbar(
+        place - 0.12,
+        study.own,
+        spread,
+        fmt="o",
+        color="#0969da",
+        capsize=4,
+        label="trained under these weights",
+    )
+    axes.plot(
+        place + 0.12,
+        study.anew,
+        "D",
+        color="#bc4c00",
+        markerfacecolor="white",
+        label="heads trained under learned weights, fused with these",
+    )
+    for shift, values in ((-0.12, study.own), (0.12, study.anew)):
+        for x, value in zip(place + shift, values, strict=True):
+            side = (-9, "right") if shift < 0 else (9, "left")
+            axes.annotate(
+                f"{value:.2f}",
+                (x, value),
+                (side[0], 0),
+                textcoords="offset points",
+                ha=side[1],
+                va="center",
+                fontsize=8,
+            )
+    labels = [
+        "\n".join(filter(None, [name, _joined(weights), "" if name == LEARNED else study.verdict(name)]))
+        for name, weights in zip(study.names, study.weights, strict=True)
+    ]
+    axes.set_xticks(place, labels, fontsize=8)
+    axes.set_xlim(-0.6, len(place) - 0.4)
+    axes.set_ylabel("NME balanced in %" if all(study.counts) else "NME in %")
+    axes.grid(axis="y", alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8)
+    axes.set_title(
+        f"Trained under each weighting, and fused anew: {study.size}, {study.training.get('steps')} steps; "
+        f"{study.faces} faces",
+        fontsize=10,
+    )
+    return figure
+
+
+def _joined(weights: np.ndarray) -> str:
+    return " ".join(f"{weight:.2f}" for weight in weights)
