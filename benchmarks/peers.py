@@ -3,9 +3,9 @@
 The weights lie in the folder that the environment variable M4KIT_SHARED names (default `../shared` from the
 project's root), under `peers/`.
 
-    python benchmarks/peers.py AFLW2000-3D [--published-crops] [--reannotated]
+    python benchmarks/peers.py AFLW2000-3D [--published-crops] [--reannotated] [--whole-chain]
 
-prints the report of `m4kit evaluate landmarks` for 3DDFA-V2 with MobileNet x1.
+prints the report of `m4kit evaluate landmarks` for 3DDFA-V2 with MobileNet x1; the whole chain has m4kit's detector.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from m4kit.camera import CROP_SIZE
 from m4kit.datasets import read_aflw2000_3d
-from m4kit.evaluate import PredictCrops, evaluate_landmarks
+from m4kit.evaluate import PredictCrops, evaluate_chain, evaluate_landmarks
 from m4kit.face_model import load_numpy_pickle
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -73,9 +73,13 @@ def main() -> None:
     parser.add_argument("path", type=Path, help="the data set: its folder, or a .zip")
     parser.add_argument("--published-crops", action="store_true")
     parser.add_argument("--reannotated", action="store_true")
+    parser.add_argument("--whole-chain", action="store_true")
     options = parser.parse_args()
     faces = read_aflw2000_3d(options.path, reannotated=options.reannotated)
-    print(evaluate_landmarks(tddfa_v2(), faces, published_crops=options.published_crops).report())
+    peer = tddfa_v2()
+    print(evaluate_landmarks(peer, faces, published_crops=options.published_crops).report())
+    if options.whole_chain:
+        print(evaluate_chain(peer, faces).report())
 
 
 if __name__ == "__main__":

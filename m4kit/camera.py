@@ -159,6 +159,16 @@ def crop_from_landmarks(landmarks: np.ndarray) -> Crop:
     return Crop(float(centre[0] - size / 2), float(centre[1] - size / 2), size)
 
 
+def next_crop(crop: Crop, landmarks: np.ndarray) -> Crop:
+    """The crop of the next pass, around landmarks (68, 2 or 3) in photo pixels that were found in `crop`.
+
+    Landmarks that collapse or run away would lose the face for good; then it is `crop` again, which still holds it.
+    """
+    following = crop_from_landmarks(landmarks)
+    sane = np.isfinite(following).all() and 0.3 < following.size / crop.size < 3
+    return following if sane else crop
+
+
 def cut_crop(image: np.ndarray, crop: Crop) -> np.ndarray:
     """The crop's pixels, (120, 120, 3) uint8, black outside the photo.
 

@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 import torch
 
-from m4kit.camera import Crop, crop_from_box, crop_from_landmarks, cut_crop
+from m4kit.camera import Crop, crop_from_box, cut_crop, next_crop
 from m4kit.detector import Detector
 from m4kit.face_model import FaceModel
 from m4kit.images import load_image, source_name
@@ -111,7 +111,7 @@ class Predictor:
                 for box, crop, head, weight in zip(found, crops, heads, weights, strict=True)
             )
             if number + 1 < self.passes:
-                crops = [_next_crop(face) for face in faces]
+                crops = [next_crop(face.crop, face.landmarks) for face in faces]
         return faces
 
     def _detect(self, image: np.ndarray, name: str) -> np.ndarray:
@@ -149,13 +149,6 @@ def predict(source, *, boxes: Sequence | np.ndarray | None = None, **options) ->
 @cache
 def _packaged() -> Predictor:
     return Predictor()
-
-
-def _next_crop(face: Face) -> Crop:
-    crop = crop_from_landmarks(face.landmarks)
-    # Landmarks that collapse or run away would lose the face for good; the first crop still holds it.
-    sane = np.isfinite(crop).all() and 0.3 < crop.size / face.crop.size < 3
-    return crop if sane else face.crop
 
 
 def _turned_back(face: Face, quarters: int, shape: tuple[int, ...]) -> Face:

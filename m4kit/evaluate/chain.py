@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 from tqdm import tqdm
 
 from m4kit import metrics
+from m4kit.camera import crop_from_box, cut_crop, next_crop
 from m4kit.datasets import DatasetError, Sample, warn_left_out
-from m4kit.detector import pairwise_iou
-from m4kit.evaluate.landmarks import crop_predictor, evaluate_landmarks, true_poses
+from m4kit.detector import Detector, pairwise_iou
+from m4kit.evaluate.landmarks import PredictCrops, evaluate_landmarks, true_poses
 from m4kit.images import ImageError
-from m4kit.predictor import Predictor
 
 MATCH_IOU = 0.3
 """A detection with at least this overlap with the box of the true landmarks is of this face."""
@@ -77,13 +76,20 @@ class ChainEvaluation:
 
 
 def evaluate_chain(
-    predictor: Predictor, samples: Iterable[Sample], *, progress: bool = True
+    predict_crops: PredictCrops,
+    samples: Iterable[Sample],
+    *,
+    detector: Callable[[np.ndarray], np.ndarray] | None = None,
+    progress: bool = True,
 ) -> ChainEvaluation:
-    """Find each labelled face in its photo and predict it, as `m4kit.predict` would.
+    """Find each labelled face in its photo and lay its landmarks, by the rules of `m4kit.predict`.
+
+    `predict_crops` is the network, as `evaluate_landmarks` takes it. `detector` gives boxes (n, 5) of a photo, as
+    `Predictor` takes it; by default the packaged one.
 
     Unreadable photos are left out with one warning; none left, or faces without landmarks, is a `DatasetError`.
     """
-    once, twice = (_with_passes(predictor, passes) for passes in (1, 2))
+    detector = Detector() if detector is None else detector
     left_out, overlaps, matched = [], [], []
     one_crop, two_crops, scales, shifts = [], [], [], []
     for sample in tqdm(list(samples), desc="whole chain", unit="face", disable=not progress):
@@ -96,30 +102,27 @@ def evaluate_chain(
         except ImageError as error:
             left_out.append(f"{sample.name} ({error})")
             continue
-        found = once(image)
+        boxes = detector(image).reshape(-1, 5)
         true = sample.landmarks[:, :2]
         box = np.concatenate([true.min(axis=0), true.max(axis=0)])
-        boxes = np.array([np.asarray(face.box) for face in found]).reshape(-1, 5)
         overlap = pairwise_iou(box[None], boxes[:, :4])[0]
         overlaps.append(overlap.max(initial=0.0))
         if overlaps[-1] < MATCH_IOU:
             continue
-        best = int(overlap.argmax())
         matched.append(sample)
-        crop, goal = found[best].crop, sample.crop
+        crop, goal = crop_from_box(boxes[overlap.argmax()]), sample.crop
         scales.append(crop.size / goal.size)
         shifts.append((crop.centre - goal.centre) / goal.size)
-        one_crop.append(metrics.nme(found[best].landmarks[:, :2], true))
-        two_crops.append(metrics.nme(twice(image, boxes=boxes[best : best + 1])[0].landmarks[:, :2], true))
+        for errors in (one_crop, two_crops):
+            landmarks = crop.to_photo(predict_crops(cut_crop(image, crop)[None])[0][0])[:, :2]
+            errors.append(metrics.nme(landmarks, true))
+            crop = next_crop(crop, landmarks)
     warn_left_out("evaluate_chain", left_out)
     if not overlaps:
         raise DatasetError(
             f"expected at least one readable photo, got {len(left_out)} of which none could be read"
         )
-    true_crop = np.zeros(0)
-    if matched:
-        on_true = crop_predictor(predictor.network, predictor.model)
-        true_crop = evaluate_landmarks(on_true, matched, progress=False).nme
+    true_crop = evaluate_landmarks(predict_crops, matched, progress=False).nme if matched else np.zeros(0)
     return ChainEvaluation(
         iou=np.array(overlaps),
         yaw=true_poses(matched).reshape(-1, 3)[:, 0],
@@ -130,9 +133,3 @@ def evaluate_chain(
         crop_shift=np.array(shifts).reshape(-1, 2),
         left_out=tuple(left_out),
     )
-
-
-def _with_passes(predictor: Predictor, passes: int) -> Predictor:
-    other = copy.copy(predictor)
-    other.passes = passes
-    return other

@@ -12,10 +12,10 @@ from m4kit.detector import Detector
 from m4kit.evaluate import detector
 from m4kit.evaluate.chain import evaluate_chain
 from m4kit.evaluate.heads import predict_heads
+from m4kit.evaluate.landmarks import crop_predictor
 from m4kit.evaluate.results import read_predictions, write_results
 from m4kit.face_model import FaceModel
 from m4kit.network import M4Net
-from m4kit.predictor import Predictor
 from m4kit.scenes import CONDITIONS
 from m4kit.scenes.readers import read_ufdd
 
@@ -170,8 +170,8 @@ def run(options: argparse.Namespace) -> int:
             result = answers.evaluate()
             report += [result.report(), answers.report()]
             if options.whole_chain:
-                predictor = Predictor(network=network, model=model)
-                report.append(evaluate_chain(predictor, samples, progress=not options.quiet).report())
+                predict_crops = crop_predictor(network, model)
+                report.append(evaluate_chain(predict_crops, samples, progress=not options.quiet).report())
         text = "\n".join(filter(None, report))
         if options.out is not None:
             write_results(result, samples, options.out, report=text)
