@@ -210,6 +210,31 @@ class TestAugmentation:
         for before, after in zip(sample, same, strict=True):
             np.testing.assert_allclose(before, after, atol=1e-6)
 
+    def test_lying_faces_are_turned_by_any_angle(self, model):
+        sample = sample_of(model, seed=0)
+        how = Augmentation(rotation=5, scale=(1.0, 1.0), shift=0, flip=0, lying=0.5, **QUIET)
+        turns = []
+        for seed in range(200):
+            turned = augment(sample, how, model.symmetry.numpy(), np.random.default_rng(seed))
+            assert_points_agree(turned, model)
+            row, before = turned.parameters[[0, 4]], sample.parameters[[0, 4]]
+            turns.append(np.degrees(np.arctan2(*row[::-1]) - np.arctan2(*before[::-1])))
+        turns = np.abs((np.array(turns) + 180) % 360 - 180)
+        assert 60 < np.count_nonzero(turns > 5.01) < 140
+        assert turns.max() > 150
+
+    def test_conditions_change_the_picture_and_no_label(self, model):
+        crop = np.random.default_rng(0).integers(0, 255, (120, 120, 3), dtype=np.uint8)
+        sample = sample_of(model, seed=0, crop=crop)
+        how = Augmentation(rotation=0, scale=(1.0, 1.0), shift=0, flip=0, conditions=1.0, **QUIET)
+        first, again, other = (
+            augment(sample, how, model.symmetry.numpy(), np.random.default_rng(seed)) for seed in (1, 1, 2)
+        )
+        np.testing.assert_allclose(first.parameters, sample.parameters, atol=1e-6)
+        np.testing.assert_array_equal(first.crop, again.crop)
+        assert (first.crop != sample.crop).mean() > 0.3
+        assert (first.crop != other.crop).mean() > 0.3
+
     def test_points_that_are_not_there_stay_away(self, model):
         sample = sample_of(model, seed=0)
         sample.points21[3] = np.nan

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from m4kit.camera import CROP_SIZE
+from m4kit.scenes.conditions import CONDITIONS, HARDEST, degrade
 
 # Index pairs that a mirrored face swaps, counted from 1 as annotators do.
 _PAIRS_68 = (
@@ -55,13 +56,16 @@ class Augmentation:
 
     `rotation` is the largest turn in the picture's plane in degrees, `scale` the range of the crop's side
     in units of the given crop's (above 1 the face gets smaller), `shift` the largest move in pixels; all
-    three fall off linearly from no change to that limit. The rest are probabilities.
+    three fall off linearly from no change to that limit. The rest are probabilities: `lying` of any angle at all in
+    place of `rotation`'s, `conditions` of one of the seven of `scenes.degrade`, at any severity.
     """
 
     rotation: float = 35.0
     scale: tuple[float, float] = (0.85, 1.3)
     shift: float = 8.0
     flip: float = 0.5
+    lying: float = 0.0
+    conditions: float = 0.0
     colour: float = 0.8
     grey: float = 0.1
     patches: float = 0.3
@@ -129,14 +133,17 @@ def augment(sample: Sample, how: Augmentation, symmetry: np.ndarray, random: np.
     if random.random() < how.flip:
         sample = mirror(sample, symmetry)
     low, high = np.log(how.scale)
+    lying = how.lying > 0 and random.random() < how.lying
     sample = warp(
         sample,
-        angle=_triangular(random, -how.rotation, how.rotation),
+        angle=random.uniform(-180, 180) if lying else _triangular(random, -how.rotation, how.rotation),
         scale=float(np.exp(_triangular(random, low, high))),
         shift=(_triangular(random, -how.shift, how.shift), _triangular(random, -how.shift, how.shift)),
         border=(cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT_101)[random.integers(3)],
     )
     crop = sample.crop
+    if how.conditions > 0 and random.random() < how.conditions:
+        crop = _degrade(crop, random)
     for probability, change in (
         (how.patches, _cover),
         (how.colour, _recolour),
@@ -149,6 +156,11 @@ def augment(sample: Sample, how: Augmentation, symmetry: np.ndarray, random: np.
         if random.random() < probability:
             crop = change(crop, random)
     return sample._replace(crop=crop)
+
+
+def _degrade(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    condition = CONDITIONS[random.integers(len(CONDITIONS))]
+    return degrade(crop, condition, random.uniform(0, HARDEST), seed=int(random.integers(2**32)))
 
 
 def _in_pixels(crop: np.ndarray, lengths):
