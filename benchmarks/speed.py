@@ -21,7 +21,11 @@ from peers import PROJECT, shared_folder, tddfa_v2
 
 import m4kit
 from m4kit import scenes
-from m4kit.camera import crop_from_box, cut_crop
+from m4kit.ablation import judge
+from m4kit.camera import Crop, HeadPose, crop_from_box, cut_crop
+from m4kit.datasets import Sample
+from m4kit.evaluate import HeadAnswers
+from m4kit.explore import HeadWeightExplorer
 from m4kit.explore.callbacks import Complaints
 from m4kit.explore.photo_in_depth import PhotoInDepth
 from m4kit.images import load_image
@@ -55,7 +59,9 @@ def parts(photo: np.ndarray, threads: int) -> dict[str, Callable[[], object]]:
         "predict, one face, two passes": lambda: predictor(photo),
         "dense mesh of a face": lambda: dataclasses.replace(prediction[0]).vertices,
         "overview of a face, four pictures of 480 pixels": lambda: overview(prediction),
+        "explorer, a move of a head's weight": _weight_move(prediction),
         "explorer, a step of a scene's severity": _severity_step(predictor, photo),
+        "1,000 weights of the heads over 500 faces": _thousand_weights(predictor.model),
     }
     for condition in scenes.CONDITIONS:
         timed[f"scenes.degrade, {condition}, severity 3"] = lambda condition=condition: scenes.degrade(
@@ -70,6 +76,33 @@ def _network(network: torch.nn.Module, crops: np.ndarray) -> Callable[[], object
             return fast(network)(to_input(crops))
 
     return run
+
+
+def _weight_move(prediction: m4kit.Prediction) -> Callable[[], object]:
+    explorer = HeadWeightExplorer(prediction)
+    explorer.colour.value = "spread"
+    slider = explorer.sliders.sliders[2]
+
+    def move():
+        slider.value = 0.3 if slider.value > 0.4 else 0.5
+
+    return move
+
+
+def _thousand_weights(model: m4kit.FaceModel) -> Callable[[], object]:
+    random = np.random.default_rng(0)
+    heads = random.normal(size=(500, 4, 62)).astype(np.float32)
+    heads[..., :12] = [0.5, 0, 0, 0, 0, 0.5, 0, 0, 0, 0, 0.5, 0]
+    sample = Sample(
+        "face",
+        lambda: None,
+        landmarks=model.landmarks().numpy(),
+        pose=HeadPose(0.0, 0.0, 0.0),
+        crop=Crop(0, 0, 120),
+    )
+    answers = HeadAnswers((sample,) * 500, heads, np.full((500, 4), 0.25), model, published_crops=False)
+    weights = random.dirichlet(np.ones(4), 1000)
+    return lambda: judge(answers, weights)
 
 
 def _severity_step(predictor: m4kit.Predictor, photo: np.ndarray) -> Callable[[], object]:

@@ -241,6 +241,13 @@ def _array_to_rgb(array: np.ndarray, name: str) -> np.ndarray:
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else np.array(pixels, order="C")
 
 
+def jpeg(picture: np.ndarray, *, quality: int) -> bytes:
+    """A picture (H, W, 3) uint8 RGB as a JPEG file's bytes."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="JPEG", quality=quality)
+    return buffer.getvalue()
+
+
 def _to_8_bits(array: np.ndarray, name: str) -> np.ndarray:
     if array.dtype == np.uint8:
         return array

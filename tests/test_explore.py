@@ -14,7 +14,7 @@ from PIL import Image
 from m4kit import FaceModel, Prediction, predict
 from m4kit.camera import Crop, head_pose, rotation_from_euler
 from m4kit.explore import FaceModelExplorer, MeshViewer, mesh_viewer
-from m4kit.explore.canvas import MESSAGE_BYTES, Canvas
+from m4kit.explore.canvas import MESSAGE_BYTES
 from m4kit.explore.modes import reconstruction_error
 from m4kit.head_frame import HeadFrame
 from m4kit.prediction import Face, FaceBox
@@ -32,15 +32,6 @@ def face(*, seed=0, pose=(25.0, -10.0, 5.0), left=40.0):
 
 
 PREDICTION = Prediction(PHOTO, (face(), face(seed=1, pose=(-30.0, 5.0, 0.0), left=150.0)), "two.jpg")
-
-
-@pytest.fixture
-def sent(monkeypatch):
-    messages = []
-    monkeypatch.setattr(
-        Canvas, "send", lambda self, content, buffers=None: messages.append((content, buffers or []))
-    )
-    return messages
 
 
 def of_kind(messages, *kinds):

@@ -12,16 +12,6 @@ TRIANGLES = np.array([[0, 1, 2], [0, 2, 3]])
 SQUARE = np.array([[0.0, 0, 0], [10, 0, 0], [10, 20, 1], [0, 20, 1]])
 
 
-@pytest.fixture
-def sent(monkeypatch):
-    """All that any canvas sends, as (content, buffers)."""
-    messages = []
-    monkeypatch.setattr(
-        Canvas, "send", lambda self, content, buffers=None: messages.append((content, buffers or []))
-    )
-    return messages
-
-
 def kinds(messages):
     return [content["kind"] for content, _ in messages]
 

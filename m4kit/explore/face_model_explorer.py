@@ -16,8 +16,8 @@ from m4kit.explore.marks import landmark_colours
 from m4kit.explore.mesh_viewer import VIEWS
 from m4kit.explore.mode_sliders import REACH, ModeSliders
 from m4kit.explore.modes import Curve, chart, cumulative_variance, gram_matrix, reconstruction_error
-from m4kit.explore.photo import jpeg
 from m4kit.face_model import FaceModel
+from m4kit.images import jpeg
 from m4kit.prediction import Face, Prediction
 from m4kit.vertex_colours import VertexColours, check_heads, clay, scalar_colours
 from m4kit.visualize.legend import with_legend

@@ -26,9 +26,10 @@ from m4kit.explore.head_words import (
 from m4kit.explore.legend import legend
 from m4kit.explore.marks import contours, landmark_colours
 from m4kit.explore.mesh_viewer import VIEWS
-from m4kit.explore.photo import jpeg, small_jpeg
+from m4kit.explore.photo import small_jpeg
 from m4kit.explore.simplex_picture import cuts_picture
 from m4kit.explore.weight_sliders import WeightSliders, checked
+from m4kit.images import jpeg
 from m4kit.prediction import Face, Prediction
 
 OWN, UNIFORM, BEST_MEASURED = "Network's own", "Uniform", "Best measured"

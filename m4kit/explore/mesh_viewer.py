@@ -17,8 +17,9 @@ from m4kit.explore.controls import SIDE_WIDTH, button, choice, faded, notice, ro
 from m4kit.explore.explorer import Explorer
 from m4kit.explore.legend import legend
 from m4kit.explore.marks import contours, landmark_colours, pose_axes
-from m4kit.explore.photo import MARK, gif, jpeg, photo_of, picture_html, small_jpeg, thumbnail
+from m4kit.explore.photo import MARK, gif, photo_of, picture_html, small_jpeg, thumbnail
 from m4kit.head_frame import HeadFrame
+from m4kit.images import jpeg
 from m4kit.prediction import Face, Prediction
 from m4kit.vertex_colours import MODES, VertexColours, check_heads, scalar_colours, vertex_colours
 from m4kit.visualize.legend import with_legend

@@ -13,6 +13,7 @@ from PIL import Image
 from m4kit.camera import Crop
 from m4kit.explore.canvas import MESSAGE_BYTES
 from m4kit.explore.controls import SIDE_WIDTH
+from m4kit.images import jpeg
 from m4kit.prediction import Face, Prediction
 
 MARK = np.array([[255, 59, 48]], dtype=np.uint8)
@@ -58,13 +59,6 @@ def thumbnail(image: np.ndarray, face: Face, *, vertex: int | None = None) -> np
         for colour, thickness in ((_WHITE, 4), (tuple(int(c) for c in MARK[0]), 2)):
             cv2.circle(picture, centre, 6 * 8, colour, thickness, cv2.LINE_AA, 3)
     return picture
-
-
-def jpeg(picture: np.ndarray, *, quality: int) -> bytes:
-    """A picture (H, W, 3) uint8 RGB as a JPEG file's bytes."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="JPEG", quality=quality)
-    return buffer.getvalue()
 
 
 def picture_html(content: bytes, *, kind: str, alt: str, save_as: str = "") -> str:

@@ -15,8 +15,8 @@ from m4kit.explore.callbacks import Complaints
 from m4kit.explore.canvas import Canvas
 from m4kit.explore.legend import legend
 from m4kit.explore.mesh_viewer import VIEWS
-from m4kit.explore.photo import jpeg
 from m4kit.head_frame import HeadFrame
+from m4kit.images import jpeg
 from m4kit.prediction import Face, Prediction
 from m4kit.predictor import Predictor
 from m4kit.scenes.conditions import CONDITIONS, HARDEST, degrade

@@ -13,9 +13,9 @@ from m4kit.datasets import Sample
 from m4kit.explore.callbacks import Complaints
 from m4kit.explore.explorer import Explorer
 from m4kit.explore.face_grid import FaceGrid, GridFace
-from m4kit.explore.photo import jpeg
 from m4kit.explore.photo_in_depth import PhotoInDepth
 from m4kit.explore.scene_chart import HeatCell, SceneChart
+from m4kit.images import jpeg
 from m4kit.predictor import Predictor
 from m4kit.scenes import figures
 from m4kit.scenes.cells import METRICS, cells, heat_grid, present, title_of, true_errors, values_of

@@ -4,14 +4,12 @@ itself."""
 from __future__ import annotations
 
 import hashlib
-import io
 import time
 from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from m4kit import __version__, metrics
@@ -20,7 +18,7 @@ from m4kit.datasets import DatasetError, Sample, warn_left_out
 from m4kit.detector import Detector, pairwise_iou
 from m4kit.evaluate.detector import PhotoResult, matched
 from m4kit.evaluate.landmarks import crop_predictor
-from m4kit.images import ImageError
+from m4kit.images import ImageError, jpeg
 from m4kit.prediction import Face, Prediction
 from m4kit.predictor import Predictor
 from m4kit.scenes import signs
@@ -33,6 +31,8 @@ from m4kit.scenes.tables import FACE_COLUMNS, PHOTO_COLUMNS, packed, table_of
 from m4kit.scenes.taxonomy import GROUPS, HIT_IOU, failures_of
 from m4kit.visualize.drawing import GROUP_MEMBERS
 from m4kit.weights import fingerprint
+
+THUMBNAIL_QUALITY = 88
 
 _ANGLES = ("yaw", "pitch", "roll")
 _SIDES = ("left", "top", "right", "bottom")
@@ -188,12 +188,16 @@ class _Analyst:
             sample = photo.faces[hit] if hit >= 0 and photo.faces else None
             row |= _compared(face, sample, clean[again] if again >= 0 else None)
             row["thumbnail"] = f"{stem}-{number}.jpg"
-            thumbnails[row["thumbnail"]] = _jpeg(prediction.image, face.crop)
+            thumbnails[row["thumbnail"]] = jpeg(
+                cut_crop(prediction.image, face.crop), quality=THUMBNAIL_QUALITY
+            )
             rows.append(row)
         for number in missed.tolist():
             row = _scene_row(photo) | {"face": -1, "truth": number, **_box_row(boxes[number])}
             row["thumbnail"] = f"{stem}-missed{number}.jpg"
-            thumbnails[row["thumbnail"]] = _jpeg(prediction.image, crop_from_box(boxes[number]))
+            thumbnails[row["thumbnail"]] = jpeg(
+                cut_crop(prediction.image, crop_from_box(boxes[number])), quality=THUMBNAIL_QUALITY
+            )
             rows.append(row)
         for row in rows:
             row["failures"] = "; ".join(failures_of(row, all_labelled=photo.all_labelled))
@@ -326,12 +330,6 @@ def _box_row(box: np.ndarray) -> dict[str, float]:
 def _finite(row: dict[str, object]) -> dict[str, object]:
     """The row without what is not known, which JSON has no word for."""
     return {name: value for name, value in row.items() if not (isinstance(value, float) and np.isnan(value))}
-
-
-def _jpeg(image: np.ndarray, crop: Crop) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(cut_crop(image, crop)).save(buffer, format="JPEG", quality=88)
-    return buffer.getvalue()
 
 
 def _settings(predictor: Predictor) -> dict[str, object]:

@@ -15,8 +15,8 @@ from string import Template
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
+from m4kit.images import jpeg
 from m4kit.scenes import figures
 from m4kit.scenes.cells import (
     METRICS,
@@ -227,16 +227,16 @@ def _gallery(report: SceneReport) -> tuple[list[str], str]:
     cards, taken = [], 0
     rows = figures.worst_first(report)
     for row in rows[:MOST_FACES].tolist():
-        jpeg = _jpeg(figures.face_picture(report, row, side=SIDE))
-        taken += len(jpeg)
+        content = jpeg(figures.face_picture(report, row, side=SIDE), quality=82)
+        taken += len(content)
         if taken > FACES_BYTES:
             break
-        cards.append(_card(report, row, jpeg))
+        cards.append(_card(report, row, content))
     left = len(rows) - len(cards)
     return cards, f"The {len(cards)} worst of {len(rows)} faces." if left else f"All {len(cards)} faces."
 
 
-def _card(report: SceneReport, row: int, jpeg: bytes) -> str:
+def _card(report: SceneReport, row: int, content: bytes) -> str:
     of = {name: values[row] for name, values in report.faces.items()}
     severity = "real" if np.isnan(of["severity"]) else f"{of['severity']:g}"
     error = float(
@@ -256,7 +256,7 @@ def _card(report: SceneReport, row: int, jpeg: bytes) -> str:
     return (
         f'<article class="{bad}" data-condition="{condition}" data-severity="{severity}" '
         f'data-failures="{escape(failures)}"><img loading="lazy" width="{SIDE}" height="{SIDE}" '
-        f'alt="{escape(str(of["photo"]))}" src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}">'
+        f'alt="{escape(str(of["photo"]))}" src="data:image/jpeg;base64,{base64.b64encode(content).decode()}">'
         f"<h3>{condition}{'' if severity == 'real' else f' {severity}'}</h3><p>{', '.join(numbers)}</p>"
         f"<ul>{tags}</ul>"
         + (f'<p class="why">{escape(reasons.replace("; ", ", "))}</p>' if reasons else "")
@@ -279,9 +279,3 @@ def _settings(report: SceneReport) -> str:
         for name, value in report.settings.items()
         if value not in ("", None)
     )
-
-
-def _jpeg(picture: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="JPEG", quality=82, optimize=True)
-    return buffer.getvalue()
