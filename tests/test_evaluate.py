@@ -15,6 +15,7 @@ from aflw_like import BOXES, GREYS, POSES, true_landmarks, write_set
 from m4kit.camera import crop_from_landmarks, head_pose, rotation_from_euler
 from m4kit.datasets import DatasetError, PublishedBox, read_aflw2000_3d
 from m4kit.evaluate import command, crop_predictor, evaluate_landmarks
+from m4kit.network import Outputs
 
 
 @pytest.fixture(scope="module")
@@ -133,8 +134,9 @@ class TestTinySet:
 class _Constant(torch.nn.Module):
     """Stands for M4Net and for a face model: the same parameters for every crop, a line of points."""
 
-    def forward(self, crops):
-        return torch.arange(62.0).expand(len(crops), -1) / 62
+    def outputs(self, crops):
+        parameters = torch.arange(62.0).expand(len(crops), -1) / 62
+        return Outputs(parameters[:, None].expand(-1, 4, -1), torch.full((len(crops), 4), 0.25), parameters)
 
     def landmarks(self, identity, expression):
         return identity[:, :1, None] + expression[:, :1, None] * torch.arange(204.0).reshape(68, 3)
@@ -162,7 +164,8 @@ class TestCommand:
     def network(self, monkeypatch):
         loaded = []
 
-        def answers(network, model, samples, *, published_crops, progress):
+        def answers(network, model, samples, *, published_crops, views, progress):
+            assert views == 1
             result = evaluate_landmarks(
                 knowing_network(shift=(3, 4)), samples, published_crops=published_crops, progress=False
             )

@@ -27,13 +27,12 @@ from m4kit.training.labels import (
 from m4kit.training.registration import itself, register, similarity
 from m4kit.training.teacher import (
     DENSE_POINTS,
-    PASSES,
     Teacher,
     averaged_points,
-    pass_matrices,
     said_as_3ddfa,
     teacher_passes,
 )
+from m4kit.views import VIEWS, view_matrices
 
 MIRRORED = np.diag([-1.0, 1.0, 1.0])
 
@@ -131,7 +130,7 @@ class TestSimilarity:
 
 class TestPasses:
     def test_the_first_pass_is_the_crop_and_the_second_its_mirror_image(self):
-        first, second = pass_matrices()[:2]
+        first, second = view_matrices()[:2]
         np.testing.assert_allclose(first, np.eye(3), atol=1e-12)
         np.testing.assert_allclose(second, [[-1, 0, 119], [0, 1, 0], [0, 0, 1]], atol=1e-12)
 
@@ -140,13 +139,13 @@ class TestPasses:
         spot[70, 40] = 1
         spot = cv2.GaussianBlur(spot, (0, 0), 3)
         y, x = np.mgrid[:120, :120]
-        for matrix in pass_matrices():
+        for matrix in view_matrices():
             view = cv2.warpAffine(spot, matrix[:2], (120, 120), flags=cv2.INTER_LINEAR)
             centre = np.array([(view * x).sum(), (view * y).sum()]) / view.sum()
             np.testing.assert_allclose(centre, (matrix @ [40, 70, 1])[:2], atol=0.05)
 
     def test_every_pass_keeps_the_centre_and_shapes(self):
-        for matrix, (mirrored, _, shrink) in zip(pass_matrices(), PASSES, strict=True):
+        for matrix, (mirrored, _, shrink) in zip(view_matrices(), VIEWS, strict=True):
             np.testing.assert_allclose(matrix @ [59.5, 59.5, 1], [59.5, 59.5, 1])
             linear = matrix[:2, :2]
             np.testing.assert_allclose(linear @ linear.T, np.eye(2) / shrink**2, atol=1e-12)
@@ -176,7 +175,7 @@ def answers_of(cameras, coefficients, symmetry):
     edges. A mirrored picture shows another person, whose antisymmetric coefficients have the other sign.
     """
     answers = []
-    for matrix, (mirrored, _, shrink) in zip(pass_matrices(), PASSES, strict=True):
+    for matrix, (mirrored, _, shrink) in zip(view_matrices(), VIEWS, strict=True):
         down = np.diag([1.0, -1.0])
         view = np.eye(3) / shrink
         view[:2, :2] = down @ matrix[:2, :2] @ down

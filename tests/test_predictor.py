@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 import m4kit
-from m4kit import predictor as module
+from m4kit import views
 from m4kit.camera import crop_from_box, crop_from_landmarks, rotation_from_euler
 from m4kit.face_model import FaceModel
 from m4kit.network import M4Net
@@ -239,7 +239,7 @@ class TestBatches:
 
     def test_more_faces_than_a_batch_holds_are_all_found(self, build, photo, monkeypatch):
         together = build()(photo)
-        monkeypatch.setattr(module, "BATCH", 2)
+        monkeypatch.setattr(views, "BATCH", 2)
         in_batches = build()(photo)
         assert boxes_of(in_batches) == LARGEST_FIRST.tolist()
         for one, other in zip(together, in_batches, strict=True):

@@ -18,6 +18,7 @@ from m4kit.face_model import FaceModel
 from m4kit.network import M4Net
 from m4kit.scenes import CONDITIONS
 from m4kit.scenes.readers import read_ufdd
+from m4kit.views import COUNTS
 
 WITH_MEMBERS = ("3ddfa-list", "dlib-xml", "csv")
 ALL_LABELLED = ("dlib-xml", "folder", "ufdd")
@@ -62,6 +63,13 @@ def add_parser(subparsers) -> None:
         default="m4net-base",
         metavar="NAME_OR_FILE",
         help="M4Net's weights (default: %(default)s)",
+    )
+    landmarks.add_argument(
+        "--views",
+        type=int,
+        choices=COUNTS,
+        default=1,
+        help="average over so many views of a crop: 2 with the mirror image, 6 also turned and smaller (default: 1)",
     )
     landmarks.add_argument(
         "--predictions",
@@ -165,12 +173,13 @@ def run(options: argparse.Namespace) -> int:
                 model,
                 samples,
                 published_crops=options.published_crops,
+                views=options.views,
                 progress=not options.quiet,
             )
             result = answers.evaluate()
             report += [result.report(), answers.report()]
             if options.whole_chain:
-                predict_crops = crop_predictor(network, model)
+                predict_crops = crop_predictor(network, model, views=options.views)
                 report.append(evaluate_chain(predict_crops, samples, progress=not options.quiet).report())
         text = "\n".join(filter(None, report))
         if options.out is not None:

@@ -6,16 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from m4kit import metrics
 from m4kit.datasets import Sample
 from m4kit.evaluate.landmarks import LandmarkEvaluation, compare, true_crops
 from m4kit.face_model import FaceModel
-from m4kit.inference import fast
-from m4kit.network import M4Net, fuse, to_input
+from m4kit.network import M4Net, fuse
 from m4kit.prediction import landmarks_in_crop
+from m4kit.views import ask
 
 
 @dataclass(frozen=True)
@@ -91,21 +90,20 @@ def predict_heads(
     *,
     published_crops: bool = False,
     batch_size: int = 50,
+    views: int = 1,
     progress: bool = True,
 ) -> HeadAnswers:
     """Run the network once on every face's ground-truth crop, and keep what each head says.
 
-    Crops and errors are as for `evaluate_landmarks`.
+    Crops and errors are as for `evaluate_landmarks`, `views` as for `views.ask`.
     """
     left_out: list[str] = []
     kept, heads, weights = [], [], []
     batches = true_crops(samples, published_crops=published_crops, batch_size=batch_size, left_out=left_out)
     for readable, crops in tqdm(batches, desc="evaluate", unit="batch", disable=not progress):
-        with torch.inference_mode():
-            outputs = fast(network).outputs(to_input(crops))
         kept += readable
-        heads.append(outputs.heads.numpy())
-        weights.append(outputs.weights.numpy())
+        for some, answers in zip((heads, weights), ask(network, model, crops, views=views), strict=True):
+            some.append(answers)
     return HeadAnswers(
         samples=tuple(kept),
         heads=np.concatenate(heads),

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from m4kit import metrics
@@ -19,10 +18,10 @@ from m4kit.camera import HeadPose, cut_crop, head_pose
 from m4kit.datasets import DatasetError, Sample, warn_left_out
 from m4kit.face_model import FaceModel
 from m4kit.images import ImageError
-from m4kit.inference import fast
 from m4kit.metrics import BalancedMean
-from m4kit.network import M4Net, to_input
+from m4kit.network import M4Net, fuse
 from m4kit.prediction import landmarks_in_crop
+from m4kit.views import ask
 
 PredictCrops = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """What is evaluated: crops (n, 120, 120, 3) uint8 RGB in; out landmarks (n, 68, 2 or 3) in the crop frame
@@ -228,12 +227,14 @@ def true_crops(
         )
 
 
-def crop_predictor(network: M4Net, model: FaceModel) -> PredictCrops:
-    """What `evaluate_landmarks` takes, of M4Net and the face model that its parameters are of."""
+def crop_predictor(network: M4Net, model: FaceModel, *, views: int = 1) -> PredictCrops:
+    """What `evaluate_landmarks` takes, of M4Net and the face model that its parameters are of.
+
+    `views` as for `views.ask`.
+    """
 
     def predict_crops(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        with torch.inference_mode():
-            parameters = fast(network)(to_input(crops)).numpy()
+        parameters = fuse(*ask(network, model, crops, views=views))
         return landmarks_in_crop(model, parameters), parameters[:, :12].reshape(-1, 3, 4)
 
     return predict_crops

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from tqdm import tqdm
@@ -22,40 +21,23 @@ from m4kit.network import PARAMETERS, M4Net
 from m4kit.training.augmentation import MIRROR_68
 from m4kit.training.registration import Registration, itself, register
 from m4kit.training.transfer import read_peer, read_whitening
+from m4kit.views import VIEWS, view_matrices, view_pictures
 
-CENTRE = (CROP_SIZE - 1) / 2
 HALF = np.array([0.5, 0.5, 0.0])
-PASSES = ((0, 0.0, 1.0), (1, 0.0, 1.0), (0, 7.0, 1.08), (1, 7.0, 1.08), (0, -7.0, 1.0), (1, -7.0, 1.0))
-"""Mirrored or not, degrees in the plane, how much smaller the face is made."""
 
 DENSE_POINTS = 400
 
 
-def pass_matrices() -> np.ndarray:
-    """(6, 3, 3) maps of pixel coordinates from the crop to each pass's picture."""
-    matrices = []
-    for mirrored, degrees, shrink in PASSES:
-        matrix = np.vstack([cv2.getRotationMatrix2D((CENTRE, CENTRE), degrees, 1 / shrink), [0, 0, 1]])
-        if mirrored:
-            matrix = np.array([[-1, 0, CROP_SIZE - 1], [0, 1, 0], [0, 0, 1.0]]) @ matrix
-        matrices.append(matrix)
-    return np.array(matrices)
-
-
 def teacher_passes(crops: np.ndarray, network: torch.nn.Module, *, progress: bool = True) -> np.ndarray:
     """The teacher's whitened answers (n, 6, 62) to crops (n, 120, 120, 3) uint8 RGB."""
-    matrices, answers = pass_matrices(), []
+    answers = []
     for start in tqdm(range(0, len(crops), 32), desc="teacher", disable=not progress):
-        views = [
-            cv2.warpAffine(crop, matrix[:2], (CROP_SIZE, CROP_SIZE), flags=cv2.INTER_LINEAR)
-            for crop in crops[start : start + 32]
-            for matrix in matrices
-        ]
+        views = view_pictures(crops[start : start + 32])
         # 3DDFA-V2's networks take BGR.
-        pixels = torch.from_numpy(np.stack(views)[..., ::-1].copy()).permute(0, 3, 1, 2)
+        pixels = torch.from_numpy(views[..., ::-1].copy()).permute(0, 3, 1, 2)
         with torch.inference_mode():
             answers.append(network((pixels.float() - 127.5) / 128).numpy())
-    return np.concatenate(answers).reshape(len(crops), len(PASSES), PARAMETERS)
+    return np.concatenate(answers).reshape(len(crops), len(VIEWS), PARAMETERS)
 
 
 class Teacher:
@@ -112,7 +94,7 @@ def averaged_points(
     `start` is where the teacher's coordinates have 0, in pixels from the crop's edge.
     """
     total = 0
-    for number, matrix in enumerate(pass_matrices()):
+    for number, matrix in enumerate(view_matrices()):
         placed = _placed(whitened[:, number] * whitening[1] + whitening[0], mean, modes)
         # 3DDFA-V2 counts x from 1 and y from the lower edge.
         edge = np.stack([placed[..., 0] - 1, CROP_SIZE - placed[..., 1]], axis=-1) + start
@@ -121,10 +103,10 @@ def averaged_points(
         pixels = (pixels - HALF) @ np.linalg.inv(matrix).T + HALF
         depth = placed[..., 2] / np.sqrt(abs(np.linalg.det(matrix[:2, :2])))
         framed = np.stack([pixels[..., 0] - CROP_SIZE / 2, CROP_SIZE / 2 - pixels[..., 1], depth], axis=-1)
-        if PASSES[number][0]:
+        if VIEWS[number][0]:
             framed = framed[:, mirrored]
         framed[..., 2] -= framed[..., 2].mean(1, keepdims=True)
-        total = total + framed / len(PASSES)
+        total = total + framed / len(VIEWS)
     return total
 
 

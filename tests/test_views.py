@@ -1,0 +1,148 @@
+"""Several views of a crop: what is shown to the network, and how its answers are laid back and averaged."""
+
+import numpy as np
+import pytest
+import torch
+
+from m4kit.camera import cut_crop, rotation_from_euler
+from m4kit.face_model import FaceModel
+from m4kit.network import M4Net, Outputs, to_input
+from m4kit.prediction import landmarks_in_crop
+from m4kit.predictor import Predictor
+from m4kit.training.augmentation import MIRROR_68
+from m4kit.views import VIEWS, ask, view_matrices, view_pictures
+
+MIRRORED = np.diag([-1.0, 1.0, 1.0])
+
+
+@pytest.fixture(scope="module")
+def model():
+    return FaceModel.load()
+
+
+@pytest.fixture(scope="module")
+def network():
+    return M4Net.load("m4net-small")
+
+
+@pytest.fixture(scope="module")
+def crops():
+    return np.random.default_rng(0).integers(0, 255, (3, 120, 120, 3), np.uint8)
+
+
+class _Knowing(torch.nn.Module):
+    """Stands for M4Net: gives prepared answers, whatever it sees."""
+
+    def __init__(self, answers):
+        super().__init__()
+        self.register_buffer("answers", torch.tensor(answers, dtype=torch.float32))
+
+    def outputs(self, crops):
+        assert len(crops) == len(self.answers)
+        weights = torch.full((len(crops), 4), 0.25)
+        return Outputs(self.answers, weights, self.answers.mean(1))
+
+
+def faces(count):
+    """Parameters (n, 4, 62), a face a head."""
+    random = np.random.default_rng(1)
+    result = random.normal(size=(count, 4, 62))
+    for row in result.reshape(-1, 62):
+        camera = np.column_stack(
+            [0.5 * rotation_from_euler(*random.uniform(-45, 45, 3)), random.uniform(-6, 6, 3)]
+        )
+        row[:12] = camera.ravel()
+    return result
+
+
+def seen_in(view, parameters, model):
+    """What a perfect network says of a view of faces: the same points, moved as the picture was."""
+    matrix = view_matrices()[view]
+    down = np.diag([1.0, -1.0])
+    turn = down @ matrix[:2, :2] @ down
+    centre = np.full(2, 59.5)
+    shift = down @ (matrix[:2, :2] @ centre + matrix[:2, 2] - centre)
+    cameras = parameters[..., :12].reshape(-1, 4, 3, 4).copy()
+    cameras[..., :2, :] = turn @ cameras[..., :2, :]
+    cameras[..., :2, 3] += shift
+    cameras[..., 2, :] /= VIEWS[view][2]
+    coefficients = parameters[..., 12:]
+    if VIEWS[view][0]:
+        cameras[..., :3] = cameras[..., :3] @ MIRRORED
+        coefficients = coefficients * model.symmetry.numpy()
+    return np.concatenate([cameras.reshape(-1, 4, 12), coefficients], axis=-1)
+
+
+@pytest.mark.parametrize("views", [1, 2, 6])
+def test_answers_that_agree_are_laid_back_onto_one_face_exactly(model, crops, views):
+    true = faces(len(crops))
+    answers = np.stack([seen_in(view, true, model) for view in range(views)], axis=1)
+    heads, weights = ask(_Knowing(answers.reshape(-1, 4, 62)), model, crops, views=views)
+    np.testing.assert_allclose(heads, true, atol=1e-4)
+    assert weights.tolist() == [[0.25] * 4] * 3
+
+
+def test_each_view_counts_alike(model, crops):
+    answers = np.stack([seen_in(view, faces(3), model) for view in range(2)], axis=1)
+    answers[:, 0, :, 3] += 4
+    heads, _ = ask(_Knowing(answers.reshape(-1, 4, 62)), model, crops, views=2)
+    np.testing.assert_allclose(heads[..., 3], faces(3)[..., 3] + 2, atol=1e-4)
+
+
+def test_pictures_move_as_the_matrices_say():
+    crop = np.zeros((120, 120, 3), np.uint8)
+    crop[40:43, 80:83] = 255
+    pictures = view_pictures(crop[None])
+    assert pictures.shape == (6, 120, 120, 3)
+    np.testing.assert_array_equal(pictures[0], crop)
+    np.testing.assert_array_equal(pictures[1], crop[:, ::-1])
+    for picture, matrix in zip(pictures, view_matrices(), strict=True):
+        y, x = np.mgrid[:120, :120]
+        light = picture[..., 0] / picture[..., 0].sum()
+        expected = matrix @ [81, 41, 1]
+        np.testing.assert_allclose([(x * light).sum(), (y * light).sum()], expected[:2], atol=0.3)
+
+
+def test_a_single_view_is_the_networks_own_answer(network, model, crops):
+    heads, weights = ask(network, model, crops)
+    with torch.inference_mode():
+        outputs = network.outputs(to_input(crops))
+    np.testing.assert_allclose(heads, outputs.heads.numpy(), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(weights, outputs.weights.numpy(), atol=1e-5)
+
+
+def test_with_its_mirror_image_a_mirrored_crop_gives_the_mirrored_face(network, model, crops):
+    heads, _ = ask(network, model, crops, views=2)
+    mirrored, _ = ask(network, model, np.ascontiguousarray(crops[:, :, ::-1]), views=2)
+    for head in range(4):
+        points = landmarks_in_crop(model, heads[:, head])
+        again = landmarks_in_crop(model, mirrored[:, head])[:, MIRROR_68] @ MIRRORED
+        np.testing.assert_allclose(again, points, atol=0.2)
+
+
+def test_no_crops_are_no_answers(network, model):
+    heads, weights = ask(network, model, [], views=6)
+    assert heads.shape == (0, 4, 62) and weights.shape == (0, 4)
+
+
+def test_what_does_not_fit_is_said(network, model, crops):
+    with pytest.raises(ValueError, match="views: expected 1, 2, 6, got 3"):
+        ask(network, model, crops, views=3)
+    with pytest.raises(ValueError, match="expected views out of 1, 2, 6, got 0"):
+        Predictor(network=network, model=model, views=0)
+
+    class Lopsided:
+        symmetry = torch.zeros(0)
+
+    with pytest.raises(ValueError, match="says nothing of its symmetry"):
+        ask(network, Lopsided(), crops, views=2)
+
+
+def test_predict_averages_over_views(network, model):
+    photo = np.random.default_rng(2).integers(0, 255, (150, 150, 3), np.uint8)
+    box = [[30, 20, 110, 110]]
+    faces = [Predictor(network=network, model=model, views=n, passes=1)(photo, boxes=box)[0] for n in (1, 6)]
+    assert faces[0].crop == faces[1].crop
+    expected, _ = ask(network, model, cut_crop(photo, faces[1].crop)[None], views=6)
+    np.testing.assert_allclose(faces[1].heads, expected[0], atol=1e-5)
+    assert np.abs(faces[0].heads - faces[1].heads).max() > 1e-3
