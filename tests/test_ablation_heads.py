@@ -515,15 +515,18 @@ class TestCommand:
         heads = parameters_of(0)[:1] + np.zeros((4, 1))
         heads[:, 3] += [3, 2, 1, 0]
 
-        def answers(network, model, samples, *, published_crops, progress):
+        def answers(network, model, samples, *, published_crops, progress, views):
+            asked.append(views)
             n = len(samples)
             return HeadAnswers(
                 tuple(samples), np.tile(heads, (n, 1, 1)), np.tile(LEARNED, (n, 1)), model, False
             )
 
+        asked = []
         monkeypatch.setattr(command.M4Net, "load", lambda source: None)
         monkeypatch.setattr(command.FaceModel, "load", lambda: model)
         monkeypatch.setattr(command, "predict_heads", answers)
+        return asked
 
     def test_it_prints_the_table_and_writes_record_table_and_figures(self, tmp_path, capsys, network):
         place = write_set(tmp_path / "set")
@@ -541,6 +544,9 @@ class TestCommand:
             assert figure.width > 1000
         assert self._run(*given, "--chosen", out / "record.npz", "--faces", 2) == 0
         assert capsys.readouterr().out.startswith("2 faces of ")
+        assert self._run(*given, "--chosen", out / "record.npz", "--views", 6) == 0
+        assert capsys.readouterr().out.startswith("3 faces of aflw2000-3d (set), 6 views of each crop, ")
+        assert network == [1, 1, 6]
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

@@ -25,6 +25,7 @@ from m4kit.face_model import FaceModel
 from m4kit.network import M4Net
 from m4kit.training.command import add_config_options, config_of
 from m4kit.training.data import Labels, decoded_crops
+from m4kit.views import COUNTS
 
 
 def add_parser(subparsers) -> None:
@@ -76,6 +77,13 @@ def add_parser(subparsers) -> None:
         default="m4net-base",
         metavar="NAME_OR_FILE",
         help="M4Net's weights (default: %(default)s)",
+    )
+    heads.add_argument(
+        "--views",
+        type=int,
+        choices=COUNTS,
+        default=1,
+        help="average the heads over so many views of each crop, as predict can (default: 1)",
     )
     heads.add_argument(
         "--dynamic",
@@ -135,13 +143,16 @@ def run_heads(options: argparse.Namespace) -> int:
         second = None if options.dynamic is None else _dynamic(options.dynamic)
         samples, truth, dataset = _faces(options, model)
         ran = {"published_crops": options.published_crops, "progress": not options.quiet}
-        answers = predict_heads(network, model, samples, **ran)
+        views = {"views": options.views}
+        if options.views > 1:
+            dataset += f", {options.views} views of each crop"
+        answers = predict_heads(network, model, samples, **ran, **views)
         record = study(
             answers,
             dataset=dataset,
             weights_file=Path(options.weights).name,
             truth=truth,
-            dynamic=None if second is None else predict_heads(second, model, answers.samples, **ran),
+            dynamic=None if second is None else predict_heads(second, model, answers.samples, **ran, **views),
             others=others,
             chosen=chosen,
             seed=options.seed,
