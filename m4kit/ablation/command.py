@@ -16,7 +16,7 @@ from m4kit.ablation.head_record import HeadStudy
 from m4kit.ablation.head_study import study
 from m4kit.ablation.heads import checked_weights
 from m4kit.ablation.labelled import validation_samples
-from m4kit.ablation.weightings import PACKAGED as WEIGHTINGS_FILE
+from m4kit.ablation.weightings import FILE as WEIGHTINGS_FILE
 from m4kit.ablation.weightings import WEIGHTINGS, train_weightings, weighting_study, weightings_figure
 from m4kit.datasets import READERS, WITH_LANDMARKS, Sample, read
 from m4kit.evaluate.command import WITH_MEMBERS

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,8 +41,8 @@ WEIGHTINGS: dict[str, tuple[float, ...] | None] = {
 """Weights that are fixed while the heads learn; None where they are learned: once for all faces, or for each."""
 
 VERSION = 1
-PACKAGED = "weightings.json"
-"""The record's name in `m4kit/assets`."""
+FILE = "weightings.json"
+"""The record's name in the folder of a study."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,11 +136,6 @@ class WeightingStudy:
         part.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
         part.replace(path)
         return path
-
-    @classmethod
-    def packaged(cls) -> WeightingStudy:
-        """The study that comes with m4kit; `docs/evaluation.md` has its command."""
-        return cls.load(Path(str(resources.files("m4kit.assets") / PACKAGED)))
 
     @classmethod
     def load(cls, path: str | Path) -> WeightingStudy:
