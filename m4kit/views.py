@@ -65,10 +65,10 @@ def ask(
             "views: the face model says nothing of its symmetry, which mirror images need; give 1"
         )
     heads, weights = [np.zeros((0, 4, 62), np.float32)], [np.zeros((0, 4), np.float32)]
-    step = max(1, BATCH // views)
+    step, network = max(1, BATCH // views), fast(network)
     with torch.inference_mode():
         for start in range(0, len(crops), step):
-            outputs = fast(network).outputs(to_input(view_pictures(crops[start : start + step], views)))
+            outputs = network.outputs(to_input(view_pictures(crops[start : start + step], views)))
             heads.append(_laid_back(outputs.heads.numpy(), model, views))
             weights.append(outputs.weights.numpy().reshape(-1, views, 4).mean(axis=1))
     return np.concatenate(heads), np.concatenate(weights)

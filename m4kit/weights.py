@@ -177,13 +177,14 @@ def fingerprint(module: torch.nn.Module, *, without: tuple[str, ...] = ()) -> st
 
     Tensors whose names begin with one of `without` play no part.
     """
-    tensors = sorted(item for item in module.state_dict().items() if not item[0].startswith(without))
     state = tensor_state(module)
     known = _fingerprints.setdefault(module, {})
     if without in known and known[without][0] == state:
         return known[without][1]
     digest = hashlib.sha256()
-    for name, tensor in tensors:
+    for name, tensor in sorted(module.state_dict().items()):
+        if name.startswith(without):
+            continue
         digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
     known[without] = state, digest.hexdigest()[:16]
     return known[without][1]

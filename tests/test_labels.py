@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
+from seen_views import MIRRORED, seen_in
 
 from m4kit.camera import head_pose, rotation_from_euler
 from m4kit.face_model import FaceModel
@@ -32,9 +33,7 @@ from m4kit.training.teacher import (
     said_as_3ddfa,
     teacher_passes,
 )
-from m4kit.views import VIEWS, view_matrices
-
-MIRRORED = np.diag([-1.0, 1.0, 1.0])
+from m4kit.views import VIEWS
 
 
 @pytest.fixture(scope="module")
@@ -129,28 +128,6 @@ class TestSimilarity:
 
 
 class TestPasses:
-    def test_the_first_pass_is_the_crop_and_the_second_its_mirror_image(self):
-        first, second = view_matrices()[:2]
-        np.testing.assert_allclose(first, np.eye(3), atol=1e-12)
-        np.testing.assert_allclose(second, [[-1, 0, 119], [0, 1, 0], [0, 0, 1]], atol=1e-12)
-
-    def test_a_matrix_says_where_a_pixel_of_the_crop_lies_in_the_pass(self):
-        spot = np.zeros((120, 120), np.float32)
-        spot[70, 40] = 1
-        spot = cv2.GaussianBlur(spot, (0, 0), 3)
-        y, x = np.mgrid[:120, :120]
-        for matrix in view_matrices():
-            view = cv2.warpAffine(spot, matrix[:2], (120, 120), flags=cv2.INTER_LINEAR)
-            centre = np.array([(view * x).sum(), (view * y).sum()]) / view.sum()
-            np.testing.assert_allclose(centre, (matrix @ [40, 70, 1])[:2], atol=0.05)
-
-    def test_every_pass_keeps_the_centre_and_shapes(self):
-        for matrix, (mirrored, _, shrink) in zip(view_matrices(), VIEWS, strict=True):
-            np.testing.assert_allclose(matrix @ [59.5, 59.5, 1], [59.5, 59.5, 1])
-            linear = matrix[:2, :2]
-            np.testing.assert_allclose(linear @ linear.T, np.eye(2) / shrink**2, atol=1e-12)
-            assert np.sign(np.linalg.det(linear)) == (-1 if mirrored else 1)
-
     def test_the_teacher_is_asked_six_times_in_its_own_colours(self):
         crops = np.random.default_rng(3).integers(0, 256, (40, 120, 120, 3), np.uint8)
         asked = []
@@ -172,20 +149,14 @@ def answers_of(cameras, coefficients, symmetry):
     """What a perfect teacher says in the six passes, (n, 6, 62), of faces under cameras into the crop frame.
 
     It speaks as 3DDFA-V2 does: micrometres, x counted from 1 and y from the lower edge, both from the crop's
-    edges. A mirrored picture shows another person, whose antisymmetric coefficients have the other sign.
+    edges.
     """
     answers = []
-    for matrix, (mirrored, _, shrink) in zip(view_matrices(), VIEWS, strict=True):
-        down = np.diag([1.0, -1.0])
-        view = np.eye(3) / shrink
-        view[:2, :2] = down @ matrix[:2, :2] @ down
-        camera = view @ cameras
+    for view in range(len(VIEWS)):
+        camera, shape = seen_in(view, cameras, coefficients, symmetry)
         camera[:, :2, 3] += [61, 60]
         camera[:, 2, 3] += 17
         camera[:, :, :3] /= 1000
-        if mirrored:
-            camera[:, :, :3] = camera[:, :, :3] @ MIRRORED
-        shape = coefficients * symmetry if mirrored else coefficients
         answers.append(np.concatenate([camera.reshape(-1, 12), shape], axis=1))
     return np.stack(answers, axis=1)
 

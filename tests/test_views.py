@@ -1,8 +1,10 @@
 """Several views of a crop: what is shown to the network, and how its answers are laid back and averaged."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from seen_views import MIRRORED, seen_in
 
 from m4kit.camera import cut_crop, rotation_from_euler
 from m4kit.face_model import FaceModel
@@ -11,8 +13,6 @@ from m4kit.prediction import landmarks_in_crop
 from m4kit.predictor import Predictor
 from m4kit.training.augmentation import MIRROR_68
 from m4kit.views import VIEWS, ask, view_matrices, view_pictures
-
-MIRRORED = np.diag([-1.0, 1.0, 1.0])
 
 
 @pytest.fixture(scope="module")
@@ -55,38 +55,51 @@ def faces(count):
     return result
 
 
-def seen_in(view, parameters, model):
-    """What a perfect network says of a view of faces: the same points, moved as the picture was."""
-    matrix = view_matrices()[view]
-    down = np.diag([1.0, -1.0])
-    turn = down @ matrix[:2, :2] @ down
-    centre = np.full(2, 59.5)
-    shift = down @ (matrix[:2, :2] @ centre + matrix[:2, 2] - centre)
-    cameras = parameters[..., :12].reshape(-1, 4, 3, 4).copy()
-    cameras[..., :2, :] = turn @ cameras[..., :2, :]
-    cameras[..., :2, 3] += shift
-    cameras[..., 2, :] /= VIEWS[view][2]
-    coefficients = parameters[..., 12:]
-    if VIEWS[view][0]:
-        cameras[..., :3] = cameras[..., :3] @ MIRRORED
-        coefficients = coefficients * model.symmetry.numpy()
+def said(view, parameters, model):
+    """What a perfect network says of a view of faces (n, 4, 62)."""
+    cameras = parameters[..., :12].reshape(-1, 4, 3, 4)
+    cameras, coefficients = seen_in(view, cameras, parameters[..., 12:], model.symmetry.numpy())
     return np.concatenate([cameras.reshape(-1, 4, 12), coefficients], axis=-1)
 
 
 @pytest.mark.parametrize("views", [1, 2, 6])
 def test_answers_that_agree_are_laid_back_onto_one_face_exactly(model, crops, views):
     true = faces(len(crops))
-    answers = np.stack([seen_in(view, true, model) for view in range(views)], axis=1)
+    answers = np.stack([said(view, true, model) for view in range(views)], axis=1)
     heads, weights = ask(_Knowing(answers.reshape(-1, 4, 62)), model, crops, views=views)
     np.testing.assert_allclose(heads, true, atol=1e-4)
     assert weights.tolist() == [[0.25] * 4] * 3
 
 
 def test_each_view_counts_alike(model, crops):
-    answers = np.stack([seen_in(view, faces(3), model) for view in range(2)], axis=1)
+    answers = np.stack([said(view, faces(3), model) for view in range(2)], axis=1)
     answers[:, 0, :, 3] += 4
     heads, _ = ask(_Knowing(answers.reshape(-1, 4, 62)), model, crops, views=2)
     np.testing.assert_allclose(heads[..., 3], faces(3)[..., 3] + 2, atol=1e-4)
+
+
+class TestMatrices:
+    def test_the_first_pass_is_the_crop_and_the_second_its_mirror_image(self):
+        first, second = view_matrices()[:2]
+        np.testing.assert_allclose(first, np.eye(3), atol=1e-12)
+        np.testing.assert_allclose(second, [[-1, 0, 119], [0, 1, 0], [0, 0, 1]], atol=1e-12)
+
+    def test_a_matrix_says_where_a_pixel_of_the_crop_lies_in_the_pass(self):
+        spot = np.zeros((120, 120), np.float32)
+        spot[70, 40] = 1
+        spot = cv2.GaussianBlur(spot, (0, 0), 3)
+        y, x = np.mgrid[:120, :120]
+        for matrix in view_matrices():
+            view = cv2.warpAffine(spot, matrix[:2], (120, 120), flags=cv2.INTER_LINEAR)
+            centre = np.array([(view * x).sum(), (view * y).sum()]) / view.sum()
+            np.testing.assert_allclose(centre, (matrix @ [40, 70, 1])[:2], atol=0.05)
+
+    def test_every_pass_keeps_the_centre_and_shapes(self):
+        for matrix, (mirrored, _, shrink) in zip(view_matrices(), VIEWS, strict=True):
+            np.testing.assert_allclose(matrix @ [59.5, 59.5, 1], [59.5, 59.5, 1])
+            linear = matrix[:2, :2]
+            np.testing.assert_allclose(linear @ linear.T, np.eye(2) / shrink**2, atol=1e-12)
+            assert np.sign(np.linalg.det(linear)) == (-1 if mirrored else 1)
 
 
 def test_pictures_move_as_the_matrices_say():

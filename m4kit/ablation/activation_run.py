@@ -26,6 +26,7 @@ import torch
 from m4kit import __version__
 from m4kit.ablation.activation_units import stage_gradients, units
 from m4kit.face_model import FaceModel
+from m4kit.files import write_whole
 from m4kit.network import M4Net, to_input
 from m4kit.training import Diverged, TrainingError
 from m4kit.training.command import set_whitening, whitening_of
@@ -205,9 +206,7 @@ def train(
         "versions": {"m4kit": __version__, "torch": torch.__version__, "numpy": np.__version__},
         "machine": machine(settings.device),
     }
-    part = folder / f"{RESULT}.part"
-    part.write_text(json.dumps(result, indent=2) + "\n")
-    part.replace(folder / RESULT)
+    write_whole(folder / RESULT, f"{json.dumps(result, indent=2)}\n".encode())
     # What a run goes on from is of no use to one that has ended.
     training.checkpoint.unlink(missing_ok=True)
     return result

@@ -15,6 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from m4kit.ablation.activation_run import RESULT, Run, Settings, study_labels
+from m4kit.files import write_whole
 from m4kit.network import ACTIVATIONS
 from m4kit.training import TrainingError
 from m4kit.training.data import decoded_crops
@@ -126,9 +127,7 @@ class Study:
                 )
         self.out.mkdir(parents=True, exist_ok=True)
         about = {"version": VERSION, "command": command, "plan": plan.to_dict()}
-        part = self.out / f"{_PLAN}.part"
-        part.write_text(json.dumps(about, indent=2) + "\n")
-        part.replace(self.out / _PLAN)
+        write_whole(self.out / _PLAN, f"{json.dumps(about, indent=2)}\n".encode())
 
     @classmethod
     def open(cls, out: str | Path) -> Study:

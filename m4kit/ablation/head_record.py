@@ -96,12 +96,12 @@ class HeadStudy:
 
     def verdict(self, setting: str, other: str = BEST) -> str:
         """How a setting compares with another: "better", "worse", or "does not differ" if the interval holds 0."""
-        return VERDICTS[int(_verdicts(self.differences[self.row(setting), self.row(other)]))]
+        return VERDICTS[int(verdicts(self.differences[self.row(setting), self.row(other)]))]
 
     @property
     def not_differing(self) -> np.ndarray:
         """Which weights of the grid do not differ from the best static ones, (g,) bool."""
-        return _verdicts(self.grid_differences) == 0
+        return verdicts(self.grid_differences) == 0
 
     def report(self) -> str:
         """The study as text: a line a setting."""
@@ -237,14 +237,14 @@ class HeadStudy:
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(titles)
-            for name, row, verdict in zip(names, numbers.tolist(), _verdicts(differences), strict=True):
+            for name, row, verdict in zip(names, numbers.tolist(), verdicts(differences), strict=True):
                 # What is not known is left empty.
                 known = ("" if np.isnan(number) else number for number in row)
                 writer.writerow([name, *known, VERDICTS[verdict]])
         return path
 
 
-def _verdicts(differences: np.ndarray) -> np.ndarray:
+def verdicts(differences: np.ndarray) -> np.ndarray:
     """Places in `VERDICTS` (...) of differences (..., 3)."""
     return np.where(differences[..., 2] < 0, 1, np.where(differences[..., 1] > 0, 2, 0))
 

@@ -14,6 +14,7 @@ from m4kit.ablation.heads import (
     HEADS,
     PARTS,
     Judgement,
+    bin_counts,
     checked_weights,
     judge,
     judge_own,
@@ -93,14 +94,13 @@ def study(
     draws = drawn_headlines(every.faces, bins, resamples=resamples, seed=seed)
     ends = [50 * (1 - confidence), 50 * (1 + confidence)]
     s = len(names)
-    counts = np.bincount(bins[bins >= 0], minlength=len(metrics.YAW_BINS))
     return HeadStudy(
         dataset=dataset,
         inputs=answers.evaluate().inputs,
         weights_file=weights_file,
         network=answers.network,
         faces=len(answers),
-        counts=tuple(counts.tolist()),
+        counts=tuple(bin_counts(bins).tolist()),
         settings=names,
         table=replace(table, faces=None),
         intervals=np.nanpercentile(draws[:, :s], ends, axis=0).T,

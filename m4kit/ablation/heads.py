@@ -198,12 +198,17 @@ def yaw_bins(answers: HeadAnswers) -> np.ndarray:
     return np.searchsorted([high for _, high in metrics.YAW_BINS[:-1]], turn)
 
 
+def bin_counts(bins: np.ndarray) -> np.ndarray:
+    """How many faces lie in each of the three yaw bins, (3,), of `yaw_bins` (n,); zeros if a yaw is not known."""
+    return np.bincount(bins[bins >= 0], minlength=len(metrics.YAW_BINS))
+
+
 def face_shares(bins: np.ndarray) -> np.ndarray:
     """The weight (n,) of each face in the mean by which settings are compared.
 
     `bins` (n,) is what `yaw_bins` gives. All bins weigh alike if each holds a face, else all faces do.
     """
-    counts = np.bincount(bins[bins >= 0], minlength=len(metrics.YAW_BINS))
+    counts = bin_counts(bins)
     if (bins < 0).any() or not counts.all():
         return np.full(len(bins), 1 / len(bins))
     return 1 / (len(counts) * counts[bins])

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from m4kit import metrics
-from m4kit.ablation.head_record import RecordError, aligned
+from m4kit.ablation.head_record import VERDICTS, RecordError, aligned, verdicts
 from m4kit.ablation.head_study import drawn_headlines, paired_differences
-from m4kit.ablation.heads import HEADS, judge, judge_own, simplex, yaw_bins
+from m4kit.ablation.heads import HEADS, bin_counts, judge, judge_own, simplex, yaw_bins
 from m4kit.datasets import Sample
 from m4kit.evaluate.heads import predict_heads
 from m4kit.face_model import FaceModel
+from m4kit.files import write_whole
 from m4kit.network import M4Net
 from m4kit.training import TrainingError
 from m4kit.training.data import Labels
@@ -79,8 +79,7 @@ class WeightingStudy:
 
     def verdict(self, name: str) -> str:
         """How a training compares with that under learned weights: "better", "worse" or "does not differ"."""
-        _, low, high = self.differences[self.names.index(name)]
-        return "better" if high < 0 else "worse" if low > 0 else "does not differ"
+        return VERDICTS[int(verdicts(self.differences[self.names.index(name)]))]
 
     def report(self) -> str:
         """The study as text: a line a training."""
@@ -132,9 +131,7 @@ class WeightingStudy:
             name: value.round(5).tolist() if isinstance(value, np.ndarray) else value
             for name, value in asdict(self).items()
         }
-        part = path.with_name(path.name + ".part")
-        part.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-        part.replace(path)
+        write_whole(path, f"{json.dumps(values, indent=1)}\n".encode())
         return path
 
     @classmethod
@@ -250,7 +247,7 @@ def weighting_study(
         heads=np.stack([judge(one, np.eye(HEADS)).headline for one in answers.values()]),
         dataset=dataset,
         faces=len(bins),
-        counts=tuple(np.bincount(bins[bins >= 0], minlength=len(metrics.YAW_BINS)).tolist()),
+        counts=tuple(bin_counts(bins).tolist()),
         size=networks[LEARNED].size,
         start=start,
         training=training or {},

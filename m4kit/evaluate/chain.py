@@ -84,8 +84,8 @@ def evaluate_chain(
 ) -> ChainEvaluation:
     """Find each labelled face in its photo and lay its landmarks, by the rules of `m4kit.predict`.
 
-    `predict_crops` is the network, as `evaluate_landmarks` takes it. `detector` gives boxes (n, 5) of a photo, as
-    `Predictor` takes it; by default the packaged one.
+    `predict_crops` is the network, as `evaluate_landmarks` takes it. `detector` gives boxes (n, 5) of a photo,
+    left, top, right, bottom and a score; by default the packaged one.
 
     Unreadable photos are left out with one warning; none left, or faces without landmarks, is a `DatasetError`.
     """

@@ -18,6 +18,7 @@ from m4kit.datasets import DatasetError, Sample, warn_left_out
 from m4kit.detector import Detector, pairwise_iou
 from m4kit.evaluate.detector import PhotoResult, matched
 from m4kit.evaluate.landmarks import crop_predictor
+from m4kit.files import write_whole
 from m4kit.images import ImageError, jpeg
 from m4kit.prediction import Face, Prediction
 from m4kit.predictor import Predictor
@@ -26,13 +27,11 @@ from m4kit.scenes.data import ScenePhoto, scene_photos
 from m4kit.scenes.failure import note_of, probability_of
 from m4kit.scenes.journal import Entry, Journal
 from m4kit.scenes.reasons import reasons_of
-from m4kit.scenes.report import THUMBNAILS, ReportError, SceneReport, write_whole
+from m4kit.scenes.report import THUMBNAILS, ReportError, SceneReport
 from m4kit.scenes.tables import FACE_COLUMNS, PHOTO_COLUMNS, packed, table_of
 from m4kit.scenes.taxonomy import GROUPS, HIT_IOU, failures_of
 from m4kit.visualize.drawing import GROUP_MEMBERS
 from m4kit.weights import fingerprint
-
-THUMBNAIL_QUALITY = 88
 
 _ANGLES = ("yaw", "pitch", "roll")
 _SIDES = ("left", "top", "right", "bottom")
@@ -81,8 +80,8 @@ def analyse(
                 entries[photo.name] = entry
             else:
                 (folder / THUMBNAILS).mkdir(exist_ok=True)
-                for name, jpeg in thumbnails.items():
-                    write_whole(folder / THUMBNAILS / name, jpeg)
+                for name, content in thumbnails.items():
+                    write_whole(folder / THUMBNAILS / name, content)
                 # The entry last: what it names is there.
                 journal.add(entry)
             bar.update()
@@ -188,16 +187,12 @@ class _Analyst:
             sample = photo.faces[hit] if hit >= 0 and photo.faces else None
             row |= _compared(face, sample, clean[again] if again >= 0 else None)
             row["thumbnail"] = f"{stem}-{number}.jpg"
-            thumbnails[row["thumbnail"]] = jpeg(
-                cut_crop(prediction.image, face.crop), quality=THUMBNAIL_QUALITY
-            )
+            thumbnails[row["thumbnail"]] = _thumbnail(prediction.image, face.crop)
             rows.append(row)
         for number in missed.tolist():
             row = _scene_row(photo) | {"face": -1, "truth": number, **_box_row(boxes[number])}
             row["thumbnail"] = f"{stem}-missed{number}.jpg"
-            thumbnails[row["thumbnail"]] = jpeg(
-                cut_crop(prediction.image, crop_from_box(boxes[number])), quality=THUMBNAIL_QUALITY
-            )
+            thumbnails[row["thumbnail"]] = _thumbnail(prediction.image, crop_from_box(boxes[number]))
             rows.append(row)
         for row in rows:
             row["failures"] = "; ".join(failures_of(row, all_labelled=photo.all_labelled))
@@ -330,6 +325,10 @@ def _box_row(box: np.ndarray) -> dict[str, float]:
 def _finite(row: dict[str, object]) -> dict[str, object]:
     """The row without what is not known, which JSON has no word for."""
     return {name: value for name, value in row.items() if not (isinstance(value, float) and np.isnan(value))}
+
+
+def _thumbnail(image: np.ndarray, crop: Crop) -> bytes:
+    return jpeg(cut_crop(image, crop), quality=88)
 
 
 def _settings(predictor: Predictor) -> dict[str, object]:

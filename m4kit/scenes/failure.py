@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.optimize import minimize
 
+from m4kit.files import write_whole
 from m4kit.scenes import signs
 from m4kit.scenes.taxonomy import FAILURE_NME
 
@@ -190,9 +191,7 @@ def save_models(models: Mapping[str, FailureModel], path: str | Path, *, about: 
         "about": dict(about),
         "scores": {name: model.to_dict() for name, model in models.items()},
     }
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(json.dumps(_rounded(content), indent=1) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_whole(path, f"{json.dumps(_rounded(content), indent=1)}\n".encode())
 
 
 def load_models(path: str | Path | None = None) -> dict[str, FailureModel]:

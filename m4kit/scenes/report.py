@@ -4,7 +4,6 @@ compared."""
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from m4kit import metrics
 from m4kit.camera import CROP_SIZE, Crop
 from m4kit.detector import pairwise_iou
 from m4kit.face_model import FaceModel
+from m4kit.files import write_whole
 from m4kit.images import load_image
 from m4kit.prediction import Face, FaceBox
 from m4kit.scenes.cells import groups, interval, markdown, scenes_of, values_of
@@ -336,13 +336,6 @@ def read_info(path: Path) -> dict:
             "it with the m4kit that wrote it"
         )
     return info
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is there as a whole or not at all, whenever the process ends."""
-    part = path.with_name(f"{path.name}.part")
-    part.write_bytes(content)
-    os.replace(part, path)
 
 
 def _counts(photos: Table, rows: np.ndarray) -> dict[str, object]:

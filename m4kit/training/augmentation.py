@@ -133,6 +133,7 @@ def augment(sample: Sample, how: Augmentation, symmetry: np.ndarray, random: np.
     if random.random() < how.flip:
         sample = mirror(sample, symmetry)
     low, high = np.log(how.scale)
+    # What is not asked for draws nothing, so that a run without it can be repeated.
     lying = how.lying > 0 and random.random() < how.lying
     sample = warp(
         sample,

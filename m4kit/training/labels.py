@@ -186,7 +186,7 @@ def label_source(
     Each teacher's six answers are kept in `out`, as is the contact sheet of the worst faces.
     """
     names, columns = annotated(data, source)
-    fits, raw = [], []
+    fits = []
     for one in asked:
         kept = out / f"passes_{one.name}_{source}.npy"
         if not kept.is_file():
@@ -203,7 +203,8 @@ def label_source(
                 ]
             )
         )
-        raw.append(whitened[:, 0] * one.whitening[1] + one.whitening[0])
+        if one is asked[0]:
+            raw = whitened[:, 0] * one.whitening[1] + one.whitening[0]
     fitted = mean_face(fits)
     turned = np.abs([head_pose(row[:12].reshape(3, 4)).yaw for row in fitted]) > OUTLINE_YAW
     columns["points68"][turned, :17] = np.nan
@@ -226,7 +227,7 @@ def label_source(
         "parameters": parameters[good].astype(np.float32),
     }
     labels |= {name: column[good] for name, column in columns.items()}
-    return labels, raw[0][good]
+    return labels, raw[good]
 
 
 def habits_in_words(habits: np.ndarray, *, count: int = 3) -> str:
