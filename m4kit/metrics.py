@@ -134,3 +134,14 @@ def auroc(score: np.ndarray, failed: np.ndarray) -> float:
     if not bad or not good:
         return float("nan")
     return float((rankdata(score)[failed].sum() - bad * (bad + 1) / 2) / (bad * good))
+
+
+def surest(score: np.ndarray, *, set_aside: float = 0.1) -> np.ndarray:
+    """The faces (n,) bool that are kept when the given share with the highest scores is set aside.
+
+    >>> surest(np.array([0.2, 0.9, 0.1, 0.3]), set_aside=0.25)
+    array([ True, False,  True,  True])
+    """
+    kept = np.zeros(len(score), bool)
+    kept[np.argsort(score, kind="stable")[: len(score) - round(set_aside * len(score))]] = True
+    return kept

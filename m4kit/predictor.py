@@ -14,7 +14,7 @@ from m4kit.face_model import FaceModel
 from m4kit.images import load_image, source_name
 from m4kit.network import M4Net
 from m4kit.prediction import Face, FaceBox, Origin, Prediction
-from m4kit.views import COUNTS, ask
+from m4kit.views import ask, check_views
 from m4kit.weights import fingerprint
 
 PASSES = 2
@@ -51,8 +51,6 @@ class Predictor:
     ):
         if passes < 1:
             raise ValueError(f"expected at least one cropping pass, got passes={passes}")
-        if views not in COUNTS:
-            raise ValueError(f"expected views out of {', '.join(map(str, COUNTS))}, got {views}")
         if max_faces is not None and max_faces < 1:
             raise ValueError(f"expected max_faces of at least 1, or None for all, got {max_faces}")
         if not 0 <= threshold <= 1:
@@ -61,6 +59,7 @@ class Predictor:
         self.network = network if isinstance(network, M4Net) else M4Net.load(network)
         self.network.eval()
         self.model = FaceModel.load() if model is None else model
+        check_views(views, self.model)
         self.threshold, self.min_face = threshold, min_face
         self.max_faces, self.passes, self.views, self.try_turns = max_faces, passes, views, try_turns
 

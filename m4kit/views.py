@@ -50,20 +50,25 @@ def view_pictures(crops: np.ndarray, views: int = len(VIEWS)) -> np.ndarray:
     )
 
 
-def ask(
-    network: M4Net, model: FaceModel, crops: np.ndarray, *, views: int = 1
-) -> tuple[np.ndarray, np.ndarray]:
-    """Heads' raw parameters (n, 4, 62) and their weights (n, 4) of crops (n, 120, 120, 3) uint8 RGB.
-
-    `views` is how many versions of each crop the network sees: 1, 2 (the mirror image too) or 6. Raises `ValueError`
-    for another number, and where a mirror image is wanted of a face model that does not know its symmetry.
-    """
+def check_views(views: int, model: FaceModel) -> None:
+    """Raise `ValueError` for a number of views that is not in `COUNTS`, or that the face model cannot mirror."""
     if views not in COUNTS:
         raise ValueError(f"views: expected {', '.join(map(str, COUNTS))}, got {views}")
     if views > 1 and not len(model.symmetry):
         raise ValueError(
             "views: the face model says nothing of its symmetry, which mirror images need; give 1"
         )
+
+
+def ask(
+    network: M4Net, model: FaceModel, crops: np.ndarray, *, views: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Heads' raw parameters (n, 4, 62) and their weights (n, 4) of crops (n, 120, 120, 3) uint8 RGB.
+
+    `views` is how many versions of each crop the network sees: 1, 2 (the mirror image too) or 6; `check_views` says
+    which are refused.
+    """
+    check_views(views, model)
     heads, weights = [np.zeros((0, 4, 62), np.float32)], [np.zeros((0, 4), np.float32)]
     step, network = max(1, BATCH // views), fast(network)
     with torch.inference_mode():

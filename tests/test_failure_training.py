@@ -142,7 +142,7 @@ def test_the_figures_are_said(predictor):
         "900 faces of 100 people",
         "missed by the detector: focus 1/10",
         "cheap signs, cross-validated over 5 folds",
-        "without the least sure 10 %",
+        "without the least sure tenth",
         "reliability, bins of as many faces",
         "AUROC within a condition at severity 3 to 5: focus",
         "too dark",

@@ -141,7 +141,7 @@ def test_no_crops_are_no_answers(network, model):
 def test_what_does_not_fit_is_said(network, model, crops):
     with pytest.raises(ValueError, match="views: expected 1, 2, 6, got 3"):
         ask(network, model, crops, views=3)
-    with pytest.raises(ValueError, match="expected views out of 1, 2, 6, got 0"):
+    with pytest.raises(ValueError, match="views: expected 1, 2, 6, got 0"):
         Predictor(network=network, model=model, views=0)
 
     class Lopsided:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from m4kit.metrics import auroc
+from m4kit.metrics import auroc, surest
 from m4kit.scenes.conditions import CONDITIONS, HARDEST
 from m4kit.scenes.tables import Column, Table, table_of
 from m4kit.scenes.taxonomy import FAILURE_NME
@@ -249,12 +249,11 @@ def _foretelling(report: SceneReport) -> list[str]:
     failed = nme > FAILURE_NME
     if not failed.any() or failed.all():
         return []
-    sure = probability <= np.quantile(probability, 0.9)
     lines = [
         "",
         f"Failure probability, {len(nme)} faces found, {failed.sum()} with an NME above {FAILURE_NME:g} %: "
         f"AUROC {auroc(probability, failed):.3f}; NME {nme.mean():.2f} %, without the least sure tenth "
-        f"{nme[sure].mean():.2f} %.",
+        f"{nme[surest(probability)].mean():.2f} %.",
         "",
         _line(["condition, severity 3 and more", "AUROC", "faces", "failed"]),
         _line(["---"] * 4),
