@@ -42,6 +42,16 @@ def mean_error_vector(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     return _normalised_errors(predicted, true).mean(axis=-2)
 
 
+def nme_without_offset(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Normalised mean error of each of n faces, (n,), in percent, after the set's mean error vector is taken off.
+
+    What is left when a constant offset between two conventions counts for nothing. The offset is fitted on these
+    very faces: compare with it, and quote `nme`.
+    """
+    errors = _normalised_errors(predicted, true)
+    return np.linalg.norm(errors - errors.mean(axis=(0, 1)), axis=-1).mean(axis=-1)
+
+
 def balanced_mean(errors: np.ndarray, yaw: np.ndarray) -> BalancedMean:
     """The mean that weighs the three yaw bins alike, as papers quote it for AFLW2000-3D.
 

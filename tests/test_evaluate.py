@@ -70,6 +70,7 @@ class TestTinySet:
         result = evaluate_landmarks(network, samples, published_crops=published, progress=False)
         np.testing.assert_allclose(result.nme, 100 * 5 / 60, rtol=1e-4)
         np.testing.assert_allclose(result.mean_error, [100 * 3 / 60, 100 * 4 / 60], rtol=1e-4)
+        assert result.without_offset < 1e-2
         assert result.balanced.counts.tolist() == [1, 1, 1]
         assert result.balanced_interval() == pytest.approx((8.3333, 8.3333), rel=1e-4)
 

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from m4kit.metrics import balanced_mean, bootstrap_interval, mean_error_vector, nme, pose_error
+from m4kit.metrics import (
+    balanced_mean,
+    bootstrap_interval,
+    mean_error_vector,
+    nme,
+    nme_without_offset,
+    pose_error,
+)
 
 
 def _landmarks(width: float = 80, height: float = 20) -> np.ndarray:
@@ -74,6 +81,19 @@ class TestMeanErrorVector:
     def test_a_batch_gives_one_vector_a_face(self):
         true = np.stack([_landmarks(), _landmarks(40, 40)])
         np.testing.assert_allclose(mean_error_vector(np.add(true, [4, 0]), true), [[10, 0], [10, 0]])
+
+
+class TestWithoutOffset:
+    def test_a_common_shift_counts_for_nothing_and_the_rest_stays(self):
+        true = np.stack([_landmarks(), _landmarks(40, 40)])
+        assert np.allclose(nme_without_offset(np.add(true, [4, -2]), true), 0)
+        apart = np.stack([np.add(true[0], [4, 0]), np.add(true[1], [-4, 0])])
+        np.testing.assert_allclose(nme_without_offset(apart, true), nme(apart, true))
+
+    def test_faces_of_another_size_share_the_offset_in_percent(self):
+        true = np.stack([_landmarks(), _landmarks() * 3])
+        predicted = np.stack([np.add(true[0], [2, 1]), np.add(true[1], [6, 3])])
+        assert np.allclose(nme_without_offset(predicted, true), 0)
 
 
 class TestBalancedMean:

@@ -82,6 +82,14 @@ class LandmarkEvaluation:
         return self.error_vectors.mean(axis=0)
 
     @property
+    def without_offset(self) -> float:
+        """NME in percent with that constant part taken off; balanced where the yaw bins are known."""
+        errors = metrics.nme_without_offset(self.predicted, self.true)
+        if self.turns_known:
+            return metrics.balanced_mean(errors, self.true_poses[:, 0]).mean
+        return float(errors.mean())
+
+    @property
     def pose_counted(self) -> np.ndarray:
         """Which faces count for the pose, (n,) bool: those with every true angle within `POSE_LIMIT`."""
         known = np.isfinite(self.predicted_poses).all(axis=1)
@@ -123,6 +131,8 @@ class LandmarkEvaluation:
         lines += [
             f"NME over all faces: {self.nme.mean():.2f} %",
             f"mean error vector: x {x:+.2f} %, y {y:+.2f} % (predicted - true; x right, y down)",
+            f"NME {'balanced' if self.turns_known else 'over all faces'} without that vector: "
+            f"{self.without_offset:.2f} %",
         ]
         if counted := self.pose_counted.sum():
             pose = self.pose_mae
