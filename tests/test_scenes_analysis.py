@@ -100,6 +100,23 @@ class TestWithTruth:
             atol=1.5,
         )
 
+    def test_what_is_not_made_worse_is_seen_once_and_has_a_row_in_each_condition(self, photo, clean, fixed):
+        seen = []
+
+        def detector(image):
+            seen.append(image)
+            return fixed.detector(image)
+
+        counting = Predictor(detector=detector, network=fixed.network, model=fixed.model)
+        scenes = benchmark([photo], [clean], ["focus", "rain"], [0, 3])
+        faces = analyse(scenes, predictor=counting, progress=False).faces
+        assert len(seen) == 3
+        assert faces["severity"].tolist() == [0, 3, 0, 3]
+        for name in ("nme", "jitter_consistency", "failure_probability", "edge_agreement"):
+            values = faces[name]
+            assert np.array_equal(values[0], values[2], equal_nan=True)
+            assert values[1] != values[3]
+
     def test_known_errors_are_measured(self, photo, fixed):
         face = fixed(photo)[0]
         moved = face.landmarks[:, :2] + [6, 8]
