@@ -27,12 +27,26 @@ from m4kit.weights import (
 PARAMETERS = 62
 """A (3, 4) camera row by row, 40 identity and 10 expression coefficients."""
 
+
+class RReLU(nn.RReLU):
+    """PyTorch's `RReLU`, in half the time in training: there PyTorch's own leaves the channels-last memory format.
+
+    Slopes below 0 are drawn from `lower` to `upper` for each value; in evaluation they are their mean.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return super().forward(x)
+        slopes = torch.empty_like(x).uniform_(self.lower, self.upper)
+        return x * slopes.masked_fill_(x >= 0, 1)
+
+
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "tanh": nn.Tanh,
     "relu": nn.ReLU,
     "leaky_relu": nn.LeakyReLU,
-    "rrelu": nn.RReLU,
+    "rrelu": RReLU,
     "elu": nn.ELU,
     "selu": nn.SELU,
     "gelu": nn.GELU,
@@ -393,7 +407,7 @@ def _in_full_precision(layer: nn.Linear, x: torch.Tensor) -> torch.Tensor:
 
 def _gain(activation: str) -> float:
     """The factor that keeps the variance through a layer (He et al. 2015; 1 for ELU and SELU)."""
-    slope = {"leaky_relu": nn.LeakyReLU().negative_slope, "rrelu": (nn.RReLU().lower + nn.RReLU().upper) / 2}
+    slope = {"leaky_relu": nn.LeakyReLU().negative_slope, "rrelu": (RReLU().lower + RReLU().upper) / 2}
     if activation in slope:
         return nn.init.calculate_gain("leaky_relu", slope[activation])
     if activation in ("sigmoid", "tanh"):

@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from m4kit.network import (
     ACTIVATIONS,
@@ -12,6 +13,7 @@ from m4kit.network import (
     SIZES,
     Backbone,
     M4Net,
+    RReLU,
     count_multiply_adds,
     fuse,
     to_input,
@@ -102,6 +104,24 @@ def test_every_activation_keeps_signal_and_gradient(activation, crops):
     assert network.backbone.conv1.weight.grad.abs().max() > 1e-6
     kinds = {type(module) for module in network.modules()}
     assert kinds & set(ACTIVATIONS.values()) == {ACTIVATIONS[activation]}
+
+
+def test_rrelu_draws_its_slopes_and_keeps_the_memory_format():
+    torch.manual_seed(0)
+    x = torch.randn(4, 8, 32, 32).contiguous(memory_format=torch.channels_last).requires_grad_()
+    ours, theirs = RReLU(), nn.RReLU()
+    y = ours(x)
+    y.sum().backward()
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(y, x * x.grad)
+    below = x.grad[x < 0]
+    assert (x.grad[x >= 0] == 1).all()
+    assert below.min() >= ours.lower
+    assert below.max() <= ours.upper
+    # Uniform: mean and standard deviation to 3 standard errors of 16,000 draws.
+    assert below.mean() == pytest.approx((ours.lower + ours.upper) / 2, abs=0.0015)
+    assert below.std() == pytest.approx((ours.upper - ours.lower) / 12**0.5, abs=0.001)
+    torch.testing.assert_close(ours.eval()(x), theirs.eval()(x))
 
 
 @pytest.mark.parametrize("choices", [("big", "relu"), ("base", "swish"), ("base", "relu", "average")])
