@@ -78,6 +78,15 @@ class TestFigures:
             ((160, np.inf), 0.0, 2),
         ]
 
+    def test_missed_faces_say_how_near_the_detector_came(self):
+        # The first is overlapped by 100 / 210 and not sure enough where it would be hit, the third by nothing.
+        found = [[0, 0, 10, 21, 0.9], [*BOXES[0], 0.4], [*BOXES[1], 0.6], [120, 100, 320, 300, 0.2]]
+        third, first = DetectorEvaluation((result(found),)).missed()
+        assert first == ("", 0, 10, pytest.approx(100 / 210), 0.4)
+        assert third == ("", 2, 200, 0, 0.2)
+        assert DetectorEvaluation((result(found, wanted=[True, True, False]),)).missed() == [first]
+        assert [face.face for face in DetectorEvaluation((result([]),)).missed()] == [0, 1, 2]
+
     def test_no_face_to_find_is_no_recall_but_false_alarms(self):
         evaluation = DetectorEvaluation((result([[0, 0, 9, 9, 0.9]], boxes=np.zeros((0, 4))),))
         assert np.isnan(evaluation.recall())
@@ -143,6 +152,17 @@ def test_the_report_puts_detectors_side_by_side():
     assert figures["average precision"] == ["100.0 %", "0.0 %"]
     assert figures["false positives a photo"] == ["0.000", "0.000"]
     assert figures["recall, haze 2"] == figures["mean under the conditions"] == ["100.0 %", "0.0 %"]
+
+
+def test_the_report_names_what_the_first_detector_missed():
+    photos = [LabelledPhoto("a", grey, BOXES)]
+    detectors = {"one of three": lambda image: [[*BOXES[1], 0.9]], "blind": lambda image: np.zeros((0, 5))}
+    text = report(photos, detectors, all_labelled=True, missed=1, progress=False)
+    assert text.splitlines()[-2:] == [
+        "missed by one of three:",
+        "  a, face 0 of 10 px: overlap 0.00, score 0.00",
+    ]
+    assert "missed" not in report(photos, detectors, all_labelled=True, progress=False)
 
 
 class TestCommand:

@@ -129,6 +129,13 @@ def _add_detector(targets) -> None:
         help="the photos may show faces that are not labelled (always so but for dlib-xml, folder and ufdd)",
     )
     parser.add_argument("--min-face", type=float, metavar="PIXELS", help="side of the smallest face wanted")
+    parser.add_argument(
+        "--missed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also name N faces that the first detector misses in the photos as they are, the worst first",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run=run_detector)
 
@@ -150,6 +157,7 @@ def run_detector(options: argparse.Namespace) -> int:
                 all_labelled=options.dataset in ALL_LABELLED and not options.others_unlabelled,
                 conditions=options.conditions,
                 severities=options.severities,
+                missed=options.missed,
                 progress=not options.quiet,
             )
             print(f"{path}: {text}")

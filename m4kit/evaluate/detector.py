@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -48,6 +49,21 @@ class PhotoResult:
     found: np.ndarray
     boxes: np.ndarray
     wanted: np.ndarray
+    name: str = ""
+
+
+class MissedFace(NamedTuple):
+    """A face that was not found: its photo, its number in there, and how near the detector came.
+
+    `overlap` is the best IoU of a detection that is sure enough with it, `score` the best score of a detection that
+    would hit it, 0 for none.
+    """
+
+    photo: str
+    face: int
+    size: float
+    overlap: float
+    score: float
 
 
 def photos_of(samples: Iterable[Sample]) -> list[LabelledPhoto]:
@@ -122,6 +138,26 @@ class DetectorEvaluation:
             if (count := ((sizes >= bounds[0]) & (sizes < bounds[1])).sum())
         ]
 
+    def missed(self, *, iou: float = IOU, threshold: float = THRESHOLD) -> list[MissedFace]:
+        """The wanted faces that no detection hits, the one that overlaps least with any first."""
+        faces = []
+        for result in self.results:
+            sure = result.found[:, 4] >= threshold
+            hit = {face for score, face in matched(result, iou=iou) if score >= threshold}
+            for number in sorted(set(np.flatnonzero(result.wanted)) - hit):
+                box = result.boxes[number]
+                overlap = pairwise_iou(result.found[:, :4], box[None])[:, 0]
+                faces.append(
+                    MissedFace(
+                        result.name,
+                        int(number),
+                        float(np.sqrt((box[2:] - box[:2]).prod())),
+                        float(overlap[sure].max(initial=0)),
+                        float(result.found[overlap >= iou, 4].max(initial=0)),
+                    )
+                )
+        return sorted(faces, key=lambda face: (face.overlap, face.score, face.photo))
+
 
 def evaluate_detectors(
     detectors: Mapping[str, Detect],
@@ -148,7 +184,8 @@ def evaluate_detectors(
             image = degrade(image, condition, severity, seed=number)
         for name, detect in detectors.items():
             found = np.asarray(detect(image), dtype=float).reshape(-1, 5)
-            results[name].append(PhotoResult(found, photo.boxes, np.ones(len(photo.boxes), dtype=bool)))
+            wanted = np.ones(len(photo.boxes), dtype=bool)
+            results[name].append(PhotoResult(found, photo.boxes, wanted, photo.name))
     warn_left_out("evaluate_detectors", left_out)
     if len(left_out) == len(photos):
         raise DatasetError(
@@ -164,12 +201,15 @@ def report(
     all_labelled: bool,
     conditions: Sequence[str] = (),
     severities: Sequence[float] = (1, 3, 5),
+    missed: int = 0,
     progress: bool = True,
 ) -> str:
     """Detectors side by side on the same photos, as a table in text.
 
     `all_labelled` says that whatever is found beside the labelled faces is wrong: only then are false positives
     and average precision counted, and the recall of the others also given at the first one's rate of false positives.
+    Up to `missed` of the faces that the first one misses in the photos as they are are named below it, the farthest
+    from being found first.
     """
     clean = evaluate_detectors(detectors, photos, progress=progress)
     first = next(iter(clean.values()))
@@ -220,6 +260,13 @@ def report(
         "  ".join([title.ljust(width), *(value.rjust(w) for value, w in zip(values, widths, strict=True))])
         for title, values in rows
     ]
+    if faces := first.missed()[:missed]:
+        lines.append(f"missed by {next(iter(clean))}:")
+        lines += [
+            f"  {face.photo}, face {face.face} of {face.size:.0f} px: overlap {face.overlap:.2f}, "
+            f"score {face.score:.2f}"
+            for face in faces
+        ]
     return "\n".join(lines)
 
 
