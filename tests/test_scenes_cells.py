@@ -93,6 +93,8 @@ def test_the_findings_say_how_well_failures_were_foretold():
     # Each condition's worst face at severity 5 has 8.4 %.
     assert "7 with an NME above 8 %: AUROC 1.000" in text
     assert "| snow | 1.00 | 11 | 1 |" in text
+    # Six faces under seven conditions at severities 1, 3 and 5, one of them missed at 5, and the six clean ones once.
+    assert "Failure probability, 125 faces found" in text
     known.faces["failure_probability"][:] *= -1
     assert "AUROC 0.000" in markdown(known)
     known.faces["failure_probability"][:] = np.nan

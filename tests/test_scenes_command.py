@@ -5,6 +5,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas
 import pytest
 from PIL import Image
 
@@ -13,6 +14,7 @@ from m4kit.cli import main
 from m4kit.images import load_image
 from m4kit.scenes.command import layout_of
 from m4kit.scenes.report import SceneReport
+from m4kit.scenes.tables import frame_of
 
 SAMPLES = Path(__file__).parent.parent / "sample_images"
 
@@ -52,6 +54,11 @@ def test_clean_photos_are_made_worse_and_the_same_command_goes_on(photo, tmp_pat
     assert report.photos["severity"].tolist() == [0, 5]
     assert report.photos["reference"].tolist() == ["clean", "clean"]
     assert "| focus | 5 |" in (out / "findings.md").read_text(encoding="utf-8")
+    summary = pandas.read_csv(out / "summary.csv")
+    assert summary["severity"].tolist() == [0, 5]
+    assert summary["recall"].tolist() == pytest.approx(
+        frame_of(report.summary())["recall"].tolist(), abs=1e-4
+    )
     first = (out / "index.html").read_bytes()
     journal = out / "progress.jsonl"
     journal.write_bytes(journal.read_bytes()[:-20])

@@ -23,10 +23,11 @@ from m4kit.scenes.conditions import CONDITIONS
 from m4kit.scenes.data import SceneSample, benchmark
 from m4kit.scenes.readers import CLEAN, read_condition_folders, read_scene_table, read_ufdd
 from m4kit.scenes.report import SceneReport
+from m4kit.scenes.tables import frame_of
 
 LAYOUTS = ("ufdd", "folders", "table", "photos")
 
-PAGE, FINDINGS = "index.html", "findings.md"
+PAGE, FINDINGS, SUMMARY = "index.html", "findings.md", "summary.csv"
 
 
 def add_parser(subparsers) -> None:
@@ -36,8 +37,8 @@ def add_parser(subparsers) -> None:
         help=COMMANDS["scenes"].help,
         description="Analyse hard scenes: UFDD or a set laid out like it, folders named by their condition, a CSV "
         "of photos and conditions, or clean photos, which are made worse by --conditions, --severities and --seeds. "
-        f"Prints the findings, and writes into DIR the report's tables and thumbnails and {FINDINGS}. Ended at any "
-        "moment, the same command goes on where it was.",
+        f"Prints the findings, and writes into DIR the report's tables and thumbnails, {FINDINGS} and {SUMMARY}. "
+        "Ended at any moment, the same command goes on where it was.",
     )
     parser.add_argument("paths", nargs="+", metavar="PATH", help="folders, .zip, .csv or photos")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the report")
@@ -164,8 +165,9 @@ def layout_of(path: str | Path) -> str:
 
 def write(report: SceneReport, folder: Path, *, html: bool) -> list[Path]:
     """Write the findings, and with `html` the page, into the report's folder; gives what was written."""
-    written = [folder / FINDINGS]
+    written = [folder / FINDINGS, folder / SUMMARY]
     written[0].write_text(report.to_markdown(), encoding="utf-8")
+    frame_of(report.summary()).round(4).to_csv(written[1], index=False)
     if html:
         written.append(report.to_html(folder / PAGE))
     return written
