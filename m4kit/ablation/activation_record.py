@@ -35,8 +35,8 @@ _WORDS = ("origin", "activation", "status", "why", "machine", "versions", "confi
 _NUMBERS = {"learning_rate": "float64", "seed": "int64", "planned": "int64"}
 _STEPS = {
     "step": "int32",
-    **dict.fromkeys(("loss", *TERMS, "gradient"), "float32"),
-    **dict.fromkeys(("seconds", "cpu_seconds"), "float16"),
+    **dict.fromkeys(("loss", "gradient"), "float32"),
+    **dict.fromkeys((*TERMS, "seconds", "cpu_seconds"), "float16"),
 }
 _VALIDATIONS = {"validated": "int32", **dict.fromkeys(ERRORS, "float32")}
 _STAGES = {
@@ -265,7 +265,9 @@ class ActivationRecord:
         for name in ("purposes", "stages"):
             columns[name] = pa.array([list(getattr(run, name)) for run in self.runs], pa.list_(pa.string()))
         for name, kind in _LISTS.items():
-            flat = [np.asarray(getattr(run, name)).astype(kind).ravel() for run in self.runs]
+            # What is too large for its kind has diverged, and is infinite as well.
+            with np.errstate(over="ignore"):
+                flat = [np.asarray(getattr(run, name)).astype(kind).ravel() for run in self.runs]
             columns[name] = pa.array(flat, pa.list_(pa.from_numpy_dtype(kind)))
         about = json.dumps({"version": VERSION, "studies": self.studies})
         table = pa.table(columns).replace_schema_metadata({_ABOUT: about.encode()})
@@ -357,7 +359,8 @@ def _read_run(study: Study, run: Run, origin: str, purposes: tuple[str, ...]) ->
         validations = [entry for entry in entries if "validation" in entry]
         observed = [entry for entry in entries if "units" in entry]
         stages = tuple(observed[0]["units"])
-        arrays = {name: _column(steps, name, kind) for name, kind in _STEPS.items()}
+        arrays = {name: _column(steps, name, "float32") for name in _STEPS}
+        arrays["step"] = _column(steps, "step", "int32")
         arrays["validated"] = _column(validations, "step", "int32")
         errors = [entry["validation"] for entry in validations]
         arrays |= {name: _column(errors, name, "float32") for name in ERRORS}

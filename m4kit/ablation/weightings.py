@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,7 @@ WEIGHTINGS: dict[str, tuple[float, ...] | None] = {
 
 VERSION = 1
 FILE = "weightings.json"
-"""The record's name in the folder of a study."""
+"""The record's name, in the folder of a study and in `m4kit/assets`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +134,14 @@ class WeightingStudy:
         }
         write_whole(path, f"{json.dumps(values, indent=1)}\n".encode())
         return path
+
+    @classmethod
+    def packaged(cls) -> WeightingStudy:
+        """The study that comes with m4kit; `docs/evaluation.md` has its command.
+
+        Raises `RecordError` if the package holds none.
+        """
+        return cls.load(Path(str(resources.files("m4kit.assets") / FILE)))
 
     @classmethod
     def load(cls, path: str | Path) -> WeightingStudy:
