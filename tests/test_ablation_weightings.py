@@ -183,3 +183,15 @@ def test_the_figure_shows_both_kinds_of_result(study):
     words = [text.get_text() for text in axes.get_xticklabels()]
     assert [word.split("\n")[0] for word in words] == list(study.names)
     assert len(axes.texts) == 2 * len(study.names)
+
+
+def test_the_packaged_record_has_all_weightings_and_five_trainings_of_their_own():
+    packaged = WeightingStudy.packaged()
+    assert packaged.names == tuple(WEIGHTINGS)
+    assert packaged.training["fixed_head_weights"] is None
+    np.testing.assert_allclose(packaged.weights.sum(1), 1, atol=1e-4)
+    np.testing.assert_allclose(packaged.weights[0], 0.25, atol=1e-4)
+    # Fused anew with its own weights, the learned network is what it was trained to be.
+    learned = packaged.names.index("learned")
+    assert packaged.anew[learned] == pytest.approx(packaged.own[learned], abs=0.005)
+    assert len(set(packaged.own.round(4))) == 5

@@ -309,7 +309,7 @@ def weightings_figure(study: WeightingStudy) -> NotebookFigure:
     axes.set_ylabel("NME balanced in %" if all(study.counts) else "NME in %")
     axes.grid(axis="y", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=2)
     axes.set_title(
         f"Trained under each weighting, and fused anew: {study.size}, {study.training.get('steps')} steps; "
         f"{study.faces} faces",
