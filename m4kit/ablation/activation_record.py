@@ -359,8 +359,7 @@ def _read_run(study: Study, run: Run, origin: str, purposes: tuple[str, ...]) ->
         validations = [entry for entry in entries if "validation" in entry]
         observed = [entry for entry in entries if "units" in entry]
         stages = tuple(observed[0]["units"])
-        arrays = {name: _column(steps, name, "float32") for name in _STEPS}
-        arrays["step"] = _column(steps, "step", "int32")
+        arrays = {name: _column(steps, name, "int32" if name == "step" else "float32") for name in _STEPS}
         arrays["validated"] = _column(validations, "step", "int32")
         errors = [entry["validation"] for entry in validations]
         arrays |= {name: _column(errors, name, "float32") for name in ERRORS}

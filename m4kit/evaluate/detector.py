@@ -212,7 +212,7 @@ def report(
     from being found first.
     """
     clean = evaluate_detectors(detectors, photos, progress=progress)
-    first = next(iter(clean.values()))
+    name, first = next(iter(clean.items()))
     rows: list[tuple[str, list[str]]] = []
 
     def row(title: str, values: Iterable[float], form: str = "{:.1f} %") -> None:
@@ -260,8 +260,8 @@ def report(
         "  ".join([title.ljust(width), *(value.rjust(w) for value, w in zip(values, widths, strict=True))])
         for title, values in rows
     ]
-    if faces := first.missed()[:missed]:
-        lines.append(f"missed by {next(iter(clean))}:")
+    if missed > 0 and (faces := first.missed()[:missed]):
+        lines.append(f"missed by {name}:")
         lines += [
             f"  {face.photo}, face {face.face} of {face.size:.0f} px: overlap {face.overlap:.2f}, "
             f"score {face.score:.2f}"
