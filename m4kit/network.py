@@ -104,7 +104,8 @@ class Separable(nn.Module):
         return self.activation(self.bn_sep(self.conv_sep(x)))
 
     def _depthwise(self, x: torch.Tensor) -> torch.Tensor:
-        if not self.training or self.conv_dw.stride == (1, 1) or x.dtype != torch.bfloat16:
+        slow = self.training and x.dtype == torch.bfloat16 and x.device.type == "cpu"
+        if self.conv_dw.stride == (1, 1) or not slow:
             return self.conv_dw(x)
         # The same numbers: in bf16 on a CPU, the gradient of a strided depthwise convolution is so slow that
         # computing every place and dropping three of four halves the time of a training step.

@@ -55,10 +55,16 @@ def test_a_violin_for_each_condition(report):
     assert [tick.get_text() for tick in axes.get_xticklabels()][1] == "haze\n$n$ = 6"
 
 
-def test_every_face_that_has_both_is_in_the_scatter(report):
+def test_every_face_that_has_both_is_in_the_scatter_and_a_clean_one_once(report):
     (axes,) = figures.score_scatter(report).axes
     points = np.concatenate([one.get_offsets() for one in axes.collections])
-    assert len(points) == (report.faces["face"] >= 0).sum()
+    found = report.faces["face"] >= 0
+    clean = found & (report.faces["severity"] == 0)
+    photos = len(set(report.faces["clean"][clean].tolist()))
+    assert clean.sum() == 7 * photos
+    assert len(points) == (found & ~clean).sum() + photos
+    assert axes.collections[0].get_label() == "clean"
+    assert len(axes.collections[0].get_offsets()) == photos
     np.testing.assert_allclose(points[:, 0], np.minimum(100, 5 * points[:, 1]))
 
 

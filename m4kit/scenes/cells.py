@@ -97,6 +97,18 @@ def true_errors(faces: Table) -> np.ndarray:
     return np.where(np.isfinite(faces["nme"]), faces["nme"], faces["landmark_drift"])
 
 
+def counted_once(faces: Table, chosen: np.ndarray) -> np.ndarray:
+    """Which of the chosen rows, (n,) each, to count when all conditions are taken together.
+
+    At severity 0 a photo is the same under every condition and seed, so each of its faces is left in once.
+    """
+    chosen = chosen.copy()
+    untouched = np.flatnonzero(chosen & (faces["severity"] == 0))
+    chosen[untouched] = False
+    chosen[list({(faces["clean"][row], faces["face"][row]): row for row in untouched}.values())] = True
+    return chosen
+
+
 def title_of(metric: str) -> str:
     """What an axis or a heading calls a metric."""
     about = METRICS[metric]
@@ -247,11 +259,7 @@ def _foretelling(report: SceneReport) -> list[str]:
     A face of a clean photo counts once.
     """
     faces = report.faces
-    known = np.isfinite(faces["nme"]) & np.isfinite(faces["failure_probability"])
-    # Severity 0 is the same photo under every condition and seed.
-    untouched = np.flatnonzero(known & (faces["severity"] == 0))
-    known[untouched] = False
-    known[list({(faces["clean"][row], faces["face"][row]): row for row in untouched}.values())] = True
+    known = counted_once(faces, np.isfinite(faces["nme"]) & np.isfinite(faces["failure_probability"]))
     nme, probability = faces["nme"][known], faces["failure_probability"][known]
     failed = nme > FAILURE_NME
     if not failed.any() or failed.all():

@@ -19,6 +19,7 @@ from m4kit.predictor import Predictor
 from m4kit.scenes.cells import (
     METRICS,
     cells,
+    counted_once,
     heat_grid,
     interval,
     scenes_of,
@@ -171,9 +172,10 @@ def score_scatter(report: SceneReport) -> NotebookFigure:
     The error's scale is logarithmic; the line is where a face counts as failed.
     """
     probability, error, known = _judged(report, "score_scatter")
+    shown_as = np.where(report.faces["severity"] == 0, "", report.faces["condition"])
     figure, axes = _chart(5.6, 3.8)
     for condition in ("", *CONDITIONS):
-        own = known & (report.faces["condition"] == condition)
+        own = known & (shown_as == condition)
         if own.any():
             axes.scatter(
                 100 * probability[own],
@@ -372,9 +374,9 @@ def _cells(report: SceneReport, metric: str) -> Table:
 
 
 def _judged(report: SceneReport, place: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Failure probabilities, true errors in percent, and which faces have both, (n,) each."""
+    """Failure probabilities, true errors in percent, and which faces have both, (n,) each; a clean one counts once."""
     probability, error = report.faces["failure_probability"], true_errors(report.faces)
-    known = np.isfinite(probability) & np.isfinite(error)
+    known = counted_once(report.faces, np.isfinite(probability) & np.isfinite(error))
     if not known.any():
         note = str(report.settings.get("failure_note", ""))
         raise ReportError(

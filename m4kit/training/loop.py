@@ -415,10 +415,13 @@ class Trainer:
     def _average(self) -> None:
         # A short memory at first, so that the start is soon forgotten.
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
-        pairs = zip(self.averaged.state_dict().values(), self.network.state_dict().values(), strict=True)
-        pairs = [(mean, value) for mean, value in pairs if value.is_floating_point()]
-        # Weights fixed at 0 have logits of minus infinity, which do not average.
-        pairs = [(mean, value) for mean, value in pairs if value.dim() > 1 or bool(value.isfinite().all())]
+        averaged = self.averaged.state_dict()
+        pairs = [
+            (averaged[name], value)
+            for name, value in self.network.state_dict().items()
+            # Weights fixed at 0 have logits of minus infinity, which do not average.
+            if value.is_floating_point() and (name != "head_logits" or bool(value.isfinite().all()))
+        ]
         means, values = ([pair[i] for pair in pairs] for i in (0, 1))
         torch._foreach_lerp_(means, values, 1 - decay)
 
