@@ -550,9 +550,10 @@ class TestTrainer:
 
     def test_minutes_end_it_on_the_clock(self, model, drawn, tmp_path):
         trainer = trainer_of(model, drawn, tmp_path, minutes=0.02, validate_every=1000)
-        trainer.run()
+        path = trainer.run()
         assert trainer.step >= 1
         assert 1.2 <= trainer.elapsed < 10
+        assert json.loads(M4Net.load(path).notes["run"])["steps"] == trainer.step
 
     def test_fixed_head_weights_stay_fixed(self, model, drawn, tmp_path):
         path = trainer_of(model, drawn, tmp_path, steps=2, fixed_head_weights=(0, 0, 1, 3)).run()

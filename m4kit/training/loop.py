@@ -213,7 +213,8 @@ class Trainer:
         if self.step % config.validate_every:
             tqdm.write(_in_words(self.step, self.validate())) if self.progress else self.validate()
         self.save_checkpoint()
-        run = json.dumps({"steps": self.step, "minutes": round(self.elapsed / 60, 1)} | config.to_dict())
+        # What was run, in place of what the config allowed.
+        run = json.dumps(config.to_dict() | {"steps": self.step, "minutes": round(self.elapsed / 60, 1)})
         self.averaged.save(self.weights, run=run, licence=self.network.notes.get("licence", ""))
         return self.weights
 
