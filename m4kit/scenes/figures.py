@@ -374,7 +374,7 @@ def _cells(report: SceneReport, metric: str) -> Table:
 
 
 def _judged(report: SceneReport, place: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Failure probabilities, true errors in percent, and which faces have both, (n,) each; a clean one counts once."""
+    """Failure probabilities, true errors in percent, and which faces have both, (n,) each, a clean one once."""
     probability, error = report.faces["failure_probability"], true_errors(report.faces)
     known = counted_once(report.faces, np.isfinite(probability) & np.isfinite(error))
     if not known.any():
