@@ -68,6 +68,15 @@ def test_every_face_that_has_both_is_in_the_scatter_and_a_clean_one_once(report)
     np.testing.assert_allclose(points[:, 0], np.minimum(100, 5 * points[:, 1]))
 
 
+def test_without_a_truth_a_clean_photo_proves_nothing():
+    report = made_report()
+    report.faces["nme"][:] = np.nan
+    (axes,) = figures.score_scatter(report).axes
+    assert "clean" not in [one.get_label() for one in axes.collections]
+    points = np.concatenate([one.get_offsets() for one in axes.collections])
+    assert len(points) == ((report.faces["face"] >= 0) & (report.faces["severity"] > 0)).sum()
+
+
 def test_reliability_shows_what_was_foretold_and_what_came(report):
     (axes,) = figures.reliability(report).axes
     dots = [line for line in axes.lines if line.get_marker() == "o"]

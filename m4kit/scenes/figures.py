@@ -375,8 +375,11 @@ def _cells(report: SceneReport, metric: str) -> Table:
 
 def _judged(report: SceneReport, place: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Failure probabilities, true errors in percent, and which faces have both, (n,) each, a clean one once."""
-    probability, error = report.faces["failure_probability"], true_errors(report.faces)
-    known = counted_once(report.faces, np.isfinite(probability) & np.isfinite(error))
+    faces = report.faces
+    probability, error = faces["failure_probability"], true_errors(faces)
+    # Without a truth a clean photo is compared with itself.
+    told = np.isfinite(faces["nme"]) | (faces["severity"] != 0)
+    known = counted_once(faces, np.isfinite(probability) & np.isfinite(error) & told)
     if not known.any():
         note = str(report.settings.get("failure_note", ""))
         raise ReportError(
