@@ -21,6 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from m4kit.download import DownloadError, download, sha256_of
+from m4kit.files import write_whole
 
 REGISTRY = "weights.json"
 
@@ -138,9 +139,7 @@ def write_tensors(
         .contiguous()
         for name, tensor in tensors.items()
     }
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(safetensors.torch.save(stored, metadata=dict(metadata)))
-    part.replace(path)
+    write_whole(path, safetensors.torch.save(stored, metadata=dict(metadata)))
 
 
 def load_strictly(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], *, path: str | Path) -> None:

@@ -17,6 +17,7 @@ from m4kit.ablation.activation_run import Run
 from m4kit.ablation.activation_study import BEST, COMMON, Study
 from m4kit.ablation.activation_units import BINS
 from m4kit.ablation.head_record import RecordError
+from m4kit.files import whole_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -273,9 +274,8 @@ class ActivationRecord:
         table = pa.table(columns).replace_schema_metadata({_ABOUT: about.encode()})
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        pq.write_table(table, part, compression="zstd", compression_level=12)
-        part.replace(path)
+        with whole_file(path) as part:
+            pq.write_table(table, part, compression="zstd", compression_level=12)
         return path
 
     @classmethod

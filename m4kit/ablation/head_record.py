@@ -16,6 +16,7 @@ import numpy as np
 
 from m4kit import metrics
 from m4kit.ablation.heads import GROUPS, HEADS, PARTS, Judgement
+from m4kit.files import whole_file
 
 VERSION = 2
 """Of the record; a change in what it holds or means counts it up."""
@@ -165,12 +166,10 @@ class HeadStudy:
         for prefix in ("table", "grid"):
             arrays |= {f"{prefix}_{name}": getattr(getattr(self, prefix), name) for name in _COLUMNS}
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        with part.open("wb") as file:
+        with whole_file(path) as part, part.open("wb") as file:
             np.savez_compressed(
                 file, about=np.array(json.dumps(about)), settings=np.array(self.settings), **arrays
             )
-        part.replace(path)
         return path
 
     @classmethod

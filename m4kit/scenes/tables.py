@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from m4kit.files import whole_file
 
 if TYPE_CHECKING:
     import pandas
@@ -204,9 +205,8 @@ def kinds_of(table: Table) -> dict[str, str]:
 def save_table(table: Table, path: Path) -> None:
     """Write a table; the file is there as a whole or not at all."""
     kinds_of(table)
-    part = path.with_name(f"{path.name}.part")
-    frame_of(table).to_parquet(part, index=False)
-    os.replace(part, path)
+    with whole_file(path) as part:
+        frame_of(table).to_parquet(part, index=False)
 
 
 def load_table(path: Path, kinds: Mapping[str, str]) -> Table:

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from m4kit.camera import CROP_SIZE
+from m4kit.files import whole_file
 from m4kit.network import PARAMETERS
 from m4kit.training import TrainingError
 from m4kit.training.augmentation import Augmentation, Sample, augment
@@ -156,31 +157,28 @@ def decoded_crops(
     if path.is_file():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    shape = (len(labels), crop_size, crop_size, 3)
-    crops = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
-    unreadable = []
-    for source in np.unique(labels.source):
-        archive = Path(data) / f"{source}.zip"
-        if not archive.is_file():
-            raise TrainingError(f"{archive}: no such archive, but the labels name {source} as a source")
-        chosen = np.flatnonzero(labels.source == source)
-        decoded = _decoded(archive, labels.names[chosen], side=crop_size)
-        for i, crop in zip(
-            tqdm(chosen, desc=f"decoding {source}", disable=not progress, mininterval=2), decoded, strict=True
-        ):
-            if crop is None:
-                unreadable.append(labels.names[i])
-            else:
-                crops[i] = crop
-    crops.flush()
-    if unreadable:
-        part.unlink()
-        raise TrainingError(
-            f"{data}: {len(unreadable)} of {len(labels)} crops are missing or unreadable "
-            f"({', '.join(unreadable[:3])}, ...); leave them out of the labels"
-        )
-    part.replace(path)
+    with whole_file(path) as part:
+        shape = (len(labels), crop_size, crop_size, 3)
+        crops = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+        unreadable = []
+        for source in np.unique(labels.source):
+            archive = Path(data) / f"{source}.zip"
+            if not archive.is_file():
+                raise TrainingError(f"{archive}: no such archive, but the labels name {source} as a source")
+            chosen = np.flatnonzero(labels.source == source)
+            decoded = _decoded(archive, labels.names[chosen], side=crop_size)
+            bar = tqdm(chosen, desc=f"decoding {source}", disable=not progress, mininterval=2)
+            for i, crop in zip(bar, decoded, strict=True):
+                if crop is None:
+                    unreadable.append(labels.names[i])
+                else:
+                    crops[i] = crop
+        crops.flush()
+        if unreadable:
+            raise TrainingError(
+                f"{data}: {len(unreadable)} of {len(labels)} crops are missing or unreadable "
+                f"({', '.join(unreadable[:3])}, ...); leave them out of the labels"
+            )
     return path
 
 

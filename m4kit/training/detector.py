@@ -38,6 +38,7 @@ from m4kit.detector import (
     prior_boxes,
 )
 from m4kit.evaluate.detector import LOWEST_SCORE, DetectorEvaluation, PhotoResult
+from m4kit.files import whole_file
 from m4kit.training.detector_material import Material, read_material
 from m4kit.training.detector_scenes import collage, degrade, make_scene, mosaic
 from m4kit.weights import write_tensors
@@ -257,9 +258,8 @@ def train(
 
 def _store(checkpoint: Path, state: dict, step: int, settings: Settings) -> None:
     parts = {name: part.state_dict() for name, part in state.items()}
-    whole = checkpoint.with_suffix(".part")
-    torch.save({**parts, "step": step, "settings": repr(settings)}, whole)
-    whole.replace(checkpoint)
+    with whole_file(checkpoint) as part:
+        torch.save({**parts, "step": step, "settings": repr(settings)}, part)
 
 
 def _restore(checkpoint: Path, state: dict, settings: Settings) -> int:

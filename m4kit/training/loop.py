@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from m4kit.face_model import FaceModel
+from m4kit.files import whole_file
 from m4kit.network import M4Net
 from m4kit.training import Diverged, TrainingError
 from m4kit.training.augmentation import Augmentation
@@ -235,7 +236,6 @@ class Trainer:
 
     def save_checkpoint(self) -> None:
         """Write the whole state; the file before it is replaced only once the new one is whole."""
-        part = self.checkpoint.with_suffix(".part")
         state = {
             "version": VERSION,
             "config": self.config.to_dict() | self._about(),
@@ -247,10 +247,9 @@ class Trainer:
             "random": torch.get_rng_state(),
         }
         try:
-            torch.save(state, part)
-            part.replace(self.checkpoint)
+            with whole_file(self.checkpoint) as part:
+                torch.save(state, part)
         except (OSError, RuntimeError) as error:
-            part.unlink(missing_ok=True)
             raise TrainingError(
                 f"{self.checkpoint}: writing the checkpoint failed ({error}); the one before it is still "
                 "whole, so make room and start the same command again"

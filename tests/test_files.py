@@ -1,0 +1,24 @@
+"""Files are there as a whole or not at all."""
+
+import pytest
+
+from m4kit.files import whole_file, write_whole
+
+
+def test_a_file_gets_its_name_when_it_is_whole(tmp_path):
+    path = tmp_path / "record.json"
+    with whole_file(path) as part:
+        part.write_text("new")
+        assert not path.exists()
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_fails_on_the_way_leaves_the_file_before_it(tmp_path):
+    path = tmp_path / "record.json"
+    write_whole(path, b"old")
+    with pytest.raises(OSError, match="no room"), whole_file(path) as part:
+        part.write_text("ne")
+        raise OSError("no room")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
