@@ -23,6 +23,6 @@ def test_the_base_network_keeps_its_accuracy(result):
     assert result.balanced.mean < 3.38
 
 
-def test_its_pose_is_as_good_as_3ddfa_v2s(result):
-    # Measured 3.72 degrees when the weights were packaged; mb1 has 3.72, read from the camera in the same way.
-    assert np.mean(result.pose_mae) < 3.77
+def test_its_pose_error_is_no_larger_than_3ddfa_v2s(result):
+    """3.72 degrees for mb1, read from the camera in the same way."""
+    assert np.mean(result.pose_mae) < 3.72
