@@ -34,20 +34,17 @@ def main() -> None:
         # JupyterLab saves what it runs: into copies.
         for name in ("notebooks", "sample_images"):
             shutil.copytree(ROOT / name, Path(folder) / name)
-        for notebook, prepare, name in (
-            ("02_mesh_viewer", turn_a_little, "mesh_viewer"),
-            ("03_face_model", explain_a_mode, "face_model"),
-        ):
-            # A second notebook in the same JupyterLab may be asked which kernel it wants.
-            with (
-                jupyter_lab(Path(folder)) as address,
-                browser_page(width=WIDTH, height=1600, scale=1.5) as page,
+        with jupyter_lab(Path(folder)) as address:
+            for notebook, prepare, name in (
+                ("02_mesh_viewer", turn_a_little, "mesh_viewer"),
+                ("03_face_model", explain_a_mode, "face_model"),
             ):
-                open_and_run(page, address, f"notebooks/{notebook}.ipynb", timeout=TIMEOUT)
-                content = shot(page, prepare)
-            path = ROOT / "docs" / f"{name}.jpg"
-            path.write_bytes(content)
-            print(f"{path}: {len(content) / 1000:.0f} kB")
+                with browser_page(width=WIDTH, height=1600, scale=1.5) as page:
+                    open_and_run(page, address, f"notebooks/{notebook}.ipynb", timeout=TIMEOUT)
+                    content = shot(page, prepare)
+                path = ROOT / "docs" / f"{name}.jpg"
+                path.write_bytes(content)
+                print(f"{path}: {len(content) / 1000:.0f} kB")
 
 
 def shot(page, prepare: Callable) -> bytes:

@@ -124,7 +124,8 @@ def open_and_run(page, address: str, notebook: str, *, fragment: str = "", timeo
     """
     from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
-    page.goto(f"{address}/lab/tree/{notebook}{fragment}", timeout=1000 * timeout)
+    # Without `reset`, what was open before comes back, and JupyterLab asks which kernel the notebook shall have.
+    page.goto(f"{address}/lab/tree/{notebook}?reset{fragment}", timeout=1000 * timeout)
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=1000 * timeout)
     page.wait_for_function(
         "() => window.jupyterapp?.shell.currentWidget?.context?.sessionContext?.session?.kernel?.status === 'idle'",
