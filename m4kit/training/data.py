@@ -160,26 +160,32 @@ def decoded_crops(
     with whole_file(path) as part:
         shape = (len(labels), crop_size, crop_size, 3)
         crops = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
-        unreadable = []
-        for source in np.unique(labels.source):
-            archive = Path(data) / f"{source}.zip"
-            if not archive.is_file():
-                raise TrainingError(f"{archive}: no such archive, but the labels name {source} as a source")
-            chosen = np.flatnonzero(labels.source == source)
-            decoded = _decoded(archive, labels.names[chosen], side=crop_size)
-            bar = tqdm(chosen, desc=f"decoding {source}", disable=not progress, mininterval=2)
-            for i, crop in zip(bar, decoded, strict=True):
-                if crop is None:
-                    unreadable.append(labels.names[i])
-                else:
-                    crops[i] = crop
-        crops.flush()
+        unreadable = _decode_into(crops, labels, Path(data), progress=progress)
         if unreadable:
             raise TrainingError(
                 f"{data}: {len(unreadable)} of {len(labels)} crops are missing or unreadable "
                 f"({', '.join(unreadable[:3])}, ...); leave them out of the labels"
             )
+        crops.flush()
     return path
+
+
+def _decode_into(crops: np.ndarray, labels: Labels, data: Path, *, progress: bool) -> list[str]:
+    """Fill crops (n, S, S, 3) uint8 with the labels' own; gives the names of those that cannot be read."""
+    unreadable = []
+    for source in np.unique(labels.source):
+        archive = data / f"{source}.zip"
+        if not archive.is_file():
+            raise TrainingError(f"{archive}: no such archive, but the labels name {source} as a source")
+        chosen = np.flatnonzero(labels.source == source)
+        decoded = _decoded(archive, labels.names[chosen], side=crops.shape[1])
+        bar = tqdm(chosen, desc=f"decoding {source}", disable=not progress, mininterval=2)
+        for i, crop in zip(bar, decoded, strict=True):
+            if crop is None:
+                unreadable.append(labels.names[i])
+            else:
+                crops[i] = crop
+    return unreadable
 
 
 class Faces(Dataset):
