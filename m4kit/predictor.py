@@ -56,8 +56,8 @@ class Predictor:
         if not 0 <= threshold <= 1:
             raise ValueError(f"expected a threshold between 0 and 1, got {threshold}")
         self.detector = Detector() if detector is None else detector
-        self.network = network if isinstance(network, M4Net) else M4Net.load(network)
-        self.network.eval()
+        given = isinstance(network, M4Net)
+        self.network = network if given else M4Net.load(network).requires_grad_(False)
         self.model = FaceModel.load() if model is None else model
         check_views(views, self.model)
         self.threshold, self.min_face = threshold, min_face

@@ -16,6 +16,7 @@ from itertools import chain
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
@@ -167,15 +168,26 @@ def load_strictly(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], 
 def tensor_state(module: torch.nn.Module) -> tuple:
     """Another value once one of a module's tensors was written to or replaced.
 
-    What is written through a tensor's `.data` does not show.
+    What is written through a tensor's `.data` shows only where the tensor is trained (`requires_grad`).
     """
     # Asked before each prediction: `state_dict` and `parameters` take more than twice as long.
     return tuple(
-        (tensor.data_ptr(), tensor._version)
+        (tensor.data_ptr(), None if tensor.is_inference() else tensor._version, _bits_if_unversioned(tensor))
         for part in module.modules()
         for tensor in chain(part._parameters.values(), part._buffers.values())
         if tensor is not None
     )
+
+
+def _bits_if_unversioned(tensor: torch.Tensor) -> int:
+    """The exclusive or of a tensor's numbers, where a write need not raise its version; else 0.
+
+    Fused optimizers do not raise it, and tensors made in inference mode have none.
+    """
+    if not (tensor.requires_grad or tensor.is_inference()):
+        return 0
+    bits = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+    return int(np.bitwise_xor.reduce(bits.view(f"u{tensor.element_size()}")))
 
 
 def fingerprint(module: torch.nn.Module, *, without: tuple[str, ...] = ()) -> str:

@@ -63,6 +63,29 @@ def test_it_is_made_once_and_anew_when_the_network_was_changed():
     assert fast(network).outputs(crops).weights[0].tolist() == [0, 0, 0, 1]
 
 
+def test_it_follows_a_fused_optimizer():
+    """Which does not raise the version of what it writes."""
+    network = M4Net("small").eval()
+    crops = torch.zeros(1, 3, 120, 120)
+    before = fast(network).outputs(crops).parameters
+    network.outputs(crops).parameters.sum().backward()
+    torch.optim.AdamW(network.parameters(), lr=1e-2, fused=True).step()
+    after = fast(network).outputs(crops).parameters
+    assert not torch.allclose(after, before)
+    torch.testing.assert_close(after, network.outputs(crops).parameters.detach(), rtol=1e-4, atol=1e-3)
+
+
+def test_a_network_made_in_inference_mode():
+    crops = torch.zeros(1, 3, 120, 120)
+    with torch.inference_mode():
+        network = M4Net("small").eval()
+        first = fast(network)
+        assert fast(network) is first
+        network.head_logits[0] += 5
+        assert fast(network) is not first
+    assert fast(network).outputs(crops).weights[0, 0] > 0.9
+
+
 def test_it_goes_with_the_network():
     network = M4Net("small")
     copied = weakref.ref(fast(network))

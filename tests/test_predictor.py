@@ -251,6 +251,7 @@ class TestBatches:
         network.train()
         for one, other in zip(expected, build()(photo), strict=True):
             np.testing.assert_array_equal(other.heads, one.heads)
+        assert network.training
 
 
 NAN = float("nan")
