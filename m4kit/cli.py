@@ -95,7 +95,15 @@ def predict(options: argparse.Namespace) -> int:
     except ValueError as error:
         print(f"m4kit predict: {error}", file=sys.stderr)
         return 2
-    gallery = Gallery(options.out, photos=len(photos))
+    try:
+        gallery = Gallery(options.out, photos=len(photos))
+    except OSError as error:
+        print(
+            f"m4kit predict: {options.out}: expected a folder to write into, got {error.strerror}; "
+            "give another with --out",
+            file=sys.stderr,
+        )
+        return 2
     # Without a terminal (`disable=None`) a bar would only fill a log.
     for photo in tqdm(photos, desc="photos", unit="photo", disable=True if options.quiet else None):
         start = time.perf_counter()

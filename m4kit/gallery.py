@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import csv
+import errno
 import io
 import json
+import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 
@@ -27,6 +29,8 @@ FACE_COLUMNS = (
 
 _PAGE_BYTES = 10_000_000
 """What a page's pictures may take before base64 makes them a third larger."""
+
+_NAME_BYTES = 200
 
 _SIDES = (1200, 960, 720, 560, 420, 320, 240)
 
@@ -47,11 +51,14 @@ class Gallery:
     Each `add` writes `<photo>_overview.jpg` at once; `close` writes `faces.csv` (one row a face),
     `landmarks.json` and `index.html`, a page that holds its pictures itself. `photos` is the number of photos
     to come: the more, the smaller the page's pictures, so that it stays under 15 MB up to some 150 photos.
+    Raises `OSError` for a folder that cannot be made or written to.
     """
 
     def __init__(self, folder: str | Path, *, photos: int, title: str = "Faces in 3D"):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(self.folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.folder))
         self.title = title
         self._budget = _PAGE_BYTES // max(1, photos * len(VIEWS))
         self._entries: list[_Entry] = []
@@ -61,6 +68,7 @@ class Gallery:
 
     def add(self, prediction: Prediction, *, seconds: float | None = None) -> Path:
         """Write a photo's overview and give its path. `seconds` is what the prediction took."""
+        prediction = replace(prediction, source=_as_text(prediction.source))
         path = self.folder / f"{self._name(prediction.source)}_overview.jpg"
         pictures = photo_views(prediction, max_side=_SIDES[0])
         figure_of(pictures).save(path)
@@ -73,8 +81,8 @@ class Gallery:
 
     def add_failure(self, source: str, message: str) -> None:
         """Note a photo that could not be read: a row of the page says why."""
-        body = f'<p class="failure">{escape(message)}</p>'
-        self._entries.append(_Entry(source, body, None, None))
+        body = f'<p class="failure">{escape(_as_text(message))}</p>'
+        self._entries.append(_Entry(_as_text(source), body, None, None))
 
     def close(self) -> Path:
         """Write the tables and the page, and give the page's path."""
@@ -90,7 +98,9 @@ class Gallery:
 
     def _name(self, source: str) -> str:
         """A file name for the photo that none of this gallery has yet."""
-        stem = re.sub(r"[^\w.-]+", "_", Path(source).stem).strip("_.") or "photo"
+        # A file's name may take 255 bytes.
+        stem = Path(source).stem.encode()[:_NAME_BYTES].decode(errors="ignore")
+        stem = re.sub(r"[^\w.-]+", "_", stem).strip("_.") or "photo"
         name, number = stem, 1
         while name.lower() in self._names:
             number += 1
@@ -117,6 +127,11 @@ class Gallery:
             facts.append(f"median {_duration(float(np.median(times)))} a photo")
         rows = "\n".join(_section(entry) for entry in self._entries)
         return _PAGE.format(title=escape(self.title), facts=" · ".join(facts), style=_STYLE, rows=rows)
+
+
+def _as_text(name: str) -> str:
+    """A name that can be written: on disk it may hold bytes that are no text, which are shown as such."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def _numbers(face: Face) -> list[float]:

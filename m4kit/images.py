@@ -31,6 +31,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".ti
 MAX_PIXELS = 400_000_000
 """The largest image that is read, in pixels: 20,000 x 20,000, which takes 1.2 GB as RGB."""
 
+_LONGEST_SHOWN = 300
 _FORMATS = "JPEG, PNG, WebP, BMP, GIF or TIFF"
 # What Pillow's decoders raise for files that are broken in one way or another.
 _DECODING_ERRORS = (
@@ -108,9 +109,10 @@ def list_images(paths: str | PathLike | Iterable[str | PathLike]) -> list[Path]:
     """
     files = []
     for path in [Path(paths)] if isinstance(paths, str | PathLike) else [Path(path) for path in paths]:
-        if not path.exists():
-            raise _missing(path)
-        found = sorted(filter(_is_image_file, path.iterdir())) if path.is_dir() else [path]
+        with _on_disk(str(path)):
+            if not path.exists():
+                raise _missing(path)
+            found = sorted(filter(_is_image_file, path.iterdir())) if path.is_dir() else [path]
         if not found:
             raise ImageError(
                 f"{path}: expected a folder with images, found no file in it that ends in "
@@ -135,16 +137,29 @@ def _missing(path: Path) -> MissingImageError:
 
 
 def _read_file(path: Path, name: str) -> bytes:
-    if path.is_dir():
-        raise ImageError(
-            f"{name}: expected an image file, got a folder; give one of its files, or use list_images"
-        )
-    if not path.exists():
-        raise _missing(path)
-    try:
+    with _on_disk(name):
+        if path.is_dir():
+            raise ImageError(
+                f"{name}: expected an image file, got a folder; give one of its files, or use list_images"
+            )
+        if not path.exists():
+            raise _missing(path)
         return path.read_bytes()
+
+
+@contextmanager
+def _on_disk(name: str) -> Iterator[None]:
+    """The operating system's errors as `ImageError`."""
+    try:
+        yield
+    except ImageError:
+        raise
     except OSError as error:
-        raise ImageError(f"{name}: expected a readable file, got {error}; check its permissions") from error
+        shown = name if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}..."
+        raise ImageError(
+            f"{shown}: expected a readable file or folder, got {error.strerror or error}; "
+            "check the path and its permissions"
+        ) from error
 
 
 def _decode(content: bytes, name: str) -> np.ndarray:
@@ -251,7 +266,7 @@ def jpeg(picture: np.ndarray, *, quality: int) -> bytes:
 def _to_8_bits(array: np.ndarray, name: str) -> np.ndarray:
     if array.dtype == np.uint8:
         return array
-    if array.dtype == np.uint16:
+    if array.dtype.newbyteorder("=") == np.uint16:
         return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
     if array.dtype == bool:
         return array.astype(np.uint8) * 255

@@ -106,6 +106,18 @@ def test_options_reach_the_predictor(predictor, photos, tmp_path):
     assert predictor == [{"threshold": 0.4, "passes": 1, "max_faces": 3}]
 
 
+def test_a_folder_that_cannot_be_written_to_is_said_without_a_traceback(
+    predictor, photos, tmp_path, monkeypatch, capsys
+):
+    assert cli.main(["predict", str(photos), "--out", str(photos / "a.jpg")]) == 2
+    assert re.search(
+        r"a\.jpg: expected a folder to write into, got File exists; give", capsys.readouterr().err
+    )
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert cli.main(["predict", str(photos), "--out", str(tmp_path)]) == 2
+    assert "got Permission denied; give another with --out" in capsys.readouterr().err
+
+
 def test_an_option_out_of_range_is_said_without_a_traceback(predictor, photos, tmp_path, capsys):
     assert cli.main(["predict", str(photos), "--out", str(tmp_path / "out"), "--threshold", "7"]) == 2
     assert "between 0 and 1" in capsys.readouterr().err
@@ -121,6 +133,16 @@ def test_photos_of_one_name_do_not_overwrite_each_other(tmp_path):
     sources = ("one/face.jpg", "two/face.png", "<array>")
     paths = [results.add(prediction(face(), source=source)) for source in sources]
     assert [path.name for path in paths] == ["face_overview.jpg", "face_2_overview.jpg", "array_overview.jpg"]
+
+
+def test_names_that_are_long_or_no_text_are_written(tmp_path):
+    results = gallery.Gallery(tmp_path, photos=2)
+    paths = [results.add(prediction(source=name)) for name in ("あ" * 82 + ".jpg", "caf\udce9.jpg")]
+    results.add_failure("\udce9.jpg", "\udce9.jpg: broken")
+    page = results.close().read_text(encoding="utf-8")
+    assert all(path.is_file() for path in paths)
+    assert "caf\\udce9.jpg" in page
+    assert '<p class="failure">\\udce9.jpg: broken' in page
 
 
 def test_a_page_of_many_photos_stays_small(tmp_path, monkeypatch):

@@ -262,6 +262,9 @@ class TestSixteenBits:
     VALUES = np.array([[0, 257, 514, 32768, 65000, 65535]], dtype=np.uint16)
     EXPECTED = (0, 1, 2, 128, 253, 255)
 
+    def test_either_byte_order(self):
+        np.testing.assert_array_equal(load_image(self.VALUES.astype(">u2")), load_image(self.VALUES))
+
     @pytest.mark.parametrize("suffix", [".png", ".tif", ".pgm"])
     def test_a_grey_file_is_scaled(self, tmp_path, suffix):
         path = tmp_path / f"deep{suffix}"
@@ -358,3 +361,24 @@ class TestListImages:
     def test_a_missing_path_is_an_error(self, tmp_path):
         with pytest.raises(MissingImageError, match="nowhere"):
             list_images([tmp_path / "nowhere"])
+
+
+@pytest.mark.parametrize("read", [load_image, list_images])
+class TestWhatTheSystemRefuses:
+    def test_a_name_that_no_file_can_have_is_shown_in_part(self, read):
+        with pytest.raises(
+            ImageError, match=r"^data:image/png;base64,A+\.\.\.: expected a readable"
+        ) as raised:
+            read("data:image/png;base64," + "A" * 10_000)
+        assert len(str(raised.value)) < 600
+
+    def test_a_closed_folder(self, read, monkeypatch):
+        def refuse(path, *_, **__):
+            raise PermissionError(13, "Permission denied", str(path))
+
+        for name in ("exists", "is_dir"):
+            monkeypatch.setattr(Path, name, refuse)
+        with pytest.raises(
+            ImageError, match=r"locked/a\.jpg: .*got Permission denied; check the path and its"
+        ):
+            read("locked/a.jpg")
