@@ -6,7 +6,7 @@ a legend or a hover can say them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
@@ -130,6 +130,20 @@ def scalar_colours(
     share = np.clip((values - low) / max(high - low, 1e-9), 0, 1)
     colours = _table(scale)[np.rint(share * 255).astype(int)]
     return VertexColours(colours, values, unit, limits, scale)
+
+
+def on_one_scale(coloured: Sequence[VertexColours]) -> list[VertexColours]:
+    """The same numbers on one colour scale, from the lowest limit to the highest; what has none stays as it is."""
+    limits = [one.limits for one in coloured if one.values is not None]
+    if len(limits) < 2:
+        return list(coloured)
+    joint = min(low for low, _ in limits), max(high for _, high in limits)
+    return [
+        one
+        if one.values is None
+        else scalar_colours(one.values, unit=one.unit, limits=joint, scale=one.scale)
+        for one in coloured
+    ]
 
 
 def texture(face: Face, image: np.ndarray | None) -> VertexColours:

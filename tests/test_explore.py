@@ -18,6 +18,7 @@ from m4kit.explore.canvas import MESSAGE_BYTES
 from m4kit.explore.modes import reconstruction_error
 from m4kit.head_frame import HeadFrame
 from m4kit.prediction import Face, FaceBox
+from m4kit.vertex_colours import scalar_colours, vertex_colours
 
 MODEL = FaceModel.load()
 PHOTO = np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
@@ -45,6 +46,11 @@ def vertices_in(message):
 
 def last_vertices(messages, panel=0):
     return vertices_in([m for m in messages if m[0]["kind"] == "vertices" and m[0]["panel"] == panel][-1])
+
+
+def last_colours(messages, panel=0):
+    _, (buffer,) = [m for m in messages if m[0]["kind"] == "colours" and m[0]["panel"] == panel][-1]
+    return np.frombuffer(buffer, np.uint8).reshape(-1, 3)
 
 
 def test_in_the_heads_frame_the_face_looks_straight_ahead_and_is_as_large_as_in_the_model():
@@ -122,6 +128,21 @@ def test_side_by_side_shows_two_faces_under_one_camera(sent):
     viewer.compare.value = "one"
     assert of_kind(sent, "panels")[-1]["count"] == 1
     assert viewer.errors == []
+
+
+def test_side_by_side_colours_of_one_legend_are_on_one_scale(sent):
+    viewer = MeshViewer(PREDICTION)
+    viewer.colour.value = "spread"
+    viewer.compare.value = "side"
+    spread = [vertex_colours(face, "spread") for face in PREDICTION]
+    highest = max(one.limits[1] for one in spread)
+    assert spread[0].limits[1] != spread[1].limits[1]
+    for panel, one in enumerate(spread):
+        expected = scalar_colours(one.values, limits=(0, highest), scale="inferno").colours
+        np.testing.assert_array_equal(last_colours(sent, panel=panel), expected)
+    assert f"{highest:.3g}</span>" in viewer.legend.value
+    viewer.compare.value = "one"
+    assert f"{spread[0].limits[1]:.3g}</span>" in viewer.legend.value
 
 
 def test_the_difference_to_other_head_weights_is_in_millimetres(sent):

@@ -83,6 +83,13 @@ def test_a_click_on_a_cell_shows_its_faces_worst_first(explorer, report):
     assert (np.diff(report.faces["nme"][rows]) < 0).all()
     assert TABS[explorer.tabs.selected_index] == "Faces"
     assert [card.row for card in explorer.grid.faces] == rows.tolist()
+
+
+def test_a_click_on_a_cell_shows_all_of_its_faces_whatever_the_filters_were(explorer, report):
+    explorer.filters["yaw"].value = (0, 1)
+    explorer.filters["failures"].value = explorer.filters["failures"].options[-1]
+    explorer.heat._heard(None, {"kind": "cell", "row": 1, "column": 2}, [])
+    assert len(explorer.rows) == 6
     card = explorer.grid.faces[0]
     assert (card.title, card.words) == ("haze 3", "error 6.0 %, p 30 %; blurred")
     explorer.clear.click()
@@ -142,6 +149,16 @@ def test_a_lasso_chooses_its_faces_and_a_click_beside_the_points_lets_them_go(ex
     explorer.scatter._heard(None, {"kind": "lasso", "points": []}, [])
     assert len(explorer.rows) == len(report.faces["face"])
     assert explorer.errors == []
+
+
+def test_the_scatter_keeps_what_lies_beside_the_lasso(explorer, report):
+    go_to(explorer, "Scatter")
+    explorer.up.value = "score"
+    points = len(explorer._points)
+    explorer.scatter._heard(None, {"kind": "lasso", "points": [0, 2]}, [])
+    explorer.across.value = "size"
+    assert len(explorer.rows) == 2
+    assert len(explorer._points) == points
 
 
 def test_a_click_on_a_point_shows_its_photo(explorer, report):

@@ -21,7 +21,14 @@ from m4kit.explore.photo import MARK, gif, photo_of, picture_html, small_jpeg, t
 from m4kit.head_frame import HeadFrame
 from m4kit.images import jpeg
 from m4kit.prediction import Face, Prediction
-from m4kit.vertex_colours import MODES, VertexColours, check_heads, scalar_colours, vertex_colours
+from m4kit.vertex_colours import (
+    MODES,
+    VertexColours,
+    check_heads,
+    on_one_scale,
+    scalar_colours,
+    vertex_colours,
+)
 from m4kit.visualize.legend import with_legend
 from m4kit.visualize.mesh_figure import EVEN_LIGHT, mesh_still
 
@@ -180,9 +187,14 @@ class MeshViewer(Explorer):
 
     def still(self) -> bytes:
         """What is shown from the front, with its legend, as a JPEG drawn without a browser."""
+        coloured, _ = self._coloured()
         shown = self.shown if self.compare.value == "side" else self.shown[:1]
         side = _STILL_SIDE if len(shown) == 1 else _STILL_SIDE * 3 // 4
-        return jpeg(np.hstack([self._picture(one, np.eye(3), side=side) for one in shown]), quality=82)
+        pictures = [
+            _picture(one.face, colours, np.eye(3), side=side)
+            for one, colours in zip(shown, coloured, strict=False)
+        ]
+        return jpeg(np.hstack(pictures), quality=82)
 
     def turntable(self, path: str | Path | None = None, *, frames: int = 36, side: int = 320) -> bytes:
         """A GIF of the face turning to both sides and back; also written to `path` if that is given.
@@ -190,8 +202,9 @@ class MeshViewer(Explorer):
         `frames` pictures of `side` x `side` pixels, in the colours that are chosen.
         """
         angles = 75 * np.sin(np.linspace(0, 2 * np.pi, frames, endpoint=False))
+        (colours, *_), _ = self._coloured()
         content = gif(
-            [self._picture(self.shown[0], rotation_from_euler(angle, 0, 0), side=side) for angle in angles],
+            [_picture(self.face, colours, rotation_from_euler(angle, 0, 0), side=side) for angle in angles],
             milliseconds=70,
         )
         if path is not None:
@@ -263,19 +276,26 @@ class MeshViewer(Explorer):
         mode = "difference" if difference else self.colour.value
         self.colour.disabled = difference
         self.canvas.shading = _SHADING.get(mode, _COLOUR_SHADING)
-        panels, reason = self.shown, None
-        for number, one in enumerate(panels):
-            try:
-                coloured = self._colours(one)
-            except ValueError as error:
-                coloured, reason = vertex_colours(one.face, "clay"), error
-            self.canvas.set_colours(coloured.colours, panel=number)
-            if number == 0:
-                self.legend.value = legend(coloured)
-        self.canvas.label = f"3D view of {' and '.join(one.title.lower() for one in panels)}, colour: {mode}"
+        coloured, reason = self._coloured()
+        for number, one in enumerate(coloured):
+            self.canvas.set_colours(one.colours, panel=number)
+        self.legend.value = legend(coloured[0])
+        titles = " and ".join(one.title.lower() for one in self.shown)
+        self.canvas.label = f"3D view of {titles}, colour: {mode}"
         self._show_reading()
         if reason is not None:
             raise reason
+
+    def _coloured(self) -> tuple[list[VertexColours], ValueError | None]:
+        """The panels' colours, numbers on one scale; a face that cannot have them is in clay, and the reason."""
+        coloured, reason = [], None
+        for one in self.shown:
+            try:
+                coloured.append(self._colours(one))
+            except ValueError as error:
+                coloured.append(vertex_colours(one.face, "clay"))
+                reason = error
+        return on_one_scale(coloured), reason
 
     def _colours(self, one: Shown) -> VertexColours:
         if self.compare.value != "difference":
@@ -353,20 +373,16 @@ class MeshViewer(Explorer):
         alt = f"The photo around {one.title.lower()}"
         self.photo.value = picture_html(jpeg(picture, quality=85), kind="jpeg", alt=alt)
 
-    def _picture(self, one: Shown, rotation: np.ndarray, *, side: int) -> np.ndarray:
-        """A face seen by a rotation (3, 3), (side, side, 3) uint8 RGB, with the legend of its colours."""
-        try:
-            coloured = self._colours(one)
-        except ValueError:
-            # As in the live view, where the reason is said.
-            coloured = vertex_colours(one.face, "clay")
-        vertices = HeadFrame.of(one.face).from_photo(one.face.vertices)
-        plain = coloured.values is None and not coloured.names and coloured.filled is None
-        light = None if plain else EVEN_LIGHT
-        picture = mesh_still(
-            vertices, one.face.triangles, coloured.colours, rotation=rotation, side=side, light=light
-        )
-        return with_legend(picture, coloured)
+
+def _picture(face: Face, coloured: VertexColours, rotation: np.ndarray, *, side: int) -> np.ndarray:
+    """A face seen by a rotation (3, 3), (side, side, 3) uint8 RGB, with the legend of its colours."""
+    vertices = HeadFrame.of(face).from_photo(face.vertices)
+    plain = coloured.values is None and not coloured.names and coloured.filled is None
+    light = None if plain else EVEN_LIGHT
+    picture = mesh_still(
+        vertices, face.triangles, coloured.colours, rotation=rotation, side=side, light=light
+    )
+    return with_legend(picture, coloured)
 
 
 def _colours_of(face: Face, mode: str, prediction: Prediction) -> VertexColours:

@@ -198,11 +198,18 @@ class SceneExplorer(Explorer):
         for control in self.filters.values():
             control.observe(guard(lambda change: self._filtered()), "value")
         self.clear = widgets.Button(description="Show all", layout={"width": "auto"})
-        self.clear.on_click(guard(lambda _button: self._show_all()))
+        self.clear.on_click(guard(lambda _button: self._set()))
         self._quiet = False
 
     def _kept(self) -> np.ndarray:
         """Which rows the filters and the selection leave, (n,) bool."""
+        kept = self._passing()
+        if self._selected is not None:
+            kept &= np.isin(np.arange(len(kept)), self._selected)
+        return kept
+
+    def _passing(self) -> np.ndarray:
+        """Which rows the filters leave, (n,) bool."""
         faces, value = self.report.faces, {name: one.value for name, one in self.filters.items()}
         kept = np.ones(len(faces["face"]), dtype=bool)
         if value["condition"] != ALL:
@@ -216,24 +223,20 @@ class SceneExplorer(Explorer):
             if value[name] != (control.min, control.max):
                 # A missed face has neither, and is left out where one is asked for.
                 kept &= (sizes >= value[name][0]) & (sizes <= value[name][1])
-        if self._selected is not None:
-            kept &= np.isin(np.arange(len(kept)), self._selected)
         return kept
 
     def _filtered(self) -> None:
         self._selected = None
         self._follow()
 
-    def _show_all(self) -> None:
-        self._set(condition=ALL, severity=ALL, failures=ALL, yaw=(0, 90), size=None)
-
-    def _set(self, **values) -> None:
-        """Several filters at once; everything follows once."""
+    def _set(self, *, condition: str = ALL, severity: str | float = ALL) -> None:
+        """All filters at once, the others at what lets every face pass; everything follows once."""
+        yaw, size = ((control.min, control.max) for control in (self.filters["yaw"], self.filters["size"]))
+        values = {"condition": condition, "severity": severity, "failures": ALL, "yaw": yaw, "size": size}
         self._quiet = True
         try:
             for name, value in values.items():
-                control = self.filters[name]
-                control.value = (control.min, control.max) if value is None else value
+                self.filters[name].value = value
         finally:
             self._quiet = False
         self._filtered()
@@ -303,7 +306,8 @@ class SceneExplorer(Explorer):
 
     def _draw_scatter(self) -> None:
         across, up, faces = self._column(self.across.value), self._column(self.up.value), self.report.faces
-        self._points = np.flatnonzero(self._kept() & np.isfinite(across) & np.isfinite(up))
+        # With what is beside the lasso, or the next one could only be smaller.
+        self._points = np.flatnonzero(self._passing() & np.isfinite(across) & np.isfinite(up))
         occurring = present(faces["condition"][self._points])
         self.scatter.scatter(
             across[self._points],
