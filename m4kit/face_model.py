@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from m4kit.files import write_whole
+
 IDENTITY_MODES = 40
 EXPRESSION_MODES = 10
 LANDMARKS = 68
@@ -207,13 +209,15 @@ class FaceModel(torch.nn.Module):
         for name in ("triangles", "landmark_vertices", "mirror"):
             arrays[name] = arrays[name].astype(np.int32)
         words = {"licence": self.licence, "actions": list(self.actions), "regions": list(self.regions)}
+        buffer = io.BytesIO()
         np.savez_compressed(
-            path,
+            buffer,
             **arrays,
             actions=np.array(list(self.actions.values()), dtype=np.float32),
             regions=np.array(list(self.regions.values()), dtype=bool),
             words=np.array(json.dumps(words)),
         )
+        write_whole(Path(path), buffer.getvalue())
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> FaceModel:

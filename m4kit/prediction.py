@@ -119,8 +119,9 @@ class Face:
     def failure_probability(self) -> float | None:
         """How likely the landmarks' NME is above 8 %, from 0 to 1, by `scenes.failure`.
 
-        Made of what the system knows by itself, at the first use, without running the network. None where the
-        score is not fitted for what made the face; `scenes.failure.note_of` says why.
+        Made of what the system knows by itself, at the first use, without running the network. None where another
+        network than the one that it is fitted for made the face; `scenes.failure.note_of` says so. It is fitted to
+        two passes and one view: of other answers of that network it is a guess.
         """
         from m4kit.scenes import failure
 

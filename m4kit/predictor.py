@@ -29,7 +29,7 @@ class Predictor:
     are the packaged ones.
 
     `threshold` is the lowest score of a detection; `min_face` the smallest face wanted, in photo pixels or below 1
-    as a share of the photo (with the packaged detector); `max_faces` keeps the largest. `passes` says how often a
+    as a share of the photo (m4kit's detector alone); `max_faces` keeps the largest. `passes` says how often a
     face is cropped, each time around the landmarks just found; `views` how many versions of each crop are averaged:
     1, 2 (the mirror image too, for a lower error at twice the network's time) or 6 (also turned and made smaller).
     With `try_turns` a photo in which nothing is found is turned by a quarter, three quarters and a half, as phones
@@ -55,6 +55,12 @@ class Predictor:
             raise ValueError(f"expected max_faces of at least 1, or None for all, got {max_faces}")
         if not 0 <= threshold <= 1:
             raise ValueError(f"expected a threshold between 0 and 1, got {threshold}")
+        if min_face is not None and not min_face > 0:
+            raise ValueError(f"expected min_face in photo pixels, or as a share, above 0, got {min_face}")
+        if min_face is not None and not isinstance(detector, Detector | None):
+            raise ValueError(
+                f"expected no min_face with a detector of your own, which decides itself, got {min_face}"
+            )
         self.detector = Detector() if detector is None else detector
         given = isinstance(network, M4Net)
         self.network = network if given else M4Net.load(network).requires_grad_(False)

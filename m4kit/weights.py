@@ -76,7 +76,9 @@ def resolve(source: str | Path, *, sha256: str | None = None) -> Path:
         return verify(path, entry.sha256, remedy="install m4kit anew")
     if urllib.parse.urlsplit(text).scheme in ("http", "https"):
         if sha256 is None:
-            raise WeightsError(f"{text}: expected the SHA-256 of a download; pass sha256=")
+            raise WeightsError(
+                f"{text}: expected the SHA-256 of a download; m4kit.weights.resolve(url, sha256=...) gives its path"
+            )
         return _downloaded(text, sha256=sha256)
     path = Path(source)
     if sha256 is not None:

@@ -419,8 +419,8 @@ class TestFile:
     def test_a_model_without_actions_regions_or_mirror_is_saved_too(self, model, tmp_path):
         arrays = {name: getattr(model, name).numpy() for name in SAVED_ARRAYS}
         plain = FaceModel(arrays=arrays | {"mirror": np.zeros(0, np.int64), "symmetry": np.zeros(0)})
-        plain.save(tmp_path / "plain.npz")
-        loaded = FaceModel.load(tmp_path / "plain.npz")
+        plain.save(tmp_path / "plain.model")
+        loaded = FaceModel.load(tmp_path / "plain.model")
         assert (loaded.actions, loaded.regions, len(loaded.mirror)) == ({}, {}, 0)
         assert torch.equal(loaded.vertices(), model.mean)
 

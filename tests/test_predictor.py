@@ -303,6 +303,8 @@ class TestOptions:
             ({"threshold": 1.5}, "a threshold between 0 and 1, got 1.5"),
             ({"threshold": -0.1}, "a threshold between 0 and 1"),
             ({"threshold": NAN}, "a threshold between 0 and 1"),
+            ({"min_face": -1}, "min_face in photo pixels, or as a share, above 0, got -1"),
+            ({"min_face": 20}, "no min_face with a detector of your own, .* got 20"),
         ],
     )
     def test_options_out_of_range_are_refused(self, build, option, message):

@@ -42,7 +42,7 @@ _DRAWINGS = {
 class PhotoInDepth(widgets.VBox):
     """A photo beside itself made worse, each with what is found in it, and the largest face's two meshes.
 
-    `show(name, image)` sets the photo; sliders choose condition, severity and seed, and everything follows. `clean`
+    `show(image)` sets the photo; sliders choose condition, severity and seed, and everything follows. `clean`
     and `worse` are the predictions that are shown.
     """
 
