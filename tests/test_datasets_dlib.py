@@ -64,6 +64,11 @@ def test_faces_of_one_picture_are_numbered_and_ignored_boxes_passed_over(tmp_pat
     assert [sample.name for sample in read_dlib_xml(xml)] == ["a#1", "a#2", "b"]
 
 
+def test_pictures_that_differ_by_their_ending_keep_it(tmp_path):
+    xml = write_xml(tmp_path, ("a.jpg", FULL + FULL), ("a.png", FULL), ("b.jpg", FULL))
+    assert [sample.name for sample in read_dlib_xml(xml)] == ["a.jpg#1", "a.jpg#2", "a.png", "b"]
+
+
 def test_a_file_that_counts_from_1_says_so(tmp_path):
     sample = read_dlib_xml(write_xml(tmp_path, ("a.jpg", FULL)), first_pixel=1)[0]
     np.testing.assert_allclose(sample.landmarks, face() - 1)

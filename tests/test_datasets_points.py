@@ -6,6 +6,7 @@ from face_sets import FACE_CROP, face, picture, zipped
 from shared_folder import shared_file
 
 from m4kit.datasets import DatasetError, read_folder, read_pts, read_txt
+from m4kit.datasets.sample import picture_of
 from m4kit.images import ImageError
 
 
@@ -41,6 +42,12 @@ class TestPts:
         (tmp_path / "labels").mkdir()
         (tmp_path / "labels" / "a.pts").write_text(pts(face() + 1))
         assert read_pts(tmp_path)[0].name == "images/a"
+
+    def test_points_of_two_pictures_are_left_out_and_named(self, tmp_path):
+        for name in ("a.jpg", "a.png", "b.jpg"):
+            picture(tmp_path / name).with_suffix(".pts").write_text(pts(face() + 1))
+        with pytest.warns(UserWarning, match=r"1 face left out: a \(2 pictures of that name\)"):
+            assert [sample.name for sample in read_pts(tmp_path)] == ["b"]
 
     @pytest.mark.parametrize(
         "content",
@@ -122,6 +129,15 @@ class TestFolder:
         assert [sample.name for sample in samples] == ["a", "a/c", "b"]
         assert samples[0].landmarks is None and samples[0].crop is None
         assert samples[0].image().shape == (150, 160, 3)
+
+    def test_no_two_pictures_have_one_name_or_pass_for_faces_of_one(self, tmp_path):
+        names = ["a.jpg", "a.jpg.png", "a.png", "b/a.jpg", "trip#1.jpg", "trip#2.jpg"]
+        for grey, name in enumerate(names):
+            picture(tmp_path / name, grey=40 * grey)
+        samples = read_folder(tmp_path)
+        assert [sample.name for sample in samples] == [*names[:3], "b/a", *names[4:]]
+        assert [round(sample.image().mean() / 40) for sample in samples] == [0, 1, 2, 3, 4, 5]
+        assert [picture_of(sample.name) for sample in samples] == [sample.name for sample in samples]
 
     def test_a_broken_picture_shows_when_it_is_read(self, tmp_path):
         (tmp_path / "a.jpg").touch()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from m4kit.datasets import DatasetError, Sample
+from m4kit.datasets import DatasetError, Sample, read_dlib_xml, read_folder
 from m4kit.evaluate import command
 from m4kit.evaluate.detector import (
     DetectorEvaluation,
@@ -105,6 +105,15 @@ class TestPhotos:
         assert (first.name, second.name) == ("a/1", "b#3x")
         np.testing.assert_array_equal(first.boxes, BOXES[:2])
         assert second.boxes.shape == (0, 4)
+
+    def test_pictures_that_share_a_stem_are_photos_of_their_own(self, tmp_path):
+        for name in ("a.jpg", "a.png", "trip#1.jpg", "trip#2.jpg"):
+            Image.fromarray(grey()).save(tmp_path / name)
+        assert len(photos_of(read_folder(tmp_path))) == 4
+        boxes = "<box left='5' top='5' width='40' height='40'/>"
+        images = "".join(f"<image file='a.{ending}'>{boxes}</image>" for ending in ("jpg", "png"))
+        (tmp_path / "a.xml").write_text(f"<dataset><images>{images}</images></dataset>")
+        assert [len(photo.boxes) for photo in photos_of(read_dlib_xml(tmp_path / "a.xml"))] == [1, 1]
 
     def test_conditions_change_what_the_detector_sees_and_nothing_else(self):
         seen = []

@@ -56,6 +56,11 @@ class TestUfdd:
         ]
         assert [len(photo.faces) for photo in scene_photos(samples)] == [0, 0]
 
+    def test_photos_that_share_a_stem_keep_their_endings(self, tmp_path):
+        text = "haze/h1.jpg\n1\n10 20 30 40\nhaze/h1.png\n1\n50 60 20 25\n"
+        folder = write_ufdd(tmp_path, text, pictures=["haze/h1.jpg", "haze/h1.png"])
+        assert [one.name for one in read_ufdd(folder)] == ["haze/h1.jpg", "haze/h1.png"]
+
     def test_missing_photos_and_boxes_of_zero_size_are_left_out_and_named(self, tmp_path):
         text = "haze/gone.jpg\n1\n1 2 3 4\nhaze/h1.jpg\n2\n10 20 0 40\n10 20 30 40\n"
         folder = write_ufdd(tmp_path, text, pictures=["haze/h1.jpg"])
@@ -119,6 +124,16 @@ class TestConditionFolders:
         assert samples["Haze/a"].clean_image().shape == (150, 160, 3)
         assert samples["rain/heavy/b"].clean is None
 
+    def test_photos_that_share_a_stem_have_each_its_own_clean_one(self, tmp_path):
+        names = ["a.jpg", "a.png", "trip#1.jpg", "trip#2.jpg"]
+        for folder in ("clean", "haze"):
+            for name in names:
+                picture(tmp_path / folder / name)
+        samples = [one for one in read_condition_folders(tmp_path) if one.condition]
+        assert [(one.name, one.clean) for one in samples] == [
+            (f"haze/{name}", f"clean/{name}") for name in names
+        ]
+
     def test_truth_lies_beside_the_photos_as_a_reader_of_datasets_has_it(self, tmp_path):
         points = "\n".join(f"{x + 1} {y + 1}" for x, y in face())
         for name in ("haze/a", "snow/a"):
@@ -165,6 +180,16 @@ class TestTable:
         assert first.clean_image().shape == (150, 160, 3)
         assert (third.condition, third.severity, third.seed, third.box) == (None, None, None, None)
         assert first.all_labelled
+
+    def test_photos_that_share_a_stem_keep_their_endings(self, tmp_path):
+        picture(tmp_path / "b.png")
+        text = "path,condition,clean\nb.jpg,haze,b.png\nb.png,,\na.jpg,haze,clean/a.jpg\n"
+        samples = self._read(tmp_path, text)
+        assert [(one.name, one.clean) for one in samples] == [
+            ("b.jpg", "b.png"),
+            ("b.png", None),
+            ("a", "clean/a"),
+        ]
 
     @pytest.mark.parametrize(
         ("row", "reason"),
@@ -276,6 +301,14 @@ class TestPhotos:
         assert names == [files[0].as_posix(), files[1].as_posix(), "b"]
         assert scene_photos(files[0])[0].image().mean() == pytest.approx(60, abs=1)
         assert [photo.name for photo in scene_photos(zipped(tmp_path / "set"))] == ["a", "b", "more/a"]
+
+    def test_photos_that_share_a_stem_stay_apart(self, tmp_path):
+        names = ["a.jpg", "a.png", "trip#1.jpg", "trip#2.jpg"]
+        files = [picture(tmp_path / name) for name in names]
+        for source in (str(tmp_path), files):
+            assert [photo.name for photo in scene_photos(source)] == names
+            versions = benchmark(source, conditions=["haze"], severities=[1])
+            assert [photo.clean for photo in scene_photos(versions)] == names
 
     def test_a_plain_sample_is_a_photo_of_no_condition(self):
         (photo,) = scene_photos([Sample("a#1", lambda: None, landmarks=face()), Sample("a#2", lambda: None)])

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from m4kit.camera import CROP_SIZE, Crop, HeadPose
-from m4kit.datasets.files import Files, array_file, load_arrays, open_files, open_label_file, stem
+from m4kit.datasets.files import Files, array_file, load_arrays, open_files, open_label_file, picture_names
 from m4kit.datasets.sample import DatasetError, Sample, checked_landmarks, collected
 
 YOUTUBE_FACES_SIZE = 128
@@ -74,13 +74,16 @@ def read_youtube_faces(path: str | Path, *, labels: str | Path | None = None) ->
     _check_arrays(arrays, {"names": [()], "pts68": [(68, 2)], "identity": [()]}, set(), labels)
     samples, left_out = [], []
     crop = Crop(-_EDGE, -_EDGE, YOUTUBE_FACES_SIZE)
+    named = picture_names(map(str, arrays["names"]))
     for listed, points, person in zip(arrays["names"], arrays["pts68"], arrays["identity"], strict=True):
         try:
             name, landmarks = _existing(files, str(listed)), checked_landmarks(points) - _EDGE
         except DatasetError as error:
             left_out.append(f"{listed} ({error})")
             continue
-        samples.append(Sample(stem(str(listed)), files.image(name), landmarks, crop=crop, person=str(person)))
+        samples.append(
+            Sample(named[str(listed)], files.image(name), landmarks, crop=crop, person=str(person))
+        )
     return collected(path, samples, left_out, expected="YouTube Faces crops that the labels name")
 
 
@@ -145,6 +148,7 @@ def _read_crops(
 ) -> tuple[list[Sample], list[str]]:
     """Samples of crops of 120 x 120 pixels with what arrays there are, and what is left out."""
     samples, left_out = [], []
+    named = picture_names(names)
     for row, listed in enumerate(names):
         try:
             name = _existing(files, listed, folders)
@@ -160,7 +164,7 @@ def _read_crops(
             left_out.append(f"{listed or f'line {row + 1}'} ({error})")
             continue
         crop = Crop(-_EDGE, -_EDGE, CROP_SIZE)
-        samples.append(Sample(stem(listed), files.image(name), points68, points21, pose, crop))
+        samples.append(Sample(named[listed], files.image(name), points68, points21, pose, crop))
     return samples, left_out
 
 

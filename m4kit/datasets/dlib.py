@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from m4kit.camera import crop_from_box, crop_from_landmarks
-from m4kit.datasets.files import open_label_file, stem
+from m4kit.datasets.files import open_label_file, picture_names
 from m4kit.datasets.sample import DatasetError, Sample, checked_landmarks, collected, distinct
 
 
@@ -47,7 +47,8 @@ def read_dlib_xml(
     ]
     samples, left_out = [], []
     folder = xml.rpartition("/")[0] or "."
-    for face, (listed, element) in zip(distinct([stem(file) for file, _ in faces]), faces, strict=True):
+    named = picture_names(file for file, _ in faces)
+    for face, (listed, element) in zip(distinct([named[file] for file, _ in faces]), faces, strict=True):
         try:
             picture = files.find(f"{folder}/{listed}")
             if not listed or picture is None:

@@ -7,13 +7,14 @@ import lzma
 import posixpath
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from m4kit.datasets.sample import DatasetError
+from m4kit.datasets.sample import DatasetError, picture_of
 from m4kit.images import IMAGE_SUFFIXES, ImageError, load_image
 
 # A zip tells of a password by a RuntimeError, and of a method it lacks by a NotImplementedError, which is one.
@@ -126,12 +127,28 @@ def is_image(name: str) -> bool:
 
 
 def stem(name: str) -> str:
-    """A file's name with its folders and without its ending: what samples are called.
+    """A file's name with its folders and without its ending.
 
     >>> stem("AFW/AFW_1.jpg")
     'AFW/AFW_1'
     """
     return posixpath.splitext(name)[0]
+
+
+def picture_names(files: Iterable[str]) -> dict[str, str]:
+    """What the samples of each picture are called: its stem, or its whole name where the stem is not its own.
+
+    A stem that ends like a picture or in `#1` would be another picture's name, or one of several faces'.
+
+    >>> picture_names(["AFW/a.jpg", "b.jpg", "b.png", "c#1.jpg"])
+    {'AFW/a.jpg': 'AFW/a', 'b.jpg': 'b.jpg', 'b.png': 'b.png', 'c#1.jpg': 'c#1.jpg'}
+    """
+    stems = {file: stem(file) for file in files}
+    often = Counter(stems.values())
+    return {
+        file: file if often[name] > 1 or is_image(name) or picture_of(name) != name else name
+        for file, name in stems.items()
+    }
 
 
 def array_file(path: str | Path) -> Path:

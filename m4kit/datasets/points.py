@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from m4kit.camera import crop_from_landmarks
-from m4kit.datasets.files import Files, is_image, open_files, stem
+from m4kit.datasets.files import Files, is_image, open_files, picture_names, stem
 from m4kit.datasets.sample import DatasetError, Sample, checked_landmarks, collected
 
 
@@ -26,8 +26,9 @@ def read_pts(path: str | Path, *, first_pixel: float = 1.0) -> tuple[Sample, ...
     elsewhere.
 
     Samples have `landmarks` (68, 2) and the rule's crop, `camera.crop_from_landmarks`. Faces whose files are
-    missing or broken, or have another number of points, are left out, with one warning that counts and names
-    them. Raises `FileNotFoundError` if there is no `path`, and `DatasetError` if it holds no face.
+    missing or broken, have another number of points, or belong to two pictures (NAME.jpg and NAME.png) are left
+    out, with one warning that counts and names them. Raises `FileNotFoundError` if there is no `path`, and
+    `DatasetError` if it holds no face.
     """
     files = open_files(path, expected="pictures with .pts files")
     samples, left_out = _read_beside(files, ".pts", _parse_pts, first_pixel)
@@ -51,7 +52,8 @@ def read_folder(path: str | Path) -> tuple[Sample, ...]:
     Raises `FileNotFoundError` if there is no `path`, and `DatasetError` if it holds no picture.
     """
     files = open_files(path, expected="pictures")
-    samples = [Sample(stem(name), files.image(name)) for name in files.names() if is_image(name)]
+    named = picture_names(filter(is_image, files.names()))
+    samples = [Sample(name, files.image(picture)) for picture, name in named.items()]
     return collected(path, samples, [], expected="pictures")
 
 
@@ -60,8 +62,10 @@ def _read_beside(
 ) -> tuple[list[Sample], list[str]]:
     """Samples of all pictures and label files, by name, and what is left out."""
     names = files.names()
-    pictures = {stem(name): name for name in names if is_image(name)}
-    by_last_name = defaultdict(list)
+    named = picture_names(filter(is_image, names))
+    pictures, by_last_name = defaultdict(list), defaultdict(list)
+    for picture in named:
+        pictures[stem(picture)].append(picture)
     for face in pictures:
         by_last_name[PurePosixPath(face).name].append(face)
     labels = {}
@@ -75,12 +79,15 @@ def _read_beside(
         try:
             if face not in pictures or face not in labels:
                 raise DatasetError("no picture" if face in labels else f"no {ending}")
+            if len(pictures[face]) > 1:
+                raise DatasetError(f"{len(pictures[face])} pictures of that name")
+            (picture,) = pictures[face]
             landmarks = checked_landmarks(parse(files.text(labels[face]))) - first_pixel
         except DatasetError as error:
             left_out.append(f"{face} ({error})")
             continue
         samples.append(
-            Sample(face, files.image(pictures[face]), landmarks, crop=crop_from_landmarks(landmarks))
+            Sample(named[picture], files.image(picture), landmarks, crop=crop_from_landmarks(landmarks))
         )
     return samples, left_out
 

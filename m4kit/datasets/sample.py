@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import numpy as np
 from m4kit.camera import CROP_SIZE, Crop, HeadPose
 
 _NAMED_IN_WARNINGS = 5
+_NUMBER = re.compile(r"#\d+$")
 
 
 class DatasetError(ValueError):
@@ -52,8 +54,8 @@ class Sample:
     All coordinates are photo pixels, x right and y down, counted from 0 at pixel centres. Of a set that has
     crops alone, the crop picture is the photo.
 
-    - `name`: the face's own in its set: the picture's path below the set, without its ending; `#1`, `#2`
-      follow where a picture has several faces.
+    - `name`: the face's own in its set: the picture's path below the set, without its ending unless another
+      picture's differs by that alone (`files.picture_names`); `#1`, `#2` follow where a picture has several faces.
     - `image()` reads the photo, (H, W, 3) uint8 RGB.
     - `landmarks`: (68, 3) where the set has depth (photo pixels towards the viewer), else (68, 2).
     - `points21`: AFLW's 21 points, (21, 2), NaN where a point is not visible.
@@ -130,3 +132,12 @@ def distinct(names: list[str]) -> list[str]:
         seen[name] += 1
         result.append(f"{name}#{seen[name]}" if often[name] > 1 else name)
     return result
+
+
+def picture_of(name: str) -> str:
+    """The name of the photo that a sample's face is in.
+
+    >>> picture_of("haze/a#2")
+    'haze/a'
+    """
+    return _NUMBER.sub("", name)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from m4kit.camera import crop_from_landmarks
-from m4kit.datasets.files import open_label_file, stem
+from m4kit.datasets.files import open_label_file, picture_names
 from m4kit.datasets.sample import DatasetError, Sample, checked_landmarks, collected, distinct
 
 _PICTURE = (
@@ -56,7 +56,8 @@ def read_csv(
     folder = (table.rpartition("/")[0] or ".") if images is None else images
     listed = [row[picture].strip() if picture < len(row) else "" for row in rows]
     samples, left_out = [], []
-    faces = distinct([stem(file) for file in listed])
+    named = picture_names(listed)
+    faces = distinct([named[file] for file in listed])
     for number, (file, face, row) in enumerate(zip(listed, faces, rows, strict=True), start=1):
         try:
             found = files.find(f"{folder}/{file}") if file else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -11,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from m4kit.datasets import DatasetError, Sample, warn_left_out
+from m4kit.datasets.sample import picture_of
 from m4kit.detector import pairwise_iou
 from m4kit.images import ImageError
 from m4kit.scenes import degrade
@@ -26,8 +26,6 @@ LOWEST_SCORE = 0.05
 
 SIZES = ((0, 20), (20, 40), (40, 80), (80, 160), (160, np.inf))
 """Bins of a face's size, sqrt(w * h) of its true box in photo pixels."""
-
-_SAME_PICTURE = re.compile(r"#\d+$")
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def photos_of(samples: Iterable[Sample]) -> list[LabelledPhoto]:
     """
     photos: dict[str, LabelledPhoto] = {}
     for sample in samples:
-        name = _SAME_PICTURE.sub("", sample.name)
+        name = picture_of(sample.name)
         box = sample.box
         if box is None and sample.landmarks is not None:
             points = sample.landmarks[:, :2]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -15,6 +14,8 @@ import numpy as np
 
 from m4kit.camera import crop_from_landmarks
 from m4kit.datasets import DatasetError, Sample, read
+from m4kit.datasets.files import picture_names
+from m4kit.datasets.sample import picture_of
 from m4kit.images import ImageSource, list_images, load_image
 from m4kit.prediction import Face, Prediction
 from m4kit.scenes.conditions import CONDITIONS, HARDEST, degrade
@@ -22,8 +23,6 @@ from m4kit.scenes.depth import scene_depth
 
 DISTRACTOR = "distractor"
 """UFDD's eighth folder: photos without a face, of what may be taken for one."""
-
-_SAME_PICTURE = re.compile(r"#\d+$")
 
 
 # Arrays have no truth value, so two samples could not be compared by them.
@@ -69,15 +68,6 @@ class ScenePhoto:
     def boxes(self) -> np.ndarray:
         """True boxes (m, 4): the annotated one of a face, else that of its landmarks."""
         return np.array([_box_of(face) for face in self.faces], dtype=float).reshape(-1, 4)
-
-
-def picture_of(name: str) -> str:
-    """The name of the photo that a sample's face is in.
-
-    >>> picture_of("haze/a#2")
-    'haze/a'
-    """
-    return _SAME_PICTURE.sub("", name)
 
 
 def scene_sample(sample: Sample, **changes) -> SceneSample:
@@ -181,9 +171,10 @@ def _of_files(paths) -> list[Sample]:
 
 
 def _names(files: Sequence[Path]) -> list[str]:
-    """The files' names without ending; with their folders where two would be alike."""
-    often = Counter(file.stem for file in files)
-    return [file.stem if often[file.stem] == 1 else file.as_posix() for file in files]
+    """What the files' samples are called (`picture_names`); with their folders where two files are named alike."""
+    often = Counter(file.name for file in files)
+    named = picture_names(often)
+    return [named[file.name] if often[file.name] == 1 else file.as_posix() for file in files]
 
 
 def _photo(name: str, samples: Sequence[Sample]) -> ScenePhoto:

@@ -15,15 +15,14 @@ import numpy as np
 
 from m4kit.camera import crop_from_box
 from m4kit.datasets import DatasetError, read
-from m4kit.datasets.files import Files, is_image, open_files, open_label_file, stem
-from m4kit.datasets.sample import collected, distinct
+from m4kit.datasets.files import Files, is_image, open_files, open_label_file, picture_names
+from m4kit.datasets.sample import collected, distinct, picture_of
 from m4kit.scenes.conditions import CONDITIONS, HARDEST
 from m4kit.scenes.data import (
     DISTRACTOR,
     SceneSample,
     check_condition,
     check_severity,
-    picture_of,
     scene_sample,
 )
 
@@ -56,8 +55,10 @@ def read_ufdd(path: str | Path, *, member: str | None = None) -> tuple[SceneSamp
     for name in filter(is_image, files.names()):
         by_last[PurePosixPath(name).name].append(name)
     left_out, kept = [], []
-    for listed, rows in _parse_list(files.text(listing), f"{files.path}/{listing}"):
-        face = stem(listed)
+    pictures = _parse_list(files.text(listing), f"{files.path}/{listing}")
+    named = picture_names(listed for listed, _ in pictures)
+    for listed, rows in pictures:
+        face = named[listed]
         try:
             condition = _folder_condition(listed)
             picture = _only([name for name in by_last[PurePosixPath(listed).name] if _ends(name, listed)])
@@ -154,7 +155,8 @@ def read_scene_table(
     folder = table.rpartition("/")[0] or "."
     samples, left_out = [], []
     records = [dict(zip(titles, map(str.strip, row), strict=False)) for row in rows[1:] if any(row)]
-    names = distinct([stem(record.get(picture, "")) for record in records])
+    named = picture_names(record.get(title, "") for record in records for title in (picture, "clean"))
+    names = distinct([named[record.get(picture, "")] for record in records])
     for number, (name, record) in enumerate(zip(names, records, strict=True), start=2):
         place = f"{files.path}/{table}, row {number}"
         condition = _table_condition(record.get("condition", ""), place)
@@ -177,7 +179,7 @@ def read_scene_table(
                 condition=condition,
                 severity=severity,
                 seed=seed,
-                clean=stem(clean) if clean else None,
+                clean=named[clean] if clean else None,
                 clean_image=clean_image,
                 all_labelled=all_labelled,
             )
