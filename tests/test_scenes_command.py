@@ -102,6 +102,21 @@ def test_two_sets_with_photos_of_one_name_are_told_apart(photo, tmp_path):
     assert SceneReport.load(tmp_path / "out").photos["photo"].tolist() == ["one.csv/a", "two.csv/a"]
 
 
+def test_sets_whose_folders_are_named_alike_are_told_apart_too(photo, tmp_path):
+    for name in ("one", "two"):
+        folder = tmp_path / name / "faces"
+        folder.mkdir(parents=True)
+        shutil.copy(photo, folder / "a.png")
+        np.savetxt(folder / "a.txt", predict(photo)[0].landmarks[:, :2])
+    paths = [str(tmp_path / name / "faces") for name in ("one", "two")]
+    command = ["scenes", *paths, "--as", "txt", "--out", str(tmp_path / "out"), "--quiet"]
+    assert main([*command, "--conditions", "focus", "--severities", "1"]) == 0
+    photos = SceneReport.load(tmp_path / "out").photos
+    assert photos["photo"].tolist() == ["faces#1/a/focus-1-0", "faces#2/a/focus-1-0"]
+    assert photos["clean"].tolist() == ["faces#1/a", "faces#2/a"]
+    assert photos["faces"].tolist() == [1, 1]
+
+
 def test_what_lies_at_a_path_is_seen_from_it(photo, tmp_path):
     assert layout_of(photo) == "photos"
     assert layout_of(photo.parent) == "photos"

@@ -15,6 +15,7 @@ from m4kit.cli import COMMANDS
 from m4kit.datasets import WITH_LANDMARKS, DatasetError, Sample
 from m4kit.datasets import read as read_set
 from m4kit.datasets.files import open_files
+from m4kit.datasets.sample import distinct, picture_of
 from m4kit.images import list_images
 from m4kit.network import M4Net
 from m4kit.predictor import Predictor
@@ -174,18 +175,18 @@ def write(report: SceneReport, folder: Path, *, html: bool) -> list[Path]:
 
 
 def _distinct(read: Iterable[tuple[str, tuple[Sample, ...]]]) -> tuple[Sample, ...]:
-    """The samples of several sets; where two name a photo alike, the sets' names go before."""
+    """The samples of several sets; where two name a photo alike, the sets' names go before, numbered if alike."""
     read = list(read)
-    often = Counter(name for _, samples in read for name in {sample.name for sample in samples})
+    often = Counter(name for _, samples in read for name in {picture_of(sample.name) for sample in samples})
     if not any(count > 1 for count in often.values()):
         return tuple(sample for _, samples in read for sample in samples)
     return tuple(
-        replace(sample, name=f"{Path(path).name}/{sample.name}", **_clean_name(path, sample))
-        for path, samples in read
+        replace(sample, name=f"{name}/{sample.name}", **_clean_name(name, sample))
+        for name, (_, samples) in zip(distinct([Path(path).name for path, _ in read]), read, strict=True)
         for sample in samples
     )
 
 
-def _clean_name(path: str, sample: Sample) -> dict[str, str]:
+def _clean_name(name: str, sample: Sample) -> dict[str, str]:
     clean = sample.clean if isinstance(sample, SceneSample) else None
-    return {"clean": f"{Path(path).name}/{clean}"} if clean else {}
+    return {"clean": f"{name}/{clean}"} if clean else {}
