@@ -72,6 +72,10 @@ class TestPts:
             (pts(np.where(face() == 30, np.nan, face())).encode(), "expected finite points"),
             (pts(face()).replace(".", ",").encode(), "expected numbers"),
             (pts(np.full((68, 2), 5)).encode(), "expected 68 points of a face"),
+            (
+                pts(face() * [1, 0]).encode(),
+                "expected 68 points of a face, got points without width or height",
+            ),
             (pts(face()).replace(" ", " 1 ").encode(), "expected two numbers a line"),
             (pts(face()).encode("utf-16"), "expected UTF-8 text"),
         ],

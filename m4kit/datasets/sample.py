@@ -110,14 +110,14 @@ def collected(
 
 
 def checked_landmarks(points: object) -> np.ndarray:
-    """The landmarks (68, 2 or 3) as floats; `DatasetError` if they are of another shape, not finite, or no face."""
+    """The landmarks (68, 2 or 3) as floats; `DatasetError` if of another shape, not finite, or without a box."""
     array = np.asarray(points)
     if array.shape not in ((68, 2), (68, 3)) or array.dtype.kind not in "fiu":
         raise DatasetError(f"expected 68 points of numbers, got {array.dtype} {array.shape}")
     if not np.isfinite(array).all():
         raise DatasetError("expected finite points, got NaN or infinity")
-    if not np.ptp(array[:, :2], axis=0).any():
-        raise DatasetError("expected 68 points of a face, got one place 68 times")
+    if not np.ptp(array[:, :2], axis=0).all():
+        raise DatasetError("expected 68 points of a face, got points without width or height")
     return array.astype(float)
 
 
