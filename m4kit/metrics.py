@@ -52,23 +52,34 @@ def nme_without_offset(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     return np.linalg.norm(errors - errors.mean(axis=(0, 1)), axis=-1).mean(axis=-1)
 
 
+def yaw_bin(yaw: np.ndarray) -> np.ndarray:
+    """Which of `YAW_BINS` each yaw (...) in degrees belongs to; -1 where it is not known.
+
+    The size counts, and a turn beyond 90 degrees falls into the last bin.
+
+    >>> yaw_bin(np.array([-30, 45, 95, np.nan]))
+    array([ 0,  1,  2, -1])
+    """
+    turn = np.abs(np.asarray(yaw, dtype=float))
+    return np.where(np.isfinite(turn), np.searchsorted([high for _, high in YAW_BINS[:-1]], turn), -1)
+
+
 def balanced_mean(errors: np.ndarray, yaw: np.ndarray) -> BalancedMean:
     """The mean that weighs the three yaw bins alike, as papers quote it for AFLW2000-3D.
 
-    `errors` (n,) and `yaw` (n,), in degrees, of which the size counts. A turn beyond 90 degrees falls into
-    the last bin. The mean of an empty bin is NaN, and so is then the balanced mean.
+    `errors` (n,) and `yaw` (n,), in degrees, for `yaw_bin`. The mean of an empty bin is NaN, and so is then the
+    balanced mean.
     """
-    errors, turn = np.asarray(errors, dtype=float), np.abs(np.asarray(yaw, dtype=float))
-    if errors.ndim != 1 or errors.shape != turn.shape:
+    errors, bin_of = np.asarray(errors, dtype=float), yaw_bin(yaw)
+    if errors.ndim != 1 or errors.shape != bin_of.shape:
         raise ValueError(
             "balanced_mean: expected one error and one yaw a face, (n,) each, "
-            f"got {errors.shape} and {turn.shape}"
+            f"got {errors.shape} and {bin_of.shape}"
         )
-    if not np.isfinite(turn).all():
+    if (bin_of < 0).any():
         raise ValueError(
             "balanced_mean: expected finite yaw angles, got NaN or infinity; drop those faces first"
         )
-    bin_of = np.searchsorted([high for _, high in YAW_BINS[:-1]], turn)
     members = [errors[bin_of == index] for index in range(len(YAW_BINS))]
     bins = np.array([member.mean() if len(member) else np.nan for member in members])
     return BalancedMean(float(bins.mean()), bins, np.array([len(member) for member in members]))

@@ -1,5 +1,7 @@
 """Each head judged alone and together, from one run of the network."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -102,6 +104,14 @@ def test_the_report_names_heads_uniform_weights_and_the_spread(answers):
     correlation = float(lines[3].split(": ")[1].split(" ")[0])
     assert correlation > 0.6
     assert lines[3].count(",") == 2
+
+
+def test_a_turn_beyond_90_degrees_counts_in_the_spreads_last_bin(answers):
+    turned = tuple(
+        replace(sample, pose=sample.pose._replace(yaw=95.0)) if abs(yaw) > 60 else sample
+        for sample, yaw in zip(answers.samples, YAWS, strict=True)
+    )
+    assert replace(answers, samples=turned).report() == answers.report()
 
 
 def test_the_network_is_run_once_on_every_face(model):

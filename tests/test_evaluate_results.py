@@ -1,11 +1,13 @@
 """An evaluation leaves a table, a curve, a page and predictions that can be judged again."""
 
 import csv
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
 import pytest
 from aflw_like import POSES, write_set
+from matplotlib.axes import Axes
 from PIL import Image
 from test_evaluate import knowing_network
 
@@ -54,6 +56,22 @@ def test_the_curve_is_a_picture(folder):
     with Image.open(BytesIO((folder / "error_curve.png").read_bytes())) as picture:
         assert picture.size == (768, 504)
         assert len(picture.convert("RGB").getcolors(1 << 20)) > 20
+
+
+def test_the_curves_of_the_yaw_bins_hold_every_face(result, samples, tmp_path, monkeypatch):
+    labels = []
+    monkeypatch.setattr(Axes, "step", lambda self, *_, label, **__: labels.append(label))
+    monkeypatch.setattr(Axes, "legend", lambda self, **_: None)
+    poses = result.true_poses.copy()
+    poses[:, 0] = 30, -60, 95
+    write_results(replace(result, true_poses=poses), samples, tmp_path)
+    assert [label.split(":")[0] for label in labels] == [
+        "all faces",
+        "|yaw| 0 to 30°",
+        "|yaw| 30 to 60°",
+        "|yaw| 60 to 90°",
+    ]
+    assert all(label.endswith("(n = 1)") for label in labels[1:])
 
 
 def test_predictions_read_back_are_judged_alike(folder, result, samples):

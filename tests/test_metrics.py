@@ -10,6 +10,7 @@ from m4kit.metrics import (
     nme,
     nme_without_offset,
     pose_error,
+    yaw_bin,
 )
 
 
@@ -94,6 +95,16 @@ class TestWithoutOffset:
         true = np.stack([_landmarks(), _landmarks() * 3])
         predicted = np.stack([np.add(true[0], [2, 1]), np.add(true[1], [6, 3])])
         assert np.allclose(nme_without_offset(predicted, true), 0)
+
+
+class TestYawBin:
+    def test_30_and_60_belong_to_the_lower_bin_and_turns_beyond_90_to_the_last(self):
+        yaw = [0, -30, 30.001, 60, -60.001, 90, 170, np.nan, np.inf]
+        assert yaw_bin(yaw).tolist() == [0, 0, 1, 1, 2, 2, 2, -1, -1]
+
+    def test_it_keeps_the_shape(self):
+        assert yaw_bin(np.zeros((2, 3))).shape == (2, 3)
+        assert yaw_bin(45.0) == 1
 
 
 class TestBalancedMean:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from shared_folder import shared_file
 
-from m4kit.camera import rotation_from_euler
+from m4kit.camera import HeadPose, rotation_from_euler
 from m4kit.face_model import FaceModel
 from m4kit.network import M4Net, count_multiply_adds, to_input
 from m4kit.prediction import landmarks_in_crop
@@ -593,6 +593,17 @@ class TestValidation:
         assert figures["points"] == pytest.approx(0, abs=1e-3)
         assert max(figures[angle] for angle in ("yaw", "pitch", "roll")) < 0.01
         assert figures["weight2"] == 0.5
+
+    def test_its_yaw_bins_are_those_of_the_evaluation(self, model, drawn, monkeypatch):
+        labels, path = drawn
+        faces = Faces(path, labels, symmetry=model.symmetry.numpy(), augmentation=Augmentation(), seed=0)
+        heads = labels.parameters[:4, None].repeat(4, 1)
+        weights = np.full((4, 4), 0.25, np.float32)
+        monkeypatch.setattr("m4kit.training.validation.predict_faces", lambda *_, **__: (heads, weights))
+        monkeypatch.setattr("m4kit.training.validation.head_pose", lambda camera: HeadPose(30, 0, 0))
+        figures = validate(M4Net("small"), model, faces, np.arange(4))
+        assert figures["0-30"] == figures["balanced"] == figures["nme"]
+        assert "30-60" not in figures
 
 
 def noise_crops(n):

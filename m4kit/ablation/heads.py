@@ -192,10 +192,8 @@ def judge_own(answers: HeadAnswers, *, truth: np.ndarray | None = None) -> Judge
 
 def yaw_bins(answers: HeadAnswers) -> np.ndarray:
     """Which of the three yaw bins each face belongs to, (n,); -1 for all if a true yaw is not known."""
-    turn = np.abs(true_poses(answers.samples)[:, 0])
-    if not np.isfinite(turn).all():
-        return np.full(len(turn), -1)
-    return np.searchsorted([high for _, high in metrics.YAW_BINS[:-1]], turn)
+    bins = metrics.yaw_bin(true_poses(answers.samples)[:, 0])
+    return bins if (bins >= 0).all() else np.full(len(bins), -1)
 
 
 def bin_counts(bins: np.ndarray) -> np.ndarray:

@@ -66,11 +66,11 @@ class HeadAnswers:
             return ""
         alone = [self.evaluate(np.eye(count)[k]).balanced.mean for k in range(count)]
         uniform = self.evaluate(np.full(count, 1 / count)).balanced.mean
-        spread, turn = self.spread(), np.abs(fused.true_poses[:, 0])
+        spread, bins = self.spread(), metrics.yaw_bin(fused.true_poses[:, 0])
         within = [
             _correlation(spread[chosen], fused.nme[chosen])
-            for low, high in metrics.YAW_BINS
-            if (chosen := (turn <= high) & ((turn > low) | (low == 0))).sum() > 2
+            for number in range(len(metrics.YAW_BINS))
+            if (chosen := bins == number).sum() > 2
         ]
         return "\n".join(
             [

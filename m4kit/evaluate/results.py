@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from m4kit import metrics
 from m4kit.datasets import DatasetError, Sample
 from m4kit.evaluate.landmarks import LandmarkEvaluation, true_poses
 from m4kit.gallery import base64_jpeg
@@ -107,10 +108,9 @@ def _error_curve(result: LandmarkEvaluation) -> bytes:
     axes = figure.subplots()
     groups = [("all faces", np.ones(len(result), dtype=bool))]
     if result.turns_known:
-        turn = np.abs(result.true_poses[:, 0])
+        bins = metrics.yaw_bin(result.true_poses[:, 0])
         groups += [
-            (f"|yaw| {low} to {high}°", (turn <= high) & ((turn > low) | (low == 0)))
-            for low, high in ((0, 30), (30, 60), (60, 90))
+            (f"|yaw| {low} to {high}°", bins == number) for number, (low, high) in enumerate(metrics.YAW_BINS)
         ]
     for number, (name, chosen) in enumerate(groups):
         if chosen.any():

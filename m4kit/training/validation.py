@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
+from m4kit import metrics
 from m4kit.camera import head_pose
 from m4kit.face_model import FaceModel
 from m4kit.network import M4Net, fuse, to_input
 from m4kit.prediction import landmarks_in_crop
 from m4kit.training.data import LOOSE_21, Faces, averaging_matrix, point_weights
 
-YAW_BINS = (0, 30, 60, 90)
 _BATCH = 128
 
 
@@ -61,17 +61,18 @@ def validate(
     size = np.sqrt((truth.max(1) - truth.min(1))[:, :2].prod(1))
 
     def nme(parameters: np.ndarray) -> np.ndarray:
-        offset = (landmarks_in_crop(model, parameters) - truth)[..., :2]
-        return 100 * np.linalg.norm(offset, axis=-1).mean(1) / size
+        return metrics.nme(landmarks_in_crop(model, parameters), truth)
 
     errors = nme(fused)
     pose, aim = (
         np.array([head_pose(p[:12].reshape(3, 4)) for p in parameters])
         for parameters in (fused, labels.parameters)
     )
-    bins = np.digitize(np.abs(aim[:, 0]), YAW_BINS[1:-1])
+    bins = metrics.yaw_bin(aim[:, 0])
     by_bin = {
-        f"{YAW_BINS[b]}-{YAW_BINS[b + 1]}": errors[bins == b].mean() for b in range(3) if (bins == b).any()
+        f"{low}-{high}": errors[bins == number].mean()
+        for number, (low, high) in enumerate(metrics.YAW_BINS)
+        if (bins == number).any()
     }
     figures = {
         "nme": errors.mean(),
@@ -81,9 +82,7 @@ def validate(
         **{f"head{k + 1}": nme(heads[:, k]).mean() for k in range(4)},
         **{f"weight{k + 1}": weights[:, k].mean() for k in range(4)},
     }
-    # A turn past +-180 degrees is a small one the other way.
-    turn = np.abs((pose - aim + 180) % 360 - 180).mean(0)
-    figures |= dict(zip(("yaw", "pitch", "roll"), turn, strict=True))
+    figures |= dict(zip(("yaw", "pitch", "roll"), metrics.pose_error(pose, aim).mean(0), strict=True))
     offset = averaging_matrix() @ landmarks_in_crop(model, fused)[..., :2] - labels.points21
     trust = point_weights(21, LOOSE_21) * np.isfinite(offset).all(-1)
     if (known := trust.sum(1) > 0).any():
