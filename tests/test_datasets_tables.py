@@ -111,7 +111,8 @@ def test_a_broken_row_is_left_out_and_named(tmp_path, row, named):
             b"image,x1,y1\na.jpg,1,2\n",
             r"expected the 68 points in columns x1, y1, .*got 3 columns image, x1, y1",
         ),
-        ("image,Größe".encode("latin1"), "expected UTF-8 text"),
+        ("image,Größe".encode("latin1"), r"expected UTF-8 text, .*; save it as UTF-8"),
+        (b'image,x1\n"' + b"a" * 140_000, r"expected a CSV, got a broken file .*; check its quotes"),
     ],
 )
 def test_a_table_of_another_kind_is_an_error(tmp_path, content, message):

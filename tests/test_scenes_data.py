@@ -94,6 +94,12 @@ class TestUfdd:
         assert sample.box[0] == 49.5
         assert not sample.all_labelled
 
+    def test_a_list_of_other_bytes_is_an_error_that_names_it(self, tmp_path):
+        folder = write_ufdd(tmp_path, "", pictures=["haze/h1.jpg"])
+        (folder / "a_bbx_gt.txt").write_bytes("haze/Größe.jpg\n0\n".encode("latin1"))
+        with pytest.raises(DatasetError, match=r"a_bbx_gt\.txt: expected UTF-8 text, .*; save it as UTF-8"):
+            read_ufdd(folder, member="a_bbx_gt.txt")
+
     def test_several_lists_none_and_no_list_at_all_are_errors(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="_bbx_gt"):
             read_ufdd(tmp_path / "nowhere")
@@ -165,7 +171,7 @@ class TestTable:
     def _read(self, folder, text, **options):
         for name in ("a.jpg", "b.jpg", "clean/a.jpg"):
             picture(folder / name)
-        (folder / "scenes.csv").write_text(text)
+        (folder / "scenes.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
         return read_scene_table(folder / "scenes.csv", **options)
 
     def test_a_row_is_a_photo_or_a_face(self, tmp_path):
@@ -212,13 +218,18 @@ class TestTable:
                 "path,condition,severity\na.jpg,haze,6\n",
                 "row 2: expected a severity from 0 to 5, got 6",
             ),
-            ("path,condition,severity\na.jpg,haze,bad\n", "expected a severity from 0 to 5, got 'bad'"),
+            (
+                "path,condition,severity\na.jpg,haze,bad\n",
+                "row 2: expected a severity from 0 to 5, got 'bad'",
+            ),
             ("path,weather\na.jpg,haze\n", "expected columns path and condition, got path, weather"),
             ("", "expected columns path and condition, got an empty file"),
+            (b"path,condition,Gr\xf6\xdfe\na.jpg,haze,1\n", r"expected UTF-8 text, .*; save it as UTF-8"),
+            ('path,condition\n"' + "a" * 140_000, r"expected a CSV, got a broken file .*; check its quotes"),
         ],
     )
     def test_a_table_with_mistakes_is_an_error_that_says_where(self, tmp_path, text, message):
-        with pytest.raises(DatasetError, match=message):
+        with pytest.raises(DatasetError, match=rf"scenes\.csv(, |: ){message}"):
             self._read(tmp_path, text)
 
 

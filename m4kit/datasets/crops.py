@@ -15,7 +15,15 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from m4kit.camera import CROP_SIZE, Crop, HeadPose
-from m4kit.datasets.files import Files, array_file, load_arrays, open_files, open_label_file, picture_names
+from m4kit.datasets.files import (
+    Files,
+    array_file,
+    label_text,
+    load_arrays,
+    open_files,
+    open_label_file,
+    picture_names,
+)
 from m4kit.datasets.sample import DatasetError, Sample, checked_landmarks, collected
 
 YOUTUBE_FACES_SIZE = 128
@@ -118,10 +126,7 @@ def read_3ddfa_list(
     another length than the list.
     """
     files, list_name = open_label_file(path, ending=".list", member=member, expected="a list of 3DDFA")
-    try:
-        lines = [line.strip() for line in files.text(list_name).rstrip().split("\n")]
-    except DatasetError as error:
-        raise DatasetError(f"{files.path}/{list_name}: {error}") from error
+    lines = [line.strip() for line in label_text(files, list_name).rstrip().split("\n")]
     name = PurePosixPath(list_name).stem
     found = _find_arrays(files if arrays is None else open_files(arrays, expected="3DDFA's arrays"), name)
     if landmarks is not None:

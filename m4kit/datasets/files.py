@@ -68,7 +68,9 @@ class Files:
         try:
             return self.read(name).decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise DatasetError(f"expected UTF-8 text, got other bytes ({error.reason})") from error
+            raise DatasetError(
+                f"expected UTF-8 text, got other bytes ({error.reason}); save it as UTF-8"
+            ) from error
 
     def image(self, name: str) -> Callable[[], np.ndarray]:
         """What reads the picture when it is called: (H, W, 3) uint8 RGB, or `ImageError`."""
@@ -119,6 +121,14 @@ def open_label_file(path: str | Path, *, ending: str, member: str | None, expect
             "give that file itself, or name it as `member`"
         )
     return files, names[0]
+
+
+def label_text(files: Files, name: str) -> str:
+    """A label file's text; `DatasetError`, which names the file, if it cannot be read or is not UTF-8."""
+    try:
+        return files.text(name)
+    except DatasetError as error:
+        raise DatasetError(f"{files.path}/{name}: {error}") from error
 
 
 def is_image(name: str) -> bool:

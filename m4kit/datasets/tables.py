@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from m4kit.camera import crop_from_landmarks
-from m4kit.datasets.files import open_label_file, picture_names
+from m4kit.datasets.files import Files, label_text, open_label_file, picture_names
 from m4kit.datasets.sample import DatasetError, Sample, checked_landmarks, collected, distinct
 
 _PICTURE = (
@@ -48,8 +48,8 @@ def read_csv(
     `FileNotFoundError` if there is no `path`, and `DatasetError` if it is no such table or holds no face.
     """
     files, table = open_label_file(path, ending=".csv", member=member, expected="a CSV of 68 points")
+    header, rows = read_rows(files, table)
     try:
-        header, rows = _read_rows(files.text(table))
         picture, points, person = _columns(header)
     except DatasetError as error:
         raise DatasetError(f"{files.path}/{table}: {error}") from error
@@ -81,20 +81,26 @@ def read_csv(
     )
 
 
-def _read_rows(text: str) -> tuple[list[str], list[list[str]]]:
-    """Titles and rows; the separator is whichever the header has most of."""
+def read_rows(files: Files, table: str) -> tuple[list[str], list[list[str]]]:
+    """A CSV's titles, none if it is empty, and its rows; the separator is whichever the header has most of.
+
+    Raises `DatasetError`, which names the file, if it is not UTF-8 or no CSV.
+    """
+    text = label_text(files, table)
     delimiter = max(",;\t", key=text.partition("\n")[0].count)
     try:
         rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if row]
     except csv.Error as error:
-        raise DatasetError(f"expected a CSV, got a broken file ({error})") from error
-    if not rows:
-        raise DatasetError("expected a header that names the columns, got an empty file")
-    return [title.strip() for title in rows[0]], rows[1:]
+        raise DatasetError(
+            f"{files.path}/{table}: expected a CSV, got a broken file ({error}); check its quotes"
+        ) from error
+    return [title.strip() for title in rows[0]] if rows else [], rows[1:]
 
 
 def _columns(header: list[str]) -> tuple[int, np.ndarray, int | None]:
     """Which columns hold the picture, x and y of the points (68, 2), and the person."""
+    if not header:
+        raise DatasetError("expected a header that names the columns, got an empty file")
     titles = [title.lower() for title in header]
     pictures = [titles.index(title) for title in _PICTURE if title in titles]
     if not pictures and titles[0]:

@@ -5,8 +5,6 @@ A reader gives a tuple of `SceneSample`, one a face, as those of `m4kit.datasets
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -15,8 +13,9 @@ import numpy as np
 
 from m4kit.camera import crop_from_box
 from m4kit.datasets import DatasetError, read
-from m4kit.datasets.files import Files, is_image, open_files, open_label_file, picture_names
+from m4kit.datasets.files import Files, is_image, label_text, open_files, open_label_file, picture_names
 from m4kit.datasets.sample import collected, distinct, picture_of
+from m4kit.datasets.tables import read_rows
 from m4kit.scenes.conditions import CONDITIONS, HARDEST
 from m4kit.scenes.data import (
     DISTRACTOR,
@@ -55,7 +54,7 @@ def read_ufdd(path: str | Path, *, member: str | None = None) -> tuple[SceneSamp
     for name in filter(is_image, files.names()):
         by_last[PurePosixPath(name).name].append(name)
     left_out, kept = [], []
-    pictures = _parse_list(files.text(listing), f"{files.path}/{listing}")
+    pictures = _parse_list(label_text(files, listing), f"{files.path}/{listing}")
     named = picture_names(listed for listed, _ in pictures)
     for listed, rows in pictures:
         face = named[listed]
@@ -143,10 +142,8 @@ def read_scene_table(
     files, table = open_label_file(
         path, ending=".csv", member=member, expected="a CSV of photos and conditions"
     )
-    text = files.text(table)
-    delimiter = max(",;\t", key=text.partition("\n")[0].count)
-    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
-    titles = [title.strip().lower() for title in rows[0]] if rows else []
+    header, rows = read_rows(files, table)
+    titles = [title.lower() for title in header]
     picture = next((title for title in _PATH if title in titles), None)
     if picture is None or "condition" not in titles:
         raise DatasetError(
@@ -154,7 +151,7 @@ def read_scene_table(
         )
     folder = table.rpartition("/")[0] or "."
     samples, left_out = [], []
-    records = [dict(zip(titles, map(str.strip, row), strict=False)) for row in rows[1:] if any(row)]
+    records = [dict(zip(titles, map(str.strip, row), strict=False)) for row in rows if any(row)]
     named = picture_names(record.get(title, "") for record in records for title in (picture, "clean"))
     names = distinct([named[record.get(picture, "")] for record in records])
     for number, (name, record) in enumerate(zip(names, records, strict=True), start=2):
