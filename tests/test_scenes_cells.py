@@ -77,6 +77,16 @@ def test_half_life_is_where_half_of_the_faces_are_lost_and_unknown_without_clean
     assert np.isnan(half_lives(unknown)["half_life"]).all()
 
 
+def test_half_life_is_beyond_what_was_measured_and_no_farther(tmp_path):
+    mild = made_report(conditions=("rain",), severities=(0, 1))
+    lives = half_lives(mild)
+    assert np.isinf(lives["half_life"]).all()
+    assert lives["measured"].tolist() == [1.0]
+    assert "| rain | > 1 | > 1 | > 1 |" in markdown(mild).splitlines()
+    page = mild.to_html(tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "<td>&gt; 1</td>" in page
+
+
 def test_the_findings_are_a_markdown_table(report):
     text = markdown(report)
     lines = text.splitlines()

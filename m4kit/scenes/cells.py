@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from m4kit.metrics import auroc, surest
-from m4kit.scenes.conditions import CONDITIONS, HARDEST
+from m4kit.scenes.conditions import CONDITIONS
 from m4kit.scenes.tables import Column, Table, table_of
 from m4kit.scenes.taxonomy import FAILURE_NME
 
@@ -65,9 +65,14 @@ CELL_COLUMNS = (
 
 HALF_LIFE_COLUMNS = (
     Column("condition", "text", "one of the seven"),
-    Column("nme_doubles", "number", "severity at which the mean NME is twice that at 0; inf if beyond 5"),
-    Column("recall_halves", "number", "severity at which the recall is half of that at 0; inf if beyond 5"),
+    Column(
+        "nme_doubles", "number", "severity where the mean NME is twice that at 0; inf if beyond `measured`"
+    ),
+    Column(
+        "recall_halves", "number", "severity where the recall is half of that at 0; inf if beyond `measured`"
+    ),
     Column("half_life", "number", "the smaller one"),
+    Column("measured", "number", "largest severity that both figures are known at; NaN if neither is"),
 )
 
 
@@ -210,15 +215,15 @@ def half_lives(report: SceneReport) -> Table:
     for condition in CONDITIONS:
         if not any((table["condition"] == condition).any() for table in tables.values()):
             continue
-        doubles = _crossing(tables["nme"], condition, factor=2.0)
-        halves = _crossing(tables["recall"], condition, factor=0.5)
-        known = [severity for severity in (doubles, halves) if not np.isnan(severity)]
+        doubles, nme_measured = _crossing(tables["nme"], condition, factor=2.0)
+        halves, recall_measured = _crossing(tables["recall"], condition, factor=0.5)
         rows.append(
             {
                 "condition": condition,
                 "nme_doubles": doubles,
                 "recall_halves": halves,
-                "half_life": min(known, default=np.nan),
+                "half_life": np.fmin(doubles, halves),
+                "measured": np.fmin(nme_measured, recall_measured),
             }
         )
     return table_of(rows, HALF_LIFE_COLUMNS)
@@ -248,8 +253,7 @@ def markdown(report: SceneReport) -> str:
     ]
     lives = half_lives(report)
     for row in range(len(lives["condition"])):
-        words = [severity_text(lives[name][row]) for name in ("nme_doubles", "recall_halves", "half_life")]
-        lines.append(_line([lives["condition"][row], *words]))
+        lines.append(_line([lives["condition"][row], *half_life_words(lives, row)]))
     return "\n".join([*lines, *_foretelling(report)]) + "\n"
 
 
@@ -282,34 +286,39 @@ def _foretelling(report: SceneReport) -> list[str]:
     return lines
 
 
-def severity_text(severity: float) -> str:
-    """A half-life in words."""
-    return "-" if np.isnan(severity) else f"> {HARDEST:g}" if np.isinf(severity) else f"{severity:.1f}"
+def half_life_words(lives: Table, row: int) -> list[str]:
+    """In words what a row of `half_lives` says: where the NME doubles, where the recall halves, and the half-life."""
+    severities = [float(lives[name][row]) for name in ("nme_doubles", "recall_halves", "half_life")]
+    beyond = f"> {lives['measured'][row]:g}"
+    return ["-" if np.isnan(one) else beyond if np.isinf(one) else f"{one:.1f}" for one in severities]
 
 
-def _crossing(table: Table, condition: str, *, factor: float) -> float:
-    """The severity at which a condition's mean reaches `factor` times that at 0; inf if it does not, NaN if it is
-    not known."""
+def _crossing(table: Table, condition: str, *, factor: float) -> tuple[float, float]:
+    """The severity at which a condition's mean reaches `factor` times that at 0, and the largest one measured.
+
+    The first is inf if the mean does not reach it; both are NaN if it is not known.
+    """
     own = (table["condition"] == condition) & np.isfinite(table["severity"])
     order = np.argsort(table["severity"][own])
     severities, means = table["severity"][own][order], table["mean"][own][order]
     if not len(severities):
-        return np.nan
+        return np.nan, np.nan
     if severities[0] > 0:
         clean = table["condition"] == ""
         if not clean.any():
-            return np.nan
+            return np.nan, np.nan
         start = np.average(table["mean"][clean], weights=table["count"][clean])
         severities, means = np.append(0.0, severities), np.append(start, means)
     if means[0] == 0:
         # The clean photo's own answer is the truth: nothing is twice as much as nothing.
-        return np.nan
+        return np.nan, np.nan
     way = (means - means[0]) / ((factor - 1) * means[0])
     for number in range(1, len(way)):
         if way[number] >= 1:
             share = (1 - way[number - 1]) / (way[number] - way[number - 1])
-            return float(severities[number - 1] + share * np.diff(severities)[number - 1])
-    return np.inf
+            severity = severities[number - 1] + share * np.diff(severities)[number - 1]
+            return float(severity), float(severities[-1])
+    return np.inf, float(severities[-1])
 
 
 def _cell(table: Table, condition: str, severity: float) -> str:

@@ -21,10 +21,10 @@ from m4kit.scenes import figures
 from m4kit.scenes.cells import (
     METRICS,
     cells,
+    half_life_words,
     half_lives,
     heat_grid,
     present,
-    severity_text,
     title_of,
     true_errors,
     values_of,
@@ -101,7 +101,7 @@ def _tiles(report: SceneReport) -> str:
         if np.isfinite(lives["half_life"][row]):
             tiles.append(
                 f'<div class="tile"><b>{lives["condition"][row]}</b>wins first<i>half-life: severity '
-                f"{severity_text(lives['half_life'][row])}</i></div>"
+                f"{half_life_words(lives, row)[-1]}</i></div>"
             )
     return "".join(tiles)
 
@@ -120,10 +120,7 @@ def _heat(report: SceneReport) -> str:
     lives = half_lives(report)
     rows = "".join(
         f"<tr><th>{lives['condition'][row]}</th>"
-        + "".join(
-            f"<td>{escape(severity_text(lives[name][row]))}</td>"
-            for name in ("nme_doubles", "recall_halves", "half_life")
-        )
+        + "".join(f"<td>{escape(word)}</td>" for word in half_life_words(lives, row))
         + "</tr>"
         for row in range(len(lives["condition"]))
         if not np.isnan(lives["half_life"][row])
