@@ -163,6 +163,12 @@ def test_the_report_puts_detectors_side_by_side():
     assert figures["recall, haze 2"] == figures["mean under the conditions"] == ["100.0 %", "0.0 %"]
 
 
+def test_a_severity_out_of_range_is_named_before_any_photo_is_read():
+    photos = [LabelledPhoto("a", broken, BOXES)]
+    with pytest.raises(DatasetError, match="expected a severity from 0 to 5, got 9"):
+        report(photos, {}, all_labelled=True, conditions=["haze"], severities=[1, 9], progress=False)
+
+
 def test_the_report_names_what_the_first_detector_missed():
     photos = [LabelledPhoto("a", grey, BOXES)]
     detectors = {"one of three": lambda image: [[*BOXES[1], 0.9]], "blind": lambda image: np.zeros((0, 5))}
@@ -190,6 +196,13 @@ class TestCommand:
         assert "1 photos, 0 labelled faces" in out
         assert "false positives a photo" in out
         assert "recall" not in out
+
+    def test_weights_whose_files_are_named_alike_are_told_apart(self, tmp_path, capsys, monkeypatch):
+        Image.fromarray(grey()).save(tmp_path / "a.png")
+        monkeypatch.setattr(command, "Detector", lambda name: lambda image, **_: np.zeros((0, 5)))
+        names = ["one/w.safetensors", "two/w.safetensors", "three/v.safetensors"]
+        assert self._run(tmp_path, "--dataset", "folder", "--detectors", *names) == 0
+        assert capsys.readouterr().out.splitlines()[1].split() == [*names[:2], "v.safetensors"]
 
     def test_one_of_several_label_files_is_picked(self, tmp_path, capsys):
         Image.fromarray(grey()).save(tmp_path / "a.png")

@@ -143,11 +143,12 @@ def _add_detector(targets) -> None:
 def run_detector(options: argparse.Namespace) -> int:
     """Run `m4kit evaluate detector`: print a report for each path; 0, or 2 if something cannot be read."""
     try:
+        files = [Path(name).name for name in options.detectors]
         detectors = {
-            Path(name).name: partial(
+            file if files.count(file) == 1 else name: partial(
                 Detector(name), threshold=detector.LOWEST_SCORE, min_face=options.min_face
             )
-            for name in options.detectors
+            for file, name in zip(files, options.detectors, strict=True)
         }
         for path in options.paths:
             photos = detector.photos_of(_read(path, options))

@@ -14,6 +14,7 @@ from m4kit.datasets.sample import picture_of
 from m4kit.detector import pairwise_iou
 from m4kit.images import ImageError
 from m4kit.scenes import degrade
+from m4kit.scenes.data import check_severity
 
 Detect = Callable[[np.ndarray], np.ndarray]
 """What is evaluated: a photo (H, W, 3) uint8 RGB in; out boxes (n, 5): left, top, right, bottom in photo pixels and
@@ -207,8 +208,10 @@ def report(
     `all_labelled` says that whatever is found beside the labelled faces is wrong: only then are false positives
     and average precision counted, and the recall of the others also given at the first one's rate of false positives.
     Up to `missed` of the faces that the first one misses in the photos as they are are named below it, the farthest
-    from being found first.
+    from being found first. Raises `DatasetError` for a severity outside 0 to 5.
     """
+    for severity in severities:
+        check_severity(severity, "report")
     clean = evaluate_detectors(detectors, photos, progress=progress)
     name, first = next(iter(clean.items()))
     rows: list[tuple[str, list[str]]] = []
