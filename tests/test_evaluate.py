@@ -203,6 +203,30 @@ class TestCommand:
         assert "NME balanced: 8.33 %" in capsys.readouterr().out
         assert network == []
 
+    def test_what_cannot_be_written_does_not_cost_the_report(self, tmp_path, capsys, network, monkeypatch):
+        def full(*_, **__):
+            raise OSError("No space left on device")
+
+        monkeypatch.setattr(command, "write_results", full)
+        assert self._run(write_set(tmp_path / "set"), "--quiet", "--out", tmp_path / "out") == 2
+        out, err = capsys.readouterr()
+        assert "NME balanced: 8.33 %" in out
+        assert "No space left" in err
+
+    def test_a_file_in_the_results_place_is_named_before_the_network_runs(self, tmp_path, capsys, network):
+        (tmp_path / "out").write_text("mine")
+        for place in (tmp_path / "out", tmp_path / "out" / "deep"):
+            assert self._run(write_set(tmp_path / "set"), "--quiet", "--out", place) == 2
+            assert f"--out {place}: expected a folder" in capsys.readouterr().err
+        assert network == []
+
+    @pytest.mark.parametrize(
+        "options", [["--weights", "mine"], ["--published-crops"], ["--views", "2"], ["--whole-chain"]]
+    )
+    def test_options_of_the_network_do_not_go_with_predictions(self, tmp_path, capsys, options):
+        assert self._run(tmp_path, "--predictions", tmp_path / "a.npz", *options) == 2
+        assert f"{options[0]}: expected M4Net to run, got --predictions" in capsys.readouterr().err
+
     def test_a_second_annotation_is_only_of_one_set(self, tmp_path, capsys):
         parser = ArgumentParser()
         command.add_parser(parser.add_subparsers())

@@ -14,6 +14,7 @@ from test_evaluate import knowing_network
 from m4kit.datasets import DatasetError, read_aflw2000_3d
 from m4kit.evaluate import evaluate_landmarks, read_predictions, write_results
 from m4kit.evaluate.results import COLUMNS
+from m4kit.images import ImageError
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +82,17 @@ def test_predictions_read_back_are_judged_alike(folder, result, samples):
     assert again.inputs == "predictions of predictions.npz"
 
 
+def test_a_picture_that_cannot_be_read_costs_its_own_place_on_the_page(result, samples, tmp_path):
+    def broken():
+        raise ImageError("image00004.jpg: expected a readable image")
+
+    page = write_results(
+        result, [samples[0], replace(samples[1], image=broken), samples[2]], tmp_path
+    ).read_text(encoding="utf-8")
+    assert page.count("data:image/jpeg;base64,") == 2
+    assert "<p>image00004.jpg: expected a readable image</p>" in page
+
+
 class TestForeignPredictions:
     def _write(self, path, **arrays):
         np.savez(path, **arrays)
@@ -108,3 +120,15 @@ class TestForeignPredictions:
         (tmp_path / "a.npz").write_text("nothing")
         with pytest.raises(DatasetError, match="expected predictions"):
             read_predictions(tmp_path / "a.npz", samples)
+        np.save(tmp_path / "a.npy", np.zeros((3, 68, 2)))
+        with pytest.raises(DatasetError, match=r"a\.npy: expected predictions .*, got one array"):
+            read_predictions(tmp_path / "a.npy", samples)
+        path = self._write(tmp_path / "b.npz", names=list(POSES), points=np.zeros((3, 68, 2)))
+        with pytest.raises(DatasetError, match=r"b\.npz: expected predictions .*, got names, points"):
+            read_predictions(path, samples)
+
+    def test_faces_without_true_landmarks_are_named(self, tmp_path, samples):
+        path = self._write(tmp_path / "a.npz", names=list(POSES), landmarks=np.ones((3, 68, 2)))
+        boxed = [samples[0], replace(samples[1], landmarks=None)]
+        with pytest.raises(DatasetError, match=r"landmarks of each of 2 faces, 1 have none .*image00004"):
+            read_predictions(path, boxed)

@@ -24,6 +24,9 @@ WITH_MEMBERS = ("3ddfa-list", "dlib-xml", "csv")
 ALL_LABELLED = ("dlib-xml", "folder", "ufdd")
 """Layouts in which every face of a photo is labelled."""
 
+NETWORK_OPTIONS = {"weights": "m4net-base", "published_crops": False, "views": 1, "whole_chain": False}
+"""What is asked of the network by default."""
+
 
 def add_parser(subparsers) -> None:
     """Add `m4kit evaluate`."""
@@ -60,7 +63,7 @@ def add_parser(subparsers) -> None:
     )
     landmarks.add_argument(
         "--weights",
-        default="m4net-base",
+        default=NETWORK_OPTIONS["weights"],
         metavar="NAME_OR_FILE",
         help="M4Net's weights (default: %(default)s)",
     )
@@ -68,7 +71,7 @@ def add_parser(subparsers) -> None:
         "--views",
         type=int,
         choices=COUNTS,
-        default=1,
+        default=NETWORK_OPTIONS["views"],
         help="average over so many views of a crop: 2 with the mirror image, 6 also turned and smaller (default: 1)",
     )
     landmarks.add_argument(
@@ -171,7 +174,10 @@ def run_detector(options: argparse.Namespace) -> int:
 def run(options: argparse.Namespace) -> int:
     """Run `m4kit evaluate landmarks`: print the report; 0, or 2 if the set or the weights cannot be read."""
     try:
+        _check_predictions(options)
         samples, report = _samples(options), []
+        if options.out is not None:
+            _make_folder(options.out)
         if options.predictions is not None:
             result = read_predictions(options.predictions, samples)
             report.append(result.report())
@@ -191,14 +197,33 @@ def run(options: argparse.Namespace) -> int:
                 predict_crops = crop_predictor(network, model, views=options.views)
                 report.append(evaluate_chain(predict_crops, samples, progress=not options.quiet).report())
         text = "\n".join(filter(None, report))
+        # Before anything is written: a full disk does not cost the figures.
+        print(text)
         if options.out is not None:
             write_results(result, samples, options.out, report=text)
     # DatasetError, WeightsError and FaceModelError are values that are wrong.
     except (ValueError, OSError) as error:
         print(f"m4kit evaluate: {error}", file=sys.stderr)
         return 2
-    print(text)
     return 0
+
+
+def _check_predictions(options: argparse.Namespace) -> None:
+    asked = [name for name, default in NETWORK_OPTIONS.items() if getattr(options, name) != default]
+    if options.predictions is not None and asked:
+        raise ValueError(
+            f"--{asked[0].replace('_', '-')}: expected M4Net to run, got --predictions to judge instead; "
+            "leave one of them out"
+        )
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"--out {folder}: expected a folder to write into, got {error}; give another"
+        ) from error
 
 
 def _samples(options: argparse.Namespace) -> tuple[Sample, ...]:

@@ -205,6 +205,16 @@ def true_poses(samples: Sequence[Sample]) -> np.ndarray:
     return np.array([(np.nan,) * 3 if sample.pose is None else sample.pose for sample in samples])
 
 
+def check_labelled(samples: Sequence[Sample], *, needs: Sequence[str] = ("landmarks",)) -> None:
+    """`DatasetError`, which names the first, if faces lack their true landmarks or what else is needed of them."""
+    unlabelled = [sample.name for sample in samples if any(getattr(sample, one) is None for one in needs)]
+    if unlabelled:
+        raise DatasetError(
+            f"expected the true 68 landmarks of each of {len(samples)} faces, {len(unlabelled)} have none "
+            f"(the first: {unlabelled[0]}); evaluate on a set that has them"
+        )
+
+
 def true_crops(
     samples: Iterable[Sample], *, published_crops: bool, left_out: list[str], batch_size: int = 50
 ) -> Iterator[tuple[list[Sample], np.ndarray]]:
@@ -214,12 +224,7 @@ def true_crops(
     `DatasetError`.
     """
     samples = list(samples)
-    unlabelled = [sample.name for sample in samples if sample.landmarks is None or sample.crop is None]
-    if unlabelled:
-        raise DatasetError(
-            f"expected the true 68 landmarks of each of {len(samples)} faces, {len(unlabelled)} have none "
-            f"(the first: {unlabelled[0]}); evaluate on a set that has them"
-        )
+    check_labelled(samples, needs=("landmarks", "crop"))
     if published_crops and any(sample.published_crop is None for sample in samples):
         lacking = sum(sample.published_crop is None for sample in samples)
         raise DatasetError(

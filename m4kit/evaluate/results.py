@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import zipfile
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -13,8 +12,10 @@ import numpy as np
 
 from m4kit import metrics
 from m4kit.datasets import DatasetError, Sample
-from m4kit.evaluate.landmarks import LandmarkEvaluation, true_poses
+from m4kit.datasets.files import load_arrays
+from m4kit.evaluate.landmarks import LandmarkEvaluation, check_labelled, true_poses
 from m4kit.gallery import base64_jpeg
+from m4kit.images import ImageError
 
 COLUMNS = (
     *("name", "nme_percent", "error_x_percent", "error_y_percent"),
@@ -35,8 +36,8 @@ def write_results(
 ) -> Path:
     """Write `faces.csv`, `predictions.npz`, `error_curve.png` and `index.html` into a folder; gives the page.
 
-    `samples` are those that were evaluated, for the pictures of the twenty worst faces. `report` heads the page; by
-    default it is the evaluation's own.
+    `samples` are those that were evaluated, for the pictures of the twenty worst faces; one that cannot be read
+    leaves its error in its place. `report` heads the page; by default it is the evaluation's own.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,17 +65,21 @@ def read_predictions(path: str | Path, samples: Sequence[Sample]) -> LandmarkEva
 
     An `.npz` file with `names` (n,), `landmarks` (n, 68, 2 or 3) in photo pixels counted from 0, and optionally
     `poses` (n, 3), yaw, pitch and roll in degrees, as `write_results` leaves one. Raises `DatasetError` for a file
-    that is not such, and for faces without a prediction.
+    that is not such, and for faces without true landmarks or without a prediction.
     """
-    try:
-        with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
-            names, landmarks = file["names"], file["landmarks"].astype(float)
-            poses = file["poses"].astype(float) if "poses" in file else np.full((len(names), 3), np.nan)
-    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DatasetError(
-            f"{path}: expected predictions (.npz with names, landmarks and optionally poses): {error}"
-        ) from error
+    check_labelled(samples)
+    expected = f"{path}: expected predictions (.npz with names, landmarks and optionally poses)"
+    arrays = load_arrays(Path(path), expected)
+    if not isinstance(arrays, dict) or {"names", "landmarks"} - arrays.keys():
+        got = ", ".join(sorted(arrays)) if isinstance(arrays, dict) else "one array"
+        raise DatasetError(f"{expected}, got {got}")
+    names = np.atleast_1d(arrays["names"])
     n = len(names)
+    try:
+        landmarks = arrays["landmarks"].astype(float)
+        poses = arrays.get("poses", np.full((n, 3), np.nan)).astype(float)
+    except (TypeError, ValueError) as error:
+        raise DatasetError(f"{expected}: {error}") from error
     if landmarks.shape not in ((n, 68, 2), (n, 68, 3)) or poses.shape != (n, 3):
         raise DatasetError(
             f"{path}: expected landmarks ({n}, 68, 2 or 3) and poses ({n}, 3), got {landmarks.shape} and "
@@ -145,11 +150,14 @@ def _page(result: LandmarkEvaluation, samples: Sequence[Sample], report: str) ->
     cards = []
     for row in np.argsort(-result.nme)[:WORST]:
         sample = by_name[result.names[row]]
-        picture = _compared(sample.image(), result.true[row], result.predicted[row])
+        try:
+            picture = _compared(sample.image(), result.true[row], result.predicted[row])
+            shown = f'<img alt="{escape(sample.name)}" src="data:image/jpeg;base64,{base64_jpeg(picture, _BYTES)}">'
+        except ImageError as error:
+            shown = f"<p>{escape(str(error))}</p>"
         angles = " / ".join("?" if np.isnan(angle) else f"{angle:+.0f}" for angle in result.true_poses[row])
         cards.append(
-            f'<figure><img alt="{escape(sample.name)}" src="data:image/jpeg;base64,{base64_jpeg(picture, _BYTES)}">'
-            f"<figcaption><b>{result.nme[row]:.1f} %</b> {escape(sample.name)}<br>"
+            f"<figure>{shown}<figcaption><b>{result.nme[row]:.1f} %</b> {escape(sample.name)}<br>"
             f"yaw / pitch / roll {angles}°</figcaption></figure>"
         )
     return _PAGE.format(report=escape(report), cards="\n".join(cards), count=len(cards))
