@@ -16,7 +16,7 @@ from m4kit.network import M4Net, count_multiply_adds, to_input
 from m4kit.prediction import landmarks_in_crop
 from m4kit.training import TrainingError, command
 from m4kit.training.augmentation import MIRROR_21, MIRROR_68, Augmentation, Sample, augment, mirror, warp
-from m4kit.training.data import Batches, Faces, Labels, averaging_matrix, decoded_crops
+from m4kit.training.data import Batches, Faces, Labels, averaging_matrix, decoded_crops, read_crops
 from m4kit.training.loop import Config, Trainer, config_from_dict
 from m4kit.training.losses import GeometryLoss, LossWeights, rotation_error
 from m4kit.training.transfer import AffineMap, Peer, read_map, read_peer, transfer
@@ -290,6 +290,36 @@ class TestData:
         with pytest.raises(TrainingError, match=r"2 of 3 crops are missing or unreadable \(face1.jpg, face2"):
             decoded_crops(labels, data=tmp_path, cache=tmp_path, progress=False)
         assert not list(tmp_path.glob("crops_*"))
+
+    def test_crops_of_one_name_in_two_folders_are_told_apart(self, model, tmp_path):
+        labels = dataclasses.replace(
+            labels_of(model, 2, seed=0), names=np.array(["anna/001.png", "bob/001.png"])
+        )
+        with zipfile.ZipFile(tmp_path / "drawn.zip", "w") as archive:
+            for folder, grey in (("anna", 10), ("bob", 200)):
+                picture = np.full((120, 120, 3), grey, np.uint8)
+                archive.writestr(f"{folder}/001.png", cv2.imencode(".png", picture)[1].tobytes())
+        crops = np.load(decoded_crops(labels, data=tmp_path, cache=tmp_path, progress=False))
+        assert crops[:, 0, 0, 0].tolist() == [10, 200]
+        with pytest.raises(TrainingError, match=r"drawn.zip: .* got anna/001.png, bob/001.png; name"):
+            read_crops(tmp_path / "drawn.zip", ["001.png"])
+        with pytest.raises(TrainingError, match=r"missing or unreadable \(carl/001.png"):
+            read_crops(tmp_path / "drawn.zip", ["anna/001.png", "carl/001.png"])
+
+    def test_damaged_members_are_unreadable_and_a_damaged_archive_is_named(self, model, tmp_path):
+        path, picture = tmp_path / "drawn.zip", np.full((120, 120, 3), 90, np.uint8)
+        png = cv2.imencode(".png", picture)[1].tobytes()
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("good.png", png)
+            archive.writestr("empty.png", b"")
+            archive.writestr("torn.png", png[:-9] + b"mark-me-9")
+        # Another content than the checksum is of.
+        path.write_bytes(path.read_bytes().replace(b"mark-me-9", b"mark-me-8"))
+        with pytest.raises(TrainingError, match=r"2 of 3 crops .* unreadable \(empty.png, torn.png"):
+            read_crops(path, ["good.png", "empty.png", "torn.png"])
+        path.write_bytes(path.read_bytes()[:200])
+        with pytest.raises(TrainingError, match=r"drawn.zip: expected an archive of crops .*get the archive"):
+            decoded_crops(labels_of(model, 1, seed=0), data=tmp_path, cache=tmp_path, progress=False)
 
     def test_an_epoch_sees_each_face_once_and_a_step_always_the_same_ones(self):
         batches = Batches(np.arange(100, 110), 3, seed=0, stop=6)

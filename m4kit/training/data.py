@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+import zlib
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,10 +55,10 @@ def averaging_matrix() -> np.ndarray:
 class Labels:
     """What is known of n faces.
 
-    `names` (n,) are members of the archive that `source` (n,) names; `parameters` (n, 62) are raw, the
-    camera into the crop frame; `points21` (n, 21, 2) and `points68` (n, 68, 2) are hand-annotated points in
-    the crop frame (y up, origin at the centre), NaN where there is none; `validation` (n,) marks the faces
-    that are held out.
+    `names` (n,) are members of the archive that `source` (n,) names, or the ends of their paths; `parameters`
+    (n, 62) are raw, the camera into the crop frame; `points21` (n, 21, 2) and `points68` (n, 68, 2) are
+    hand-annotated points in the crop frame (y up, origin at the centre), NaN where there is none; `validation`
+    (n,) marks the faces that are held out.
     """
 
     names: np.ndarray
@@ -124,12 +126,29 @@ def read_crops(archive: Path, names: Sequence[str]) -> np.ndarray:
 
 
 def _decoded(path: Path, names: Sequence[str], *, side: int = CROP_SIZE) -> Iterator[np.ndarray | None]:
-    """Each of the named crops (side, side, 3) uint8 RGB, None for one that is missing or unreadable."""
-    with zipfile.ZipFile(path) as archive:
-        members = {Path(member).name: member for member in archive.namelist()}
+    """Each of the named crops (side, side, 3) uint8 RGB, None for one that is missing or unreadable.
+
+    A name is a member's, or the end of a single member's: `001.png` or `anna/001.png` of `faces/anna/001.png`.
+    """
+    try:
+        archive = zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise TrainingError(
+            f"{path}: expected an archive of crops (.zip), but opening it failed ({error}); get the archive again"
+        ) from error
+    with archive:
+        members = defaultdict(list)
+        for member in archive.namelist():
+            members[Path(member).name].append(member)
         for name in names:
-            member = members.get(Path(name).name)
-            pixels = member and cv2.imdecode(np.frombuffer(archive.read(member), np.uint8), cv2.IMREAD_COLOR)
+            ends = [member for member in members[Path(name).name] if f"/{member}".endswith(f"/{name}")]
+            found = [name] if name in ends else ends
+            if len(found) > 1:
+                raise TrainingError(
+                    f"{path}: expected one member named {name}, got {', '.join(found[:3])}; name the crops in the "
+                    "labels with their folders"
+                )
+            pixels = _pixels(archive, found[0]) if found else None
             if pixels is None:
                 yield None
                 continue
@@ -137,6 +156,14 @@ def _decoded(path: Path, names: Sequence[str], *, side: int = CROP_SIZE) -> Iter
                 pixels = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
             # OpenCV decodes to BGR; inside the library pixels are RGB.
             yield pixels[..., ::-1]
+
+
+def _pixels(archive: zipfile.ZipFile, member: str) -> np.ndarray | None:
+    """The picture (H, W, 3) uint8 BGR, None where the member or what it holds is damaged, or encrypted."""
+    try:
+        return cv2.imdecode(np.frombuffer(archive.read(member), np.uint8), cv2.IMREAD_COLOR)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, cv2.error):
+        return None
 
 
 def decoded_crops(
