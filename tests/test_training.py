@@ -1,6 +1,7 @@
 import argparse
 import dataclasses
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -320,6 +321,22 @@ class TestData:
         path.write_bytes(path.read_bytes()[:200])
         with pytest.raises(TrainingError, match=r"drawn.zip: expected an archive of crops .*get the archive"):
             decoded_crops(labels_of(model, 1, seed=0), data=tmp_path, cache=tmp_path, progress=False)
+
+    def test_a_full_disk_is_told_before_the_crops_are_decoded(self, model, tmp_path, monkeypatch):
+        with zipfile.ZipFile(tmp_path / "drawn.zip", "w") as archive:
+            for number in range(24):
+                black = np.zeros((120, 120, 3), np.uint8)
+                archive.writestr(f"face{number}.jpg", cv2.imencode(".png", black)[1].tobytes())
+        labels, cache = labels_of(model, 24, seed=0), tmp_path / "cache"
+
+        def full(file, start, size):
+            assert size > 24 * 120 * 120 * 3
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+        with pytest.raises(TrainingError, match=r"crops_\w+.npy.part: .*No space left.*1 MB, so make room"):
+            decoded_crops(labels, data=tmp_path, cache=cache, progress=False)
+        assert not list(cache.iterdir())
 
     def test_an_epoch_sees_each_face_once_and_a_step_always_the_same_ones(self):
         batches = Batches(np.arange(100, 110), 3, seed=0, stop=6)

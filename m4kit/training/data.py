@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import zipfile
 import zlib
 from collections import defaultdict
@@ -185,8 +186,7 @@ def decoded_crops(
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as part:
-        shape = (len(labels), crop_size, crop_size, 3)
-        crops = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+        crops = _allocated(part, (len(labels), crop_size, crop_size, 3))
         unreadable = _decode_into(crops, labels, Path(data), progress=progress)
         if unreadable:
             raise TrainingError(
@@ -195,6 +195,22 @@ def decoded_crops(
             )
         crops.flush()
     return path
+
+
+def _allocated(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """A new `.npy` file of that shape, uint8, as a memory map; `TrainingError` if the disk has no room for it."""
+    try:
+        crops = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+        # Else the room is taken as the map is written to, where a full disk ends the process without a word.
+        if hasattr(os, "posix_fallocate"):
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        raise TrainingError(
+            f"{path}: making room for the decoded crops failed ({error}); they take "
+            f"{np.prod(shape) / 1e6:.0f} MB, so make room, or keep them in another folder"
+        ) from error
+    return crops
 
 
 def _decode_into(crops: np.ndarray, labels: Labels, data: Path, *, progress: bool) -> list[str]:
