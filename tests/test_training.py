@@ -261,7 +261,9 @@ class TestData:
             dataclasses.replace(labels, parameters=broken)
         np.savez(tmp_path / "odd.npz", names=labels.names)
         (tmp_path / "junk.npz").write_bytes(b"PK junk")
-        for name in ("odd.npz", "junk.npz", "gone.npz"):
+        (tmp_path / "empty.npz").touch()
+        np.save(tmp_path / "array.npy", labels.parameters)
+        for name in ("odd.npz", "junk.npz", "gone.npz", "empty.npz", "array.npy"):
             with pytest.raises(TrainingError, match=rf"{name}: expected a labels file"):
                 Labels.load(tmp_path / name)
 

@@ -97,7 +97,7 @@ class Labels:
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in cls.__dataclass_fields__}
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             raise TrainingError(
                 f"{path}: expected a labels file (.npz with {', '.join(cls.__dataclass_fields__)}): {error}"
             ) from error
