@@ -597,6 +597,21 @@ class TestTrainer:
         with pytest.raises(TrainingError, match=r"checkpoint.pt: expected a checkpoint"):
             trainer_of(model, drawn, tmp_path)
 
+    def test_options_that_an_older_m4kit_lacked_count_as_the_defaults(self, model, drawn, tmp_path):
+        trainer = trainer_of(model, drawn, tmp_path)
+        trainer.save_checkpoint()
+        state = torch.load(trainer.checkpoint, weights_only=True)
+        del (
+            state["config"]["frozen"],
+            state["config"]["augmentation"]["lying"],
+            state["config"]["loss"]["depth"],
+        )
+        torch.save(state, trainer.checkpoint)
+        trainer_of(model, drawn, tmp_path)
+        lying = dataclasses.replace(SHORT.augmentation, lying=0.5)
+        with pytest.raises(TrainingError, match=r"run with another augmentation;"):
+            trainer_of(model, drawn, tmp_path, augmentation=lying)
+
     def test_minutes_end_it_on_the_clock(self, model, drawn, tmp_path):
         trainer = trainer_of(model, drawn, tmp_path, minutes=0.02, validate_every=1000)
         path = trainer.run()
@@ -617,6 +632,31 @@ class TestTrainer:
             config_from_dict(SHORT.to_dict() | {"momentum": 1})
         with pytest.raises(TrainingError, match="precision"):
             dataclasses.replace(SHORT, precision="fp8")
+        older = SHORT.to_dict()
+        del older["augmentation"]["lying"], older["augmentation"]["conditions"]
+        assert config_from_dict(older) == SHORT
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            ({"augmentation": {"tilt": 1}}, "unexpected keyword argument 'tilt'"),
+            ({"augmentation": None}, "NoneType"),
+            ({"augmentation": {"scale": 2}}, "not iterable"),
+            ({"loss": [1.0]}, "list"),
+            ({"fixed_head_weights": 1}, "not iterable"),
+            ({"steps": "many"}, "str"),
+        ],
+    )
+    def test_a_config_of_other_values_is_refused(self, change, said):
+        with pytest.raises(TrainingError, match=f"values as Config.to_dict gives them, got .*{said}"):
+            config_from_dict(SHORT.to_dict() | change)
+
+    @pytest.mark.parametrize("content", ["", "[1]", "null", '{"loss": []}'])
+    def test_a_file_that_holds_no_config_is_named(self, content, tmp_path):
+        path = tmp_path / "config.json"
+        path.write_text(content)
+        with pytest.raises(TrainingError, match=r"config.json: expected the config.json of a run: "):
+            command.config_of(argparse.Namespace(config=path))
 
     def test_a_face_model_without_symmetry_is_refused(self, model, drawn, tmp_path):
         arrays = {name: tensor.numpy() for name, tensor in model.named_buffers()} | {"symmetry": np.zeros(0)}

@@ -109,7 +109,8 @@ def config_of(args: argparse.Namespace) -> Config:
     if args.config is not None:
         try:
             config = config_from_dict(json.loads(args.config.read_text()))
-        except (OSError, json.JSONDecodeError) as error:
+        # No JSON, or no config: values that are wrong.
+        except (OSError, ValueError) as error:
             raise TrainingError(f"{args.config}: expected the config.json of a run: {error}") from error
     given = {name: getattr(args, name) for name in _OPTIONS if getattr(args, name) is not None}
     return dataclasses.replace(config, **given)

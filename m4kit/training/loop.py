@@ -271,8 +271,7 @@ class Trainer:
                 f"{self.checkpoint}: it is of version {state.get('version')}, but this m4kit goes on with "
                 f"version {VERSION}; finish it with the m4kit that began it, or train into another folder"
             )
-        # Options that the run's m4kit did not have yet had the effect of today's defaults.
-        ours, theirs = self.config.to_dict() | self._about(), Config().to_dict() | state["config"]
+        ours, theirs = self.config.to_dict() | self._about(), _with_defaults(state["config"])
         # How often it is kept changes nothing of a run.
         keys = (ours.keys() | theirs.keys()) - {"checkpoint_minutes"}
         differing = sorted(key for key in keys if ours.get(key) != theirs.get(key))
@@ -434,7 +433,9 @@ class Trainer:
 
 
 def config_from_dict(values: Mapping) -> Config:
-    """The config that `Config.to_dict` gave; one of another version raises `TrainingError`."""
+    """The config that `Config.to_dict` gave; one of another version, or something else, raises `TrainingError`."""
+    if not isinstance(values, Mapping):
+        raise TrainingError(f"expected a config, names with their values, got {type(values).__name__}")
     known = {f.name for f in dataclasses.fields(Config)}
     if values.get("version") != VERSION or set(values) != known:
         odd = sorted(set(values) ^ known)
@@ -443,16 +444,28 @@ def config_from_dict(values: Mapping) -> Config:
             + (f" with other fields ({', '.join(odd)})" if odd else "")
             + "; write it anew with this m4kit"
         )
-    values = dict(values)
-    augmentation = dict(values.pop("augmentation"))
-    augmentation["scale"] = tuple(augmentation["scale"])
-    loss, fixed = values.pop("loss"), values.pop("fixed_head_weights")
-    return Config(
-        **values,
-        fixed_head_weights=None if fixed is None else tuple(fixed),
-        augmentation=Augmentation(**augmentation),
-        loss=LossWeights(**loss),
-    )
+    try:
+        values = _with_defaults(values)
+        augmentation, loss = values.pop("augmentation"), values.pop("loss")
+        fixed = values.pop("fixed_head_weights")
+        return Config(
+            **values,
+            fixed_head_weights=None if fixed is None else tuple(fixed),
+            augmentation=Augmentation(**augmentation | {"scale": tuple(augmentation["scale"])}),
+            loss=LossWeights(**loss),
+        )
+    except TypeError as error:
+        raise TrainingError(
+            f"expected a config with values as Config.to_dict gives them, got others ({error}); write it anew with "
+            "this m4kit"
+        ) from error
+
+
+def _with_defaults(values: Mapping) -> dict:
+    """A config as plain values; options that its m4kit did not have yet had the effect of today's defaults."""
+    defaults = Config().to_dict()
+    filled = defaults | values
+    return filled | {name: defaults[name] | filled[name] for name in ("augmentation", "loss")}
 
 
 def _twin_of(network: M4Net) -> M4Net:
