@@ -12,7 +12,7 @@ from m4kit.camera import crop_from_box, crop_from_landmarks, cut_crop
 from m4kit.images import load_image
 from m4kit.metrics import auroc
 from m4kit.predictor import Predictor
-from m4kit.scenes.failure import ALL, load_models
+from m4kit.scenes.failure import ALL, FailureModelError, load_models
 from m4kit.training import TrainingError, failure
 from m4kit.training.data import Labels
 from m4kit.training.failure import (
@@ -148,6 +148,18 @@ def test_the_figures_are_said(predictor):
         "too dark",
     ):
         assert words in text
+
+
+def test_too_few_faces_are_said_to_be_too_few(predictor, labelled, monkeypatch):
+    folder, labels = labelled
+    few = measure(predictor, labels, folder, versions=1, progress=False)
+    with pytest.raises(FailureModelError, match="expected at least 10 faces that failed and 10 that did not"):
+        fitted(few, predictor)
+    monkeypatch.setattr(failure, "_found", lambda *_, **__: None)
+    with pytest.raises(
+        FailureModelError, match="expected faces to fit it to, but those of all 2 photos were missed"
+    ):
+        measure(predictor, labels, folder, versions=1, progress=False)
 
 
 def test_the_command_prints_the_figures_and_writes_what_the_package_reads(

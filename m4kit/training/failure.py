@@ -34,7 +34,7 @@ from m4kit.network import M4Net
 from m4kit.prediction import Face, Prediction, landmarks_in_crop
 from m4kit.predictor import Predictor
 from m4kit.scenes import CONDITIONS, degrade, signs
-from m4kit.scenes.failure import ALL, SETS, FailureModel, save_models
+from m4kit.scenes.failure import ALL, SETS, FailureModel, FailureModelError, save_models
 from m4kit.scenes.reasons import REASONS, reasons_of
 from m4kit.scenes.taxonomy import FAILURE_NME, HIT_IOU
 from m4kit.training import TrainingError
@@ -116,7 +116,10 @@ def main(arguments: list[str] | None = None) -> None:
 def measure(
     predictor: Predictor, labels: Labels, data: Path, *, versions: int, progress: bool = True
 ) -> Measured:
-    """Make the photos of the labels' faces, predict them, and measure every sign and the error of each."""
+    """Make the photos of the labels' faces, predict them, and measure every sign and the error of each.
+
+    Raises `FailureModelError` if no face was found.
+    """
     predict_crops = crop_predictor(predictor.network, predictor.model)
     rows, missed = [], {}
     bar = tqdm(total=len(labels) * versions, desc="faces", disable=not progress, mininterval=2)
@@ -147,6 +150,11 @@ def measure(
             error = float(metrics.nme(face.landmarks[:, :2], photo.landmarks))
             rows.append((values, error, condition, severity, given, person_of(name), reasons))
     bar.close()
+    if not rows:
+        raise FailureModelError(
+            f"failure score: expected faces to fit it to, but those of all {len(labels) * versions} photos were "
+            "missed; give more faces, or more versions"
+        )
     columns = list(zip(*rows, strict=True))
     return Measured(
         {name: np.array([row[name] for row in columns[0]]) for name in columns[0][0]},
@@ -316,8 +324,7 @@ def _within(measured: Measured, probability: np.ndarray, condition: str) -> str:
 
 def _missed_text(measured: Measured) -> str:
     def share(keys: Mapping) -> str:
-        lost, of = (sum(numbers) for numbers in zip(*keys.values(), strict=True))
-        return f"{lost}/{of}"
+        return f"{sum(lost for lost, _ in keys.values())}/{sum(of for _, of in keys.values())}"
 
     return ", ".join(
         f"{condition} {share({key: value for key, value in measured.missed.items() if key[0] == condition})}"
