@@ -21,8 +21,6 @@ LAST = 0.2
 WINDOW = 25
 """Steps of the moving mean that a loss is smoothed or detrended with."""
 
-_DIGITS = 3
-
 
 def smoothed(values: np.ndarray, window: int) -> np.ndarray:
     """The centred moving mean of values (n,) over `window` of them; fewer at the ends, so that none is lost."""
