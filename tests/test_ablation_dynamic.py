@@ -224,11 +224,13 @@ def test_the_command_writes_table_and_figure_of_dynamic_weights(tmp_path, capsys
         "--out",
         out,
     ]
-    options = parser.parse_args([*map(str, given), "--quiet"])
+    options = parser.parse_args([*map(str, given), "--views", "2", "--quiet"])
     assert options.run(options) == 0
     printed = capsys.readouterr().out
     assert "\ndynamic " in printed
-    assert "\nDynamic against static weights on 3 faces of aflw2000-3d (set)" in printed
+    # Its crops are seen once, and by that it goes.
+    assert "3 faces of aflw2000-3d (set), 2 views of each crop, " in printed
+    assert "\nDynamic against static weights on 3 faces of aflw2000-3d (set); NME" in printed
     assert (out / "dynamic.csv").is_file()
     with Image.open(out / "dynamic.png") as figure:
         assert figure.width > 1000

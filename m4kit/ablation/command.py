@@ -88,7 +88,8 @@ def add_parser(subparsers) -> None:
     heads.add_argument(
         "--dynamic",
         metavar="NAME_OR_FILE",
-        help="weights of a network with dynamic fusion, to compare with: by yaw, on crops made worse, face by face",
+        help="weights of a network with dynamic fusion, to compare with: by yaw, on crops made worse, face by face; "
+        "there each crop is seen once, whatever --views",
     )
     heads.add_argument(
         "--also",
@@ -144,12 +145,11 @@ def run_heads(options: argparse.Namespace) -> int:
         samples, truth, dataset = _faces(options, model)
         ran = {"published_crops": options.published_crops, "progress": not options.quiet}
         views = {"views": options.views}
-        if options.views > 1:
-            dataset += f", {options.views} views of each crop"
+        seen = f", {options.views} views of each crop" if options.views > 1 else ""
         answers = predict_heads(network, model, samples, **ran, **views)
         record = study(
             answers,
-            dataset=dataset,
+            dataset=dataset + seen,
             weights_file=Path(options.weights).name,
             truth=truth,
             dynamic=None if second is None else predict_heads(second, model, answers.samples, **ran, **views),
