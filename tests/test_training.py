@@ -423,6 +423,23 @@ class TestLosses:
 
         assert self.at(loss, model, answers)[1]["points"] == pytest.approx(8, abs=0.01)
 
+    def test_points_that_are_none_of_the_68_landmarks_do_not_pull(self, loss, model):
+        labels = labels_of(model, 6, seed=5)
+        parameters, points = torch.tensor(labels.parameters), torch.tensor(labels.points21)
+        placed = loss.place(parameters)[:, None, : len(MIRROR_68), :2]
+        nothing = torch.full((6, len(MIRROR_68), 2), torch.nan)
+
+        def pull(numbers):
+            """Of AFLW's points of these numbers, counted from 1, 4 pixels from where they belong."""
+            moved = torch.full_like(points, torch.nan)
+            for number in numbers:
+                moved[:, number - 1] = points[:, number - 1] + torch.tensor([4.0, 0.0])
+            return float(loss._reprojection(placed, {"points21": moved, "points68": nothing})[:3].mean())
+
+        # Ears, nose wings, chin; and beside them the tip of the nose.
+        assert pull([13, 14, 16, 17, 21]) == 0
+        assert pull([13, 14, 15, 16, 17, 21]) == pytest.approx(8 * np.tanh(4 / 8), abs=0.01)
+
     def test_rotation_is_read_in_degrees(self):
         camera = torch.zeros(2, 62)
         for row, roll in enumerate((0.0, 1.0)):

@@ -32,6 +32,13 @@ AVERAGES_21 = (
 LOOSE_21 = {13: 0.0, 17: 0.0, 21: 0.3, 14: 0.3, 16: 0.3, **dict.fromkeys(range(1, 7), 0.3)}
 """Weights of those of AFLW's points (counted from 1) not among the 68: ears, chin, nose wings, brows."""
 
+OTHER_21 = dict.fromkeys((13, 14, 16, 17, 21), 0.0)
+"""Ears, nose wings and chin of AFLW (counted from 1), which mark other places than any of the 68 landmarks do.
+
+The loss, which sees the annotated points with the annotators' habits, leaves them out; the fit, which takes habits
+off, uses the wings and the chin.
+"""
+
 LOOSE_68 = dict.fromkeys(range(1, 18), 0.2)
 """Weights of the outline (counted from 1), which annotators put on the visible edge, not on the jaw."""
 
