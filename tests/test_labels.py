@@ -11,6 +11,7 @@ from seen_views import MIRRORED, seen_in
 
 from m4kit.camera import head_pose, rotation_from_euler
 from m4kit.face_model import FaceModel
+from m4kit.network import M4Net
 from m4kit.training import TrainingError
 from m4kit.training.augmentation import MIRROR_68
 from m4kit.training.data import averaging_matrix, read_crops
@@ -23,13 +24,16 @@ from m4kit.training.labels import (
     fit,
     habits_in_words,
     held_out,
+    label_source,
     mean_face,
 )
 from m4kit.training.registration import itself, register, similarity
 from m4kit.training.teacher import (
     DENSE_POINTS,
+    Asked,
     Teacher,
     averaged_points,
+    own_teacher,
     said_as_3ddfa,
     teacher_passes,
 )
@@ -221,6 +225,37 @@ class TestTeacher:
         np.testing.assert_array_equal(partners, model.mirror.numpy()[teacher.vertices])
         assert not model.regions["mouth_inside"][teacher.vertices].any()
         np.testing.assert_allclose(teacher.mean[teacher.mirrored], teacher.mean @ MIRRORED, atol=0.05)
+
+
+class TestKeptAnswers:
+    def test_two_networks_whose_files_have_one_name_are_two_teachers(self, model, tmp_path):
+        paths = [tmp_path / folder / "weights.safetensors" for folder in ("first", "copy", "second")]
+        networks = [M4Net("small"), M4Net("small")]
+        for path, network in zip(paths, (networks[0], *networks), strict=True):
+            path.parent.mkdir()
+            network.save(path)
+        first, copy, second = (own_teacher(model, path).name for path in paths)
+        assert first == copy != second
+
+    def test_answers_that_were_cut_off_are_not_kept(self, model, teacher, tmp_path, monkeypatch):
+        points = np.full((1, 68, 2), 64.0)
+        np.savez(tmp_path / "youtube_faces.npz", names=["a.png"], pts68=points, identity=["a"])
+        with zipfile.ZipFile(tmp_path / "youtube_faces.zip", "w") as archive:
+            black = np.zeros((120, 120, 3), np.uint8)
+            archive.writestr("a.png", cv2.imencode(".png", black)[1].tobytes())
+        save = np.save
+
+        def killed(place, answers):
+            save(place, answers[:0])
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(np, "save", killed)
+        asked = Asked(
+            teacher, (np.zeros(62), np.ones(62)), lambda crops: lambda x: torch.zeros(len(x), 62), "own"
+        )
+        with pytest.raises(KeyboardInterrupt):
+            label_source("youtube_faces", model, [asked], data=tmp_path, out=tmp_path)
+        assert not list(tmp_path.glob("passes_*"))
 
 
 class TestFit:

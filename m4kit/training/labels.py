@@ -28,6 +28,7 @@ from scipy.spatial.transform import Rotation
 
 from m4kit.camera import CROP_SIZE, head_pose
 from m4kit.face_model import FaceModel
+from m4kit.files import whole_file
 from m4kit.network import PARAMETERS
 from m4kit.training.data import averaging_matrix, read_crops
 from m4kit.training.refinement import annotation, draw_to_annotation, place_annotated
@@ -191,7 +192,8 @@ def label_source(
         kept = out / f"passes_{one.name}_{source}.npy"
         if not kept.is_file():
             crops = read_crops(data / f"{source}.zip", names)
-            np.save(kept, teacher_passes(crops, one.network(crops)))
+            with whole_file(kept) as part, part.open("wb") as file:
+                np.save(file, teacher_passes(crops, one.network(crops)))
         whitened = np.load(kept).astype(np.float64)
         start = one.teacher.start_of_pixels(whitened[:1000], one.whitening)
         print(f"{source}: the pixels of {one.name} start {start:.2f} from the edge")

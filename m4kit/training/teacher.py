@@ -22,6 +22,7 @@ from m4kit.training.augmentation import MIRROR_68
 from m4kit.training.registration import Registration, itself, register
 from m4kit.training.transfer import read_peer, read_whitening
 from m4kit.views import VIEWS, view_matrices, view_pictures
+from m4kit.weights import fingerprint
 
 HALF = np.array([0.5, 0.5, 0.0])
 
@@ -149,7 +150,8 @@ def own_teacher(model: FaceModel, weights: Path) -> Asked:
         Teacher(model, model, itself(model)),
         (np.zeros(PARAMETERS), np.ones(PARAMETERS)),
         lambda crops: lambda pixels: said_as_3ddfa(network(pixels.flip(1))),
-        weights.stem,
+        # Every training calls its file alike.
+        f"{weights.stem}_{fingerprint(network)}",
     )
 
 
