@@ -141,6 +141,19 @@ def test_the_command_goes_on_where_it_was_and_prints_a_line_a_training(run, caps
     assert (out / "weightings.png").stat().st_size > 10_000
 
 
+def test_trainings_that_ended_are_not_gone_on_with_from_another_start(run, tmp_path, capsys):
+    command_again, out = run
+    record = (out / "weightings.json").read_bytes()
+    torch.manual_seed(1)
+    M4Net("small").save(tmp_path / "other.safetensors")
+    assert command_again(start=tmp_path / "other.safetensors") == 2
+    assert "it holds trainings from other weights than" in capsys.readouterr().err
+    assert (out / "weightings.json").read_bytes() == record
+    # A folder of an older m4kit, which did not keep it, is gone on with.
+    (out / "start.txt").unlink()
+    assert command_again() == 0
+
+
 def test_what_does_not_fit_is_said(run, folder, tmp_path, capsys, networks):
     command_again, _ = run
     assert command_again("--minutes", "1") == 2

@@ -26,6 +26,7 @@ from m4kit.network import M4Net
 from m4kit.training import TrainingError
 from m4kit.training.data import Labels
 from m4kit.training.loop import Config, Trainer
+from m4kit.weights import fingerprint
 
 if TYPE_CHECKING:
     from m4kit.visualize.notebook_figure import NotebookFigure
@@ -44,6 +45,9 @@ WEIGHTINGS: dict[str, tuple[float, ...] | None] = {
 VERSION = 1
 FILE = "weightings.json"
 """The record's name, in the folder of a study and in `m4kit/assets`."""
+
+_START = "start.txt"
+"""In the folder of a study: the fingerprint of the weights that its trainings began with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,20 +192,30 @@ def train_weightings(
     """Train a network of static fusion under each of `WEIGHTINGS`, all else equal; the networks by name.
 
     `start` is the file of weights that all begin with; a training has a folder of its own in `out`, and goes on where
-    it was stopped. Raises `TrainingError` for a config that ends by the clock, since the trainings would differ.
+    it was stopped. Raises `TrainingError` for a config that ends by the clock, since the trainings would differ, and
+    for an `out` whose trainings began with other weights.
     """
     if config.minutes is not None:
         raise TrainingError(
             "weightings: expected steps, got minutes; by the clock the trainings would differ"
         )
+    network = M4Net.load(start)
+    if network.fusion != "static":
+        raise TrainingError(
+            f"{start}: expected a network of static fusion to start from, got {network.fusion}"
+        )
+    kept, digest = Path(out) / _START, fingerprint(network)
+    if kept.is_file() and kept.read_text() != digest:
+        raise TrainingError(
+            f"{out}: it holds trainings from other weights than {start}; give the same start to go on with them, or "
+            "another folder to begin a new study"
+        )
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(kept, digest.encode())
     networks = {}
     for name, weights in WEIGHTINGS.items():
         folder = Path(out) / name.replace(" ", "_")
         network = M4Net.load(start)
-        if network.fusion != "static":
-            raise TrainingError(
-                f"{start}: expected a network of static fusion to start from, got {network.fusion}"
-            )
         if name == DYNAMIC:
             network = network.with_dynamic_fusion()
         own = replace(config, fixed_head_weights=weights)
