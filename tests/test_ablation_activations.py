@@ -266,6 +266,33 @@ class TestStudy:
         with pytest.raises(StudyError, match="reading it failed"):
             Study.open(tmp_path)
 
+    def test_a_study_on_other_labels_is_not_gone_on_with(self, data, tmp_path, monkeypatch):
+        trained = []
+        monkeypatch.setattr(Study, "_run_all", lambda self, *_: trained.append(self.plan))
+        Study(Plan(settings=SETTINGS, seeds=(0,)), tmp_path).run(
+            data / "labels.npz", data, cache=data, progress=False
+        )
+        labels = study_labels(data / "labels.npz", ("drawn",))
+        fields = {name: getattr(labels, name) for name in labels.__dataclass_fields__}
+        np.savez(tmp_path / "other.npz", **(fields | {"parameters": labels.parameters + 0.1}))
+        grown = Study(Plan(settings=SETTINGS, seeds=(0, 1)), tmp_path)
+        with pytest.raises(
+            StudyError, match=r"it holds trainings on other labels than .*other.npz; give the"
+        ):
+            grown.run(tmp_path / "other.npz", data, cache=data, progress=False)
+        assert {plan.seeds for plan in trained} == {(0,)}
+        grown.run(data / "labels.npz", data, cache=data, progress=False)
+        assert Study.open(tmp_path).plan.labels == labels.digest() == trained[-1].labels
+
+    def test_a_study_of_an_older_m4kit_did_not_keep_its_labels_and_goes_on(self, data, tmp_path, monkeypatch):
+        monkeypatch.setattr(Study, "_run_all", lambda *_: None)
+        Study(Plan(settings=SETTINGS), tmp_path)
+        about = json.loads((tmp_path / "study.json").read_text())
+        del about["plan"]["labels"]
+        (tmp_path / "study.json").write_text(json.dumps(about))
+        Study(Plan(settings=SETTINGS), tmp_path).run(data / "labels.npz", data, cache=data, progress=False)
+        assert Study.open(tmp_path).plan.labels
+
 
 def options_of(data, out):
     return [

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -44,6 +44,8 @@ class Plan:
     - Then each activation is trained for `steps` steps with each seed: with its own best rate ("best"), with the one
       that is best for all ("common": the lowest geometric mean of NME over the activations; rates at which one
       diverged come last), or "both".
+
+    `labels` is the digest of the faces that it trains on (`Labels.digest`), empty until it does.
     """
 
     activations: tuple[str, ...] = tuple(ACTIVATIONS)
@@ -53,6 +55,7 @@ class Plan:
     rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
     learning_rates: str = BEST
     settings: Settings = field(default_factory=Settings)
+    labels: str = ""
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.activations) - set(ACTIVATIONS)):
@@ -96,7 +99,7 @@ class Plan:
 
     def to_dict(self) -> dict:
         """The plan as plain values, for JSON."""
-        names = ("activations", "seeds", "steps", "search_steps", "rates", "learning_rates")
+        names = ("activations", "seeds", "steps", "search_steps", "rates", "learning_rates", "labels")
         plain = {name: getattr(self, name) for name in names} | {"settings": self.settings.to_dict()}
         return json.loads(json.dumps(plain))
 
@@ -111,23 +114,23 @@ class Study:
     """A study in the folder `out`: a plan, and a folder below `runs` for each of its trainings.
 
     The same plan on the same folder goes on where it was. A plan may grow (more seeds, activations, steps); one with
-    other `settings` raises `StudyError`, for its trainings would not compare.
+    other `settings`, or run on other labels, raises `StudyError`, for its trainings would not compare.
     """
 
     def __init__(self, plan: Plan, out: str | Path, *, command: str = ""):
         self.plan, self.out = plan, Path(out)
         if (self.out / _PLAN).is_file():
-            settings = _read_plan(self.out).settings
-            if settings != plan.settings:
-                ours, theirs = plan.settings.to_dict(), settings.to_dict()
+            kept = _read_plan(self.out)
+            self.plan = replace(plan, labels=kept.labels)
+            if kept.settings != plan.settings:
+                ours, theirs = plan.settings.to_dict(), kept.settings.to_dict()
                 differing = sorted(name for name in ours if ours[name] != theirs[name])
                 raise StudyError(
                     f"{self.out}: it holds a study with another {', '.join(differing)}; give the same to go on "
                     "with it, or another folder to begin a new one"
                 )
         self.out.mkdir(parents=True, exist_ok=True)
-        about = {"version": VERSION, "command": command, "plan": plan.to_dict()}
-        write_whole(self.out / _PLAN, f"{json.dumps(about, indent=2)}\n".encode())
+        self._keep(command)
 
     @classmethod
     def open(cls, out: str | Path) -> Study:
@@ -208,8 +211,16 @@ class Study:
         if jobs < 1:
             raise StudyError(f"expected at least one job, got {jobs}")
         settings = self.plan.settings
+        faces = study_labels(labels, settings.sources)
+        if self.plan.labels not in ("", faces.digest()):
+            raise StudyError(
+                f"{self.out}: it holds trainings on other labels than {labels}; give the same to go on with them, or "
+                "another folder to begin a new study"
+            )
+        self.plan = replace(self.plan, labels=faces.digest())
+        self._keep(self.command)
         crops = decoded_crops(
-            study_labels(labels, settings.sources),
+            faces,
             data=data,
             cache=cache or self.out,
             crop_size=settings.crop_size,
@@ -223,6 +234,10 @@ class Study:
         }
         self._run_all("searches", self.plan.searches(), job, jobs, progress)
         self._run_all("trainings", self.trainings(), job, jobs, progress)
+
+    def _keep(self, command: str) -> None:
+        about = {"version": VERSION, "command": command, "plan": self.plan.to_dict()}
+        write_whole(self.out / _PLAN, f"{json.dumps(about, indent=2)}\n".encode())
 
     def _run_all(self, word: str, runs: Iterable[Run], job: dict, jobs: int, progress: bool) -> None:
         open_runs = [run for run in runs if self.result(run) is None]

@@ -112,6 +112,13 @@ class Labels:
             arrays[name] = arrays[name].astype(np.float32)
         return cls(**(arrays | {"validation": arrays["validation"].astype(bool)}))
 
+    def digest(self) -> str:
+        """What tells these labels from others of the same names, in hexadecimal."""
+        digest = hashlib.sha256()
+        for name in ("parameters", "points21", "points68", "validation"):
+            digest.update(np.ascontiguousarray(getattr(self, name)))
+        return digest.hexdigest()
+
     def subset(self, index: np.ndarray) -> Labels:
         """Only those faces."""
         return Labels(**{name: getattr(self, name)[index] for name in self.__dataclass_fields__})
