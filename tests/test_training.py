@@ -861,6 +861,22 @@ class TestCommand:
         with pytest.raises(TrainingError, match="another start"):
             other.run(other)
 
+    def test_another_network_is_not_gone_on_with(self, folder):
+        args = self.args(folder, "--model", folder / "model.npz")
+        args.run(args)
+        for more in (["--size", "base"], ["--activation", "elu"], ["--fusion", "dynamic"]):
+            with pytest.raises(TrainingError, match=rf"out: expected .*{' '.join(more)[2:]}.*, got one of"):
+                command.run(self.args(folder, "--model", folder / "model.npz", *more))
+
+    def test_what_a_start_has_is_not_asked_for_otherwise(self, folder):
+        M4Net("small", "elu").save(folder / "elu.safetensors")
+        start = ["--model", folder / "model.npz", "--start", folder / "elu.safetensors"]
+        with pytest.raises(TrainingError, match=r"elu.safetensors: expected .* got one of activation elu;"):
+            command.run(self.args(folder, *start, "--activation", "relu"))
+        assert command.run(self.args(folder, *start, "--fusion", "dynamic")) == 0
+        network = M4Net.load(folder / "out" / "weights.safetensors")
+        assert (network.size, network.activation, network.fusion) == ("small", "elu", "dynamic")
+
     def test_a_start_from_the_peer_needs_the_map(self, folder):
         args = self.args(folder, "--model", folder / "model.npz", "--start", folder / "mb1.onnx")
         with pytest.raises(TrainingError, match="--map"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,9 @@ from m4kit.training.transfer import LICENCE, read_map, read_peer, read_whitening
 
 WHITENING = "param_mean_std_62d_120x120.pkl"
 TRANSFER_CROPS = 2500
+FROM_NOTHING = {"size": "base", "activation": "relu", "fusion": "static"}
+"""The network that a training from nothing begins with, where the options do not say otherwise."""
+
 _OPTIONS = {
     "steps": int,
     "minutes": float,
@@ -60,9 +64,10 @@ def add_parser(subparsers) -> argparse.ArgumentParser:
         "--map", type=Path, help="map from 3DDFA-V2's parameters to ours (.npz), for such a start"
     )
     parser.add_argument("--whitening", type=Path, help=f"3DDFA-V2's {WHITENING} (default: beside --start)")
-    parser.add_argument("--size", choices=SIZES, default="base")
-    parser.add_argument("--activation", choices=ACTIVATIONS, default="relu")
-    parser.add_argument("--fusion", choices=FUSIONS, default="static")
+    for name, choices in (("size", SIZES), ("activation", ACTIVATIONS), ("fusion", FUSIONS)):
+        parser.add_argument(
+            f"--{name}", choices=choices, help=f"default: {FROM_NOTHING[name]}, or that of --start"
+        )
     parser.add_argument(
         "--fusion-only",
         action="store_true",
@@ -119,6 +124,9 @@ def config_of(args: argparse.Namespace) -> Config:
 def _started(args: argparse.Namespace, labels: Labels, crops: np.ndarray) -> M4Net:
     """The network that the training begins with, kept in the run's folder for when the run is resumed."""
     kept, about = args.out / "start.safetensors", f"start: {args.start or 'none'}, map: {args.map or 'none'}"
+    asked = {name: getattr(args, name) for name in FROM_NOTHING if getattr(args, name) is not None}
+    if args.start is None:
+        asked = FROM_NOTHING | asked
     if kept.is_file() and (args.out / "checkpoint.pt").is_file():
         network = M4Net.load(kept)
         if network.notes["run"] != about:
@@ -126,12 +134,13 @@ def _started(args: argparse.Namespace, labels: Labels, crops: np.ndarray) -> M4N
                 f"{args.out}: it holds a run from another start ({network.notes['run']}); give the "
                 "same to go on with it, or another --out to begin a new run"
             )
+        _check(network, asked, args.out)
         return network
     args.out.mkdir(parents=True, exist_ok=True)
     training, _ = labels.split()
     whitening = whitening_of(labels.parameters[training])
     if args.start is None:
-        network = M4Net(args.size, args.activation, args.fusion)
+        network = M4Net(**asked)
         set_whitening(network, whitening)
     elif args.start.suffix == ".safetensors":
         network = M4Net.load(args.start)
@@ -142,7 +151,7 @@ def _started(args: argparse.Namespace, labels: Labels, crops: np.ndarray) -> M4N
             raise TrainingError(
                 f"{args.start}: a start from 3DDFA-V2 needs the map to our face model; give --map"
             )
-        if args.activation != "relu":
+        if args.activation not in (None, "relu"):
             raise TrainingError(f"{args.start}: 3DDFA-V2's weights are for relu, not for {args.activation}")
         chosen = np.sort(np.random.default_rng(0).permutation(training)[:TRANSFER_CROPS])
         # Sorted indices read the file in order; then they are shuffled again, for the last fifth is held out.
@@ -153,12 +162,23 @@ def _started(args: argparse.Namespace, labels: Labels, crops: np.ndarray) -> M4N
             peer_whitening=read_whitening(args.whitening or args.start.with_name(WHITENING)),
             to_ours=read_map(args.map),
             whitening=whitening,
-            fusion=args.fusion,
+            fusion=args.fusion or "static",
             report=tqdm.write,
         )
         network.notes["licence"] = LICENCE
+    _check(network, asked, args.start)
     network.save(kept, run=about)
     return network
+
+
+def _check(network: M4Net, asked: Mapping[str, str], source: Path | None) -> None:
+    """Raise `TrainingError` for a network of another size, activation or fusion than the options ask for."""
+    other = [f"{name} {getattr(network, name)}" for name in asked if getattr(network, name) != asked[name]]
+    if other:
+        raise TrainingError(
+            f"{source}: expected a network of {', '.join(' '.join(one) for one in asked.items())}, got one of "
+            f"{', '.join(other)}; give the options that fit it, or another --start or --out"
+        )
 
 
 def whitening_of(parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
