@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -89,19 +90,24 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train as the arguments say; 0 when done."""
-    config = config_of(args)
-    config = dataclasses.replace(config, fusion_only=config.fusion_only or args.fusion_only)
-    labels = Labels.load(args.labels)
-    model = FaceModel.load(args.model)
-    crops = decoded_crops(labels, data=args.data, cache=args.cache or args.out, progress=not args.quiet)
-    network = _started(args, labels, np.load(crops, mmap_mode="r"))
-    if args.licence:
-        network.notes["licence"] = "; ".join(filter(None, (args.licence, network.notes.get("licence"))))
-    trainer = Trainer(network, model, labels, crops, config, out=args.out, progress=not args.quiet)
-    tqdm.write(json.dumps(config.to_dict(), indent=2))
-    tqdm.write(f"{len(trainer.train_indices)} faces to train on, {len(trainer.held_out)} to validate on")
-    tqdm.write(str(trainer.run()))
+    """Train as the arguments say; 0 when done, or 2 if it cannot start or go on."""
+    try:
+        config = config_of(args)
+        config = dataclasses.replace(config, fusion_only=config.fusion_only or args.fusion_only)
+        labels = Labels.load(args.labels)
+        model = FaceModel.load(args.model)
+        crops = decoded_crops(labels, data=args.data, cache=args.cache or args.out, progress=not args.quiet)
+        network = _started(args, labels, np.load(crops, mmap_mode="r"))
+        if args.licence:
+            network.notes["licence"] = "; ".join(filter(None, (args.licence, network.notes.get("licence"))))
+        trainer = Trainer(network, model, labels, crops, config, out=args.out, progress=not args.quiet)
+        tqdm.write(json.dumps(config.to_dict(), indent=2))
+        tqdm.write(f"{len(trainer.train_indices)} faces to train on, {len(trainer.held_out)} to validate on")
+        tqdm.write(str(trainer.run()))
+    # TrainingError and WeightsError are values that are wrong.
+    except (ValueError, OSError) as error:
+        print(f"m4kit train: {error}", file=sys.stderr)
+        return 2
     return 0
 
 
