@@ -20,8 +20,7 @@ from m4kit.ablation.crop_faults import out_of_focus, partly_hidden
 from m4kit.ablation.heads import HEADS
 from m4kit.camera import CROP_SIZE
 from m4kit.datasets import Sample
-from m4kit.evaluate.heads import HeadAnswers
-from m4kit.evaluate.landmarks import true_crops, true_poses
+from m4kit.evaluate.landmarks import compare, true_crops, true_poses
 from m4kit.face_model import FaceModel
 from m4kit.network import M4Net, fuse, to_input
 from m4kit.prediction import landmarks_in_crop
@@ -176,13 +175,16 @@ def dynamic_study(
                 found[kind, level].append(pair(made))
                 bar.update(len(crops))
             kept += readable
-    blank = np.zeros((len(kept), HEADS, 62))
-    answers = HeadAnswers(tuple(kept), blank, np.zeros((len(kept), HEADS)), model, published_crops)
+
+    def nme(parameters: np.ndarray) -> np.ndarray:
+        cameras = parameters[:, :12].reshape(-1, 3, 4)
+        points = landmarks_in_crop(model, parameters)
+        return compare(kept, points, cameras, published_crops=published_crops).nme
+
     conditions, fused = [], {}
     for (kind, level), parts in found.items():
         one = [np.concatenate(part) for part in zip(*parts, strict=True)]
-        errors = [_nme(answers, parameters) for parameters in one[:2]]
-        conditions.append(Condition(kind, level, one[2], *errors))
+        conditions.append(Condition(kind, level, one[2], nme(one[0]), nme(one[1])))
         fused[kind, level] = one[:2]
     study = DynamicStudy(
         dataset=dataset,
@@ -226,12 +228,6 @@ def _made_worse(crops: np.ndarray, kind: str, level: float, seed: int) -> np.nda
     if kind == "occlusion":
         return np.stack([partly_hidden(crop, level, seed=seed + row) for row, crop in enumerate(crops)])
     return crops
-
-
-def _nme(answers: HeadAnswers, parameters: np.ndarray) -> np.ndarray:
-    """The faces' NME in percent under fused parameters (n, 62)."""
-    alike = replace(answers, heads=parameters[:, None].repeat(HEADS, axis=1))
-    return alike.evaluate(np.full(HEADS, 1 / HEADS)).nme
 
 
 def _examples(
