@@ -25,6 +25,13 @@ NEEDS_BROWSER = [
     pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="playwright is not installed"),
 ]
 
+SLOW_MODULES = """AbortSignal.timeout = () => {
+  const over = new AbortController();
+  queueMicrotask(() => over.abort());
+  return over.signal;
+}"""
+"""A script for a page in which anywidget gives up waiting for a view's module at once."""
+
 
 def write_notebook(path, cells):
     """A notebook of these code cells."""

@@ -5,7 +5,7 @@ import io
 import nbformat
 import numpy as np
 import pytest
-from lab_browser import NEEDS_BROWSER, ROOT, jupyter_browser, write_notebook
+from lab_browser import NEEDS_BROWSER, ROOT, SLOW_MODULES, jupyter_browser, write_notebook
 from PIL import Image
 
 NOTEBOOK = "explorers.ipynb"
@@ -109,6 +109,21 @@ def test_a_click_reads_a_vertex_and_marks_it_on_the_face_and_in_the_photo(page):
     assert (np.abs(red).max(-1) > 60).sum() > 10
     page.mouse.click(box["x"] + 5, box["y"] + 5)
     cell.get_by_text("Click the face").wait_for(timeout=10_000)
+
+
+def test_a_face_that_clicks_have_turned_a_little_is_turned_back(page):
+    press(page, "Front", 1)
+    before = picture(page, 0)
+    box = page.locator(".jp-OutputArea canvas").nth(0).bounding_box()
+    x, y = box["x"] + 5, box["y"] + 5
+    for _ in range(10):
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x + 3, y)
+        page.mouse.up()
+    assert changed(before, picture(page, 0)) > 0.03
+    press(page, "Front", 1)
+    assert changed(before, picture(page, 0)) < 0.01
 
 
 def test_keys_turn_zoom_and_reset(page):
@@ -230,16 +245,9 @@ def test_the_notebook_saved_with_its_viewers_is_small(page, folder):
     assert sum("image/jpeg" in output.get("data", {}) for output in outputs) == 3
 
 
-SLOW = """AbortSignal.timeout = () => {
-  const over = new AbortController();
-  queueMicrotask(() => over.abort());
-  return over.signal;
-}"""
-
-
 def test_a_view_whose_module_loads_too_late_for_anywidget_still_hears_the_kernel(page):
     page.goto("about:blank")
-    page.add_init_script(SLOW)
+    page.add_init_script(SLOW_MODULES)
     jupyter_browser.open_and_run(page, page.m4kit_address, NOTEBOOK)
     page.wait_for_function(
         "() => document.querySelectorAll('.jp-OutputArea canvas[data-serial]').length === 3", timeout=60_000

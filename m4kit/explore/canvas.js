@@ -186,12 +186,15 @@ function normalsOf(vertices, triangles, normals) {
 }
 
 function edgesOf(triangles) {
-  const edges = [];
+  const edges = [], ways = new Set(), way = (from, to) => from * 65536 + to;
+  for (let t = 0; t < triangles.length; t += 3) {
+    for (let k = 0; k < 3; k++) ways.add(way(triangles[t + k], triangles[t + ((k + 1) % 3)]));
+  }
   for (let t = 0; t < triangles.length; t += 3) {
     for (let k = 0; k < 3; k++) {
       const a = triangles[t + k], b = triangles[t + ((k + 1) % 3)];
-      // Two triangles share an edge and run along it in opposite directions.
-      if (a < b) edges.push(a, b);
+      // Two triangles share an edge and run along it in opposite directions; at the border there is one.
+      if (a < b || !ways.has(way(b, a))) edges.push(a, b);
     }
   }
   return new Uint32Array(edges);
@@ -464,12 +467,14 @@ class View {
       this.drag = pointers.size ? { ...middle(), far: Infinity } : null;
       if (this.drag) return;
       if (far < 4 && event.type === "pointerup") this.click(event);
-      else this.tellCamera();
+      // A hand that clicks may turn the face a little, too.
+      if (far) this.tellCamera();
     };
     canvas.addEventListener("pointerup", lifted);
     canvas.addEventListener("pointercancel", lifted);
     canvas.addEventListener("pointerleave", () => { this.awake = false; });
-    canvas.addEventListener("contextmenu", (event) => event.preventDefault());
+    // JupyterLab has a menu of its own, which only an event that it does not see keeps away.
+    canvas.addEventListener("contextmenu", (event) => { event.preventDefault(); event.stopPropagation(); });
     canvas.addEventListener("dblclick", () => model.send({ kind: "reset" }));
     canvas.addEventListener("wheel", (event) => {
       // Whoever only scrolls through the notebook must not get stuck here. A pinch on a touchpad comes as ctrl.
@@ -564,6 +569,7 @@ class View {
     const size = this.millimetres();
     const x = (event.clientX - box.left - (number + 0.5) * width) * size - this.camera.pan[0];
     const y = (box.top + box.height / 2 - event.clientY) * size - this.camera.pan[1];
+    if (!this.panels[number]) return;
     const vertex = this.panels[number].vertexAt(x, y, this.camera.rotation);
     this.model.send({ kind: "clicked", panel: number, vertex });
   }
@@ -701,11 +707,13 @@ class View {
   drawPanels() {
     const { gl, canvas } = this;
     const width = Math.floor(canvas.width / this.columns());
+    // All of it: there may be no panel, or a column of pixels beside them.
+    gl.scissor(0, 0, canvas.width, canvas.height);
+    gl.clearColor(0, 0, 0, 0);
+    gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
     this.panels.slice(0, this.columns()).forEach((panel, number) => {
       gl.viewport(number * width, 0, width, canvas.height);
       gl.scissor(number * width, 0, width, canvas.height);
-      gl.clearColor(0, 0, 0, 0);
-      gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
       this.drawPanel(panel, width, canvas.height);
     });
     const above = this.over && this.model.get("show").over ? this.panels[1] : null;

@@ -8,15 +8,13 @@ Frame: millimetres, right-handed, x right, y up, z towards the viewer when the c
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 
-import anywidget
 import ipywidgets as widgets
 import numpy as np
 import traitlets
 
-from m4kit.explore.javascript import listening_module
+from m4kit.explore.javascript import ListeningView, listening_module
 from m4kit.light import Light
 from m4kit.visualize.mesh_figure import EXTENT
 
@@ -27,7 +25,7 @@ _LEVELS = 65535
 _LOOKS = ("camera", "show", "opacity", "shading", "extent", "label", "height")
 
 
-class Canvas(anywidget.AnyWidget):
+class Canvas(ListeningView):
     """One or two panels under one camera, side by side or one over the other, each with a mesh, lines, points and a
     photo plane.
 
@@ -53,13 +51,10 @@ class Canvas(anywidget.AnyWidget):
     height = traitlets.Int(480).tag(sync=True)
     # Modes by the ids of the sliders' models.
     sliders = traitlets.Dict().tag(sync=True)
-    # The browser finds its model by it, and must know it from the start.
-    own_id = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, **traits):
         traits.setdefault("camera", camera_towards(np.eye(3)))
-        own_id = uuid.uuid4().hex
-        super().__init__(light=_light_in_words(Light()), model_id=own_id, own_id=own_id, **traits)
+        super().__init__(light=_light_in_words(Light()), **traits)
         self.on_click: Callable[[int, int | None], None] = lambda panel, vertex: None
         self.on_reset: Callable[[], None] = lambda: None
         self.still: Callable[[], bytes] = lambda: b""

@@ -23,7 +23,8 @@ async function render({ model, el }) {
   el.append(style, grid);
   let addresses = [];
   const show = (message, buffers) => {
-    if (message.kind !== "faces") return;
+    // The same is said again for another view of the grid.
+    if (message.kind !== "faces" || grid.dataset.serial === String(message.serial)) return;
     addresses.forEach((address) => URL.revokeObjectURL(address));
     addresses = buffers.map((buffer) => URL.createObjectURL(new Blob([buffer], { type: "image/jpeg" })));
     grid.replaceChildren(...message.faces.map((face, number) => {

@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import anywidget
-
-from m4kit.explore.javascript import listening_module
+from m4kit.explore.javascript import ListeningView, listening_module
 
 
 class GridFace(NamedTuple):
@@ -25,7 +23,7 @@ class GridFace(NamedTuple):
     chosen: bool = False
 
 
-class FaceGrid(anywidget.AnyWidget):
+class FaceGrid(ListeningView):
     """A grid of cards. `on_click(row)` is called for a click on one."""
 
     _esm = listening_module("face_grid.js")

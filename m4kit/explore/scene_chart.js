@@ -161,6 +161,7 @@ function scatter(root, message, tell, buffers) {
   };
   let down = false;
   canvas.addEventListener("pointerdown", (event) => {
+    if (event.button) return;
     down = true;
     canvas.setPointerCapture(event.pointerId);
     lasso = [at(event)];
@@ -176,7 +177,10 @@ function scatter(root, message, tell, buffers) {
       tip.style.top = `${y - 26}px`;
     }
   });
+  canvas.addEventListener("pointercancel", () => { down = false; lasso = []; draw(); });
+  canvas.addEventListener("pointerleave", () => { tip.hidden = true; });
   canvas.addEventListener("pointerup", (event) => {
+    if (!down) return;
     down = false;
     const reach = Math.max(...lasso.map(([x, y]) => Math.hypot(x - lasso[0][0], y - lasso[0][1])));
     if (reach < 6) {
@@ -205,6 +209,8 @@ async function render({ model, el }) {
   el.append(style, root);
   let stop = () => {};
   const show = (message, buffers) => {
+    // Said again for another view of the same chart.
+    if (root.dataset.serial === String(message.serial)) return;
     stop();
     stop = { heat, scatter }[message.kind](root, message, (words) => model.send(words), buffers);
     root.dataset.serial = message.serial;

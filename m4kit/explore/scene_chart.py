@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import anywidget
 import numpy as np
 
-from m4kit.explore.javascript import listening_module
+from m4kit.explore.javascript import ListeningView, listening_module
 from m4kit.scenes.figures import heat_colour
 
 
@@ -25,7 +24,7 @@ class HeatCell(NamedTuple):
     title: str = ""
 
 
-class SceneChart(anywidget.AnyWidget):
+class SceneChart(ListeningView):
     """One heat map or one scatter.
 
     `on_cell(row, column)` is called for a click on a cell, `on_point(number)` for one on a point, and
