@@ -218,6 +218,14 @@ class TestWithoutTruth:
         assert (row["failures"], row["pose_reference"], report.photos["reference"][0]) == ("", "", "")
         assert report.photos["faces"][0] == -1
 
+    def test_views_are_judged_by_as_many_views(self, photo, clean, predictor):
+        """The mean of a crop's and its mirror image's answers is the same for the mirror image."""
+        twice = boxed(predictor, np.asarray(clean[0].box))
+        twice.views = 2
+        faces = analyse([Sample("a", lambda: photo)], predictor=twice, progress=False).faces
+        assert faces["flip_consistency"][0] < 1e-3
+        assert faces["jitter_consistency"][0] > 0.1
+
     def test_the_clean_photo_says_where_faces_are_if_nothing_else_does(self, photo, predictor):
         grey = np.full_like(photo, 90)
         pair = {"condition": "haze", "clean": "clean/a", "clean_image": lambda: photo}
@@ -363,6 +371,24 @@ class TestGoingOn:
         other.passes = 1
         with pytest.raises(ReportError, match="passes 2, now 1"):
             analyse([scene(photo)], predictor=other, folder=tmp_path, progress=False)
+
+    def test_other_views_are_other_settings_and_a_journal_without_them_is_of_one(
+        self, photo, fixed, tmp_path
+    ):
+        report = analyse([scene(photo)], predictor=fixed, folder=tmp_path, progress=False)
+        assert report.settings["views"] == 1
+        other = boxed(fixed, fixed.detector(photo))
+        other.views = 2
+        journal = tmp_path / FILE
+        for content in (journal.read_text(), journal.read_text().replace(', "views": 1', "", 1)):
+            journal.write_text(content)
+            with pytest.raises(ReportError, match=r"\(views 1, now 2\)"):
+                analyse([scene(photo)], predictor=other, folder=tmp_path, progress=False)
+        again = analyse([scene(photo)], predictor=fixed, folder=tmp_path, progress=False)
+        assert same(again.faces, report.faces)
+        settings = {name: value for name, value in report.settings.items() if name != "views"}
+        replace(report, settings=settings).save(tmp_path)
+        assert "views" not in SceneReport.load(tmp_path).settings
 
     def test_wherever_a_journal_is_cut_the_whole_lines_before_it_count(self, tmp_path):
         path = tmp_path / "whole" / FILE

@@ -152,7 +152,7 @@ class _Analyst:
 
     def __init__(self, predictor: Predictor):
         self.predictor = predictor
-        self.predict_crops = crop_predictor(predictor.network, predictor.model)
+        self.predict_crops = crop_predictor(predictor.network, predictor.model, views=predictor.views)
         self._clean: tuple[object, _Seen | None, str] = (None, None, "")
 
     def __call__(self, photo: ScenePhoto) -> tuple[Entry, dict[str, bytes]]:
@@ -360,6 +360,7 @@ def _settings(predictor: Predictor) -> dict[str, object]:
         "min_face": predictor.min_face,
         "max_faces": predictor.max_faces,
         "passes": predictor.passes,
+        "views": predictor.views,
         # Why there is no failure probability, or empty.
         "failure_note": note_of(fingerprint(predictor.network)),
     }

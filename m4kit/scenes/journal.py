@@ -12,6 +12,9 @@ from m4kit.scenes.report import VERSION, ReportError
 
 FILE = "progress.jsonl"
 
+_BEFORE = {"views": 1}
+"""What held before it was a setting: older journals lack it."""
+
 
 class Entry(NamedTuple):
     """A photo's row, and the rows of its faces."""
@@ -72,7 +75,7 @@ class Journal:
                 f"{self.path}: expected an analysis of version {expected['version']}, got {found['version']}; "
                 "give another folder"
             )
-        before, now = found["settings"], expected["settings"]
+        before, now = ({**_BEFORE, **one["settings"]} for one in (found, expected))
         differing = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
         if differing:
             said = ", ".join(f"{name} {before.get(name)!r}, now {now.get(name)!r}" for name in differing)

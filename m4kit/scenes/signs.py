@@ -63,7 +63,8 @@ def flip_consistency(image: np.ndarray, faces: Sequence[Face], predict_crops: Pr
     """How far the landmarks move when the network sees the crop mirrored, (n,), in percent; 0 is no difference.
 
     The mean distance between the face's landmarks and the mirrored crop's, mirrored back. `image` (H, W, 3) is
-    the photo, and `predict_crops` the network, as `evaluate.crop_predictor` makes it.
+    the photo, and `predict_crops` the network, as `evaluate.crop_predictor` makes it, by as many views as the faces:
+    where these hold the mirror image already, little is left to differ.
     """
     if not faces:
         return np.zeros(0)
