@@ -436,6 +436,7 @@ def counted(name, condition, severity, *, faces, found, hits, complete=True):
         "condition": condition,
         "severity": severity,
         "read": True,
+        "reference": "truth",
         "all_labelled": complete,
         "faces": faces,
         "found": found,
@@ -533,6 +534,29 @@ class TestReport:
         np.testing.assert_allclose(comparison["after"], [26])
         # A second box on the same face is of no face of the other report.
         assert at(0, 50, spread=1).compare(at(1, 2, 51, spread=0))["count"].tolist() == [2]
+
+    def test_numbers_of_what_is_found_in_the_clean_photo_are_no_faces_of_another_report(self):
+        def at(reference, *lefts, missed=()):
+            """Faces with boxes from those places on, numbered in this order."""
+            faces = []
+            for number, x in enumerate(lefts):
+                box = {"left": x, "top": 0, "right": x + 10, "bottom": 10}
+                faces.append({"photo": "a", "truth": number, "face": -1 if x in missed else number})
+                faces[-1] |= {f"true_{side}": value for side, value in box.items()}
+                faces[-1] |= {} if x in missed else box | {"head_spread": x}
+            return hand_made(faces, [{"photo": "a", "read": True, "reference": reference}])
+
+        def spread(comparison):
+            return [comparison[name].tolist() for name in ("count", "before", "after")]
+
+        first = at("clean", 0, 50, 100)
+        for reference in ("clean", "truth"):
+            assert spread(first.compare(at(reference, 100, 0))) == [[2], [50], [50]]
+        assert spread(first.compare(at("clean", 100, 50, 0, missed=[0]))) == [[2], [75], [75]]
+        # Whom one system missed, the other has not found beside.
+        assert spread(at("clean", 0, 6, missed=[0]).compare(at("clean", 1))) == [[], [], []]
+        # The truth's numbers are one face's wherever its boxes lie.
+        assert spread(at("truth", 0, 50).compare(at("truth", 100, 0))) == [[2], [25], [50]]
 
     def test_reports_with_other_columns_or_of_other_photos_are_not_compared(self):
         report, other = self._report(), self._report()

@@ -432,9 +432,13 @@ def _difference(figure: str, sums: Mapping[str, np.ndarray]) -> Iterator[dict[st
 
 
 def _matched_faces(first: SceneReport, second: SceneReport, names: np.ndarray) -> list[tuple[int, int]]:
-    """Rows of the same faces of two reports."""
-    rows_of = []
+    """Rows of the same faces of two reports.
+
+    Numbers of what a system found in the clean photo are its own, and say nothing of another's faces.
+    """
+    rows_of, labelled = [], set(names.tolist())
     for report in (first, second):
+        labelled &= set(report.photos["photo"][report.photos["reference"] == "truth"].tolist())
         by_photo = defaultdict(list)
         for row in np.flatnonzero(np.isin(report.faces["photo"], names)):
             by_photo[str(report.faces["photo"][row])].append(int(row))
@@ -442,26 +446,31 @@ def _matched_faces(first: SceneReport, second: SceneReport, names: np.ndarray) -
     matched = []
     for name in names.tolist():
         ones, twos = (by_photo[name] for by_photo in rows_of)
-        numbered = {int(second.faces["truth"][row]): row for row in twos if second.faces["truth"][row] >= 0}
-        for one in ones:
-            number = int(first.faces["truth"][one])
-            if number in numbered:
-                matched.append((one, numbered[number]))
-        matched += _by_boxes(
-            first.faces,
-            [row for row in ones if first.faces["truth"][row] < 0],
-            second.faces,
-            [row for row in twos if second.faces["truth"][row] < 0],
-        )
+        if name in labelled:
+            numbered = {
+                int(second.faces["truth"][row]): row for row in twos if second.faces["truth"][row] >= 0
+            }
+            for one in ones:
+                number = int(first.faces["truth"][one])
+                if number in numbered:
+                    matched.append((one, numbered[number]))
+            ones = [row for row in ones if first.faces["truth"][row] < 0]
+            twos = [row for row in twos if second.faces["truth"][row] < 0]
+        matched += _by_boxes(first.faces, ones, second.faces, twos)
     return matched
 
 
+def _boxes(faces: Table, rows: list[int]) -> np.ndarray:
+    """Where the faces of rows lie, (n, 4): their detections' boxes, and of missed ones their reference's."""
+    found = faces["face"][rows] >= 0
+    sides = ("left", "top", "right", "bottom")
+    return np.column_stack(
+        [np.where(found, faces[side][rows], faces[f"true_{side}"][rows]) for side in sides]
+    )
+
+
 def _by_boxes(first: Table, ones: list[int], second: Table, twos: list[int]) -> list[tuple[int, int]]:
-    boxes = [
-        np.column_stack([table[side][rows] for side in ("left", "top", "right", "bottom")])
-        for table, rows in ((first, ones), (second, twos))
-    ]
-    overlap, pairs = pairwise_iou(*boxes), []
+    overlap, pairs = pairwise_iou(_boxes(first, ones), _boxes(second, twos)), []
     while overlap.size and overlap.max() >= HIT_IOU:
         one, two = np.unravel_index(overlap.argmax(), overlap.shape)
         pairs.append((ones[one], twos[two]))
