@@ -87,6 +87,29 @@ def test_a_missed_face_has_no_parts_but_what_a_right_crop_would_have_given(photo
     assert summary["missed_true_crop"][0] == blame.faces["true_crop"][0]
 
 
+def test_versions_of_one_photo_may_be_of_other_faces_of_it(photo, clean, predictor):
+    """As a report's worst are, given alone: each is judged by the clean answer for its own faces."""
+    two = np.concatenate([photo, photo], axis=1)
+    left = clean[0].landmarks[:, :2]
+    places = {"left": left, "right": left + np.array([photo.shape[1], 0])}
+
+    def version(name, *faces):
+        fields = {"condition": "haze", "clean": "a", "clean_image": clean_image}
+        return [
+            SceneSample(f"{name}#{k}", lambda: two, landmarks=places[face], **fields)
+            for k, face in enumerate(faces, start=1)
+        ]
+
+    def clean_image():
+        return two
+
+    samples = version("a", "left") + version("b", "right") + version("c", "left", "right")
+    faces = blame_stages(samples, predictor=predictor, progress=False).faces
+    assert faces["photo"].tolist() == ["a", "b", "c", "c"]
+    assert (faces["clean_photo"] < 3).all()
+    np.testing.assert_allclose(faces["clean_photo"], faces["true_crop"], atol=1e-4)
+
+
 def test_the_summary_and_its_figure_have_a_row_for_each_severity(blame):
     summary = blame.summary()
     assert summary["severity"].tolist() == [0, 4]

@@ -145,20 +145,20 @@ def blame_stages(
     once = copy.copy(predictor)
     once.passes = 1
     rows, left_out = [], []
-    cleans: tuple[object, list[Face]] = (None, [])
+    cleans: tuple[object, Sequence[np.ndarray], list[Face]] = (None, [], [])
     for photo in tqdm(photos, desc="blame", unit="photo", disable=not progress):
         numbers = [number for number, face in enumerate(photo.faces) if face.landmarks is not None]
         truths = [np.asarray(photo.faces[number].landmarks, dtype=float)[:, :2] for number in numbers]
         try:
             image = photo.image()
-            if cleans[0] is not photo.clean_image:
-                cleans = (photo.clean_image, _in_true_crops(once, photo.clean_image(), truths))
+            if cleans[0] is not photo.clean_image or not np.array_equal(cleans[1], truths):
+                cleans = (photo.clean_image, truths, _in_true_crops(once, photo.clean_image(), truths))
         except ImageError as error:
             left_out.append(f"{photo.name} ({error})")
             continue
         own = _own(predictor(image), photo)
         right = _in_true_crops(once, image, truths)
-        for number, truth, put_right, clean in zip(numbers, truths, right, cleans[1], strict=True):
+        for number, truth, put_right, clean in zip(numbers, truths, right, cleans[2], strict=True):
             row = _scene(photo) | {"truth": number}
             rows.append(row | _errors(own.get(number), put_right, clean, truth))
     warn_left_out("blame_stages", left_out)
