@@ -203,6 +203,48 @@ def test_the_figure_shows_weights_and_gains_against_yaw_blur_and_occlusion_and_t
     assert study.plain.verdict in figure.get_suptitle()
 
 
+@pytest.fixture
+def run(tmp_path, static, dynamic):
+    """The command over a small set, with a network as main weights and one as `--dynamic`; its exit status."""
+    for name, network in (("static", static), ("dynamic", dynamic)):
+        network.save(tmp_path / f"{name}.safetensors")
+    # What another set's study chose, so that nothing is searched.
+    chosen = linear_study(network=static.heads_digest()).save(tmp_path / "chosen.npz")
+    place = write_set(tmp_path / "set")
+
+    def run(weights):
+        parser = ArgumentParser()
+        command.add_parser(parser.add_subparsers())
+        given = ["ablate", "heads", "--dataset", "aflw2000-3d", place, "--chosen", chosen, "--quiet"]
+        given += ["--weights", tmp_path / f"{weights}.safetensors"]
+        options = parser.parse_args([*map(str, given), "--dynamic", str(tmp_path / "dynamic.safetensors")])
+        return options.run(options)
+
+    return run
+
+
+def test_main_weights_of_dynamic_fusion_are_refused_before_anything_runs(run, capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr(command, "predict_heads", lambda *given, **options: asked.append(given))
+    assert run("dynamic") == 2
+    assert asked == []
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "dynamic.safetensors: expected a network with static fusion to compare --dynamic with" in err
+
+
+def test_the_heads_are_told_though_the_dynamic_study_fails(run, capsys, monkeypatch):
+    def failing(*_, **__):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(command, "dynamic_study", failing)
+    assert run("static") == 2
+    out, err = capsys.readouterr()
+    assert out.startswith("3 faces of aflw2000-3d (set), ")
+    assert "\ndynamic " in out
+    assert err == "m4kit ablate: no space left\n"
+
+
 def test_the_command_writes_table_and_figure_of_dynamic_weights(tmp_path, capsys, static, dynamic):
     static.save(tmp_path / "static.safetensors")
     dynamic.save(tmp_path / "dynamic.safetensors")

@@ -135,13 +135,18 @@ def _add_weightings(targets) -> None:
 
 
 def run_heads(options: argparse.Namespace) -> int:
-    """Run `m4kit ablate heads`: print the table; 0, or 2 if something cannot be read."""
+    """Run `m4kit ablate heads`: print the table; 0, or 2 if something cannot be read or is wrong."""
     try:
         others = {f"own {number + 1}": _weights(given) for number, given in enumerate(options.also)}
         # What is quickly found wrong is told before the network runs.
         chosen = None if options.chosen is None else HeadStudy.load(options.chosen)
         network, model = M4Net.load(options.weights), FaceModel.load()
         second = None if options.dynamic is None else _dynamic(options.dynamic)
+        if second is not None and network.fusion != "static":
+            raise ValueError(
+                f"--weights {options.weights}: expected a network with static fusion to compare --dynamic with, got "
+                f"{network.fusion}; leave --dynamic out to judge this one alone"
+            )
         samples, truth, dataset = _faces(options, model)
         ran = {"published_crops": options.published_crops, "progress": not options.quiet}
         views = {"views": options.views}
@@ -158,21 +163,21 @@ def run_heads(options: argparse.Namespace) -> int:
             seed=options.seed,
             progress=not options.quiet,
         )
+        # Before what takes long again, and may fail.
+        print(record.report(), flush=True)
         if options.out is not None:
             write_heads(record, options.out)
-        report = record.report()
         if second is not None:
             compared = dynamic_study(
                 network, second, model, answers.samples, dataset=dataset, seed=options.seed, **ran
             )
-            report += "\n\n" + compared.report()
+            print("\n" + compared.report())
             if options.out is not None:
                 write_dynamic(compared, options.out)
     # DatasetError, RecordError, TrainingError and WeightsError are values that are wrong.
     except (ValueError, OSError) as error:
         print(f"m4kit ablate: {error}", file=sys.stderr)
         return 2
-    print(report)
     return 0
 
 
