@@ -174,6 +174,13 @@ class TestIllumination:
         assert under.mean() < 0.6 * flat.mean()
         assert under.std() / under.mean() > 0.05
 
+    def test_too_little_light_is_brightened_again_by_a_part_of_the_stops(self):
+        flat = np.full((200, 200, 3), 0.2, np.float32)
+        for severity in (1.0, 3.0):
+            under = illumination(flat, severity, np.random.default_rng(0), None, kind="under")
+            stops = np.log2(flat.mean() / under.mean())
+            assert stops == pytest.approx(0.95 * severity * (1 - 0.3), abs=0.02)
+
     def test_side_light_follows_the_surface(self):
         # A ball of half a metre, two metres away.
         y, x = np.mgrid[-100:100, -100:100] / 100

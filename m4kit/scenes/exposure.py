@@ -27,7 +27,7 @@ def illumination(
 ) -> np.ndarray:
     """One of `KINDS`, drawn by chance: exposure is off by 2^EV, and what is beyond the sensor's range is clipped.
 
-    - `under`: -0.95 s stops, brightened again by half as a camera would, which brings out the shot noise (Poisson).
+    - `under`: -0.95 s stops, of which a camera's gain gives 30 % back, which brings out the shot noise (Poisson).
     - `over`: +0.7 s stops.
     - `backlight`: a bright background, whose glare veils a dark subject.
     - `side`: hard light from one side. Where `depth` (H, W) in metres is given, surfaces are shaded by their normals
