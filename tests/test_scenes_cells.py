@@ -77,6 +77,17 @@ def test_half_life_is_where_half_of_the_faces_are_lost_and_unknown_without_clean
     assert np.isnan(half_lives(unknown)["half_life"]).all()
 
 
+def test_half_lives_are_measured_as_far_as_the_figures_that_are_known():
+    missed = made_report(scenes=1, conditions=("rain",), severities=(0, 1, 2, 4), missed_from=3)
+    # Nobody is found at 4, whose error would be known.
+    assert half_lives(missed)["measured"].tolist() == [2.0]
+    missed.faces["nme"][:] = np.nan
+    assert np.isnan(half_lives(missed)["nme_doubles"]).all()
+    assert half_lives(missed)["measured"].tolist() == [4.0]
+    unknown = half_lives(made_report(conditions=("rain",), severities=(1, 3)))
+    assert np.isnan(unknown["measured"]).tolist() == [True]
+
+
 def test_half_life_is_beyond_what_was_measured_and_no_farther(tmp_path):
     mild = made_report(conditions=("rain",), severities=(0, 1))
     lives = half_lives(mild)

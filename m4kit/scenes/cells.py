@@ -66,13 +66,21 @@ CELL_COLUMNS = (
 HALF_LIFE_COLUMNS = (
     Column("condition", "text", "one of the seven"),
     Column(
-        "nme_doubles", "number", "severity where the mean NME is twice that at 0; inf if beyond `measured`"
+        "nme_doubles",
+        "number",
+        "severity where the mean NME is twice that at 0; inf if beyond those measured",
     ),
     Column(
-        "recall_halves", "number", "severity where the recall is half of that at 0; inf if beyond `measured`"
+        "recall_halves",
+        "number",
+        "severity where the recall is half of that at 0; inf if beyond those measured",
     ),
     Column("half_life", "number", "the smaller one"),
-    Column("measured", "number", "largest severity that both figures are known at; NaN if neither is"),
+    Column(
+        "measured",
+        "number",
+        "largest severity measured: the smaller of the two figures', or that of the one known; NaN if neither is",
+    ),
 )
 
 
