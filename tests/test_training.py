@@ -237,6 +237,14 @@ class TestAugmentation:
         assert (first.crop != sample.crop).mean() > 0.3
         assert (first.crop != other.crop).mean() > 0.3
 
+    def test_a_blurred_face_stays_where_its_labels_are(self, model):
+        sample = sample_of(model, seed=0, crop=spot_at((-4, 7)))
+        how = Augmentation(rotation=0, scale=(1.0, 1.0), shift=0, flip=0, **QUIET | {"blur": 1.0})
+        for seed in range(40):
+            blurred = augment(sample, how, model.symmetry.numpy(), np.random.default_rng(seed))
+            assert (blurred.crop != sample.crop).any()
+            np.testing.assert_allclose(centre_of_light(blurred.crop), (-4, 7), atol=0.15)
+
     def test_points_that_are_not_there_stay_away(self, model):
         sample = sample_of(model, seed=0)
         sample.points21[3] = np.nan

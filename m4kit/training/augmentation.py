@@ -210,7 +210,8 @@ def _blur(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Out of focus, or moved while the shutter was open."""
     if random.random() < 0.5:
         return cv2.GaussianBlur(crop, (0, 0), random.uniform(0.5, 2.5) * len(crop) / CROP_SIZE)
-    length = max(int(_in_pixels(crop, random.integers(3, 12))), 2)
+    # Odd, so that the line turns about the pixel that it blurs, and the face stays where its labels are.
+    length = max(int(_in_pixels(crop, random.integers(3, 12))), 3) | 1
     turn = cv2.getRotationMatrix2D(((length - 1) / 2, (length - 1) / 2), random.uniform(0, 180), 1)
     line = np.zeros((length, length), dtype=np.float32)
     line[length // 2] = 1
