@@ -684,6 +684,10 @@ class TestTrainer:
         with pytest.raises(TrainingError, match=r"config.json: expected the config.json of a run: "):
             command.config_of(argparse.Namespace(config=path))
 
+    def test_a_device_that_is_not_there_is_refused(self, model, drawn, tmp_path):
+        with pytest.raises(TrainingError, match=r"device: expected one that torch finds .*, got 'gpu'"):
+            trainer_of(model, drawn, tmp_path, device="gpu")
+
     def test_a_face_model_without_symmetry_is_refused(self, model, drawn, tmp_path):
         arrays = {name: tensor.numpy() for name, tensor in model.named_buffers()} | {"symmetry": np.zeros(0)}
         with pytest.raises(TrainingError, match="symmetry"):
@@ -870,6 +874,14 @@ class TestCommand:
         (folder / "config.json").write_text("{")
         assert command.run(self.args(folder, "--config", folder / "config.json")) == 2
         assert "config.json: expected the config.json of a run" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("device", ["cuda:99", "gpu"])
+    def test_a_device_that_is_not_there_is_told_before_the_crops_are_decoded(self, folder, capsys, device):
+        assert command.run(self.args(folder, "--model", folder / "model.npz", "--device", device)) == 2
+        assert re.search(
+            rf"m4kit train: device: expected one .*, got '{device}' \(.*\); give cpu", capsys.readouterr().err
+        )
+        assert not (folder / "out").exists()
 
     def test_another_start_is_not_gone_on_with(self, folder, capsys):
         args = self.args(folder, "--model", folder / "model.npz")

@@ -16,7 +16,7 @@ from m4kit.face_model import FaceModel
 from m4kit.network import ACTIVATIONS, FUSIONS, SIZES, M4Net
 from m4kit.training import TrainingError
 from m4kit.training.data import Labels, decoded_crops
-from m4kit.training.loop import Config, Trainer, config_from_dict
+from m4kit.training.loop import Config, Trainer, available_device, config_from_dict
 from m4kit.training.transfer import LICENCE, read_map, read_peer, read_whitening, transfer
 
 WHITENING = "param_mean_std_62d_120x120.pkl"
@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
 def config_of(args: argparse.Namespace) -> Config:
     """The config that the options of `add_config_options` give.
 
-    Raises `TrainingError` if the file is not a config's, or a value is out of range.
+    Raises `TrainingError` if the file is not a config's, a value is out of range, or the device is not there.
     """
     config = Config()
     if args.config is not None:
@@ -124,7 +124,9 @@ def config_of(args: argparse.Namespace) -> Config:
         except (OSError, ValueError) as error:
             raise TrainingError(f"{args.config}: expected the config.json of a run: {error}") from error
     given = {name: getattr(args, name) for name in _OPTIONS if getattr(args, name) is not None}
-    return dataclasses.replace(config, **given)
+    config = dataclasses.replace(config, **given)
+    available_device(config.device)
+    return config
 
 
 def _started(args: argparse.Namespace, labels: Labels, crops: np.ndarray) -> M4Net:

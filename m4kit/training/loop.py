@@ -140,7 +140,7 @@ class Trainer:
                 f"{crops}: expected crops of {network.crop_size} pixels, as the network has them, got {side}; give "
                 f"decoded_crops crop_size={network.crop_size}"
             )
-        device = torch.device(config.device)
+        device = available_device(config.device)
         self.network = network.to(device, memory_format=torch.channels_last)
         if config.fixed_head_weights is not None:
             network.fix_head_weights(config.fixed_head_weights)
@@ -427,6 +427,19 @@ class Trainer:
 
     def _write_json(self, name: str, value: dict) -> None:
         (self.out / name).write_text(json.dumps(value, indent=2) + "\n")
+
+
+def available_device(name: str) -> torch.device:
+    """The device of that name; `TrainingError` where this machine has none."""
+    try:
+        return torch.empty(0, device=name).device
+    # An AssertionError or ImportError where torch was built without such devices.
+    except (AssertionError, ImportError, RuntimeError) as error:
+        why = str(error).partition("\n")[0]
+        raise TrainingError(
+            f"device: expected one that torch finds on this machine, got {name!r} ({why}); give cpu, or install a "
+            "torch for your GPU"
+        ) from error
 
 
 def config_from_dict(values: Mapping) -> Config:
