@@ -623,6 +623,17 @@ class TestTrainer:
         with pytest.raises(TrainingError, match=r"checkpoint.pt: expected a checkpoint"):
             trainer_of(model, drawn, tmp_path)
 
+    def test_a_run_that_began_with_other_point_weights_is_not_gone_on_with(self, model, drawn, tmp_path):
+        trainer = trainer_of(model, drawn, tmp_path)
+        trainer.save_checkpoint()
+        # As a checkpoint was when the nose wings and the chin of AFLW still pulled.
+        state = torch.load(trainer.checkpoint, weights_only=True)
+        torch.save(state | {"version": 1}, trainer.checkpoint)
+        with pytest.raises(
+            TrainingError, match=r"of version 1, but this m4kit goes on with version 2; finish it with"
+        ):
+            trainer_of(model, drawn, tmp_path)
+
     def test_options_that_an_older_m4kit_lacked_count_as_the_defaults(self, model, drawn, tmp_path):
         trainer = trainer_of(model, drawn, tmp_path)
         trainer.save_checkpoint()

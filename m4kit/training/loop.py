@@ -29,7 +29,9 @@ from m4kit.training.losses import GeometryLoss, LossWeights
 from m4kit.training.validation import validate
 
 VERSION = 1
-"""Of configs and checkpoints: raised when an old one can no longer be gone on with."""
+"""Of configs: raised when an old one can no longer be read."""
+CHECKPOINT_VERSION = 2
+"""Of checkpoints: raised when the same config trains otherwise, so that an old run would not end as it began."""
 
 LONGEST_STEP_SECONDS = 60
 
@@ -236,7 +238,7 @@ class Trainer:
     def save_checkpoint(self) -> None:
         """Write the whole state; the file before it is replaced only once the new one is whole."""
         state = {
-            "version": VERSION,
+            "version": CHECKPOINT_VERSION,
             "config": self.config.to_dict() | self._about(),
             "step": self.step,
             "elapsed": self.elapsed,
@@ -265,10 +267,10 @@ class Trainer:
                 f"{self.checkpoint}: expected a checkpoint of a training, but reading it failed ({error}); "
                 "remove it to start anew"
             ) from error
-        if state.get("version") != VERSION:
+        if state.get("version") != CHECKPOINT_VERSION:
             raise TrainingError(
                 f"{self.checkpoint}: it is of version {state.get('version')}, but this m4kit goes on with "
-                f"version {VERSION}; finish it with the m4kit that began it, or train into another folder"
+                f"version {CHECKPOINT_VERSION}; finish it with the m4kit that began it, or train into another folder"
             )
         ours, theirs = self.config.to_dict() | self._about(), _with_defaults(state["config"])
         # How often it is kept changes nothing of a run.
