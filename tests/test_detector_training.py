@@ -10,7 +10,7 @@ from m4kit.evaluate.detector import PhotoResult
 from m4kit.training import detector as training
 from m4kit.training.detector import Settings, calibrate, detection_loss, match, mix, score
 from m4kit.training.detector_material import BoxRule, Material, Photo
-from m4kit.training.detector_scenes import FAULTS, degrade, make_scene
+from m4kit.training.detector_scenes import FAULTS, HIDDEN, degrade, make_scene, paste_faces
 
 
 def made_up_photo(name, size, box):
@@ -121,6 +121,21 @@ def test_a_scene_follows_from_its_seed(material):
         assert first[0].dtype == np.uint8
 
 
+def test_a_face_that_is_pasted_over_need_not_be_found():
+    _, white = cv2.imencode(".png", np.full((120, 120, 3), 255, np.uint8))
+    crop = Photo("white", white.tobytes(), np.array([[22.0, 22, 98, 98, 1]]))
+    black, face = np.zeros((200, 200, 3), np.uint8), np.array([[60.0, 50, 130, 140, 1]])
+    hidden = 0
+    for seed in range(60):
+        picture, faces = paste_faces(Material((crop,), ()), black, face, np.random.default_rng(seed))
+        share = (picture[50:140, 60:130] > 127).mean()
+        # Near the threshold, soft edges over soft edges count a little otherwise.
+        if abs(share - HIDDEN) > 0.03:
+            assert (faces[0, 4] == 0) == (share > HIDDEN)
+            hidden += share > HIDDEN
+    assert 5 < hidden < 55
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("face_side", [12.0, 400.0])
 def test_faults_and_conditions_keep_a_picture_a_picture(fault, face_side):
@@ -156,3 +171,9 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(tmp_path, material,
     assert all(torch.equal(first[name], second[name]) for name in first)
     with pytest.raises(ValueError, match="is of a run with"):
         training.train(tmp_path, tmp_path / "parts", settings=Settings(steps=5), progress=False)
+    # As a run was that began with scenes in which faces pasted over were to be found.
+    checkpoint = tmp_path / "parts" / "checkpoint.pth"
+    state = torch.load(checkpoint, weights_only=True)
+    torch.save(state | {"settings": state["settings"].replace(", version=1", "")}, checkpoint)
+    with pytest.raises(ValueError, match=r"is of a run with .*or another folder"):
+        training.train(tmp_path, tmp_path / "parts", **run)

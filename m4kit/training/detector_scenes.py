@@ -2,8 +2,8 @@
 them.
 
 A *scene* is a clean picture (S, S, 3) uint8 RGB and its faces (n, 5): left, top, right, bottom from the
-picture's corner, and 1 for a face that is to be found or 0 for one that may be (mostly outside the frame, or
-unsure).
+picture's corner, and 1 for a face that is to be found or 0 for one that may be (mostly outside the frame,
+pasted over, or unsure).
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from m4kit.training.detector_material import Material
 
 HARDEST = 4.0
 """The highest severity of UFDD's conditions in training."""
+HIDDEN = 0.25
+"""A face need not be found if more than this share of it is pasted over."""
 FACE_FREE = 0.35
 """The share of a collage's pieces that come from pictures without a face, where there are any."""
 
@@ -76,7 +78,9 @@ def paste_faces(
     """Faces pasted over a picture: turned, overlapping, cut by the frame, with hard, soft or oval edges."""
     size = len(picture)
     picture = picture.copy()
-    for _ in range(rng.integers(1, 10)):
+    # The number of the paste that lies on top of each pixel, and of each face's own; 0 is what was there before.
+    top, own = np.zeros((size, size), int), np.zeros(len(faces), int)
+    for number in range(1, 1 + rng.integers(1, 10)):
         crop = material.crops[rng.integers(len(material.crops))]
         box = crop.faces[0]
         matrix = _similarity(
@@ -89,8 +93,9 @@ def paste_faces(
         face = _move_boxes(crop.faces, matrix)
         if len(faces) and _covered(faces, face[0]).max() > 0.25:
             continue
-        _paste(picture, crop.image(), box, matrix, rng)
-        faces = np.concatenate([faces, face])
+        top[_paste(picture, crop.image(), box, matrix, rng)] = number
+        faces, own = np.concatenate([faces, face]), np.append(own, number)
+    faces[_hidden(faces, own, top) > HIDDEN, 4] = 0
     return picture, _visible(faces, size)
 
 
@@ -180,6 +185,15 @@ def _covered(faces: np.ndarray, by: np.ndarray) -> np.ndarray:
     return shared / np.minimum(area, other)
 
 
+def _hidden(faces: np.ndarray, own: np.ndarray, top: np.ndarray) -> np.ndarray:
+    """The share of each box (n,), as far as it is in the frame, that pastes after its `own` (n,) lie on top of."""
+    edges = np.clip(faces[:, :4].round().astype(int), 0, len(top))
+    parts = [top[above:below, left:right] for left, above, right, below in edges]
+    return np.array(
+        [(part > number).sum() / max(1, part.size) for part, number in zip(parts, own, strict=True)]
+    )
+
+
 def _visible(faces: np.ndarray, size: int) -> np.ndarray:
     """Faces that are at least partly in the frame; those with less than 60 % in it need not be found."""
     inside = np.prod(
@@ -213,9 +227,9 @@ def _resample(image, mask, matrix, shape):
 
 def _paste(
     picture: np.ndarray, crop: np.ndarray, box: np.ndarray, matrix: np.ndarray, rng: np.random.Generator
-) -> None:
-    """Lay a crop over the picture, in place."""
-    side = len(crop)
+) -> np.ndarray:
+    """Lay a crop over the picture, in place; the pixels (S, S) where it hides more than it lets through."""
+    side, over = len(crop), np.zeros(picture.shape[:2], bool)
     mask = np.full((side, side), 255, np.uint8)
     kind = rng.integers(3)
     if kind == 1:
@@ -232,13 +246,15 @@ def _paste(
     left, top = np.clip(np.floor(corners.min(axis=0)).astype(int), 0, len(picture))
     right, bottom = np.clip(np.ceil(corners.max(axis=0)).astype(int), 0, len(picture))
     if right <= left or bottom <= top:
-        return
+        return over
     matrix = matrix.copy()
     matrix[:, 2] -= [left, top]
     piece, alpha = _resample(crop, mask, matrix, (bottom - top, right - left))
+    over[top:bottom, left:right] = alpha > 127
     alpha = alpha[..., None].astype(np.float32) / 255
     under = picture[top:bottom, left:right]
     picture[top:bottom, left:right] = (under * (1 - alpha) + piece * alpha + 0.5).astype(np.uint8)
+    return over
 
 
 def degrade(image: np.ndarray, face_side: float, rng: np.random.Generator) -> np.ndarray:
