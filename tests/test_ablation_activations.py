@@ -284,6 +284,25 @@ class TestStudy:
         grown.run(data / "labels.npz", data, cache=data, progress=False)
         assert Study.open(tmp_path).plan.labels == labels.digest() == trained[-1].labels
 
+    def test_a_study_that_could_not_begin_takes_other_labels(self, data, tmp_path, monkeypatch):
+        monkeypatch.setattr(Study, "_run_all", lambda *_: None)
+        labels = study_labels(data / "labels.npz", ("drawn",))
+        fields = {name: getattr(labels, name) for name in labels.__dataclass_fields__}
+        np.savez(tmp_path / "other.npz", **(fields | {"parameters": labels.parameters + 0.1}))
+        study = Study(Plan(settings=SETTINGS), tmp_path / "study")
+        with pytest.raises(TrainingError, match="no such archive"):
+            study.run(data / "labels.npz", tmp_path, progress=False)
+        study.run(tmp_path / "other.npz", data, cache=data, progress=False)
+        assert Study.open(tmp_path / "study").plan.labels not in ("", labels.digest())
+
+    def test_a_study_keeps_a_plan_that_grew_once_it_runs(self, data, tmp_path, monkeypatch):
+        monkeypatch.setattr(Study, "_run_all", lambda *_: None)
+        Study(Plan(settings=SETTINGS, seeds=(0,)), tmp_path, command="first")
+        grown = Study(Plan(settings=SETTINGS, seeds=(0, 1)), tmp_path, command="second")
+        assert (Study.open(tmp_path).plan.seeds, Study.open(tmp_path).command) == ((0,), "first")
+        grown.run(data / "labels.npz", data, cache=data, progress=False)
+        assert (Study.open(tmp_path).plan.seeds, Study.open(tmp_path).command) == ((0, 1), "second")
+
     def test_a_study_of_an_older_m4kit_did_not_keep_its_labels_and_goes_on(self, data, tmp_path, monkeypatch):
         monkeypatch.setattr(Study, "_run_all", lambda *_: None)
         Study(Plan(settings=SETTINGS), tmp_path)
@@ -333,3 +352,26 @@ class TestCommand:
         words = options_of(data, tmp_path)
         assert main([word for word in words if not word.endswith("labels.npz") and word != "--labels"]) == 2
         assert "expected --labels, a labels file, and --data" in capsys.readouterr().err
+
+    def test_a_command_that_cannot_run_leaves_the_kept_plan(self, data, tmp_path, capsys):
+        plan = Plan(("relu", "elu"), (0,), 4, rates=(1e-3,), settings=replace(SETTINGS, validation_faces=4))
+        Study(plan, tmp_path)
+        words = [*options_of(data, tmp_path), "--seeds", "7"]
+        assert main([word for word in words if not word.endswith("labels.npz") and word != "--labels"]) == 2
+        assert main([*words, "--data", str(tmp_path)]) == 2
+        assert "no such archive" in capsys.readouterr().err
+        assert Study.open(tmp_path).plan == plan
+
+    @pytest.mark.parametrize(
+        ("wrong", "said"),
+        [
+            (("--batch", "64"), "at least one batch of 64 faces to train on, got 16"),
+            (("--batch", "0"), "above 0"),
+            (("--sources", "painted"), "got none of painted"),
+            (("--device", "gpu"), "device: expected one that torch finds"),
+        ],
+    )
+    def test_settings_that_no_training_can_begin_with_are_not_kept(self, data, tmp_path, capsys, wrong, said):
+        assert main([*options_of(data, tmp_path), *wrong]) == 2
+        assert said in capsys.readouterr().err
+        assert not list(tmp_path.iterdir())

@@ -3,6 +3,7 @@
 import json
 import zipfile
 from argparse import ArgumentParser
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -19,6 +20,7 @@ from m4kit.ablation import (
     train_weightings,
     validation_samples,
     weighting_study,
+    weightings,
     weightings_figure,
 )
 from m4kit.evaluate import predict_heads
@@ -152,6 +154,20 @@ def test_trainings_that_ended_are_not_gone_on_with_from_another_start(run, tmp_p
     # A folder of an older m4kit, which did not keep it, is gone on with.
     (out / "start.txt").unlink()
     assert command_again() == 0
+
+
+def test_a_study_that_could_not_begin_takes_another_start(folder, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(weightings, "WEIGHTINGS", {"learned": None})
+    labels = Labels.load(folder / "labels.npz")
+    crops = decoded_crops(labels, data=folder, cache=tmp_path, progress=False)
+    given = {"out": tmp_path / "out", "model": model, "progress": False}
+    with pytest.raises(TrainingError, match="at least one batch of 64"):
+        train_weightings(folder / "start.safetensors", labels, crops, replace(SHORT, batch=64), **given)
+    torch.manual_seed(1)
+    M4Net("small").save(tmp_path / "other.safetensors")
+    train_weightings(tmp_path / "other.safetensors", labels, crops, replace(SHORT, steps=1), **given)
+    with pytest.raises(TrainingError, match="it holds trainings from other weights than"):
+        train_weightings(folder / "start.safetensors", labels, crops, replace(SHORT, steps=1), **given)
 
 
 def test_what_does_not_fit_is_said(run, folder, tmp_path, capsys, networks):

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from m4kit.ablation.activation_record import ActivationRecord
-from m4kit.ablation.activation_run import Settings
+from m4kit.ablation.activation_run import Settings, study_faces
 from m4kit.ablation.activation_study import BEST, BOTH, COMMON, Plan, Study
 from m4kit.network import ACTIVATIONS, SIZES
 
@@ -109,11 +109,14 @@ def run_activations(options: argparse.Namespace) -> int:
             record = ActivationRecord.collect(options.out, partial=True)
             print(_in_words(record, record.save(options.out / options.collect)))
             return 0
-        study = Study(_plan(options), options.out, command=shlex.join(["m4kit", *sys.argv[1:]]))
         if options.labels is None or options.data is None:
             raise ValueError(
                 "expected --labels, a labels file, and --data, the folder of the archives it names"
             )
+        plan = _plan(options)
+        # Before a folder keeps the plan, which then goes on with no other settings.
+        study_faces(options.labels, plan.settings)
+        study = Study(plan, options.out, command=shlex.join(["m4kit", *sys.argv[1:]]))
         study.run(
             options.labels,
             options.data,

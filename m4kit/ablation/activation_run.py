@@ -30,8 +30,8 @@ from m4kit.files import write_whole
 from m4kit.network import M4Net, to_input
 from m4kit.training import Diverged, TrainingError
 from m4kit.training.command import set_whitening, whitening_of
-from m4kit.training.data import Labels
-from m4kit.training.loop import Config, Trainer
+from m4kit.training.data import Batches, Labels
+from m4kit.training.loop import Config, Trainer, available_device
 
 RESULT = "result.json"
 """In a run's folder: how it ended. A run without it has not ended."""
@@ -150,6 +150,18 @@ def study_labels(path: str | Path, sources: tuple[str, ...]) -> Labels:
     labels = labels.subset(np.isin(labels.source, sources))
     if not labels.validation.any():
         raise TrainingError(f"{path}: expected faces that are held out, to validate on; none is")
+    return labels
+
+
+def study_faces(path: str | Path, settings: Settings) -> Labels:
+    """The faces of a labels file that a study of those settings trains on.
+
+    Raises `TrainingError` if no training of the study could begin.
+    """
+    settings.config(Run("relu", 1e-3, 0, 1))
+    available_device(settings.device)
+    labels = study_labels(path, settings.sources)
+    Batches(labels.split()[0], settings.batch, seed=0, stop=1)
     return labels
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from m4kit.ablation.activation_run import RESULT, Run, Settings, study_labels
+from m4kit.ablation.activation_run import RESULT, Run, Settings, study_faces
 from m4kit.files import write_whole
 from m4kit.network import ACTIVATIONS
 from m4kit.training import TrainingError
@@ -113,14 +113,16 @@ class Plan:
 class Study:
     """A study in the folder `out`: a plan, and a folder below `runs` for each of its trainings.
 
+    `command` is the command line that runs it. A plan is kept from when it runs, a folder's first at once.
+
     The same plan on the same folder goes on where it was. A plan may grow (more seeds, activations, steps); one with
     other `settings`, or run on other labels, raises `StudyError`, for its trainings would not compare.
     """
 
     def __init__(self, plan: Plan, out: str | Path, *, command: str = ""):
-        self.plan, self.out = plan, Path(out)
+        self.plan, self.out, self.command = plan, Path(out), command
         if (self.out / _PLAN).is_file():
-            kept = _read_plan(self.out)
+            kept, _ = _read_plan(self.out)
             self.plan = replace(plan, labels=kept.labels)
             if kept.settings != plan.settings:
                 ours, theirs = plan.settings.to_dict(), kept.settings.to_dict()
@@ -129,20 +131,16 @@ class Study:
                     f"{self.out}: it holds a study with another {', '.join(differing)}; give the same to go on "
                     "with it, or another folder to begin a new one"
                 )
-        self.out.mkdir(parents=True, exist_ok=True)
-        self._keep(command)
+        else:
+            self.out.mkdir(parents=True, exist_ok=True)
+            self._keep()
 
     @classmethod
     def open(cls, out: str | Path) -> Study:
         """The study that a folder holds; `StudyError` if it holds none."""
         study = cls.__new__(cls)
-        study.plan, study.out = _read_plan(Path(out)), Path(out)
+        (study.plan, study.command), study.out = _read_plan(Path(out)), Path(out)
         return study
-
-    @property
-    def command(self) -> str:
-        """The command line that ran last."""
-        return json.loads((self.out / _PLAN).read_text())["command"]
 
     def folder(self, run: Run) -> Path:
         """Where a training keeps its files."""
@@ -211,14 +209,12 @@ class Study:
         if jobs < 1:
             raise StudyError(f"expected at least one job, got {jobs}")
         settings = self.plan.settings
-        faces = study_labels(labels, settings.sources)
+        faces = study_faces(labels, settings)
         if self.plan.labels not in ("", faces.digest()):
             raise StudyError(
                 f"{self.out}: it holds trainings on other labels than {labels}; give the same to go on with them, or "
                 "another folder to begin a new study"
             )
-        self.plan = replace(self.plan, labels=faces.digest())
-        self._keep(self.command)
         crops = decoded_crops(
             faces,
             data=data,
@@ -226,6 +222,9 @@ class Study:
             crop_size=settings.crop_size,
             progress=progress,
         )
+        # Only once the trainings can begin: until then, nothing is there that others would not compare with.
+        self.plan = replace(self.plan, labels=faces.digest())
+        self._keep()
         job = {
             "settings": settings.to_dict(),
             "labels": str(Path(labels).resolve()),
@@ -235,8 +234,8 @@ class Study:
         self._run_all("searches", self.plan.searches(), job, jobs, progress)
         self._run_all("trainings", self.trainings(), job, jobs, progress)
 
-    def _keep(self, command: str) -> None:
-        about = {"version": VERSION, "command": command, "plan": self.plan.to_dict()}
+    def _keep(self) -> None:
+        about = {"version": VERSION, "command": self.command, "plan": self.plan.to_dict()}
         write_whole(self.out / _PLAN, f"{json.dumps(about, indent=2)}\n".encode())
 
     def _run_all(self, word: str, runs: Iterable[Run], job: dict, jobs: int, progress: bool) -> None:
@@ -305,7 +304,8 @@ class Study:
         return errors[-1] if math.isfinite(errors[-1]) else math.inf
 
 
-def _read_plan(out: Path) -> Plan:
+def _read_plan(out: Path) -> tuple[Plan, str]:
+    """The plan that a folder holds, and the command line that ran it last."""
     try:
         about = json.loads((out / _PLAN).read_text())
         version = about["version"]
@@ -321,4 +321,4 @@ def _read_plan(out: Path) -> Plan:
         raise StudyError(
             f"{out}: it is of version {version}, but this m4kit goes on with version {VERSION}; take another folder"
         )
-    return Plan.from_dict(about["plan"])
+    return Plan.from_dict(about["plan"]), about["command"]

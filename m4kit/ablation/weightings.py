@@ -205,7 +205,8 @@ def train_weightings(
             f"{start}: expected a network of static fusion to start from, got {network.fusion}"
         )
     kept, digest = Path(out) / _START, fingerprint(network)
-    if kept.is_file() and kept.read_text() != digest:
+    # A training without a checkpoint begins anew.
+    if any(Path(out).glob("*/checkpoint.pt")) and kept.is_file() and kept.read_text() != digest:
         raise TrainingError(
             f"{out}: it holds trainings from other weights than {start}; give the same start to go on with them, or "
             "another folder to begin a new study"
