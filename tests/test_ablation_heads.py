@@ -422,6 +422,12 @@ class TestFigures:
         # Five groups, three angles, vertices.
         assert len(details.texts) == 9 * len(record.settings)
 
+    def test_what_is_not_known_takes_no_room(self, record):
+        unknown = np.full_like(record.table.pose, np.nan), np.full_like(record.table.vertices, np.nan)
+        table = replace(record.table, pose=unknown[0], vertices=unknown[1])
+        details = head_weights_figure(replace(record, table=table)).axes[-1]
+        assert details.get_xlim() == (-0.5, 4.5)
+
     def test_dynamic_weights_are_among_the_settings_and_nothing_searched_is_no_panel(self, shifted, record):
         each = np.tile([0.25, 0, 0, 0.75], (len(YAWS), 1))
         each[0] = [1, 0, 0, 0]

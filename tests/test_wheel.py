@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import m4kit
 from m4kit.weights import registry
 
 ROOT = Path(__file__).resolve().parent.parent
+ASSETS = ROOT / "m4kit" / "assets"
 SAMPLE = ROOT / "sample_images" / "grace_hopper.jpg"
 
 
@@ -84,6 +86,12 @@ def test_the_wheel_holds_the_assets_and_their_licences(wheel):
     assert {f"m4kit/assets/{file}" for file in files} <= names
     licences = f"m4kit-{m4kit.__version__}.dist-info/licenses"
     assert {f"{licences}/LICENSE", f"{licences}/m4kit/assets/LICENSES.md"} <= names
+
+
+def test_every_asset_has_its_licence():
+    headings = re.findall(r"^## (.+)$", (ASSETS / "LICENSES.md").read_text(encoding="utf-8"), re.MULTILINE)
+    files = {path.name for path in ASSETS.iterdir() if path.is_file()} - {"LICENSES.md", "__init__.py"}
+    assert files == {name for heading in headings for name in heading.split(", ")}
 
 
 def test_all_assets_together_are_under_forty_megabytes(wheel):

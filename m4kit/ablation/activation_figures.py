@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 COLOURS = dict(
     zip(
         ACTIVATIONS,
-        ("#d1242f", "#bc4c00", "#0969da", "#54aeff", "#1a7f37", "#8250df", "#bf3989", "#6e7781"),
+        ("#d55e00", "#e69f00", "#0072b2", "#56b4e9", "#009e73", "#cc79a7", "#882255", "#6e7781"),
         strict=True,
     )
 )
-"""The saturating ones are red, ReLU and its leaky kin blue and green, the smooth ones violet to grey."""
+"""The saturating ones are orange, ReLU and its leaky kin blue and green, the smooth ones pink, wine and grey.
+
+Most are of Okabe and Ito (2008): a colour-blind reader tells them all apart.
+"""
 
 WORDS = {
     **{"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "ReLU", "leaky_relu": "Leaky ReLU"},

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from m4kit.visualize.notebook_figure import NotebookFigure
 
 _INK, _FAINT = "#24292f", "#8c959f"
-_HEADS = ("#8250df", "#bf8700", "#0969da", "#1a7f37")
+_HEADS = ("#cc79a7", "#e69f00", "#0072b2", "#009e73")
 _STATIC, _DYNAMIC = "#ffffff", "#ff375f"
 _YAW_EDGES = np.arange(0, 91, 15)
 _LEAST = 3

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from m4kit.visualize.notebook_figure import NotebookFigure
 
 _INK, _FAINT, _BAND = "#24292f", "#8c959f", "#dbe9f9"
-_COLOURS = {BEST: "#d1242f", LEARNED: "#1a7f37", UNIFORM: "#0969da", DYNAMIC: "#8250df", SEPARATE: "#bc4c00"}
+_COLOURS = {BEST: "#d55e00", LEARNED: "#009e73", UNIFORM: "#0072b2", DYNAMIC: "#cc79a7", SEPARATE: "#e69f00"}
 _BIN_COLOURS = ("#c3cad1", "#8c959f", "#57606a")
 _MOST = 20
 """Percent more or less than the best at which the colours of the table end."""
@@ -265,17 +265,18 @@ def _draw_details(axes, record: HeadStudy) -> None:
         axes.text(column, row, f"{error:.2f}", ha="center", va="center", fontsize=8, color=_INK)
     axes.set_xticks(np.arange(len(titles)), titles)
     axes.set_yticks(np.arange(len(errors)), record.settings)
-    for edge in (len(GROUPS) - 0.5, len(GROUPS) + 2.5):
-        axes.axvline(edge, color="white", linewidth=3)
+    # Between landmark groups, angles and vertices, as far as they are there: a line beyond would make room for more.
+    for edge in {len(GROUPS), len(GROUPS) + 3 * ("yaw" in titles)} - {len(titles)}:
+        axes.axvline(edge - 0.5, color="white", linewidth=3)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     angles = ", head pose in degrees" if "yaw" in titles else ""
     axes.set_title(
-        f"NME in % by landmark group{angles}\ngreen: less than {BEST}, red: more (full at {_MOST} %)"
+        f"NME in % by landmark group{angles}\nblue: less than {BEST}, orange: more (full at {_MOST} %)"
     )
 
 
 def _against_best():
     from matplotlib.colors import LinearSegmentedColormap
 
-    return LinearSegmentedColormap.from_list("against best", ["#4ac26b", "#ffffff", "#ff8182"])
+    return LinearSegmentedColormap.from_list("against best", ["#56b4e9", "#ffffff", "#f4a261"])
