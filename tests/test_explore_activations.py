@@ -128,6 +128,15 @@ def test_a_reader_without_a_kernel_sees_a_still(explorer):
 SMALL = {"faces": 6, "batch": 3, "seconds": 0.3}
 
 
+def steps_of(training, name, count, between=lambda: time.sleep(0.02)):
+    """Wait until a training has done that many steps of an activation, and do something in between."""
+    deadline = time.monotonic() + 120
+    while len(training.losses[name]) < count:
+        assert training.state != "failed", training.error
+        assert time.monotonic() < deadline, f"{training.state}, {training.drawn} faces drawn"
+        between()
+
+
 class TestLive:
     def test_all_see_the_same_number_of_steps_and_it_ends_on_time(self):
         training = LiveTraining(("relu", "rrelu"), **SMALL)
@@ -141,14 +150,16 @@ class TestLive:
 
     def test_stopped_and_gone_on_with_it_gives_the_same_losses(self):
         whole, cut = (LiveTraining(("rrelu",), faces=6, batch=3, seconds=60) for _ in range(2))
-        while len(whole.losses["rrelu"]) < 3:
-            whole.start()
-            time.sleep(0.02)
+        whole.start()
+        steps_of(whole, "rrelu", 3)
         whole.stop()
-        while len(cut.losses["rrelu"]) < 3:
+
+        def start_and_stop():
             cut.start()
             time.sleep(0.1)
             cut.stop()
+
+        steps_of(cut, "rrelu", 3, start_and_stop)
         assert cut.state == "stopped"
         assert cut.losses["rrelu"][:3] == whole.losses["rrelu"][:3]
 
@@ -174,8 +185,7 @@ class TestTrainer:
         trainer.buttons["Start"].click()
         assert trainer.buttons["Start"].disabled
         assert trainer.choices["relu"].disabled
-        while not trainer.training.losses["elu"]:
-            time.sleep(0.02)
+        steps_of(trainer.training, "elu", 1)
         trainer.buttons["Stop"].click()
         assert trainer.saying.value.startswith("Stopped")
         assert not trainer.buttons["Start"].disabled
