@@ -3,6 +3,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from activation_records import record_of, run_record
 
 from m4kit.ablation.activation_live import LiveTraining
@@ -162,6 +163,40 @@ class TestLive:
         steps_of(cut, "rrelu", 3, start_and_stop)
         assert cut.state == "stopped"
         assert cut.losses["rrelu"][:3] == whole.losses["rrelu"][:3]
+
+    def test_the_notebook_draws_its_own_numbers_meanwhile(self):
+        torch.manual_seed(7)
+        training = LiveTraining(("relu", "gelu"), faces=6, batch=3)
+        training.start()
+        drawn = []
+
+        def draw():
+            drawn.append(float(torch.rand(1)))
+            time.sleep(0.001)
+
+        steps_of(training, "gelu", 5, draw)
+        training.stop()
+        torch.manual_seed(7)
+        assert drawn == [float(torch.rand(1)) for _ in drawn]
+
+    def test_rrelu_seeds_for_its_step_alone_and_puts_the_generator_back(self):
+        torch.manual_seed(7)
+        training = LiveTraining(("relu", "rrelu"), faces=6, batch=3, seconds=0.3)
+        loss, seeds = training._loss, []
+
+        def seen(*arguments):
+            seeds.append(torch.initial_seed())
+            return loss(*arguments)
+
+        training._loss = seen
+        training.start()
+        training.wait()
+        assert training.error is None
+        assert set(seeds[::2]) == {7}
+        assert seeds[1::2] == list(range(len(training.losses["rrelu"])))
+        drawn = float(torch.rand(1))
+        torch.manual_seed(7)
+        assert drawn == float(torch.rand(1))
 
     def test_a_training_that_diverges_ends_alone(self):
         training = LiveTraining(("relu", "tanh"), **SMALL)

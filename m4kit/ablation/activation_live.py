@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import cv2
 import numpy as np
@@ -29,6 +30,10 @@ class LiveTraining:
     `start` trains in the background for `seconds`; `stop` stops it after the step in hand, and `start` goes on. All
     see the same faces in the same order, at `crop_size` pixels and not augmented, and begin with the same draws: the
     same seed gives the same `losses`, however often it was stopped.
+
+    Meanwhile torch's random numbers are the notebook's own, but for RReLU: it draws from the one generator that the
+    whole process has, seeded for each of its steps and put back after it. Who draws elsewhere during such a step gets
+    numbers of the step, and changes RReLU's losses; who seeds then, loses the seed.
 
     - `losses`: each activation's training loss, a number a step. One that is no longer finite ends its training.
     - `state`: "ready", "drawing", "training", "stopped", "done", or "failed", then with an `error`.
@@ -65,7 +70,8 @@ class LiveTraining:
         self.drawn, self.elapsed = 0, 0.0
         self._crops = np.empty((faces, crop_size, crop_size, 3), np.uint8)
         self._parameters = np.empty((faces, 62), np.float32)
-        self._trainees: dict[str, tuple[M4Net, torch.optim.Optimizer]] = {}
+        self._networks: dict[str, M4Net] = {}
+        self._optimizers: dict[str, torch.optim.Optimizer] = {}
         self._head: Head | None = None
         self._loss = GeometryLoss(self.model, seed=seed)
         self._until = seconds
@@ -90,6 +96,9 @@ class LiveTraining:
             return
         if self.state == DONE:
             self._until += self.seconds
+        # Here and not in the thread, for new networks draw their weights at random, as the notebook may then.
+        if not self._networks:
+            self._networks = {name: self._fresh(name) for name in self.activations}
         self._stop.clear()
         self.error = None
         self._thread = threading.Thread(target=self._run, args=(report,), daemon=True)
@@ -132,9 +141,8 @@ class LiveTraining:
     def _train(self, report: Callable[[], None]) -> None:
         if self._stop.is_set():
             return
-        for name in self.activations:
-            if name not in self._trainees:
-                self._trainees[name] = self._fresh(name)
+        if not self._optimizers:
+            self._prepare()
         said = before = time.monotonic()
         while not self._stop.is_set() and self.elapsed < self._until:
             # A whole round, so that all have done as many steps.
@@ -145,31 +153,45 @@ class LiveTraining:
             self.elapsed, before = self.elapsed + now - before, now
             said = _said(report, said)
 
-    def _fresh(self, name: str) -> tuple[M4Net, torch.optim.Optimizer]:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            network = M4Net("small", name, crop_size=self.crop_size)
-        set_whitening(network, whitening_of(self._parameters))
-        network = network.to(memory_format=torch.channels_last)
-        return network, torch.optim.AdamW(
-            network.parameters(), lr=self.learning_rate, weight_decay=0.01, fused=True
-        )
+    def _fresh(self, name: str) -> M4Net:
+        with _draws_of(self.seed):
+            return M4Net("small", name, crop_size=self.crop_size)
+
+    def _prepare(self) -> None:
+        """What can be done once all faces are drawn: whitening, and the optimizers."""
+        for network in self._networks.values():
+            set_whitening(network, whitening_of(self._parameters))
+            network.to(memory_format=torch.channels_last)
+        self._optimizers = {
+            name: torch.optim.AdamW(
+                network.parameters(), lr=self.learning_rate, weight_decay=0.01, fused=True
+            )
+            for name, network in self._networks.items()
+        }
 
     def _step(self, name: str, step: int) -> float:
-        network, optimizer = self._trainees[name]
+        network, optimizer = self._networks[name], self._optimizers[name]
         chosen = np.random.default_rng([self.seed, step]).choice(self.faces, self.batch, replace=False)
         truth = torch.tensor(self._parameters[chosen])
         nobody = torch.full((self.batch, 68, 2), torch.nan)
         batch = {"parameters": truth, "points21": nobody[:, :21], "points68": nobody}
         x = to_input(self._crops[chosen], crop_size=self.crop_size)
-        # RReLU draws at random; these draws are the step's own, and the notebook's are left alone.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed + step)
+        # Only RReLU draws at random. For the others the generator stays as it is: the notebook may be drawing.
+        with _draws_of(self.seed + step) if name == "rrelu" else nullcontext():
             loss, _ = self._loss(network, network.train().outputs(x), batch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         return float(loss.detach())
+
+
+@contextmanager
+def _draws_of(seed: int) -> Iterator[None]:
+    """Torch's random numbers on the CPU are those of `seed`, in all threads; afterwards they go on as before."""
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed, which seeds the graphics cards as well.
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 def _said(report: Callable[[], None], last: float) -> float:
