@@ -1,4 +1,5 @@
 import json
+import math
 import time
 
 import numpy as np
@@ -206,6 +207,18 @@ class TestLive:
         assert len(training.losses["relu"]) == 1
         assert len(training.losses["tanh"]) >= 1
 
+    def test_it_ends_once_all_have_diverged(self, monkeypatch):
+        def worse(_training, name, step):
+            return math.inf if (name, step) in (("relu", 1), ("tanh", 3)) else 9.0
+
+        monkeypatch.setattr(LiveTraining, "_step", worse)
+        training = LiveTraining(("relu", "tanh"), faces=6, batch=3, seconds=5)
+        training.start()
+        training.wait()
+        assert (training.state, training.diverged) == ("diverged", ("relu", "tanh"))
+        assert [len(losses) for losses in training.losses.values()] == [2, 4]
+        assert training.elapsed < 5
+
     @pytest.mark.parametrize(
         "wrong", [{"activations": ()}, {"activations": ("mish",)}, {"batch": 1}, {"seconds": 0}]
     )
@@ -226,6 +239,31 @@ class TestTrainer:
         assert not trainer.buttons["Start"].disabled
         assert [trace.name for trace in trainer.figure.data] == ["ReLU", "ELU"]
         assert len(trainer.figure.data[1].y) == len(trainer.training.losses["elu"])
+        assert trainer.errors == []
+
+    def test_it_tells_which_diverged_and_when_instead_of_steps_each(self):
+        trainer = LiveTrainer(("relu", "elu"), **SMALL)
+        trainer.start()
+        trainer.stop()
+        training = trainer.training
+        training.state, training.losses = "training", {"relu": [9.0, 8.0], "elu": [9.0, 8.0]}
+        trainer.stop()
+        assert trainer.saying.value == "Training, 2 steps each"
+        training.losses = {"relu": [9.0, math.nan], "elu": [9.0, 8.0, 7.0]}
+        trainer.stop()
+        assert trainer.saying.value == "Training, 3 steps; ReLU diverged at step 2"
+
+    def test_when_all_have_diverged_it_says_so_and_another_rate_begins_anew(self, monkeypatch):
+        monkeypatch.setattr(LiveTraining, "_step", lambda *_: math.nan)
+        trainer = LiveTrainer(("relu", "elu"), faces=6, batch=3, seconds=5)
+        trainer.start()
+        trainer.training.wait()
+        assert trainer.saying.value == "All have diverged: choose a lower learning rate."
+        assert trainer.buttons["Start"].disabled
+        assert trainer.buttons["Stop"].disabled
+        trainer.rate.value = 1e-4
+        assert trainer.training is None
+        assert not trainer.buttons["Start"].disabled
         assert trainer.errors == []
 
     def test_another_choice_begins_anew(self):

@@ -19,7 +19,8 @@ from m4kit.training.losses import GeometryLoss
 from m4kit.training.synthetic import random_face
 from m4kit.training.synthetic_head import Head
 
-READY, DRAWING, TRAINING, STOPPED, DONE, FAILED = "ready", "drawing", "training", "stopped", "done", "failed"
+READY, DRAWING, TRAINING = "ready", "drawing", "training"
+STOPPED, DONE, DIVERGED, FAILED = "stopped", "done", "diverged", "failed"
 
 _REPORT_SECONDS = 0.5
 
@@ -36,7 +37,8 @@ class LiveTraining:
     numbers of the step, and changes RReLU's losses; who seeds then, loses the seed.
 
     - `losses`: each activation's training loss, a number a step. One that is no longer finite ends its training.
-    - `state`: "ready", "drawing", "training", "stopped", "done", or "failed", then with an `error`.
+    - `state`: "ready", "drawing", "training", "stopped", "done", "diverged" once no loss is finite, or "failed", then
+      with an `error`.
     - `drawn`: faces drawn so far, of `faces`; `elapsed`: seconds of training so far.
     """
 
@@ -87,10 +89,16 @@ class LiveTraining:
         """How much is done, 0 to 1: drawing is the first fifth."""
         return 0.2 * self.drawn / self.faces + 0.8 * min(self.elapsed / self._until, 1)
 
+    @property
+    def diverged(self) -> tuple[str, ...]:
+        """The activations whose loss is no longer finite."""
+        return tuple(name for name, losses in self.losses.items() if losses and not math.isfinite(losses[-1]))
+
     def start(self, report: Callable[[], None] = lambda: None) -> None:
         """Train in the background until done or stopped, from where it was; once done, for as long again.
 
-        `report` is called in the thread twice a second and at the end.
+        Once all have diverged there is nothing to go on with. `report` is called in the thread twice a second and at
+        the end.
         """
         if self.running:
             return
@@ -110,7 +118,7 @@ class LiveTraining:
         self.wait()
 
     def wait(self) -> None:
-        """Wait until it is done or stopped."""
+        """Wait until it is done, stopped or diverged."""
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
@@ -120,7 +128,10 @@ class LiveTraining:
             self._draw(report)
             self.state = TRAINING
             self._train(report)
-            self.state = STOPPED if self._stop.is_set() else DONE
+            if len(self.diverged) == len(self.activations):
+                self.state = DIVERGED
+            else:
+                self.state = STOPPED if self._stop.is_set() else DONE
         # Nobody sees what a thread raises: it is kept, and shown by whoever reads the report.
         except Exception as error:
             self.state, self.error = FAILED, error
@@ -145,10 +156,12 @@ class LiveTraining:
             self._prepare()
         said = before = time.monotonic()
         while not self._stop.is_set() and self.elapsed < self._until:
+            going = [name for name in self.activations if name not in self.diverged]
+            if not going:
+                return
             # A whole round, so that all have done as many steps.
-            for name in self.activations:
-                if not self.losses[name] or math.isfinite(self.losses[name][-1]):
-                    self.losses[name].append(self._step(name, len(self.losses[name])))
+            for name in going:
+                self.losses[name].append(self._step(name, len(self.losses[name])))
             now = time.monotonic()
             self.elapsed, before = self.elapsed + now - before, now
             said = _said(report, said)

@@ -5,7 +5,16 @@ from __future__ import annotations
 import ipywidgets as widgets
 
 from m4kit.ablation.activation_figures import COLOURS, WORDS
-from m4kit.ablation.activation_live import DONE, DRAWING, FAILED, READY, STOPPED, TRAINING, LiveTraining
+from m4kit.ablation.activation_live import (
+    DIVERGED,
+    DONE,
+    DRAWING,
+    FAILED,
+    READY,
+    STOPPED,
+    TRAINING,
+    LiveTraining,
+)
 from m4kit.ablation.activation_numbers import smoothed
 from m4kit.explore.callbacks import Complaints
 from m4kit.network import ACTIVATIONS
@@ -17,6 +26,7 @@ _SAYING = {
     TRAINING: "Training",
     STOPPED: "Stopped. Start goes on.",
     DONE: "Done. Start goes on for as long again.",
+    DIVERGED: "All have diverged: choose a lower learning rate.",
     FAILED: "Failed",
 }
 
@@ -141,11 +151,12 @@ class LiveTrainer(widgets.VBox):
                 trace.y = smoothed(losses, _WINDOW).round(4).tolist() if losses else []
         self.view.show(self.figure)
         self.bar.value = training.progress
-        steps = max(map(len, training.losses.values()))
-        about = (
-            f" {training.drawn} of {training.faces}" if training.state == DRAWING else f", {steps} steps each"
-        )
-        self.saying.value = _SAYING[training.state] + (about if training.state in (DRAWING, TRAINING) else "")
+        about = ""
+        if training.state == DRAWING:
+            about = f" {training.drawn} of {training.faces}"
+        elif training.state == TRAINING:
+            about = f", {_steps_of(training)}"
+        self.saying.value = _SAYING[training.state] + about
         self._enable()
         if training.state == FAILED:
             raise training.error
@@ -153,7 +164,17 @@ class LiveTrainer(widgets.VBox):
     def _enable(self) -> None:
         # In its last report the thread still lives, but what it says is the end.
         running = self.training is not None and self.training.running
-        running = running and self.training.state not in (STOPPED, DONE, FAILED)
-        self.buttons["Start"].disabled, self.buttons["Stop"].disabled = running, not running
+        running = running and self.training.state not in (STOPPED, DONE, DIVERGED, FAILED)
+        ended = self.training is not None and self.training.state == DIVERGED
+        self.buttons["Start"].disabled, self.buttons["Stop"].disabled = running or ended, not running
         for control in (*self.choices.values(), self.rate):
             control.disabled = running
+
+
+def _steps_of(training: LiveTraining) -> str:
+    """How many steps were done, such as "40 steps each" or "40 steps; ReLU diverged at step 12"."""
+    steps = max(map(len, training.losses.values()))
+    if not training.diverged:
+        return f"{steps} steps each"
+    ends = (f"{WORDS[name]} diverged at step {len(training.losses[name])}" for name in training.diverged)
+    return f"{steps} steps; {', '.join(ends)}"
