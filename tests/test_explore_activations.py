@@ -85,6 +85,35 @@ class TestCurves:
         assert explorer.complaints.value == ""
         assert [trace.name for trace in lines(explorer)] == ["ReLU"]
 
+    @pytest.mark.parametrize(
+        ("control", "value"),
+        [
+            *(("smoothing", 1), ("steps", (11, 30)), ("scale", "log")),
+            *(("highlight", "elu"), ("stage", "conv1"), ("sort", "NME, %"), ("descending", True)),
+        ],
+    )
+    def test_that_nothing_is_chosen_stays_said_whatever_is_moved(self, explorer, control, value):
+        for button in explorer.seeds.values():
+            button.value = False
+        getattr(explorer, control).value = value
+        assert "nothing to show: choose at least one" in explorer.complaints.value
+        assert explorer.table.value == ""
+        explorer.seeds[0].value = True
+        assert explorer.complaints.value == ""
+
+    def test_with_nothing_chosen_no_title_tells_of_trainings(self, explorer):
+        for button in explorer.seeds.values():
+            button.value = False
+        for figure, view in (
+            (explorer.curves, explorer.curves_view),
+            (explorer.function, explorer.function_view),
+        ):
+            assert not figure.layout.title.text
+            assert len(json.loads(view.figure)["data"]) == 0
+        explorer.seeds[0].value = True
+        assert "1 seed" in explorer.curves.layout.title.text
+        assert "units dead" in explorer.function.layout.title.text
+
     def test_diverged_trainings_are_named_and_have_no_violin(self):
         record = record_of(run_record("relu", 0), run_record("elu", 0, loss=[9, 30, 99], status="diverged"))
         explorer = ActivationExplorer(record)
@@ -101,6 +130,13 @@ class TestFunction:
         assert "25.0 % of the units dead, 50 % of the values saturated" in explorer.function.layout.title.text
         explorer.stage.value = "conv1"
         assert "conv1" in explorer.function.layout.title.text
+
+    def test_one_that_is_not_shown_has_a_curve_and_no_numbers(self, explorer):
+        explorer.activations["elu"].value = False
+        explorer.highlight.value = "elu"
+        assert explorer.function.layout.title.text == "ELU is not among the trainings shown"
+        assert [trace.name for trace in explorer.function.data] == ["ELU", "its slope"]
+        assert explorer.errors == []
 
 
 class TestTable:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -161,12 +161,12 @@ class ActivationExplorer(Explorer):
         for control in (*self.activations.values(), *self.seeds.values(), self.purpose):
             control.observe(guard(lambda _change: self._choose()), "value")
         for control in (self.smoothing, self.steps, self.scale):
-            control.observe(guard(lambda _change: self._draw()), "value")
+            control.observe(guard(lambda _change: self._show(self._draw)), "value")
         self.curves_view.observe(guard(lambda change: self._clicked(change["new"][0])), "clicked")
-        self.highlight.observe(guard(lambda _change: self._put_forward()), "value")
-        self.stage.observe(guard(lambda _change: self._draw_function()), "value")
+        self.highlight.observe(guard(lambda _change: self._show(self._put_forward)), "value")
+        self.stage.observe(guard(lambda _change: self._show(self._draw_function)), "value")
         for control in (self.sort, self.descending):
-            control.observe(guard(lambda _change: self._show_table()), "value")
+            control.observe(guard(lambda _change: self._show(self._show_table)), "value")
 
     @property
     def errors(self) -> list[Exception]:
@@ -197,16 +197,17 @@ class ActivationExplorer(Explorer):
         self._groups = grouped(runs)
         with self.curves.batch_update():
             self.curves.data = ()
-            if runs:
-                self._add_traces()
-        self.table.value = ""
-        if not runs:
-            self.curves_view.show(self.curves)
+            self._add_traces()
+        words = title_of(self.record, runs) if runs else ""
+        self.curves.layout.title = {"text": words, "font": {"size": 13}, "x": 0.5}
+        self._show(self._draw, self._put_forward, self._show_table)
+
+    def _show(self, *drawings: Callable[[], None]) -> None:
+        """Draw these anew; as long as no training is chosen, that is said each time."""
+        for draw in drawings:
+            draw()
+        if not self._groups:
             raise ValueError("nothing to show: choose at least one activation and one seed that were trained")
-        self.curves.layout.title = {"text": title_of(self.record, runs), "font": {"size": 13}, "x": 0.5}
-        self._draw()
-        self._put_forward()
-        self._show_table()
 
     def _add_traces(self) -> None:
         import plotly.graph_objects as go
@@ -276,14 +277,25 @@ class ActivationExplorer(Explorer):
         names = list(dict.fromkeys(name for name, _ in self._groups))
         name = self.highlight.value if self.highlight.value != _NOBODY else next(iter(names), None)
         if name is None:
+            self.function.data, self.function.layout.title = (), None
+            self.function_view.show(self.function)
             return
         runs = [run for (own, _), some in self._groups.items() if own == name for run in some]
         y, slope = curve(name, _X)
         middle, width = (BINS[1:] + BINS[:-1]) / 2, BINS[1] - BINS[0]
+        title = f"{WORDS[name]} is not among the trainings shown"
         with self.function.batch_update():
             self.function.data = ()
             if runs:
                 place = runs[0].stages.index(self.stage.value)
+                dead, saturated = (
+                    100 * np.mean([getattr(run, word)[-1, place] for run in runs])
+                    for word in ("dead", "saturated")
+                )
+                title = (
+                    f"{WORDS[name]} in {self.stage.value}: {dead:.1f} % of the units dead, "
+                    f"{saturated:.0f} % of the values saturated"
+                )
                 before, after = 100 * np.mean([run.histograms[:, place] for run in runs], axis=0)
                 for values, colour, words in (
                     (before, "rgba(140, 149, 159, 0.35)", "inputs before training"),
@@ -297,18 +309,13 @@ class ActivationExplorer(Explorer):
             for values, dash, words in ((y, "solid", WORDS[name]), (slope, "dot", "its slope")):
                 line = {"color": COLOURS[name], "dash": dash, "width": 2.5}
                 self.function.add_trace(go.Scatter(x=_X, y=values, name=words, line=line), secondary_y=False)
-            dead, saturated = (
-                [100 * float(getattr(run, word)[-1, place]) for run in runs] if runs else [np.nan]
-                for word in ("dead", "saturated")
-            )
-            self.function.layout.title = {
-                "text": f"{WORDS[name]} in {self.stage.value}: {np.mean(dead):.1f} % of the units dead, "
-                f"{np.mean(saturated):.0f} % of the values saturated",
-                "font": {"size": 13},
-            }
+            self.function.layout.title = {"text": title, "font": {"size": 13}}
         self.function_view.show(self.function)
 
     def _show_table(self) -> None:
+        if not self._groups:
+            self.table.value = ""
+            return
         names = [name for name, button in self.activations.items() if button.value]
         seeds = [seed for seed, button in self.seeds.items() if button.value]
         table = activation_table(self.record, purpose=self.purpose.value, activations=names, seeds=seeds)
