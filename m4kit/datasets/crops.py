@@ -18,6 +18,7 @@ from m4kit.camera import CROP_SIZE, Crop, HeadPose
 from m4kit.datasets.files import (
     Files,
     array_file,
+    check_arrays,
     label_text,
     load_arrays,
     open_files,
@@ -58,7 +59,7 @@ def read_aflw_crops(path: str | Path, *, labels: str | Path | None = None) -> tu
     files = open_files(path, expected="AFLW crops")
     labels = array_file(path) if labels is None else Path(labels)
     arrays = load_arrays(labels, labels)
-    _check_arrays(arrays, {"names": [()], "pts21": [(2, 21)], "roi": [(4,)], "yaw": [()]}, {"yaw"}, labels)
+    check_arrays(arrays, {"names": [()], "pts21": [(2, 21)], "roi": [(4,)], "yaw": [()]}, {"yaw"}, labels)
     samples, left_out = _read_crops(files, [str(name) for name in arrays["names"]], arrays)
     return collected(path, samples, left_out, expected="AFLW crops that the labels name")
 
@@ -79,7 +80,7 @@ def read_youtube_faces(path: str | Path, *, labels: str | Path | None = None) ->
     files = open_files(path, expected="YouTube Faces crops")
     labels = array_file(path) if labels is None else Path(labels)
     arrays = load_arrays(labels, labels)
-    _check_arrays(arrays, {"names": [()], "pts68": [(68, 2)], "identity": [()]}, set(), labels)
+    check_arrays(arrays, {"names": [()], "pts68": [(68, 2)], "identity": [()]}, set(), labels)
     samples, left_out = [], []
     crop = Crop(-_EDGE, -_EDGE, YOUTUBE_FACES_SIZE)
     named = picture_names(map(str, arrays["names"]))
@@ -140,7 +141,7 @@ def read_3ddfa_list(
             "them as `arrays`"
         )
     shapes = {"pts68": [(3, 68), (2, 68)], "pts21": [(2, 21)], "yaw": [()], "roi": [(4,)]}
-    _check_arrays({"names": np.array(lines), **found}, {"names": [()], **shapes}, set(shapes), path)
+    check_arrays({"names": np.array(lines), **found}, {"names": [()], **shapes}, set(shapes), path)
     folder = list_name.removesuffix(PurePosixPath(list_name).suffix)
     samples, left_out = _read_crops(
         files, lines, found, folders=(folder, str(PurePosixPath(list_name).parent))
@@ -221,22 +222,3 @@ def _find_arrays(files: Files, name: str) -> dict[str, np.ndarray]:
                 found[key] = load_arrays(content, f"{files.path}/{by_file[file]}")
                 break
     return found
-
-
-def _check_arrays(
-    arrays: object, rows: Mapping[str, list[tuple[int, ...]]], optional: set[str], source: object
-) -> None:
-    """`DatasetError` unless all arrays are there, of as many rows as there are names, of one of the rows' shapes."""
-    if not isinstance(arrays, dict) or rows.keys() - optional - arrays.keys():
-        got = ", ".join(sorted(arrays)) if isinstance(arrays, dict) else "one array"
-        raise DatasetError(f"{source}: expected {', '.join(sorted(rows.keys() - optional))}, got {got}")
-    n = len(np.atleast_1d(arrays["names"]))
-    for key in sorted(rows.keys() & arrays.keys()):
-        array = np.asarray(arrays[key])
-        shapes = [(n, *shape) for shape in rows[key]]
-        kinds, content = ("U", "text") if key in ("names", "identity") else ("fiu", "numbers")
-        if array.shape not in shapes or array.dtype.kind not in kinds:
-            raise DatasetError(
-                f"{source}: expected {key} {' or '.join(map(str, shapes))} of {content}, got {array.dtype} "
-                f"{array.shape}"
-            )

@@ -8,7 +8,7 @@ import posixpath
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -185,6 +185,25 @@ def load_arrays(file: Path | io.BytesIO, name: object) -> dict[str, np.ndarray] 
     # What numpy raises depends on which byte is wrong.
     except Exception as error:
         raise DatasetError(f"{name}: expected numpy arrays without pickles, got {error}") from error
+
+
+def check_arrays(
+    arrays: object, rows: Mapping[str, list[tuple[int, ...]]], optional: set[str], source: object
+) -> None:
+    """`DatasetError` unless all arrays are there, of as many rows as there are names, of one of the rows' shapes."""
+    if not isinstance(arrays, dict) or rows.keys() - optional - arrays.keys():
+        got = ", ".join(sorted(arrays)) if isinstance(arrays, dict) else "one array"
+        raise DatasetError(f"{source}: expected {', '.join(sorted(rows.keys() - optional))}, got {got}")
+    n = len(np.atleast_1d(arrays["names"]))
+    for key in sorted(rows.keys() & arrays.keys()):
+        array = np.asarray(arrays[key])
+        shapes = [(n, *shape) for shape in rows[key]]
+        kinds, content = ("U", "text") if key in ("names", "identity") else ("fiu", "numbers")
+        if array.shape not in shapes or array.dtype.kind not in kinds:
+            raise DatasetError(
+                f"{source}: expected {key} {' or '.join(map(str, shapes))} of {content}, got {array.dtype} "
+                f"{array.shape}"
+            )
 
 
 def _is_own(name: str) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.io
 
 from m4kit.camera import HeadPose, crop_from_landmarks
-from m4kit.datasets.files import Files, array_file, load_arrays, open_files, stem
+from m4kit.datasets.files import Files, array_file, check_arrays, load_arrays, open_files, stem
 from m4kit.datasets.sample import DatasetError, PublishedBox, Sample, checked_landmarks, collected
 
 _KEYS = ("pt3d_68", "pt2d", "Pose_Para", "Shape_Para", "Exp_Para")
@@ -175,11 +175,7 @@ def _read_reannotated(path: str | Path, file: str | Path | None) -> dict[str, np
     """The second landmarks (68, 2) in photo pixels counted from 0, by the face's name."""
     file = array_file(path) if file is None else Path(file)
     arrays = load_arrays(file, file)
-    missing = {"names", "pts68_reannotated"} - set(arrays)
-    if missing or arrays["pts68_reannotated"].shape != (len(arrays["names"]), 2, 68):
-        raise DatasetError(
-            f"{file}: expected names (n,) and pts68_reannotated (n, 2, 68), got {', '.join(sorted(arrays))}"
-        )
+    check_arrays(arrays, {"names": [()], "pts68_reannotated": [(2, 68)]}, set(), file)
     points = arrays["pts68_reannotated"].transpose(0, 2, 1).astype(float) - 1
     return {PurePosixPath(str(name)).stem: face for name, face in zip(arrays["names"], points, strict=True)}
 
@@ -190,8 +186,7 @@ def _read_boxes(path: str | Path, published_boxes: str | Path | None) -> dict[st
     if published_boxes is None and not file.exists():
         return {}
     arrays = load_arrays(file, file)
-    if {"names", "roi"} - set(arrays) or arrays["roi"].shape != (len(arrays["names"]), 4):
-        raise DatasetError(f"{file}: expected names (n,) and roi (n, 4), got {', '.join(sorted(arrays))}")
+    check_arrays(arrays, {"names": [()], "roi": [(4,)]}, set(), file)
     return {
         PurePosixPath(str(name)).stem: PublishedBox(*(float(value) - 1 for value in roi))
         for name, roi in zip(arrays["names"], arrays["roi"], strict=True)
