@@ -87,11 +87,13 @@ def jupyter_lab(folder: Path) -> Iterator[str]:
 
 
 def _wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
+    # A proxy knows nothing of this machine's own address.
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end:
         if server.poll() is not None:
             break
-        with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=5):
+        with contextlib.suppress(OSError), direct.open(address, timeout=5):
             return
         time.sleep(0.2)
     raise RuntimeError(f"JupyterLab did not start; it said:\n{log.read_text()[-3000:]}")

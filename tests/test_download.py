@@ -59,6 +59,7 @@ class Server:
 def server(monkeypatch, tmp_path):
     monkeypatch.setenv("M4KIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("M4KIT_OFFLINE", raising=False)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     server = Server()
     thread = threading.Thread(target=server.http.serve_forever, args=(0.01,))
     thread.start()

@@ -34,7 +34,8 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def address(tmp_path):
+def address(tmp_path, monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path)))
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
