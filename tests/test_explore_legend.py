@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from test_vertex_colours import face
 
 from m4kit.explore.legend import legend
-from m4kit.vertex_colours import VertexColours, scalar_colours
+from m4kit.vertex_colours import VertexColours, scalar_colours, vertex_colours
 from m4kit.visualize.legend import with_legend
 
 NAMES = {"nose <tip>": (250, 10, 20), "left ear": (0, 200, 0), "chin": (0, 0, 255)}
@@ -41,6 +42,19 @@ def test_in_a_still_picture_each_colour_is_seen_in_the_lowest_tenth_alone(side):
         assert rows.min() > 0.9 * side
     changed = (picture != white).any(-1)
     assert not changed[:, [0, -1]].any()
+
+
+@pytest.mark.parametrize(("side", "room"), [(120, False), (160, False), (245, True), (320, True)])
+def test_the_models_regions_stand_in_a_still_picture_whole_or_not_at_all(side, room):
+    white = np.full((side, side, 3), 255, np.uint8)
+    regions = vertex_colours(face(), "region")
+    picture = with_legend(white.copy(), regions)
+    # No name is written over a square, and no square lies over another or at the edge.
+    seen = [(picture == colour).all(-1).sum() for colour in regions.names.values()]
+    assert seen == [8 * 8 if room else 0] * 10
+    changed = (picture != white).any(-1)
+    assert not changed[: int(0.75 * side)].any() and not changed[:, [0, -1]].any()
+    assert changed.any() == room
 
 
 def test_a_still_picture_of_one_colour_stays_as_it_is():

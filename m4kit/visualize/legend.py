@@ -9,10 +9,15 @@ from m4kit.visualize import strokes
 
 _INK, _PAPER = (36, 41, 47), (255, 255, 255)
 _COLUMNS = 5
+# More of the picture's height than this, and names would hide the face that they are for.
+_SHARE = 0.25
 
 
 def with_legend(picture: np.ndarray, coloured: VertexColours) -> np.ndarray:
-    """The picture (side, side, 3) uint8 with what its colours stand for, drawn into it; the same if for nothing."""
+    """The picture (side, side, 3) uint8 with what its colours stand for, drawn into it; the same if for nothing.
+
+    Names that the picture is too small for are left out.
+    """
     if coloured.values is not None:
         return _with_bar(picture, coloured)
     return _with_names(picture, coloured.names) if coloured.names else picture
@@ -35,13 +40,18 @@ def _with_bar(picture: np.ndarray, coloured: VertexColours) -> np.ndarray:
 
 
 def _with_names(picture: np.ndarray, names: dict[str, tuple[int, int, int]]) -> np.ndarray:
-    """With a square of its colour before each name, in rows from below."""
+    """With a square of its colour before each name, in rows from below; the same if there is no room for them."""
     side = len(picture)
     height = max(8, 0.024 * side)
     square = round(height)
-    columns = [list(names)[k::_COLUMNS] for k in range(min(_COLUMNS, len(names)))]
-    widths = [max(strokes.width(name, height=height) for name in column) for column in columns]
-    gap = (side - sum(widths) - 1.5 * square * len(columns)) / (len(columns) + 1)
+    for count in range(min(_COLUMNS, len(names)), 0, -1):
+        columns = [list(names)[k::count] for k in range(count)]
+        widths = [max(strokes.width(name, height=height) for name in column) for column in columns]
+        gap = (side - sum(widths) - 1.5 * square * count) / (count + 1)
+        if gap >= square / 2:
+            break
+    if gap < square / 2 or 1.6 * height * len(columns[0]) > _SHARE * side:
+        return picture
     left = gap
     for column, width in zip(columns, widths, strict=True):
         for row, name in enumerate(column):

@@ -160,8 +160,8 @@ def mesh_picture(
 ) -> np.ndarray:
     """The mesh turned by `yaw` and `pitch` degrees, (side, side, 3) uint8 RGB on white; no browser is needed.
 
-    Arguments as for `mesh_figure`. `legend` says what the colours stand for: a bar with its unit, or names;
-    landmarks are drawn over the mesh, those behind it too.
+    Arguments as for `mesh_figure`. `legend` says what the colours stand for: a bar with its unit, or names, unless
+    the picture is too small for them; landmarks are drawn over the mesh, those behind it too.
     """
     check_heads(face)
     frame, rotation = HeadFrame.of(face), rotation_from_euler(yaw, pitch, 0)
