@@ -1,6 +1,6 @@
 """Drawings and figures: what changes where, what stands in a figure. Beauty is judged by eye, not here."""
 
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -18,6 +18,24 @@ DRAWINGS = [visualize.draw_landmarks, visualize.draw_pose, visualize.draw_mesh, 
 def changed(picture, image):
     """Where a picture differs, as (n, 2) points x, y."""
     return np.argwhere((picture != image).any(axis=2))[:, ::-1]
+
+
+def words_places(figure):
+    """Left, bottom, right, top of all words of a figure with their boxes, (n, 4), in pixels."""
+    figure.draw_without_rendering()
+    words = [part for axes in figure.axes for part in (axes.title, axes.yaxis.label, *axes.texts)]
+    return np.array(
+        [(one.get_bbox_patch() or one).get_window_extent().extents for one in words if one.get_text()]
+    )
+
+
+def assert_words_keep_apart(figure):
+    """No words reach into others or out of the figure; half a pixel may be lost to rounding."""
+    places = words_places(figure)
+    assert (places[:, :2] > -0.5).all() and (places[:, 2:] < np.array(figure.bbox.size) + 0.5).all()
+    for one, other in combinations(places, 2):
+        overlap = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
+        assert overlap.min() < 0.5
 
 
 def coloured(picture, image, colour):
@@ -191,6 +209,20 @@ class TestOverview:
         smaller, _ = scaled(prediction(size=(480, 640)), 0.75)
         np.testing.assert_array_equal(axes.images[0].get_array(), smaller)
 
+    def test_words_keep_to_their_place_however_small(self):
+        panorama = prediction(face(centre=(400, 50), height=60), size=(100, 600))
+        assert_words_keep_apart(visualize.overview(panorama))
+        narrow = prediction(size=(400, 200))
+        assert_words_keep_apart(visualize.overview([prediction(size=(100, 600)), narrow, narrow]))
+        assert_words_keep_apart(visualize.overview(prediction(size=(400, 60))))
+        titles = ["a rather long title of a small photo", "one"]
+        assert_words_keep_apart(visualize.overview([narrow, narrow], titles=titles, max_side=160))
+
+    def test_words_that_have_room_are_of_one_size(self):
+        figure = visualize.overview([prediction(face(), size=(300, 400))] * 2, titles=["one", "two"])
+        words = [axes.yaxis.label for axes in figure.axes[::2]] + [axes.title for axes in figure.axes[:2]]
+        assert {one.get_fontsize() for one in words} == {12 * 72 / figure.dpi}
+
     def test_the_saved_figure_holds_the_pictures_pixel_for_pixel(self, tmp_path):
         figure = visualize.overview(prediction(face(), size=(517, 483)), max_side=517)
         saved = np.asarray(Image.open(figure.save(tmp_path / "overview.png")).convert("RGB"))
@@ -228,6 +260,10 @@ class TestFacesFigure:
         assert [axes.get_title() for axes in figure.axes[:4]] == list(VIEWS)
         assert [axes.get_ylabel() for axes in figure.axes[::4]] == [pose_text(one.pose), pose_text(two.pose)]
         assert {axes.images[0].get_array().shape for axes in figure.axes} == {(120, 120, 3)}
+
+    @pytest.mark.parametrize("side", [64, 110])
+    def test_words_keep_to_their_row_and_column(self, side):
+        assert_words_keep_apart(visualize.faces_figure(prediction(face(yaw=-30), face()), side=side))
 
     def test_the_largest_faces_only(self):
         faces = [face(height=40) for _ in range(3)]

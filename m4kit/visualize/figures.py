@@ -16,6 +16,8 @@ from m4kit.render import render
 from m4kit.visualize.drawing import angle_text, draw_landmarks, draw_mesh, draw_pose, face_size, pose_text
 
 if TYPE_CHECKING:
+    from matplotlib.text import Text
+
     from m4kit.visualize.notebook_figure import NotebookFigure
 
 VIEWS = ("landmarks", "head pose", "translucent mesh", "solid mesh")
@@ -226,9 +228,9 @@ def _grid(
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
             if labels and column == 0:
-                axes.set_ylabel(labels[index], **style)
+                _fit(axes.set_ylabel(labels[index], **style), height)
             if columns and index == 0:
-                axes.set_title(columns[column], pad=5 * 72 / DPI, **style)
+                _fit(axes.set_title(columns[column], pad=5 * 72 / DPI, **style), width)
             x += width + gap
         y += height + gap
     return figure
@@ -237,4 +239,16 @@ def _grid(
 def _write(axes, text: str) -> None:
     """Words in the middle of a picture."""
     box = {"boxstyle": "round,pad=0.5", "facecolor": "#24292f", "edgecolor": "none", "alpha": 0.8}
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="white", bbox=box)
+    words = axes.text(
+        0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="white", bbox=box
+    )
+    # The box reaches half a letter's height beyond the words.
+    _fit(words, axes.get_window_extent().width, letters=1)
+
+
+def _fit(words: Text, room: float, *, letters: float = 0.0) -> None:
+    """Make words smaller if they, and a margin of as many letters' heights, are longer than `room` pixels."""
+    extent = words.get_window_extent()
+    length = extent.height if words.get_rotation() == 90 else extent.width
+    length += letters * words.get_fontsize() / 72 * words.figure.dpi
+    words.set_fontsize(words.get_fontsize() * min(1, room / max(1, length)))
