@@ -382,7 +382,8 @@ class View {
     // How to move, until the first hand does.
     this.help = document.createElement("div");
     this.help.textContent = HELP;
-    this.help.style.cssText = "position: absolute; inset: auto 0 2px; pointer-events: none; text-align: center; font-size: 12px; color: var(--jp-ui-font-color2, #666)";
+    // On the page's colour, or nobody could read it on a photo.
+    this.help.style.cssText = "position: absolute; bottom: 2px; left: 50%; transform: translateX(-50%); max-width: 100%; padding: 0 8px; border-radius: 4px; pointer-events: none; text-align: center; font-size: 12px; background: var(--jp-layout-color0, #fff); color: var(--jp-ui-font-color2, #666)";
     // How far a swinging mesh is from its middle.
     this.swing = document.createElement("div");
     this.swing.style.cssText = "position: absolute; inset: 4px 8px auto auto; pointer-events: none; font-variant-numeric: tabular-nums";
