@@ -37,6 +37,9 @@ SKIN = (205, 200, 195)
 DEPTH_TOLERANCE = 0.02
 """How far behind the nearest surface, as a share of the face's size, a vertex still counts as seen."""
 
+MIRRORED_FROM = 4
+"""Edges from the nearest vertex that is seen, beyond which one that is not takes the colour of its mirror image."""
+
 GRAZING = 0.25
 """The least z of a unit normal at which a vertex counts as seen."""
 
@@ -167,11 +170,20 @@ def texture(face: Face, image: np.ndarray | None) -> VertexColours:
     colours, known = sampled.astype(float), seen.copy()
     mirror = face.model.mirror.numpy()
     if len(mirror):
-        from_mirror = ~seen & seen[mirror]
+        # Small gaps and edges are filled from beside, for the other side of the face may lie in another light.
+        from_mirror = ~_grown(seen, face.triangles, rings=MIRRORED_FROM) & seen[mirror]
         colours[from_mirror] = colours[mirror[from_mirror]]
         known |= from_mirror
     colours = _spread_out(colours, known, face.triangles) if known.any() else np.tile(SKIN, (len(colours), 1))
     return VertexColours(np.rint(colours).astype(np.uint8), filled=~seen)
+
+
+def _grown(mask: np.ndarray, triangles: np.ndarray, *, rings: int) -> np.ndarray:
+    """The vertices (V,) of a mask and those up to so many edges from them."""
+    mask = mask.copy()
+    for _ in range(rings):
+        mask[triangles[mask[triangles].any(axis=1)]] = True
+    return mask
 
 
 def _spread_out(colours: np.ndarray, known: np.ndarray, triangles: np.ndarray) -> np.ndarray:

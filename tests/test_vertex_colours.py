@@ -53,6 +53,17 @@ def test_what_the_photo_hides_is_filled_from_the_mirrored_side():
     assert (texture.colours[cheek] == (200, 30, 30)).all()
 
 
+def test_gaps_beside_the_nose_are_filled_from_beside_them_and_not_from_the_other_side_in_another_light():
+    shown = face()
+    photo = np.full((240, 240, 3), 200, dtype=np.uint8)
+    photo[:, : round(float(shown.vertices[:, 0].mean()))] = 60
+    texture = vertex_colours(shown, "texture", image=photo)
+    nose = MODEL.regions["nose"] & texture.filled
+    for side, colour in ((shown.vertices[:, 0] < 110, 60), (shown.vertices[:, 0] > 130, 200)):
+        assert (nose & side).sum() > 10
+        assert (texture.colours[nose & side] == colour).mean() > 0.9
+
+
 def test_a_vertex_behind_the_nose_is_not_seen():
     turned = face(pose=(60, 0, 0))
     seen = visible(turned.vertices, turned.triangles)

@@ -383,7 +383,7 @@ class View {
     this.help = document.createElement("div");
     this.help.textContent = HELP;
     // On the page's colour, or nobody could read it on a photo.
-    this.help.style.cssText = "position: absolute; bottom: 2px; left: 50%; transform: translateX(-50%); max-width: 100%; padding: 0 8px; border-radius: 4px; pointer-events: none; text-align: center; font-size: 12px; background: var(--jp-layout-color0, #fff); color: var(--jp-ui-font-color2, #666)";
+    this.help.style.cssText = "position: absolute; bottom: 2px; left: 50%; transform: translateX(-50%); width: max-content; max-width: calc(100% - 16px); padding: 0 8px; border-radius: 4px; pointer-events: none; text-align: center; font-size: 12px; background: var(--jp-layout-color0, #fff); color: var(--jp-ui-font-color2, #666)";
     // How far a swinging mesh is from its middle.
     this.swing = document.createElement("div");
     this.swing.style.cssText = "position: absolute; inset: 4px 8px auto auto; pointer-events: none; font-variant-numeric: tabular-nums";
