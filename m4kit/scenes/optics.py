@@ -24,11 +24,11 @@ def focus(light: np.ndarray, severity: float, random: np.random.Generator) -> np
 
 
 def _disc(radius: float) -> np.ndarray:
-    """A disc with a soft edge of a pixel, of sum 1."""
-    reach = int(np.ceil(radius + 0.5))
-    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
-    kernel = np.clip(radius + 0.5 - np.hypot(x, y), 0, 1).astype(np.float32)
-    return kernel / kernel.sum()
+    """A disc as a kernel of sum 1; one of a part of a pixel blurs, too."""
+    line = np.linspace(-radius, radius, 2 * max(4, int(4 * radius)) + 1)
+    x, y = (places.ravel() for places in np.meshgrid(line, line))
+    inside = np.hypot(x, y) <= radius
+    return _spread_over(x[inside], y[inside])
 
 
 def motion(light: np.ndarray, severity: float, random: np.random.Generator) -> np.ndarray:
@@ -42,11 +42,15 @@ def motion(light: np.ndarray, severity: float, random: np.random.Generator) -> n
 
 
 def _path(length: float, angle: float, bend: float) -> np.ndarray:
-    """A path of that length, turning by `bend` radians on the way, as a kernel of sum 1."""
+    """A path of that length, turning by `bend` radians on the way, as a kernel of sum 1 that moves nothing."""
     steps = max(8, int(8 * length))
     direction = angle + bend * np.linspace(-0.5, 0.5, steps)
     x, y = (np.cumsum(f(direction)) * length / steps for f in (np.cos, np.sin))
-    x, y = x - (x.min() + x.max()) / 2, y - (y.min() + y.max()) / 2
+    return _spread_over(x - x.mean(), y - y.mean())
+
+
+def _spread_over(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """A kernel of sum 1 that spreads a point over places (n,) and (n,) beside it, in pixels, each alike."""
     reach = int(np.ceil(max(np.abs(x).max(), np.abs(y).max()))) + 1
     kernel = np.zeros((2 * reach + 1, 2 * reach + 1))
     left, top = np.floor(x + reach).astype(int), np.floor(y + reach).astype(int)
