@@ -17,6 +17,7 @@ from m4kit.predictor import Predictor
 from m4kit.scenes import analysis
 from m4kit.scenes.analysis import analyse, match
 from m4kit.scenes.data import SceneSample, benchmark
+from m4kit.scenes.failure import ALL, packaged
 from m4kit.scenes.journal import FILE, Entry, Journal
 from m4kit.scenes.report import ReportError, SceneReport
 from m4kit.scenes.tables import (
@@ -210,6 +211,10 @@ class TestWithoutTruth:
         for name in ("head_spread", "flip_consistency", "jitter_consistency", "edge_agreement", "sharpness"):
             assert row[name] > 0
         assert row["failure_probability"] < 0.5
+        # With what flipped and moved crops say, which a face alone does not know.
+        known = {sign.value: np.array([row[sign.value]]) for sign in ALL.values()}
+        expected = packaged()["all"].probability(known)[0]
+        assert row["failure_probability"] == pytest.approx(expected, abs=1e-6)
         assert (row["crop_size"], row["outside"]) == (pytest.approx(predictor(photo)[0].crop.size), 0)
         assert row["identity_distance"] == pytest.approx(
             float(np.sqrt((predictor(photo)[0].identity ** 2).mean())), rel=1e-5

@@ -134,16 +134,10 @@ class _Seen:
         for number, face in enumerate(faces):
             known = signs.of_face(image, face)
             reasons = reasons_of(face, measured=known)
+            known |= {"flip_consistency": float(flip[number]), "jitter_consistency": float(jitter[number])}
             probability = probability_of(face, measured=known)
-            rows.append(
-                known
-                | {
-                    "flip_consistency": float(flip[number]),
-                    "jitter_consistency": float(jitter[number]),
-                    "failure_probability": np.nan if probability is None else probability,
-                    "reasons": "; ".join(reasons),
-                }
-            )
+            known["failure_probability"] = np.nan if probability is None else probability
+            rows.append(known | {"reasons": "; ".join(reasons)})
         return rows
 
 
