@@ -164,7 +164,9 @@ class FaceModel(torch.nn.Module):
         Alternates between the weak-perspective camera (least squares, then the nearest scaled rotation) and the
         coefficients (ridge regression, the maximum a posteriori under a standard normal prior). `noise` is the
         assumed standard deviation of a landmark as a share of the landmarks' box sqrt(w * h): smaller follows the
-        points more closely, larger keeps the face likelier. `weights` (68,) or (n, 68) trusts points differently.
+        points more closely, larger keeps the face likelier. `weights` (68,) or (n, 68), none below 0, trusts points
+        differently. Raises `ValueError` for landmarks of another shape, not finite or without extent, and for weights
+        that leave a face fewer than four points, which a camera takes.
         """
         target = torch.as_tensor(landmarks, dtype=torch.float64)[..., :2]
         if target.shape[-2:] != (LANDMARKS, 2):
@@ -174,6 +176,8 @@ class FaceModel(torch.nn.Module):
         weight = torch.ones(n, LANDMARKS, dtype=torch.float64)
         if weights is not None:
             weight = weight * torch.as_tensor(weights, dtype=torch.float64)
+        if not weight.isfinite().all() or (weight < 0).any() or ((weight > 0).sum(1) < 4).any():
+            raise ValueError("expected weights from 0 up, of which at least four in each face are above 0")
         extent = target.amax(1) - target.amin(1)
         if n == 0 or not target.isfinite().all() or not (extent > 0).all():
             raise ValueError(

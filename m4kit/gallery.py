@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from html import escape
@@ -125,7 +126,8 @@ class Gallery:
             facts.append(f"{_count(len(self._entries) - len(read), 'photo')} not read")
         if times:
             facts.append(f"median {_duration(float(np.median(times)))} a photo")
-        rows = "\n".join(_section(entry) for entry in self._entries)
+        titles = _titles([entry.source for entry in self._entries])
+        rows = "\n".join(map(_section, self._entries, titles))
         return _PAGE.format(title=escape(self.title), facts=" · ".join(facts), style=_STYLE, rows=rows)
 
 
@@ -189,12 +191,31 @@ def _cells(values: Sequence[str]) -> str:
     return "".join(f"<td>{value}</td>" for value in values)
 
 
-def _section(entry: _Entry) -> str:
+def _titles(sources: Sequence[str]) -> list[str]:
+    """The photos' names, and before those that are alike as many of their folders as tell them apart."""
+    parts = {source: Path(source).parts for source in sources}
+    shown = dict.fromkeys(parts, 1)
+    while True:
+        alike = defaultdict(list)
+        for source, length in shown.items():
+            alike[parts[source][-length:]].append(source)
+        longer = [
+            source
+            for group in alike.values()
+            for source in group
+            if len(group) > 1 and shown[source] < len(parts[source])
+        ]
+        if not longer:
+            return [Path(*parts[source][-shown[source] :]).as_posix() for source in sources]
+        for source in longer:
+            shown[source] += 1
+
+
+def _section(entry: _Entry, title: str) -> str:
     facts = "not read" if entry.faces is None else _count(entry.faces, "face") if entry.faces else NO_FACE
     if entry.seconds is not None:
         facts += f" · {_duration(entry.seconds)}"
-    name = escape(Path(entry.source).name)
-    return f"<section><h2>{name} <small>{facts}</small></h2>{entry.body}</section>"
+    return f"<section><h2>{escape(title)} <small>{facts}</small></h2>{entry.body}</section>"
 
 
 def _count(number: int, word: str) -> str:

@@ -135,6 +135,15 @@ def test_photos_of_one_name_do_not_overwrite_each_other(tmp_path):
     assert [path.name for path in paths] == ["face_overview.jpg", "face_2_overview.jpg", "array_overview.jpg"]
 
 
+def test_photos_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    results = gallery.Gallery(tmp_path, photos=5)
+    for source in ("/a/x.jpg", "b/a/x.jpg", "c/x.jpg", "only/y.jpg", "<array>"):
+        results.add(prediction(source=source))
+    page = results.close().read_text(encoding="utf-8")
+    titles = re.findall("<h2>(.*?) <small>", page)
+    assert titles == ["/a/x.jpg", "b/a/x.jpg", "c/x.jpg", "y.jpg", "&lt;array&gt;"]
+
+
 def test_names_that_are_long_or_no_text_are_written(tmp_path):
     results = gallery.Gallery(tmp_path, photos=2)
     paths = [results.add(prediction(source=name)) for name in ("あ" * 82 + ".jpg", "caf\udce9.jpg")]

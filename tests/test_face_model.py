@@ -676,6 +676,12 @@ class TestFit:
         with pytest.raises(ValueError, match="span an area"):
             model.fit(landmarks)
 
+    @pytest.mark.parametrize("few", [np.zeros(68), np.arange(68) < 3, np.full(68, -1.0), np.full(68, np.nan)])
+    def test_weights_that_leave_no_camera_are_refused(self, model, synthetic, few):
+        weights = np.stack([np.ones(68), few])
+        with pytest.raises(ValueError, match="at least four in each face"):
+            model.fit(synthetic[3][:2, :, :2], weights=weights)
+
 
 @pytest.fixture(scope="module")
 def real_fit(model):
