@@ -9,7 +9,7 @@ import io
 import json
 import os
 import re
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from html import escape
@@ -193,22 +193,13 @@ def _cells(values: Sequence[str]) -> str:
 
 def _titles(sources: Sequence[str]) -> list[str]:
     """The photos' names, and before those that are alike as many of their folders as tell them apart."""
-    parts = {source: Path(source).parts for source in sources}
-    shown = dict.fromkeys(parts, 1)
-    while True:
-        alike = defaultdict(list)
-        for source, length in shown.items():
-            alike[parts[source][-length:]].append(source)
-        longer = [
-            source
-            for group in alike.values()
-            for source in group
-            if len(group) > 1 and shown[source] < len(parts[source])
-        ]
-        if not longer:
-            return [Path(*parts[source][-shown[source] :]).as_posix() for source in sources]
-        for source in longer:
-            shown[source] += 1
+    paths = {source: Path(source).parts for source in sources}
+    ends = {source: [parts[-k:] for k in range(1, len(parts) + 1)] for source, parts in paths.items()}
+    count = Counter(end for some in ends.values() for end in some)
+    return [
+        Path(*next((end for end in ends[source] if count[end] == 1), paths[source])).as_posix()
+        for source in sources
+    ]
 
 
 def _section(entry: _Entry, title: str) -> str:
