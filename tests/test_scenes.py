@@ -120,6 +120,19 @@ class TestOptics:
         bent = _path(20.0, np.pi / 2, 1.5)
         assert np.ptp(np.nonzero(bent > 1e-3)[1]) > 2
 
+    @pytest.mark.parametrize("kernel", [_path(20.0, 0.4, 1.5), _path(0.7, 2.0, -1.5), _disc(7.5), _disc(0.3)])
+    def test_no_blur_moves_what_it_blurs(self, kernel):
+        rows, columns = np.indices(kernel.shape) - len(kernel) // 2
+        assert (kernel * rows).sum() == pytest.approx(0, abs=1e-4)
+        assert (kernel * columns).sum() == pytest.approx(0, abs=1e-4)
+
+    @pytest.mark.parametrize("radius", [0.1, 0.3, 0.5])
+    def test_a_disc_smaller_than_a_pixel_blurs_as_far_as_it_reaches(self, radius):
+        kernel = _disc(radius)
+        rows, _ = np.indices(kernel.shape) - len(kernel) // 2
+        # Shared between neighbours, a place off a pixel's middle lies up to one pixel from it: E|x| = 4 r / (3 pi).
+        assert (kernel * rows**2).sum() == pytest.approx(4 * radius / (3 * np.pi), rel=0.1)
+
     def test_large_kernels_give_nearly_what_they_would_at_full_size(self):
         light = to_linear(np.random.default_rng(1).integers(0, 256, (200, 240, 3), np.uint8))
         light = cv2.GaussianBlur(light, (0, 0), 3)
