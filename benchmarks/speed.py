@@ -20,7 +20,7 @@ import torch
 from peers import PROJECT, shared_folder, tddfa_v2
 
 import m4kit
-from m4kit import scenes
+from m4kit import conditions
 from m4kit.ablation import judge
 from m4kit.camera import Crop, HeadPose, crop_from_box, cut_crop
 from m4kit.datasets import Sample
@@ -28,8 +28,8 @@ from m4kit.evaluate import HeadAnswers
 from m4kit.explore import HeadWeightExplorer
 from m4kit.explore.callbacks import Complaints
 from m4kit.explore.photo_in_depth import PhotoInDepth
+from m4kit.folding import fast
 from m4kit.images import load_image
-from m4kit.inference import fast
 from m4kit.network import to_input
 from m4kit.training.transfer import read_peer
 from m4kit.visualize import overview
@@ -63,9 +63,9 @@ def parts(photo: np.ndarray, threads: int) -> dict[str, Callable[[], object]]:
         "explorer, a step of a scene's severity": _severity_step(predictor, photo),
         "1,000 weights of the heads over 500 faces": _thousand_weights(predictor.model),
     }
-    for condition in scenes.CONDITIONS:
-        timed[f"scenes.degrade, {condition}, severity 3"] = lambda condition=condition: scenes.degrade(
-            photo, condition, 3, seed=0
+    for condition in conditions.CONDITIONS:
+        timed[f"conditions.degrade, {condition}, severity 3"] = lambda condition=condition: (
+            conditions.degrade(photo, condition, 3, seed=0)
         )
     return timed
 

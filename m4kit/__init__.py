@@ -15,6 +15,20 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+_MODULES = ("conditions", "confidence", "datasets", "evaluate", "explore", "export", "scenes", "visualize")
+_HOMES = {
+    "Detector": "detector",
+    "Face": "prediction",
+    "FaceBox": "prediction",
+    "FaceModel": "face_model",
+    "HeadPose": "camera",
+    "M4Net": "network",
+    "Prediction": "prediction",
+    "Predictor": "predictor",
+    "load_image": "images",
+    "predict": "predictor",
+}
+
 __all__ = [
     "Detector",
     "Face",
@@ -30,28 +44,15 @@ __all__ = [
     "visualize",
 ]
 
-_HOMES = {
-    "Detector": "detector",
-    "Face": "prediction",
-    "FaceBox": "prediction",
-    "FaceModel": "face_model",
-    "HeadPose": "camera",
-    "M4Net": "network",
-    "Prediction": "prediction",
-    "Predictor": "predictor",
-    "load_image": "images",
-    "predict": "predictor",
-}
-
 
 def __getattr__(name: str):
-    """Load what is asked for at its first use, so that `import m4kit` stays light."""
-    if name == "visualize":
-        return import_module("m4kit.visualize")
+    """Import a name at its first use, so that `import m4kit` stays light."""
+    if name in _MODULES:
+        return import_module(f"m4kit.{name}")
     if name in _HOMES:
         return getattr(import_module(f"m4kit.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'm4kit' has no attribute {name!r}; it has {', '.join(__all__)}")
+    raise AttributeError(f"module 'm4kit' has no attribute {name!r}; it has {', '.join(__dir__())}")
 
 
 def __dir__() -> list[str]:
-    return list(__all__)
+    return sorted({*__all__, *_MODULES})

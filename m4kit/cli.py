@@ -76,8 +76,8 @@ def predict(options: argparse.Namespace) -> int:
     """Run `m4kit predict`: 0 if every photo was read, 1 if some were not, 2 if it could not start."""
     from tqdm import tqdm
 
-    from m4kit.gallery import Gallery
     from m4kit.images import ImageError, list_images
+    from m4kit.predict_page import Gallery
     from m4kit.predictor import Predictor
 
     photos, failures = [], []

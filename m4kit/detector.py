@@ -25,7 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from m4kit.inference import fast
+from m4kit.boxes import suppress
+from m4kit.folding import fast
 from m4kit.weights import WeightsError, load_strictly, read_tensors, resolve
 
 PACKAGED_WEIGHTS = "faceboxes"
@@ -172,29 +173,6 @@ def encode(boxes: Tensor, priors: Tensor) -> Tensor:
     )
 
 
-def pairwise_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection over union of every box of `first` (n, 4) with every one of `second` (m, 4): (n, m)."""
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:4], second[None, :, 2:4])
-    shared = np.prod(np.clip(high - low, 0, None), axis=-1)
-    area = [np.prod(boxes[:, 2:4] - boxes[:, :2], axis=-1) for boxes in (first, second)]
-    return shared / np.maximum(area[0][:, None] + area[1][None] - shared, 1e-9)
-
-
-def suppress(boxes: np.ndarray, scores: np.ndarray, *, iou: float = NMS_IOU) -> np.ndarray:
-    """Indices of the boxes (n, 4) to keep, best first: greedy non-maximum suppression.
-
-    A box goes when its intersection over union with a better one that stays exceeds `iou`.
-    """
-    order = np.argsort(-scores, kind="stable")
-    keep = []
-    while len(order):
-        best, order = order[0], order[1:]
-        keep.append(best)
-        order = order[pairwise_iou(boxes[best, None], boxes[order])[0] <= iou]
-    return np.array(keep, dtype=int)
-
-
 class Detector:
     """Finds faces in photos.
 
@@ -232,7 +210,7 @@ class Detector:
         if max_faces is not None and max_faces < 1:
             raise ValueError(f"max_faces: expected at least 1, or None for all, got {max_faces}")
         found = self._search(image, _scale(image.shape, min_face), threshold)
-        return found[suppress(found[:, :4], found[:, 4])[:max_faces]]
+        return found[suppress(found[:, :4], found[:, 4], iou=NMS_IOU)[:max_faces]]
 
     def _search(self, image: np.ndarray, scale: float, threshold: float) -> np.ndarray:
         """Boxes (n, 5) in photo pixels, not yet suppressed, of the photo at `scale` network pixels a photo pixel."""

@@ -15,6 +15,10 @@ YAW_BINS = ((0, 30), (30, 60), (60, 90))
 """The three yaw bins of AFLW2000-3D in degrees; 30 and 60 belong to the lower ones."""
 
 
+FAILURE_NME = 8.0
+"""Percent: landmarks with a larger NME count as failed. About twice the mean error on AFLW2000-3D."""
+
+
 class BalancedMean(NamedTuple):
     """The mean of the yaw bins' means, the means (3,), and how many faces each bin holds (3,)."""
 

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from m4kit.camera import CROP_SIZE
+from m4kit.parameters import PARAMETERS, fuse
 from m4kit.weights import (
     WeightsError,
     fingerprint,
@@ -23,9 +24,6 @@ from m4kit.weights import (
     verify,
     write_tensors,
 )
-
-PARAMETERS = 62
-"""A (3, 4) camera row by row, 40 identity and 10 expression coefficients."""
 
 
 class RReLU(nn.RReLU):
@@ -346,19 +344,6 @@ def _extended(path: Path, metadata: Mapping[str, str]) -> dict[str, torch.Tensor
         resolve(name), sha256, remedy=f"{path} goes with that file of {name} alone; fetch both anew"
     )
     return read_tensors(base)[0]
-
-
-def fuse(heads, weights):
-    """The heads' weighted sum, (..., 62), of heads (..., 4, 62) and weights (4,) or (..., 4).
-
-    For numpy arrays and torch tensors. Weights are used as they are: only such that sum to 1 give a mean.
-    """
-    if heads.shape[-2] != weights.shape[-1]:
-        raise ValueError(
-            f"fuse expected one weight for each of the {heads.shape[-2]} heads, "
-            f"got weights of shape {tuple(weights.shape)}"
-        )
-    return (heads * weights[..., None]).sum(-2)
 
 
 def to_input(crops: np.ndarray, *, crop_size: int = CROP_SIZE) -> torch.Tensor:

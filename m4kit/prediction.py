@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from m4kit.camera import Crop, HeadPose, head_pose
 from m4kit.face_model import FaceModel
-from m4kit.network import fuse
+from m4kit.parameters import fuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +41,26 @@ class FaceBox:
         return np.array([self.left, self.top, self.right, self.bottom, self.score], dtype=dtype)
 
 
+class Assessment(NamedTuple):
+    """What the system knows about a face's error: see `Face.failure_probability` and `Face.reasons`."""
+
+    failure_probability: float | None = None
+    reasons: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Origin:
     """What a face was made of: the photo (H, W, 3) uint8 RGB, and whose answer it is.
 
     `network` and `detector` are `weights.fingerprint`s, empty where another thing gave the answer: head weights
-    that were set by hand, a box that the user gave, a detector of the user's.
+    that were set by hand, a box that the user gave, a detector of the user's. `assess` judges a face of this
+    origin (`m4kit.confidence.assess`).
     """
 
     image: np.ndarray = field(repr=False)
     network: str = ""
     detector: str = ""
+    assess: Callable[[Face], Assessment] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,27 +124,29 @@ class Face:
         """Triangles of the mesh as vertex indices, (T, 3), counter-clockwise seen from outside."""
         return self.model.triangles.numpy()
 
-    @cached_property
+    @property
     def failure_probability(self) -> float | None:
-        """How likely the landmarks' NME is above 8 %, from 0 to 1, by `scenes.failure`.
+        """Estimated probability, 0 to 1, that the landmarks' NME is above 8 % (`m4kit.confidence.failure`).
 
-        Made of what the system knows by itself, at the first use, without running the network. None where another
-        network than the one that it is fitted for made the face; `scenes.failure.note_of` says so. It is fitted to
-        two passes and one view: of other answers of that network it is a guess.
+        Computed at the first use, without running the network. None for a face that no `Predictor` made, and for
+        an answer of another network than the one that the score is fitted for; `confidence.failure.note_of` gives
+        the reason. The score is fitted to two passes and one view: for other settings it is a guess.
         """
-        from m4kit.scenes import failure
+        return self._assessment.failure_probability
 
-        return failure.probability_of(self)
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Warnings about this prediction: "too dark", "heads disagree about the jaw", ...
+
+        By the rules of `confidence.reasons.REASONS`. Empty if no rule applies, or for a face that no `Predictor`
+        made.
+        """
+        return self._assessment.reasons
 
     @cached_property
-    def reasons(self) -> tuple[str, ...]:
-        """What speaks against the answer, in words: "too dark", "heads disagree about the jaw", ...
-
-        By the rules of `scenes.reasons.REASONS`; empty if none speaks, or for a face that no `Predictor` made.
-        """
-        from m4kit.scenes import reasons
-
-        return reasons.reasons_of(self)
+    def _assessment(self) -> Assessment:
+        assess = None if self.origin is None else self.origin.assess
+        return Assessment() if assess is None else assess(self)
 
     def with_head_weights(self, weights: Sequence[float] | np.ndarray) -> Face:
         """The same face with the heads mixed anew, without running the network.
@@ -175,11 +186,3 @@ class Prediction(Sequence):
 
     def __iter__(self) -> Iterator[Face]:
         return iter(self.faces)
-
-
-def landmarks_in_crop(model: FaceModel, parameters: np.ndarray) -> np.ndarray:
-    """The 68 landmarks (n, 68, 3) in the crop frame of raw parameters (n, 62)."""
-    camera = parameters[:, :12].reshape(-1, 3, 4)
-    identity, expression = torch.as_tensor(parameters[:, 12:]).split([40, 10], dim=1)
-    landmarks = np.asarray(model.landmarks(identity, expression))
-    return landmarks @ camera[..., :3].swapaxes(1, 2) + camera[:, None, :, 3]

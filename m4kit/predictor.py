@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 
 from m4kit.camera import Crop, crop_from_box, cut_crop, next_crop
+from m4kit.confidence import assess
 from m4kit.detector import Detector
 from m4kit.face_model import FaceModel
 from m4kit.images import load_image, source_name
@@ -95,7 +96,7 @@ class Predictor:
     def _prediction(
         self, image: np.ndarray, faces: Sequence[Face], name: str, *, detector: str
     ) -> Prediction:
-        origin = Origin(image, fingerprint(self.network), detector)
+        origin = Origin(image, fingerprint(self.network), detector, assess)
         faces = tuple(replace(face, origin=origin) for face in faces)
         return Prediction(image, faces, source=name, network=self.network.heads_digest())
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from m4kit.camera import decompose
-from m4kit.network import fuse
+from m4kit.parameters import fuse
 from m4kit.render import PORCELAIN, buffers, vertex_normals
 
 if TYPE_CHECKING:

@@ -6,14 +6,17 @@ a view and lowers the error, since what a network gets wrong by chance differs f
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 import torch
 
 from m4kit.camera import CROP_SIZE
 from m4kit.face_model import FaceModel
-from m4kit.inference import fast
+from m4kit.folding import fast
 from m4kit.network import M4Net, to_input
+from m4kit.parameters import fuse, landmarks_in_crop, split
 
 VIEWS = ((0, 0.0, 1.0), (1, 0.0, 1.0), (0, 7.0, 1.08), (1, 7.0, 1.08), (0, -7.0, 1.0), (1, -7.0, 1.0))
 """Mirrored or not, degrees in the plane, how much smaller the face is made."""
@@ -23,6 +26,11 @@ COUNTS = (1, 2, 6)
 
 _CENTRE = (CROP_SIZE - 1) / 2
 BATCH = 64
+
+PredictCrops = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""A network as a function: crops (n, 120, 120, 3) uint8 RGB in; out landmarks (n, 68, 2 or 3) in the crop frame
+(crop pixels, y up, origin at the crop's centre) and cameras (n, 3, 4) into that frame."""
+
 # From pixel centres of a crop, y down, to the crop frame, y up.
 _TO_FRAME = np.array([[1, 0, -_CENTRE], [0, -1, _CENTRE], [0, 0, 1.0]])
 
@@ -77,6 +85,16 @@ def ask(
             heads.append(_laid_back(outputs.heads.numpy(), model, views))
             weights.append(outputs.weights.numpy().reshape(-1, views, 4).mean(axis=1))
     return np.concatenate(heads), np.concatenate(weights)
+
+
+def crop_predictor(network: M4Net, model: FaceModel, *, views: int = 1) -> PredictCrops:
+    """M4Net and the face model of its parameters as one function; `views` as for `ask`."""
+
+    def predict_crops(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        parameters = fuse(*ask(network, model, crops, views=views))
+        return landmarks_in_crop(model, parameters), split(parameters).camera
+
+    return predict_crops
 
 
 def _laid_back(heads: np.ndarray, model: FaceModel, views: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Collect pictures without a face, real ones and drawings, from what package registries carry.
 
-The detector's training wants them (`python -m m4kit.training.detector --face-free FOLDER`): they teach it what is no
-face. Nothing of them lies in the repository. Beforehand, in a folder SOURCES:
+The training of the detector wants them (`python -m m4kit.training.detector_loop --face-free FOLDER`): they teach it
+what is no face. Nothing of them lies in the repository. Beforehand, in a folder SOURCES:
 
     pip download --no-deps scikit-image==0.26.0 scikit-learn==1.9.1
     pip download --no-deps --no-binary :all: opencv-python-headless==5.0.0.93

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 from m4kit.face_model import FaceModel
+from m4kit.landmarks import MIRROR_68
 from m4kit.render import load_open3d
-from m4kit.training.augmentation import MIRROR_68
 from m4kit.training.data import read_crops
 from m4kit.training.labels import annotated
 from m4kit.training.teacher import averaged_points, teacher_passes

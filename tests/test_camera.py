@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
-from shared_folder import shared_file
 
 from m4kit.camera import (
     CROP_SIZE,
@@ -21,6 +20,8 @@ from m4kit.camera import (
     head_pose,
     rotation_from_euler,
 )
+
+from helpers.paths import shared_file
 
 NOSE, CROWN, PERSONS_LEFT = np.eye(3)[[2, 1, 0]]
 

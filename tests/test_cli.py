@@ -10,12 +10,13 @@ import types
 import numpy as np
 import pytest
 from PIL import Image
-from synthetic import face, photo, prediction
 
-from m4kit import cli, gallery
+from m4kit import cli, predict_page
 from m4kit.images import load_image, source_name
 from m4kit.prediction import Prediction
 from m4kit.visualize.figures import NO_FACE
+
+from helpers.synthetic import face, photo, prediction
 
 
 @pytest.fixture
@@ -129,14 +130,14 @@ def test_quiet_says_nothing(predictor, photos, tmp_path, capsys):
 
 
 def test_photos_of_one_name_do_not_overwrite_each_other(tmp_path):
-    results = gallery.Gallery(tmp_path, photos=3)
+    results = predict_page.Gallery(tmp_path, photos=3)
     sources = ("one/face.jpg", "two/face.png", "<array>")
     paths = [results.add(prediction(face(), source=source)) for source in sources]
     assert [path.name for path in paths] == ["face_overview.jpg", "face_2_overview.jpg", "array_overview.jpg"]
 
 
 def test_photos_of_one_name_are_told_apart_by_their_folders(tmp_path):
-    results = gallery.Gallery(tmp_path, photos=5)
+    results = predict_page.Gallery(tmp_path, photos=5)
     for source in ("/a/x.jpg", "b/a/x.jpg", "c/x.jpg", "only/y.jpg", "<array>"):
         results.add(prediction(source=source))
     page = results.close().read_text(encoding="utf-8")
@@ -145,7 +146,7 @@ def test_photos_of_one_name_are_told_apart_by_their_folders(tmp_path):
 
 
 def test_names_that_are_long_or_no_text_are_written(tmp_path):
-    results = gallery.Gallery(tmp_path, photos=2)
+    results = predict_page.Gallery(tmp_path, photos=2)
     paths = [results.add(prediction(source=name)) for name in ("あ" * 82 + ".jpg", "caf\udce9.jpg")]
     results.add_failure("\udce9.jpg", "\udce9.jpg: broken")
     page = results.close().read_text(encoding="utf-8")
@@ -155,8 +156,8 @@ def test_names_that_are_long_or_no_text_are_written(tmp_path):
 
 
 def test_a_page_of_many_photos_stays_small(tmp_path, monkeypatch):
-    monkeypatch.setattr(gallery, "_PAGE_BYTES", 1_000_000)
-    results = gallery.Gallery(tmp_path, photos=4)
+    monkeypatch.setattr(predict_page, "_PAGE_BYTES", 1_000_000)
+    results = predict_page.Gallery(tmp_path, photos=4)
     for number in range(4):
         noise = np.random.default_rng(number).integers(0, 256, (400, 400, 3), dtype=np.uint8)
         results.add(Prediction(image=noise, faces=(face(),), source=f"{number}.png"))
@@ -164,7 +165,7 @@ def test_a_page_of_many_photos_stays_small(tmp_path, monkeypatch):
 
 
 def test_names_are_escaped_in_the_page(tmp_path):
-    results = gallery.Gallery(tmp_path, photos=1)
+    results = predict_page.Gallery(tmp_path, photos=1)
     results.add(prediction(source="<b>&.jpg"))
     results.add_failure("<i>.jpg", "<i>.jpg: expected an image")
     page = results.close().read_text(encoding="utf-8")
@@ -177,7 +178,7 @@ def test_help_names_the_commands_without_loading_what_they_need(tmp_path):
         "import sys; from m4kit import cli\n"
         "try: cli.main(['--help'])\n"
         "except SystemExit: pass\n"
-        "print(sorted({'matplotlib', 'open3d', 'm4kit.gallery', 'm4kit.visualize'} & set(sys.modules)))"
+        "print(sorted({'matplotlib', 'open3d', 'm4kit.predict_page', 'm4kit.visualize'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

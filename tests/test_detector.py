@@ -3,7 +3,6 @@
 import io
 import itertools
 import zipfile
-from pathlib import Path
 from xml.etree import ElementTree
 
 import cv2
@@ -11,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from shared_folder import SHARED
 
+from m4kit.boxes import pairwise_iou, suppress
 from m4kit.detector import (
     Detector,
     FaceBoxes,
@@ -21,14 +20,13 @@ from m4kit.detector import (
     encode,
     load_network,
     network_input,
-    pairwise_iou,
     prior_boxes,
-    suppress,
 )
 from m4kit.images import load_image
 from m4kit.weights import WeightsError
 
-ROOT = Path(__file__).parent.parent
+from helpers.paths import ROOT, SHARED
+
 OFFICIAL = SHARED / "peers" / "faceboxes" / "FaceBoxesProd.pth"
 MULTI_FACE = SHARED / "data" / "multi_face.zip"
 needs_shared = pytest.mark.skipif(
@@ -179,15 +177,15 @@ def test_suppression_keeps_boxes_that_do_not_overlap_and_drops_only_those_that_d
 
 def test_suppression_is_idempotent_and_does_not_depend_on_order_place_or_scale():
     boxes, scores = random_boxes(200, seed=1)
-    keep = suppress(boxes, scores)
-    assert suppress(boxes[keep], scores[keep]).tolist() == list(range(len(keep)))
+    keep = suppress(boxes, scores, iou=0.3)
+    assert suppress(boxes[keep], scores[keep], iou=0.3).tolist() == list(range(len(keep)))
     shuffle = np.random.default_rng(2).permutation(200)
-    assert shuffle[suppress(boxes[shuffle], scores[shuffle])].tolist() == keep.tolist()
-    assert suppress(boxes * 3 - 50, scores).tolist() == keep.tolist()
+    assert shuffle[suppress(boxes[shuffle], scores[shuffle], iou=0.3)].tolist() == keep.tolist()
+    assert suppress(boxes * 3 - 50, scores, iou=0.3).tolist() == keep.tolist()
 
 
 def test_suppression_of_nothing_is_nothing():
-    assert suppress(np.zeros((0, 4)), np.zeros(0)).tolist() == []
+    assert suppress(np.zeros((0, 4)), np.zeros(0), iou=0.3).tolist() == []
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (7, 400), (8, 8)])

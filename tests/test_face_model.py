@@ -6,7 +6,6 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from shared_folder import shared_file
 
 from m4kit.camera import decompose, head_pose, rotation_from_euler
 from m4kit.face_model import (
@@ -17,6 +16,8 @@ from m4kit.face_model import (
     FaceModelError,
     load_numpy_pickle,
 )
+
+from helpers.paths import shared_file
 
 FLIP = np.array([-1, 1, 1])
 # Of the 68 landmarks, counted from 0.

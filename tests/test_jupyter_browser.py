@@ -4,8 +4,8 @@ import threading
 from http.server import ThreadingHTTPServer
 from types import SimpleNamespace
 
-from lab_browser import jupyter_browser
-from test_weights import Quiet
+from helpers.lab_browser import jupyter_browser
+from helpers.server import Quiet
 
 
 def test_a_server_on_this_machine_is_found_though_there_is_a_proxy(tmp_path, monkeypatch):

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -9,16 +7,17 @@ from m4kit.network import (
     ACTIVATIONS,
     FUSIONS,
     HEAD_STAGES,
-    PARAMETERS,
     SIZES,
     Backbone,
     M4Net,
     RReLU,
     count_multiply_adds,
-    fuse,
     to_input,
 )
+from m4kit.parameters import PARAMETERS, fuse
 from m4kit.weights import WeightsError, read_tensors, sha256_of, write_tensors
+
+from helpers.paths import ROOT
 
 # 3DDFA-V2's networks, counted by hand from their layers: the convolutions of mb1's ONNX graph and of mb05's
 # state dict, and one linear layer to 62. (mb05's file also holds a layer to 136 landmarks.)
@@ -262,7 +261,7 @@ def test_weights_of_another_network_are_refused(tmp_path):
 
 
 def test_the_documented_costs_are_the_networks():
-    document = (Path(__file__).parents[1] / "docs" / "m4net.md").read_text(encoding="utf-8")
+    document = (ROOT / "docs" / "m4net.md").read_text(encoding="utf-8")
     for size in SIZES:
         network = M4Net(size)
         for figure in (

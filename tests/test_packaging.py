@@ -5,7 +5,6 @@ import subprocess
 import sys
 import tomllib
 from importlib import metadata
-from pathlib import Path
 
 import pytest
 import yaml
@@ -15,7 +14,8 @@ from packaging.utils import canonicalize_name
 
 import m4kit
 
-ROOT = Path(__file__).resolve().parent.parent
+from helpers.paths import ROOT
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # What conda-forge calls differently.
 PYPI_NAMES = {
@@ -154,8 +154,21 @@ class TestImport:
             "predict",
             "visualize",
         ]
-        assert dir(m4kit) == m4kit.__all__
-        assert all(getattr(m4kit, name) is not None for name in m4kit.__all__)
+
+    def test_modules_resolve_at_their_first_use_and_completion_shows_them(self):
+        modules = [
+            "conditions",
+            "confidence",
+            "datasets",
+            "evaluate",
+            "explore",
+            "export",
+            "scenes",
+            "visualize",
+        ]
+        assert dir(m4kit) == sorted({*m4kit.__all__, *modules})
+        code = f"import m4kit; print([getattr(m4kit, name).__name__ for name in {modules}], end='')"
+        assert self.run(code) == (str([f"m4kit.{name}" for name in modules]), "")
 
     def test_the_version_is_the_projects(self):
         assert m4kit.__version__ == PROJECT["version"]
@@ -174,7 +187,7 @@ class TestImport:
 
     def test_all_of_the_public_surface_is_silent_and_takes_in_no_plotting_library(self):
         code = (
-            "import sys, m4kit.gallery, m4kit.cli, m4kit.render; from m4kit import *\n"
+            "import sys, m4kit.predict_page, m4kit.cli, m4kit.render; from m4kit import *\n"
             "heavy = {'matplotlib', 'plotly', 'open3d', 'IPython', 'ipywidgets', 'anywidget', 'pandas', 'onnx'}\n"
             "print(sorted(heavy & set(sys.modules)), end='')"
         )

@@ -16,6 +16,8 @@ from m4kit.prediction import FaceBox
 from m4kit.predictor import Predictor, predict
 from m4kit.weights import fingerprint
 
+from helpers.paths import SAMPLES
+
 BOXES = np.array([[10, 20, 70, 90], [90, 30, 210, 160], [220, 60, 260, 110]], dtype=float)
 LARGEST_FIRST = BOXES[[1, 0, 2]]
 
@@ -391,7 +393,7 @@ class TestTurns:
         assert len(predictor(np.rot90(upright))) == 0
 
     def test_a_real_portrait_on_its_side(self):
-        photo = m4kit.images.load_image(Path(__file__).parent.parent / "sample_images" / "astronaut.jpg")
+        photo = m4kit.images.load_image(SAMPLES / "astronaut.jpg")
         upright = predict(photo)[0]
         # The packaged detector finds this face lying down as well, but is not that sure.
         lying = predict(np.rot90(photo), try_turns=True, threshold=0.97)

@@ -4,11 +4,12 @@ import os
 
 import numpy as np
 import pytest
-from synthetic import photo, rectangle, sphere
 
 from m4kit import render as module
 from m4kit.light import Lamp, Light
 from m4kit.render import RenderError, buffers, load_open3d, render, vertex_normals
+
+from helpers.synthetic import photo, rectangle, sphere
 
 BLACK = np.zeros((40, 60, 3), dtype=np.uint8)
 

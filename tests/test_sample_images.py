@@ -1,16 +1,15 @@
 """The samples are small, free, and show what their README says."""
 
 import re
-from pathlib import Path
 
 import pytest
 from PIL import Image
-from shared_folder import shared_file
 
 from m4kit.images import list_images, load_image
 
-FOLDER = Path(__file__).resolve().parent.parent / "sample_images"
-README = (FOLDER / "README.md").read_text(encoding="utf-8")
+from helpers.paths import SAMPLES, shared_file
+
+README = (SAMPLES / "README.md").read_text(encoding="utf-8")
 # | `name.jpg` | what it shows | number of faces |
 FACES = {
     name: int(count) for name, count in re.findall(r"^\| `(.+?)` \|.*\| (\d+) \|$", README, re.MULTILINE)
@@ -18,11 +17,11 @@ FACES = {
 
 
 def test_the_readme_names_exactly_the_files_that_are_there():
-    assert sorted(FACES) == [path.name for path in list_images(FOLDER)]
+    assert sorted(FACES) == [path.name for path in list_images(SAMPLES)]
 
 
 def test_all_together_are_under_three_megabytes():
-    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 3e6
+    assert sum(path.stat().st_size for path in SAMPLES.iterdir()) < 3e6
 
 
 def test_every_face_has_a_source_and_a_licence():
@@ -35,18 +34,18 @@ def test_every_face_has_a_source_and_a_licence():
 
 @pytest.mark.parametrize("name", FACES)
 def test_every_sample_is_read_without_a_warning(name):
-    assert min(load_image(FOLDER / name).shape[:2]) >= 400
+    assert min(load_image(SAMPLES / name).shape[:2]) >= 400
 
 
 def test_one_is_large():
-    assert max(load_image(FOLDER / "large_group.jpg").shape) == 4000
+    assert max(load_image(SAMPLES / "large_group.jpg").shape) == 4000
 
 
 def test_one_is_turned_by_its_exif_tag():
-    with Image.open(FOLDER / "turned_by_exif.jpg") as image:
+    with Image.open(SAMPLES / "turned_by_exif.jpg") as image:
         assert image.getexif()[0x0112] == 6
         assert image.width > image.height
-    height, width, _ = load_image(FOLDER / "turned_by_exif.jpg").shape
+    height, width, _ = load_image(SAMPLES / "turned_by_exif.jpg").shape
     assert height > width
 
 
@@ -55,4 +54,4 @@ def test_the_official_detector_finds_as_many_faces_as_the_readme_says():
     from m4kit.detector import Detector
 
     detector = Detector(weights)
-    assert {name: len(detector(load_image(FOLDER / name))) for name in FACES} == FACES
+    assert {name: len(detector(load_image(SAMPLES / name))) for name in FACES} == FACES

@@ -6,21 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from m4kit import FaceModel
-from m4kit.camera import Crop, rotation_from_euler
-from m4kit.prediction import Face, FaceBox
+from m4kit.camera import Crop
 from m4kit.vertex_colours import MODES, scalar_colours, vertex_colours, visible
 
-MODEL = FaceModel.load()
-
-
-def face(*, pose=(0.0, 0.0, 0.0), coefficients=None, heads=None):
-    camera = np.column_stack([0.5 * rotation_from_euler(*pose), np.zeros(3)])
-    parameters = np.concatenate([camera.ravel(), np.zeros(50) if coefficients is None else coefficients])
-    heads = np.tile(parameters, (4, 1)) if heads is None else heads
-    return Face(
-        FaceBox(0, 0, 240, 240), Crop(-0.5, -0.5, 240), heads, np.full(len(heads), 1 / len(heads)), MODEL
-    )
+from helpers.faces import MODEL, face
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -4,15 +4,16 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from seen_views import MIRRORED, seen_in
 
 from m4kit.camera import cut_crop, rotation_from_euler
 from m4kit.face_model import FaceModel
+from m4kit.landmarks import MIRROR_68
 from m4kit.network import M4Net, Outputs, to_input
-from m4kit.prediction import landmarks_in_crop
+from m4kit.parameters import landmarks_in_crop
 from m4kit.predictor import Predictor
-from m4kit.training.augmentation import MIRROR_68
 from m4kit.views import VIEWS, ask, view_matrices, view_pictures
+
+from helpers.seen_views import MIRRORED, seen_in
 
 
 @pytest.fixture(scope="module")

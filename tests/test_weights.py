@@ -2,17 +2,19 @@ import json
 import pathlib
 import threading
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from importlib import resources
 
 import numpy as np
 import pytest
 import torch
-from shared_folder import shared_file
 
 from m4kit import weights
 from m4kit.detector import Detector
 from m4kit.weights import WeightsError, read_tensors, registry, resolve, sha256_of, write_tensors
+
+from helpers.paths import shared_file
+from helpers.server import Quiet
 
 
 @pytest.fixture
@@ -26,11 +28,6 @@ def file(tmp_path):
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("M4KIT_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture

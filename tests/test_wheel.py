@@ -17,7 +17,8 @@ import pytest
 import m4kit
 from m4kit.weights import registry
 
-ROOT = Path(__file__).resolve().parent.parent
+from helpers.paths import ROOT
+
 ASSETS = ROOT / "m4kit" / "assets"
 SAMPLE = ROOT / "sample_images" / "grace_hopper.jpg"
 

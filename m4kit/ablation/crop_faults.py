@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from m4kit.camera import CROP_SIZE
-from m4kit.scenes.linear_light import to_linear, to_srgb, unit
-from m4kit.scenes.optics import focus
+from m4kit.conditions.linear_light import to_linear, to_srgb, unit
+from m4kit.conditions.optics import focus
 
 FACE_SIDE = CROP_SIZE / 2**0.5
 """Side in crop pixels of the square that a crop around landmarks leaves to the face, in its middle."""
@@ -15,7 +15,7 @@ FACE_SIDE = CROP_SIZE / 2**0.5
 def out_of_focus(crop: np.ndarray, radius: float) -> np.ndarray:
     """A crop (S, S, 3) uint8 RGB out of focus: every point a disc of `radius` crop pixels.
 
-    As `scenes.degrade` has it, in linear light. A radius of 0 gives the crop back.
+    As `conditions.degrade` has it, in linear light. A radius of 0 gives the crop back.
     """
     if not 0 <= radius <= FACE_SIDE / 2:
         raise ValueError(f"expected a radius from 0 to {FACE_SIDE / 2:.0f} crop pixels, got {radius}")

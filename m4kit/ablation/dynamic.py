@@ -22,8 +22,8 @@ from m4kit.camera import CROP_SIZE
 from m4kit.datasets import Sample
 from m4kit.evaluate.landmarks import compare, true_crops, true_poses
 from m4kit.face_model import FaceModel
-from m4kit.network import M4Net, fuse, to_input
-from m4kit.prediction import landmarks_in_crop
+from m4kit.network import M4Net, to_input
+from m4kit.parameters import fuse, landmarks_in_crop
 
 BLURS = (1.0, 2.0, 4.0, 6.0)
 """Radii of the circle of confusion, in crop pixels."""

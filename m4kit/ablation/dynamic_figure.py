@@ -10,7 +10,7 @@ import numpy as np
 from m4kit import metrics
 from m4kit.ablation.dynamic import Condition, DynamicStudy, Example
 from m4kit.ablation.heads import HEADS
-from m4kit.visualize.drawing import LANDMARK_GROUPS
+from m4kit.landmarks import LANDMARK_GROUPS
 
 if TYPE_CHECKING:
     from m4kit.visualize.notebook_figure import NotebookFigure

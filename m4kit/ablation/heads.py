@@ -16,8 +16,9 @@ from m4kit import metrics
 from m4kit.evaluate.heads import HeadAnswers
 from m4kit.evaluate.landmarks import POSE_LIMIT, true_poses
 from m4kit.face_model import FaceModel
-from m4kit.network import HEAD_STAGES, fuse
-from m4kit.visualize.drawing import GROUP_MEMBERS
+from m4kit.landmarks import GROUP_MEMBERS
+from m4kit.network import HEAD_STAGES
+from m4kit.parameters import fuse
 
 HEADS = len(HEAD_STAGES)
 PARTS = ("camera", "identity", "expression")

@@ -11,7 +11,7 @@ import numpy as np
 from m4kit.camera import CROP_SIZE, Crop, head_pose
 from m4kit.datasets import DatasetError, Sample
 from m4kit.face_model import FaceModel
-from m4kit.prediction import landmarks_in_crop
+from m4kit.parameters import landmarks_in_crop
 from m4kit.training.data import Labels, decoded_crops
 
 WHOLE = Crop(-0.5, -0.5, CROP_SIZE)

@@ -9,17 +9,15 @@ with one warning that counts and names it:
     samples = datasets.read("labels.csv", "csv")
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from pathlib import Path
-
 from m4kit.datasets.crops import read_3ddfa_list, read_aflw_crops, read_youtube_faces
 from m4kit.datasets.dlib import read_dlib_xml
 from m4kit.datasets.matlab import read_300w_lp, read_aflw2000_3d
 from m4kit.datasets.points import read_folder, read_pts, read_txt
+from m4kit.datasets.readers import READERS, WITH_LANDMARKS, read
 from m4kit.datasets.sample import DatasetError, PublishedBox, Sample, warn_left_out
+from m4kit.datasets.scenes import SceneSample, read_condition_folders, read_scene_table
 from m4kit.datasets.tables import read_csv
+from m4kit.datasets.ufdd import read_ufdd
 
 __all__ = [
     "READERS",
@@ -27,43 +25,20 @@ __all__ = [
     "DatasetError",
     "PublishedBox",
     "Sample",
+    "SceneSample",
     "read",
     "read_3ddfa_list",
     "read_300w_lp",
     "read_aflw2000_3d",
     "read_aflw_crops",
+    "read_condition_folders",
     "read_csv",
     "read_dlib_xml",
     "read_folder",
     "read_pts",
+    "read_scene_table",
     "read_txt",
+    "read_ufdd",
     "read_youtube_faces",
     "warn_left_out",
 ]
-
-READERS: dict[str, Callable[..., tuple[Sample, ...]]] = {
-    "aflw2000-3d": read_aflw2000_3d,
-    "300w-lp": read_300w_lp,
-    "aflw-crops": read_aflw_crops,
-    "youtube-faces": read_youtube_faces,
-    "3ddfa-list": read_3ddfa_list,
-    "pts": read_pts,
-    "txt": read_txt,
-    "dlib-xml": read_dlib_xml,
-    "csv": read_csv,
-    "folder": read_folder,
-}
-"""The readers by their layouts' names, for a command line's choices."""
-
-WITH_LANDMARKS = tuple(name for name in READERS if name not in ("aflw-crops", "folder"))
-"""The layouts whose faces have all 68 landmarks."""
-
-
-def read(path: str | Path, layout: str, **options) -> tuple[Sample, ...]:
-    """The samples at `path`, by the reader of that layout, one of `READERS`, with its options.
-
-    Raises `DatasetError` for another layout, and what the reader raises.
-    """
-    if layout not in READERS:
-        raise DatasetError(f"layout: expected one of {', '.join(READERS)}, got {layout!r}")
-    return READERS[layout](path, **options)

@@ -4,12 +4,11 @@ from m4kit.evaluate.chain import ChainEvaluation, evaluate_chain
 from m4kit.evaluate.heads import HeadAnswers, predict_heads
 from m4kit.evaluate.landmarks import (
     LandmarkEvaluation,
-    PredictCrops,
     compare,
-    crop_predictor,
     evaluate_landmarks,
 )
 from m4kit.evaluate.results import read_predictions, write_results
+from m4kit.views import PredictCrops, crop_predictor
 
 __all__ = [
     "ChainEvaluation",

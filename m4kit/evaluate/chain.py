@@ -9,11 +9,13 @@ import numpy as np
 from tqdm import tqdm
 
 from m4kit import metrics
+from m4kit.boxes import pairwise_iou
 from m4kit.camera import crop_from_box, cut_crop, next_crop
 from m4kit.datasets import DatasetError, Sample, warn_left_out
-from m4kit.detector import Detector, pairwise_iou
-from m4kit.evaluate.landmarks import PredictCrops, evaluate_landmarks, true_poses
+from m4kit.detector import Detector
+from m4kit.evaluate.landmarks import evaluate_landmarks, true_poses
 from m4kit.images import ImageError
+from m4kit.views import PredictCrops
 
 MATCH_IOU = 0.3
 """A detection with at least this overlap with the box of the true landmarks is of this face."""

@@ -7,18 +7,17 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from m4kit.conditions import CONDITIONS
 from m4kit.datasets import READERS, WITH_LANDMARKS, Sample, read, read_aflw2000_3d
+from m4kit.datasets.ufdd import read_ufdd
 from m4kit.detector import Detector
-from m4kit.evaluate import detector
+from m4kit.evaluate import detection
 from m4kit.evaluate.chain import evaluate_chain
 from m4kit.evaluate.heads import predict_heads
-from m4kit.evaluate.landmarks import crop_predictor
 from m4kit.evaluate.results import read_predictions, write_results
 from m4kit.face_model import FaceModel
 from m4kit.network import M4Net
-from m4kit.scenes import CONDITIONS
-from m4kit.scenes.readers import read_ufdd
-from m4kit.views import COUNTS
+from m4kit.views import COUNTS, crop_predictor
 
 WITH_MEMBERS = ("3ddfa-list", "dlib-xml", "csv")
 ALL_LABELLED = ("dlib-xml", "folder", "ufdd")
@@ -149,13 +148,13 @@ def run_detector(options: argparse.Namespace) -> int:
         files = [Path(name).name for name in options.detectors]
         detectors = {
             file if files.count(file) == 1 else name: partial(
-                Detector(name), threshold=detector.LOWEST_SCORE, min_face=options.min_face
+                Detector(name), threshold=detection.LOWEST_SCORE, min_face=options.min_face
             )
             for file, name in zip(files, options.detectors, strict=True)
         }
         for path in options.paths:
-            photos = detector.photos_of(_read(path, options))
-            text = detector.report(
+            photos = detection.photos_of(_read(path, options))
+            text = detection.report(
                 photos,
                 detectors,
                 all_labelled=options.dataset in ALL_LABELLED and not options.others_unlabelled,

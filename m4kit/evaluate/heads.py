@@ -12,8 +12,8 @@ from m4kit import metrics
 from m4kit.datasets import Sample
 from m4kit.evaluate.landmarks import LandmarkEvaluation, compare, true_crops
 from m4kit.face_model import FaceModel
-from m4kit.network import M4Net, fuse
-from m4kit.prediction import landmarks_in_crop
+from m4kit.network import M4Net
+from m4kit.parameters import fuse, head_spread, landmarks_in_crop
 from m4kit.views import ask
 
 
@@ -52,12 +52,7 @@ class HeadAnswers:
 
         In percent of sqrt(w * h) of the box of the fused landmarks, so it needs no truth.
         """
-        placed = np.stack(
-            [landmarks_in_crop(self.model, self.heads[:, k])[..., :2] for k in range(self.heads.shape[1])]
-        )
-        fused = landmarks_in_crop(self.model, fuse(self.heads, self.weights))[..., :2]
-        size = np.sqrt(np.ptp(fused, axis=1).prod(axis=1))
-        return 100 * np.linalg.norm(placed - placed.mean(axis=0), axis=-1).mean(axis=(0, 2)) / size
+        return head_spread(self.model, self.heads, self.weights)
 
     def report(self) -> str:
         """Each head alone, uniform weights, and how well the heads' spread tells of the error, as text."""

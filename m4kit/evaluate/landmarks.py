@@ -6,7 +6,7 @@ The figure that papers quote for AFLW2000-3D is `LandmarkEvaluation.balanced`, o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -16,16 +16,9 @@ from tqdm import tqdm
 from m4kit import metrics
 from m4kit.camera import HeadPose, cut_crop, head_pose
 from m4kit.datasets import DatasetError, Sample, warn_left_out
-from m4kit.face_model import FaceModel
 from m4kit.images import ImageError
 from m4kit.metrics import BalancedMean
-from m4kit.network import M4Net, fuse
-from m4kit.prediction import landmarks_in_crop
-from m4kit.views import ask
-
-PredictCrops = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""What is evaluated: crops (n, 120, 120, 3) uint8 RGB in; out landmarks (n, 68, 2 or 3) in the crop frame
-(crop pixels, y up, origin at the crop's centre) and cameras (n, 3, 4) into that frame."""
+from m4kit.views import PredictCrops
 
 POSE_LIMIT = 99.0
 """Faces with a true angle beyond this many degrees do not count for the pose, by the set's custom."""
@@ -240,19 +233,6 @@ def true_crops(
         raise DatasetError(
             f"expected at least one readable face, got {len(samples)} of which none could be read"
         )
-
-
-def crop_predictor(network: M4Net, model: FaceModel, *, views: int = 1) -> PredictCrops:
-    """What `evaluate_landmarks` takes, of M4Net and the face model that its parameters are of.
-
-    `views` as for `views.ask`.
-    """
-
-    def predict_crops(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        parameters = fuse(*ask(network, model, crops, views=views))
-        return landmarks_in_crop(model, parameters), parameters[:, :12].reshape(-1, 3, 4)
-
-    return predict_crops
 
 
 def _read_crops(

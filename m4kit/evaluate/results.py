@@ -14,8 +14,8 @@ from m4kit import metrics
 from m4kit.datasets import DatasetError, Sample
 from m4kit.datasets.files import load_arrays
 from m4kit.evaluate.landmarks import LandmarkEvaluation, check_labelled, true_poses
-from m4kit.gallery import base64_jpeg
 from m4kit.images import ImageError
+from m4kit.predict_page import base64_jpeg
 
 COLUMNS = (
     *("name", "nme_percent", "error_x_percent", "error_y_percent"),

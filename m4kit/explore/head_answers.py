@@ -15,9 +15,9 @@ from m4kit import metrics
 from m4kit.camera import HeadPose, decompose
 from m4kit.explore.photo import around
 from m4kit.head_frame import HeadFrame
+from m4kit.landmarks import CONTOURS
 from m4kit.prediction import Face
 from m4kit.vertex_colours import VertexColours, check_heads, clay, scalar_colours
-from m4kit.visualize.drawing import CONTOURS
 from m4kit.visualize.mesh_figure import mesh_still
 
 COLOURS = {"Clay": "clay", "Heads' disagreement": "spread", "Moved from the network's own": "moved"}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from m4kit.visualize.drawing import AXIS_COLOURS, CONTOURS
+from m4kit.landmarks import CONTOURS
+from m4kit.visualize.drawing import AXIS_COLOURS
 from m4kit.visualize.mesh_figure import AXIS_LENGTH
 
 

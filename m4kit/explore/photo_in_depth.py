@@ -10,7 +10,8 @@ import ipywidgets as widgets
 import numpy as np
 
 from m4kit import metrics
-from m4kit.detector import pairwise_iou
+from m4kit.boxes import HIT_IOU, pairwise_iou
+from m4kit.conditions import CONDITIONS, HARDEST, degrade, scene_depth
 from m4kit.explore.callbacks import Complaints
 from m4kit.explore.canvas import Canvas
 from m4kit.explore.legend import legend
@@ -19,9 +20,6 @@ from m4kit.head_frame import HeadFrame
 from m4kit.images import jpeg
 from m4kit.prediction import Face, Prediction
 from m4kit.predictor import Predictor
-from m4kit.scenes.conditions import CONDITIONS, HARDEST, degrade
-from m4kit.scenes.depth import scene_depth
-from m4kit.scenes.taxonomy import HIT_IOU
 from m4kit.vertex_colours import clay, scalar_colours
 from m4kit.visualize.drawing import draw_boxes, draw_landmarks, draw_mesh, draw_pose
 from m4kit.visualize.figures import scaled

@@ -9,6 +9,7 @@ from dataclasses import replace
 import ipywidgets as widgets
 import numpy as np
 
+from m4kit.conditions import CONDITIONS
 from m4kit.datasets import Sample
 from m4kit.explore.callbacks import Complaints
 from m4kit.explore.explorer import Explorer
@@ -16,13 +17,13 @@ from m4kit.explore.face_grid import FaceGrid, GridFace
 from m4kit.explore.photo_in_depth import PhotoInDepth
 from m4kit.explore.scene_chart import HeatCell, SceneChart
 from m4kit.images import jpeg
+from m4kit.metrics import FAILURE_NME
 from m4kit.predictor import Predictor
 from m4kit.scenes import figures
 from m4kit.scenes.cells import METRICS, cells, heat_grid, present, title_of, true_errors, values_of
-from m4kit.scenes.conditions import CONDITIONS
 from m4kit.scenes.data import scene_photos
 from m4kit.scenes.report import ReportError, SceneReport
-from m4kit.scenes.taxonomy import FAILURE_NME, RULES
+from m4kit.scenes.taxonomy import RULES
 
 PAGE = 24
 """Faces that the gallery shows at once."""

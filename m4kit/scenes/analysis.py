@@ -14,24 +14,25 @@ import numpy as np
 from tqdm import tqdm
 
 from m4kit import __version__, metrics
+from m4kit import boxes as boxes_module
+from m4kit.boxes import HIT_IOU, pairwise_iou
 from m4kit.camera import CROP_SIZE, Crop, crop_from_box, crop_from_landmarks, cut_crop
+from m4kit.confidence import signs
+from m4kit.confidence.failure import note_of, probability_of
+from m4kit.confidence.reasons import reasons_of
 from m4kit.datasets import DatasetError, Sample, warn_left_out
-from m4kit.detector import Detector, pairwise_iou
-from m4kit.evaluate.detector import PhotoResult, matched
-from m4kit.evaluate.landmarks import PredictCrops, crop_predictor
+from m4kit.detector import Detector
 from m4kit.files import write_whole
 from m4kit.images import ImageError, jpeg
+from m4kit.landmarks import GROUP_MEMBERS, GROUPS
 from m4kit.prediction import Face, Prediction
 from m4kit.predictor import Predictor
-from m4kit.scenes import signs
 from m4kit.scenes.data import ScenePhoto, scene_photos
-from m4kit.scenes.failure import note_of, probability_of
 from m4kit.scenes.journal import Entry, Journal
-from m4kit.scenes.reasons import reasons_of
 from m4kit.scenes.report import THUMBNAILS, ReportError, SceneReport
 from m4kit.scenes.tables import FACE_COLUMNS, PHOTO_COLUMNS, packed, table_of
-from m4kit.scenes.taxonomy import GROUPS, HIT_IOU, failures_of
-from m4kit.visualize.drawing import GROUP_MEMBERS
+from m4kit.scenes.taxonomy import failures_of
+from m4kit.views import PredictCrops, crop_predictor
 from m4kit.weights import fingerprint
 
 _ANGLES = ("yaw", "pitch", "roll")
@@ -106,10 +107,9 @@ def match(found: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
     `found` (n, 5) are boxes and scores, `boxes` (m, 4) the faces'.
     """
-    result = PhotoResult(found, boxes, np.ones(len(boxes), dtype=bool))
     hits = np.full(len(found), -1)
     order = np.argsort(-found[:, 4], kind="stable")
-    for row, (_, face) in zip(order, matched(result, iou=HIT_IOU), strict=True):
+    for row, (_, face) in zip(order, boxes_module.match(found, boxes, iou=HIT_IOU), strict=True):
         if face is not None:
             hits[row] = face
     return hits

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from m4kit.metrics import auroc, surest
-from m4kit.scenes.conditions import CONDITIONS
+from m4kit.conditions import CONDITIONS
+from m4kit.metrics import FAILURE_NME, auroc, surest
 from m4kit.scenes.tables import Column, Table, table_of
-from m4kit.scenes.taxonomy import FAILURE_NME
 
 if TYPE_CHECKING:
     from m4kit.scenes.report import SceneReport

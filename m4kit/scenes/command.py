@@ -11,18 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
-from m4kit.cli import COMMANDS
+from m4kit.conditions import CONDITIONS
 from m4kit.datasets import WITH_LANDMARKS, DatasetError, Sample
 from m4kit.datasets import read as read_set
 from m4kit.datasets.files import open_files
 from m4kit.datasets.sample import distinct, picture_of
+from m4kit.datasets.scenes import CLEAN, SceneSample, read_condition_folders, read_scene_table
+from m4kit.datasets.ufdd import read_ufdd
 from m4kit.images import list_images
 from m4kit.network import M4Net
 from m4kit.predictor import Predictor
 from m4kit.scenes.analysis import analyse
-from m4kit.scenes.conditions import CONDITIONS
-from m4kit.scenes.data import SceneSample, benchmark
-from m4kit.scenes.readers import CLEAN, read_condition_folders, read_scene_table, read_ufdd
+from m4kit.scenes.data import benchmark
 from m4kit.scenes.report import SceneReport
 from m4kit.scenes.tables import frame_of
 
@@ -35,7 +35,7 @@ def add_parser(subparsers) -> None:
     """Add `m4kit scenes`."""
     parser = subparsers.add_parser(
         "scenes",
-        help=COMMANDS["scenes"].help,
+        help="find out where the system fails on hard scenes",
         description="Analyse hard scenes: UFDD or a set laid out like it, folders named by their condition, a CSV "
         "of photos and conditions, or clean photos, which are made worse by --conditions, --severities and --seeds. "
         f"Prints the findings, and writes into DIR the report's tables and thumbnails, {FINDINGS} and {SUMMARY}. "

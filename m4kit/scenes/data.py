@@ -13,38 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from m4kit.camera import crop_from_landmarks
+from m4kit.conditions import CONDITIONS, degrade, scene_depth
 from m4kit.datasets import DatasetError, Sample, read
 from m4kit.datasets.files import picture_names
 from m4kit.datasets.sample import picture_of
+from m4kit.datasets.scenes import SceneSample, check_condition, check_severity, scene_sample
 from m4kit.images import ImageSource, list_images, load_image
 from m4kit.prediction import Face, Prediction
-from m4kit.scenes.conditions import CONDITIONS, HARDEST, degrade
-from m4kit.scenes.depth import scene_depth
-
-DISTRACTOR = "distractor"
-"""UFDD's eighth folder: photos without a face, of what may be taken for one."""
-
-
-# Arrays have no truth value, so two samples could not be compared by them.
-@dataclass(frozen=True, slots=True, eq=False)
-class SceneSample(Sample):
-    """A `Sample` of a hard scene: one face, or a photo without any that is labelled.
-
-    - `condition`: one of `CONDITIONS`, `DISTRACTOR`, or None for a clean photo or where it is not known.
-    - `severity`: 0 to 5 for a photo that `degrade` made worse, None for a real one.
-    - `seed`: what `degrade` was given, None for a real photo.
-    - `clean`: the name of the clean photo of the same scene, which `clean_image()` reads, (H, W, 3) uint8 RGB;
-      None where there is none.
-    - `all_labelled`: whether every face of the photo is labelled, so that whatever else is found is a false
-      alarm.
-    """
-
-    condition: str | None = None
-    severity: float | None = None
-    seed: int | None = None
-    clean: str | None = None
-    clean_image: Callable[[], np.ndarray] | None = field(default=None, repr=False)
-    all_labelled: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,24 +43,6 @@ class ScenePhoto:
     def boxes(self) -> np.ndarray:
         """True boxes (m, 4): the annotated one of a face, else that of its landmarks."""
         return np.array([_box_of(face) for face in self.faces], dtype=float).reshape(-1, 4)
-
-
-def scene_sample(sample: Sample, **changes) -> SceneSample:
-    """The sample as one of a scene, with some fields set."""
-    same = {item.name: getattr(sample, item.name) for item in fields(Sample)}
-    return SceneSample(**(same | changes))
-
-
-def check_condition(condition: str, place: str) -> None:
-    """`DatasetError`, which names the seven, if it is none of `CONDITIONS`."""
-    if condition not in CONDITIONS:
-        raise DatasetError(f"{place}: expected a condition out of {', '.join(CONDITIONS)}, got {condition!r}")
-
-
-def check_severity(severity: float, place: str) -> None:
-    """`DatasetError` if it is not from 0 to 5."""
-    if not 0 <= severity <= HARDEST:
-        raise DatasetError(f"{place}: expected a severity from 0 to {HARDEST:g}, got {severity}")
 
 
 def scene_photos(

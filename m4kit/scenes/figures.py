@@ -14,7 +14,9 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
+from m4kit.conditions import CONDITIONS
 from m4kit.datasets import DatasetError
+from m4kit.metrics import FAILURE_NME
 from m4kit.predictor import Predictor
 from m4kit.scenes.cells import (
     METRICS,
@@ -27,11 +29,9 @@ from m4kit.scenes.cells import (
     true_errors,
     values_of,
 )
-from m4kit.scenes.conditions import CONDITIONS
 from m4kit.scenes.data import ScenePhoto, scene_photos
 from m4kit.scenes.report import ReportError, SceneReport
 from m4kit.scenes.tables import Table
-from m4kit.scenes.taxonomy import FAILURE_NME
 from m4kit.visualize.drawing import draw_landmarks, draw_mesh, draw_pose
 from m4kit.visualize.figures import moved_face, overview
 from m4kit.visualize.notebook_figure import DPI, NotebookFigure

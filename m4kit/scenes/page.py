@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from m4kit.images import jpeg
+from m4kit.metrics import FAILURE_NME
 from m4kit.scenes import figures
 from m4kit.scenes.cells import (
     METRICS,
@@ -29,7 +30,7 @@ from m4kit.scenes.cells import (
     true_errors,
     values_of,
 )
-from m4kit.scenes.taxonomy import FAILURE_NME, RULES
+from m4kit.scenes.taxonomy import RULES
 
 if TYPE_CHECKING:
     from m4kit.scenes.report import SceneReport

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from m4kit import metrics
+from m4kit.boxes import HIT_IOU, pairwise_iou
 from m4kit.camera import CROP_SIZE, Crop
-from m4kit.detector import pairwise_iou
 from m4kit.face_model import FaceModel
 from m4kit.files import write_whole
 from m4kit.images import load_image
@@ -36,7 +36,7 @@ from m4kit.scenes.tables import (
     table_of,
     unpacked,
 )
-from m4kit.scenes.taxonomy import HIT_IOU, RULES, label_of
+from m4kit.scenes.taxonomy import RULES, label_of
 from m4kit.weights import fingerprint
 
 if TYPE_CHECKING:

@@ -10,6 +10,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from m4kit.boxes import HIT_IOU
+from m4kit.confidence.signs import EXPRESSION_LIMIT, IDENTITY_LIMIT
+from m4kit.landmarks import GROUPS
+from m4kit.metrics import FAILURE_NME
+
 MISSED = "missed"
 FALSE_ALARM = "false alarm"
 WRONG_CROP = "wrong scale or crop"
@@ -19,13 +24,6 @@ DRIFTED = "landmarks drifted"
 IMPLAUSIBLE = "implausible shape"
 CONFIDENT = "confident though wrong"
 UNSURE = "low confidence though right"
-
-GROUPS = ("jaw", "brows", "nose", "eyes", "lips")
-"""The groups of landmarks that may drift, as `visualize.LANDMARK_GROUPS` has them."""
-
-HIT_IOU = 0.3
-"""A detection with at least this overlap is of this face: as `evaluate.chain` has it, since detectors' boxes
-reach from chin to hair and the boxes of landmarks from chin to brows."""
 
 NEAR_IOU = 0.1
 """A detection that hits no face, but overlaps a missed one by at least this, was meant for it."""
@@ -47,13 +45,6 @@ POSE_LIMIT = 15.0
 
 DRIFT_LIMIT = 7.0
 """Percent of the face's size, of a group's mean: twice the mean error on AFLW2000-3D."""
-
-IDENTITY_LIMIT, EXPRESSION_LIMIT = 1.355, 1.720
-"""Beyond this only one in a thousand of the model's random faces lies: the root of the 99.9th percentile of
-chi-squared with 40 and 10 degrees of freedom, divided by these."""
-
-FAILURE_NME = 8.0
-"""Percent: above it a face's landmarks count as failed, about twice the mean error on AFLW2000-3D."""
 
 CONFIDENT_TO, UNSURE_FROM = 0.1, 0.5
 """Probabilities of failure: up to the one the system takes a face for right, from the other on for wrong."""

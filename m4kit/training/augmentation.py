@@ -14,31 +14,13 @@ import cv2
 import numpy as np
 
 from m4kit.camera import CROP_SIZE
-from m4kit.scenes.conditions import CONDITIONS, HARDEST, degrade
+from m4kit.conditions import CONDITIONS, HARDEST, degrade
+from m4kit.landmarks import MIRROR_68, mirror_order
 
-# Index pairs that a mirrored face swaps, counted from 1 as annotators do.
-_PAIRS_68 = (
-    *((i, 18 - i) for i in range(1, 9)),
-    *((i, 45 - i) for i in range(18, 23)),
-    *((32, 36), (33, 35)),
-    *((37, 46), (38, 45), (39, 44), (40, 43), (41, 48), (42, 47)),
-    *((49, 55), (50, 54), (51, 53), (56, 60), (57, 59)),
-    *((61, 65), (62, 64), (66, 68)),
+MIRROR_21 = mirror_order(
+    21, ((1, 6), (2, 5), (3, 4), (7, 12), (8, 11), (9, 10), (13, 17), (14, 16), (18, 20))
 )
-_PAIRS_21 = ((1, 6), (2, 5), (3, 4), (7, 12), (8, 11), (9, 10), (13, 17), (14, 16), (18, 20))
-
-
-def _swapped(count: int, pairs) -> np.ndarray:
-    order = np.arange(count)
-    for a, b in pairs:
-        order[[a - 1, b - 1]] = b - 1, a - 1
-    return order
-
-
-MIRROR_68 = _swapped(68, _PAIRS_68)
-"""Where each of the 68 landmarks lies once the face is mirrored."""
-MIRROR_21 = _swapped(21, _PAIRS_21)
-"""The same for AFLW's 21 points."""
+"""The index of the mirror partner of each of AFLW's 21 points."""
 
 
 class Sample(NamedTuple):
@@ -57,7 +39,7 @@ class Augmentation:
     `rotation` is the largest turn in the picture's plane in degrees, `scale` the range of the crop's side
     in units of the given crop's (above 1 the face gets smaller), `shift` the largest move in pixels; all
     three fall off linearly from no change to that limit. The rest are probabilities: `lying` of any angle at all in
-    place of `rotation`'s, `conditions` of one of the seven of `scenes.degrade`, at any severity.
+    place of `rotation`'s, `conditions` of one of the seven of `conditions.degrade`, at any severity.
     """
 
     rotation: float = 35.0

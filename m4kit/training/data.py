@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from m4kit.camera import CROP_SIZE
 from m4kit.files import whole_file
-from m4kit.network import PARAMETERS
+from m4kit.parameters import PARAMETERS
 from m4kit.training import TrainingError
 from m4kit.training.augmentation import Augmentation, Sample, augment
 

@@ -15,7 +15,8 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 
-from m4kit.detector import Detector, pairwise_iou
+from m4kit.boxes import pairwise_iou
+from m4kit.detector import Detector
 
 KEPT_PHOTOS = ("2008_002470", "2008_004176", "2009_004587", "bald_guys")
 """Photos of `multi_face` that are for evaluation only."""

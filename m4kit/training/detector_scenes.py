@@ -13,8 +13,8 @@ import itertools
 import cv2
 import numpy as np
 
-from m4kit import scenes
-from m4kit.scenes import CONDITIONS
+from m4kit import conditions
+from m4kit.conditions import CONDITIONS
 from m4kit.training.detector_material import Material
 
 HARDEST = 4.0
@@ -265,7 +265,9 @@ def degrade(image: np.ndarray, face_side: float, rng: np.random.Generator) -> np
     bearable = HARDEST * min(1.0, np.sqrt(face_side / (0.25 * max(image.shape))))
     for condition in rng.permutation(CONDITIONS)[: rng.integers(1, 3)]:
         hardest = HARDEST if condition in ("haze", "illumination") else bearable
-        image = scenes.degrade(image, str(condition), rng.uniform(0, hardest), seed=int(rng.integers(2**31)))
+        image = conditions.degrade(
+            image, str(condition), rng.uniform(0, hardest), seed=int(rng.integers(2**31))
+        )
     for fault in rng.permutation(len(FAULTS))[: rng.integers(0, 3)]:
         image = FAULTS[fault](image, face_side, rng)
     return image

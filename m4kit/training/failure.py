@@ -1,4 +1,4 @@
-"""The fit of the failure score (`m4kit.scenes.failure`), and how good it is.
+"""The fit of the failure score (`m4kit.confidence.failure`), and how good it is.
 
     python -m m4kit.training.failure --data DATA --labels LABELS --out m4kit/assets/failure.json
 
@@ -26,19 +26,20 @@ import numpy as np
 from tqdm import tqdm
 
 from m4kit import metrics
+from m4kit.boxes import HIT_IOU, pairwise_iou
 from m4kit.camera import CROP_SIZE, Crop, box_from_crop, crop_from_landmarks
-from m4kit.detector import pairwise_iou
-from m4kit.evaluate.landmarks import crop_predictor
-from m4kit.metrics import auroc, surest
+from m4kit.conditions import CONDITIONS, degrade
+from m4kit.confidence import signs
+from m4kit.confidence.failure import ALL, SETS, FailureModel, FailureModelError, save_models
+from m4kit.confidence.reasons import REASONS, reasons_of
+from m4kit.metrics import FAILURE_NME, auroc, surest
 from m4kit.network import M4Net
-from m4kit.prediction import Face, Prediction, landmarks_in_crop
+from m4kit.parameters import landmarks_in_crop
+from m4kit.prediction import Face, Prediction
 from m4kit.predictor import Predictor
-from m4kit.scenes import CONDITIONS, degrade, signs
-from m4kit.scenes.failure import ALL, SETS, FailureModel, FailureModelError, save_models
-from m4kit.scenes.reasons import REASONS, reasons_of
-from m4kit.scenes.taxonomy import FAILURE_NME, HIT_IOU
 from m4kit.training import TrainingError
 from m4kit.training.data import Labels, read_crops
+from m4kit.views import crop_predictor
 from m4kit.weights import fingerprint
 
 SEVERITIES = (0, 1, 2, 3, 4, 5)

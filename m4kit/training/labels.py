@@ -29,7 +29,7 @@ from scipy.spatial.transform import Rotation
 from m4kit.camera import CROP_SIZE, head_pose
 from m4kit.face_model import FaceModel
 from m4kit.files import whole_file
-from m4kit.network import PARAMETERS
+from m4kit.parameters import PARAMETERS
 from m4kit.training.data import averaging_matrix, read_crops
 from m4kit.training.refinement import annotation, draw_to_annotation, place_annotated
 from m4kit.training.teacher import Asked, own_teacher, peer_teacher, teacher_passes

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from m4kit.camera import CROP_SIZE, crop_from_landmarks, rotation_from_euler
 from m4kit.face_model import FaceModel
 from m4kit.light import Lamp, Light
-from m4kit.network import PARAMETERS
+from m4kit.parameters import PARAMETERS
 from m4kit.training import TrainingError
 from m4kit.training.data import Labels
 from m4kit.training.synthetic_head import Head, Look, draw

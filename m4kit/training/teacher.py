@@ -17,8 +17,9 @@ from tqdm import tqdm
 
 from m4kit.camera import CROP_SIZE
 from m4kit.face_model import FaceModel
-from m4kit.network import PARAMETERS, M4Net
-from m4kit.training.augmentation import MIRROR_68
+from m4kit.landmarks import MIRROR_68
+from m4kit.network import M4Net
+from m4kit.parameters import PARAMETERS
 from m4kit.training.registration import Registration, itself, register
 from m4kit.training.transfer import read_peer, read_whitening
 from m4kit.views import VIEWS, view_matrices, view_pictures

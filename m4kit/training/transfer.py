@@ -19,7 +19,8 @@ import torch
 from torch import nn
 
 from m4kit.face_model import load_numpy_pickle
-from m4kit.network import PARAMETERS, SIZES, Backbone, M4Net, to_input
+from m4kit.network import SIZES, Backbone, M4Net, to_input
+from m4kit.parameters import PARAMETERS
 from m4kit.training import TrainingError
 
 LICENCE = "started from 3DDFA-V2's weights (MIT, Guo et al. 2020)"

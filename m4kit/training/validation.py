@@ -9,8 +9,8 @@ from scipy.stats import spearmanr
 from m4kit import metrics
 from m4kit.camera import head_pose
 from m4kit.face_model import FaceModel
-from m4kit.network import M4Net, fuse, to_input
-from m4kit.prediction import landmarks_in_crop
+from m4kit.network import M4Net, to_input
+from m4kit.parameters import fuse, landmarks_in_crop
 from m4kit.training.data import LOOSE_21, Faces, averaging_matrix, point_weights
 
 _BATCH = 128

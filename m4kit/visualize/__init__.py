@@ -5,8 +5,8 @@ and `faces_figure` set such pictures into a matplotlib figure, and `mesh_figure`
 returned, never shown.
 """
 
+from m4kit.landmarks import LANDMARK_GROUPS
 from m4kit.visualize.drawing import (
-    LANDMARK_GROUPS,
     draw_boxes,
     draw_landmarks,
     draw_mesh,

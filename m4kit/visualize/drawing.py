@@ -13,32 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from m4kit.camera import HeadPose, decompose
+from m4kit.landmarks import LANDMARK_GROUPS, face_size
 from m4kit.light import Light
 from m4kit.render import PORCELAIN, render
 from m4kit.visualize import strokes
 
 if TYPE_CHECKING:
     from m4kit.prediction import Face
-
-LANDMARK_GROUPS: dict[str, tuple[tuple[tuple[int, ...], ...], strokes.Colour]] = {
-    "jaw": ((tuple(range(17)),), (38, 134, 255)),
-    "brows": ((tuple(range(17, 22)), tuple(range(22, 27))), (255, 149, 0)),
-    "nose": ((tuple(range(27, 31)), tuple(range(31, 36))), (255, 214, 10)),
-    "eyes": (((*range(36, 42), 36), (*range(42, 48), 42)), (48, 209, 88)),
-    "lips": (((*range(48, 60), 48), (*range(60, 68), 60)), (255, 55, 95)),
-}
-"""The 68 iBUG landmarks as contours, each a tuple of indices, and their colour."""
-
-GROUP_MEMBERS = {
-    name: sorted({point for contour in contours for point in contour})
-    for name, (contours, _) in LANDMARK_GROUPS.items()
-}
-"""The indices of each group's landmarks."""
-
-CONTOURS = tuple(
-    (list(contour), colour) for contours, colour in LANDMARK_GROUPS.values() for contour in contours
-)
-"""All contours one after the other: the indices of each, and its colour."""
 
 _HALO = (250, 250, 247)
 _FRONT = (255, 176, 32)
@@ -211,11 +192,6 @@ def pose_text(pose: HeadPose) -> str:
 def angle_text(degrees: float) -> str:
     """Whole degrees with their sign."""
     return f"{round(degrees):+d}°".replace("+0°", "0°").replace("-", "\N{MINUS SIGN}")
-
-
-def face_size(landmarks: np.ndarray) -> float:
-    """sqrt(w * h) of the landmarks' box, in photo pixels."""
-    return float(np.sqrt(np.ptp(np.asarray(landmarks)[:, :2], axis=0).prod()))
 
 
 def _box_corners(rotation: np.ndarray, centre: Sequence[float], size: float) -> np.ndarray:

@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 
 from m4kit.camera import HeadPose, rotation_from_euler
+from m4kit.landmarks import face_size
 from m4kit.prediction import Face, FaceBox, Prediction
 from m4kit.render import render
-from m4kit.visualize.drawing import angle_text, draw_landmarks, draw_mesh, draw_pose, face_size, pose_text
+from m4kit.visualize.drawing import angle_text, draw_landmarks, draw_mesh, draw_pose, pose_text
 
 if TYPE_CHECKING:
     from matplotlib.text import Text

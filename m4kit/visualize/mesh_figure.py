@@ -11,10 +11,11 @@ import numpy as np
 
 from m4kit.camera import rotation_from_euler
 from m4kit.head_frame import HeadFrame
+from m4kit.landmarks import LANDMARK_GROUPS
 from m4kit.light import Lamp, Light
 from m4kit.render import PORCELAIN, render
 from m4kit.vertex_colours import VertexColours, check_heads, scalar_colours, vertex_colours
-from m4kit.visualize.drawing import AXIS_COLOURS, LANDMARK_GROUPS, draw_landmarks, draw_pose_axes, pose_text
+from m4kit.visualize.drawing import AXIS_COLOURS, draw_landmarks, draw_pose_axes, pose_text
 from m4kit.visualize.legend import with_legend
 
 if TYPE_CHECKING:

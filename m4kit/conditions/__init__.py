@@ -1,0 +1,11 @@
+"""Bad conditions: the seven of UFDD, simulated on a photo.
+
+    worse = conditions.degrade(image, "haze", 3, seed=0)
+
+UFDD: Nada et al., "Pushing the Limits of Unconstrained Face Detection" (BTAS 2018).
+"""
+
+from m4kit.conditions.degradation import CONDITIONS, HARDEST, degrade
+from m4kit.conditions.depth import ground_depth, scene_depth
+
+__all__ = ["CONDITIONS", "HARDEST", "degrade", "ground_depth", "scene_depth"]

@@ -1,0 +1,54 @@
+"""One function for the seven conditions of UFDD."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+
+from m4kit.conditions.depth import ground_depth
+from m4kit.conditions.exposure import illumination
+from m4kit.conditions.linear_light import to_linear, to_srgb
+from m4kit.conditions.optics import focus, lens, motion
+from m4kit.conditions.weather import haze, rain, snow
+
+CONDITIONS = ("focus", "haze", "illumination", "lens", "motion", "snow", "rain")
+"""UFDD's conditions, in the order of the paper's figures."""
+
+HARDEST = 5.0
+
+
+def degrade(
+    image: np.ndarray, condition: str, severity: float, *, seed: int, depth: np.ndarray | None = None
+) -> np.ndarray:
+    """The photo (H, W, 3) uint8 RGB as it would be under a bad condition.
+
+    `condition` is one of `CONDITIONS`. `severity` goes from 0, which gives the photo back as it is, to 5 in steps
+    of any size. The same `seed` gives the same picture. All lengths grow with the photo, so that a small and a large
+    one suffer alike. `depth` (H, W) in metres, as `scene_depth` makes it of a prediction, puts haze behind faces and
+    side light onto them; without it the photo is taken as a flat ground.
+
+    Raises `ValueError` for an unknown condition, a severity outside 0 to 5, or a depth of another shape.
+    """
+    if condition not in CONDITIONS:
+        raise ValueError(f"degrade: expected a condition out of {', '.join(CONDITIONS)}, got {condition!r}")
+    if not 0 <= severity <= HARDEST:
+        raise ValueError(f"degrade: expected a severity from 0 to {HARDEST:g}, got {severity}")
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        came = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise ValueError(f"degrade: expected a photo (H, W, 3) uint8 RGB, got {came}")
+    if depth is not None and (depth.shape != image.shape[:2] or not np.isfinite(depth).all()):
+        raise ValueError(f"degrade: expected a finite depth {image.shape[:2]} in metres, got {depth.shape}")
+    if severity == 0:
+        return image.copy()
+    # Each condition draws its own numbers, whatever order they are asked for in.
+    random = np.random.default_rng([seed, zlib.crc32(condition.encode())])
+    light, severity = to_linear(image), float(severity)
+    if condition in ("haze", "snow", "rain"):
+        ground = ground_depth(image.shape) if depth is None else depth.astype(np.float32)
+        light = {"haze": haze, "snow": snow, "rain": rain}[condition](light, severity, random, ground)
+    elif condition == "illumination":
+        light = illumination(light, severity, random, depth)
+    else:
+        light = {"focus": focus, "lens": lens, "motion": motion}[condition](light, severity, random)
+    return to_srgb(light)

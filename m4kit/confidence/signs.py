@@ -1,0 +1,333 @@
+"""What the system can know of a face by itself, without truth: signs of an answer that may be wrong.
+
+Each is a plain function with its formula. Lengths are percents of sqrt(w * h) of the landmarks' box, as for
+`metrics.nme`. None of them is a probability of failure; `failure` makes one of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from m4kit import metrics
+from m4kit.camera import CROP_SIZE, Crop, crop_from_box, crop_from_landmarks, cut_crop, decompose
+from m4kit.landmarks import LANDMARK_GROUPS, MIRROR_68, face_size
+from m4kit.parameters import head_spread
+from m4kit.views import PredictCrops
+
+if TYPE_CHECKING:
+    from m4kit.prediction import Face
+
+JITTER = ((0.04, 0, 1), (-0.04, 0, 1), (0, 0.04, 1), (0, -0.04, 1), (0, 0, 1.07), (0, 0, 1 / 1.07))
+"""Crops beside the one that was used: x and y of the shift in its sides, and how many times as large.
+
+About what a second detection of the same face differs by. A fixed pattern, so that a face's figure does not
+depend on chance or on the other faces.
+"""
+
+PHOTO_SIDE = 240
+"""Quality is judged on pictures of at most 240 x 240 pixels in area: a face of a few pixels in a corner of a
+large photo says little of the photo, and the same photo must be judged alike at any size."""
+
+IDENTITY_LIMIT, EXPRESSION_LIMIT = 1.355, 1.720
+"""`mahalanobis` of only one in a thousand of the model's random faces is larger.
+
+The root of the 99.9th percentile of chi-squared with 40 and 10 degrees of freedom, divided by these.
+"""
+
+_REACH, _ON_EDGE = 10, 2
+_FINE, _COARSE = 0.7, 1.4
+_LEAST_EDGE = 1.0
+_FEWEST_EDGES = 12
+
+
+def flip_consistency(image: np.ndarray, faces: Sequence[Face], predict_crops: PredictCrops) -> np.ndarray:
+    """How far the landmarks move when the network sees the crop mirrored, (n,), in percent; 0 is no difference.
+
+    The mean distance between the face's landmarks and the mirrored crop's, mirrored back. `image` (H, W, 3) is
+    the photo, and `predict_crops` the network, as `evaluate.crop_predictor` makes it, by as many views as the faces:
+    where these hold the mirror image already, little is left to differ.
+    """
+    if not faces:
+        return np.zeros(0)
+    crops = np.stack([cut_crop(image, face.crop)[:, ::-1] for face in faces])
+    mirrored = np.asarray(predict_crops(crops)[0], dtype=float)[:, MIRROR_68, :2] * [-1, 1]
+    own = np.stack([face.crop.from_photo(face.landmarks)[:, :2] for face in faces])
+    return metrics.nme(mirrored, own)
+
+
+def jitter_consistency(image: np.ndarray, faces: Sequence[Face], predict_crops: PredictCrops) -> np.ndarray:
+    """How far the landmarks move when the crop is shifted and scaled as in `JITTER`, (n,), in percent.
+
+    The mean over those crops of the mean distance to the face's landmarks, in the photo. Arguments as for
+    `flip_consistency`.
+    """
+    if not faces:
+        return np.zeros(0)
+    crops = [_moved(face.crop, *move) for face in faces for move in JITTER]
+    points = predict_crops(np.stack([cut_crop(image, crop) for crop in crops]))[0]
+    placed = np.stack([crop.to_photo(one)[:, :2] for crop, one in zip(crops, points, strict=True)])
+    own = np.repeat([face.landmarks[:, :2] for face in faces], len(JITTER), axis=0)
+    return metrics.nme(placed, own).reshape(len(faces), len(JITTER)).mean(axis=1)
+
+
+def mahalanobis(coefficients: np.ndarray) -> np.ndarray:
+    """How far coefficients (..., k) lie from the face model's mean, (...): sqrt(c . c / k).
+
+    They are in standard deviations and uncorrelated, so sqrt(c . c) is the Mahalanobis distance; divided by
+    sqrt(k) it is 1 for the model's own random faces, whatever k.
+    """
+    coefficients = np.asarray(coefficients, dtype=float)
+    return np.sqrt((coefficients**2).mean(axis=-1))
+
+
+def edge_agreement(image: np.ndarray, face: Face) -> float:
+    """How well the landmarks' contours lie on edges of the picture: 1 is no better than beside them, more is
+    better.
+
+    Along the normal at each place of the contours the picture's change is measured, up to 10 crop pixels to
+    both sides. The figure is the mean, over the places, of the change within 2 pixels of the contour divided by
+    the mean change on that normal; a grey level is added to both, so that a picture without edges gives 1.
+    Contrast cancels. A weak sign: skin hides the jaw of a turned face, and a beard or a shirt has edges of its
+    own.
+    """
+    grey = cv2.GaussianBlur(_grey(cut_crop(image, face.crop)), (0, 0), 1.2)
+    slopes = [cv2.Sobel(grey, cv2.CV_32F, *axes) / 8 for axes in ((1, 0), (0, 1))]
+    places, normals = _contour_normals(_crop_pixels(face))
+    if not len(places):
+        return 1.0
+    offsets = np.arange(-_REACH, _REACH + 1)
+    along = (places[:, None] + offsets[None, :, None] * normals[:, None]).astype(np.float32)
+    change = sum(
+        cv2.remap(slope, along[..., 0], along[..., 1], cv2.INTER_LINEAR) * normals[:, axis, None]
+        for axis, slope in enumerate(slopes)
+    )
+    change = np.abs(change) + 1
+    near = np.abs(offsets) <= _ON_EDGE
+    return float((change[:, near].mean(axis=1) / change.mean(axis=1)).mean())
+
+
+def outside(image: np.ndarray, face: Face) -> float:
+    """The share of the face, from 0 to 1, that lies outside the photo: of the area within its landmarks."""
+    whole = face_region(face)
+    return float(1 - (whole & _within(image, face.crop)).sum() / max(1, whole.sum()))
+
+
+def turn(face: Face) -> float:
+    """How far the face looks away from the viewer, in degrees, to whichever side; 0 is straight ahead."""
+    return float(np.degrees(np.arccos(np.clip(decompose(face.camera)[1][2, 2], -1, 1))))
+
+
+def box_misfit(face: Face) -> float:
+    """How badly the detector's box and the landmarks that were found go together; 0 is perfectly.
+
+    `_misfit` of the crops that each of them asks for.
+    """
+    return _misfit(crop_from_box(np.asarray(face.box)), crop_from_landmarks(face.landmarks))
+
+
+def crop_misfit(face: Face) -> float:
+    """How badly the crop that the network saw and the landmarks that it found there go together; 0 is perfectly.
+
+    A third crop would differ from the second by so much.
+    """
+    return _misfit(face.crop, crop_from_landmarks(face.landmarks))
+
+
+def of_face(image: np.ndarray, face: Face) -> dict[str, float]:
+    """All signs of a face that need no run of the network, by name, in a photo (H, W, 3) uint8 RGB.
+
+    Quality is that of the part of the face that lies in the photo.
+    """
+    crop, inside = cut_crop(image, face.crop), face_region(face) & _within(image, face.crop)
+    return {
+        "head_spread": float(head_spread(face.model, face.heads[None], face.head_weights[None])[0]),
+        "identity_distance": float(mahalanobis(face.identity)),
+        "expression_distance": float(mahalanobis(face.expression)),
+        "edge_agreement": edge_agreement(image, face),
+        "box_misfit": box_misfit(face),
+        "crop_misfit": crop_misfit(face),
+        "turn": turn(face),
+        "size": float(face_size(face.landmarks)),
+        "outside": outside(image, face),
+        **quality(crop, inside=inside),
+    }
+
+
+def quality(image: np.ndarray, *, inside: np.ndarray | None = None) -> dict[str, float]:
+    """`sharpness`, `contrast`, `exposure` and `clipped` of a picture, by name."""
+    return {sign.__name__: sign(image, inside=inside) for sign in (sharpness, contrast, exposure, clipped)}
+
+
+def face_region(face: Face) -> np.ndarray:
+    """Which pixels of the face's crop lie within its landmarks, (120, 120) bool: no background among them."""
+    region = np.zeros((CROP_SIZE, CROP_SIZE), np.uint8)
+    hull = cv2.convexHull(np.round(_crop_pixels(face)).astype(np.int32))
+    cv2.fillConvexPoly(region, hull, 1)
+    return region.astype(bool)
+
+
+def sharpness(image: np.ndarray, *, inside: np.ndarray | None = None) -> float:
+    """How sharp the edges of a picture (H, W, 3) uint8 are: 1 / (1 + s), from 0 to 1, s their blur in pixels.
+
+    An edge blurred by a Gaussian of deviation s changes at its steepest place by c / s. Blurred further by two
+    known deviations, the ratio of its changes gives s and the contrast c cancels (Zhuo and Sim, Pattern
+    Recognition 2011). s is the median over the stronger half of the edges that stand out from the noise, of the
+    direction in which it is worst: motion blurs one direction alone. The pixel grid and the filter blur by
+    themselves: a perfect step has s = 0.7, fine lines less. Blurs beyond some five pixels are hardly told apart.
+
+    Only edges count, so a plain background has no say; a large picture is first shrunk to 240 x 240 pixels in
+    area, so that the same picture in another size gives the same. `inside` (H, W) bool chooses where edges
+    count. 0 if there is no edge at all.
+    """
+    grey, inside = _prepared(image, inside)
+    steep, edges = _edges(grey, inside)
+    if len(edges[0]) < _FEWEST_EDGES:
+        return 0.0
+    coarse = _steepness(cv2.GaussianBlur(grey, (0, 0), float(np.hypot(_FINE, _COARSE))))
+    ratio = np.clip(coarse[edges] / steep[edges], 0, 0.999) ** 2
+    blur = np.sqrt(np.clip((ratio * (_FINE**2 + _COARSE**2) - _FINE**2) / (1 - ratio), 0, None))
+    x, y = (cv2.Sobel(cv2.GaussianBlur(grey, (0, 0), _FINE), cv2.CV_32F, *axes) for axes in ((1, 0), (0, 1)))
+    direction = np.arctan2(y[edges], x[edges])
+    medians = [np.median(blur)]
+    for angle in np.arange(4) * np.pi / 4:
+        across = np.abs(np.cos(direction - angle)) > 0.9
+        if across.sum() >= _FEWEST_EDGES:
+            medians.append(np.median(blur[across]))
+    return float(1 / (1 + max(medians)))
+
+
+def contrast(image: np.ndarray, *, inside: np.ndarray | None = None) -> float:
+    """How much of the range from black to white a picture (H, W, 3) uint8 uses, from 0 to 1.
+
+    The distance between the 5th and 95th percentile of the grey values where there is something to see:
+    `inside` (H, W) bool, by default within 2 % of the picture's size of an edge. A plain background, however
+    large, does not count.
+    """
+    low, high = np.percentile(_seen(image, inside), [5, 95])
+    return float((high - low) / 255)
+
+
+def exposure(image: np.ndarray, *, inside: np.ndarray | None = None) -> float:
+    """How bright a picture (H, W, 3) uint8 is where there is something to see, from 0 to 1: the mean grey
+    value.
+
+    `inside` as for `contrast`.
+    """
+    return float(_seen(image, inside).mean() / 255)
+
+
+def clipped(image: np.ndarray, *, inside: np.ndarray | None = None) -> float:
+    """The share of pixels, from 0 to 1, that are black or white, whose detail is lost: grey values below 4 or
+    above 251.
+
+    `inside` as for `contrast`.
+    """
+    seen = _seen(image, inside)
+    return float(((seen < 4) | (seen > 251)).mean())
+
+
+def _within(image: np.ndarray, crop: Crop) -> np.ndarray:
+    """Which of a crop's pixels lie in the photo, (120, 120) bool."""
+    centres = (np.arange(CROP_SIZE) + 0.5) * crop.scale
+    columns, rows = (
+        (start + centres >= -0.5) & (start + centres < side - 0.5)
+        for start, side in ((crop.left, image.shape[1]), (crop.top, image.shape[0]))
+    )
+    return rows[:, None] & columns
+
+
+def _misfit(crop: Crop, other: Crop) -> float:
+    """The root of: the logarithm of the ratio of their sides, squared, and the distance of their centres, in
+    sides, squared. Without limit if one is broken."""
+    apart = np.linalg.norm(crop.centre - other.centre) / crop.size
+    ratio = other.size / crop.size
+    return float(np.hypot(math.log(ratio), apart)) if np.isfinite(ratio) and ratio > 0 else math.inf
+
+
+def _moved(crop: Crop, across: float, down: float, larger: float) -> Crop:
+    size = crop.size * larger
+    margin = (crop.size - size) / 2
+    return Crop(crop.left + margin + across * crop.size, crop.top + margin + down * crop.size, size)
+
+
+def _crop_pixels(face: Face) -> np.ndarray:
+    """The landmarks (68, 2) in the crop's pixels, y down."""
+    return face.crop.from_photo(face.landmarks)[:, :2] * [1, -1] + (CROP_SIZE - 1) / 2
+
+
+def _contour_normals(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places (n, 2) on the contours through the landmarks, three a segment, and unit normals (n, 2)."""
+    segments = np.array(
+        [
+            landmarks[list(pair)]
+            for contours, _ in LANDMARK_GROUPS.values()
+            for contour in contours
+            for pair in pairwise(contour)
+        ]
+    )
+    start, way = segments[:, 0], segments[:, 1] - segments[:, 0]
+    length = np.linalg.norm(way, axis=1)
+    long = length > 0.5
+    start, way = start[long], way[long]
+    normal = np.stack([-way[:, 1], way[:, 0]], axis=1) / length[long, None]
+    places = np.concatenate([start + share * way for share in (0, 1 / 3, 2 / 3)])
+    return places, np.tile(normal, (3, 1))
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
+
+
+def _prepared(image: np.ndarray, inside: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Grey values (h, w) float32 and what counts of them, shrunk to `PHOTO_SIDE`."""
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        came = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise ValueError(f"signs: expected a picture (H, W, 3) uint8 RGB, got {came}")
+    if inside is not None and inside.shape != image.shape[:2]:
+        raise ValueError(f"signs: expected inside as {image.shape[:2]} bool, got {inside.shape}")
+    height, width = image.shape[:2]
+    scale = PHOTO_SIDE / (height * width) ** 0.5
+    if scale < 1:
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        if inside is not None:
+            inside = cv2.resize(inside.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+    return _grey(image), inside
+
+
+def _steepness(grey: np.ndarray) -> np.ndarray:
+    """The size of the gradient (h, w) in grey levels a pixel."""
+    x, y = (cv2.Sobel(grey, cv2.CV_32F, *axes) for axes in ((1, 0), (0, 1)))
+    return cv2.magnitude(x, y) / 8
+
+
+def _edges(grey: np.ndarray, inside: np.ndarray | None) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """The steepness (h, w), and rows and columns of the stronger half of its ridges that stand out from the
+    noise."""
+    # Immerkaer's filter (CVIU 1996) answers to noise and not to straight edges; the median passes over corners.
+    kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+    noise = float(np.median(np.abs(cv2.filter2D(grey, -1, kernel)))) / (6 * 0.6745)
+    steep = _steepness(cv2.GaussianBlur(grey, (0, 0), _FINE))
+    ridge = (steep >= cv2.dilate(steep, np.ones((3, 3), np.uint8))) & (steep > max(_LEAST_EDGE, noise))
+    if inside is not None:
+        ridge &= inside
+    if ridge.any():
+        ridge &= steep >= np.median(steep[ridge])
+    return steep, np.nonzero(ridge)
+
+
+def _seen(image: np.ndarray, inside: np.ndarray | None) -> np.ndarray:
+    """The grey values (n,) that count; all of them if there is nothing to see."""
+    grey, inside = _prepared(image, inside)
+    if inside is None:
+        near = np.zeros(grey.shape, np.uint8)
+        near[_edges(grey, None)[1]] = 1
+        reach = 2 * max(1, round(0.02 * (grey.size**0.5))) + 1
+        inside = cv2.dilate(near, np.ones((reach, reach), np.uint8)) > 0
+    return grey[inside] if inside.any() else grey.ravel()

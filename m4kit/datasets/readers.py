@@ -1,0 +1,40 @@
+"""The readers of data sets by the names of their layouts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from m4kit.datasets.crops import read_3ddfa_list, read_aflw_crops, read_youtube_faces
+from m4kit.datasets.dlib import read_dlib_xml
+from m4kit.datasets.matlab import read_300w_lp, read_aflw2000_3d
+from m4kit.datasets.points import read_folder, read_pts, read_txt
+from m4kit.datasets.sample import DatasetError, Sample
+from m4kit.datasets.tables import read_csv
+
+READERS: dict[str, Callable[..., tuple[Sample, ...]]] = {
+    "aflw2000-3d": read_aflw2000_3d,
+    "300w-lp": read_300w_lp,
+    "aflw-crops": read_aflw_crops,
+    "youtube-faces": read_youtube_faces,
+    "3ddfa-list": read_3ddfa_list,
+    "pts": read_pts,
+    "txt": read_txt,
+    "dlib-xml": read_dlib_xml,
+    "csv": read_csv,
+    "folder": read_folder,
+}
+"""The readers by their layouts' names, for a command line's choices."""
+
+WITH_LANDMARKS = tuple(name for name in READERS if name not in ("aflw-crops", "folder"))
+"""The layouts whose faces have all 68 landmarks."""
+
+
+def read(path: str | Path, layout: str, **options) -> tuple[Sample, ...]:
+    """The samples at `path`, by the reader of that layout, one of `READERS`, with its options.
+
+    Raises `DatasetError` for another layout, and what the reader raises.
+    """
+    if layout not in READERS:
+        raise DatasetError(f"layout: expected one of {', '.join(READERS)}, got {layout!r}")
+    return READERS[layout](path, **options)

@@ -1,0 +1,74 @@
+"""The 62 numbers of a face: a (3, 4) camera row by row, 40 identity and 10 expression coefficients.
+
+Works for numpy arrays and torch tensors alike, with any number of leading axes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from m4kit.face_model import EXPRESSION_MODES, IDENTITY_MODES, FaceModel
+from m4kit.landmarks import face_size
+
+CAMERA = 12
+PARAMETERS = CAMERA + IDENTITY_MODES + EXPRESSION_MODES
+
+
+class Parameters(NamedTuple):
+    """Parameters by name: `camera` (..., 3, 4), `identity` (..., 40) and `expression` (..., 10)."""
+
+    camera: np.ndarray | torch.Tensor
+    identity: np.ndarray | torch.Tensor
+    expression: np.ndarray | torch.Tensor
+
+
+def split(parameters) -> Parameters:
+    """Split parameters (..., 62) into views of their camera, identity and expression."""
+    camera, coefficients = split_camera(parameters)
+    return Parameters(camera, coefficients[..., :IDENTITY_MODES], coefficients[..., IDENTITY_MODES:])
+
+
+def split_camera(parameters):
+    """Split parameters (..., 62) into views of the camera (..., 3, 4) and all coefficients (..., 50)."""
+    camera = parameters[..., :CAMERA]
+    return camera.reshape(*camera.shape[:-1], 3, 4), parameters[..., CAMERA:]
+
+
+def join(camera, *coefficients):
+    """Join a camera (..., 3, 4) and coefficients, (..., 50) or (..., 40) and (..., 10), into parameters (..., 62)."""
+    parts = [camera.reshape(*camera.shape[:-2], CAMERA), *coefficients]
+    return torch.cat(parts, -1) if isinstance(camera, torch.Tensor) else np.concatenate(parts, axis=-1)
+
+
+def fuse(heads, weights):
+    """Weighted sum (..., 62) of the heads (..., 4, 62) under weights (4,) or (..., 4).
+
+    Weights are used as they are: only weights that sum to 1 give a mean.
+    """
+    if heads.shape[-2] != weights.shape[-1]:
+        raise ValueError(
+            f"fuse expected one weight for each of the {heads.shape[-2]} heads, "
+            f"got weights of shape {tuple(weights.shape)}"
+        )
+    return (heads * weights[..., None]).sum(-2)
+
+
+def head_spread(model: FaceModel, heads: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """How far the heads disagree on each face, (n,): mean distance of their landmarks from the heads' mean.
+
+    `heads` are raw parameters (n, 4, 62) and `weights` (n, 4). In percent of the size of the fused landmarks, so
+    that no truth is needed.
+    """
+    placed = np.stack([landmarks_in_crop(model, heads[:, k])[..., :2] for k in range(heads.shape[1])])
+    size = face_size(landmarks_in_crop(model, fuse(heads, weights)))
+    return 100 * np.linalg.norm(placed - placed.mean(axis=0), axis=-1).mean(axis=(0, 2)) / size
+
+
+def landmarks_in_crop(model: FaceModel, parameters: np.ndarray) -> np.ndarray:
+    """The 68 landmarks (n, 68, 3) in the crop frame of raw parameters (n, 62)."""
+    camera, identity, expression = split(np.asarray(parameters))
+    landmarks = model.landmarks(torch.as_tensor(identity), torch.as_tensor(expression)).numpy()
+    return landmarks @ camera[..., :3].swapaxes(-1, -2) + camera[..., None, :, 3]

@@ -1,0 +1,395 @@
+"""Trains the packaged weights of the detector.
+
+The start is the official FaceBoxes weights (MIT), which also teach: a frozen copy of them sees each scene
+clean, the network sees it in bad conditions. The loss is the published multibox loss (Zhang et al., IJCB
+2017) on the scene's true boxes, and beside it a distillation loss towards what the teacher says of the clean
+scene.
+
+    python -m m4kit.training.detector_loop --shared ../shared --face-free FOLDER --out build/detector
+
+`scripts/collect_face_free.py` fills the folder of pictures without a face.
+
+A run is determined by its seed, and goes on from its last checkpoint when it is started again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from m4kit.boxes import pairwise_iou
+from m4kit.detector import Detector, FaceBoxes, encode, load_network, network_input, prior_boxes
+from m4kit.evaluate.detection import LOWEST_SCORE, DetectorEvaluation, PhotoResult
+from m4kit.files import whole_file
+from m4kit.training.detector_material import Material, read_material
+from m4kit.training.detector_scenes import collage, degrade, make_scene, mosaic
+from m4kit.weights import write_tensors
+
+OFFICIAL = Path("peers") / "faceboxes" / "FaceBoxesProd.pth"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The training's figures."""
+
+    steps: int = 1200
+    batch: int = 12
+    sizes: tuple[int, ...] = (384, 320, 512)
+    """Sides of the scenes, batch by batch in turn."""
+    learning_rate: float = 3e-4
+    warmup: int = 100
+    weight_decay: float = 1e-4
+    average: float = 0.998
+    """Decay of the running average of the weights, which is what is saved."""
+    distillation: float = 2.0
+    clean: float = 0.25
+    """Share of the scenes that the network, too, sees clean."""
+    share: float = 0.85
+    """How far the weights that are saved lie on the way from the official ones to the trained ones."""
+    check_every: int = 200
+    seed: int = 0
+    version: int = 1
+    """Raised when the same seed makes other scenes: a run that began with those is not gone on with."""
+
+
+class Scenes(Dataset):
+    """Scene i of a run, whatever the process that makes it: the clean picture, the degraded one, the
+    faces."""
+
+    def __init__(self, material: Material, settings: Settings):
+        self.material, self.settings = material, settings
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        settings = self.settings
+        rng = np.random.default_rng([settings.seed, index])
+        size = settings.sizes[index // settings.batch % len(settings.sizes)]
+        clean, faces = make_scene(self.material, size, rng)
+        seen = clean if rng.random() < settings.clean else degrade(clean, _smallest_side(faces), rng)
+        return network_input(clean), network_input(seen), torch.from_numpy(faces.astype(np.float32))
+
+    def __len__(self) -> int:
+        return self.settings.steps * self.settings.batch
+
+
+def _smallest_side(faces: np.ndarray) -> float:
+    wanted = faces[faces[:, 4] == 1]
+    return float((wanted[:, 2] - wanted[:, 0]).min()) if len(wanted) else 40.0
+
+
+def _collate(scenes):
+    clean, seen, faces = zip(*scenes, strict=True)
+    return torch.stack(clean), torch.stack(seen), faces
+
+
+def _one_thread(_worker: int) -> None:
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+
+
+def iou_with_priors(boxes: Tensor, priors: Tensor) -> Tensor:
+    """Intersection over union (n, P) of boxes (n, 4) with priors (P, 4) as `prior_boxes` gives them."""
+    low, high = priors[:, :2] - priors[:, 2:] / 2, priors[:, :2] + priors[:, 2:] / 2
+    shared = torch.minimum(boxes[:, None, 2:4], high) - torch.maximum(boxes[:, None, :2], low)
+    shared = shared.clamp(min=0).prod(-1)
+    return shared / ((boxes[:, 2:4] - boxes[:, :2]).prod(-1)[:, None] + priors[:, 2:].prod(-1) - shared)
+
+
+def match(faces: Tensor, priors: Tensor) -> tuple[Tensor, Tensor]:
+    """What each prior is to say: its label (P,), 1 face, 0 none, -1 either; and its box (P, 4).
+
+    As published, a prior belongs to the face with which it overlaps by 0.35 at least, and each face has its
+    best prior, if that overlaps by 0.2. Faces that may or may not be found, and those too small for any
+    prior, leave their priors without a label.
+    """
+    labels, boxes = torch.zeros(len(priors)), torch.zeros(len(priors), 4)
+    if not len(faces):
+        return labels, boxes
+    iou = iou_with_priors(faces, priors)
+    wanted = (faces[:, 4] == 1) & (iou.max(dim=1).values >= 0.2)
+    if not wanted.all():
+        labels[iou[~wanted].max(dim=0).values >= 0.1] = -1
+    if not wanted.any():
+        return labels, boxes
+    overlap, owner = iou[wanted].max(dim=0)
+    best = iou[wanted].argmax(dim=1)
+    overlap[best] = 1
+    owner[best] = torch.arange(len(best))
+    labels[overlap >= 0.35] = 1
+    return labels, faces[wanted, :4][owner]
+
+
+def detection_loss(
+    predicted: tuple[Tensor, Tensor],
+    faces: tuple[Tensor, ...],
+    priors: Tensor,
+    taught: tuple[Tensor, Tensor],
+    *,
+    distillation: float,
+) -> Tensor:
+    """Multibox loss of a batch, and `distillation` times its distance from what the teacher says.
+
+    `predicted` is the network's moves (B, P, 4) and logits (B, P), `taught` the teacher's moves and scores.
+    Seven negatives a positive, the hardest, as FaceBoxes.PyTorch has it; but where the teacher sees a face
+    that no true box explains, nobody knows, and the prior is no negative.
+    """
+    (moves, logits), (taught_moves, taught_scores) = predicted, taught
+    labels, boxes = (torch.stack(parts) for parts in zip(*(match(f, priors) for f in faces), strict=True))
+    labels[(labels == 0) & (taught_scores > 0.5)] = -1
+    positive = labels == 1
+    count = max(1, int(positive.sum()))
+    box_loss = F.smooth_l1_loss(moves[positive], encode(boxes, priors)[positive], reduction="sum")
+
+    error = F.binary_cross_entropy_with_logits(logits, positive.float(), reduction="none")
+    hardness = error.detach().masked_fill(labels != 0, -1)
+    rank = hardness.argsort(dim=1, descending=True).argsort(dim=1)
+    # A scene without a face still has its hardest negatives.
+    negative = (rank < (7 * positive.sum(dim=1, keepdim=True)).clamp(min=60)) & (labels == 0)
+    score_loss = error[positive | negative].sum()
+
+    # Also where the network itself suspects a face: what the teacher does not confirm there is to go.
+    heard = (taught_scores > 0.02) | ((labels >= 0) & (logits.detach() > -2))
+    soft = F.binary_cross_entropy_with_logits(logits[heard], taught_scores[heard], reduction="sum")
+    sure = taught_scores > 0.5
+    drift = (
+        F.smooth_l1_loss(moves[sure], taught_moves[sure], reduction="none").sum(-1) * taught_scores[sure]
+    ).sum()
+    lesson = soft / max(1, int(heard.sum())) + drift / max(1, int(sure.sum()))
+    return (box_loss + score_loss) / count + distillation * lesson
+
+
+def learning_rate(step: int, settings: Settings) -> float:
+    """Linear warm-up, then a half cosine down to nothing."""
+    if step < settings.warmup:
+        return settings.learning_rate * (step + 1) / settings.warmup
+    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
+    return settings.learning_rate * 0.5 * (1 + float(np.cos(np.pi * done)))
+
+
+def train(
+    shared: Path,
+    out: Path,
+    settings: Settings | None = None,
+    *,
+    face_free: Path | None = None,
+    workers: int = 1,
+    progress: bool = True,
+) -> Path:
+    """Train, or go on training, and return the file of the averaged weights, `out`/faceboxes.safetensors."""
+    settings = settings or Settings()
+    out.mkdir(parents=True, exist_ok=True)
+    teacher = load_network(shared / OFFICIAL)
+    official = Detector(teacher)
+    material, held_out = read_material(shared, official, face_free)
+    checks = validation_scenes(held_out)
+
+    # The batch statistics stay the official ones: the batches are small, and much in them is no photo.
+    network = load_network(shared / OFFICIAL).requires_grad_(True)
+    average = copy.deepcopy(network).requires_grad_(False)
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    state = {"network": network, "average": average, "optimiser": optimiser}
+    checkpoint = out / "checkpoint.pth"
+    first = _restore(checkpoint, state, settings)
+    if not first:
+        _log(out, f"official: {summary(validate(official, checks))}")
+
+    loader = DataLoader(
+        Scenes(material, settings),
+        settings.batch,
+        sampler=range(first * settings.batch, settings.steps * settings.batch),
+        collate_fn=_collate,
+        num_workers=workers,
+        worker_init_fn=_one_thread,
+        # A forked worker would inherit OpenCV's and OpenMP's locks without their threads, and wait for ever.
+        multiprocessing_context="spawn" if workers else None,
+    )
+    losses = []
+    bar = tqdm(loader, desc="detector", initial=first, total=settings.steps, disable=not progress)
+    for step, (clean, seen, faces) in enumerate(bar, first):
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(step, settings)
+        with torch.no_grad():
+            taught_moves, taught_logits = teacher(clean)
+        loss = detection_loss(
+            network(seen),
+            faces,
+            prior_boxes(*clean.shape[2:]),
+            (taught_moves, taught_logits.sigmoid()),
+            distillation=settings.distillation,
+        )
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0)
+        optimiser.step()
+        decay = min(settings.average, (step + 1) / (step + 10))
+        with torch.no_grad():
+            for mean, weight in zip(average.parameters(), network.parameters(), strict=True):
+                mean.lerp_(weight, 1 - decay)
+        losses.append(loss.item())
+        if (step + 1) % settings.check_every == 0 or step + 1 == settings.steps:
+            _store(checkpoint, state, step + 1, settings)
+            result = summary(validate(Detector(average), checks))
+            _log(out, f"step {step + 1}, loss {np.mean(losses):.3f}: {result}")
+            losses.clear()
+    mix(average, teacher, settings.share)
+    shift = calibrate(average, teacher, [scene for kind in checks.values() for scene in kind])
+    _log(out, f"mixed, scores lowered by {shift:.2f}: {summary(validate(Detector(average), checks))}")
+    path = out / "faceboxes.safetensors"
+    save(average, path)
+    return path
+
+
+def _store(checkpoint: Path, state: dict, step: int, settings: Settings) -> None:
+    parts = {name: part.state_dict() for name, part in state.items()}
+    with whole_file(checkpoint) as part:
+        torch.save({**parts, "step": step, "settings": repr(settings)}, part)
+
+
+def _restore(checkpoint: Path, state: dict, settings: Settings) -> int:
+    """Load the checkpoint, if there is one, into the parts of the state, and return its step."""
+    if not checkpoint.is_file():
+        return 0
+    parts = torch.load(checkpoint, weights_only=True)
+    if parts["settings"] != repr(settings):
+        raise ValueError(f"{checkpoint} is of a run with {parts['settings']}; give those, or another folder")
+    for name, part in state.items():
+        part.load_state_dict(parts[name])
+    return parts["step"]
+
+
+def save(network: FaceBoxes, path: Path) -> None:
+    """Write the weights as the package carries them: convolutions in half precision, the rest as it is."""
+    metadata = {
+        "name": "m4kit FaceBoxes",
+        "start": "FaceBoxesProd.pth of FaceBoxes.PyTorch (MIT)",
+        "data": "AFLW, YouTube-Faces, dlib's example faces, painted portraits, pictures without a face",
+        "licence": "research only, for AFLW and YouTube-Faces are; derived from FaceBoxes.PyTorch, MIT",
+    }
+    write_tensors(path, network.state_dict(), metadata, half=True)
+
+
+def _log(out: Path, line: str) -> None:
+    with (out / "log.txt").open("a") as file:
+        file.write(line + "\n")
+
+
+def validation_scenes(held_out: Material, *, count: int = 50, size: int = 448) -> dict[str, list]:
+    """Scenes (picture, faces) by their kind, always the same, each kind clean and in bad conditions."""
+    seeds = [np.random.default_rng([1_000_003, i]) for i in range(max(count, len(held_out.photos)))]
+    clean = {
+        "mosaics": [mosaic(held_out, size, rng) for rng in seeds[:count]],
+        "collages": [collage(held_out, size, rng) for rng in seeds[:count]],
+        "photos": [(photo.image(), photo.faces) for photo in held_out.photos],
+        "face-free": [(photo.image(), photo.faces) for photo in held_out.face_free],
+    }
+    bad = {
+        f"{kind} in bad conditions": [
+            (degrade(picture, _smallest_side(faces), rng), faces)
+            for (picture, faces), rng in zip(scenes, seeds, strict=False)
+        ]
+        for kind, scenes in clean.items()
+    }
+    return {kind: scenes for kind, scenes in (clean | bad).items() if scenes}
+
+
+@dataclass(frozen=True)
+class Score:
+    """Average precision at IoU 0.5; at the threshold of 0.5, recall and false positives a picture."""
+
+    average_precision: float
+    recall: float
+    false_positives: float
+
+
+def validate(detector: Detector, scenes: dict[str, list]) -> dict[str, Score]:
+    """The detector's score on each kind of scene."""
+    return {name: score(detect(detector, kind)) for name, kind in scenes.items()}
+
+
+def detect(detector: Detector, scenes: list) -> list[PhotoResult]:
+    """Detections of each scene, down to low scores, and its faces, whose boxes count from the picture's corner."""
+    return [
+        PhotoResult(detector(picture, threshold=LOWEST_SCORE), faces[:, :4] - 0.5, faces[:, 4] == 1)
+        for picture, faces in scenes
+    ]
+
+
+def score(results: list[PhotoResult]) -> Score:
+    """The score of pictures."""
+    evaluation = DetectorEvaluation(tuple(results))
+    return Score(evaluation.average_precision(), evaluation.recall(), evaluation.false_positives())
+
+
+def mix(trained: FaceBoxes, official: FaceBoxes, share: float) -> None:
+    """Bring the trained weights, in place, to `share` of their way from the official ones.
+
+    A network between the two keeps more of what the official one knows of photos unlike those that trained
+    it (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
+    """
+    with torch.no_grad():
+        for weight, start in zip(trained.parameters(), official.parameters(), strict=True):
+            weight.lerp_(start, 1 - share)
+
+
+def phantoms(detector: Detector, scenes: list) -> np.ndarray:
+    """Scores, best first, of what the detector sees where there is nothing: boxes that hardly touch a face."""
+    scores = [
+        result.found[pairwise_iou(result.found[:, :4], result.boxes).max(axis=1, initial=0) < 0.2, 4]
+        for result in detect(detector, scenes)
+    ]
+    return np.sort(np.concatenate(scores))[::-1]
+
+
+def calibrate(network: FaceBoxes, official: FaceBoxes, scenes: list, *, extra: float = 0.01) -> float:
+    """Lower the network's scores, in place, so that 0.5 is again the threshold at which it sees few phantoms.
+
+    Training scenes are fuller of faces than photos are, which makes the network too ready to see one. Its
+    face logits are shifted by what leaves it the official weights' phantoms on the scenes, and `extra` a picture:
+    a face that is not found costs more than one that is not there. Returns the shift, 0 where none is needed.
+    """
+    allowed = int((phantoms(Detector(official), scenes) >= 0.5).sum() + extra * len(scenes))
+    scores = phantoms(Detector(network), scenes)
+    shift = 0.0
+    if len(scores) > allowed and scores[allowed] >= 0.5:
+        shift = float(np.log(scores[allowed] / (1 - scores[allowed]))) + 1e-3
+    with torch.no_grad():
+        for head in network.scores:
+            head.bias[1::2] -= shift
+    return shift
+
+
+def summary(scores: dict[str, Score]) -> str:
+    """The scores in one line."""
+    return "; ".join(
+        f"{name}: AP {s.average_precision:.3f}, recall {s.recall:.3f}, {s.false_positives:.2f} false"
+        for name, s in scores.items()
+    )
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--shared", type=Path, default=os.environ.get("M4KIT_SHARED", "../shared"))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--face-free", type=Path, help="a folder of pictures without a face")
+    parser.add_argument("--steps", type=int, default=Settings.steps)
+    parser.add_argument("--seed", type=int, default=Settings.seed)
+    arguments = parser.parse_args()
+    settings = Settings(steps=arguments.steps, seed=arguments.seed)
+    train(arguments.shared, arguments.out, settings, face_free=arguments.face_free)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+import json
+from dataclasses import fields
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from m4kit.ablation.activation_record import ActivationRecord, RunRecord, merge
+from m4kit.ablation.activation_study import Plan, Study
+from m4kit.ablation.head_record import RecordError
+
+from helpers.activation_records import record_of, run_record
+
+UNITS = {"dead": 0.125, "saturated": 0.5, "mean": 0.1, "std": 1.0, "histogram": [1 / 64] * 64}
+
+
+@pytest.fixture
+def record():
+    return record_of(
+        run_record("relu", 0),
+        run_record("relu", 1),
+        run_record("elu", 0, rate=3e-3),
+        run_record("elu", 0, purposes=("search",)),
+    )
+
+
+def same(one, other):
+    """Whether two trainings hold the same, but for what half precision rounds."""
+    for name in (column.name for column in fields(RunRecord)):
+        ours, theirs = getattr(one, name), getattr(other, name)
+        if isinstance(ours, np.ndarray):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-6, err_msg=name)
+        else:
+            assert ours == theirs, name
+
+
+class TestFile:
+    def test_what_is_saved_is_loaded(self, record, tmp_path):
+        again = ActivationRecord.load(record.save(tmp_path / "record.parquet"))
+        assert again.studies == record.studies
+        for one, other in zip(record.runs, again.runs, strict=True):
+            same(one, other)
+
+    def test_the_losses_keep_their_precision(self, tmp_path):
+        loss = np.random.default_rng(0).uniform(0, 100, 500).astype(np.float32)
+        path = record_of(run_record(loss=loss)).save(tmp_path / "record.parquet")
+        np.testing.assert_array_equal(ActivationRecord.load(path).runs[0].loss, loss)
+
+    def test_a_whole_study_fits_into_two_megabytes(self, tmp_path):
+        random = np.random.default_rng(0)
+        runs = [run_record(seed=seed, loss=random.normal(20, 3, 1000)) for seed in range(24)]
+        assert record_of(*runs).save(tmp_path / "record.parquet").stat().st_size < 2e6
+
+    def test_a_diverged_training_is_still_one_when_it_is_loaded(self, tmp_path):
+        runs = [run_record(status="diverged"), run_record("elu", loss=[9.0, np.nan])]
+        again = ActivationRecord.load(record_of(*runs).save(tmp_path / "record.parquet"))
+        assert [run.diverged for run in again.runs] == [True, True]
+        assert again.table()["status"].tolist() == ["diverged", "diverged"]
+        assert again.table()["nme"].isna().all()
+
+    def test_a_missing_file_says_how_to_write_one(self, tmp_path):
+        with pytest.raises(RecordError, match="no such record; write one with `m4kit ablate activations"):
+            ActivationRecord.load(tmp_path / "none.parquet")
+
+    @pytest.mark.parametrize("length", [0, 3, 2000])
+    def test_a_truncated_file_says_so(self, record, tmp_path, length):
+        path = record.save(tmp_path / "record.parquet")
+        path.write_bytes(path.read_bytes()[:length])
+        with pytest.raises(RecordError, match="truncated or something else"):
+            ActivationRecord.load(path)
+
+    def test_another_parquet_file_is_not_taken_for_a_record(self, tmp_path):
+        pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
+        with pytest.raises(RecordError, match="got another parquet file"):
+            ActivationRecord.load(tmp_path / "other.parquet")
+
+    def test_another_version_and_missing_columns_are_named(self, record, tmp_path):
+        path = record.save(tmp_path / "record.parquet")
+        table = pq.read_table(path)
+        pq.write_table(table.drop_columns(["gradient", "nme"]), path)
+        with pytest.raises(RecordError, match="columns gradient, nme are missing"):
+            ActivationRecord.load(path)
+        ((key, about),) = table.schema.metadata.items()
+        about = json.dumps(json.loads(about) | {"version": 99}).encode()
+        pq.write_table(table.replace_schema_metadata({key: about}), path)
+        with pytest.raises(RecordError, match="got version 99"):
+            ActivationRecord.load(path)
+
+    def test_columns_of_different_lengths_are_refused(self, record, tmp_path):
+        path = record.save(tmp_path / "record.parquet")
+        table = pq.read_table(path)
+        place = table.column_names.index("loss")
+        short = pa.array([[1.0]] * len(table), pa.list_(pa.float32()))
+        pq.write_table(table.set_column(place, "loss", short), path)
+        with pytest.raises(RecordError, match=r"loss of shape \(40,\), got 1 numbers"):
+            ActivationRecord.load(path)
+
+
+class TestSelection:
+    def test_by_purpose_activation_and_seed(self, record):
+        assert [(run.activation, run.seed) for run in record.select()] == [
+            *(("relu", 0), ("relu", 1)),
+            ("elu", 0),
+        ]
+        assert [run.seed for run in record.select(activations=["relu"], seeds=[1])] == [1]
+        assert len(record.select(purpose="search")) == 1
+
+    def test_what_the_record_does_not_have_is_named(self, record):
+        with pytest.raises(ValueError, match="activations out of relu, elu, got gelu"):
+            record.select(activations=["gelu"])
+        with pytest.raises(ValueError, match="a purpose out of search, best, common, got last"):
+            record.select(purpose="last")
+
+    def test_merged_records_keep_their_origins(self, record):
+        theirs = record_of(run_record("gelu")).named("theirs")
+        both = merge([record, theirs])
+        assert both.origins == ("ours", "theirs")
+        assert both.activations == ("relu", "elu", "gelu")
+        assert [run.activation for run in both.select(origin="theirs")] == ["gelu"]
+        with pytest.raises(RecordError, match="both records have studies named ours; name one anew"):
+            record.merged(record)
+
+    def test_the_table_holds_the_end_of_each_training(self, record):
+        table = record.table()
+        # The last tenth of a line from 20 to 10 in 40 steps: the mean of its last four.
+        assert table["loss"][0] == pytest.approx(np.linspace(20, 10, 40)[-4:].mean(), rel=1e-5)
+        assert table["nme"][0] == 5
+        assert table["milliseconds"][0] == 250
+
+
+def write_run(study, run, *, steps):
+    """What a training of that many steps leaves in its folder."""
+    folder = study.folder(run)
+    folder.mkdir(parents=True)
+    result = {"status": "finished", "why": "", "machine": "one", "versions": {}, "config": {}}
+    (folder / "result.json").write_text(json.dumps(result))
+    errors = {"nme": 9.0, "balanced": 9.5, "yaw": 3.0, "pitch": 3.0, "roll": 2.0}
+    terms = dict.fromkeys(("landmarks", "vertices", "parameters", "rotation", "points"), 1.0)
+    terms |= {"gradient": 4.0, "seconds": 0.5, "cpu_seconds": 0.25}
+    observed = {"units": {"conv1": UNITS}, "gradients": {"conv1": 2.0}}
+    entries = [
+        {"step": 0, "validation": errors},
+        {"step": 0} | observed,
+        *({"step": step, "loss": 100.0 - step} | terms for step in range(1, steps + 1)),
+        {"step": steps, "validation": errors | {"nme": 5.0 + run.seed}},
+        {"step": steps} | observed,
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    return folder
+
+
+class TestCollecting:
+    @pytest.fixture
+    def study(self, tmp_path):
+        plan = Plan(activations=("relu", "elu"), seeds=(0,), rates=(1e-3,), steps=6)
+        return Study(plan, tmp_path / "study", command="m4kit ablate activations --data /home/someone/faces")
+
+    def test_what_the_trainings_wrote_is_what_the_record_holds(self, study):
+        for run in study.trainings():
+            write_run(study, run, steps=6)
+        record = ActivationRecord.collect(study)
+        assert [run.activation for run in record.runs] == ["relu", "elu"]
+        assert record.runs[0].loss.tolist() == [99, 98, 97, 96, 95, 94]
+        assert record.runs[0].nme.tolist() == [9, 5]
+        assert record.runs[0].dead.tolist() == [[0.125], [0.125]]
+        assert record.runs[0].purposes == ("best", "common")
+        assert record.studies["ours"]["missing"] == []
+
+    def test_it_names_no_folder_of_this_machine(self, study):
+        for run in study.trainings():
+            write_run(study, run, steps=6)
+        assert ActivationRecord.collect(study).studies["ours"]["command"].endswith("--data faces")
+
+    def test_missing_trainings_are_an_error_unless_asked_for(self, study):
+        with pytest.raises(RecordError, match="2 trainings have not ended"):
+            ActivationRecord.collect(study)
+        with pytest.raises(RecordError, match="at least one training that has ended"):
+            ActivationRecord.collect(study, partial=True)
+        write_run(study, study.trainings()[0], steps=6)
+        record = ActivationRecord.collect(study, partial=True)
+        assert record.studies["ours"]["missing"] == ["elu_lr0.001_seed0_steps6"]
+
+    def test_a_long_training_is_thinned(self, tmp_path):
+        study = Study(Plan(activations=("relu",), seeds=(0,), rates=(1e-3,), steps=9001), tmp_path)
+        write_run(study, study.trainings()[0], steps=9001)
+        assert ActivationRecord.collect(study).runs[0].step[:3].tolist() == [1, 4, 7]
+
+    def test_a_damaged_training_says_where_it_lies(self, study):
+        folder = [write_run(study, run, steps=6) for run in study.trainings()][1]
+        (folder / "metrics.jsonl").write_text('{"step": 1, "loss": 3.0}\n')
+        with pytest.raises(RecordError, match=r"elu_lr0\.001_seed0_steps6.*missing or damaged"):
+            ActivationRecord.collect(study)
+
+    def test_a_rate_that_not_all_were_trained_at_is_not_common(self, tmp_path):
+        study = Study(Plan(activations=("relu", "elu"), seeds=(0,), rates=(1e-3, 1e-2), steps=6), tmp_path)
+        for run in study.plan.searches():
+            folder = write_run(study, run, steps=3)
+            better = (run.learning_rate == 1e-2) == (run.activation == "elu")
+            text = (folder / "metrics.jsonl").read_text()
+            (folder / "metrics.jsonl").write_text(
+                text.replace('"nme": 5.0', f'"nme": {4.0 if better else 6.0}')
+            )
+        for run in study.trainings():
+            write_run(study, run, steps=6)
+        record = ActivationRecord.collect(study)
+        assert [run.learning_rate for run in record.select(purpose="best")] == [1e-3, 1e-2]
+        assert record.select(purpose="common") == ()

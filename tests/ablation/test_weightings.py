@@ -1,0 +1,227 @@
+"""Trainings under different weights of the heads: what is trained, how it is compared, its record and command."""
+
+import json
+import zipfile
+from argparse import ArgumentParser
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from m4kit.ablation import (
+    WEIGHTINGS,
+    RecordError,
+    WeightingStudy,
+    command,
+    judge,
+    train_weightings,
+    validation_samples,
+    weighting_study,
+    weightings,
+    weightings_figure,
+)
+from m4kit.evaluate import predict_heads
+from m4kit.face_model import FaceModel
+from m4kit.network import M4Net
+from m4kit.training import TrainingError
+from m4kit.training.command import set_whitening, whitening_of
+from m4kit.training.data import Labels, decoded_crops
+
+from helpers.training import SHORT, labels_of
+
+
+@pytest.fixture(scope="module")
+def model():
+    return FaceModel.load()
+
+
+@pytest.fixture(scope="module")
+def folder(model, tmp_path_factory):
+    """A labels file, the archive that it names, and weights to start from."""
+    folder = tmp_path_factory.mktemp("weightings")
+    labels = labels_of(model, 24, seed=1, held_out=8)
+    np.savez(folder / "labels.npz", **{name: getattr(labels, name) for name in labels.__dataclass_fields__})
+    noise = np.random.default_rng(0)
+    with zipfile.ZipFile(folder / "drawn.zip", "w") as archive:
+        for name in labels.names:
+            picture = cv2.resize(noise.integers(0, 255, (15, 15, 3), np.uint8), (120, 120))
+            archive.writestr(str(name), cv2.imencode(".jpg", picture)[1].tobytes())
+    torch.manual_seed(0)
+    network = M4Net("small")
+    set_whitening(network, whitening_of(labels.parameters))
+    network.save(folder / "start.safetensors")
+    (folder / "config.json").write_text(json.dumps(SHORT.to_dict() | {"steps": 2, "validate_every": 2}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(folder, tmp_path_factory):
+    """The command, once: its status, its folder, and what it printed."""
+    parser = ArgumentParser()
+    command.add_parser(parser.add_subparsers())
+    out = tmp_path_factory.mktemp("out")
+
+    def run(*more, start=folder / "start.safetensors"):
+        given = ["--data", folder, "--labels", folder / "labels.npz", "--start", start, "--out", out]
+        words = ["ablate", "weightings", *given, "--config", folder / "config.json", "--quiet", *more]
+        options = parser.parse_args([*map(str, words)])
+        return options.run(options)
+
+    assert run() == 0
+    return run, out
+
+
+@pytest.fixture(scope="module")
+def networks(run):
+    return {name: M4Net.load(run[1] / name.replace(" ", "_") / "weights.safetensors") for name in WEIGHTINGS}
+
+
+@pytest.fixture(scope="module")
+def study(run):
+    return WeightingStudy.load(run[1] / "weightings.json")
+
+
+def test_fixed_weights_stay_and_the_others_are_learned(networks, study):
+    for name, weights in WEIGHTINGS.items():
+        if weights is not None:
+            logits = networks[name].head_logits
+            np.testing.assert_allclose(logits.softmax(0).detach().numpy(), weights, atol=1e-6)
+            np.testing.assert_allclose(study.weights[study.names.index(name)], weights, atol=1e-5)
+    assert networks["learned"].head_logits.detach().std() > 0
+    assert networks["dynamic"].fusion == "dynamic"
+
+
+def test_the_trainings_differ_by_their_weights_alone(run):
+    configs = [
+        json.loads((run[1] / name.replace(" ", "_") / "config.json").read_text()) for name in WEIGHTINGS
+    ]
+    assert [config.pop("fixed_head_weights") for config in configs] == [
+        None if weights is None else list(weights) for weights in WEIGHTINGS.values()
+    ]
+    assert all(config == configs[0] for config in configs)
+
+
+def test_figures_are_those_of_each_network_on_the_people_held_out(study, networks, folder, model):
+    labels = Labels.load(folder / "labels.npz")
+    samples, _ = validation_samples(labels, model, data=folder, progress=False)
+    assert study.faces == len(samples) == 8
+    for row, name in enumerate(study.names):
+        answers = predict_heads(networks[name], model, samples, progress=False)
+        found = answers.evaluate()
+        expected = found.balanced.mean if all(study.counts) else found.nme.mean()
+        assert study.own[row] == pytest.approx(expected, abs=2e-3)
+        alone = judge(answers, np.eye(4)).headline
+        np.testing.assert_allclose(study.heads[row], alone, atol=2e-3)
+        assert study.best[row] <= min(study.own[row], alone.min()) + 2e-2
+        best = judge(answers, study.best_weights[row]).headline
+        assert best[0] == pytest.approx(study.best[row], abs=2e-3)
+    learned = predict_heads(networks["learned"], model, samples, progress=False)
+    np.testing.assert_allclose(study.anew, judge(learned, study.weights).headline, atol=2e-3)
+
+
+def test_a_training_does_not_differ_from_itself(networks, folder, model):
+    samples, _ = validation_samples(Labels.load(folder / "labels.npz"), model, data=folder, progress=False)
+    twins = {"learned": networks["learned"], "again": networks["learned"]}
+    study = weighting_study(twins, samples, dataset="some", model=model, resamples=50, progress=False)
+    assert study.differences.tolist() == [[0, 0, 0]] * 2
+    assert study.verdict("again") == "does not differ"
+    with pytest.raises(ValueError, match="expected one named 'learned', got again"):
+        weighting_study({"again": networks["learned"]}, samples, dataset="some", progress=False)
+
+
+def test_the_command_goes_on_where_it_was_and_prints_a_line_a_training(run, capsys):
+    command_again, out = run
+    weights = [out / name.replace(" ", "_") / "weights.safetensors" for name in WEIGHTINGS]
+    before = [path.stat().st_mtime_ns for path in weights]
+    assert command_again() == 0
+    assert [path.stat().st_mtime_ns for path in weights] == before
+    printed = capsys.readouterr().out
+    for name in WEIGHTINGS:
+        assert f"\n{name} " in printed
+    assert "8 faces of the validation people of drawn" in printed
+    assert (out / "weightings.png").stat().st_size > 10_000
+
+
+def test_trainings_that_ended_are_not_gone_on_with_from_another_start(run, tmp_path, capsys):
+    command_again, out = run
+    record = (out / "weightings.json").read_bytes()
+    torch.manual_seed(1)
+    M4Net("small").save(tmp_path / "other.safetensors")
+    assert command_again(start=tmp_path / "other.safetensors") == 2
+    assert "it holds trainings from other weights than" in capsys.readouterr().err
+    assert (out / "weightings.json").read_bytes() == record
+    # A folder of an older m4kit, which did not keep it, is gone on with.
+    (out / "start.txt").unlink()
+    assert command_again() == 0
+
+
+def test_a_study_that_could_not_begin_takes_another_start(folder, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(weightings, "WEIGHTINGS", {"learned": None})
+    labels = Labels.load(folder / "labels.npz")
+    crops = decoded_crops(labels, data=folder, cache=tmp_path, progress=False)
+    given = {"out": tmp_path / "out", "model": model, "progress": False}
+    with pytest.raises(TrainingError, match="at least one batch of 64"):
+        train_weightings(folder / "start.safetensors", labels, crops, replace(SHORT, batch=64), **given)
+    torch.manual_seed(1)
+    M4Net("small").save(tmp_path / "other.safetensors")
+    train_weightings(tmp_path / "other.safetensors", labels, crops, replace(SHORT, steps=1), **given)
+    with pytest.raises(TrainingError, match="it holds trainings from other weights than"):
+        train_weightings(folder / "start.safetensors", labels, crops, replace(SHORT, steps=1), **given)
+
+
+def test_what_does_not_fit_is_said(run, folder, tmp_path, capsys, networks):
+    command_again, _ = run
+    assert command_again("--minutes", "1") == 2
+    assert "expected steps, got minutes" in capsys.readouterr().err
+    networks["dynamic"].save(tmp_path / "dynamic.safetensors")
+    labels = labels_of(FaceModel.load(), 24, seed=1, held_out=8)
+    crops = decoded_crops(labels, data=folder, cache=tmp_path, progress=False)
+    with pytest.raises(TrainingError, match="expected a network of static fusion"):
+        train_weightings(tmp_path / "dynamic.safetensors", labels, crops, SHORT, out=tmp_path, progress=False)
+
+
+def test_the_record_survives_its_file(study, tmp_path):
+    again = WeightingStudy.load(study.save(tmp_path / "again.json"))
+    assert again.report() == study.report()
+    assert again.names == study.names == tuple(WEIGHTINGS)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda text: text[: len(text) // 2], "got something else"),
+        (lambda text: text.replace('"version": 1', '"version": 0'), "got version 0"),
+        (lambda text: text.replace('"anew"', '"other"'), "got something else"),
+        (lambda text: json.dumps(json.loads(text) | {"own": [1.0]}), "own of shape"),
+    ],
+)
+def test_broken_records_are_named(study, tmp_path, change, said):
+    path = study.save(tmp_path / "record.json")
+    path.write_text(change(path.read_text()))
+    with pytest.raises(RecordError, match=f"record.json: .*{said}"):
+        WeightingStudy.load(path)
+    with pytest.raises(RecordError, match="no such record"):
+        WeightingStudy.load(tmp_path / "nowhere.json")
+
+
+def test_the_figure_shows_both_kinds_of_result(study):
+    axes = weightings_figure(study).axes[0]
+    lines = {line.get_label(): line.get_ydata() for line in axes.lines}
+    np.testing.assert_allclose(lines["heads trained under learned weights, fused with these"], study.anew)
+    words = [text.get_text() for text in axes.get_xticklabels()]
+    assert [word.split("\n")[0] for word in words] == list(study.names)
+    assert len(axes.texts) == 2 * len(study.names)
+
+
+def test_the_packaged_record_has_all_weightings_and_five_trainings_of_their_own():
+    packaged = WeightingStudy.packaged()
+    assert packaged.names == tuple(WEIGHTINGS)
+    assert packaged.training["fixed_head_weights"] is None
+    np.testing.assert_allclose(packaged.weights.sum(1), 1, atol=1e-4)
+    np.testing.assert_allclose(packaged.weights[0], 0.25, atol=1e-4)
+    # Fused anew with its own weights, the learned network is what it was trained to be.
+    learned = packaged.names.index("learned")
+    assert packaged.anew[learned] == pytest.approx(packaged.own[learned], abs=0.005)
+    assert len(set(packaged.own.round(4))) == 5

@@ -1,0 +1,251 @@
+"""What the system knows by itself: formulas against known answers, and the known traps of quality scores."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from m4kit import predict
+from m4kit.camera import Crop
+from m4kit.conditions import degrade
+from m4kit.confidence import signs
+from m4kit.evaluate import crop_predictor
+from m4kit.images import load_image
+from m4kit.landmarks import MIRROR_68
+from m4kit.network import M4Net
+from m4kit.parameters import head_spread
+from m4kit.visualize import draw_landmarks
+
+from helpers.paths import SAMPLES
+
+
+@pytest.fixture(scope="module")
+def prediction():
+    return predict(SAMPLES / "grace_hopper.jpg")
+
+
+@pytest.fixture(scope="module")
+def photo():
+    return cv2.resize(load_image(SAMPLES / "grace_hopper.jpg"), (320, 400), interpolation=cv2.INTER_AREA)
+
+
+def spread(faces):
+    heads, weights = (np.stack([getattr(face, name) for face in faces]) for name in ("heads", "head_weights"))
+    return head_spread(faces[0].model, heads, weights)
+
+
+def size(landmarks):
+    return np.sqrt(np.ptp(landmarks[:, :2], axis=0).prod())
+
+
+def answering(points):
+    """A network that answers with the same landmarks whatever it sees, and what it was shown."""
+    shown = []
+
+    def predict_crops(crops):
+        shown.append(crops)
+        return np.repeat(points[None], len(crops), axis=0), np.zeros((len(crops), 3, 4))
+
+    return predict_crops, shown
+
+
+def rgb(grey):
+    return np.repeat(np.round(grey).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def step(blur, *, low=60, high=180, side=240):
+    """A vertical edge in the middle, blurred by a Gaussian of that deviation in pixels."""
+    image = np.full((side, side), float(low))
+    image[:, side // 2 :] = high
+    return rgb(cv2.GaussianBlur(image, (0, 0), blur) if blur else image)
+
+
+class TestHeads:
+    def test_heads_that_agree_have_no_spread(self, prediction):
+        face = prediction[0]
+        agreed = replace(face, heads=np.repeat(face.parameters[None], 4, axis=0))
+        assert spread([agreed])[0] == pytest.approx(0, abs=1e-4)
+
+    def test_one_head_apart_is_three_eighths_of_its_distance(self, prediction):
+        face = prediction[0]
+        heads = np.repeat(face.parameters[None], 4, axis=0)
+        heads[2, 3] += 8
+        apart = replace(face, heads=heads)
+        in_crop = face.crop.from_photo(face.landmarks)
+        # It lies 3/4 of 8 pixels from the mean, the other three 1/4.
+        assert spread([apart])[0] == pytest.approx(100 * 8 * 3 / 8 / size(in_crop), rel=1e-3)
+
+
+class TestConsistency:
+    def test_an_answer_that_mirrors_with_the_picture_is_consistent(self, prediction):
+        face = prediction[0]
+        own = face.crop.from_photo(face.landmarks)
+        predict_crops, shown = answering(own[MIRROR_68] * [-1, 1, 1])
+        assert signs.flip_consistency(prediction.image, [face], predict_crops)[0] == pytest.approx(
+            0, abs=1e-9
+        )
+        np.testing.assert_array_equal(shown[0][0][:, ::-1], signs.cut_crop(prediction.image, face.crop))
+
+    def test_an_answer_that_stays_when_the_picture_is_mirrored_is_not(self, prediction):
+        face = prediction[0]
+        own = face.crop.from_photo(face.landmarks)
+        predict_crops, _ = answering(own + np.array([3, 0, 0]))
+        moved = own[MIRROR_68] * [-1, 1, 1] - [3, 0, 0] - own
+        expected = 100 * np.linalg.norm(moved[:, :2], axis=1).mean() / size(own)
+        assert signs.flip_consistency(prediction.image, [face], predict_crops)[0] == pytest.approx(expected)
+
+    def test_an_answer_that_moves_with_the_crop_is_as_inconsistent_as_the_crop_moves(self, prediction):
+        face = prediction[0]
+        own = face.crop.from_photo(face.landmarks)
+        predict_crops, shown = answering(own)
+        # Four crops move all points by 4 % of their side, two scale them around the centre.
+        by_scale = [abs(s - 1) * np.linalg.norm(own[:, :2], axis=1).mean() for s in (1.07, 1 / 1.07)]
+        expected = 100 * np.mean([0.04 * 120] * 4 + by_scale) / size(own)
+        assert signs.jitter_consistency(prediction.image, [face], predict_crops)[0] == pytest.approx(expected)
+        assert shown[0].shape == (6, 120, 120, 3)
+
+    def test_a_clear_face_is_consistent_and_a_place_without_a_face_is_not(self, prediction):
+        network = crop_predictor(M4Net.load(), prediction[0].model)
+        nowhere = predict(prediction.image, boxes=[[0, 380, 120, 500]])[0]
+        for sign in (signs.flip_consistency, signs.jitter_consistency):
+            clear, lost = sign(prediction.image, [prediction[0], nowhere], network)
+            assert clear < 1.5
+            assert lost > 3 * clear
+        clear, lost = spread([prediction[0], nowhere])
+        assert lost > 2 * clear
+        assert signs.jitter_consistency(prediction.image, [], network).shape == (0,)
+
+
+class TestPlausibility:
+    def test_random_faces_of_the_model_lie_at_one_and_the_mean_face_at_zero(self, prediction):
+        identity, _ = prediction[0].model.sample(500, seed=0)
+        distances = signs.mahalanobis(identity.numpy())
+        assert distances.mean() == pytest.approx(1, abs=0.02)
+        # chi-squared with 40 degrees of freedom: its standard deviation is sqrt(80), of 40.
+        assert (distances**2).std() == pytest.approx(80**0.5 / 40, rel=0.15)
+        assert signs.mahalanobis(np.zeros(10)) == 0
+
+
+class TestEdges:
+    def test_contours_that_are_drawn_are_edges_and_beside_them_is_none(self, prediction):
+        face = prediction[0]
+        drawn = draw_landmarks(np.full_like(prediction.image, 120), face)
+        beside = replace(face, crop=Crop(face.crop.left + 12, face.crop.top + 9, face.crop.size))
+        assert signs.edge_agreement(drawn, face) > 1.5
+        assert signs.edge_agreement(drawn, beside) < 1.3
+
+    def test_a_picture_without_edges_says_nothing(self, prediction):
+        flat = np.full_like(prediction.image, 90)
+        assert signs.edge_agreement(flat, prediction[0]) == pytest.approx(1, abs=1e-6)
+
+    def test_landmarks_in_their_place_agree_better_than_moved_ones(self):
+        better = []
+        for name in ("grace_hopper", "astronaut", "painted_young_man", "drawn_princess"):
+            found = predict(SAMPLES / f"{name}.jpg")
+            crop = found[0].crop
+            for x, y in ((0.06, 0), (-0.06, 0), (0, 0.06), (0, -0.06)):
+                image = cv2.warpAffine(
+                    found.image,
+                    np.array([[1, 0, x * crop.size], [0, 1, y * crop.size]]),
+                    found.image.shape[1::-1],
+                    borderMode=cv2.BORDER_REPLICATE,
+                )
+                better.append(
+                    signs.edge_agreement(found.image, found[0]) > signs.edge_agreement(image, found[0])
+                )
+        assert np.mean(better) > 0.8
+
+
+class TestSharpness:
+    @pytest.mark.parametrize("blur", [1.0, 2.0, 3.0])
+    def test_an_edge_of_known_blur_is_measured(self, blur):
+        measured = 1 / signs.sharpness(step(blur)) - 1
+        # The pixel grid and the filter add a variance of about half a pixel.
+        assert measured == pytest.approx((blur**2 + 0.5) ** 0.5, rel=0.06)
+
+    def test_a_weak_edge_is_as_sharp_as_a_strong_one(self):
+        weak = signs.sharpness(step(2.0, low=110, high=150))
+        assert weak == pytest.approx(signs.sharpness(step(2.0, low=10, high=240)), rel=0.05)
+
+    def test_size_a_plain_background_and_noise_change_little(self, photo):
+        own = signs.sharpness(photo)
+        large = cv2.resize(photo, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
+        assert signs.sharpness(large) == pytest.approx(own, abs=0.06)
+        noise = np.random.default_rng(0).normal(0, 8, photo.shape)
+        noisy = np.clip(photo + noise, 0, 255).astype(np.uint8)
+        assert signs.sharpness(noisy) == pytest.approx(own, abs=0.06)
+        face = photo[60:260, 80:240]
+        alone = cv2.copyMakeBorder(face, 0, 0, 16, 16, cv2.BORDER_CONSTANT, value=(90, 120, 140))
+        assert signs.sharpness(alone) == pytest.approx(signs.sharpness(face), abs=0.06)
+
+    @pytest.mark.parametrize("condition", ["focus", "motion"])
+    def test_blur_takes_sharpness_step_by_step(self, photo, condition):
+        values = [signs.sharpness(degrade(photo, condition, s, seed=2)) for s in (0, 1.5, 3, 4)]
+        assert (np.diff(values) < -0.02).all(), values
+
+    def test_blur_in_one_direction_counts_as_blur(self):
+        # Squares have as many edges across as along.
+        squares = rgb(60 + 120.0 * ((np.indices((240, 240)) // 24).sum(axis=0) % 2))
+        along = cv2.GaussianBlur(squares, (0, 0), sigmaX=3, sigmaY=1e-3)
+        both = cv2.GaussianBlur(squares, (0, 0), 3)
+        assert signs.sharpness(along) == pytest.approx(signs.sharpness(both), abs=0.03)
+        assert signs.sharpness(squares) > 1.8 * signs.sharpness(along)
+
+    def test_nothing_to_see_is_not_sharp(self):
+        assert signs.sharpness(np.full((50, 60, 3), 128, np.uint8)) == 0
+        noise = np.random.default_rng(0).normal(120, 0.7, (80, 80, 3))
+        assert signs.sharpness(np.round(noise).astype(np.uint8)) < 0.9
+        assert signs.sharpness(np.zeros((1, 1, 3), np.uint8)) == 0
+
+    def test_only_what_is_inside_counts(self):
+        both = np.hstack([step(0.5, side=120), step(3.0, side=120)])
+        inside = np.zeros(both.shape[:2], bool)
+        inside[:, 20:100] = True
+        assert signs.sharpness(both, inside=inside) == pytest.approx(
+            signs.sharpness(step(0.5, side=120)), abs=0.02
+        )
+
+
+class TestLight:
+    def test_known_greys_give_known_figures(self):
+        inside = np.ones((100, 100), bool)
+        image = rgb(np.tile(np.repeat([51.0, 102.0, 153.0, 204.0], 25), (100, 1)))
+        assert signs.exposure(image, inside=inside) == pytest.approx(0.5)
+        assert signs.contrast(image, inside=inside) == pytest.approx((204 - 51) / 255)
+        assert signs.clipped(image, inside=inside) == 0
+        image[:, :10], image[:, 90:] = 0, 255
+        assert signs.clipped(image, inside=inside) == pytest.approx(0.2)
+
+    def test_a_plain_background_however_large_does_not_count(self, photo):
+        face = photo[60:260, 80:240]
+        for grey in (0, 255):
+            alone = cv2.copyMakeBorder(face, 80, 80, 200, 200, cv2.BORDER_CONSTANT, value=(grey,) * 3)
+            by_all = abs(alone.mean() - face.mean()) / 255
+            assert by_all > 0.25
+            # What is left is the background right beside the edge that it makes.
+            assert abs(signs.exposure(alone) - signs.exposure(face)) < 0.45 * by_all
+            assert signs.contrast(alone) > 0.8 * signs.contrast(face)
+
+    def test_haze_takes_contrast_and_light_brightens(self, photo):
+        hazy = [signs.contrast(degrade(photo, "haze", s, seed=0)) for s in (0, 1, 3, 5)]
+        assert (np.diff(hazy) < 0).all()
+        bright = [signs.exposure(np.clip(photo * k, 0, 255).astype(np.uint8)) for k in (0.4, 1.0, 1.6)]
+        assert bright[0] < bright[1] < bright[2]
+
+    def test_the_region_of_a_face_is_its_own_and_no_background(self, prediction):
+        region = signs.face_region(prediction[0])
+        assert 0.1 < region.mean() < 0.5
+        assert not region[[0, -1]].any()
+        in_crop = prediction[0].crop.from_photo(prediction[0].landmarks)[:, :2] * [1, -1] + 59.5
+        columns, rows = np.round(in_crop).astype(int).T
+        assert region[rows, columns].all()
+
+
+def test_wrong_input_is_an_error_that_says_what_was_expected():
+    with pytest.raises(ValueError, match=r"\(H, W, 3\) uint8 RGB, got float64"):
+        signs.sharpness(np.zeros((4, 4, 3)))
+    with pytest.raises(ValueError, match="got list"):
+        signs.exposure([1, 2])
+    with pytest.raises(ValueError, match=r"inside as \(4, 5\) bool, got \(5, 4\)"):
+        signs.contrast(np.zeros((4, 5, 3), np.uint8), inside=np.ones((5, 4), bool))

@@ -1,0 +1,222 @@
+"""AFLW2000-3D is read as published, from a folder or a zip, and what is broken is named and left out."""
+
+import shutil
+
+import numpy as np
+import pytest
+import scipy.io
+
+from m4kit.camera import crop_from_landmarks
+from m4kit.datasets import DatasetError, PublishedBox, read_aflw2000_3d
+from m4kit.images import ImageError
+
+from helpers.aflw_like import BOXES, GREYS, POSES, true_landmarks, write_set
+
+
+@pytest.fixture(params=["folder", "zip", "inner folder"])
+def place(request, tmp_path):
+    folder = write_set(tmp_path / "set", crops=True)
+    if request.param == "zip":
+        shutil.make_archive(str(folder), "zip", folder)
+        shutil.rmtree(folder)
+        return folder.with_suffix(".zip")
+    return folder / "AFLW2000" if request.param == "inner folder" else folder
+
+
+class TestReading:
+    def test_every_face_has_its_labels_and_photo(self, place):
+        samples = read_aflw2000_3d(place)
+        assert [sample.name for sample in samples] == list(POSES)
+        for sample in samples:
+            np.testing.assert_allclose(sample.landmarks, true_landmarks(sample.name), rtol=1e-6)
+            np.testing.assert_allclose(sample.pose, POSES[sample.name], rtol=1e-5)
+            assert sample.image().shape == (180, 200, 3)
+            assert abs(int(sample.image()[0, 0, 0]) - GREYS[sample.name]) <= 1
+
+    def test_the_crop_comes_from_the_landmarks_and_not_from_the_files_roi(self, place):
+        for sample in read_aflw2000_3d(place):
+            assert sample.crop == crop_from_landmarks(sample.landmarks)
+            assert sample.crop.size == pytest.approx(80 * np.sqrt(2), rel=1e-5)
+
+    @pytest.mark.parametrize("zipped", [False, True])
+    def test_published_crops_come_with_their_boxes(self, tmp_path, zipped):
+        place = write_set(tmp_path / "set", crops=True)
+        if zipped:
+            place = shutil.make_archive(str(place), "zip", place)
+        for sample in read_aflw2000_3d(place):
+            assert sample.published_box == BOXES[sample.name]
+            assert sample.published_crop().shape == (120, 120, 3)
+
+    def test_a_set_without_published_crops_has_none(self, tmp_path):
+        samples = read_aflw2000_3d(write_set(tmp_path / "set"))
+        assert all(sample.published_crop is None and sample.published_box is None for sample in samples)
+
+    def test_the_boxes_file_can_lie_elsewhere(self, tmp_path):
+        place = write_set(tmp_path / "set", crops=True)
+        elsewhere = shutil.move(tmp_path / "set.npz", tmp_path / "boxes.npz")
+        assert read_aflw2000_3d(place)[0].published_box is None
+        assert read_aflw2000_3d(place, published_boxes=elsewhere)[0].published_box is not None
+
+    def test_the_second_annotation_takes_the_landmarks_place_and_leaves_the_crop(self, tmp_path):
+        place, others = write_set(tmp_path / "set"), np.arange(3 * 2 * 68.0).reshape(3, 2, 68)
+        np.savez(place.with_suffix(".npz"), names=[f"{name}.jpg" for name in POSES], pts68_reannotated=others)
+        with pytest.raises(DatasetError, match=r"expected names, roi, got names, pts68_reannotated"):
+            read_aflw2000_3d(place, reannotated=True)
+        boxes = np.zeros((3, 4))
+        arrays = {"names": [f"{name}.jpg" for name in POSES], "roi": boxes}
+        np.savez(place.with_suffix(".npz"), **arrays, pts68_reannotated=others)
+        for sample, other, plain in zip(
+            read_aflw2000_3d(place, reannotated=True), others, read_aflw2000_3d(place), strict=True
+        ):
+            # The set counts from 1.
+            np.testing.assert_array_equal(sample.landmarks, other.T - 1)
+            assert sample.crop == plain.crop
+        np.savez(place.with_suffix(".npz"), **arrays)
+        with pytest.raises(DatasetError, match="pts68_reannotated"):
+            read_aflw2000_3d(place, reannotated=True)
+
+    def test_mat_files_of_other_folders_are_passed_over(self, tmp_path):
+        place = write_set(tmp_path / "set")
+        (place / "Code").mkdir()
+        scipy.io.savemat(place / "Code" / "Model_Shape.mat", {"tri": np.eye(3)})
+        assert len(read_aflw2000_3d(place)) == 3
+
+
+class TestPublishedBox:
+    def test_a_crop_pixel_is_a_whole_step_of_the_box_without_half_pixels(self):
+        # Crop pixels (0, 0), (60, 30) and (120, 120); x = crop_x * width / 120 + left.
+        frame = np.array([[-60, 60, 0], [0, 30, 1], [60, -60, -2]])
+        photo = PublishedBox(10, 20, 250, 140).to_photo(frame)
+        np.testing.assert_allclose(photo, [[10, 20, 0], [130, 50, 2], [250, 140, -4]])
+
+    def test_batches_and_plain_points_are_mapped_alike(self):
+        box, frame = PublishedBox(10, 20, 250, 140), np.random.default_rng(0).normal(size=(4, 68, 3))
+        np.testing.assert_allclose(box.to_photo(frame)[2], box.to_photo(frame[2]))
+        np.testing.assert_allclose(box.to_photo(frame)[..., :2], box.to_photo(frame[..., :2]))
+
+
+class TestBrokenFiles:
+    def _break(self, place, how):
+        photos = place / "AFLW2000"
+        labels = scipy.io.loadmat(photos / "image00004.mat")
+        if how == "no photo":
+            (photos / "image00004.jpg").unlink()
+        elif how == "no labels":
+            (photos / "image00004.mat").unlink()
+        elif how == "empty labels":
+            (photos / "image00004.mat").write_bytes(b"")
+        elif how == "truncated labels":
+            content = (photos / "image00004.mat").read_bytes()
+            (photos / "image00004.mat").write_bytes(content[:200])
+        else:
+            change = {
+                "no landmarks": {"pt3d_68": None},
+                "21 landmarks": {"pt3d_68": np.zeros((3, 21))},
+                "landmarks of NaN": {"pt3d_68": np.full((3, 68), np.nan)},
+                "pose of 3": {"Pose_Para": np.zeros((1, 3))},
+                "pose of words": {"Pose_Para": np.array([["a"] * 7], dtype=object)},
+            }[how]
+            kept = {key: labels[key] for key in ("pt3d_68", "Pose_Para")} | change
+            kept = {key: value for key, value in kept.items() if value is not None}
+            scipy.io.savemat(photos / "image00004.mat", kept)
+
+    @pytest.mark.parametrize(
+        "how",
+        [
+            "no photo",
+            "no labels",
+            "empty labels",
+            "truncated labels",
+            "no landmarks",
+            "21 landmarks",
+            "landmarks of NaN",
+            "pose of 3",
+            "pose of words",
+        ],
+    )
+    def test_a_broken_face_is_left_out_with_one_warning_that_names_it(self, tmp_path, how):
+        place = write_set(tmp_path / "set")
+        self._break(place, how)
+        with pytest.warns(UserWarning, match=r"set: 1 face left out: image00004 \(") as caught:
+            samples = read_aflw2000_3d(place)
+        assert [sample.name for sample in samples] == ["image00002", "image00006"]
+        assert len(caught) == 1
+        assert caught[0].filename == __file__
+
+    def test_many_broken_faces_are_counted_and_the_first_ones_named(self, tmp_path):
+        place = write_set(tmp_path / "set")
+        for number in range(10, 17):
+            (place / "AFLW2000" / f"image000{number}.jpg").touch()
+        with pytest.warns(
+            UserWarning, match=r"7 faces left out: image00010 \(no \.mat\), .*image00014.*, \.\.\.$"
+        ):
+            assert len(read_aflw2000_3d(place)) == 3
+
+    def test_a_broken_photo_is_an_image_error_when_it_is_read(self, tmp_path):
+        place = write_set(tmp_path / "set")
+        photo = place / "AFLW2000" / "image00002.jpg"
+        photo.write_bytes(photo.read_bytes()[:300])
+        with pytest.raises(ImageError, match=r"AFLW2000/image00002\.jpg: expected"):
+            read_aflw2000_3d(place)[0].image()
+
+    def test_a_photo_that_went_away_is_an_image_error_too(self, tmp_path):
+        place = write_set(tmp_path / "set")
+        samples = read_aflw2000_3d(place)
+        (place / "AFLW2000" / "image00002.jpg").unlink()
+        with pytest.raises(ImageError, match=r"image00002\.jpg: expected a readable image"):
+            samples[0].image()
+
+    def test_a_missing_path_is_an_error(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"nowhere: expected a folder or a \.zip"):
+            read_aflw2000_3d(tmp_path / "nowhere")
+
+    def test_a_file_that_is_no_zip_is_an_error(self, tmp_path):
+        (tmp_path / "set.zip").write_bytes(b"PK, or so")
+        with pytest.raises(DatasetError, match="got another file or a broken archive"):
+            read_aflw2000_3d(tmp_path / "set.zip")
+
+    def test_a_folder_without_faces_is_an_error(self, tmp_path):
+        (tmp_path / "holiday.jpg").touch()
+        with pytest.raises(DatasetError, match=r"NAME\.jpg and NAME\.mat side by side"):
+            read_aflw2000_3d(tmp_path)
+
+    def test_a_set_of_broken_faces_alone_is_an_error(self, tmp_path):
+        place = write_set(tmp_path / "set")
+        for file in place.glob("AFLW2000/*.mat"):
+            file.write_bytes(b"")
+        with (
+            pytest.warns(UserWarning, match="3 faces left out"),
+            pytest.raises(DatasetError, match="3 files"),
+        ):
+            read_aflw2000_3d(place)
+
+    def test_boxes_of_another_shape_are_an_error(self, tmp_path):
+        place = write_set(tmp_path / "set", crops=True)
+        np.savez(tmp_path / "set.npz", names=np.array(["a"]), boxes=np.zeros((1, 4)))
+        with pytest.raises(DatasetError, match="expected names, roi, got boxes, names"):
+            read_aflw2000_3d(place)
+
+    @pytest.mark.parametrize(
+        ("arrays", "message"),
+        [
+            # What 3DDFA's `AFLW2000-3D_crop.roi_box.npy` is: the boxes without the names.
+            (np.zeros((3, 4)), r"file\.npy: expected names, \w+, got one array"),
+            ({"names": np.array("a")}, r"expected names \(1,\) of text, got <U1 \(\)"),
+            ({"names": np.arange(3)}, r"expected names \(3,\) of text, got int64 \(3,\)"),
+            ({"roi": np.full((3, 4), "a")}, r"expected roi \(3, 4\) of numbers, got <U1 \(3, 4\)"),
+            (
+                {"pts68_reannotated": np.full((3, 2, 68), "a")},
+                r"_reannotated \(3, 2, 68\) of numbers, got <U1",
+            ),
+        ],
+    )
+    def test_arrays_of_another_kind_are_an_error(self, tmp_path, arrays, message):
+        place, file = write_set(tmp_path / "set"), tmp_path / "file.npy"
+        if isinstance(arrays, dict):
+            whole = {"names": np.array(list(POSES)), "roi": np.zeros((3, 4))}
+            with file.open("wb") as opened:
+                np.savez(opened, **(whole | arrays))
+        else:
+            np.save(file, arrays)
+        with pytest.raises(DatasetError, match=message):
+            read_aflw2000_3d(place, published_boxes=file, reannotated=True)

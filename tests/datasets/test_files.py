@@ -1,0 +1,82 @@
+"""Folders and zips are read in place and alike, and nothing outside them is."""
+
+import zipfile
+
+import pytest
+
+from m4kit.datasets import READERS, DatasetError, read, read_folder
+from m4kit.datasets.files import open_files
+from m4kit.images import ImageError
+
+from helpers.face_sets import picture
+
+
+def test_what_systems_leave_behind_is_passed_over(tmp_path):
+    for name in ("a.jpg", "._a.jpg", "__MACOSX/a.jpg", ".thumbnails/a.jpg"):
+        picture(tmp_path / "set" / name)
+    assert [sample.name for sample in read_folder(tmp_path / "set")] == ["a"]
+
+
+def test_members_of_a_zip_that_lead_out_of_it_are_passed_over(tmp_path):
+    content = picture(tmp_path / "a.jpg").read_bytes()
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for name in ("a.jpg", "../b.jpg", "/c.jpg", "d/../../e.jpg", "f/"):
+            archive.writestr(name, content)
+    assert [sample.name for sample in read_folder(tmp_path / "set.zip")] == ["a"]
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside.jpg", "/a.jpg", "", ".", "b.jpg", "c\0.jpg", "d" * 400, "folder"]
+)
+def test_a_listed_name_that_is_no_file_of_the_set_is_not_found(tmp_path, name):
+    picture(tmp_path / "outside.jpg")
+    picture(tmp_path / "set" / "folder" / "a.jpg")
+    assert open_files(tmp_path / "set", expected="pictures").find(name) is None
+
+
+@pytest.mark.parametrize("name", ["folder/a.jpg", "folder\\a.jpg", "./folder/../folder/a.jpg"])
+def test_a_listed_name_is_found_in_other_spellings(tmp_path, name):
+    picture(tmp_path / "folder" / "a.jpg")
+    assert open_files(tmp_path, expected="pictures").find(name) == "folder/a.jpg"
+
+
+def test_a_damaged_member_is_an_image_error_when_it_is_read(tmp_path):
+    content = picture(tmp_path / "a.jpg").read_bytes()
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        archive.writestr("a.jpg", content)
+    damaged = bytearray((tmp_path / "set.zip").read_bytes())
+    damaged[len(content) // 2] ^= 255
+    (tmp_path / "set.zip").write_bytes(damaged)
+    with pytest.raises(ImageError, match=r"set\.zip/a\.jpg: expected a readable image, got Bad CRC"):
+        read_folder(tmp_path / "set.zip")[0].image()
+
+
+def test_a_member_behind_a_password_is_an_image_error_when_it_is_read(tmp_path):
+    content = picture(tmp_path / "a.jpg").read_bytes()
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        archive.writestr("a.jpg", content)
+    locked = bytearray((tmp_path / "set.zip").read_bytes())
+    # The lowest bit of the flags, in the member's header and in the directory, is encryption.
+    locked[6] |= 1
+    locked[locked.index(b"PK\x01\x02") + 8] |= 1
+    (tmp_path / "set.zip").write_bytes(locked)
+    with pytest.raises(ImageError, match="password required"):
+        read_folder(tmp_path / "set.zip")[0].image()
+
+
+def test_every_layout_is_read_by_its_name(tmp_path):
+    picture(tmp_path / "a.jpg")
+    assert read(tmp_path, "folder")[0].name == "a"
+    with pytest.raises(DatasetError, match=r"layout: expected one of aflw2000-3d, .*, got 'coco'"):
+        read(tmp_path, "coco")
+
+
+@pytest.mark.parametrize("layout", READERS)
+def test_in_every_layout_a_missing_path_and_an_empty_folder_are_errors(tmp_path, layout):
+    with pytest.raises(FileNotFoundError, match=r"nowhere: expected a folder or a \.zip of"):
+        read(tmp_path / "nowhere", layout)
+    with pytest.raises((DatasetError, FileNotFoundError), match="expected"):
+        read(tmp_path, layout)
+    (tmp_path / "set.zip").write_bytes(b"PK, or so")
+    with pytest.raises(DatasetError, match=r"set\.zip: expected a .*, got another file"):
+        read(tmp_path / "set.zip", layout)

@@ -1,0 +1,266 @@
+"""The explorers in a real JupyterLab in a real browser. Skipped where there is no Chromium or no playwright."""
+
+import io
+
+import nbformat
+import numpy as np
+import pytest
+from PIL import Image
+
+from helpers.lab_browser import NEEDS_BROWSER, ROOT, SLOW_MODULES, jupyter_browser, write_notebook
+
+NOTEBOOK = "explorers.ipynb"
+CELLS = (
+    "from m4kit import predict\n"
+    "from m4kit.explore import FaceModelExplorer, HeadWeightExplorer, MeshViewer\n"
+    f"prediction = predict({str(ROOT / 'sample_images' / 'astronaut.jpg')!r})",
+    "viewer = MeshViewer(prediction)\nviewer",
+    "explorer = FaceModelExplorer()\nexplorer",
+    "heads = HeadWeightExplorer(prediction)\nheads",
+)
+
+
+pytestmark = NEEDS_BROWSER
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lab")
+    write_notebook(folder / NOTEBOOK, CELLS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(folder):
+    with jupyter_browser.jupyter_lab(folder) as address, jupyter_browser.browser_page(height=1500) as page:
+        jupyter_browser.open_and_run(page, address, NOTEBOOK)
+        page.wait_for_function(
+            "() => document.querySelectorAll('.jp-OutputArea canvas[data-serial]').length === 3",
+            timeout=60_000,
+        )
+        page.m4kit_address = address
+        yield page
+
+
+def picture(page, number: int) -> np.ndarray:
+    """What canvas `number` shows, (h, w, 3), once nothing is drawn any more."""
+    canvas = page.locator(".jp-OutputArea canvas").nth(number)
+    drawn = None
+    while drawn != (now := canvas.get_attribute("data-drawn")):
+        drawn = now
+        page.wait_for_timeout(250)
+    # Without the ring that shows where the keyboard is.
+    return np.asarray(Image.open(io.BytesIO(canvas.screenshot())).convert("RGB")).astype(int)[4:-4, 4:-4]
+
+
+def changed(before: np.ndarray, after: np.ndarray) -> float:
+    """The share of pixels that differ clearly."""
+    return float((np.abs(before - after).max(-1) > 24).mean())
+
+
+def press(page, words: str, cell: int) -> None:
+    page.locator(".jp-CodeCell").nth(cell).get_by_role("button", name=words, exact=True).first.click()
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_face_is_seen(page, number):
+    seen = picture(page, number)
+    background = seen[2, 2]
+    share = (np.abs(seen - background).max(-1) > 24).mean()
+    assert 0.05 < share < 0.8
+
+
+def test_dragging_turns_the_face_and_the_kernel_learns_of_it(page):
+    before = picture(page, 0)
+    box = page.locator(".jp-OutputArea canvas").nth(0).bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 80, y + 10, steps=4)
+    page.mouse.up()
+    assert changed(before, picture(page, 0)) > 0.03
+    press(page, "Front", 1)
+    assert changed(before, picture(page, 0)) < 0.01
+
+
+def test_another_colour_and_the_photo_change_the_picture(page):
+    before = picture(page, 0)
+    cell = page.locator(".jp-CodeCell").nth(1)
+    cell.locator("select").filter(has_text="Texture").first.select_option(label="Depth")
+    coloured = picture(page, 0)
+    assert changed(before, coloured) > 0.05
+    press(page, "As in photo", 1)
+    press(page, "Photo", 1)
+    assert changed(coloured, picture(page, 0)) > 0.1
+    press(page, "Photo", 1)
+    press(page, "Front", 1)
+    assert changed(coloured, picture(page, 0)) < 0.01
+
+
+def test_a_click_reads_a_vertex_and_marks_it_on_the_face_and_in_the_photo(page):
+    cell = page.locator(".jp-CodeCell").nth(1)
+    photo = cell.locator("img").first
+    before, address = picture(page, 0), photo.get_attribute("src")
+    box = page.locator(".jp-OutputArea canvas").nth(0).bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    cell.get_by_text("model:").wait_for(timeout=10_000)
+    assert "region: nose" in cell.get_by_text("model:").inner_text()
+    assert photo.get_attribute("src") != address
+    red = picture(page, 0) - before
+    assert (np.abs(red).max(-1) > 60).sum() > 10
+    page.mouse.click(box["x"] + 5, box["y"] + 5)
+    cell.get_by_text("Click the face").wait_for(timeout=10_000)
+
+
+def test_a_face_that_clicks_have_turned_a_little_is_turned_back(page):
+    press(page, "Front", 1)
+    before = picture(page, 0)
+    box = page.locator(".jp-OutputArea canvas").nth(0).bounding_box()
+    x, y = box["x"] + 5, box["y"] + 5
+    for _ in range(10):
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x + 3, y)
+        page.mouse.up()
+    assert changed(before, picture(page, 0)) > 0.03
+    press(page, "Front", 1)
+    assert changed(before, picture(page, 0)) < 0.01
+
+
+def test_keys_turn_zoom_and_reset(page):
+    canvas = page.locator(".jp-OutputArea canvas").nth(0)
+    before = picture(page, 0)
+    canvas.focus()
+    for key in ("ArrowRight", "ArrowRight", "+"):
+        canvas.press(key)
+    assert changed(before, picture(page, 0)) > 0.03
+    canvas.press("0")
+    page.wait_for_timeout(300)
+    assert changed(before, picture(page, 0)) < 0.01
+    assert "keys turn" in canvas.get_attribute("aria-label")
+
+
+def test_two_fingers_zoom(page):
+    before = picture(page, 0)
+    box = page.locator(".jp-OutputArea canvas").nth(0).bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    touch = page.context.new_cdp_session(page)
+    for kind, apart in (("touchStart", 30), ("touchMove", 40), ("touchMove", 50), ("touchEnd", None)):
+        fingers = [{"x": x + side * (apart or 0), "y": y, "id": side + 1} for side in (-1, 1)]
+        touch.send(
+            "Input.dispatchTouchEvent", {"type": kind, "touchPoints": [] if apart is None else fingers}
+        )
+    closer = picture(page, 0)
+    assert changed(before, closer) > 0.03
+    face = [np.abs(seen - seen[2, 2]).max(-1) > 24 for seen in (before, closer)]
+    assert face[1].sum() > 1.5 * face[0].sum()
+    press(page, "Reset", 1)
+    assert changed(before, picture(page, 0)) < 0.01
+
+
+def test_the_wheel_scrolls_the_notebook_until_the_view_is_clicked(page):
+    box = page.locator(".jp-OutputArea canvas").nth(0).bounding_box()
+    page.mouse.move(2, 2)
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    before = picture(page, 0)
+    page.mouse.wheel(0, -300)
+    assert changed(before, picture(page, 0)) < 0.005
+    page.mouse.click(box["x"] + 20, box["y"] + 20)
+    page.mouse.wheel(0, -300)
+    assert changed(before, picture(page, 0)) > 0.03
+    press(page, "Reset", 1)
+
+
+def test_a_slider_moved_changes_the_face(page):
+    before = picture(page, 1)
+    handle = page.locator(".jp-CodeCell").nth(2).locator(".noUi-handle").first
+    handle.focus()
+    for _ in range(8):
+        handle.press("PageUp")
+    assert changed(before, picture(page, 1)) > 0.01
+    press(page, "Mean", 2)
+    assert changed(before, picture(page, 1)) < 0.005
+
+
+def test_a_mode_that_was_moved_before_follows_the_hand_without_the_kernel(page):
+    handle = page.locator(".jp-CodeCell").nth(2).locator(".noUi-handle").nth(1)
+    handle.focus()
+    handle.press("PageUp")
+    before = picture(page, 1)
+    page.evaluate(
+        "() => { window.m4kitSend = WebSocket.prototype.send; WebSocket.prototype.send = () => {}; }"
+    )
+    for _ in range(8):
+        handle.press("PageUp")
+    alone = picture(page, 1)
+    assert changed(before, alone) > 0.01
+    page.evaluate("() => { WebSocket.prototype.send = window.m4kitSend; }")
+    press(page, "Mean", 2)
+    page.wait_for_timeout(300)
+    assert changed(alone, picture(page, 1)) > 0.01
+    assert handle.get_attribute("aria-valuenow") in ("0", "0.0")
+
+
+def test_a_mode_explained_moves_by_itself_until_it_is_stopped(page):
+    cell = page.locator(".jp-CodeCell").nth(2)
+    canvas = page.locator(".jp-OutputArea canvas").nth(1)
+    choice = cell.locator("select").filter(has_text="identity 2").first
+    choice.select_option(label="identity 1")
+    page.wait_for_timeout(300)
+    swings = set()
+    for _ in range(6):
+        swings.add(canvas.get_attribute("data-swing"))
+        page.wait_for_timeout(120)
+    assert len(swings) > 2
+    choice.select_option(label="none")
+    assert picture(page, 1).any()
+
+
+def test_a_heads_slider_moved_changes_mesh_photo_and_cuts_and_the_others_follow(page):
+    cell = page.locator(".jp-CodeCell").nth(3)
+    pictures = cell.locator("img")
+    before, shown = picture(page, 2), [pictures.nth(k).get_attribute("src") for k in range(2)]
+    others = cell.locator(".widget-readout").nth(3).inner_text()
+    handle = cell.locator(".noUi-handle").first
+    handle.focus()
+    for _ in range(6):
+        handle.press("PageUp")
+    cell.get_by_text("interpolated").first.wait_for(timeout=10_000)
+    assert changed(before, picture(page, 2)) > 0.002
+    assert cell.locator(".widget-readout").nth(3).inner_text() != others
+    assert all(pictures.nth(k).get_attribute("src") != src for k, src in enumerate(shown))
+    press(page, "Network's own", 3)
+    assert changed(before, picture(page, 2)) < 0.001
+
+
+def test_the_console_has_no_error(page):
+    # Open3D brings dash along, which opens a channel that JupyterLab knows nothing of.
+    assert [words for words in page.m4kit_errors if words != "Exception opening new comm"] == []
+
+
+def test_the_notebook_saved_with_its_viewers_is_small(page, folder):
+    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+    page.wait_for_timeout(1500)
+    assert (folder / NOTEBOOK).stat().st_size < 300_000
+    outputs = [output for cell in nbformat.read(folder / NOTEBOOK, 4).cells for output in cell.outputs]
+    assert sum("image/jpeg" in output.get("data", {}) for output in outputs) == 3
+
+
+def test_a_view_whose_module_loads_too_late_for_anywidget_still_hears_the_kernel(page):
+    page.goto("about:blank")
+    page.add_init_script(SLOW_MODULES)
+    jupyter_browser.open_and_run(page, page.m4kit_address, NOTEBOOK)
+    page.wait_for_function(
+        "() => document.querySelectorAll('.jp-OutputArea canvas[data-serial]').length === 3", timeout=60_000
+    )
+
+
+def test_a_browser_without_webgl_says_so_and_shows_a_still_picture(page):
+    page.goto("about:blank")
+    page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
+    jupyter_browser.open_and_run(page, page.m4kit_address, NOTEBOOK)
+    page.get_by_text("This browser offers no WebGL 2").first.wait_for(timeout=30_000)
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.jp-OutputArea img')].some((i) => i.alt && i.naturalWidth > 100)",
+        timeout=30_000,
+    )

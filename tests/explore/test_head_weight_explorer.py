@@ -1,0 +1,369 @@
+"""The explorer of the heads' weights, driven as a user's hand would: by setting the widgets' values."""
+
+import dataclasses
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from m4kit import Prediction, predict
+from m4kit.ablation import HeadStudy, RecordError
+from m4kit.camera import Crop, rotation_from_euler
+from m4kit.explore import HeadWeightExplorer
+from m4kit.explore.callbacks import Complaints
+from m4kit.explore.simplex_picture import accuracy_scale, cuts_picture, shares_of
+from m4kit.explore.weight_sliders import WeightSliders, moved
+from m4kit.head_frame import HeadFrame
+from m4kit.prediction import Face, FaceBox
+from m4kit.vertex_colours import vertex_colours
+
+from helpers.canvas import MODEL, PHOTO, last_vertices, of_kind
+from helpers.head_records import LEARNED, SLOPE, linear_study
+
+FREE = np.zeros(4, dtype=bool)
+
+
+def face(*, seed=0, yaws=(20.0, 25.0, 25.0, 30.0), left=40.0, weights=LEARNED):
+    """A face whose heads give different turns and shapes."""
+    random = np.random.default_rng(seed)
+    heads = np.tile(random.normal(0, 0.6, 62), (len(yaws), 1))
+    heads[:, 12:] += random.normal(0, 0.3, (len(yaws), 50))
+    for head, yaw in zip(heads, yaws, strict=True):
+        head[:12] = np.column_stack([0.55 * rotation_from_euler(yaw, -10, 5), [1.0, -2.0, 0.0]]).ravel()
+    return Face(FaceBox(60, 50, 260, 250), Crop(left, 30.0, 240.0), heads, np.asarray(weights), MODEL)
+
+
+PREDICTION = Prediction(PHOTO, (face(), face(seed=1, left=150.0)), "two.jpg", "these heads")
+
+
+@pytest.fixture
+def explorer(sent):
+    explorer = HeadWeightExplorer(PREDICTION, study=linear_study())
+    yield explorer
+    assert explorer.errors == []
+
+
+def pixels(widget):
+    with Image.open(io.BytesIO(widget.value)) as picture:
+        return np.asarray(picture.convert("RGB")).astype(int)
+
+
+class TestSliders:
+    @pytest.fixture
+    def sliders(self):
+        self.calls = 0
+
+        def count():
+            self.calls += 1
+
+        sliders = WeightSliders(["A", "B", "C", "D"], complaints=Complaints(), on_change=count)
+        sliders.set([0.1, 0.2, 0.3, 0.4])
+        self.calls = 0
+        yield sliders
+        assert sliders.complaints.errors == []
+
+    def test_the_others_share_the_rest_in_proportion(self, sliders):
+        sliders.sliders[0].value = 0.55
+        np.testing.assert_allclose(sliders.weights, [0.55, 0.1, 0.15, 0.2])
+        np.testing.assert_allclose([slider.value for slider in sliders.sliders], sliders.weights)
+        assert self.calls == 1
+
+    def test_on_the_way_back_from_the_end_the_others_get_back_what_they_had(self, sliders):
+        for value in (0.6, 1.0, 0.4, 0.1):
+            sliders.sliders[0].value = value
+        np.testing.assert_allclose(sliders.weights, [0.1, 0.2, 0.3, 0.4])
+
+    def test_others_that_are_all_zero_share_alike(self, sliders):
+        sliders.set([1, 0, 0, 0])
+        sliders.sliders[0].value = 0.4
+        np.testing.assert_allclose(sliders.weights, [0.4, 0.2, 0.2, 0.2])
+
+    def test_a_locked_weight_stays_and_the_moved_one_ends_where_it_leaves_off(self, sliders):
+        sliders.locks[3].value = True
+        sliders.sliders[0].value = 0.4
+        np.testing.assert_allclose(sliders.weights, [0.4, 0.08, 0.12, 0.4])
+        sliders.sliders[0].value = 0.9
+        np.testing.assert_allclose(sliders.weights, [0.6, 0, 0, 0.4])
+        assert sliders.sliders[0].value == pytest.approx(0.6)
+        assert sliders.sliders[3].disabled
+
+    def test_with_all_others_locked_nothing_can_move(self, sliders):
+        for lock in sliders.locks[1:]:
+            lock.value = True
+        assert all(slider.disabled for slider in sliders.sliders)
+        sliders.sliders[0].value = 0.9
+        np.testing.assert_allclose(sliders.weights, [0.1, 0.2, 0.3, 0.4])
+        assert sliders.sliders[0].value == pytest.approx(0.1)
+        sliders.locks[2].value = False
+        assert [slider.disabled for slider in sliders.sliders] == [False, True, False, True]
+
+    def test_a_value_that_the_browser_rounds_and_sends_back_is_no_move(self, sliders):
+        sliders.set([0.0648, 0.1352, 0.3, 0.5])
+        self.calls = 0
+        sliders.sliders[0].value = 0.06
+        assert self.calls == 0
+        np.testing.assert_allclose(sliders.weights, [0.0648, 0.1352, 0.3, 0.5])
+
+    def test_whatever_is_moved_and_locked_the_sum_stays_one(self):
+        random = np.random.default_rng(0)
+        for _ in range(300):
+            weights, locked = random.dirichlet(np.full(4, 0.3)), random.random(4) < 0.4
+            head, value = random.integers(4), random.uniform(-0.2, 1.2)
+            result = moved(weights, head, value, locked=locked)
+            assert result.sum() == pytest.approx(1)
+            assert (result >= 0).all()
+            np.testing.assert_array_equal(result[locked], weights[locked])
+
+
+class TestAnswer:
+    def test_it_begins_with_the_networks_own(self, explorer, sent):
+        np.testing.assert_allclose(explorer.weights, LEARNED)
+        own = PREDICTION[0]
+        expected = HeadFrame.of(own).from_photo(own.vertices)
+        assert np.abs(last_vertices(sent) - expected).max() < 0.01
+        assert "<b>0.00 %</b>" in explorer.readout.value
+
+    def test_a_slider_moves_the_mesh_as_fusing_anew_does_in_the_networks_own_frame(self, explorer, sent):
+        del sent[:]
+        explorer.sliders.sliders[1].value = 0.7
+        there = PREDICTION[0].with_head_weights(explorer.weights)
+        expected = HeadFrame.of(PREDICTION[0]).from_photo(there.vertices)
+        assert np.abs(last_vertices(sent) - expected).max() < 0.01
+        assert len(of_kind(sent, "vertices")) == 1
+        assert not of_kind(sent, "triangles", "photo", "panels")
+
+    def test_the_landmarks_follow_in_3d_and_on_the_photo_beside(self, explorer, sent):
+        before = pixels(explorer.photo)
+        del sent[:]
+        explorer.presets["Head 1"].click()
+        points = next(buffers[0] for content, buffers in sent if content["kind"] == "points")
+        alone = PREDICTION[0].with_head_weights([1, 0, 0, 0])
+        expected = HeadFrame.of(PREDICTION[0]).from_photo(alone.landmarks)
+        np.testing.assert_allclose(np.frombuffer(points, "<f4").reshape(-1, 3), expected, atol=1e-3)
+        assert [content["name"] for content in of_kind(sent, "lines")] == ["contours"]
+        assert (np.abs(pixels(explorer.photo) - before).max(axis=-1) > 60).mean() > 0.005
+
+    def test_the_readout_says_how_far_the_answer_is_from_the_networks_own(self, sent):
+        plain = face(weights=[0, 1, 0, 0])
+        explorer = HeadWeightExplorer(
+            Prediction(PHOTO, (plain,), "one.jpg", "these heads"), study=linear_study()
+        )
+        explorer.presets["Head 4"].click()
+        # Head 2 looks 25 degrees aside, head 4 looks 30.
+        assert "turned by <b>5.0°</b> (yaw +5.0, pitch +0.0, roll +0.0)" in explorer.readout.value
+        here, there = (plain.with_head_weights(row).landmarks[:, :2] for row in np.eye(4)[[1, 3]])
+        size = np.sqrt(np.ptp(here, axis=0).prod())
+        share = 100 * np.linalg.norm(here - there, axis=1).mean() / size
+        assert f"<b>{share:.2f} %</b>" in explorer.readout.value
+        assert share > 0.5
+
+    def test_the_heads_disagreement_is_the_spread_in_millimetres(self, explorer, sent):
+        explorer.presets["Head 3"].click()
+        explorer.colour.value = "spread"
+        expected = vertex_colours(PREDICTION[0].with_head_weights([0, 0, 1, 0]), "spread").values
+        np.testing.assert_allclose(explorer.answer.colours("spread").values, expected, atol=1e-3)
+        assert "mm between the heads" in explorer.legend.value
+
+    @pytest.mark.parametrize("mode", ["spread", "moved"])
+    def test_the_colours_scale_stays_while_weights_change_and_nothing_exceeds_it(self, explorer, mode):
+        reference, limits = explorer.answer.reference, set()
+        for weights in np.concatenate([np.eye(4), np.random.default_rng(0).dirichlet(np.ones(4), 5)]):
+            coloured = reference.under(weights).colours(mode)
+            assert coloured.values.max() <= coloured.limits[1] + 1e-6
+            limits.add(coloured.limits)
+        assert len(limits) == 1
+
+    def test_another_face_is_shown_with_its_own_weights_only_by_who_looked_at_the_networks_own(self, sent):
+        second = face(seed=1, weights=[0.4, 0.3, 0.2, 0.1])
+        two = Prediction(PHOTO, (face(), second), "two.jpg", "these heads")
+        explorer = HeadWeightExplorer(two, study=linear_study())
+        explorer.face_choice.value = 1
+        np.testing.assert_allclose(explorer.weights, [0.4, 0.3, 0.2, 0.1])
+        expected = HeadFrame.of(second).from_photo(second.vertices)
+        assert np.abs(last_vertices(sent) - expected).max() < 0.01
+        explorer.presets["Uniform"].click()
+        explorer.face_choice.value = 0
+        np.testing.assert_allclose(explorer.weights, np.full(4, 0.25))
+        assert explorer.errors == []
+
+    def test_as_in_photo_the_camera_has_the_heads_pose_and_the_photo_lies_behind(self, explorer, sent):
+        expected = HeadFrame.of(PREDICTION[0]).rotation
+        np.testing.assert_allclose(np.reshape(explorer.canvas.camera["rotation"], (3, 3)), expected)
+        explorer.views["Front"].click()
+        np.testing.assert_allclose(np.reshape(explorer.canvas.camera["rotation"], (3, 3)), np.eye(3))
+
+
+class TestAccuracy:
+    def test_it_is_interpolated_and_says_so_with_its_interval_and_its_faces(self, explorer):
+        explorer.weights = [0.55, 0.15, 0.15, 0.15]
+        error = np.array([0.55, 0.15, 0.15, 0.15]) @ SLOPE
+        said = explorer.accuracy.value
+        assert f"NME balanced <b>{error:.2f} %</b> (<b>interpolated</b>" in said
+        assert f"95 % interval {error - 0.5:.2f} to {error + 0.5:.2f}" in said
+        assert f"{error - 1:+.3f} ({error - 1.5:+.3f} to {error - 0.5:+.3f}, paired): worse" in said
+        assert "on 30 faces of made-up people, not on this photo" in said
+
+    def test_measured_weights_are_said_to_be_measured(self, explorer):
+        explorer.presets["Best measured"].click()
+        np.testing.assert_allclose(explorer.weights, [0, 0, 0, 1])
+        assert "<b>1.00 %</b> (<b>measured</b>" in explorer.accuracy.value
+        assert "does not differ" in explorer.accuracy.value
+
+    def test_a_cut_has_the_colours_of_its_corners_and_the_present_point_in_red(self):
+        record, side = linear_study(), 210
+        picture = cuts_picture(record, np.array([0.1, 0.2, 0.3, 0.4]), side=side).astype(int)
+        assert picture.shape[1] == 4 * side
+        assert (np.abs(picture - [255, 59, 48]).max(axis=-1) < 12).reshape(-1, 4, side).any(axis=(0, 2)).all()
+        # Head 4 is held at 0.4: the other three share 0.6, and a corner gives it to one of them.
+        last = picture[:, 3 * side :]
+        for row, column, head in ((0.85, 0.2, 0), (0.85, 0.8, 1), (0.3, 0.5, 2)):
+            near = last[int(row * side), int(column * side)]
+            weights = 0.4 * np.eye(4)[3] + 0.6 * np.eye(4)[head]
+            expected = accuracy_scale(record, np.array([weights @ SLOPE])).colours[0]
+            assert np.abs(near - expected).max() < 60, head
+
+    def test_moving_the_held_head_leaves_the_point_on_its_cut_where_it_is(self):
+        weights = np.array([0.1, 0.2, 0.3, 0.4])
+        after = moved(weights, 3, 0.9, locked=FREE)
+        np.testing.assert_allclose(shares_of(after, 3), shares_of(weights, 3))
+        np.testing.assert_allclose(shares_of(np.eye(4)[3], 3), 1 / 3)
+
+    def test_the_picture_follows_the_slider(self, explorer):
+        before = pixels(explorer.simplex)
+        explorer.sliders.sliders[0].value = 0.8
+        assert (np.abs(pixels(explorer.simplex) - before).max(axis=-1) > 40).mean() > 0.02
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"study": linear_study(network="others")}, "got one of made-up (others)"),
+            ({"network": ""}, "does not say which network made it"),
+            ({"study": "nowhere.npz"}, "nowhere.npz: no such record"),
+        ],
+    )
+    def test_a_record_of_other_heads_is_refused_and_the_explorer_goes_on(self, sent, changes, message):
+        prediction = dataclasses.replace(PREDICTION, network=changes.get("network", "these heads"))
+        explorer = HeadWeightExplorer(prediction, study=changes.get("study", linear_study()))
+        assert message in explorer.accuracy.value
+        assert explorer.simplex.layout.display == "none"
+        assert explorer.presets["Best measured"].disabled
+        del sent[:]
+        explorer.sliders.sliders[0].value = 0.9
+        assert len(of_kind(sent, "vertices")) == 1
+        assert explorer.errors == []
+
+    def test_a_network_of_another_number_of_heads_has_as_many_sliders_and_no_record(self, sent):
+        three = face(yaws=(20.0, 25.0, 30.0), weights=[0.2, 0.3, 0.5])
+        explorer = HeadWeightExplorer(
+            Prediction(PHOTO, (three,), "one.jpg", "these heads"), study=linear_study()
+        )
+        assert len(explorer.sliders.sliders) == 3
+        assert "got a face with 3" in explorer.accuracy.value
+        explorer.presets["Head 3"].click()
+        np.testing.assert_allclose(explorer.weights, [0, 0, 1])
+        assert explorer.errors == []
+
+    def test_without_a_packaged_record_it_says_so(self, sent, monkeypatch):
+        def missing():
+            raise RecordError("no such record; write one")
+
+        monkeypatch.setattr(HeadStudy, "packaged", missing)
+        assert "no such record; write one" in HeadWeightExplorer(PREDICTION).accuracy.value
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("weights", "message"),
+        [
+            ([0.5, 0.6, -0.1, 0], "leave a head out with 0"),
+            ([0.5, 0.4, 0, 0], "whose sum is 0.9; divide by it"),
+            ([0.5, 0.5, 0], "expected 4 weights, one a head, at least 0 and with a sum of 1, got 3"),
+            ([np.nan, 1, 0, 0], "leave a head out with 0"),
+            ("half", "got something else"),
+        ],
+    )
+    def test_weights_that_are_none_are_refused_in_words_and_nothing_moves(self, sent, weights, message):
+        explorer = HeadWeightExplorer(PREDICTION, study=linear_study())
+        del sent[:]
+        explorer.weights = weights
+        assert message in explorer.complaints.words
+        assert len(explorer.errors) == 1
+        np.testing.assert_allclose(explorer.weights, LEARNED)
+        assert sent == []
+        explorer.weights = [0.25, 0.25, 0.25, 0.25]
+        assert explorer.complaints.words == ""
+
+    def test_a_prediction_without_faces_says_so_and_still_shows_the_accuracy(self, sent):
+        explorer = HeadWeightExplorer(Prediction(PHOTO, (), "empty.jpg", "these heads"), study=linear_study())
+        assert "empty.jpg: expected a prediction with at least one face, got none" in explorer.notice.words
+        assert explorer.canvas.layout.display == "none"
+        explorer.sliders.sliders[0].value = 1.0
+        assert "<b>4.00 %</b>" in explorer.accuracy.value
+        assert explorer.errors == []
+        assert "image/jpeg" in explorer._repr_mimebundle_()
+
+    @pytest.mark.parametrize("heads", [None, np.zeros((0, 62)), np.zeros((4, 30))])
+    def test_a_face_without_its_heads_outputs_says_so_and_the_next_one_is_shown(self, sent, heads):
+        bare = dataclasses.replace(face(), heads=heads)
+        explorer = HeadWeightExplorer(Prediction(PHOTO, (bare, face(seed=1)), "two.jpg", "these heads"))
+        assert explorer.notice.words.startswith("expected ")
+        assert explorer.answer is None
+        explorer.sliders.sliders[0].value = 0.5
+        explorer.face_choice.value = 1
+        assert explorer.notice.words == ""
+        assert explorer.canvas.layout.display is None
+        assert of_kind(sent, "vertices")
+        assert explorer.errors == []
+
+    def test_the_photos_file_may_move_away(self, sent, tmp_path):
+        path = tmp_path / "photo.png"
+        Image.fromarray(PHOTO).save(path)
+        prediction = predict(path, boxes=[60, 50, 260, 250])
+        explorer = HeadWeightExplorer(prediction)
+        path.unlink()
+        explorer.sliders.sliders[0].value = 0.9
+        assert explorer.photo_notice.words == ""
+        assert explorer.errors == []
+
+    def test_a_prediction_that_lost_its_photo_says_so_beside_the_mesh(self, sent):
+        explorer = HeadWeightExplorer(dataclasses.replace(PREDICTION, image=None), study=linear_study())
+        assert "expected image (H, W, 3) uint8 RGB" in explorer.photo_notice.words
+        assert explorer.photo.layout.display == "none"
+        assert of_kind(sent, "vertices")
+        assert not of_kind(sent, "photo")
+        explorer.toggles["photo"].value = False
+        explorer.toggles["photo"].value = True
+        assert explorer.errors == []
+        assert "image/jpeg" in explorer._repr_mimebundle_()
+
+    def test_an_unknown_view_or_preset_is_an_error_that_names_the_known(self, explorer):
+        with pytest.raises(ValueError, match=r"a view out of As in photo, Front, .*got 'Back'"):
+            explorer.look("Back")
+        with pytest.raises(ValueError, match=r"a preset out of Network's own, .*got 'Worst'"):
+            explorer.preset("Worst")
+
+
+def test_readers_without_a_kernel_see_a_small_still_picture_and_a_short_line(explorer):
+    bundle = explorer._repr_mimebundle_()
+    assert bundle["text/plain"] == "HeadWeightExplorer of two.jpg, weights 0.13, 0.22, 0.31, 0.34"
+    assert len(bundle["image/jpeg"]) < 130_000
+
+
+def test_what_the_toggles_show_the_canvas_shows(explorer):
+    explorer.toggles["mesh"].value = False
+    explorer.toggles["landmarks"].value = True
+    expected = {"photo": True, "mesh": False, "contours": True, "landmarks": True, "own": True}
+    assert explorer.canvas.show == expected
+
+
+def test_predictions_name_the_heads_that_made_them_whatever_fuses_them():
+    from m4kit import M4Net, Predictor
+
+    network = M4Net("small")
+    boxes = [60, 50, 260, 250]
+    names = {
+        Predictor(network=some, detector=lambda image: boxes)(PHOTO).network
+        for some in (network, network.with_dynamic_fusion(), M4Net("small").eval())
+    }
+    assert len(names) == 2

@@ -1,0 +1,1 @@
+"""What several test files build on: paths, made faces, sets and records, and a browser."""

@@ -1,0 +1,40 @@
+"""A real JupyterLab in a real browser, for the tests of the explorers; skips without Chromium or playwright."""
+
+import importlib.util
+import sys
+
+import nbformat
+import pytest
+
+from helpers.paths import ROOT
+
+
+def _browser_module():
+    path = ROOT / "scripts" / "jupyter_browser.py"
+    spec = importlib.util.spec_from_file_location("jupyter_browser", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["jupyter_browser"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+jupyter_browser = _browser_module()
+NEEDS_BROWSER = [
+    pytest.mark.skipif(jupyter_browser.chromium() is None, reason="there is no Chromium on this machine"),
+    pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="playwright is not installed"),
+]
+
+SLOW_MODULES = """AbortSignal.timeout = () => {
+  const over = new AbortController();
+  queueMicrotask(() => over.abort());
+  return over.signal;
+}"""
+"""A script for a page in which anywidget gives up waiting for a view's module at once."""
+
+
+def write_notebook(path, cells):
+    """A notebook of these code cells."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in cells])
+    # Without it JupyterLab asks which kernel to take.
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, path)

@@ -1,0 +1,153 @@
+"""`m4kit scenes`: what it takes a path for, what it writes, and what it says of mistakes."""
+
+import shutil
+
+import cv2
+import numpy as np
+import pandas
+import pytest
+from PIL import Image
+
+from m4kit import predict
+from m4kit.cli import main
+from m4kit.images import load_image
+from m4kit.scenes.command import layout_of
+from m4kit.scenes.report import SceneReport
+from m4kit.scenes.tables import frame_of
+
+from helpers.paths import SAMPLES
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory):
+    """A small photo with one face."""
+    path = tmp_path_factory.mktemp("photos") / "hopper.png"
+    image = cv2.resize(load_image(SAMPLES / "grace_hopper.jpg"), (200, 240), interpolation=cv2.INTER_AREA)
+    Image.fromarray(image).save(path)
+    return path
+
+
+def said(capsys):
+    return capsys.readouterr().err
+
+
+def test_clean_photos_are_made_worse_and_the_same_command_goes_on(photo, tmp_path, capsys):
+    out = tmp_path / "report"
+    command = [
+        "scenes",
+        str(photo),
+        "--out",
+        str(out),
+        "--conditions",
+        "focus",
+        "--severities",
+        "0",
+        "5",
+        "--html",
+    ]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "focus 5" in printed
+    assert printed.splitlines()[-1].endswith("index.html")
+    report = SceneReport.load(out)
+    assert report.photos["severity"].tolist() == [0, 5]
+    assert report.photos["reference"].tolist() == ["clean", "clean"]
+    assert "| focus | 5 |" in (out / "findings.md").read_text(encoding="utf-8")
+    summary = pandas.read_csv(out / "summary.csv")
+    assert summary["severity"].tolist() == [0, 5]
+    assert summary["recall"].tolist() == pytest.approx(
+        frame_of(report.summary())["recall"].tolist(), abs=1e-4
+    )
+    first = (out / "index.html").read_bytes()
+    journal = out / "progress.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-20])
+    assert main([*command, "--quiet"]) == 0
+    assert capsys.readouterr().out == ""
+    assert len((out / "index.html").read_bytes()) == pytest.approx(len(first), rel=0.01)
+
+
+def test_a_labelled_sets_photos_are_made_worse_and_judged_by_its_landmarks(photo, tmp_path):
+    landmarks = predict(photo)[0].landmarks[:, :2]
+    for name in ("a", "b", "c"):
+        shutil.copy(photo, tmp_path / f"{name}.png")
+        np.savetxt(tmp_path / f"{name}.txt", landmarks)
+    command = ["scenes", str(tmp_path), "--as", "txt", "--out", str(tmp_path / "out"), "--quiet"]
+    assert main([*command, "--faces", "2", "--conditions", "focus", "--severities", "0", "5"]) == 0
+    report = SceneReport.load(tmp_path / "out")
+    assert report.photos["severity"].tolist() == [0, 5, 0, 5]
+    assert set(report.photos["reference"]) == {"truth"}
+    nme = report.faces["nme"]
+    assert nme[report.faces["severity"] == 0].max() < 0.5
+    assert np.nanmax(nme) > 1
+
+
+def test_folders_named_by_condition_are_taken_as_such(photo, tmp_path):
+    for name in ("haze", "clean"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        shutil.copy(photo, tmp_path / "set" / name / "a.png")
+    assert main(["scenes", str(tmp_path / "set"), "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    report = SceneReport.load(tmp_path / "out")
+    assert sorted(report.photos["condition"].tolist()) == ["", "haze"]
+    assert np.nanmax(report.faces["landmark_drift"]) == 0
+
+
+def test_two_sets_with_photos_of_one_name_are_told_apart(photo, tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        shutil.copy(photo, tmp_path / name / "a.png")
+        (tmp_path / name / f"{name}.csv").write_text("path,condition\na.png,rain\n")
+    paths = [str(tmp_path / name / f"{name}.csv") for name in ("one", "two")]
+    assert main(["scenes", *paths, "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    assert SceneReport.load(tmp_path / "out").photos["photo"].tolist() == ["one.csv/a", "two.csv/a"]
+
+
+def test_sets_whose_folders_are_named_alike_are_told_apart_too(photo, tmp_path):
+    for name in ("one", "two"):
+        folder = tmp_path / name / "faces"
+        folder.mkdir(parents=True)
+        shutil.copy(photo, folder / "a.png")
+        np.savetxt(folder / "a.txt", predict(photo)[0].landmarks[:, :2])
+    paths = [str(tmp_path / name / "faces") for name in ("one", "two")]
+    command = ["scenes", *paths, "--as", "txt", "--out", str(tmp_path / "out"), "--quiet"]
+    assert main([*command, "--conditions", "focus", "--severities", "1"]) == 0
+    photos = SceneReport.load(tmp_path / "out").photos
+    assert photos["photo"].tolist() == ["faces#1/a/focus-1-0", "faces#2/a/focus-1-0"]
+    assert photos["clean"].tolist() == ["faces#1/a", "faces#2/a"]
+    assert photos["faces"].tolist() == [1, 1]
+
+
+def test_what_lies_at_a_path_is_seen_from_it(photo, tmp_path):
+    assert layout_of(photo) == "photos"
+    assert layout_of(photo.parent) == "photos"
+    assert layout_of(tmp_path / "table.csv") == "table"
+    (tmp_path / "ufdd").mkdir()
+    (tmp_path / "ufdd" / "UFDD_val_bbx_gt.txt").write_text("")
+    assert layout_of(tmp_path / "ufdd") == "ufdd"
+    with pytest.raises(FileNotFoundError, match="found nothing"):
+        layout_of(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--conditions", "fog"], "out of focus, haze, illumination, lens, motion, snow, rain, got 'fog'"),
+        (["--severities", "1", "7"], "expected a severity from 0 to 5, got 7"),
+        (["--seeds", "1", "1"], "expected seeds that are there once each"),
+        (["--as", "table", "--severities", "1"], "only clean photos are made worse"),
+        (["--faces", "3"], "--faces 3: expected at least 1, and a labelled set to draw from"),
+        (["--threshold", "2"], "expected a threshold between 0 and 1"),
+        (["--weights", "nothing"], "no such file, and no registered weights"),
+    ],
+)
+def test_a_mistake_is_named_before_anything_is_done(photo, tmp_path, capsys, options, message):
+    assert main(["scenes", str(photo), "--out", str(tmp_path / "out"), *options]) == 2
+    assert message in said(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_folder_and_a_report_of_other_photos_are_named(photo, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert main(["scenes", str(tmp_path / "empty"), "--out", str(tmp_path / "out")]) == 2
+    assert "found no file in it that ends in .jpg" in said(capsys)
+    # The report's folder holds pictures of its own, and is no set of photos.
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,197 @@
+"""Figures of a report: what is drawn, counted in the figures themselves; and the page that holds them."""
+
+import re
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from m4kit.datasets import DatasetError
+from m4kit.datasets.scenes import SceneSample
+from m4kit.scenes import figures
+from m4kit.scenes.figures import OVERLAYS
+from m4kit.scenes.report import ReportError
+from m4kit.scenes.tables import table_of
+
+from helpers.made_report import made_report
+from helpers.synthetic import face, prediction
+
+
+@pytest.fixture(scope="module")
+def report():
+    return made_report()
+
+
+def words(figure):
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def test_a_heat_map_has_a_number_and_a_count_for_each_cell(report):
+    figure = figures.heat_map(report, "nme")
+    assert isinstance(figure, Figure)
+    (axes,) = figure.axes
+    np.testing.assert_allclose(axes.images[0].get_array()[0], [2, 3, 5, 7.0 + 7 * 0.04], atol=0.01)
+    assert len(words(figure)) == 28
+    assert words(figure)[2] == "5.00\n$n$ = 6"
+    assert [tick.get_text() for tick in axes.get_yticklabels()][:2] == ["focus", "haze"]
+
+
+def test_a_heat_map_of_what_should_be_high_is_dark_where_it_is_low(report):
+    (axes,) = figures.heat_map(report, "recall").axes
+    image = axes.images[0]
+    low, high = image.cmap(image.norm(100 * 5 / 6)), image.cmap(image.norm(100.0))
+    assert sum(low[:3]) < sum(high[:3])
+
+
+def test_a_line_for_each_condition_with_its_interval(report):
+    (axes,) = figures.line_chart(report, "nme").axes
+    assert [line.get_label() for line in axes.lines] == list(figures.CONDITIONS)
+    assert len(axes.collections) == 7
+    np.testing.assert_allclose(axes.lines[0].get_ydata()[:3], [2, 3, 5])
+
+
+def test_a_violin_for_each_condition(report):
+    (axes,) = figures.violins(report, "nme", severities=[3]).axes
+    assert len(axes.collections) == 7
+    assert [tick.get_text() for tick in axes.get_xticklabels()][1] == "haze\n$n$ = 6"
+
+
+def test_every_face_that_has_both_is_in_the_scatter_and_a_clean_one_once(report):
+    (axes,) = figures.score_scatter(report).axes
+    points = np.concatenate([one.get_offsets() for one in axes.collections])
+    found = report.faces["face"] >= 0
+    clean = found & (report.faces["severity"] == 0)
+    photos = len(set(report.faces["clean"][clean].tolist()))
+    assert clean.sum() == 7 * photos
+    assert len(points) == (found & ~clean).sum() + photos
+    assert axes.collections[0].get_label() == "clean"
+    assert len(axes.collections[0].get_offsets()) == photos
+    np.testing.assert_allclose(points[:, 0], np.minimum(100, 5 * points[:, 1]))
+
+
+def test_without_a_truth_a_clean_photo_proves_nothing():
+    report = made_report()
+    report.faces["nme"][:] = np.nan
+    (axes,) = figures.score_scatter(report).axes
+    assert "clean" not in [one.get_label() for one in axes.collections]
+    points = np.concatenate([one.get_offsets() for one in axes.collections])
+    assert len(points) == ((report.faces["face"] >= 0) & (report.faces["severity"] > 0)).sum()
+
+
+def test_reliability_shows_what_was_foretold_and_what_came(report):
+    (axes,) = figures.reliability(report).axes
+    dots = [line for line in axes.lines if line.get_marker() == "o"]
+    foretold = np.array([line.get_xdata()[0] for line in dots])
+    assert (np.diff(foretold) >= 0).all()
+    assert 5 <= len(dots) <= 10
+    assert dots[0].get_ydata()[0] == 0
+
+
+def test_the_gallery_begins_with_the_worst(report):
+    rows = figures.worst_first(report)
+    assert (report.faces["face"][rows[:7]] == -1).all()
+    errors = report.faces["nme"][rows[7:]]
+    assert (np.diff(errors) <= 0).all()
+    figure = figures.gallery(report, count=8, columns=4, condition="haze")
+    assert len([axes for axes in figure.axes if axes.images]) == 8
+    assert figure.axes[0].get_title() == "haze 5\nmissed"
+    assert figure.axes[1].get_title() == "haze 5\nerror 8.4 %, p 42 %\nblurred"
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_what_the_user_chooses_is_drawn_over_the_face(report, overlay):
+    row = int(figures.worst_first(report)[-1])
+    plain = figures.face_picture(report, row, overlay="none", side=150)
+    drawn = figures.face_picture(report, row, overlay=overlay, side=150)
+    assert drawn.shape == (150, 150, 3)
+    assert (np.abs(drawn.astype(int) - plain).max(axis=2) > 30).any() == (overlay != "none")
+
+
+def test_an_unknown_overlay_is_an_error(report):
+    with pytest.raises(ValueError, match="expected an overlay out of landmarks, pose"):
+        figures.face_picture(report, 0, overlay="beauty")
+
+
+def test_the_scene_figure_has_four_rows_and_a_column_a_photo():
+    samples = [
+        SceneSample(f"{name}{k}", lambda: prediction().image, condition=name)
+        for name in ("haze", "rain")
+        for k in (0, 1)
+    ]
+    figure = figures.scene_figure(
+        samples, condition="haze", predictor=lambda image: prediction(face(), source="x"), max_side=120
+    )
+    assert len(figure.axes) == 4 * 2
+    assert [axes.get_title() for axes in figure.axes[:2]] == ["haze0", "haze1"]
+    assert [axes.get_ylabel() for axes in figure.axes[::2]] == [
+        *("landmarks", "head pose", "translucent mesh", "solid mesh"),
+    ]
+    with pytest.raises(DatasetError, match="expected photos of snow, got none"):
+        figures.scene_figure(samples, condition="snow", predictor=lambda image: None)
+
+
+def test_numbers_that_a_report_lacks_are_an_error_that_says_what_to_do():
+    report = made_report(scenes=1, conditions=("haze",))
+    for name in ("nme", "landmark_drift", "failure_probability"):
+        report.faces[name][:] = np.nan
+    with pytest.raises(ReportError, match="choose another metric, or analyse with truth"):
+        figures.heat_map(report, "nme")
+    with pytest.raises(ReportError, match="expected faces with a failure probability and a true error"):
+        figures.reliability(report)
+    empty = made_report(scenes=1, conditions=("haze",))
+    object.__setattr__(empty, "faces", {name: values[:0] for name, values in empty.faces.items()})
+    with pytest.raises(ReportError, match="got none in the report"):
+        figures.gallery(empty)
+
+
+class TestPage:
+    def test_it_holds_everything_and_asks_nothing_of_the_network(self, report, tmp_path):
+        page = report.to_html(tmp_path / "new" / "index.html", title="Seven & more")
+        text = page.read_text(encoding="utf-8")
+        assert "<title>Seven &amp; more</title>" in text
+        assert not re.search(r"(?:src|href)=\"(?!data:|#)", text)
+        assert text.count("<article") == len(report.faces["face"])
+        assert text.count('class="cell"') >= 28 * 3
+        assert text.count("<svg") >= 5
+        assert "half-life: severity 2.0" in text
+        assert page.stat().st_size < 10_000_000
+
+    def test_many_faces_are_cut_to_the_worst(self, tmp_path, monkeypatch):
+        from m4kit.scenes import page
+
+        monkeypatch.setattr(page, "FACES_BYTES", 40_000)
+        report = made_report(scenes=3)
+        text = report.to_html(tmp_path / "a.html").read_text(encoding="utf-8")
+        shown = text.count("<article")
+        assert 2 < shown < len(report.faces["face"])
+        assert f"The {shown} worst of {len(report.faces['face'])} faces." in text
+
+    def test_a_report_without_a_single_face_is_a_page_too(self, tmp_path):
+        report = made_report(scenes=1, conditions=("haze",), severities=(3,))
+        empty = type(report)(table_of([], figures_columns()), report.photos, report.settings)
+        text = empty.to_html(tmp_path / "a.html").read_text(encoding="utf-8")
+        assert "No face has anything to be compared with" in text
+        assert "All 0 faces" in text
+
+    def test_words_from_outside_cannot_break_it(self, tmp_path):
+        report = made_report(scenes=1, conditions=("haze",), severities=(3,))
+        report.faces["photo"] = np.array(['<script>alert("$title")</script>'])
+        text = report.to_html(tmp_path / "a.html").read_text(encoding="utf-8")
+        assert "<script>alert" not in text
+        assert "&lt;script&gt;alert(&quot;$title&quot;)" in text
+
+    def test_why_there_is_no_failure_probability_is_said(self, report, tmp_path):
+        report = made_report(scenes=1, conditions=("haze",))
+        noted = type(report)(
+            report.faces,
+            report.photos,
+            {**report.settings, "failure_note": "no failure probability: another network"},
+            pictures=report.pictures,
+        )
+        assert "No failure probability: another network." in noted.to_html(tmp_path / "a.html").read_text()
+
+
+def figures_columns():
+    from m4kit.scenes.tables import FACE_COLUMNS
+
+    return FACE_COLUMNS

@@ -1,0 +1,187 @@
+"""How the failure score is fitted: photos whose truth is known, people on one side of a split, and its figures."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from m4kit.camera import crop_from_box, crop_from_landmarks, cut_crop
+from m4kit.confidence.failure import ALL, FailureModelError, load_models
+from m4kit.images import load_image
+from m4kit.metrics import auroc
+from m4kit.predictor import Predictor
+from m4kit.training import TrainingError, failure
+from m4kit.training.data import Labels
+from m4kit.training.failure import (
+    Measured,
+    cross_validated,
+    fitted,
+    jittered_box,
+    make_photo,
+    measure,
+    person_of,
+)
+from m4kit.weights import fingerprint
+
+from helpers.paths import SAMPLES
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return Predictor(threshold=failure.THRESHOLD)
+
+
+@pytest.fixture(scope="module")
+def labelled(predictor, tmp_path_factory):
+    """Two crops of one face in an archive, and their labels: what the network itself says of them."""
+    image = load_image(SAMPLES / "grace_hopper.jpg")
+    face = predictor(image)[0]
+    folder = tmp_path_factory.mktemp("data")
+    pixels = cut_crop(image, face.crop)
+    with zipfile.ZipFile(folder / "set.zip", "w") as archive:
+        for name in ("a.png", "b_01.png"):
+            buffer = io.BytesIO()
+            Image.fromarray(pixels).save(buffer, format="PNG")
+            archive.writestr(name, buffer.getvalue())
+    labels = Labels(
+        np.array(["a.png", "b_01.png"]),
+        np.array(["set", "set"]),
+        np.stack([face.parameters] * 2),
+        np.full((2, 21, 2), np.nan, np.float32),
+        np.full((2, 68, 2), np.nan, np.float32),
+        np.array([True, True]),
+    )
+    return folder, labels
+
+
+def test_landmarks_stay_where_they_are_in_the_photo_that_is_made():
+    points = np.array([[-20.0, 10.0], [25.0, -30.0]] * 34)
+    crop = np.zeros((120, 120, 3), np.uint8)
+    for x, y in points[:2]:
+        row, column = round(59.5 - y), round(59.5 + x)
+        crop[row - 2 : row + 3, column - 2 : column + 3] = 255
+    sizes = set()
+    for seed in range(40):
+        photo = make_photo(crop, points, np.random.default_rng(seed))
+        sizes.add(photo.image.shape)
+        height, width = photo.image.shape[:2]
+        for x, y in photo.landmarks[:2]:
+            if 0 <= round(x) < width and 0 <= round(y) < height:
+                assert photo.image[round(y), round(x)].min() > 40
+    assert len(sizes) > 8
+
+
+def test_boxes_are_right_on_average_and_never_exactly_so():
+    landmarks = np.random.default_rng(0).uniform(40, 140, (68, 2))
+    right = crop_from_landmarks(landmarks)
+    random = np.random.default_rng(1)
+    crops = np.array([crop_from_box(jittered_box(landmarks, random)) for _ in range(800)])
+    np.testing.assert_allclose(crops.mean(axis=0), right, rtol=0.05, atol=3)
+    assert 0.08 < np.log(crops[:, 2] / right.size).std() < 0.25
+
+
+def test_all_pictures_of_a_person_are_of_one_person():
+    assert person_of("training_Jackie_Sherrill_42.jpg") == person_of("training_Jackie_Sherrill_07.jpg")
+    assert person_of("image04423.jpg") != person_of("image04424.jpg")
+
+
+def test_a_ranking_is_judged_as_by_counting_pairs():
+    random = np.random.default_rng(0)
+    score, failed = random.integers(0, 6, 60).astype(float), random.random(60) < 0.3
+    pairs = [(a, b) for a in score[failed] for b in score[~failed]]
+    counted = np.mean([1.0 if a > b else 0.5 if a == b else 0.0 for a, b in pairs])
+    assert auroc(score, failed) == pytest.approx(counted)
+    assert np.isnan(auroc(score, np.zeros(60, bool)))
+
+
+def test_every_photo_is_measured_or_counted_as_missed(predictor, labelled):
+    folder, labels = labelled
+    measured = measure(predictor, labels, folder, versions=2, progress=False)
+    of = sum(count for _, count in measured.missed.values())
+    lost = sum(lost for lost, _ in measured.missed.values())
+    assert len(measured.nme) == 4 - lost
+    assert of == 4 - int(measured.given.sum())
+    assert set(measured.values) == {sign.value for sign in ALL.values()}
+    # The first severity is 0, at which the network says what it said of the photo itself.
+    assert measured.nme.min() < 5
+    assert set(measured.person) <= {"a", "b"}
+
+
+def synthetic(count=900, *, seed=0):
+    random = np.random.default_rng(seed)
+    values = {sign.value: random.uniform(0, 1, count) for sign in ALL.values()}
+    nme = np.where(random.random(count) < values["head_spread"] ** 3, 12.0, 3.0)
+    return Measured(
+        values,
+        nme,
+        np.resize(np.array(["focus", "haze", "illumination", "lens", "motion", "snow", "rain"]), count),
+        np.resize(np.arange(6), count),
+        random.random(count) < 0.25,
+        np.array([f"p{number}" for number in random.integers(0, 100, count)]),
+        (("too dark",),) * count,
+        {(name, 0): (1, 10) for name in ("focus", "haze", "illumination", "lens", "motion", "snow", "rain")},
+    )
+
+
+def test_no_face_is_judged_by_a_fit_that_saw_its_person():
+    """People whose failure nothing foretells: a fit that saw them would know, one that did not cannot."""
+    measured = synthetic()
+    noise = np.random.default_rng(5).permutation(measured.nme)
+    left_out = cross_validated(measured._replace(nme=noise), "all")
+    assert auroc(left_out, noise > 8) < 0.56
+    assert auroc(cross_validated(measured, "all"), measured.nme > 8) > 0.8
+
+
+def test_the_figures_are_said(predictor):
+    models, text = fitted(synthetic(), predictor)
+    assert set(models) == {"cheap", "all"}
+    for words in (
+        "900 faces of 100 people",
+        "missed by the detector: focus 1/10",
+        "cheap signs, cross-validated over 5 folds",
+        "without the least sure tenth",
+        "reliability, bins of as many faces",
+        "AUROC within a condition at severity 3 to 5: focus",
+        "too dark",
+    ):
+        assert words in text
+
+
+def test_too_few_faces_are_said_to_be_too_few(predictor, labelled, monkeypatch):
+    folder, labels = labelled
+    few = measure(predictor, labels, folder, versions=1, progress=False)
+    with pytest.raises(FailureModelError, match="expected at least 10 faces that failed and 10 that did not"):
+        fitted(few, predictor)
+    monkeypatch.setattr(failure, "_found", lambda *_, **__: None)
+    with pytest.raises(
+        FailureModelError, match="expected faces to fit it to, but those of all 2 photos were missed"
+    ):
+        measure(predictor, labels, folder, versions=1, progress=False)
+
+
+def test_the_command_prints_the_figures_and_writes_what_the_package_reads(
+    labelled, predictor, monkeypatch, tmp_path, capsys
+):
+    folder, labels = labelled
+    path = tmp_path / "labels.npz"
+    np.savez(path, **{name: getattr(labels, name) for name in Labels.__dataclass_fields__})
+    asked = []
+
+    def measured(own, chosen, data, *, versions, progress):
+        asked.append((len(chosen), data, versions, progress))
+        return synthetic()
+
+    monkeypatch.setattr(failure, "measure", measured)
+    out = tmp_path / "failure.json"
+    failure.main(["--data", str(folder), "--labels", str(path), "--out", str(out), "--quiet"])
+    assert asked == [(2, folder, 2, False)]
+    printed = capsys.readouterr().out
+    models = load_models(out)
+    assert models["cheap"].network == fingerprint(predictor.network)
+    assert "\n".join(models["all"].about["figures"]) == printed.rstrip("\n")
+    nobody = {name: getattr(labels, name) for name in Labels.__dataclass_fields__}
+    np.savez(path, **(nobody | {"validation": np.array([False, False])}))
+    with pytest.raises(TrainingError, match="expected faces that are held out"):
+        failure.main(["--data", str(folder), "--labels", str(path), "--out", str(out)])

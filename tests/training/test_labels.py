@@ -1,0 +1,487 @@
+"""How training labels are made: the way between face models, six answers made one, the fit, the split."""
+
+import zipfile
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+
+from m4kit.camera import head_pose, rotation_from_euler
+from m4kit.face_model import FaceModel
+from m4kit.landmarks import MIRROR_68
+from m4kit.network import M4Net
+from m4kit.training import TrainingError
+from m4kit.training.data import averaging_matrix, read_crops
+from m4kit.training.labels import (
+    affine_map,
+    agreement,
+    align_annotation,
+    annotated,
+    contact_sheet,
+    fit,
+    habits_in_words,
+    held_out,
+    label_source,
+    mean_face,
+)
+from m4kit.training.registration import itself, register, similarity
+from m4kit.training.teacher import (
+    DENSE_POINTS,
+    Asked,
+    Teacher,
+    averaged_points,
+    own_teacher,
+    said_as_3ddfa,
+    teacher_passes,
+)
+from m4kit.views import VIEWS
+
+from helpers.seen_views import MIRRORED, seen_in
+
+
+@pytest.fixture(scope="module")
+def model():
+    return FaceModel.load()
+
+
+@pytest.fixture(scope="module")
+def teacher(model):
+    """A teacher that speaks of our own model as if it were the Basel one."""
+    return Teacher(model, model, itself(model))
+
+
+def faces_of(count, *, seed):
+    """Cameras (n, 3, 4) into the crop frame, without depth offset, and coefficients (n, 50)."""
+    random = np.random.default_rng(seed)
+    cameras = [
+        np.column_stack(
+            [
+                random.uniform(0.4, 0.55) * rotation_from_euler(*random.uniform(-45, 45, 3)),
+                [*random.uniform(-6, 6, 2), 0],
+            ]
+        )
+        for _ in range(count)
+    ]
+    return np.array(cameras), random.normal(size=(count, 50))
+
+
+def seen(points, camera):
+    """Points (n, P, 3) under cameras (n, 3, 4)."""
+    return points @ camera[:, :, :3].transpose(0, 2, 1) + camera[:, None, :, 3]
+
+
+def points_of(model, vertices, coefficients):
+    """The landmarks and these vertices (n, 68 + v, 3) in mm, in double precision."""
+    mean = torch.cat([model.landmark_mean, model.mean[vertices]]).double().numpy()
+    modes = torch.cat([model.landmark_modes, model.modes[:, vertices]], dim=1).double().numpy()
+    return mean + np.tensordot(coefficients, modes, 1)
+
+
+class TestSimilarity:
+    @pytest.fixture
+    def points(self):
+        return np.random.default_rng(0).normal(size=(40, 3)) * [30, 40, 20] + [5, -7, 9]
+
+    def test_a_known_one_is_found_exactly(self, points):
+        for number, rotation in enumerate(Rotation.random(20, random_state=0).as_matrix()):
+            scale, translation = 0.2 + number, np.array([number, -3, 50])
+            found = similarity(points, scale * points @ rotation.T + translation)
+            assert found[0] == pytest.approx(scale)
+            np.testing.assert_allclose(found[1], rotation, atol=1e-9)
+            np.testing.assert_allclose(found[2], translation, atol=1e-7)
+
+    def test_from_points_to_themselves_it_is_the_identity(self, points):
+        scale, rotation, translation = similarity(points, points)
+        assert scale == pytest.approx(1)
+        np.testing.assert_allclose(rotation, np.eye(3), atol=1e-12)
+        np.testing.assert_allclose(translation, 0, atol=1e-9)
+
+    def test_it_never_mirrors(self, points):
+        for target in (points @ MIRRORED, -points, np.random.default_rng(1).normal(size=points.shape)):
+            scale, rotation, _ = similarity(points, target)
+            assert np.linalg.det(rotation) == pytest.approx(1)
+            np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
+            assert scale > 0
+
+    def test_there_is_none_better(self, points):
+        random = np.random.default_rng(2)
+        target = 2 * points @ rotation_from_euler(20, 30, 40).T + random.normal(size=points.shape) * 5
+        weights = random.uniform(0.1, 3, len(points))
+
+        def error(scale, rotation, translation):
+            apart = scale * points @ rotation.T + translation - target
+            return (weights * (apart**2).sum(axis=1)).sum()
+
+        scale, rotation, translation = similarity(points, target, weights)
+        best = error(scale, rotation, translation)
+        for turn in Rotation.from_rotvec(random.normal(0, 0.01, (30, 3))).as_matrix():
+            assert error(scale, turn @ rotation, translation) > best
+        for change in (0.99, 1.01):
+            assert error(scale * change, rotation, translation) > best
+        for move in np.vstack([np.eye(3), -np.eye(3)]):
+            assert error(scale, rotation, translation + 0.1 * move) > best
+
+    def test_points_without_weight_do_not_count(self, points):
+        target = points @ rotation_from_euler(10, 0, 5).T
+        spoilt, weights = target.copy(), np.ones(len(points))
+        spoilt[:5] += 100
+        weights[:5] = 0
+        for one, other in zip(similarity(points, spoilt, weights), similarity(points, target), strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-9)
+
+
+class TestPasses:
+    def test_the_teacher_is_asked_six_times_in_its_own_colours(self):
+        crops = np.random.default_rng(3).integers(0, 256, (40, 120, 120, 3), np.uint8)
+        asked = []
+
+        def network(pixels):
+            asked.append(pixels)
+            return pixels[:, :, 0, 0].repeat(1, 21)[:, :62]
+
+        answers = teacher_passes(crops, network, progress=False)
+        views = torch.cat(asked).numpy()
+        assert answers.shape == (40, 6, 62)
+        np.testing.assert_array_equal(answers.reshape(-1, 62)[:, :3], views[:, :, 0, 0])
+        in_bgr = (crops[..., ::-1].transpose(0, 3, 1, 2).astype(np.float32) - 127.5) / 128
+        np.testing.assert_array_equal(views[0::6], in_bgr)
+        np.testing.assert_array_equal(views[1::6], in_bgr[..., ::-1])
+
+
+def answers_of(cameras, coefficients, symmetry):
+    """What a perfect teacher says in the six passes, (n, 6, 62), of faces under cameras into the crop frame.
+
+    It speaks as 3DDFA-V2 does: micrometres, x counted from 1 and y from the lower edge, both from the crop's
+    edges.
+    """
+    answers = []
+    for view in range(len(VIEWS)):
+        camera, shape = seen_in(view, cameras, coefficients, symmetry)
+        camera[:, :2, 3] += [61, 60]
+        camera[:, 2, 3] += 17
+        camera[:, :, :3] /= 1000
+        answers.append(np.concatenate([camera.reshape(-1, 12), shape], axis=1))
+    return np.stack(answers, axis=1)
+
+
+class TestTeacher:
+    def test_six_answers_that_agree_are_laid_back_onto_one_face_exactly(self, model):
+        cameras, coefficients = faces_of(5, seed=4)
+        right = np.random.default_rng(5).choice(len(model.mean), 50, replace=False)
+        vertices = np.concatenate([right, model.mirror.numpy()[right]])
+        mirrored = np.roll(np.arange(100), 50)
+        mean, modes = model.mean.numpy()[vertices], model.modes.numpy()[:, vertices]
+        random = np.random.default_rng(6)
+        whitening = random.normal(size=62), random.uniform(0.5, 2, 62)
+        answers = (answers_of(cameras, coefficients, model.symmetry.numpy()) - whitening[0]) / whitening[1]
+        points = averaged_points(answers, whitening, mean=mean, modes=modes, mirrored=mirrored)
+        true = seen(points_of(model, vertices, coefficients)[:, 68:], cameras)
+        true[..., 2] -= true[..., 2].mean(axis=1, keepdims=True)
+        np.testing.assert_allclose(points, true, atol=1e-3)
+
+    def test_one_answer_that_differs_counts_a_sixth(self, model, teacher):
+        cameras, coefficients = faces_of(2, seed=7)
+        answers = answers_of(cameras, coefficients, model.symmetry.numpy())
+        whitening = np.zeros(62), np.ones(62)
+        before = teacher.points(answers, whitening)
+        answers[:, 0, 3] += 6
+        moved = teacher.points(answers, whitening) - before
+        np.testing.assert_allclose(moved, np.broadcast_to([1.0, 0.0, 0.0], moved.shape), atol=1e-9)
+
+    @pytest.mark.parametrize("start", [0.0, 0.5, 0.67])
+    def test_where_its_pixels_start_is_read_off_mirror_images(self, model, teacher, start):
+        cameras, coefficients = faces_of(20, seed=14)
+        cameras[:, :2, 3] += [-start, start]
+        answers = answers_of(cameras, coefficients, model.symmetry.numpy())
+        # In the mirror image the same start lies on the other side of the face.
+        answers[:, 1::2, 3] -= 2 * start
+        whitening = np.zeros(62), np.ones(62)
+        assert teacher.start_of_pixels(answers[:, :2], whitening) == pytest.approx(start, abs=1e-3)
+
+    def test_our_own_network_speaks_as_a_teacher_whose_pixels_start_at_the_edge(self, model, teacher):
+        cameras, coefficients = faces_of(4, seed=17)
+        ours = np.concatenate([cameras.reshape(-1, 12), coefficients], axis=1)
+        said = said_as_3ddfa(torch.tensor(ours)).numpy()
+        expected = answers_of(cameras, coefficients, model.symmetry.numpy())[:, 0]
+        expected[:, 11] -= 17
+        np.testing.assert_allclose(said, expected, atol=1e-9)
+
+    def test_a_start_moves_all_points_right_and_down_but_in_mirror_images(self, model, teacher):
+        cameras, coefficients = faces_of(3, seed=15)
+        answers = answers_of(cameras, coefficients, model.symmetry.numpy())
+        whitening = np.zeros(62), np.ones(62)
+        moved = teacher.points(answers, whitening, start=0.6) - teacher.points(answers, whitening)
+        # Three of the six passes are mirrored, so along x they take back what the others add.
+        assert np.abs(moved[..., 0]).max() < 0.1
+        np.testing.assert_allclose(moved[..., 1], -0.6, atol=0.05)
+
+    def test_its_dense_points_are_pairs_of_the_skin(self, model, teacher):
+        assert len(teacher.vertices) == DENSE_POINTS
+        assert len(teacher.mirrored) == 68 + DENSE_POINTS
+        assert (teacher.mirrored[teacher.mirrored] == np.arange(68 + DENSE_POINTS)).all()
+        np.testing.assert_array_equal(teacher.mirrored[:68], MIRROR_68)
+        partners = teacher.vertices[teacher.mirrored[68:] - 68]
+        np.testing.assert_array_equal(partners, model.mirror.numpy()[teacher.vertices])
+        assert not model.regions["mouth_inside"][teacher.vertices].any()
+        np.testing.assert_allclose(teacher.mean[teacher.mirrored], teacher.mean @ MIRRORED, atol=0.05)
+
+
+class TestKeptAnswers:
+    def test_two_networks_whose_files_have_one_name_are_two_teachers(self, model, tmp_path):
+        paths = [tmp_path / folder / "weights.safetensors" for folder in ("first", "copy", "second")]
+        networks = [M4Net("small"), M4Net("small")]
+        for path, network in zip(paths, (networks[0], *networks), strict=True):
+            path.parent.mkdir()
+            network.save(path)
+        first, copy, second = (own_teacher(model, path).name for path in paths)
+        assert first == copy != second
+
+    def test_answers_that_were_cut_off_are_not_kept(self, model, teacher, tmp_path, monkeypatch):
+        points = np.full((1, 68, 2), 64.0)
+        np.savez(tmp_path / "youtube_faces.npz", names=["a.png"], pts68=points, identity=["a"])
+        with zipfile.ZipFile(tmp_path / "youtube_faces.zip", "w") as archive:
+            black = np.zeros((120, 120, 3), np.uint8)
+            archive.writestr("a.png", cv2.imencode(".png", black)[1].tobytes())
+        save = np.save
+
+        def killed(place, answers):
+            save(place, answers[:0])
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(np, "save", killed)
+        asked = Asked(
+            teacher, (np.zeros(62), np.ones(62)), lambda crops: lambda x: torch.zeros(len(x), 62), "own"
+        )
+        with pytest.raises(KeyboardInterrupt):
+            label_source("youtube_faces", model, [asked], data=tmp_path, out=tmp_path)
+        assert not list(tmp_path.glob("passes_*"))
+
+
+class TestFit:
+    def test_the_mean_face_is_found_under_its_camera(self, model, teacher):
+        cameras, _ = faces_of(6, seed=8)
+        points = seen(points_of(model, teacher.vertices, np.zeros((6, 50))), cameras)
+        parameters = fit(model, teacher.vertices, points)
+        np.testing.assert_allclose(parameters[:, :12].reshape(-1, 3, 4), cameras, atol=1e-4)
+        np.testing.assert_allclose(parameters[:, 12:], 0, atol=1e-3)
+
+    def test_known_people_are_found_again(self, model, teacher):
+        cameras, coefficients = faces_of(6, seed=9)
+        points = seen(points_of(model, teacher.vertices, coefficients), cameras)
+        parameters = fit(model, teacher.vertices, points)
+        found = parameters[:, :12].reshape(-1, 3, 4)
+        poses = np.array([[head_pose(camera) for camera in pair] for pair in (found, cameras)])
+        assert np.abs(poses[0] - poses[1]).max() < 2
+        # The prior pulls towards the mean what noise of the assumed size could hide.
+        landmarks = seen(points_of(model, [], parameters[:, 12:])[:, :68], found)
+        assert np.linalg.norm(landmarks - points[:, :68], axis=2).mean() < 0.3
+        assert np.corrcoef(parameters[:, 12:].ravel(), coefficients.ravel())[0, 1] > 0.8
+
+    def test_the_camera_is_a_scaled_rotation_without_depth(self, model, teacher):
+        cameras, coefficients = faces_of(4, seed=10)
+        points = seen(points_of(model, teacher.vertices, coefficients), cameras)
+        points[..., 2] += 40
+        for camera in fit(model, teacher.vertices, points)[:, :12].reshape(-1, 3, 4):
+            scale = np.linalg.norm(camera[0, :3])
+            np.testing.assert_allclose(camera[:, :3] @ camera[:, :3].T, scale**2 * np.eye(3), atol=1e-9)
+            assert np.linalg.det(camera[:, :3]) > 0
+            assert camera[2, 3] == 0
+
+    def test_a_mirrored_face_has_mirrored_parameters(self, model, teacher):
+        cameras, coefficients = faces_of(3, seed=11)
+        points = seen(points_of(model, teacher.vertices, coefficients), cameras)
+        parameters = fit(model, teacher.vertices, points)
+        mirrored = fit(model, teacher.vertices, points[:, teacher.mirrored] @ MIRRORED)
+        expected = MIRRORED @ parameters[:, :12].reshape(-1, 3, 4) @ np.diag([-1, 1, 1, 1])
+        np.testing.assert_allclose(mirrored[:, :12].reshape(-1, 3, 4), expected, atol=0.02)
+        signs = model.symmetry.numpy()
+        np.testing.assert_allclose(mirrored[:, 12:], parameters[:, 12:] * signs, atol=0.05)
+
+    def test_from_six_answers_to_parameters(self, model, teacher):
+        cameras, coefficients = faces_of(4, seed=12)
+        answers = answers_of(cameras, coefficients, model.symmetry.numpy())
+        points = teacher.points(answers, (np.zeros(62), np.ones(62)))
+        parameters = fit(model, teacher.vertices, points)
+        known = np.concatenate([cameras.reshape(-1, 12), coefficients], axis=1)
+        nothing = np.full((4, 21, 2), np.nan)
+        true = seen(points_of(model, [], coefficients)[:, :68], cameras)[..., :2]
+        columns = {"points21": nothing, "points68": true}
+        assert agreement(model, parameters, columns).max() < 0.01
+        np.testing.assert_allclose(agreement(model, known, columns), 0, atol=1e-5)
+
+
+def test_two_teachers_mean_face_lies_halfway_under_a_scaled_rotation():
+    def face(scale, degrees, across, coefficient):
+        camera = np.column_stack([scale * rotation_from_euler(0, 0, degrees), [across, 1, 0]])
+        return np.concatenate([camera.ravel(), np.full(50, coefficient)])[None]
+
+    mean = mean_face([face(0.4, -20, 3, -0.5), face(0.6, 40, 5, 1.5)])
+    np.testing.assert_allclose(mean, face(0.5, 10, 4, 0.5), atol=1e-12)
+
+
+def test_disagreement_is_the_median_distance_as_a_share_of_the_face(model):
+    cameras, coefficients = faces_of(3, seed=13)
+    known = np.concatenate([cameras.reshape(-1, 12), coefficients], axis=1)
+    true = seen(points_of(model, [], coefficients), cameras)[..., :2]
+    size = np.sqrt(np.ptp(true, axis=1).prod(axis=1))
+    columns = {"points21": averaging_matrix() @ true + [3, 4], "points68": np.full((3, 68, 2), np.nan)}
+    columns["points21"][:, :8] = np.nan
+    columns["points21"][:, 9] += 1000
+    np.testing.assert_allclose(agreement(model, known, columns), 5 / size, rtol=1e-4)
+
+
+def test_annotation_whose_pixels_start_elsewhere_is_moved_onto_the_fits(model):
+    cameras, coefficients = faces_of(50, seed=16)
+    known = np.concatenate([cameras.reshape(-1, 12), coefficients], axis=1)
+    true = seen(points_of(model, [], coefficients), cameras)[..., :2]
+    nothing = np.full((50, 21, 2), np.nan, np.float32)
+    columns = {"points21": nothing, "points68": np.add(true, [0.6, -0.6]).astype(np.float32)}
+    assert align_annotation(model, known, columns) == pytest.approx(-0.6, abs=1e-3)
+    np.testing.assert_allclose(columns["points68"], true, atol=1e-3)
+    assert np.isnan(columns["points21"]).all()
+
+
+def test_a_contact_sheet_shows_each_crop_with_its_points():
+    crops = np.full((9, 120, 120, 3), 90, np.uint8)
+    landmarks = np.zeros((9, 68, 2))
+    landmarks[8] = [30, 30]
+    annotation = np.zeros((9, 89, 2)), np.zeros((9, 89))
+    annotation[0][0, 5] = [-30, -30]
+    annotation[1][0, 5] = 1
+    sheet = contact_sheet(crops, landmarks, annotation)
+    assert sheet.shape == (2 * 240, 8 * 240, 3)
+    fitted, clicked = np.array([60, 255, 60]), np.array([255, 40, 40])
+    assert (sheet[120, 120] == fitted).all()
+    # 30 crop pixels up and right of the second row's first middle; left and down in the first crop.
+    assert (sheet[240 + 60, 180] == fitted).all()
+    assert (sheet[180, 60] == clicked).all()
+    assert (sheet[240 + 100, 700] == 0).all()
+
+
+class TestSplit:
+    def test_it_is_fixed(self):
+        """`printf image00006.jpg | sha256sum` starts with 034be689, below a twentieth of 16^8; so do three more."""
+        held = held_out([f"image{number:05d}.jpg" for number in range(60)], 0.05)
+        assert np.flatnonzero(held).tolist() == [6, 16, 35, 39]
+
+    def test_it_does_not_depend_on_the_other_names(self):
+        names = [f"face{number}" for number in range(500)]
+        together = held_out(names, 0.2)
+        assert held_out(names[::-1], 0.2).tolist() == together[::-1].tolist()
+        assert [bool(held_out([name], 0.2)[0]) for name in names] == together.tolist()
+
+    @pytest.mark.parametrize("share", [0.05, 0.1, 0.5])
+    def test_it_has_about_the_share_asked_for(self, share):
+        held = held_out([f"face{number}" for number in range(10_000)], share)
+        # Four standard deviations of a fair draw.
+        assert abs(held.mean() - share) < 4 * np.sqrt(share * (1 - share) / 10_000)
+
+    def test_a_larger_share_holds_the_smaller_one(self):
+        names = [f"face{number}" for number in range(2000)]
+        small, large = held_out(names, 0.05), held_out(names, 0.1)
+        assert (small <= large).all()
+        assert small.sum() < large.sum()
+        assert not held_out(names, 0.0).any()
+        assert held_out(names, 1.0).all()
+
+
+class TestAnnotated:
+    def test_aflws_points_come_into_the_crop_frame_and_unseen_ones_stay_out(self, tmp_path):
+        points = np.full((2, 2, 21), -1.0)
+        # A box of 240 photo pixels from (100, 50): its centre, and its upper left corner.
+        points[0, :, 3] = 100 + 120, 50 + 120
+        points[0, :, 5] = 100, 50
+        points[1, :, 20] = 30, 10
+        roi = np.array([[100, 50, 340, 290], [0, 0, 60, 30]])
+        np.savez(tmp_path / "aflw_train.npz", names=["a.jpg", "b.jpg"], pts21=points, roi=roi)
+        names, columns = annotated(tmp_path, "aflw_train")
+        assert names == ["a.jpg", "b.jpg"]
+        seen_points = columns["points21"]
+        assert seen_points[0, 3].tolist() == [0, 0]
+        assert seen_points[0, 5].tolist() == [-60, 60]
+        # A box that the photo's edge clipped is stretched, 2 and 4 crop pixels a photo pixel.
+        assert seen_points[1, 20].tolist() == [0, 20]
+        assert np.isfinite(seen_points).all(axis=2).sum() == 3
+        assert np.isnan(columns["points68"]).all()
+        assert columns["validation"].shape == (2,)
+
+    def test_the_people_of_videos_are_held_out_whole(self, tmp_path):
+        people = np.repeat([f"person{number}" for number in range(200)], 3)
+        points = np.broadcast_to(np.array([64.0, 32.0]), (600, 68, 2))
+        names = [f"{number}.jpg" for number in range(600)]
+        np.savez(tmp_path / "youtube_faces.npz", names=names, pts68=points, identity=people)
+        _, columns = annotated(tmp_path, "youtube_faces")
+        # Crops of 128 pixels: the middle, and a quarter of the height above it.
+        assert (columns["points68"] == [0, 30]).all()
+        assert np.isnan(columns["points21"]).all()
+        held = columns["validation"].reshape(200, 3)
+        assert (held.all(axis=1) == held.any(axis=1)).all()
+        assert 5 < held.all(axis=1).sum() < 40
+
+    def test_crops_are_read_as_rgb_of_120_pixels(self, tmp_path):
+        with zipfile.ZipFile(tmp_path / "crops.zip", "w") as archive:
+            for name, side in (("same.png", 120), ("larger.png", 128)):
+                red = np.zeros((side, side, 3), np.uint8)
+                red[..., 2] = 255
+                archive.writestr(name, cv2.imencode(".png", red)[1].tobytes())
+        crops = read_crops(tmp_path / "crops.zip", ["larger.png", "same.png"])
+        assert (crops.shape, crops.dtype) == ((2, 120, 120, 3), np.uint8)
+        assert (crops == [255, 0, 0]).all()
+        with pytest.raises(TrainingError, match=r"1 of 2 crops are missing or unreadable \(gone.png"):
+            read_crops(tmp_path / "crops.zip", ["same.png", "gone.png"])
+
+
+def test_the_largest_habits_are_told_by_point_and_offset():
+    habits = np.zeros((89, 3))
+    habits[6], habits[20 + 38] = [-3.04, 0.5, -1.0], [0, -1.2, 0]
+    told = habits_in_words(habits)
+    assert told.endswith("point 7 of 21 by (-3.0, +0.5, -1.0); point 38 of 68 by (+0.0, -1.2, +0.0)")
+    assert habits_in_words(np.zeros((89, 3))).endswith("none")
+
+
+def test_an_affine_map_between_parameters_is_found():
+    random = np.random.default_rng(14)
+    spread = random.uniform(0.01, 100, 62)
+    theirs = random.normal(size=(3000, 62)) * spread + random.normal(size=62) * spread
+    matrix, offset = random.normal(size=(62, 62)) / spread, random.normal(size=62)
+    found_matrix, found_offset = affine_map(theirs, theirs @ matrix.T + offset, spread)
+    np.testing.assert_allclose(found_matrix * spread, matrix * spread, atol=0.02)
+    np.testing.assert_allclose(theirs @ found_matrix.T + found_offset, theirs @ matrix.T + offset, atol=0.2)
+
+
+class TestRegistration:
+    def test_our_model_on_itself_finds_every_vertex_again(self, model):
+        mean = model.mean.double().numpy()
+        found = register(model, model, mean, iterations=2)
+        assert (found.scale, found.model_distance) == (pytest.approx(1, abs=1e-4), pytest.approx(0, abs=0.01))
+        np.testing.assert_allclose(found.rotation, np.eye(3), atol=1e-4)
+        distance = np.linalg.norm(found.points(mean) - mean, axis=1)
+        assert distance[found.valid].max() < 0.05
+        skin = ~np.any([model.regions[name] for name in ("eyeballs", "mouth_inside", "ears")], axis=0)
+        assert not found.valid[~skin].any()
+        assert found.valid[skin].mean() > 0.97
+
+    def test_a_warped_turned_and_larger_copy_is_registered_to_a_fraction_of_a_millimetre(self, model):
+        """Another person, whose skin swells and sinks by a millimetre besides, as no mode has it."""
+        person, _ = model.sample(1, seed=15)
+        shape = model.vertices(0.5 * person[0]).double().numpy()
+        shape += np.sin(shape[:, [1, 2, 0]] / 25)
+        rotation = rotation_from_euler(5, -4, 3)
+        target = 1.1 * shape @ rotation.T + [3, -10, 20]
+        found = register(model, model, target, iterations=12)
+        assert found.scale == pytest.approx(1.1, rel=0.02)
+        turn = Rotation.from_matrix(found.rotation @ rotation.T).magnitude()
+        assert np.degrees(turn) < 1.5
+        assert found.final_distance < 0.1 < found.model_distance < 1
+        assert found.valid.mean() > 0.6
+        apart = np.linalg.norm(found.points(target) - target, axis=1)[found.valid]
+        assert apart.mean() < 1
+        assert np.percentile(apart, 99) < 2.5
+        # The finish serves the correspondence: it brings the surface over, not only near.
+        np.testing.assert_allclose(found.finished[found.valid], found.points(target)[found.valid], atol=0.5)
+        one, other = np.random.default_rng(16).normal(size=(2, *target.shape))
+        np.testing.assert_allclose(
+            found.points(one + 2 * other), found.points(one) + 2 * found.points(other), atol=1e-9
+        )
