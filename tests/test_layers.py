@@ -10,7 +10,7 @@ import m4kit
 PACKAGE = Path(m4kit.__file__).parent
 
 LAYERS = (
-    ("stand_ins", "images", "camera", "metrics", "files", "assets"),
+    ("stand_ins", "images", "camera", "metrics", "files", "pages", "assets"),
     ("landmarks", "boxes"),
     ("face_model",),
     ("parameters",),

@@ -1,0 +1,45 @@
+"""HTML pages from the templates in `m4kit/templates`, and pictures inside them.
+
+Each page is one file that opens offline. Templates extend `base.html`; values are escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+_QUALITY = 86
+
+_templates = Environment(
+    loader=PackageLoader("m4kit", "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def render_page(template: str, **values) -> str:
+    """The page of a template in `m4kit/templates`, filled with values; all but markup is escaped."""
+    return _templates.get_template(template).render(**values)
+
+
+def picture_url(picture: np.ndarray, budget: int, *, sides: Sequence[int]) -> str:
+    """A picture (H, W, 3) uint8 RGB as the `data:` URL of a JPEG.
+
+    The longest side becomes the first of `sides`, or a later one until the file fits into `budget` bytes; the last
+    one is taken in any case.
+    """
+    image = Image.fromarray(picture)
+    for side in sides:
+        image.thumbnail((side, side), Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        image.save(buffer, format="jpeg", quality=_QUALITY, optimize=True)
+        if buffer.tell() <= budget:
+            break
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
