@@ -22,7 +22,8 @@ from m4kit.predictor import Predictor
 from m4kit.scenes import figures
 from m4kit.scenes.cells import METRICS, cells, heat_grid, present, title_of, true_errors, values_of
 from m4kit.scenes.data import scene_photos
-from m4kit.scenes.report import ReportError, SceneReport
+from m4kit.scenes.report import SceneReport
+from m4kit.scenes.report_data import ReportError
 from m4kit.scenes.taxonomy import RULES
 
 PAGE = 24

@@ -29,7 +29,8 @@ from m4kit.prediction import Face, Prediction
 from m4kit.predictor import Predictor
 from m4kit.scenes.data import ScenePhoto, scene_photos
 from m4kit.scenes.journal import Entry, Journal
-from m4kit.scenes.report import THUMBNAILS, ReportError, SceneReport
+from m4kit.scenes.report import SceneReport
+from m4kit.scenes.report_data import THUMBNAILS, ReportError
 from m4kit.scenes.tables import FACE_COLUMNS, PHOTO_COLUMNS, packed, table_of
 from m4kit.scenes.taxonomy import failures_of
 from m4kit.views import PredictCrops, crop_predictor

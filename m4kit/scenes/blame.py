@@ -38,6 +38,7 @@ from m4kit.prediction import Face, Prediction
 from m4kit.predictor import Predictor
 from m4kit.scenes.analysis import match
 from m4kit.scenes.data import ScenePhoto, scene_photos
+from m4kit.scenes.figures import blame_figure
 from m4kit.scenes.tables import Column, Table, frame_of, table_of
 
 if TYPE_CHECKING:
@@ -117,8 +118,6 @@ class Blame:
 
     def figure(self) -> NotebookFigure:
         """The parts of the mean error, a bar for each condition and severity."""
-        from m4kit.scenes.figures import blame_figure
-
         return blame_figure(self.summary())
 
 

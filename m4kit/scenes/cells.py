@@ -7,16 +7,14 @@ bootstrap intervals in which scenes are drawn anew, since the versions of one ph
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from m4kit.conditions import CONDITIONS
 from m4kit.metrics import FAILURE_NME, auroc, surest
+from m4kit.scenes.report_data import ReportData
 from m4kit.scenes.tables import Column, Table, table_of
-
-if TYPE_CHECKING:
-    from m4kit.scenes.report import SceneReport
 
 RESAMPLES = 500
 
@@ -196,7 +194,7 @@ def interval(values: np.ndarray, scenes: np.ndarray, *, seed: int = 0) -> tuple[
     return float(low), float(high)
 
 
-def cells(report: SceneReport, metric: str) -> Table:
+def cells(report: ReportData, metric: str) -> Table:
     """A row for each condition and severity that has the metric: the columns of `CELL_COLUMNS`."""
     values, scenes, rows = values_of(report.faces, report.photos, metric), scenes_of(report.faces), []
     for (condition, severity), own in groups(report.faces):
@@ -210,7 +208,7 @@ def cells(report: SceneReport, metric: str) -> Table:
     return table_of(rows, CELL_COLUMNS)
 
 
-def half_lives(report: SceneReport) -> Table:
+def half_lives(report: ReportData) -> Table:
     """How severe each condition must be to win: the columns of `HALF_LIFE_COLUMNS`.
 
     Between two severities the mean is taken as a straight line. What it is at severity 0 is read from the photos of
@@ -236,7 +234,7 @@ def half_lives(report: SceneReport) -> Table:
     return table_of(rows, HALF_LIFE_COLUMNS)
 
 
-def markdown(report: SceneReport) -> str:
+def markdown(report: ReportData) -> str:
     """The findings as Markdown: NME, recall and failures by condition and severity, and the half-lives."""
     wanted = ("nme", "recall", "failure_rate", "pose_error", "failure_probability")
     tables = {metric: cells(report, metric) for metric in wanted}
@@ -264,7 +262,7 @@ def markdown(report: SceneReport) -> str:
     return "\n".join([*lines, *_foretelling(report)]) + "\n"
 
 
-def _foretelling(report: SceneReport) -> list[str]:
+def _foretelling(report: ReportData) -> list[str]:
     """How well the failure probability told which of the found faces have an NME above 8 %; nothing without both.
 
     A face of a clean photo counts once.

@@ -30,7 +30,7 @@ from m4kit.scenes.cells import (
     values_of,
 )
 from m4kit.scenes.data import ScenePhoto, scene_photos
-from m4kit.scenes.report import ReportError, SceneReport
+from m4kit.scenes.report_data import ReportData, ReportError
 from m4kit.scenes.tables import Table
 from m4kit.visualize.drawing import draw_landmarks, draw_mesh, draw_pose
 from m4kit.visualize.figures import moved_face, overview
@@ -59,7 +59,7 @@ _STAGE_WORDS = {
 _BIN_FACES, _MOST_BINS = 15, 10
 
 
-def heat_map(report: SceneReport, metric: str = "nme") -> NotebookFigure:
+def heat_map(report: ReportData, metric: str = "nme") -> NotebookFigure:
     """A metric by condition and severity, darker where it is worse; the mean and the faces in each cell.
 
     Photos without a severity have a column of their own. Raises `ReportError` if the report has no number of it.
@@ -106,7 +106,7 @@ def heat_colour(value: float, low: float, high: float, *, more_is_worse: bool) -
     return to_hex(colour), "#ffffff" if _luminance(colour) < 0.48 else "#1f2328"
 
 
-def line_chart(report: SceneReport, metric: str = "nme") -> NotebookFigure:
+def line_chart(report: ReportData, metric: str = "nme") -> NotebookFigure:
     """A metric against the severity, a line for each condition, with 95 % bootstrap intervals."""
     table = _cells(report, metric)
     figure, axes = _chart(6.4, 3.6)
@@ -131,7 +131,7 @@ def line_chart(report: SceneReport, metric: str = "nme") -> NotebookFigure:
 
 
 def violins(
-    report: SceneReport, metric: str = "nme", *, severities: Sequence[float] | None = None
+    report: ReportData, metric: str = "nme", *, severities: Sequence[float] | None = None
 ) -> NotebookFigure:
     """How a metric is spread over the faces of each condition: a violin, its median, and the mean with its 95 %
     bootstrap interval.
@@ -166,7 +166,7 @@ def violins(
     return figure
 
 
-def score_scatter(report: SceneReport) -> NotebookFigure:
+def score_scatter(report: ReportData) -> NotebookFigure:
     """The failure probability against the true error of each face, in the colours of the conditions.
 
     The error's scale is logarithmic; the line is where a face counts as failed.
@@ -197,7 +197,7 @@ def score_scatter(report: SceneReport) -> NotebookFigure:
     return figure
 
 
-def reliability(report: SceneReport) -> NotebookFigure:
+def reliability(report: ReportData) -> NotebookFigure:
     """Whether the failure probabilities mean what they say: the share that failed, by what was foretold.
 
     Bins hold as many faces each; bars are 95 % intervals (Wilson's).
@@ -219,7 +219,7 @@ def reliability(report: SceneReport) -> NotebookFigure:
 
 
 def gallery(
-    report: SceneReport,
+    report: ReportData,
     *,
     count: int = 12,
     columns: int = 6,
@@ -319,7 +319,7 @@ def blame_figure(summary: Table) -> NotebookFigure:
     return figure
 
 
-def worst_first(report: SceneReport) -> np.ndarray:
+def worst_first(report: ReportData) -> np.ndarray:
     """The rows of a report's faces, worst first: by the true error, then by the failure probability; missed faces
     before all."""
     faces = report.faces
@@ -327,7 +327,7 @@ def worst_first(report: SceneReport) -> np.ndarray:
     return np.lexsort((np.nan_to_num(-faces["failure_probability"], nan=0.0), -error))
 
 
-def face_picture(report: SceneReport, row: int, *, overlay: str = "landmarks", side: int = 200) -> np.ndarray:
+def face_picture(report: ReportData, row: int, *, overlay: str = "landmarks", side: int = 200) -> np.ndarray:
     """A face of a report with its answer drawn over it, (side, side, 3) uint8 RGB. See `gallery`."""
     if overlay not in OVERLAYS:
         raise ValueError(f"expected an overlay out of {', '.join(OVERLAYS)}, got {overlay!r}")
@@ -351,7 +351,7 @@ def face_picture(report: SceneReport, row: int, *, overlay: str = "landmarks", s
     return picture
 
 
-def caption(report: SceneReport, row: int) -> str:
+def caption(report: ReportData, row: int) -> str:
     """What a gallery says of a face: condition, severity, error, failure probability, and what went wrong."""
     of = {name: values[row] for name, values in report.faces.items()}
     severity = "" if np.isnan(of["severity"]) else f" {of['severity']:g}"
@@ -364,7 +364,7 @@ def caption(report: SceneReport, row: int) -> str:
     return f"{first}\n{reasons}"
 
 
-def _cells(report: SceneReport, metric: str) -> Table:
+def _cells(report: ReportData, metric: str) -> Table:
     table = cells(report, metric)
     if not len(table["mean"]):
         raise ReportError(
@@ -373,7 +373,7 @@ def _cells(report: SceneReport, metric: str) -> Table:
     return table
 
 
-def _judged(report: SceneReport, place: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _judged(report: ReportData, place: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Failure probabilities, true errors in percent, and which faces have both, (n,) each, a clean one once."""
     faces = report.faces
     probability, error = faces["failure_probability"], true_errors(faces)

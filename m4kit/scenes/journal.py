@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from m4kit.scenes.report import VERSION, ReportError
+from m4kit.scenes.report_data import VERSION, ReportError
 
 FILE = "progress.jsonl"
 

@@ -12,7 +12,6 @@ from html import escape
 from importlib import resources
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -30,10 +29,8 @@ from m4kit.scenes.cells import (
     true_errors,
     values_of,
 )
+from m4kit.scenes.report_data import ReportData, ReportError
 from m4kit.scenes.taxonomy import RULES
-
-if TYPE_CHECKING:
-    from m4kit.scenes.report import SceneReport
 
 FACES_BYTES = 6_000_000
 """What the gallery's pictures may take before base64 makes them a third larger: the page stays under 10 MB."""
@@ -44,7 +41,7 @@ _HEAT = ("failure_rate", "recall", "nme", "landmark_drift", "pose_error", "mesh_
 _LINES = ("recall", "failure_rate", "failure_probability", "head_spread")
 
 
-def write_page(report: SceneReport, path: str | Path, *, title: str = "Where it fails") -> Path:
+def write_page(report: ReportData, path: str | Path, *, title: str = "Where it fails") -> Path:
     """Write the page and give its path."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +66,7 @@ def write_page(report: SceneReport, path: str | Path, *, title: str = "Where it 
     return path
 
 
-def _facts(report: SceneReport) -> str:
+def _facts(report: ReportData) -> str:
     photos, read = len(report), int(report.photos["read"].sum())
     scenes = len(set(figures.scenes_of(report.photos).tolist()))
     facts = [f"{photos} photos", f"{scenes} scenes", f"{int((report.faces['face'] >= 0).sum())} faces found"]
@@ -78,12 +75,12 @@ def _facts(report: SceneReport) -> str:
     return " · ".join(facts)
 
 
-def _note(report: SceneReport) -> str:
+def _note(report: ReportData) -> str:
     note = str(report.settings.get("failure_note", ""))
     return f'<p class="note">{escape(note[:1].upper() + note[1:])}.</p>' if note else ""
 
 
-def _tiles(report: SceneReport) -> str:
+def _tiles(report: ReportData) -> str:
     """The report's main numbers, large."""
     tiles = []
     for metric in ("recall", "nme", "landmark_drift", "failure_rate", "failure_probability"):
@@ -107,7 +104,7 @@ def _tiles(report: SceneReport) -> str:
     return "".join(tiles)
 
 
-def _heat(report: SceneReport) -> str:
+def _heat(report: ReportData) -> str:
     """A table of cells for each metric, of which one is seen, and the half-lives."""
     tables, options = [], []
     for metric in _HEAT:
@@ -166,10 +163,8 @@ def _heat_table(metric: str, label: str, table) -> str:
     )
 
 
-def _charts(report: SceneReport) -> str:
+def _charts(report: ReportData) -> str:
     """The figures that the report has numbers for."""
-    from m4kit.scenes.report import ReportError
-
     first = "nme" if np.isfinite(report.faces["nme"]).any() else "landmark_drift"
     wanted = [(figures.line_chart, {"metric": metric}) for metric in (first, *_LINES)]
     wanted.append((figures.violins, {"metric": first}))
@@ -204,7 +199,7 @@ def _svg(figure) -> str:
     return text[text.index("<svg") :].replace("<svg ", '<svg role="img" ', 1)
 
 
-def _filters(report: SceneReport) -> str:
+def _filters(report: ReportData) -> str:
     conditions = [one or "clean" for one in present(report.faces["condition"])]
     severities = sorted({f"{one:g}" for one in report.faces["severity"].tolist() if np.isfinite(one)})
     kinds = [label for label in RULES if report.failures[label]]
@@ -220,7 +215,7 @@ def _filters(report: SceneReport) -> str:
     )
 
 
-def _gallery(report: SceneReport) -> tuple[list[str], str]:
+def _gallery(report: ReportData) -> tuple[list[str], str]:
     """The cards, worst first, and how many faces are left out."""
     cards, taken = [], 0
     rows = figures.worst_first(report)
@@ -234,7 +229,7 @@ def _gallery(report: SceneReport) -> tuple[list[str], str]:
     return cards, f"The {len(cards)} worst of {len(rows)} faces." if left else f"All {len(cards)} faces."
 
 
-def _card(report: SceneReport, row: int, content: bytes) -> str:
+def _card(report: ReportData, row: int, content: bytes) -> str:
     of = {name: values[row] for name, values in report.faces.items()}
     severity = "real" if np.isnan(of["severity"]) else f"{of['severity']:g}"
     error = float(
@@ -262,7 +257,7 @@ def _card(report: SceneReport, row: int, content: bytes) -> str:
     )
 
 
-def _rules(report: SceneReport) -> str:
+def _rules(report: ReportData) -> str:
     rows = "".join(
         f"<tr><th>{escape(label)}</th><td>{report.failures[label]}</td><td>{escape(rule)}</td></tr>"
         for label, rule in RULES.items()
@@ -271,7 +266,7 @@ def _rules(report: SceneReport) -> str:
     return f'<table class="plain rules">{head}<tbody>{rows}</tbody></table>'
 
 
-def _settings(report: SceneReport) -> str:
+def _settings(report: ReportData) -> str:
     return "".join(
         f"<dt>{escape(str(name))}</dt><dd>{escape(str(value))}</dd>"
         for name, value in report.settings.items()

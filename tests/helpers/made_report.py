@@ -7,7 +7,8 @@ from PIL import Image
 
 from m4kit.camera import rotation_from_euler
 from m4kit.conditions import CONDITIONS
-from m4kit.scenes.report import SceneReport, packaged_model
+from m4kit.scenes.report import SceneReport
+from m4kit.scenes.report_data import packaged_model
 from m4kit.scenes.tables import FACE_COLUMNS, PHOTO_COLUMNS, packed, table_of
 from m4kit.weights import fingerprint
 

@@ -19,7 +19,8 @@ from m4kit.scenes import analysis
 from m4kit.scenes.analysis import analyse, match
 from m4kit.scenes.data import benchmark
 from m4kit.scenes.journal import FILE, Entry, Journal
-from m4kit.scenes.report import ReportError, SceneReport
+from m4kit.scenes.report import SceneReport
+from m4kit.scenes.report_data import ReportError
 from m4kit.scenes.tables import (
     FACE_COLUMNS,
     PHOTO_COLUMNS,
@@ -262,7 +263,6 @@ class TestWithoutTruth:
         assert report.faces["failures"].tolist() == ["missed", "missed"]
         assert report.summary()["recall"].tolist() == [0, 0]
         assert "0.0 %" in report.report()
-        assert np.isnan(report.compare(report)["low"]).all()
 
 
 class TestFacesAgain:
@@ -498,80 +498,6 @@ class TestReport:
         assert lines[1].startswith("clean or unknown  1 (+1 unread)")
         assert lines[3].split()[:6] == ["haze", "3", "2", "3", "66.7", "%"]
         assert lines[3].endswith("landmarks drifted 2, pose off 1, missed 1")
-
-    def test_two_reports_are_compared_on_what_both_have(self):
-        other = self._report(nme=(3.0, 4.5))
-        other.photos["hits"][1] = 2
-        for table in (other.faces, other.photos):
-            table["photo"] = np.array([name if name != "c" else "elsewhere" for name in table["photo"]])
-        comparison = self._report().compare(other)
-        rows = {
-            (condition, figure): number
-            for number, (condition, figure) in enumerate(
-                zip(comparison["condition"], comparison["figure"], strict=True)
-            )
-        }
-        assert set(rows) == {("haze", "recall"), ("haze", "precision"), ("haze", "nme")}
-        of = {
-            figure: [comparison[name][row] for name in ("count", "before", "after", "difference")]
-            for (_, figure), row in rows.items()
-        }
-        np.testing.assert_allclose(of["recall"], [3, 2 / 3, 1, 1 / 3])
-        np.testing.assert_allclose(of["nme"], [2, 3, 3.75, 0.75])
-        nme = rows["haze", "nme"]
-        # Of two scenes with differences 1 and 0.5, every draw lies between them.
-        assert comparison["low"][nme] == pytest.approx(0.5)
-        assert comparison["high"][nme] == pytest.approx(1.0)
-
-    def test_faces_without_truth_are_compared_by_their_boxes(self):
-        def at(*lefts, spread):
-            faces = [
-                {"photo": "a", "face": k, "truth": -1, "left": x, "top": 0, "right": x + 10, "bottom": 10}
-                | {"head_spread": spread + x}
-                for k, x in enumerate(lefts)
-            ]
-            return hand_made(faces, [{"photo": "a", "read": True, "found": len(lefts)}])
-
-        comparison = at(0, 50, spread=1).compare(at(51, 200, 1, spread=0))
-        assert comparison["figure"].tolist() == ["head_spread"]
-        assert comparison["count"].tolist() == [2]
-        np.testing.assert_allclose(comparison["before"], [26])
-        np.testing.assert_allclose(comparison["after"], [26])
-        # A second box on the same face is of no face of the other report.
-        assert at(0, 50, spread=1).compare(at(1, 2, 51, spread=0))["count"].tolist() == [2]
-
-    def test_numbers_of_what_is_found_in_the_clean_photo_are_no_faces_of_another_report(self):
-        def at(reference, *lefts, missed=()):
-            """Faces with boxes from those places on, numbered in this order."""
-            faces = []
-            for number, x in enumerate(lefts):
-                box = {"left": x, "top": 0, "right": x + 10, "bottom": 10}
-                faces.append({"photo": "a", "truth": number, "face": -1 if x in missed else number})
-                faces[-1] |= {f"true_{side}": value for side, value in box.items()}
-                faces[-1] |= {} if x in missed else box | {"head_spread": x}
-            return hand_made(faces, [{"photo": "a", "read": True, "reference": reference}])
-
-        def spread(comparison):
-            return [comparison[name].tolist() for name in ("count", "before", "after")]
-
-        first = at("clean", 0, 50, 100)
-        for reference in ("clean", "truth"):
-            assert spread(first.compare(at(reference, 100, 0))) == [[2], [50], [50]]
-        assert spread(first.compare(at("clean", 100, 50, 0, missed=[0]))) == [[2], [75], [75]]
-        # Whom one system missed, the other has not found beside.
-        assert spread(at("clean", 0, 6, missed=[0]).compare(at("clean", 1))) == [[], [], []]
-        # The truth's numbers are one face's wherever its boxes lie.
-        assert spread(at("truth", 0, 50).compare(at("truth", 100, 0))) == [[2], [25], [50]]
-
-    def test_reports_with_other_columns_or_of_other_photos_are_not_compared(self):
-        report, other = self._report(), self._report()
-        other.faces["mine"] = np.zeros(3)
-        with pytest.raises(ReportError, match=r"faces: .*lacking: none; others: mine"):
-            report.compare(other)
-        with pytest.raises(ReportError, match=r"faces: .*lacking: mine; others: none"):
-            other.compare(report)
-        with pytest.raises(ReportError, match="expected reports of the same photos"):
-            report.compare(hand_made([], [{"photo": "z", "read": True}]))
 
     def test_a_report_is_saved_and_loaded_bit_for_bit_with_columns_that_were_added(self, tmp_path):
         report = self._report(nme=(1 / 3, np.inf))

@@ -10,7 +10,7 @@ from m4kit.datasets import DatasetError
 from m4kit.datasets.scenes import SceneSample
 from m4kit.scenes import figures
 from m4kit.scenes.figures import OVERLAYS
-from m4kit.scenes.report import ReportError
+from m4kit.scenes.report_data import ReportError
 from m4kit.scenes.tables import table_of
 
 from helpers.made_report import made_report
