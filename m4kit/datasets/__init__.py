@@ -15,7 +15,7 @@ from m4kit.datasets.matlab import read_300w_lp, read_aflw2000_3d
 from m4kit.datasets.points import read_folder, read_pts, read_txt
 from m4kit.datasets.readers import READERS, WITH_LANDMARKS, read
 from m4kit.datasets.sample import DatasetError, PublishedBox, Sample, warn_left_out
-from m4kit.datasets.scenes import SceneSample, read_condition_folders, read_scene_table
+from m4kit.datasets.scenes import read_condition_folders, read_scene_table
 from m4kit.datasets.tables import read_csv
 from m4kit.datasets.ufdd import read_ufdd
 
@@ -25,7 +25,6 @@ __all__ = [
     "DatasetError",
     "PublishedBox",
     "Sample",
-    "SceneSample",
     "read",
     "read_3ddfa_list",
     "read_300w_lp",

@@ -16,6 +16,9 @@ from m4kit.camera import CROP_SIZE, Crop, HeadPose
 _NAMED_IN_WARNINGS = 5
 _NUMBER = re.compile(r"#\d+$")
 
+DISTRACTOR = "distractor"
+"""The condition of UFDD's photos that show no face, only things that look like one."""
+
 
 class DatasetError(ValueError):
     """A data set that cannot be read: the message says what was expected where, and what came."""
@@ -46,10 +49,10 @@ class PublishedBox(NamedTuple):
         return photo
 
 
-# Arrays have no truth value, so two samples could not be compared by them.
+# Arrays have no truth value, so samples cannot be compared field by field.
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """One face of a data set, with the truth that the set has of it; what it does not know is None.
+    """One face of a data set with its labels, or one photo without a labelled face. What is not known is None.
 
     All coordinates are photo pixels, x right and y down, counted from 0 at pixel centres. Of a set that has
     crops alone, the crop picture is the photo.
@@ -68,7 +71,14 @@ class Sample:
     - `published_crop()` reads the crop that comes with a photo, (120, 120, 3) uint8 RGB, and `published_box`
       says what it shows.
 
-    `image` and `published_crop` raise `ImageError` for a broken picture.
+    Photos taken in bad conditions also have:
+
+    - `condition`: one of `conditions.CONDITIONS`, `DISTRACTOR`, or None for a clean photo.
+    - `severity` (0 to 5) and `seed`: the arguments of `conditions.degrade`; None for a real photo.
+    - `clean`: the name of the clean photo of the same scene, which `clean_image()` reads, (H, W, 3) uint8 RGB.
+    - `all_labelled`: whether every face of the photo is labelled. Only then is any other detection a false alarm.
+
+    `image`, `published_crop` and `clean_image` raise `ImageError` for a broken picture.
     """
 
     name: str
@@ -83,6 +93,20 @@ class Sample:
     exp_para: np.ndarray | None = field(default=None, repr=False)
     published_crop: Callable[[], np.ndarray] | None = field(default=None, repr=False)
     published_box: PublishedBox | None = None
+    condition: str | None = None
+    severity: float | None = None
+    seed: int | None = None
+    clean: str | None = None
+    clean_image: Callable[[], np.ndarray] | None = field(default=None, repr=False)
+    all_labelled: bool = False
+
+    @property
+    def true_box(self) -> np.ndarray | None:
+        """The face's box (4,): the annotated one, else that of the landmarks, else None."""
+        if self.box is not None or self.landmarks is None:
+            return self.box
+        points = self.landmarks[:, :2]
+        return np.concatenate([points.min(axis=0), points.max(axis=0)])
 
 
 def warn_left_out(source: object, faces: list[str], *, stacklevel: int = 3) -> None:

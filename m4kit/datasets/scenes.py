@@ -1,9 +1,9 @@
-"""Hard scenes: a sample with its condition, and readers of folders named by condition and of tables."""
+"""Readers of photos taken in bad conditions: folders named by condition, and tables."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -14,37 +14,6 @@ from m4kit.datasets.files import Files, open_label_file, picture_names
 from m4kit.datasets.readers import read
 from m4kit.datasets.sample import DatasetError, Sample, collected, distinct, picture_of
 from m4kit.datasets.tables import read_rows
-
-DISTRACTOR = "distractor"
-"""UFDD's eighth folder: photos without a face, of what may be taken for one."""
-
-
-# Arrays have no truth value, so two samples could not be compared by them.
-@dataclass(frozen=True, slots=True, eq=False)
-class SceneSample(Sample):
-    """A `Sample` of a hard scene: one face, or a photo without any that is labelled.
-
-    - `condition`: one of `CONDITIONS`, `DISTRACTOR`, or None for a clean photo or where it is not known.
-    - `severity`: 0 to 5 for a photo that `degrade` made worse, None for a real one.
-    - `seed`: what `degrade` was given, None for a real photo.
-    - `clean`: the name of the clean photo of the same scene, which `clean_image()` reads, (H, W, 3) uint8 RGB;
-      None where there is none.
-    - `all_labelled`: whether every face of the photo is labelled, so that whatever else is found is a false
-      alarm.
-    """
-
-    condition: str | None = None
-    severity: float | None = None
-    seed: int | None = None
-    clean: str | None = None
-    clean_image: Callable[[], np.ndarray] | None = field(default=None, repr=False)
-    all_labelled: bool = False
-
-
-def scene_sample(sample: Sample, **changes) -> SceneSample:
-    """The sample as one of a scene, with some fields set."""
-    same = {item.name: getattr(sample, item.name) for item in fields(Sample)}
-    return SceneSample(**(same | changes))
 
 
 def check_condition(condition: str, place: str) -> None:
@@ -68,7 +37,7 @@ _PATH = ("path", "image", "file", "name")
 
 def read_condition_folders(
     path: str | Path, *, layout: str = "folder", all_labelled: bool = False, **options
-) -> tuple[SceneSample, ...]:
+) -> tuple[Sample, ...]:
     """Photos in folders that are named by their condition, one of `CONDITIONS`, at any depth: `haze/a.jpg`.
 
     `path` is a folder or a `.zip`. `layout` says how their truth lies beside them, one of `datasets.READERS`,
@@ -94,7 +63,7 @@ def read_condition_folders(
     for sample, condition in samples:
         pair = clean.get(_beside(sample.name)) if condition else None
         made.append(
-            scene_sample(
+            replace(
                 sample,
                 condition=condition,
                 clean=None if pair is None else picture_of(pair.name),
@@ -107,7 +76,7 @@ def read_condition_folders(
 
 def read_scene_table(
     path: str | Path, *, member: str | None = None, all_labelled: bool = False
-) -> tuple[SceneSample, ...]:
+) -> tuple[Sample, ...]:
     """The photos, or faces, that a CSV lists, one a row, in the table's order.
 
     `path` is the CSV, or a folder or `.zip` that holds it; `member` picks one of several. The header names the
@@ -150,7 +119,7 @@ def read_scene_table(
             left_out.append(f"{name or f'row {number}'} ({error})")
             continue
         samples.append(
-            SceneSample(
+            Sample(
                 name,
                 image,
                 box=box,

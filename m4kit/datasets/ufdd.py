@@ -10,13 +10,12 @@ import numpy as np
 from m4kit.camera import crop_from_box
 from m4kit.conditions import CONDITIONS
 from m4kit.datasets.files import Files, is_image, label_text, open_files, open_label_file, picture_names
-from m4kit.datasets.sample import DatasetError, collected, distinct
-from m4kit.datasets.scenes import DISTRACTOR, SceneSample
+from m4kit.datasets.sample import DISTRACTOR, DatasetError, Sample, collected, distinct
 
 _SPELLINGS = {"distractors": DISTRACTOR}
 
 
-def read_ufdd(path: str | Path, *, member: str | None = None) -> tuple[SceneSample, ...]:
+def read_ufdd(path: str | Path, *, member: str | None = None) -> tuple[Sample, ...]:
     """The faces of UFDD (Nada et al., BTAS 2018), or of another set laid out like it, in the list's order.
 
     `path` is a folder or a `.zip`, read in place, that holds both the pictures, in folders named by their
@@ -52,7 +51,7 @@ def read_ufdd(path: str | Path, *, member: str | None = None) -> tuple[SceneSamp
         image = files.image(picture)
         kept += [(face, image, box, condition, complete) for box in boxes or [None]]
     samples = [
-        SceneSample(
+        Sample(
             name,
             image,
             box=box,

@@ -77,12 +77,9 @@ def photos_of(samples: Iterable[Sample]) -> list[LabelledPhoto]:
     photos: dict[str, LabelledPhoto] = {}
     for sample in samples:
         name = picture_of(sample.name)
-        box = sample.box
-        if box is None and sample.landmarks is not None:
-            points = sample.landmarks[:, :2]
-            box = np.concatenate([points.min(axis=0), points.max(axis=0)])
-        earlier = photos[name].boxes if name in photos else np.zeros((0, 4))
-        boxes = earlier if box is None else np.vstack([earlier, box])
+        boxes = photos[name].boxes if name in photos else np.zeros((0, 4))
+        if sample.true_box is not None:
+            boxes = np.vstack([boxes, sample.true_box])
         photos[name] = LabelledPhoto(name, sample.image, boxes)
     return list(photos.values())
 

@@ -16,7 +16,7 @@ from m4kit.datasets import WITH_LANDMARKS, DatasetError, Sample
 from m4kit.datasets import read as read_set
 from m4kit.datasets.files import open_files
 from m4kit.datasets.sample import distinct, picture_of
-from m4kit.datasets.scenes import CLEAN, SceneSample, read_condition_folders, read_scene_table
+from m4kit.datasets.scenes import CLEAN, read_condition_folders, read_scene_table
 from m4kit.datasets.ufdd import read_ufdd
 from m4kit.images import list_images
 from m4kit.network import M4Net
@@ -181,12 +181,9 @@ def _distinct(read: Iterable[tuple[str, tuple[Sample, ...]]]) -> tuple[Sample, .
     if not any(count > 1 for count in often.values()):
         return tuple(sample for _, samples in read for sample in samples)
     return tuple(
-        replace(sample, name=f"{name}/{sample.name}", **_clean_name(name, sample))
+        replace(
+            sample, name=f"{name}/{sample.name}", clean=f"{name}/{sample.clean}" if sample.clean else None
+        )
         for name, (_, samples) in zip(distinct([Path(path).name for path, _ in read]), read, strict=True)
         for sample in samples
     )
-
-
-def _clean_name(name: str, sample: Sample) -> dict[str, str]:
-    clean = sample.clean if isinstance(sample, SceneSample) else None
-    return {"clean": f"{name}/{clean}"} if clean else {}

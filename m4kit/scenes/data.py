@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -17,7 +17,7 @@ from m4kit.conditions import CONDITIONS, degrade, scene_depth
 from m4kit.datasets import DatasetError, Sample, read
 from m4kit.datasets.files import picture_names
 from m4kit.datasets.sample import picture_of
-from m4kit.datasets.scenes import SceneSample, check_condition, check_severity, scene_sample
+from m4kit.datasets.scenes import check_condition, check_severity
 from m4kit.images import ImageSource, list_images, load_image
 from m4kit.prediction import Face, Prediction
 
@@ -42,7 +42,7 @@ class ScenePhoto:
     @property
     def boxes(self) -> np.ndarray:
         """True boxes (m, 4): the annotated one of a face, else that of its landmarks."""
-        return np.array([_box_of(face) for face in self.faces], dtype=float).reshape(-1, 4)
+        return np.array([face.true_box for face in self.faces], dtype=float).reshape(-1, 4)
 
 
 def scene_photos(
@@ -69,7 +69,7 @@ def benchmark(
     seeds: Sequence[int] = (0,),
     *,
     all_labelled: bool = False,
-) -> tuple[SceneSample, ...]:
+) -> tuple[Sample, ...]:
     """Clean photos under bad conditions: every photo by every condition, severity and seed, in this order.
 
     `images` is a folder, paths, arrays or whatever `load_image` takes, or samples of a data set, whose truth is
@@ -78,7 +78,7 @@ def benchmark(
     no condition moves a face. `all_labelled` says that it names every face.
 
     Nothing is read or computed before a sample's `image()` is called, and nothing is kept. The versions are
-    named `<photo>/<condition>-<severity>-<seed>`. Each photo draws its own numbers: `SceneSample.seed`, with
+    named `<photo>/<condition>-<severity>-<seed>`. Each photo draws its own numbers: `Sample.seed`, with
     which `degrade` makes the very picture, follows from the photo's name and the seed asked for. Raises
     `ValueError` for an unknown condition, a severity outside 0 to 5, a value that comes twice, or a truth for
     another number of images, and `DatasetError` or `ImageError` for no image.
@@ -93,7 +93,7 @@ def benchmark(
             name = f"{photo.name}/{condition}-{severity:g}-{seed}"
             faces = photo.faces or (Sample(photo.name, photo.image),)
             samples += [
-                scene_sample(
+                replace(
                     face,
                     name=f"{name}#{number}" if len(faces) > 1 else name,
                     image=partial(_degraded, photo.image, condition, severity, own, before),
@@ -136,22 +136,17 @@ def _names(files: Sequence[Path]) -> list[str]:
 
 def _photo(name: str, samples: Sequence[Sample]) -> ScenePhoto:
     first = samples[0]
-    scene = {
-        item.name: getattr(first, item.name)
-        for item in fields(SceneSample)
-        if item.name in ("condition", "severity", "seed", "clean", "clean_image")
-        and isinstance(first, SceneSample)
-    }
-    complete = all(getattr(sample, "all_labelled", False) for sample in samples)
-    faces = tuple(sample for sample in samples if sample.box is not None or sample.landmarks is not None)
-    return ScenePhoto(name, first.image, faces, all_labelled=complete, **scene)
-
-
-def _box_of(sample: Sample) -> np.ndarray:
-    if sample.box is not None:
-        return np.asarray(sample.box, dtype=float)[:4]
-    points = sample.landmarks[:, :2]
-    return np.concatenate([points.min(axis=0), points.max(axis=0)])
+    return ScenePhoto(
+        name,
+        first.image,
+        faces=tuple(sample for sample in samples if sample.true_box is not None),
+        condition=first.condition,
+        severity=first.severity,
+        seed=first.seed,
+        clean=first.clean,
+        clean_image=first.clean_image,
+        all_labelled=all(sample.all_labelled for sample in samples),
+    )
 
 
 def _clean_photos(images, truth) -> list[tuple[ScenePhoto, tuple[Face, ...]]]:

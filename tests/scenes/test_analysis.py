@@ -11,7 +11,6 @@ import pytest
 from m4kit.camera import HeadPose, crop_from_landmarks
 from m4kit.confidence.failure import ALL, packaged
 from m4kit.datasets import DatasetError, Sample
-from m4kit.datasets.scenes import SceneSample
 from m4kit.images import ImageError, load_image
 from m4kit.network import M4Net
 from m4kit.predictor import Predictor
@@ -65,7 +64,7 @@ def fixed(clean, predictor):
 
 
 def scene(photo, name="a", **fields):
-    return SceneSample(name, lambda: photo, **fields)
+    return Sample(name, lambda: photo, **fields)
 
 
 def broken():

@@ -4,8 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from m4kit.datasets import DatasetError
-from m4kit.datasets.scenes import SceneSample
+from m4kit.datasets import DatasetError, Sample
 from m4kit.images import ImageError, load_image
 from m4kit.predictor import Predictor
 from m4kit.scenes.blame import HEADS, STAGES, blame_stages
@@ -35,7 +34,7 @@ def blame(photo, clean, predictor):
 
 
 def sample(photo, face, image=None, **fields):
-    return SceneSample(
+    return Sample(
         "a",
         (lambda: photo) if image is None else image,
         landmarks=face.landmarks,
@@ -95,7 +94,7 @@ def test_versions_of_one_photo_may_be_of_other_faces_of_it(photo, clean, predict
     def version(name, *faces):
         fields = {"condition": "haze", "clean": "a", "clean_image": clean_image}
         return [
-            SceneSample(f"{name}#{k}", lambda: two, landmarks=places[face], **fields)
+            Sample(f"{name}#{k}", lambda: two, landmarks=places[face], **fields)
             for k, face in enumerate(faces, start=1)
         ]
 
@@ -121,7 +120,7 @@ def test_the_summary_and_its_figure_have_a_row_for_each_severity(blame):
 
 def test_faces_without_truth_or_clean_photo_are_an_error(photo, predictor):
     with pytest.raises(DatasetError, match="expected samples with true landmarks and a clean photo"):
-        blame_stages([SceneSample("a", lambda: photo)], predictor=predictor, progress=False)
+        blame_stages([Sample("a", lambda: photo)], predictor=predictor, progress=False)
 
 
 def test_unreadable_photos_are_named(photo, clean, predictor):

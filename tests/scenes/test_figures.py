@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from m4kit.datasets import DatasetError
-from m4kit.datasets.scenes import SceneSample
+from m4kit.datasets import DatasetError, Sample
 from m4kit.scenes import figures
 from m4kit.scenes.figures import OVERLAYS
 from m4kit.scenes.report_data import ReportError
@@ -114,7 +113,7 @@ def test_an_unknown_overlay_is_an_error(report):
 
 def test_the_scene_figure_has_four_rows_and_a_column_a_photo():
     samples = [
-        SceneSample(f"{name}{k}", lambda: prediction().image, condition=name)
+        Sample(f"{name}{k}", lambda: prediction().image, condition=name)
         for name in ("haze", "rain")
         for k in (0, 1)
     ]
