@@ -1,4 +1,4 @@
-# `make demo` and `make test` set up a .venv by themselves and touch nothing else of the system.
+# `make demo` and `make test` set up a .venv and change nothing else on the system.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip -qq --disable-pip-version-check install -c scripts/constraints.txt
@@ -13,7 +13,7 @@ test: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest
 
-# Open3D brings an old extension along, for which JupyterLab would ask at each start to be built anew.
+# Open3D installs an old extension, for which JupyterLab would ask for a rebuild at each start.
 lab: .venv/ready
 	@rm -f .venv/share/jupyter/lab/extensions/dash-jupyterlab.tgz
 	$(BIN)/jupyter lab notebooks/01_quickstart.ipynb
@@ -21,9 +21,9 @@ lab: .venv/ready
 lint: .venv/ready
 	$(BIN)/ruff check .
 
-# An isolated build would fetch setuptools anew each time, and fail without a network.
+# An isolated build would download setuptools each time, and fail without a network.
 .venv/ready: pyproject.toml scripts/constraints.txt
-	@echo "Setting up .venv, which takes minutes the first time."
+	@echo "Setting up .venv. This takes a few minutes the first time."
 	@test -x $(BIN)/pip || $(PYTHON) scripts/create_venv.py .venv
 	@$(INSTALL) 'setuptools>=77'
 	@$(INSTALL) --no-build-isolation -e '.[test,train]'
