@@ -23,7 +23,7 @@ CROP_SIZE = 120
 """Side of the network's input, in pixels."""
 
 _MOST_SAMPLES = 32
-"""Samples along each side of a crop pixel that are averaged: more would only take memory."""
+"""The most samples along each side of a crop pixel that are averaged, which bounds the memory."""
 
 _CROP_GROWTH, _CROP_DROP = 1.58, 0.14
 """3DDFA-V2's: side of a box's crop, and how far its centre lies below the box's, by the box's mean side."""
@@ -119,6 +119,10 @@ class Crop(NamedTuple):
         photo[..., 1] = self.top + self.size / 2 - photo[..., 1]
         return photo
 
+    def to_square(self, points: np.ndarray, size: int) -> np.ndarray:
+        """Points (..., 2) in photo pixels as pixels of the square that `cut_square` makes with that size."""
+        return (np.asarray(points, dtype=float) - [self.left, self.top]) * (size / self.size) - 0.5
+
     def from_photo(self, points: np.ndarray) -> np.ndarray:
         """The inverse of `to_photo`."""
         points = np.array(points, dtype=float)
@@ -170,18 +174,30 @@ def next_crop(crop: Crop, landmarks: np.ndarray) -> Crop:
 
 
 def cut_crop(image: np.ndarray, crop: Crop) -> np.ndarray:
-    """The crop's pixels, (120, 120, 3) uint8, black outside the photo.
+    """The network's input for a crop, (120, 120, 3) uint8, black outside the photo; see `cut_square`."""
+    return cut_square(image, crop, CROP_SIZE)
 
-    Crop pixel i covers photo coordinates from left + i * scale to left + (i + 1) * scale, so its centre (crop
-    coordinate i) lies at left + (i + 0.5) * scale. A face larger than the crop is sampled bilinearly, at least as
-    finely as the photo, and averaged down by a whole factor (box filter), so no detail aliases.
+
+def cut_square(
+    image: np.ndarray,
+    square: Crop,
+    size: int,
+    *,
+    interpolation: int = cv2.INTER_LINEAR,
+    border: int = cv2.BORDER_CONSTANT,
+) -> np.ndarray:
+    """A square of the photo, resampled to (size, size, 3) uint8.
+
+    Output pixel i covers photo coordinates from left + i * scale to left + (i + 1) * scale, where scale is
+    `square.size / size`, so its centre lies at left + (i + 0.5) * scale. A square that shrinks is sampled at least as
+    finely as the photo and averaged down by a whole factor (box filter), which prevents aliasing. `border` is
+    OpenCV's: what lies outside the photo is black by default.
     """
-    factor = min(max(1, math.ceil(crop.scale)), _MOST_SAMPLES)
-    side = CROP_SIZE * factor
-    scale = crop.size / side
-    # warpAffine takes the map from output to input pixel centres when WARP_INVERSE_MAP is set.
-    inverse = np.array([[scale, 0, crop.left + scale / 2], [0, scale, crop.top + scale / 2]])
-    pixels = cv2.warpAffine(image, inverse, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    if factor == 1:
-        return pixels
-    return cv2.resize(pixels, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_AREA)
+    factor = min(max(1, math.ceil(square.size / size)), _MOST_SAMPLES)
+    side = size * factor
+    scale = square.size / side
+    # With WARP_INVERSE_MAP, warpAffine takes the map from output to input pixel centres.
+    inverse = np.array([[scale, 0, square.left + scale / 2], [0, scale, square.top + scale / 2]])
+    flags = interpolation | cv2.WARP_INVERSE_MAP
+    pixels = cv2.warpAffine(image, inverse, (side, side), flags=flags, borderMode=border)
+    return pixels if factor == 1 else cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA)

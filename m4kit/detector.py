@@ -27,6 +27,7 @@ from torch.nn import functional as F
 
 from m4kit.boxes import suppress
 from m4kit.folding import fast
+from m4kit.images import check_image
 from m4kit.weights import WeightsError, load_strictly, read_tensors, resolve
 
 PACKAGED_WEIGHTS = "faceboxes"
@@ -204,7 +205,7 @@ class Detector:
         than 2.2 megapixels is searched in tiles. By default a photo of up to 0.78 megapixels (1080x720) is taken
         as it is, and a larger one shrunk as far as faces of 1.2 % of its longer side allow.
         """
-        _check_image(image)
+        image = check_image(image, name="detector")
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold: expected a score between 0 and 1, got {threshold}")
         if max_faces is not None and max_faces < 1:
@@ -289,16 +290,6 @@ def _scale(shape: tuple[int, ...], min_face: float | None) -> float:
             f"{pixels * scale**2 / 1e6:.0f} megapixels; ask for {least:.0f} pixels or more, or cut the photo"
         )
     return scale
-
-
-def _check_image(image: np.ndarray) -> None:
-    if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        came = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise ValueError(
-            f"detector: expected an image (H, W, 3) uint8 RGB, got {came}; m4kit.images.load_image makes one"
-        )
-    if 0 in image.shape:
-        raise ValueError(f"detector: expected an image of at least one pixel, got {image.shape}")
 
 
 def load_network(weights: str | Path = "m4kit") -> FaceBoxes:

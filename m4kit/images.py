@@ -124,6 +124,21 @@ def list_images(paths: str | PathLike | Iterable[str | PathLike]) -> list[Path]:
     return files
 
 
+def check_image(image: np.ndarray, *, name: str) -> np.ndarray:
+    """The image as an array, if it is (H, W, 3) uint8 with at least one pixel; else `ValueError`.
+
+    `name` stands at the beginning of the error: the function or file that needs the image.
+    """
+    array = np.asarray(image)
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or not array.size:
+        came = f"{array.dtype} {array.shape}" if array.ndim else type(image).__name__
+        raise ValueError(
+            f"{name}: expected an image (H, W, 3) uint8 RGB of at least one pixel, got {came}; "
+            "m4kit.load_image makes one"
+        )
+    return array
+
+
 def _is_image_file(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 

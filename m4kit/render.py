@@ -21,6 +21,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from m4kit.images import check_image
 from m4kit.light import Light, shade
 from m4kit.stand_ins import stand_in_for_unused
 
@@ -186,9 +187,7 @@ def render(
 
     Raises `ValueError` for an empty mesh or one that is not finite, and for colours that do not fit.
     """
-    image = np.asarray(image)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(f"expected an image (H, W, 3) of uint8 RGB, got {image.shape} of {image.dtype}")
+    image = check_image(image, name="render")
     if not 0 <= opacity <= 1:
         raise ValueError(f"expected an opacity between 0 and 1, got {opacity}")
     light = Light() if light is None else light

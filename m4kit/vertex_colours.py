@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from m4kit.camera import decompose
+from m4kit.images import check_image
 from m4kit.parameters import fuse
 from m4kit.render import PORCELAIN, buffers, vertex_normals
 
@@ -153,11 +154,7 @@ def texture(face: Face, image: np.ndarray | None) -> VertexColours:
     """The photo's colour at each vertex, see `vertex_colours`."""
     if image is None:
         raise ValueError("colour texture: expected the photo (image=prediction.image), got none")
-    image = np.asarray(image)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(
-            f"colour texture: expected the photo (H, W, 3) as uint8 RGB, got {image.shape} of {image.dtype}"
-        )
+    image = check_image(image, name="texture of the photo")
     vertices = face.vertices
     seen = visible(vertices, face.triangles)
     height, width = image.shape[:2]

@@ -298,7 +298,10 @@ def test_the_callers_picture_is_not_changed_and_views_are_taken(detector, group)
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (np.zeros((40, 40), np.uint8), r"expected an image \(H, W, 3\) uint8 RGB, got uint8 \(40, 40\)"),
+        (
+            np.zeros((40, 40), np.uint8),
+            r"detector: expected an image \(H, W, 3\) uint8 RGB .*, got uint8 \(40, 40\)",
+        ),
         (np.zeros((40, 40, 3)), "got float64"),
         (np.zeros((40, 40, 4), np.uint8), "got uint8"),
         (np.zeros((0, 40, 3), np.uint8), "at least one pixel"),

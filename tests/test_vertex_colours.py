@@ -118,7 +118,7 @@ def test_a_model_of_other_modes_says_so():
 
 @pytest.mark.parametrize("photo", [np.zeros((240, 240), np.uint8), np.zeros((240, 240, 3))])
 def test_a_photo_of_another_kind_is_refused(photo):
-    with pytest.raises(ValueError, match=r"expected the photo .* as uint8 RGB"):
+    with pytest.raises(ValueError, match=r"texture of the photo: expected an image .* uint8 RGB"):
         vertex_colours(face(), "texture", image=photo)
 
 

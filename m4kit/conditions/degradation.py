@@ -11,6 +11,7 @@ from m4kit.conditions.exposure import illumination
 from m4kit.conditions.linear_light import to_linear, to_srgb
 from m4kit.conditions.optics import focus, lens, motion
 from m4kit.conditions.weather import haze, rain, snow
+from m4kit.images import check_image
 
 CONDITIONS = ("focus", "haze", "illumination", "lens", "motion", "snow", "rain")
 """UFDD's conditions, in the order of the paper's figures."""
@@ -34,9 +35,7 @@ def degrade(
         raise ValueError(f"degrade: expected a condition out of {', '.join(CONDITIONS)}, got {condition!r}")
     if not 0 <= severity <= HARDEST:
         raise ValueError(f"degrade: expected a severity from 0 to {HARDEST:g}, got {severity}")
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        came = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise ValueError(f"degrade: expected a photo (H, W, 3) uint8 RGB, got {came}")
+    image = check_image(image, name="degrade")
     if depth is not None and (depth.shape != image.shape[:2] or not np.isfinite(depth).all()):
         raise ValueError(f"degrade: expected a finite depth {image.shape[:2]} in metres, got {depth.shape}")
     if severity == 0:

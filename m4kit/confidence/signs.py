@@ -16,6 +16,7 @@ import numpy as np
 
 from m4kit import metrics
 from m4kit.camera import CROP_SIZE, Crop, crop_from_box, crop_from_landmarks, cut_crop, decompose
+from m4kit.images import check_image
 from m4kit.landmarks import LANDMARK_GROUPS, MIRROR_68, face_size
 from m4kit.parameters import head_spread
 from m4kit.views import PredictCrops
@@ -286,9 +287,7 @@ def _grey(image: np.ndarray) -> np.ndarray:
 
 def _prepared(image: np.ndarray, inside: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
     """Grey values (h, w) float32 and what counts of them, shrunk to `PHOTO_SIDE`."""
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        came = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise ValueError(f"signs: expected a picture (H, W, 3) uint8 RGB, got {came}")
+    image = check_image(image, name="signs")
     if inside is not None and inside.shape != image.shape[:2]:
         raise ValueError(f"signs: expected inside as {image.shape[:2]} bool, got {inside.shape}")
     height, width = image.shape[:2]

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from m4kit import metrics
+from m4kit.camera import Crop, cut_square
 from m4kit.datasets import DatasetError, Sample
 from m4kit.datasets.files import load_arrays
 from m4kit.evaluate.landmarks import LandmarkEvaluation, check_labelled, true_poses
@@ -165,19 +166,16 @@ def _page(result: LandmarkEvaluation, samples: Sequence[Sample], report: str) ->
 
 def _compared(image: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """A face cut out, with the true landmarks in green and the predicted ones in magenta."""
-    import cv2
-
     from m4kit.visualize import strokes
 
     both = np.concatenate([true, predicted])
     low, high = both.min(axis=0), both.max(axis=0)
     side = (1 + 2 * _MARGIN) * float((high - low).max())
     corner = (low + high) / 2 - side / 2
-    scale = _SIDE / side
-    to_picture = np.array([[scale, 0, -corner[0] * scale], [0, scale, -corner[1] * scale]])
-    picture = cv2.warpAffine(image, to_picture, (_SIDE, _SIDE), flags=cv2.INTER_AREA)
+    square = Crop(*corner, side)
+    picture = cut_square(image, square, _SIDE)
     for points, colour in ((true, (64, 220, 96)), (predicted, (255, 64, 200))):
-        placed = (points - corner) * scale
+        placed = square.to_square(points, _SIDE)
         strokes.dots(picture, placed, 3.2).paint(picture, (20, 20, 20), opacity=0.6)
         strokes.dots(picture, placed, 2.2).paint(picture, colour)
     return picture

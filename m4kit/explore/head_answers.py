@@ -12,8 +12,7 @@ import cv2
 import numpy as np
 
 from m4kit import metrics
-from m4kit.camera import HeadPose, decompose
-from m4kit.explore.photo import around
+from m4kit.camera import HeadPose, cut_square, decompose
 from m4kit.head_frame import HeadFrame
 from m4kit.landmarks import CONTOURS
 from m4kit.prediction import Face
@@ -127,10 +126,10 @@ class Answer:
 
     def photo(self, image: np.ndarray, *, side: int) -> np.ndarray:
         """The photo around the face with the landmarks in colour, and in grey the network's own; (side, side, 3)."""
-        picture, matrix = around(image, self.reference.face.crop, side=side)
+        crop = self.reference.face.crop
+        picture = cut_square(image, crop, side, border=cv2.BORDER_REPLICATE)
         own, present = (
-            face.landmarks[:, :2] @ matrix[:, :2].T + matrix[:, 2]
-            for face in (self.reference.face, self.face)
+            crop.to_square(face.landmarks[:, :2], side) for face in (self.reference.face, self.face)
         )
         for landmarks, layers in ((own, ((2, GREY),)), (present, ((5, _HALO), (3, None)))):
             for thickness, ink in layers:

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from m4kit.camera import Crop
+from m4kit.camera import cut_square
 from m4kit.explore.canvas import MESSAGE_BYTES
 from m4kit.explore.controls import SIDE_WIDTH
-from m4kit.images import jpeg
+from m4kit.images import check_image, jpeg
 from m4kit.prediction import Face, Prediction
 
 MARK = np.array([[255, 59, 48]], dtype=np.uint8)
@@ -29,32 +29,14 @@ def photo_of(prediction: Prediction) -> np.ndarray:
     A prediction holds its photo's pixels, so a file that is moved or changed later does not matter. Raises
     `ValueError` where it holds none.
     """
-    image = prediction.image
-    if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8:
-        return image
-    got = f"{image.shape} of {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
-    raise ValueError(
-        f"{prediction.source}: expected a prediction with its photo, (H, W, 3) uint8 RGB, got {got}; put it in with "
-        "dataclasses.replace(prediction, image=m4kit.load_image(path))"
-    )
-
-
-def around(image: np.ndarray, crop: Crop, *, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """What a crop covers of a photo, (side, side, 3) uint8 RGB, its border repeated beyond the photo; and the matrix
-    (2, 3) that takes photo pixels there."""
-    scale = side / crop.size
-    matrix = np.array([[scale, 0, -crop.left * scale - 0.5], [0, scale, -crop.top * scale - 0.5]])
-    picture = cv2.warpAffine(
-        image, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    return picture, matrix
+    return check_image(prediction.image, name=f"photo of {prediction.source}")
 
 
 def thumbnail(image: np.ndarray, face: Face, *, vertex: int | None = None) -> np.ndarray:
     """The photo around a face, square; a vertex is marked in it."""
-    picture, matrix = around(image, face.crop, side=SIDE_WIDTH)
+    picture = cut_square(image, face.crop, SIDE_WIDTH, border=cv2.BORDER_REPLICATE)
     if vertex is not None:
-        x, y = matrix[:, :2] @ face.vertices[vertex, :2] + matrix[:, 2]
+        x, y = face.crop.to_square(face.vertices[vertex, :2], SIDE_WIDTH)
         centre = (round(float(x) * 8), round(float(y) * 8))
         for colour, thickness in ((_WHITE, 4), (tuple(int(c) for c in MARK[0]), 2)):
             cv2.circle(picture, centre, 6 * 8, colour, thickness, cv2.LINE_AA, 3)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from m4kit.camera import HeadPose, decompose
+from m4kit.images import check_image
 from m4kit.landmarks import LANDMARK_GROUPS, face_size
 from m4kit.light import Light
 from m4kit.render import PORCELAIN, render
@@ -40,7 +41,7 @@ def draw_landmarks(
     `landmarks` are faces, or arrays (68, 2 or 3) or (n, 68, 2 or 3) in photo pixels. `points` adds a dot at
     each landmark. `width` is the lines' in pixels; by default it follows each face's size.
     """
-    picture = np.array(_checked(image))
+    picture = np.array(check_image(image, name="draw"))
     # Small faces, which are farther away, first: a large one's lines are not cut.
     for face in sorted(_landmarks(landmarks), key=face_size):
         size = face_size(face)
@@ -70,7 +71,7 @@ def draw_pose(
 
     See `draw_pose_box` and `draw_pose_axes`. The text, yaw, pitch and roll in degrees, stands under the chin.
     """
-    picture = np.array(_checked(image))
+    picture = np.array(check_image(image, name="draw"))
     for face in sorted(_faces(faces), key=lambda face: face_size(face.landmarks)):
         rotation = decompose(face.camera)[1]
         centre, size = _head(np.asarray(face.landmarks), rotation)
@@ -97,7 +98,7 @@ def draw_pose_box(
     `rotation` (3, 3) is in the model frame (x right, y up, z towards the viewer, as `camera.decompose` gives
     it), `centre` the head's middle (x, y) and `size` its height, both in photo pixels.
     """
-    picture = np.array(_checked(image))
+    picture = np.array(check_image(image, name="draw"))
     corners = _box_corners(np.asarray(rotation, dtype=float), centre, size)
     back, front = corners[:4], corners[4:]
     width = 0.7 + 0.0075 * size
@@ -128,7 +129,7 @@ def draw_pose_axes(
 
     Arguments as for `draw_pose_box`.
     """
-    picture = np.array(_checked(image))
+    picture = np.array(check_image(image, name="draw"))
     origin = np.asarray(centre, dtype=float)
     tips = origin + 0.55 * size * np.asarray(rotation, dtype=float)[:2].T * [1, -1]
     width = 1.0 + 0.013 * size
@@ -162,12 +163,12 @@ def draw_mesh(
     `colour` is one sRGB colour for all faces, or a list with one entry for each: (3,) or (V, 3) by vertex.
     """
     meshes = [(np.asarray(face.vertices), np.asarray(face.triangles)) for face in _faces(faces)]
-    return render(_checked(image), meshes, opacity=opacity, colour=colour, light=light)
+    return render(check_image(image, name="draw"), meshes, opacity=opacity, colour=colour, light=light)
 
 
 def draw_boxes(image: np.ndarray, faces: Face | Iterable[Face], *, scores: bool = True) -> np.ndarray:
     """The detector's boxes, with their scores above them."""
-    picture = np.array(_checked(image))
+    picture = np.array(check_image(image, name="draw"))
     for face in _faces(faces):
         box = face.box
         size = float(np.sqrt(max(1.0, box.width * box.height)))
@@ -211,16 +212,6 @@ def _head(landmarks: np.ndarray, rotation: np.ndarray) -> tuple[np.ndarray, floa
     high[1] += 0.4 * (high[1] - low[1])
     middle = rotation @ ((low + high) / 2)
     return middle[:2] * [1, -1], float(high[1] - low[1])
-
-
-def _checked(image: np.ndarray) -> np.ndarray:
-    image = np.asarray(image)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(
-            f"expected an image (H, W, 3) of uint8 RGB, got {image.shape} of {image.dtype}; "
-            "m4kit.images.load_image makes one"
-        )
-    return image
 
 
 def _faces(faces: Face | Iterable[Face]) -> list[Face]:

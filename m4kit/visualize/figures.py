@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from m4kit.camera import HeadPose, rotation_from_euler
+from m4kit.camera import Crop, HeadPose, cut_square, rotation_from_euler
 from m4kit.landmarks import face_size
 from m4kit.prediction import Face, FaceBox, Prediction
 from m4kit.render import render
@@ -187,13 +186,7 @@ def _close_up(image: np.ndarray, face: Face, side: int) -> tuple[np.ndarray, Sca
     low, high = points.min(axis=0), points.max(axis=0)
     extent = 1.35 * float((high - low).max())
     corner = (low + high) / 2 - extent / 2
-    # As `camera.cut_crop`: large faces are averaged down by a whole factor.
-    factor = min(max(1, math.ceil(extent / side)), 32)
-    step = extent / (side * factor)
-    inverse = np.array([[step, 0, corner[0] + step / 2], [0, step, corner[1] + step / 2]])
-    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    cut = cv2.warpAffine(image, inverse, (side * factor, side * factor), flags=flags)
-    cut = cv2.resize(cut, (side, side), interpolation=cv2.INTER_AREA)
+    cut = cut_square(image, Crop(*corner, extent), side, interpolation=cv2.INTER_CUBIC)
     return cut, moved_face(face, side / extent, np.array([*corner, 0.0]))
 
 

@@ -243,9 +243,9 @@ class TestLight:
 
 
 def test_wrong_input_is_an_error_that_says_what_was_expected():
-    with pytest.raises(ValueError, match=r"\(H, W, 3\) uint8 RGB, got float64"):
+    with pytest.raises(ValueError, match=r"\(H, W, 3\) uint8 RGB .*, got float64"):
         signs.sharpness(np.zeros((4, 4, 3)))
-    with pytest.raises(ValueError, match="got list"):
+    with pytest.raises(ValueError, match=r"got int64 \(2,\)"):
         signs.exposure([1, 2])
     with pytest.raises(ValueError, match=r"inside as \(4, 5\) bool, got \(5, 4\)"):
         signs.contrast(np.zeros((4, 5, 3), np.uint8), inside=np.ones((5, 4), bool))

@@ -201,7 +201,7 @@ def test_a_photo_moved_away_after_the_prediction_does_not_matter(sent, tmp_path)
 def test_a_prediction_without_its_photo_says_so_in_its_place_and_the_viewer_goes_on(sent, image):
     viewer = MeshViewer(dataclasses.replace(PREDICTION, image=image))
     assert viewer.errors == []
-    assert "two.jpg: expected a prediction with its photo" in viewer.photo.value
+    assert "photo of two.jpg: expected an image" in viewer.photo.value
     for press in (
         lambda: setattr(viewer.colour, "value", "texture"),
         lambda: setattr(viewer.toggles["photo"], "value", True),
