@@ -1,6 +1,6 @@
-"""How wrong a prediction is: formulas over arrays, without data or protocol (those are in `evaluate`).
+"""Error metrics over arrays, without data or protocol (those are in `evaluate`).
 
-Landmark errors are percents of sqrt(w * h), the size of the true landmarks' bounding box; angles are degrees.
+Landmark errors are percents of the face's size, sqrt(w * h) of the true landmarks' bounding box. Angles are degrees.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import rankdata
 
-YAW_BINS = ((0, 30), (30, 60), (60, 90))
-"""The three yaw bins of AFLW2000-3D in degrees; 30 and 60 belong to the lower ones."""
+from m4kit.landmarks import face_size
 
+YAW_BINS = ((0, 30), (30, 60), (60, 90))
+"""The three yaw bins of AFLW2000-3D in degrees. 30 and 60 belong to the lower bins."""
 
 FAILURE_NME = 8.0
 """Percent: landmarks with a larger NME count as failed. About twice the mean error on AFLW2000-3D."""
 
 
 class BalancedMean(NamedTuple):
-    """The mean of the yaw bins' means, the means (3,), and how many faces each bin holds (3,)."""
+    """The mean of the yaw bins' means, the bins' means (3,), and the number of faces in each bin (3,)."""
 
     mean: float
     bins: np.ndarray
@@ -28,11 +29,11 @@ class BalancedMean(NamedTuple):
 
 
 def nme(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Normalised mean error of each face, (...), in percent.
+    """Normalised mean error (NME) of each face, (...), in percent.
 
-    `predicted` and `true` are landmarks (..., 68, 2 or 3) in the same pixels; only x and y count. The error
-    is the mean distance over the landmarks, divided by sqrt(w * h) of the true landmarks' bounding box (Zhu
-    et al., CVPR 2016).
+    `predicted` and `true` are landmarks (..., 68, 2 or 3) in the same pixels; only x and y count. The error is the
+    mean distance over the landmarks, divided by sqrt(w * h) of the true landmarks' bounding box (Zhu et al., CVPR
+    2016).
     """
     return np.linalg.norm(_normalised_errors(predicted, true), axis=-1).mean(axis=-1)
 
@@ -40,26 +41,26 @@ def nme(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
 def mean_error_vector(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Mean of predicted - true over the landmarks of each face, (..., 2) as x, y, in percent as for `nme`.
 
-    Its mean over many faces is a constant offset: of the labels' convention, of the crop's pixels, of the
+    Its mean over many faces is a constant offset, which comes from the label convention, the crop's pixels or the
     model.
     """
     return _normalised_errors(predicted, true).mean(axis=-2)
 
 
 def nme_without_offset(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Normalised mean error of each of n faces, (n,), in percent, after the set's mean error vector is taken off.
+    """NME of each of n faces, (n,), in percent, after subtracting the set's mean error vector.
 
-    What is left when a constant offset between two conventions counts for nothing. The offset is fitted on these
-    very faces: compare with it, and quote `nme`.
+    It ignores a constant offset between two label conventions. The offset is fitted on these same faces: use this
+    value to compare, and report `nme`.
     """
     errors = _normalised_errors(predicted, true)
     return np.linalg.norm(errors - errors.mean(axis=(0, 1)), axis=-1).mean(axis=-1)
 
 
 def yaw_bin(yaw: np.ndarray) -> np.ndarray:
-    """Which of `YAW_BINS` each yaw (...) in degrees belongs to; -1 where it is not known.
+    """Index into `YAW_BINS` of each yaw (...) in degrees; -1 where the yaw is not finite.
 
-    The size counts, and a turn beyond 90 degrees falls into the last bin.
+    The absolute value counts, and a yaw beyond 90 degrees falls into the last bin.
 
     >>> yaw_bin(np.array([-30, 45, 95, np.nan]))
     array([ 0,  1,  2, -1])
@@ -69,15 +70,14 @@ def yaw_bin(yaw: np.ndarray) -> np.ndarray:
 
 
 def balanced_mean(errors: np.ndarray, yaw: np.ndarray) -> BalancedMean:
-    """The mean that weighs the three yaw bins alike, as papers quote it for AFLW2000-3D.
+    """Mean of the three yaw bins' means, as papers report it for AFLW2000-3D.
 
-    `errors` (n,) and `yaw` (n,), in degrees, for `yaw_bin`. The mean of an empty bin is NaN, and so is then the
-    balanced mean.
+    `errors` and `yaw` in degrees are both (n,). The mean of an empty bin is NaN, and then so is the balanced mean.
     """
     errors, bin_of = np.asarray(errors, dtype=float), yaw_bin(yaw)
     if errors.ndim != 1 or errors.shape != bin_of.shape:
         raise ValueError(
-            "balanced_mean: expected one error and one yaw a face, (n,) each, "
+            "balanced_mean: expected one error and one yaw per face, (n,) each, "
             f"got {errors.shape} and {bin_of.shape}"
         )
     if (bin_of < 0).any():
@@ -90,8 +90,7 @@ def balanced_mean(errors: np.ndarray, yaw: np.ndarray) -> BalancedMean:
 
 
 def pose_error(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Absolute differences of angles in degrees, (...), the short way round: 179 and -179 are 2 degrees
-    apart.
+    """Absolute differences of angles in degrees, (...), around the circle: 179 and -179 differ by 2.
 
     `predicted` and `true` hold yaw, pitch and roll in their last axis, or any other angles.
     """
@@ -103,54 +102,59 @@ def pose_error(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     return np.abs((predicted - true + 180) % 360 - 180)
 
 
-def bootstrap_interval(
+def _mean(rows: np.ndarray) -> np.ndarray:
+    return rows.mean(axis=0)
+
+
+def bootstrap(
     values: np.ndarray,
     *,
-    statistic: Callable[[np.ndarray], float] = np.mean,
+    statistic: Callable[[np.ndarray], float | np.ndarray] = _mean,
+    groups: np.ndarray | None = None,
+    strata: np.ndarray | None = None,
     confidence: float = 0.95,
     resamples: int = 1000,
     seed: int = 0,
-) -> tuple[float, float]:
-    """The percentile bootstrap interval of a statistic of `values` (n, ...), drawn anew by the first axis.
+) -> np.ndarray:
+    """Percentile bootstrap interval of a statistic of `values` (n, ...): low and high, (2, ...).
 
-    Faces are drawn with replacement, so the interval says how far the figure would move on other faces of the
-    same kind. Resamples where the statistic is NaN, as with an empty yaw bin, are left out.
+    Rows are drawn with replacement, so the interval shows how far the statistic would move on other faces of the same
+    kind. `statistic` maps drawn rows (m, ...) to a number or an array, by default to their mean. An array gets one
+    interval per element, all from the same draws. Resamples with a NaN, as from an empty yaw bin, are left out.
+
+    - `groups` (n,): rows with the same label are drawn together, for example the faces of one photo or person.
+    - `strata` (n,): rows (or groups) are drawn within each stratum, for example a yaw bin, so that each keeps its
+      number of rows (or groups).
+
+    Raises `ValueError` if there are no values, or if a group lies in several strata.
     """
     values = np.asarray(values)
     if values.ndim < 1 or len(values) < 1:
-        raise ValueError(
-            f"bootstrap_interval: expected at least one value, (n, ...), got shape {values.shape}"
-        )
+        raise ValueError(f"bootstrap: expected at least one value, (n, ...), got shape {values.shape}")
+    group = np.arange(len(values)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    stratum = np.zeros(len(values)) if strata is None else np.asarray(strata)
+    members = [np.unique(group[stratum == label]) for label in np.unique(stratum)]
+    count = group.max() + 1
+    if sum(map(len, members)) > count:
+        raise ValueError("bootstrap: expected each group in one stratum, got groups that lie in several")
     random = np.random.default_rng(seed)
-    draws = [statistic(values[random.integers(0, len(values), len(values))]) for _ in range(resamples)]
-    tail = 50 * (1 - confidence)
+    draws = []
+    for _ in range(resamples):
+        drawn = np.concatenate([some[random.integers(0, len(some), len(some))] for some in members])
+        times = np.bincount(drawn, minlength=count)[group]
+        draws.append(statistic(values.repeat(times, axis=0)))
     draws = np.array(draws, dtype=float)
-    draws = draws[~np.isnan(draws)]
-    if not len(draws):
-        return np.nan, np.nan
-    low, high = np.percentile(draws, [tail, 100 - tail])
-    return float(low), float(high)
-
-
-def _normalised_errors(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Predicted - true, (..., 68, 2), in percent of the true landmarks' size."""
-    predicted, true = (np.asarray(points, dtype=float) for points in (predicted, true))
-    for name, points in (("predicted", predicted), ("true", true)):
-        if points.ndim < 2 or points.shape[-2] != 68 or points.shape[-1] not in (2, 3):
-            raise ValueError(f"{name} landmarks: expected (..., 68, 2 or 3), got {points.shape}")
-    if predicted.shape[:-2] != true.shape[:-2]:
-        raise ValueError(
-            "expected as many predicted as true faces, "
-            f"got {predicted.shape} and {true.shape}; pair them first"
-        )
-    size = np.sqrt(np.prod(np.ptp(true[..., :2], axis=-2), axis=-1))
-    if not (size > 0).all():
-        raise ValueError("true landmarks: expected finite points that span a box, got some that do not")
-    return 100 * (predicted[..., :2] - true[..., :2]) / size[..., None, None]
+    known = draws[~np.isnan(draws).reshape(resamples, -1).any(axis=1)]
+    if not len(known):
+        return np.full((2, *draws.shape[1:]), np.nan)
+    tail = 50 * (1 - confidence)
+    return np.percentile(known, [tail, 100 - tail], axis=0)
 
 
 def auroc(score: np.ndarray, failed: np.ndarray) -> float:
-    """How likely a failed face has a higher score than a right one, ties counting half; NaN without either.
+    """Area under the ROC curve: how likely a failed face has a higher score than a correct one.
+
+    `score` is (n,) and `failed` (n,) bool. Ties count half. NaN if there are no failed or no correct faces.
 
     >>> auroc(np.array([0.1, 0.4, 0.4, 0.9]), np.array([False, False, True, True]))
     0.875
@@ -162,7 +166,7 @@ def auroc(score: np.ndarray, failed: np.ndarray) -> float:
 
 
 def surest(score: np.ndarray, *, set_aside: float = 0.1) -> np.ndarray:
-    """The faces (n,) bool that are kept when the given share with the highest scores is set aside.
+    """Mask (n,) of the faces that remain when the share `set_aside` with the highest scores is removed.
 
     >>> surest(np.array([0.2, 0.9, 0.1, 0.3]), set_aside=0.25)
     array([ True, False,  True,  True])
@@ -170,3 +174,19 @@ def surest(score: np.ndarray, *, set_aside: float = 0.1) -> np.ndarray:
     kept = np.zeros(len(score), bool)
     kept[np.argsort(score, kind="stable")[: len(score) - round(set_aside * len(score))]] = True
     return kept
+
+
+def _normalised_errors(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Predicted - true, (..., 68, 2), in percent of the true landmarks' size."""
+    predicted, true = (np.asarray(points, dtype=float) for points in (predicted, true))
+    for name, points in (("predicted", predicted), ("true", true)):
+        if points.ndim < 2 or points.shape[-2] != 68 or points.shape[-1] not in (2, 3):
+            raise ValueError(f"{name} landmarks: expected (..., 68, 2 or 3), got {points.shape}")
+    if predicted.shape[:-2] != true.shape[:-2]:
+        raise ValueError(
+            f"expected as many predicted as true faces, got {predicted.shape} and {true.shape}; pair them first"
+        )
+    size = face_size(true)
+    if not (size > 0).all():
+        raise ValueError("true landmarks: expected finite points that span a box, got some that do not")
+    return 100 * (predicted[..., :2] - true[..., :2]) / size[..., None, None]

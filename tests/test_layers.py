@@ -8,8 +8,8 @@ import m4kit
 PACKAGE = Path(m4kit.__file__).parent
 
 LAYERS = (
-    ("stand_ins", "images", "camera", "metrics", "files", "pages", "assets"),
-    ("landmarks", "boxes"),
+    ("stand_ins", "images", "camera", "files", "pages", "assets"),
+    ("landmarks", "boxes", "metrics"),
     ("face_model",),
     ("parameters",),
     ("download",),

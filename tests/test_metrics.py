@@ -5,7 +5,7 @@ import pytest
 
 from m4kit.metrics import (
     balanced_mean,
-    bootstrap_interval,
+    bootstrap,
     mean_error_vector,
     nme,
     nme_without_offset,
@@ -147,40 +147,83 @@ class TestPoseError:
             pose_error(np.zeros((2, 3)), np.zeros(3))
 
 
-class TestBootstrapInterval:
+class TestBootstrap:
     def test_it_agrees_with_the_normal_interval_of_a_mean(self):
         values = np.random.default_rng(1).normal(10, 2, 2000)
-        low, high = bootstrap_interval(values, resamples=2000)
+        low, high = bootstrap(values, resamples=2000)
         half = 1.96 * values.std() / np.sqrt(2000)
         assert low == pytest.approx(values.mean() - half, abs=0.1 * half)
         assert high == pytest.approx(values.mean() + half, abs=0.1 * half)
 
     def test_equal_values_leave_no_doubt(self):
-        assert bootstrap_interval(np.full(20, 3.5)) == (3.5, 3.5)
+        assert bootstrap(np.full(20, 3.5)).tolist() == [3.5, 3.5]
 
     def test_a_seed_fixes_it(self):
         values = np.arange(30.0)
-        assert bootstrap_interval(values, seed=4) == bootstrap_interval(values, seed=4)
-        assert bootstrap_interval(values, seed=4) != bootstrap_interval(values, seed=5)
+        assert (bootstrap(values, seed=4) == bootstrap(values, seed=4)).all()
+        assert (bootstrap(values, seed=4) != bootstrap(values, seed=5)).any()
 
     def test_less_confidence_is_a_narrower_interval(self):
         values = np.random.default_rng(2).normal(size=200)
-        wide, narrow = bootstrap_interval(values), bootstrap_interval(values, confidence=0.5)
+        wide, narrow = bootstrap(values), bootstrap(values, confidence=0.5)
         assert wide[0] < narrow[0] < narrow[1] < wide[1]
 
     def test_rows_are_drawn_together_for_a_statistic_of_several_columns(self):
         rows = np.column_stack([np.arange(50.0), 2 * np.arange(50.0)])
-        low, high = bootstrap_interval(rows, statistic=lambda drawn: drawn[:, 1].sum() / drawn[:, 0].sum())
+        low, high = bootstrap(rows, statistic=lambda drawn: drawn[:, 1].sum() / drawn[:, 0].sum())
         assert low == high == pytest.approx(2)
 
     def test_draws_without_a_value_are_left_out(self):
         rows = np.array([[1.0, 0], [1, 45], [1, 80]])
-        interval = bootstrap_interval(rows, statistic=lambda drawn: balanced_mean(*drawn.T).mean)
-        assert interval == (1, 1)
+        interval = bootstrap(rows, statistic=lambda drawn: balanced_mean(*drawn.T).mean)
+        assert interval.tolist() == [1, 1]
 
     def test_a_statistic_that_never_has_a_value_has_no_interval(self):
-        assert np.isnan(bootstrap_interval(np.ones(3), statistic=lambda drawn: np.nan)).all()
+        assert np.isnan(bootstrap(np.ones(3), statistic=lambda drawn: np.nan)).all()
 
     def test_no_values_are_an_error(self):
         with pytest.raises(ValueError, match="at least one value"):
-            bootstrap_interval(np.zeros(0))
+            bootstrap(np.zeros(0))
+
+    def test_a_statistic_of_several_numbers_has_as_many_intervals_from_the_same_draws(self):
+        values = np.random.default_rng(3).normal(size=(40, 3))
+        both = bootstrap(values)
+        assert both.shape == (2, 3)
+        np.testing.assert_allclose(both[:, 1], bootstrap(values[:, 1]))
+
+    def test_groups_are_drawn_as_a_whole(self):
+        # Two photos of 0 and 1: each draw is all 0, all 1, or half of each.
+        values, photos = np.repeat([0.0, 1.0], 50), np.repeat(["a", "b"], 50)
+        means = []
+        bootstrap(values, groups=photos, statistic=lambda drawn: means.append(drawn.mean()) or 0.0)
+        assert set(means) == {0, 0.5, 1}
+
+    def test_groups_of_one_change_nothing(self):
+        values = np.random.default_rng(5).normal(size=30)
+        assert (bootstrap(values, groups=np.arange(30)) == bootstrap(values)).all()
+
+    def test_strata_keep_their_sizes(self):
+        values, bins = np.repeat([0.0, 1.0], [30, 10]), np.repeat([0, 1], [30, 10])
+        assert bootstrap(values, strata=bins).tolist() == [0.25, 0.25]
+        low, high = bootstrap(values)
+        assert low < 0.25 < high
+
+    def test_groups_are_drawn_within_their_strata(self):
+        values, people, bins = (
+            np.array([0.0, 0, 2, 4, 4]),
+            np.array([0, 0, 1, 2, 2]),
+            np.array([0, 0, 0, 1, 1]),
+        )
+        kept = []
+        bootstrap(
+            values, groups=people, strata=bins, statistic=lambda drawn: kept.append(sorted(drawn)) or 0.0
+        )
+        assert sorted(map(tuple, {tuple(map(float, some)) for some in kept})) == [
+            (0, 0, 0, 0, 4, 4),
+            (0, 0, 2, 4, 4),
+            (2, 2, 4, 4),
+        ]
+
+    def test_a_group_in_several_strata_is_an_error(self):
+        with pytest.raises(ValueError, match="each group in one stratum"):
+            bootstrap(np.zeros(2), groups=[0, 0], strata=[0, 1])

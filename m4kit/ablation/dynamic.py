@@ -54,7 +54,8 @@ class Condition:
 
     def interval(self) -> tuple[float, float]:
         """The 95 % bootstrap interval of the mean difference."""
-        return metrics.bootstrap_interval(self.difference)
+        low, high = metrics.bootstrap(self.difference)
+        return float(low), float(high)
 
     @property
     def verdict(self) -> str:

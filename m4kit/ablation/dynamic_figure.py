@@ -100,7 +100,7 @@ def _draw_weights(axes, steps: list[tuple[float, Condition]], static: np.ndarray
 def _draw_gains(axes, steps: list[tuple[float, Condition]]) -> None:
     axes.axhline(0, color=_FAINT, linewidth=1)
     for place, one in steps:
-        low, high = metrics.bootstrap_interval(one.difference)
+        low, high = metrics.bootstrap(one.difference)
         middle = one.difference.mean()
         colour = {"better": "#1a7f37", "worse": "#d1242f"}.get(one.verdict, _INK)
         reach = [[max(0, middle - low)], [max(0, high - middle)]]

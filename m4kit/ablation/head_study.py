@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,7 +25,6 @@ from m4kit.evaluate.heads import HeadAnswers
 
 _REACH = 0.1
 _ROUNDS = 3
-_RESAMPLES_AT_ONCE = 100
 
 
 def study(
@@ -91,9 +90,11 @@ def study(
         bar.update(bar.total - bar.n)
     bins = yaw_bins(answers)
     every = table.joined(grid)
-    draws = drawn_headlines(every.faces, bins, resamples=resamples, seed=seed)
-    ends = [50 * (1 - confidence), 50 * (1 + confidence)]
     s = len(names)
+    intervals, gaps = paired_intervals(
+        every.faces, bins, range(s), confidence=confidence, resamples=resamples, seed=seed
+    )
+    differences = paired_differences(every.headline, range(s), gaps)
     return HeadStudy(
         dataset=dataset,
         inputs=answers.evaluate().inputs,
@@ -103,14 +104,11 @@ def study(
         counts=tuple(bin_counts(bins).tolist()),
         settings=names,
         table=replace(table, faces=None),
-        intervals=np.nanpercentile(draws[:, :s], ends, axis=0).T,
-        differences=np.stack(
-            [paired_differences(every.headline[:s], draws[:, :s], column, ends) for column in range(s)],
-            axis=1,
-        ),
+        intervals=intervals[:s],
+        differences=differences[:s],
         grid=replace(grid, faces=None),
-        grid_intervals=np.nanpercentile(draws[:, s:], ends, axis=0).T.reshape(-1, 2),
-        grid_differences=paired_differences(every.headline, draws, names.index(BEST), ends)[s:],
+        grid_intervals=intervals[s:],
+        grid_differences=differences[s:, names.index(BEST)],
         chosen_on=chosen.dataset if chosen else "",
         confidence=confidence,
         resamples=resamples,
@@ -174,35 +172,38 @@ def _best_apart(answers: HeadAnswers, start: np.ndarray, bar: tqdm) -> np.ndarra
     return current
 
 
-def drawn_headlines(faces: np.ndarray, bins: np.ndarray, *, resamples: int, seed: int) -> np.ndarray:
-    """The headline (resamples, w) of errors (w, n) on faces drawn anew with replacement, the same for every row.
+def paired_intervals(
+    faces: np.ndarray,
+    bins: np.ndarray,
+    references: Sequence[int],
+    *,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bootstrap intervals of headlines (w, 2), and of their differences from r `references` (w, r, 2).
 
-    The draws are those of `metrics.bootstrap_interval`. A draw with an empty yaw bin is NaN.
+    `faces` (w, n) are errors and `bins` (n,) the faces' yaw bins, as `yaw_bins` gives them. All rows are resampled
+    together, so the differences are paired.
     """
-    random, n = np.random.default_rng(seed), faces.shape[1]
-    members = [np.flatnonzero(bins == number) for number in range(len(metrics.YAW_BINS))]
-    if not all(len(some) for some in members):
-        members = [np.arange(n)]
-    draws = []
-    for start in range(0, resamples, _RESAMPLES_AT_ONCE):
-        counts = np.stack(
-            [
-                np.bincount(random.integers(0, n, n), minlength=n)
-                for _ in range(min(_RESAMPLES_AT_ONCE, resamples - start))
-            ]
-        ).astype(np.float32)
+    members = bins[:, None] == np.arange(len(metrics.YAW_BINS))
+    if not members.any(axis=0).all():
+        members = np.ones((len(bins), 1), bool)
+    members, errors = members.astype(np.float32), np.ascontiguousarray(faces.T)
+
+    def headlines(rows: np.ndarray) -> np.ndarray:
         with np.errstate(invalid="ignore"):
-            means = [
-                counts[:, some] @ faces[:, some].T / counts[:, some].sum(axis=1, keepdims=True)
-                for some in members
-            ]
-        draws.append(np.mean(means, axis=0))
-    return np.concatenate(draws).astype(float)
+            means = members[rows].T @ errors[rows] / members[rows].sum(axis=0)[:, None]
+        headline = means.mean(axis=0, dtype=float)
+        return np.column_stack([headline, headline[:, None] - headline[references]])
+
+    found = metrics.bootstrap(
+        np.arange(len(bins)), statistic=headlines, confidence=confidence, resamples=resamples, seed=seed
+    )
+    return found[..., 0].T, found[..., 1:].transpose(1, 2, 0)
 
 
-def paired_differences(
-    headline: np.ndarray, draws: np.ndarray, reference: int, ends: list[float]
-) -> np.ndarray:
-    """Headline (w,) less that of the row `reference`, with the paired interval, (w, 3)."""
-    low, high = np.nanpercentile(draws - draws[:, [reference]], ends, axis=0)
-    return np.stack([headline - headline[reference], low, high], axis=1).round(DIGITS)
+def paired_differences(headline: np.ndarray, references: Sequence[int], intervals: np.ndarray) -> np.ndarray:
+    """Headlines (w,) minus those of r references, each with its interval (w, r, 2): (w, r, 3)."""
+    differences = headline[:, None] - headline[references]
+    return np.concatenate([differences[..., None], intervals], axis=2).round(DIGITS)

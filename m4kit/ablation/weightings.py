@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from m4kit.ablation.head_record import VERDICTS, RecordError, aligned, verdicts
-from m4kit.ablation.head_study import drawn_headlines, paired_differences
+from m4kit.ablation.head_study import paired_differences, paired_intervals
 from m4kit.ablation.heads import HEADS, bin_counts, judge, judge_own, simplex, yaw_bins
 from m4kit.datasets import Sample
 from m4kit.evaluate.heads import predict_heads
@@ -257,14 +257,15 @@ def weighting_study(
     for one in own[1:]:
         table = table.joined(one)
     bins = yaw_bins(answers[LEARNED])
-    draws = drawn_headlines(table.faces, bins, resamples=resamples, seed=seed)
     names = tuple(networks)
+    learned = [names.index(LEARNED)]
+    intervals, gaps = paired_intervals(table.faces, bins, learned, resamples=resamples, seed=seed)
     return WeightingStudy(
         names=names,
         weights=weights,
         own=table.headline,
-        intervals=np.nanpercentile(draws, [2.5, 97.5], axis=0).T,
-        differences=paired_differences(table.headline, draws, names.index(LEARNED), [2.5, 97.5]),
+        intervals=intervals,
+        differences=paired_differences(table.headline, learned, gaps)[:, 0],
         anew=judge(answers[LEARNED], weights).headline,
         best=np.array([one.headline.min() for one in tried]),
         best_weights=np.stack([grid[one.headline.argmin()] for one in tried]),

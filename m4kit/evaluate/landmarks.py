@@ -96,12 +96,13 @@ class LandmarkEvaluation:
 
     def balanced_interval(self, *, confidence: float = 0.95, seed: int = 0) -> tuple[float, float]:
         """Bootstrap interval of the balanced NME in percent."""
-        return metrics.bootstrap_interval(
+        low, high = metrics.bootstrap(
             np.column_stack([self.nme, self.true_poses[:, 0]]),
             statistic=lambda rows: metrics.balanced_mean(*rows.T).mean,
             confidence=confidence,
             seed=seed,
         )
+        return float(low), float(high)
 
     def report(self) -> str:
         """The figures as text, one a line; the one that papers quote is `NME balanced: ... %`."""

@@ -267,7 +267,7 @@ class TestStudy:
         for one in range(4):
             for other in range(4):
                 gap = noisy.evaluate(np.eye(4)[one]).nme - noisy.evaluate(np.eye(4)[other]).nme
-                low, high = metrics.bootstrap_interval(
+                low, high = metrics.bootstrap(
                     np.column_stack([gap, yaw]),
                     statistic=lambda rows: metrics.balanced_mean(*rows.T).mean,
                     resamples=150,
