@@ -28,7 +28,7 @@ from m4kit.evaluate import HeadAnswers
 from m4kit.explore import HeadWeightExplorer
 from m4kit.explore.callbacks import Complaints
 from m4kit.explore.photo_in_depth import PhotoInDepth
-from m4kit.folding import fast
+from m4kit.folding import folded
 from m4kit.images import load_image
 from m4kit.network import to_input
 from m4kit.training.transfer import read_peer
@@ -71,9 +71,11 @@ def parts(photo: np.ndarray, threads: int) -> dict[str, Callable[[], object]]:
 
 
 def _network(network: torch.nn.Module, crops: np.ndarray) -> Callable[[], object]:
+    network = folded(network)
+
     def run():
         with torch.inference_mode():
-            return fast(network)(to_input(crops))
+            return network(to_input(crops))
 
     return run
 
@@ -119,12 +121,12 @@ def _peers(crops: np.ndarray, threads: int) -> dict[str, Callable[[], object]]:
     folder = shared_folder() / "peers/3ddfa_v2"
     if not folder.is_dir():
         return {}
-    peer = read_peer(folder / "mb1_120x120.onnx", crops)
+    peer = folded(read_peer(folder / "mb1_120x120.onnx", crops))
     pixels = (torch.from_numpy(crops[..., ::-1].transpose(0, 3, 1, 2).copy()).float() - 127.5) / 128
 
     def run():
         with torch.inference_mode():
-            return fast(peer)(pixels)
+            return peer(pixels)
 
     timed = {NETWORK.format(f"{PEER}, PyTorch"): run}
     try:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from m4kit.boxes import suppress
-from m4kit.folding import fast
+from m4kit.folding import folded
 from m4kit.images import check_image
 from m4kit.weights import WeightsError, load_strictly, read_tensors, resolve
 
@@ -179,11 +179,13 @@ class Detector:
 
     `weights` is "m4kit" for the weights that lie in the package, "faceboxes-official" for the published ones,
     which are downloaded once (`m4kit.download`), the path of a `.safetensors` file of m4kit or of the official
-    `FaceBoxesProd.pth`, or a network.
+    `FaceBoxesProd.pth`, or a network. The detector works with a folded copy that is made once: later changes of
+    `network` have no effect on it.
     """
 
     def __init__(self, weights: str | Path | FaceBoxes = "m4kit"):
         self.network = weights if isinstance(weights, FaceBoxes) else load_network(weights)
+        self._folded = folded(self.network)
 
     def __call__(
         self,
@@ -244,7 +246,7 @@ class Detector:
     def _candidates(self, image: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
         """All boxes (n, 4) from the image's corner, and scores (n,), that reach the threshold."""
         with torch.inference_mode():
-            moves, logits = fast(self.network)(network_input(image)[None])
+            moves, logits = self._folded(network_input(image)[None])
             scores = logits[0].sigmoid()
             found = scores >= threshold
             boxes = decode(moves[0, found], prior_boxes(*image.shape[:2])[found])

@@ -12,6 +12,7 @@ from m4kit.camera import Crop, crop_from_box, cut_crop, next_crop
 from m4kit.confidence import assess
 from m4kit.detector import Detector
 from m4kit.face_model import FaceModel
+from m4kit.folding import folded
 from m4kit.images import load_image, source_name
 from m4kit.network import M4Net
 from m4kit.prediction import Face, FaceBox, Origin, Prediction
@@ -35,6 +36,9 @@ class Predictor:
     1, 2 (the mirror image too, for a lower error at twice the network's time) or 6 (also turned and made smaller).
     With `try_turns` a photo in which nothing is found is turned by a quarter, three quarters and a half, as phones
     held sideways make them; what is found then is given in the photo as it came, with its roll.
+
+    The predictor works with a folded copy of the network that is made once: later changes of `network` have no effect
+    on it, so make another predictor after you change the weights.
     """
 
     def __init__(
@@ -65,6 +69,11 @@ class Predictor:
         self.detector = Detector() if detector is None else detector
         given = isinstance(network, M4Net)
         self.network = network if given else M4Net.load(network).requires_grad_(False)
+        self._folded = folded(self.network)
+        self._fingerprint, self._heads_digest = fingerprint(self.network), self.network.heads_digest()
+        self._detector_fingerprint = (
+            fingerprint(self.detector.network) if isinstance(self.detector, Detector) else ""
+        )
         self.model = FaceModel.load() if model is None else model
         check_views(views, self.model)
         self.threshold, self.min_face = threshold, min_face
@@ -88,17 +97,14 @@ class Predictor:
             if faces:
                 faces = tuple(_turned_back(face, quarters, image.shape) for face in faces)
                 break
-        own = isinstance(self.detector, Detector)
-        return self._prediction(
-            image, faces, name, detector=fingerprint(self.detector.network) if own else ""
-        )
+        return self._prediction(image, faces, name, detector=self._detector_fingerprint)
 
     def _prediction(
         self, image: np.ndarray, faces: Sequence[Face], name: str, *, detector: str
     ) -> Prediction:
-        origin = Origin(image, fingerprint(self.network), detector, assess)
+        origin = Origin(image, self._fingerprint, detector, assess)
         faces = tuple(replace(face, origin=origin) for face in faces)
-        return Prediction(image, faces, source=name, network=self.network.heads_digest())
+        return Prediction(image, faces, source=name, network=self._heads_digest)
 
     def _faces(self, image: np.ndarray, found: np.ndarray) -> tuple[Face, ...]:
         """The faces of boxes (n, 5), largest first."""
@@ -107,7 +113,7 @@ class Predictor:
         crops = [crop_from_box(box) for box in found]
         for number in range(self.passes):
             pixels = [cut_crop(image, crop) for crop in crops]
-            heads, weights = ask(self.network, self.model, pixels, views=self.views)
+            heads, weights = ask(self._folded, self.model, pixels, views=self.views)
             faces = tuple(
                 Face(
                     box=FaceBox(*(float(value) for value in box)),

@@ -12,11 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from itertools import chain
 from pathlib import Path
-from weakref import WeakKeyDictionary
 
-import numpy as np
 import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,11 +22,6 @@ from m4kit.download import DownloadError, download, sha256_of
 from m4kit.files import write_whole
 
 REGISTRY = "weights.json"
-
-# Hashing takes as long as predicting a face; a module whose tensors nobody wrote to keeps its fingerprint.
-_fingerprints: WeakKeyDictionary[torch.nn.Module, dict[tuple[str, ...], tuple[tuple, str]]] = (
-    WeakKeyDictionary()
-)
 
 
 class WeightsError(ValueError):
@@ -167,44 +159,13 @@ def load_strictly(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], 
     module.load_state_dict(dict(tensors), strict=True)
 
 
-def tensor_state(module: torch.nn.Module) -> tuple:
-    """Another value once one of a module's tensors was written to or replaced.
-
-    What is written through a tensor's `.data` shows only where the tensor is trained (`requires_grad`).
-    """
-    # Asked before each prediction: `state_dict` and `parameters` take more than twice as long.
-    return tuple(
-        (tensor.data_ptr(), None if tensor.is_inference() else tensor._version, _bits_if_unversioned(tensor))
-        for part in module.modules()
-        for tensor in chain(part._parameters.values(), part._buffers.values())
-        if tensor is not None
-    )
-
-
-def _bits_if_unversioned(tensor: torch.Tensor) -> int:
-    """The exclusive or of a tensor's numbers, where a write need not raise its version; else 0.
-
-    Fused optimizers do not raise it, and tensors made in inference mode have none.
-    """
-    if not (tensor.requires_grad or tensor.is_inference()):
-        return 0
-    bits = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
-    return int(np.bitwise_xor.reduce(bits.view(f"u{tensor.element_size()}")))
-
-
 def fingerprint(module: torch.nn.Module, *, without: tuple[str, ...] = ()) -> str:
-    """What tells a module's weights from all others: 16 hexadecimal digits of the SHA-256 of its tensors.
+    """16 hexadecimal digits that identify a module's weights: the start of the SHA-256 of its tensors.
 
-    Tensors whose names begin with one of `without` play no part.
+    Tensors whose names start with one of `without` are left out.
     """
-    state = tensor_state(module)
-    known = _fingerprints.setdefault(module, {})
-    if without in known and known[without][0] == state:
-        return known[without][1]
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
-        if name.startswith(without):
-            continue
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    known[without] = state, digest.hexdigest()[:16]
-    return known[without][1]
+        if not name.startswith(without):
+            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -12,6 +12,7 @@ from m4kit import metrics
 from m4kit.datasets import Sample
 from m4kit.evaluate.landmarks import LandmarkEvaluation, compare, true_crops
 from m4kit.face_model import FaceModel
+from m4kit.folding import folded
 from m4kit.network import M4Net
 from m4kit.parameters import fuse, head_spread, landmarks_in_crop
 from m4kit.views import ask
@@ -93,11 +94,12 @@ def predict_heads(
     Crops and errors are as for `evaluate_landmarks`, `views` as for `views.ask`.
     """
     left_out: list[str] = []
+    fast = folded(network)
     kept, heads, weights = [], [], []
     batches = true_crops(samples, published_crops=published_crops, batch_size=batch_size, left_out=left_out)
     for readable, crops in tqdm(batches, desc="evaluate", unit="batch", disable=not progress):
         kept += readable
-        for some, answers in zip((heads, weights), ask(network, model, crops, views=views), strict=True):
+        for some, answers in zip((heads, weights), ask(fast, model, crops, views=views), strict=True):
             some.append(answers)
     return HeadAnswers(
         samples=tuple(kept),
