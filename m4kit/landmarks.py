@@ -57,3 +57,9 @@ def face_size(landmarks: np.ndarray) -> np.ndarray:
     are divided by it (Zhu et al., CVPR 2016).
     """
     return np.sqrt(np.ptp(np.asarray(landmarks)[..., :2], axis=-2).prod(axis=-1))
+
+
+def face_box(landmarks: np.ndarray) -> np.ndarray:
+    """The bounding box (4,) of one face's landmarks (P, 2 or 3): left, top, right, bottom."""
+    points = np.asarray(landmarks)[:, :2]
+    return np.concatenate([points.min(axis=0), points.max(axis=0)])

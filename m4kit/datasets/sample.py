@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from m4kit.camera import CROP_SIZE, Crop, HeadPose
+from m4kit.landmarks import face_box
 
 _NAMED_IN_WARNINGS = 5
 _NUMBER = re.compile(r"#\d+$")
@@ -105,8 +106,7 @@ class Sample:
         """The face's box (4,): the annotated one, else that of the landmarks, else None."""
         if self.box is not None or self.landmarks is None:
             return self.box
-        points = self.landmarks[:, :2]
-        return np.concatenate([points.min(axis=0), points.max(axis=0)])
+        return face_box(self.landmarks)
 
 
 def warn_left_out(source: object, faces: list[str], *, stacklevel: int = 3) -> None:

@@ -1,4 +1,4 @@
-"""The whole chain on whole photos: detector, first crop, second crop; against true crops of the same faces."""
+"""Evaluation of the whole chain on photos: detector, first crop, second crop; compared with ground-truth crops."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ import numpy as np
 from tqdm import tqdm
 
 from m4kit import metrics
-from m4kit.boxes import pairwise_iou
+from m4kit.boxes import HIT_IOU, pairwise_iou
 from m4kit.camera import crop_from_box, cut_crop, next_crop
 from m4kit.datasets import DatasetError, Sample, warn_left_out
 from m4kit.detector import Detector
-from m4kit.evaluate.landmarks import evaluate_landmarks, true_poses
+from m4kit.evaluate.landmarks import check_labelled, evaluate_landmarks, true_poses
 from m4kit.images import ImageError
+from m4kit.landmarks import face_box
 from m4kit.views import PredictCrops
-
-MATCH_IOU = 0.3
-"""A detection with at least this overlap with the box of the true landmarks is of this face."""
 
 
 @dataclass(frozen=True)
 class ChainEvaluation:
-    """What the chain made of n labelled faces.
+    """Results of the whole chain on n labelled faces.
 
-    `iou` (n,) is the best overlap of a detection with the box of the true landmarks. For the m matched faces:
-    `yaw` (m,) in degrees (NaN if not known), and errors (m,) in percent by how the face was cropped: `one_crop`
-    from the detector's box, `two_crops` once more around the landmarks found, `true_crop` around the true ones.
+    `iou` (n,) is the best IoU of a detection with the box of the true landmarks. A face with at least
+    `boxes.HIT_IOU` is found. For the m found faces:
 
-    `crop_scale` (m,) is the side of the crop from the detector's box over that of the true one, `crop_shift` (m, 2)
-    the way from the true one's centre to its own, right and down, in sides of the true one.
+    - `yaw` (m,) in degrees, NaN if unknown.
+    - `one_crop`, `two_crops`, `true_crop` (m,): NME in percent from the crop of the detector's box, from a second
+      crop around the landmarks of the first, and from the ground-truth crop.
+    - `crop_scale` (m,): side of the first crop, divided by that of the true one.
+    - `crop_shift` (m, 2): centre of the first crop minus that of the true one, right and down, in sides of the
+      true one.
     """
 
     iou: np.ndarray = field(repr=False)
@@ -43,37 +44,32 @@ class ChainEvaluation:
     left_out: tuple[str, ...] = ()
 
     def recall(self, iou: float) -> float:
-        """The share of faces that a detection covers with at least this overlap."""
+        """Share of the faces that a detection overlaps with at least this IoU."""
         return float((self.iou >= iou).mean())
 
     def report(self) -> str:
-        """The figures as text, one a line."""
+        """The figures as text, one per line."""
         lines = [
-            f"whole chain: {len(self.iou)} faces, recall {100 * self.recall(MATCH_IOU):.1f} % at IoU {MATCH_IOU}, "
+            f"whole chain: {len(self.iou)} faces, recall {100 * self.recall(HIT_IOU):.1f} % at IoU {HIT_IOU}, "
             f"{100 * self.recall(0.5):.1f} % at 0.5"
         ]
         if self.left_out:
             lines.append(f"left out, unreadable: {len(self.left_out)}")
-        balanced = len(self.yaw) > 0 and np.isfinite(self.yaw).all()
-
-        def mean(errors: np.ndarray) -> float:
-            if balanced:
-                return metrics.balanced_mean(errors, self.yaw).mean
-            return errors.mean() if len(errors) else np.nan
-
-        figures = [mean(errors) for errors in (self.one_crop, self.two_crops, self.true_crop)]
-        lines.append(
-            f"NME {'balanced' if balanced else 'over all faces'} of the {len(self.yaw)} faces matched: one crop "
-            f"{figures[0]:.2f} %, two {figures[1]:.2f} %, true crops {figures[2]:.2f} % "
-            f"(two crops {figures[1] - figures[2]:+.2f})"
+        if not len(self.yaw):
+            return "\n".join(lines)
+        balanced = np.isfinite(self.yaw).all()
+        one, two, true = (
+            metrics.balanced_mean(errors, self.yaw).mean if balanced else errors.mean()
+            for errors in (self.one_crop, self.two_crops, self.true_crop)
         )
-        if len(self.yaw):
-            low, scale, high = np.percentile(self.crop_scale, [25, 50, 75])
-            right, down = np.median(self.crop_shift, axis=0)
-            lines.append(
-                f"crops of the detector's boxes beside the true ones: {scale:.2f} times as large in the median (half "
-                f"of them {low:.2f} to {high:.2f}), centres {right:+.3f} sides to the right and {down:+.3f} down"
-            )
+        low, scale, high = np.percentile(self.crop_scale, [25, 50, 75])
+        right, down = np.median(self.crop_shift, axis=0)
+        lines += [
+            f"NME {'balanced' if balanced else 'over all faces'} of the {len(self.yaw)} faces found: one crop "
+            f"{one:.2f} %, two {two:.2f} %, true crops {true:.2f} % (two crops {two - true:+.2f})",
+            f"crops of the detector's boxes compared with the true ones: median {scale:.2f} times as large (half of "
+            f"them {low:.2f} to {high:.2f}), centres {right:+.3f} sides to the right and {down:+.3f} down",
+        ]
         return "\n".join(lines)
 
 
@@ -84,21 +80,20 @@ def evaluate_chain(
     detector: Callable[[np.ndarray], np.ndarray] | None = None,
     progress: bool = True,
 ) -> ChainEvaluation:
-    """Find each labelled face in its photo and lay its landmarks, by the rules of `m4kit.predict`.
+    """Find each labelled face in its photo and predict its landmarks, as `m4kit.predict` does.
 
-    `predict_crops` is the network, as `evaluate_landmarks` takes it. `detector` gives boxes (n, 5) of a photo,
-    left, top, right, bottom and a score; by default the packaged one.
+    `predict_crops` is the network, as for `evaluate_landmarks`. `detector` maps a photo to boxes (n, 5): left, top,
+    right, bottom and score; by default it is the packaged one.
 
-    Unreadable photos are left out with one warning; none left, or faces without landmarks, is a `DatasetError`.
+    Unreadable photos are left out with one warning. Raises `DatasetError` if no photo can be read or if a face has
+    no true landmarks.
     """
+    samples = list(samples)
+    check_labelled(samples, needs=("landmarks", "crop"))
     detector = Detector() if detector is None else detector
-    left_out, overlaps, matched = [], [], []
+    left_out, overlaps, found = [], [], []
     one_crop, two_crops, scales, shifts = [], [], [], []
-    for sample in tqdm(list(samples), desc="whole chain", unit="face", disable=not progress):
-        if sample.landmarks is None or sample.crop is None:
-            raise DatasetError(
-                f"{sample.name}: expected the true 68 landmarks; evaluate on a set that has them"
-            )
+    for sample in tqdm(samples, desc="whole chain", unit="face", disable=not progress):
         try:
             image = sample.image()
         except ImageError as error:
@@ -106,12 +101,11 @@ def evaluate_chain(
             continue
         boxes = detector(image).reshape(-1, 5)
         true = sample.landmarks[:, :2]
-        box = np.concatenate([true.min(axis=0), true.max(axis=0)])
-        overlap = pairwise_iou(box[None], boxes[:, :4])[0]
+        overlap = pairwise_iou(boxes[:, :4], face_box(true)[None])[:, 0]
         overlaps.append(overlap.max(initial=0.0))
-        if overlaps[-1] < MATCH_IOU:
+        if overlaps[-1] < HIT_IOU:
             continue
-        matched.append(sample)
+        found.append(sample)
         crop, goal = crop_from_box(boxes[overlap.argmax()]), sample.crop
         scales.append(crop.size / goal.size)
         shifts.append((crop.centre - goal.centre) / goal.size)
@@ -121,13 +115,11 @@ def evaluate_chain(
             crop = next_crop(crop, landmarks)
     warn_left_out("evaluate_chain", left_out)
     if not overlaps:
-        raise DatasetError(
-            f"expected at least one readable photo, got {len(left_out)} of which none could be read"
-        )
-    true_crop = evaluate_landmarks(predict_crops, matched, progress=False).nme if matched else np.zeros(0)
+        raise DatasetError(f"expected at least one readable photo, none of {len(samples)} could be read")
+    true_crop = evaluate_landmarks(predict_crops, found, progress=False).nme if found else np.zeros(0)
     return ChainEvaluation(
         iou=np.array(overlaps),
-        yaw=true_poses(matched).reshape(-1, 3)[:, 0],
+        yaw=true_poses(found)[:, 0],
         one_crop=np.array(one_crop),
         two_crops=np.array(two_crops),
         true_crop=true_crop,

@@ -20,130 +20,139 @@ from m4kit.network import M4Net
 from m4kit.views import COUNTS, crop_predictor
 
 WITH_MEMBERS = ("3ddfa-list", "dlib-xml", "csv")
+"""Layouts with one file of labels for many pictures; a folder may hold several such files."""
+
 ALL_LABELLED = ("dlib-xml", "folder", "ufdd")
 """Layouts in which every face of a photo is labelled."""
 
 NETWORK_OPTIONS = {"weights": "m4net-base", "published_crops": False, "views": 1, "whole_chain": False}
-"""What is asked of the network by default."""
+"""Options of the network and their defaults; `--predictions` excludes them."""
 
 
 def add_parser(subparsers) -> None:
     """Add `m4kit evaluate`."""
     parser = subparsers.add_parser("evaluate", help="measure a network's errors on a data set")
     targets = parser.add_subparsers(title="what to evaluate", metavar="TARGET", required=True)
-    landmarks = targets.add_parser(
+    _add_landmarks(targets)
+    _add_detector(targets)
+
+
+def _add_landmarks(targets) -> None:
+    parser = targets.add_parser(
         "landmarks",
         help="68 landmarks and head pose",
         description="NME of the 68 landmarks and error of the head pose on ground-truth crops, for the fused "
-        "answer and for each head; and the whole chain with the detector, where the set has whole photos.",
+        "answer and for each head.",
     )
-    landmarks.add_argument("path", metavar="PATH", help="the data set: its folder, or a .zip read in place")
-    landmarks.add_argument(
-        "--dataset",
-        required=True,
-        choices=WITH_LANDMARKS,
-        help="the layout of the data set at PATH",
-    )
-    _add_member(landmarks)
-    landmarks.add_argument(
+    add = parser.add_argument
+    add("path", metavar="PATH", help="the data set: a folder, or a .zip that is read in place")
+    add("--dataset", required=True, choices=WITH_LANDMARKS, help="layout of the data set")
+    _add_member(parser)
+    add(
         "--published-crops",
         action="store_true",
-        help="use the 120x120 crops that lie beside the photos, instead of cutting them anew",
+        help="use the 120x120 crops that come with the set, instead of crops cut from the photos",
     )
-    landmarks.add_argument(
+    add(
         "--reannotated",
         action="store_true",
-        help="AFLW2000-3D's second set of landmarks (pts68_reannotated in the .npz beside the set)",
+        help="use AFLW2000-3D's second set of landmarks (pts68_reannotated in the .npz beside the set)",
     )
-    landmarks.add_argument(
+    add(
         "--whole-chain",
         action="store_true",
-        help="also find the faces with the detector and crop them twice, as predict does (about a minute)",
+        help="also evaluate detector and both crops on whole photos, as predict does (about a minute)",
     )
-    landmarks.add_argument(
+    add(
         "--weights",
         default=NETWORK_OPTIONS["weights"],
         metavar="NAME_OR_FILE",
-        help="M4Net's weights (default: %(default)s)",
+        help="weights of M4Net (default: %(default)s)",
     )
-    landmarks.add_argument(
+    add(
         "--views",
         type=int,
         choices=COUNTS,
         default=NETWORK_OPTIONS["views"],
-        help="average over so many views of a crop: 2 with the mirror image, 6 also turned and smaller (default: 1)",
+        help="test-time augmentation: average over 2 views (crop and mirror image) or 6 (also rotated and smaller; "
+        "default: 1)",
     )
-    landmarks.add_argument(
+    add(
         "--predictions",
         type=Path,
         metavar="FILE",
-        help="judge another network's predictions (.npz: names, landmarks in photo pixels, poses in degrees) "
-        "instead of running M4Net",
+        help="evaluate another network's predictions (.npz: names, landmarks in photo pixels, poses in degrees) "
+        "instead of M4Net",
     )
-    landmarks.add_argument(
+    add(
         "--out",
         type=Path,
         metavar="DIR",
-        help="also write the faces' table, the error curve and a page of the worst faces",
+        help="also write a table of the faces, the error curve, the predictions, and a page of the worst faces",
     )
-    landmarks.add_argument("--quiet", action="store_true", help="no progress bar")
-    landmarks.set_defaults(run=run)
-    _add_detector(targets)
+    add("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run=run)
 
 
 def _add_member(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--member",
         metavar="FILE",
-        help="which list, XML or CSV below PATH, where it holds several (3ddfa-list, dlib-xml, csv, ufdd)",
+        help="the list, XML or CSV below PATH to read, if there are several (3ddfa-list, dlib-xml, csv, ufdd)",
     )
 
 
 def _add_detector(targets) -> None:
     parser = targets.add_parser(
         "detector",
-        help="boxes of faces",
+        help="face boxes",
         description="Recall by size of the face and under bad conditions, average precision and false positives of "
-        "detectors side by side, at IoU 0.5 and a threshold of 0.5.",
+        "one or more detectors, at IoU 0.5 and a threshold of 0.5.",
     )
-    parser.add_argument("paths", metavar="PATH", nargs="+", help="data sets of one layout; a report for each")
-    parser.add_argument(
+    add = parser.add_argument
+    add("paths", metavar="PATH", nargs="+", help="data sets of one layout; each gets a report")
+    add(
         "--dataset",
         required=True,
         choices=[*READERS, "ufdd"],
-        help="their layout; `folder` is for photos without a face, `ufdd` for lists of boxes as UFDD has them",
+        help="layout of the data sets; `folder` is for photos without a face, `ufdd` for UFDD's lists of boxes",
     )
     _add_member(parser)
-    parser.add_argument(
+    add(
         "--detectors",
         nargs="+",
         default=["m4kit"],
         metavar="NAME_OR_FILE",
         help="m4kit, faceboxes-official, or files of weights (default: m4kit)",
     )
-    parser.add_argument(
-        "--conditions", nargs="*", default=[], choices=CONDITIONS, metavar="NAME", help=", ".join(CONDITIONS)
+    add("--conditions", nargs="*", default=[], choices=CONDITIONS, metavar="NAME", help=", ".join(CONDITIONS))
+    add(
+        "--severities",
+        nargs="+",
+        type=float,
+        default=[1, 3, 5],
+        metavar="S",
+        help="severities of the conditions, from 0 to 5 (default: 1 3 5)",
     )
-    parser.add_argument("--severities", nargs="+", type=float, default=[1, 3, 5], metavar="S")
-    parser.add_argument(
+    add(
         "--others-unlabelled",
         action="store_true",
-        help="the photos may show faces that are not labelled (always so but for dlib-xml, folder and ufdd)",
+        help="the photos may show faces without a label (always assumed except for dlib-xml, folder and ufdd)",
     )
-    parser.add_argument("--min-face", type=float, metavar="PIXELS", help="side of the smallest face wanted")
-    parser.add_argument(
+    add("--min-face", type=float, metavar="PIXELS", help="side of the smallest face to find")
+    add(
         "--missed",
         type=int,
         default=0,
         metavar="N",
-        help="also name N faces that the first detector misses in the photos as they are, the worst first",
+        help="also list N faces that the first detector misses in the unchanged photos, least overlap first",
     )
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run=run_detector)
 
 
 def run_detector(options: argparse.Namespace) -> int:
-    """Run `m4kit evaluate detector`: print a report for each path; 0, or 2 if something cannot be read."""
+    """Run `m4kit evaluate detector`: print a report per path. Returns 0, or 2 if something cannot be read."""
     try:
         files = [Path(name).name for name in options.detectors]
         detectors = {
@@ -153,9 +162,8 @@ def run_detector(options: argparse.Namespace) -> int:
             for file, name in zip(files, options.detectors, strict=True)
         }
         for path in options.paths:
-            photos = detection.photos_of(_read(path, options))
             text = detection.report(
-                photos,
+                detection.photos_of(_read(path, options)),
                 detectors,
                 all_labelled=options.dataset in ALL_LABELLED and not options.others_unlabelled,
                 conditions=options.conditions,
@@ -171,7 +179,7 @@ def run_detector(options: argparse.Namespace) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run `m4kit evaluate landmarks`: print the report; 0, or 2 if the set or the weights cannot be read."""
+    """Run `m4kit evaluate landmarks`: print the report. Returns 0, or 2 if something cannot be read or written."""
     try:
         _check_predictions(options)
         samples, report = _samples(options), []
@@ -196,11 +204,11 @@ def run(options: argparse.Namespace) -> int:
                 predict_crops = crop_predictor(network, model, views=options.views)
                 report.append(evaluate_chain(predict_crops, samples, progress=not options.quiet).report())
         text = "\n".join(filter(None, report))
-        # Before anything is written: a full disk does not cost the figures.
+        # Printed before anything is written, so that a full disk does not lose the figures.
         print(text)
         if options.out is not None:
             write_results(result, samples, options.out, report=text)
-    # DatasetError, WeightsError and FaceModelError are values that are wrong.
+    # DatasetError, WeightsError and FaceModelError are ValueErrors.
     except (ValueError, OSError) as error:
         print(f"m4kit evaluate: {error}", file=sys.stderr)
         return 2
@@ -208,10 +216,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check_predictions(options: argparse.Namespace) -> None:
-    asked = [name for name, default in NETWORK_OPTIONS.items() if getattr(options, name) != default]
-    if options.predictions is not None and asked:
+    given = [name for name, default in NETWORK_OPTIONS.items() if getattr(options, name) != default]
+    if options.predictions is not None and given:
         raise ValueError(
-            f"--{asked[0].replace('_', '-')}: expected M4Net to run, got --predictions to judge instead; "
+            f"--{given[0].replace('_', '-')} needs M4Net to run, but --predictions evaluates a file instead; "
             "leave one of them out"
         )
 
@@ -226,13 +234,13 @@ def _make_folder(folder: Path) -> None:
 
 
 def _samples(options: argparse.Namespace) -> tuple[Sample, ...]:
-    if options.reannotated:
-        if options.dataset != "aflw2000-3d":
-            raise ValueError(
-                f"--reannotated: only aflw2000-3d has a second set of landmarks, not {options.dataset}"
-            )
-        return read_aflw2000_3d(options.path, reannotated=True)
-    return _read(options.path, options)
+    if not options.reannotated:
+        return _read(options.path, options)
+    if options.dataset != "aflw2000-3d":
+        raise ValueError(
+            f"--reannotated: only aflw2000-3d has a second set of landmarks, not {options.dataset}"
+        )
+    return read_aflw2000_3d(options.path, reannotated=True)
 
 
 def _read(path: str, options: argparse.Namespace) -> tuple[Sample, ...]:
@@ -241,6 +249,6 @@ def _read(path: str, options: argparse.Namespace) -> tuple[Sample, ...]:
         return read_it(path)
     if options.dataset not in (*WITH_MEMBERS, "ufdd"):
         raise ValueError(
-            f"--member: only {', '.join(WITH_MEMBERS)} and ufdd have several files, not {options.dataset}"
+            f"--member: only {', '.join(WITH_MEMBERS)} and ufdd have several label files, not {options.dataset}"
         )
     return read_it(path, member=options.member)

@@ -1,4 +1,4 @@
-"""How well a detector finds labelled faces: recall, average precision, false alarms; by size and condition."""
+"""Evaluation of detectors: recall, average precision and false positives, by size of the face and by condition."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from tqdm import tqdm
 
 from m4kit.boxes import match, pairwise_iou
@@ -15,15 +16,16 @@ from m4kit.datasets import DatasetError, Sample, warn_left_out
 from m4kit.datasets.sample import picture_of
 from m4kit.datasets.scenes import check_severity
 from m4kit.images import ImageError
+from m4kit.landmarks import face_size
 
 Detect = Callable[[np.ndarray], np.ndarray]
-"""What is evaluated: a photo (H, W, 3) uint8 RGB in; out boxes (n, 5): left, top, right, bottom in photo pixels and
-the score."""
+"""A detector as a function: it maps a photo (H, W, 3) uint8 RGB to boxes (n, 5), left, top, right, bottom in photo
+pixels and the score."""
 
 IOU = 0.5
 THRESHOLD = 0.5
 LOWEST_SCORE = 0.05
-"""Below this a detection is not asked for: average precision needs the unsure ones too, but not all."""
+"""The lowest score that a detector should return: average precision needs unsure detections too, but not all."""
 
 SIZES = ((0, 20), (20, 40), (40, 80), (80, 160), (160, np.inf))
 """Bins of a face's size, sqrt(w * h) of its true box in photo pixels."""
@@ -40,9 +42,9 @@ class LabelledPhoto:
 
 @dataclass(frozen=True)
 class PhotoResult:
-    """What was found (n, 5) in a photo, and the true boxes (m, 4).
+    """Detections (n, 5) in a photo, and the true boxes (m, 4).
 
-    `wanted` (m,) is False for a face that may or may not be found: what hits it counts neither way.
+    `wanted` (m,) is False for a face that the detector may miss: it counts neither as found nor as missed.
     """
 
     found: np.ndarray
@@ -50,16 +52,21 @@ class PhotoResult:
     wanted: np.ndarray
     name: str = ""
 
-    def match(self, *, iou: float) -> list[tuple[float, int | None]]:
-        """The score of each detection that counts, best first, and the face that it hits (`boxes.match`)."""
+    def match(self, *, iou: float = IOU) -> list[tuple[float, int | None]]:
+        """Each detection that counts, best first: its score, and the face that it hits (`boxes.match`)."""
         return match(self.found, self.boxes, iou=iou, wanted=self.wanted)
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Size of each face, (m,): sqrt(w * h) of its true box."""
+        return face_size(self.boxes.reshape(-1, 2, 2))
 
 
 class MissedFace(NamedTuple):
-    """A face that was not found: its photo, its number in there, and how near the detector came.
+    """A face that was not found.
 
-    `overlap` is the best IoU of a detection that is sure enough with it, `score` the best score of a detection that
-    would hit it, 0 for none.
+    `face` is its number in the photo. `overlap` is the best IoU of any detection above the threshold with its box.
+    `score` is the best score of any detection that would hit it, 0 if there is none.
     """
 
     photo: str
@@ -70,44 +77,44 @@ class MissedFace(NamedTuple):
 
 
 def photos_of(samples: Iterable[Sample]) -> list[LabelledPhoto]:
-    """The samples, whose faces are gathered by their pictures.
-
-    A face's box is the annotated one, else that of its landmarks; a picture without either has no face.
-    """
-    photos: dict[str, LabelledPhoto] = {}
+    """Group samples by photo, with the boxes of their faces (`Sample.true_box`)."""
+    boxes: dict[str, list[np.ndarray]] = {}
+    images = {}
     for sample in samples:
         name = picture_of(sample.name)
-        boxes = photos[name].boxes if name in photos else np.zeros((0, 4))
-        if sample.true_box is not None:
-            boxes = np.vstack([boxes, sample.true_box])
-        photos[name] = LabelledPhoto(name, sample.image, boxes)
-    return list(photos.values())
+        images[name] = sample.image
+        box = sample.true_box
+        boxes.setdefault(name, []).extend([] if box is None else [box])
+    return [
+        LabelledPhoto(name, images[name], np.array(faces, float).reshape(-1, 4))
+        for name, faces in boxes.items()
+    ]
 
 
 @dataclass(frozen=True)
 class DetectorEvaluation:
-    """What a detector found in photos. `left_out` names those that could not be read."""
+    """Detections of one detector in many photos. `left_out` names photos that could not be read."""
 
     results: tuple[PhotoResult, ...] = field(repr=False)
     left_out: tuple[str, ...] = ()
 
     @property
     def faces(self) -> int:
-        """How many faces there are to find."""
+        """Number of faces to find."""
         return sum(int(result.wanted.sum()) for result in self.results)
 
     def recall(self, *, iou: float = IOU, threshold: float = THRESHOLD) -> float:
-        """The share of the faces that are hit."""
+        """Share of the faces that are hit; NaN without faces."""
         scores, hits = outcomes(self.results, iou=iou)
         return float(hits[scores >= threshold].sum() / self.faces) if self.faces else np.nan
 
     def false_positives(self, *, iou: float = IOU, threshold: float = THRESHOLD) -> float:
-        """Detections a photo that hit no face. Only to be read where all faces are labelled."""
+        """Detections per photo that hit no face. Only meaningful where all faces are labelled."""
         scores, hits = outcomes(self.results, iou=iou)
         return float((~hits[scores >= threshold]).sum() / len(self.results))
 
     def average_precision(self, *, iou: float = IOU) -> float:
-        """The area below the curve of precision over recall, as PASCAL VOC has it since 2010."""
+        """Area below the precision-recall curve, as PASCAL VOC defines it since 2010; NaN without faces."""
         if not self.faces:
             return np.nan
         _, hits = outcomes(self.results, iou=iou)
@@ -116,40 +123,36 @@ class DetectorEvaluation:
         return float((np.diff(recall, prepend=0) * precision).sum())
 
     def threshold_for(self, false_positives: float) -> float:
-        """The lowest threshold at which there are at most so many false positives a photo."""
+        """Lowest threshold with at most this many false positives per photo."""
         scores, hits = outcomes(self.results)
         allowed = np.cumsum(~hits) <= false_positives * len(self.results) + 1e-9
         return float(scores[allowed][-1]) if allowed.any() else 1.0
 
     def recall_by_size(self, *, threshold: float = THRESHOLD) -> list[tuple[tuple[float, float], float, int]]:
-        """For each bin of `SIZES` that has faces: the bin, the recall, and how many faces."""
-        found_sizes, sizes = [], []
+        """The bin, the recall and the number of faces for each bin of `SIZES` that has faces."""
+        sizes, hit = [], []
         for result in self.results:
-            size = np.sqrt((result.boxes[:, 2:] - result.boxes[:, :2]).prod(axis=1))
-            hit = [face for score, face in result.match(iou=IOU) if face is not None and score >= threshold]
-            sizes.append(size[result.wanted])
-            found_sizes.append(size[np.array(hit, dtype=int)])
-        sizes, found = np.concatenate(sizes), np.concatenate(found_sizes)
-        return [
-            (bounds, float(((found >= bounds[0]) & (found < bounds[1])).sum() / count), int(count))
-            for bounds in SIZES
-            if (count := ((sizes >= bounds[0]) & (sizes < bounds[1])).sum())
-        ]
+            found = {face for score, face in result.match() if score >= threshold}
+            sizes.append(result.sizes[result.wanted])
+            hit.append(np.isin(np.flatnonzero(result.wanted), list(found - {None})))
+        sizes, hit = np.concatenate(sizes), np.concatenate(hit)
+        bins = [(bounds, (sizes >= bounds[0]) & (sizes < bounds[1])) for bounds in SIZES]
+        return [(bounds, float(hit[own].mean()), int(own.sum())) for bounds, own in bins if own.any()]
 
     def missed(self, *, iou: float = IOU, threshold: float = THRESHOLD) -> list[MissedFace]:
-        """The wanted faces that no detection hits, the one that overlaps least with any first."""
+        """The wanted faces that no detection hits, least overlap first."""
         faces = []
         for result in self.results:
             sure = result.found[:, 4] >= threshold
             hit = {face for score, face in result.match(iou=iou) if score >= threshold}
+            overlaps = pairwise_iou(result.found[:, :4], result.boxes)
             for number in sorted(set(np.flatnonzero(result.wanted)) - hit):
-                box = result.boxes[number]
-                overlap = pairwise_iou(result.found[:, :4], box[None])[:, 0]
+                overlap = overlaps[:, number]
                 faces.append(
                     MissedFace(
                         result.name,
                         int(number),
-                        float(np.sqrt((box[2:] - box[:2]).prod())),
+                        float(result.sizes[number]),
                         float(overlap[sure].max(initial=0)),
                         float(result.found[overlap >= iou, 4].max(initial=0)),
                     )
@@ -165,10 +168,11 @@ def evaluate_detectors(
     severity: float = 0.0,
     progress: bool = True,
 ) -> dict[str, DetectorEvaluation]:
-    """Run detectors on photos, as they are or under a condition (`conditions.degrade`, the photo's number as seed).
+    """Run detectors on photos, as they are or under a condition.
 
-    They should give detections down to a score of `LOWEST_SCORE`. Photos that cannot be read are left out, with
-    one warning that names them; if none is left, that is a `DatasetError`.
+    The condition is applied by `conditions.degrade`, with the photo's number as seed. Detectors should return
+    detections down to a score of `LOWEST_SCORE`. Unreadable photos are left out, with one warning that names them.
+    Raises `DatasetError` if no photo can be read.
     """
     results, left_out = {name: [] for name in detectors}, []
     word = "clean" if condition is None else f"{condition} {severity:g}"
@@ -186,9 +190,7 @@ def evaluate_detectors(
             results[name].append(PhotoResult(found, photo.boxes, wanted, photo.name))
     warn_left_out("evaluate_detectors", left_out)
     if len(left_out) == len(photos):
-        raise DatasetError(
-            f"expected at least one readable photo, got {len(photos)} of which none could be read"
-        )
+        raise DatasetError(f"expected at least one readable photo, none of {len(photos)} could be read")
     return {name: DetectorEvaluation(tuple(rows), tuple(left_out)) for name, rows in results.items()}
 
 
@@ -202,39 +204,40 @@ def report(
     missed: int = 0,
     progress: bool = True,
 ) -> str:
-    """Detectors side by side on the same photos, as a table in text.
+    """Compare detectors on the same photos, as a table in text with one column per detector.
 
-    `all_labelled` says that whatever is found beside the labelled faces is wrong: only then are false positives
-    and average precision counted, and the recall of the others also given at the first one's rate of false positives.
-    Up to `missed` of the faces that the first one misses in the photos as they are are named below it, the farthest
-    from being found first. Raises `DatasetError` for a severity outside 0 to 5.
+    `all_labelled` declares that every face is labelled. Only then does the table contain false positives, average
+    precision, and the recall at the first detector's rate of false positives. `missed` is the number of faces to
+    name below the table that the first detector misses in the photos as they are, least overlap first. Raises
+    `DatasetError` for a severity outside 0 to 5.
     """
     for severity in severities:
         check_severity(severity, "report")
     clean = evaluate_detectors(detectors, photos, progress=progress)
     name, first = next(iter(clean.items()))
-    rows: list[tuple[str, list[str]]] = []
+    table: dict[str, list[str]] = {}
 
     def row(title: str, values: Iterable[float], form: str = "{:.1f} %") -> None:
-        rows.append((title, ["-" if np.isnan(value) else form.format(value) for value in values]))
+        table[title] = ["-" if np.isnan(value) else form.format(value) for value in values]
 
     for iou in (IOU, 0.45) if first.faces else ():
         row(f"recall at IoU {iou:g}", (100 * e.recall(iou=iou) for e in clean.values()))
     if all_labelled:
         if first.faces:
             row("average precision", (100 * e.average_precision() for e in clean.values()))
-        row("false positives a photo", (e.false_positives() for e in clean.values()), "{:.3f}")
+        row("false positives per photo", (e.false_positives() for e in clean.values()), "{:.3f}")
         if first.faces and len(clean) > 1:
             rate = first.false_positives()
             row(
-                f"recall at {rate:.3f} false a photo",
+                f"recall at {rate:.3f} false positives per photo",
                 (100 * e.recall(threshold=e.threshold_for(rate)) for e in clean.values()),
             )
     if first.faces:
         by_size = [e.recall_by_size() for e in clean.values()]
-        for (low, high), _, count in by_size[0]:
+        for same_bin in zip(*by_size, strict=True):
+            (low, high), _, count = same_bin[0]
             title = f"recall, faces of {low:g} to {high:g} px (n = {count})"
-            row(title, (100 * r for bins in by_size for bounds, r, _ in bins if bounds == (low, high)))
+            row(title, (100 * recall for _, recall, _ in same_bin))
     measured = []
     for condition in conditions:
         for severity in severities:
@@ -246,20 +249,15 @@ def report(
                 row(f"recall, {condition} {severity:g}", measured[-1])
             else:
                 measured.append([e.false_positives() for e in results])
-                row(f"false positives a photo, {condition} {severity:g}", measured[-1], "{:.3f}")
+                row(f"false positives per photo, {condition} {severity:g}", measured[-1], "{:.3f}")
     if measured:
         form = "{:.1f} %" if first.faces else "{:.3f}"
         row("mean under the conditions", np.mean(measured, axis=0), form)
-    others = "" if all_labelled else ", others may be in them"
+    others = "" if all_labelled else ", other faces may be unlabelled"
     lines = [f"{len(first.results)} photos, {first.faces} labelled faces{others}"]
     if first.left_out:
         lines.append(f"left out, unreadable: {len(first.left_out)}")
-    width, widths = max(len(title) for title, _ in rows), [max(9, len(name)) for name in clean]
-    lines.append("  ".join([" " * width, *(name.rjust(w) for name, w in zip(clean, widths, strict=True))]))
-    lines += [
-        "  ".join([title.ljust(width), *(value.rjust(w) for value, w in zip(values, widths, strict=True))])
-        for title, values in rows
-    ]
+    lines.append(pd.DataFrame.from_dict(table, orient="index", columns=list(clean)).to_string())
     if missed > 0 and (faces := first.missed()[:missed]):
         lines.append(f"missed by {name}:")
         lines += [
@@ -271,10 +269,9 @@ def report(
 
 
 def outcomes(results: Sequence[PhotoResult], *, iou: float = IOU) -> tuple[np.ndarray, np.ndarray]:
-    """The score (n,) of each detection that counts, best first, and whether it hits a face (n,).
+    """Scores (n,) of all detections that count, best first, and whether each hits a face (n,) bool.
 
-    Detections go to faces greedily, best first; a face is hit once. What belongs to a face that is not wanted
-    does not count.
+    Each face is hit at most once (`boxes.match`).
     """
     counted = [pair for result in results for pair in result.match(iou=iou)]
     scores = np.array([score for score, _ in counted], dtype=float)

@@ -1,4 +1,4 @@
-"""What each head says of a labelled set: run the network once, then judge any weights by fusing anew."""
+"""Evaluation of each head: run the network once, then evaluate any head weights by fusing again."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.stats import spearmanr
 from tqdm import tqdm
 
 from m4kit import metrics
@@ -14,15 +15,15 @@ from m4kit.evaluate.landmarks import LandmarkEvaluation, compare, true_crops
 from m4kit.face_model import FaceModel
 from m4kit.folding import folded
 from m4kit.network import M4Net
-from m4kit.parameters import fuse, head_spread, landmarks_in_crop
+from m4kit.parameters import fuse, head_spread, landmarks_in_crop, split
 from m4kit.views import ask
 
 
 @dataclass(frozen=True)
 class HeadAnswers:
-    """The heads' raw parameters (n, 4, 62) of n faces and the network's weights of them (n, 4).
+    """Raw parameters of the heads (n, 4, 62) for n faces, and the network's weights of the heads (n, 4).
 
-    `network` is the fingerprint of the heads (`M4Net.heads_digest`), empty where it is not known.
+    `network` is the fingerprint of the heads (`M4Net.heads_digest`), empty if unknown.
     """
 
     samples: tuple[Sample, ...] = field(repr=False)
@@ -37,26 +38,26 @@ class HeadAnswers:
         return len(self.samples)
 
     def evaluate(self, weights=None) -> LandmarkEvaluation:
-        """The errors under head weights (4,) or (n, 4); by default those of the network."""
+        """Errors under head weights (4,) or (n, 4), by default those of the network."""
         weights = self.weights if weights is None else np.asarray(weights, dtype=float)
         parameters = fuse(self.heads, weights)
         return compare(
             self.samples,
             landmarks_in_crop(self.model, parameters),
-            parameters[:, :12].reshape(-1, 3, 4),
+            split(parameters).camera,
             published_crops=self.published_crops,
             left_out=self.left_out,
         )
 
     def spread(self) -> np.ndarray:
-        """How far the heads disagree on each face, (n,): mean distance of their landmarks from the heads' mean.
-
-        In percent of sqrt(w * h) of the box of the fused landmarks, so it needs no truth.
-        """
+        """Disagreement of the heads on each face, (n,), in percent (`parameters.head_spread`)."""
         return head_spread(self.model, self.heads, self.weights)
 
     def report(self) -> str:
-        """Each head alone, uniform weights, and how well the heads' spread tells of the error, as text."""
+        """Errors of each head alone and of uniform weights, and how the heads' spread correlates with the error.
+
+        It is empty if a true yaw is unknown.
+        """
         fused, count = self.evaluate(), self.heads.shape[1]
         if not fused.turns_known:
             return ""
@@ -73,7 +74,7 @@ class HeadAnswers:
                 f"mean head weights: {_joined(self.weights.mean(axis=0), 3)}",
                 f"NME balanced of each head alone: {_joined(alone)} % (fused {fused.balanced.mean:.2f})",
                 f"NME balanced with uniform weights: {uniform:.2f} %",
-                f"Spearman of the heads' spread with the error: {_correlation(spread, fused.nme):.2f} "
+                f"Spearman correlation of the heads' spread with the error: {_correlation(spread, fused.nme):.2f} "
                 f"(within the yaw bins: {_joined(within)})",
             ]
         )
@@ -89,7 +90,7 @@ def predict_heads(
     views: int = 1,
     progress: bool = True,
 ) -> HeadAnswers:
-    """Run the network once on every face's ground-truth crop, and keep what each head says.
+    """Run the network once on the ground-truth crop of every face, and keep the answer of each head.
 
     Crops and errors are as for `evaluate_landmarks`, `views` as for `views.ask`.
     """
@@ -113,9 +114,6 @@ def predict_heads(
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    # Slow to import, and seldom needed.
-    from scipy.stats import spearmanr
-
     return float(spearmanr(a, b).statistic) if np.ptp(a) > 0 and np.ptp(b) > 0 else np.nan
 
 

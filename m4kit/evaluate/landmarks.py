@@ -1,7 +1,7 @@
-"""How well landmarks and head pose are predicted on a labelled set: the protocol, and its report.
+"""Errors of landmarks and head pose on a labelled set.
 
-The network's part is a callable over crops, so that any network can be put to it (see `benchmarks/peers.py`).
-The figure that papers quote for AFLW2000-3D is `LandmarkEvaluation.balanced`, on ground-truth crops.
+The network is a function of crops, so that any network can be evaluated (see `benchmarks/peers.py`). The figure that
+papers quote for AFLW2000-3D is `LandmarkEvaluation.balanced`, on ground-truth crops.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from m4kit.metrics import BalancedMean
 from m4kit.views import PredictCrops
 
 POSE_LIMIT = 99.0
-"""Faces with a true angle beyond this many degrees do not count for the pose, by the set's custom."""
+"""Faces with a true angle beyond this many degrees are left out of pose errors, as is usual for AFLW2000-3D."""
 
 
 @dataclass(frozen=True)
 class LandmarkEvaluation:
-    """What came out for each of n faces; the properties sum it up.
+    """Predictions and truth of n faces; the properties are their errors.
 
     `predicted` and `true` (n, 68, 2) are landmarks in photo pixels. `true_poses` and `predicted_poses` (n, 3) are
-    yaw, pitch and roll in degrees, NaN where they are not known. `inputs` says in words what the network saw, and
-    `left_out` names the faces whose picture could not be read.
+    yaw, pitch and roll in degrees, NaN where unknown. `inputs` describes what the network saw, and `left_out` names
+    the faces whose picture could not be read.
     """
 
     names: tuple[str, ...] = field(repr=False)
@@ -46,12 +46,12 @@ class LandmarkEvaluation:
 
     @cached_property
     def nme(self) -> np.ndarray:
-        """Each face's error, (n,), in percent of sqrt(w * h) of the true landmarks' box."""
+        """Error of each face, (n,), in percent of sqrt(w * h) of the box of its true landmarks."""
         return metrics.nme(self.predicted, self.true)
 
     @cached_property
     def error_vectors(self) -> np.ndarray:
-        """Each face's mean of predicted - true, (n, 2): x, y in percent as for `nme`, y down."""
+        """Mean of predicted - true for each face, (n, 2): x, y in percent as for `nme`, y down."""
         return metrics.mean_error_vector(self.predicted, self.true)
 
     @cached_property
@@ -61,22 +61,22 @@ class LandmarkEvaluation:
 
     @property
     def turns_known(self) -> bool:
-        """Whether every face's true yaw is known, which the yaw bins need."""
+        """Whether the true yaw of every face is known, which the yaw bins need."""
         return bool(np.isfinite(self.true_poses[:, 0]).all())
 
     @property
     def balanced(self) -> BalancedMean:
-        """NME in percent as the mean of the yaw bins, with the bins."""
+        """NME in percent, averaged over the yaw bins, and the mean of each bin."""
         return metrics.balanced_mean(self.nme, self.true_poses[:, 0])
 
     @property
     def mean_error(self) -> np.ndarray:
-        """The constant part of the error, (2,): x, y in percent, y down."""
+        """Constant part of the error, (2,): x, y in percent, y down."""
         return self.error_vectors.mean(axis=0)
 
     @property
     def without_offset(self) -> float:
-        """NME in percent with that constant part taken off; balanced where the yaw bins are known."""
+        """NME in percent without the constant part of the error; balanced if the yaws are known."""
         errors = metrics.nme_without_offset(self.predicted, self.true)
         if self.turns_known:
             return metrics.balanced_mean(errors, self.true_poses[:, 0]).mean
@@ -84,13 +84,13 @@ class LandmarkEvaluation:
 
     @property
     def pose_counted(self) -> np.ndarray:
-        """Which faces count for the pose, (n,) bool: those with every true angle within `POSE_LIMIT`."""
+        """The faces (n,) bool that pose errors are averaged over: every true angle is within `POSE_LIMIT`."""
         known = np.isfinite(self.predicted_poses).all(axis=1)
         return known & (np.abs(self.true_poses) <= POSE_LIMIT).all(axis=1)
 
     @property
     def pose_mae(self) -> HeadPose:
-        """Mean absolute errors of the angles in degrees over the faces that count; NaN if none does."""
+        """Mean absolute errors of the angles in degrees over the faces of `pose_counted`; NaN without any."""
         counted = self.pose_errors[self.pose_counted]
         return HeadPose(*map(float, counted.mean(axis=0) if len(counted) else (np.nan,) * 3))
 
@@ -105,7 +105,7 @@ class LandmarkEvaluation:
         return float(low), float(high)
 
     def report(self) -> str:
-        """The figures as text, one a line; the one that papers quote is `NME balanced: ... %`."""
+        """All errors as text, one per line. The one that papers quote is `NME balanced: ... %`."""
         lines = [f"{len(self)} faces, {self.inputs}"]
         if self.left_out:
             lines.append(f"left out, unreadable: {len(self.left_out)}")
@@ -147,19 +147,18 @@ def evaluate_landmarks(
 ) -> LandmarkEvaluation:
     """Predict every face from its ground-truth crop, and compare in photo pixels.
 
-    The crop is cut anew from the photo (`camera.cut_crop`), or with `published_crops` the one that comes with
-    the set, mapped back by the set's own rule. Faces whose picture cannot be read are left out, with one
-    warning that names them; if none is left, or crops are asked for that the set lacks, or a face has no true
-    landmarks, that is a `DatasetError`.
+    The crop is cut from the photo (`camera.cut_crop`). With `published_crops` it is the set's own crop, and its
+    landmarks are mapped back by the set's rule. Faces whose picture cannot be read are left out, with one warning
+    that names them. Raises `DatasetError` if no face can be read, if a face has no true landmarks, or if the set
+    has no published crops.
     """
     left_out: list[str] = []
     kept, points, cameras = [], [], []
     batches = true_crops(samples, published_crops=published_crops, batch_size=batch_size, left_out=left_out)
     for readable, crops in tqdm(batches, desc="evaluate", unit="batch", disable=not progress):
-        predicted = _predict(predict_crops, crops)
         kept += readable
-        points.append(predicted[0])
-        cameras.append(predicted[1])
+        for some, predicted in zip((points, cameras), predict_crops(crops), strict=True):
+            some.append(np.asarray(predicted, dtype=float))
     return compare(
         kept,
         np.concatenate(points),
@@ -177,12 +176,18 @@ def compare(
     published_crops: bool = False,
     left_out: Sequence[str] = (),
 ) -> LandmarkEvaluation:
-    """Landmarks (n, 68, 2 or 3) and cameras (n, 3, 4) in the crop frames of n faces against the truth."""
+    """Compare n faces' landmarks (n, 68, 2 or 3) and cameras (n, 3, 4), both in crop frames, with the truth."""
+    n = len(samples)
+    if points.shape not in ((n, 68, 2), (n, 68, 3)) or cameras.shape != (n, 3, 4):
+        raise ValueError(
+            f"expected landmarks ({n}, 68, 2 or 3) and cameras ({n}, 3, 4) for {n} crops, "
+            f"got {points.shape} and {cameras.shape}"
+        )
     predicted = [
         (sample.published_box if published_crops else sample.crop).to_photo(face)[:, :2]
         for sample, face in zip(samples, points, strict=True)
     ]
-    crops = "the published 120x120 crops" if published_crops else "crops cut anew from the photos"
+    crops = "the published 120x120 crops" if published_crops else "crops cut from the photos"
     return LandmarkEvaluation(
         names=tuple(sample.name for sample in samples),
         predicted=np.stack(predicted),
@@ -195,12 +200,13 @@ def compare(
 
 
 def true_poses(samples: Sequence[Sample]) -> np.ndarray:
-    """True yaw, pitch and roll (n, 3) in degrees, NaN where a set does not know them."""
-    return np.array([(np.nan,) * 3 if sample.pose is None else sample.pose for sample in samples])
+    """True yaw, pitch and roll (n, 3) in degrees, NaN where unknown."""
+    poses = [(np.nan,) * 3 if sample.pose is None else sample.pose for sample in samples]
+    return np.array(poses, dtype=float).reshape(-1, 3)
 
 
 def check_labelled(samples: Sequence[Sample], *, needs: Sequence[str] = ("landmarks",)) -> None:
-    """`DatasetError`, which names the first, if faces lack their true landmarks or what else is needed of them."""
+    """Raise `DatasetError` if faces lack one of the fields that are needed; it names the first such face."""
     unlabelled = [sample.name for sample in samples if any(getattr(sample, one) is None for one in needs)]
     if unlabelled:
         raise DatasetError(
@@ -212,52 +218,31 @@ def check_labelled(samples: Sequence[Sample], *, needs: Sequence[str] = ("landma
 def true_crops(
     samples: Iterable[Sample], *, published_crops: bool, left_out: list[str], batch_size: int = 50
 ) -> Iterator[tuple[list[Sample], np.ndarray]]:
-    """Batches of the faces that can be read and their ground-truth crops (b, 120, 120, 3) uint8 RGB.
+    """Yield batches of readable faces and their ground-truth crops (b, 120, 120, 3) uint8 RGB.
 
-    The others' names, with the reason, go to `left_out`, and into one warning at the end. None at all is a
-    `DatasetError`.
+    Unreadable faces are added to `left_out` with the reason, and named in one warning at the end. Raises
+    `DatasetError` if no face can be read, or if faces lack what the crops need.
     """
     samples = list(samples)
     check_labelled(samples, needs=("landmarks", "crop"))
-    if published_crops and any(sample.published_crop is None for sample in samples):
-        lacking = sum(sample.published_crop is None for sample in samples)
+    lacking = sum(sample.published_crop is None for sample in samples)
+    if published_crops and lacking:
         raise DatasetError(
             f"published crops: expected one for each of {len(samples)} faces, {lacking} have none; put the "
-            "set's crop folder and its .npz with the boxes beside the photos, or evaluate on crops cut anew"
+            "set's crop folder and its .npz with the boxes beside the photos, or evaluate on crops of the photos"
         )
     for start in range(0, len(samples), batch_size):
-        readable, crops = _read_crops(samples[start : start + batch_size], published_crops, left_out)
+        readable, crops = [], []
+        for sample in samples[start : start + batch_size]:
+            try:
+                crop = sample.published_crop() if published_crops else cut_crop(sample.image(), sample.crop)
+            except ImageError as error:
+                left_out.append(f"{sample.name} ({error})")
+                continue
+            readable.append(sample)
+            crops.append(crop)
         if readable:
             yield readable, np.stack(crops)
     warn_left_out("evaluate", left_out)
     if len(left_out) == len(samples):
-        raise DatasetError(
-            f"expected at least one readable face, got {len(samples)} of which none could be read"
-        )
-
-
-def _read_crops(
-    samples: Sequence[Sample], published_crops: bool, left_out: list[str]
-) -> tuple[list[Sample], list[np.ndarray]]:
-    """The samples that can be read and their crops; the others' names go to `left_out`."""
-    readable, crops = [], []
-    for sample in samples:
-        try:
-            crops.append(
-                sample.published_crop() if published_crops else cut_crop(sample.image(), sample.crop)
-            )
-            readable.append(sample)
-        except ImageError as error:
-            left_out.append(f"{sample.name} ({error})")
-    return readable, crops
-
-
-def _predict(predict_crops: PredictCrops, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    points, cameras = (np.asarray(output, dtype=float) for output in predict_crops(crops))
-    n = len(crops)
-    if points.shape not in ((n, 68, 2), (n, 68, 3)) or cameras.shape != (n, 3, 4):
-        raise ValueError(
-            f"predict_crops: expected landmarks ({n}, 68, 2 or 3) and cameras ({n}, 3, 4) for {n} crops, "
-            f"got {points.shape} and {cameras.shape}"
-        )
-    return points, cameras
+        raise DatasetError(f"expected at least one readable face, none of {len(samples)} could be read")

@@ -32,6 +32,7 @@ from m4kit.conditions import CONDITIONS, degrade
 from m4kit.confidence import signs
 from m4kit.confidence.failure import ALL, SETS, FailureModel, FailureModelError, save_models
 from m4kit.confidence.reasons import REASONS, reasons_of
+from m4kit.landmarks import face_box
 from m4kit.metrics import FAILURE_NME, auroc, surest
 from m4kit.network import M4Net
 from m4kit.parameters import landmarks_in_crop
@@ -267,9 +268,8 @@ def _found(prediction: Prediction, truth: np.ndarray, *, given: bool) -> Face | 
     """The face with these landmarks (68, 2), or None if it was missed."""
     if given:
         return prediction[0] if len(prediction) else None
-    box = np.concatenate([truth.min(axis=0), truth.max(axis=0)])
     boxes = np.array([np.asarray(face.box) for face in prediction], dtype=float).reshape(-1, 5)
-    overlap = pairwise_iou(boxes, box[None])[:, 0] if len(boxes) else np.zeros(0)
+    overlap = pairwise_iou(boxes, face_box(truth)[None])[:, 0] if len(boxes) else np.zeros(0)
     return prediction[int(overlap.argmax())] if overlap.max(initial=0) >= HIT_IOU else None
 
 

@@ -138,7 +138,7 @@ class TestPhotos:
         assert len(evaluation.results) == 1
         with (
             pytest.warns(UserWarning, match="1 face"),
-            pytest.raises(DatasetError, match="none could be read"),
+            pytest.raises(DatasetError, match=r"none of \d could be read"),
         ):
             evaluate_detectors(nothing, photos[1:], progress=False)
 
@@ -159,7 +159,7 @@ def test_the_report_puts_detectors_side_by_side():
     assert text.startswith("1 photos, 3 labelled faces\n")
     assert figures["recall at IoU 0.5"] == ["100.0 %", "0.0 %"]
     assert figures["average precision"] == ["100.0 %", "0.0 %"]
-    assert figures["false positives a photo"] == ["0.000", "0.000"]
+    assert figures["false positives per photo"] == ["0.000", "0.000"]
     assert figures["recall, haze 2"] == figures["mean under the conditions"] == ["100.0 %", "0.0 %"]
 
 
@@ -194,7 +194,7 @@ class TestCommand:
         assert self._run(tmp_path, "--dataset", "folder") == 0
         out = capsys.readouterr().out
         assert "1 photos, 0 labelled faces" in out
-        assert "false positives a photo" in out
+        assert "false positives per photo" in out
         assert "recall" not in out
 
     def test_weights_whose_files_are_named_alike_are_told_apart(self, tmp_path, capsys, monkeypatch):
@@ -223,7 +223,7 @@ class TestCommand:
         assert self._run(tmp_path, "--dataset", "ufdd") == 0
         out = capsys.readouterr().out
         assert "1 photos, 2 labelled faces" in out
-        assert "false positives a photo" in out
+        assert "false positives per photo" in out
 
     def test_what_cannot_be_read_is_said_on_stderr_with_status_2(self, tmp_path, capsys):
         assert self._run(tmp_path / "nowhere", "--dataset", "folder") == 2

@@ -1,4 +1,4 @@
-"""An evaluation leaves a table, a curve, a page and predictions that can be judged again."""
+"""Files of an evaluation: table, curve, page, and predictions that can be read again."""
 
 import csv
 from dataclasses import replace
@@ -34,7 +34,7 @@ def folder(tmp_path_factory, result, samples):
     return folder / "deep" / "er"
 
 
-def test_the_table_has_a_row_a_face(folder):
+def test_the_table_has_one_row_per_face(folder):
     with (folder / "faces.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == COLUMNS
@@ -118,13 +118,13 @@ class TestForeignPredictions:
 
     def test_another_file_is_an_error_that_says_what_was_expected(self, tmp_path, samples):
         (tmp_path / "a.npz").write_text("nothing")
-        with pytest.raises(DatasetError, match="expected predictions"):
+        with pytest.raises(DatasetError, match=r"a\.npz: expected numpy arrays without pickles"):
             read_predictions(tmp_path / "a.npz", samples)
         np.save(tmp_path / "a.npy", np.zeros((3, 68, 2)))
-        with pytest.raises(DatasetError, match=r"a\.npy: expected predictions .*, got one array"):
+        with pytest.raises(DatasetError, match=r"a\.npy: expected landmarks, names, got one array"):
             read_predictions(tmp_path / "a.npy", samples)
         path = self._write(tmp_path / "b.npz", names=list(POSES), points=np.zeros((3, 68, 2)))
-        with pytest.raises(DatasetError, match=r"b\.npz: expected predictions .*, got names, points"):
+        with pytest.raises(DatasetError, match=r"b\.npz: expected landmarks, names, got names, points"):
             read_predictions(path, samples)
 
     def test_faces_without_true_landmarks_are_named(self, tmp_path, samples):
