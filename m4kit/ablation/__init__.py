@@ -1,56 +1,41 @@
-"""What a choice in the network does to its accuracy: the weights of the heads, and the activation function."""
+"""Studies of what a choice in the network does to its accuracy: head weights and activation functions."""
 
-from m4kit.ablation.activation_figures import activation_figure
-from m4kit.ablation.activation_numbers import activation_table, against
-from m4kit.ablation.activation_record import ActivationRecord, RunRecord
-from m4kit.ablation.activation_study import Plan, Study, StudyError
-from m4kit.ablation.activation_units import curve, units
-from m4kit.ablation.dynamic import DynamicStudy, dynamic_study
-from m4kit.ablation.dynamic_figure import dynamic_figure
-from m4kit.ablation.head_accuracy import Accuracy, accuracy_at
-from m4kit.ablation.head_figures import head_weights_figure, simplex_figure
-from m4kit.ablation.head_record import HeadStudy, RecordError
-from m4kit.ablation.head_study import study
-from m4kit.ablation.heads import Judgement, checked_weights, judge, judge_own, simplex
-from m4kit.ablation.labelled import validation_samples
-from m4kit.ablation.weightings import (
-    WEIGHTINGS,
-    WeightingStudy,
-    train_weightings,
-    weighting_study,
-    weightings_figure,
-)
+from importlib import import_module
 
-__all__ = [
-    "WEIGHTINGS",
-    "Accuracy",
-    "ActivationRecord",
-    "DynamicStudy",
-    "HeadStudy",
-    "Judgement",
-    "Plan",
-    "RecordError",
-    "RunRecord",
-    "Study",
-    "StudyError",
-    "WeightingStudy",
-    "accuracy_at",
-    "activation_figure",
-    "activation_table",
-    "against",
-    "checked_weights",
-    "curve",
-    "dynamic_figure",
-    "dynamic_study",
-    "head_weights_figure",
-    "judge",
-    "judge_own",
-    "simplex",
-    "simplex_figure",
-    "study",
-    "train_weightings",
-    "units",
-    "validation_samples",
-    "weighting_study",
-    "weightings_figure",
-]
+_HOMES = {
+    "activations.figures": ("activation_figure",),
+    "activations.numbers": ("activation_table", "against"),
+    "activations.record": ("ActivationRecord", "RunRecord"),
+    "activations.study": ("Plan", "Study", "StudyError"),
+    "activations.units": ("curve", "units"),
+    "heads.accuracy": ("Accuracy", "accuracy_at"),
+    "heads.dynamic": ("DynamicStudy", "dynamic_study"),
+    "heads.dynamic_figure": ("dynamic_figure",),
+    "heads.figures": ("head_weights_figure", "simplex_figure"),
+    "heads.judge": ("Judgement", "checked_weights", "judge", "judge_own", "simplex"),
+    "heads.record": ("HeadStudy",),
+    "heads.study": ("study",),
+    "heads.validation": ("validation_samples",),
+    "heads.weightings": (
+        "WEIGHTINGS",
+        "WeightingStudy",
+        "train_weightings",
+        "weighting_study",
+        "weightings_figure",
+    ),
+    "record": ("RecordError",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)  # noqa: PLE0605
+
+
+def __getattr__(name: str):
+    """Import a name at its first use, so that a figure of a record does not import the training."""
+    if name in _HOME_OF:
+        return getattr(import_module(f"m4kit.ablation.{_HOME_OF[name]}"), name)
+    raise AttributeError(f"module 'm4kit.ablation' has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return __all__

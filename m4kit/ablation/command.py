@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from m4kit.ablation.activation_command import add_activations_parser
-from m4kit.ablation.dynamic import DynamicStudy, dynamic_study
-from m4kit.ablation.dynamic_figure import dynamic_figure
-from m4kit.ablation.head_figures import head_weights_figure, simplex_figure
-from m4kit.ablation.head_record import HeadStudy
-from m4kit.ablation.head_study import study
-from m4kit.ablation.heads import checked_weights
-from m4kit.ablation.labelled import validation_samples
-from m4kit.ablation.weightings import FILE as WEIGHTINGS_FILE
-from m4kit.ablation.weightings import WEIGHTINGS, train_weightings, weighting_study, weightings_figure
+from m4kit.ablation.activations.command import add_activations_parser
+from m4kit.ablation.heads.dynamic import DynamicStudy, dynamic_study
+from m4kit.ablation.heads.dynamic_figure import dynamic_figure
+from m4kit.ablation.heads.figures import head_weights_figure, simplex_figure
+from m4kit.ablation.heads.judge import checked_weights
+from m4kit.ablation.heads.record import HeadStudy
+from m4kit.ablation.heads.study import study
+from m4kit.ablation.heads.validation import validation_samples
+from m4kit.ablation.heads.weightings import FILE as WEIGHTINGS_FILE
+from m4kit.ablation.heads.weightings import WEIGHTINGS, train_weightings, weighting_study, weightings_figure
 from m4kit.datasets import READERS, WITH_LANDMARKS, Sample, read
 from m4kit.evaluate.command import WITH_MEMBERS
 from m4kit.evaluate.heads import predict_heads

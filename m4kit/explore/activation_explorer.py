@@ -9,10 +9,10 @@ from pathlib import Path
 import ipywidgets as widgets
 import numpy as np
 
-from m4kit.ablation.activation_figures import COLOURS, WORDS, activation_figure, grouped, title_of
-from m4kit.ablation.activation_numbers import activation_table, against, smoothed
-from m4kit.ablation.activation_record import ActivationRecord, RunRecord
-from m4kit.ablation.activation_units import BINS, curve
+from m4kit.ablation.activations.figures import COLOURS, WORDS, activation_figure, grouped, title_of
+from m4kit.ablation.activations.numbers import activation_table, against, smoothed
+from m4kit.ablation.activations.record import ActivationRecord, RunRecord
+from m4kit.ablation.activations.units import BINS, curve
 from m4kit.explore.callbacks import Complaints
 from m4kit.explore.explorer import Explorer
 from m4kit.explore.live_training import LiveTrainer

@@ -8,9 +8,10 @@ from pathlib import Path
 import ipywidgets as widgets
 import numpy as np
 
-from m4kit.ablation.head_accuracy import check_heads_of
-from m4kit.ablation.head_record import BEST, HeadStudy, RecordError
-from m4kit.ablation.heads import HEADS
+from m4kit.ablation.heads.accuracy import check_heads_of
+from m4kit.ablation.heads.judge import HEADS
+from m4kit.ablation.heads.record import BEST, HeadStudy
+from m4kit.ablation.record import RecordError
 from m4kit.explore.callbacks import Complaints
 from m4kit.explore.canvas import Canvas
 from m4kit.explore.explorer import Explorer

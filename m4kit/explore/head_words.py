@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from m4kit.ablation.head_accuracy import Accuracy, accuracy_at
-from m4kit.ablation.head_record import HeadStudy
+from m4kit.ablation.heads.accuracy import Accuracy, accuracy_at
+from m4kit.ablation.heads.record import HeadStudy
 from m4kit.explore.head_answers import Answer
 from m4kit.explore.legend import legend
 from m4kit.explore.simplex_picture import accuracy_scale

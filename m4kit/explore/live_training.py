@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ipywidgets as widgets
 
-from m4kit.ablation.activation_figures import COLOURS, WORDS
-from m4kit.ablation.activation_live import (
+from m4kit.ablation.activations.figures import COLOURS, WORDS
+from m4kit.ablation.activations.live import (
     DIVERGED,
     DONE,
     DRAWING,
@@ -15,7 +15,7 @@ from m4kit.ablation.activation_live import (
     TRAINING,
     LiveTraining,
 )
-from m4kit.ablation.activation_numbers import smoothed
+from m4kit.ablation.activations.numbers import smoothed
 from m4kit.explore.callbacks import Complaints
 from m4kit.network import ACTIVATIONS
 

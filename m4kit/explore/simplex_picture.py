@@ -13,9 +13,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from m4kit.ablation.head_accuracy import accuracy_at
-from m4kit.ablation.head_record import HeadStudy
-from m4kit.ablation.heads import HEADS
+from m4kit.ablation.heads.accuracy import accuracy_at
+from m4kit.ablation.heads.judge import HEADS
+from m4kit.ablation.heads.record import HeadStudy
 from m4kit.vertex_colours import VertexColours, scalar_colours
 from m4kit.visualize import strokes
 

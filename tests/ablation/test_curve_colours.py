@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from m4kit.ablation.activation_figures import COLOURS as ACTIVATION_COLOURS
-from m4kit.ablation.dynamic_figure import _HEADS
-from m4kit.ablation.head_figures import _COLOURS as SETTING_COLOURS
+from m4kit.ablation.activations.figures import COLOURS as ACTIVATION_COLOURS
+from m4kit.ablation.heads.dynamic_figure import _HEADS
+from m4kit.ablation.heads.figures import _COLOURS as SETTING_COLOURS
 
 # How linear RGB is seen without the green or the red cones (Machado et al. 2009).
 SIGHT = {

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from m4kit.ablation.activation_live import LiveTraining
-from m4kit.ablation.head_record import RecordError
+from m4kit.ablation.activations.live import LiveTraining
+from m4kit.ablation.record import RecordError
 from m4kit.explore import ActivationExplorer, LiveTrainer
 
 from helpers.activation_records import record_of, run_record
@@ -322,7 +322,7 @@ class TestTrainer:
         def broken(*_arguments):
             raise RuntimeError("no faces today")
 
-        monkeypatch.setattr("m4kit.ablation.activation_live.random_face", broken)
+        monkeypatch.setattr("m4kit.ablation.activations.live.random_face", broken)
         trainer = LiveTrainer(("relu",), **SMALL)
         trainer.start()
         trainer.training.wait()

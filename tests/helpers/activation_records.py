@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from m4kit.ablation.activation_record import ActivationRecord, RunRecord
-from m4kit.ablation.activation_units import BINS
+from m4kit.ablation.activations.record import ActivationRecord, RunRecord
+from m4kit.ablation.activations.units import BINS
 
 STAGES = ("conv1", "dw4_1", "head1")
 

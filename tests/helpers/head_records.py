@@ -3,7 +3,7 @@
 import numpy as np
 
 from m4kit.ablation import HeadStudy, simplex
-from m4kit.ablation.heads import Judgement
+from m4kit.ablation.heads.judge import Judgement
 
 SLOPE = np.array([4.0, 3.0, 2.0, 1.0])
 """The error of each head alone in percent; that of weights is the weighted sum."""

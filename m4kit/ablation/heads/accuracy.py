@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from m4kit.ablation.head_record import HeadStudy, RecordError
-from m4kit.ablation.heads import HEADS
+from m4kit.ablation.heads.judge import HEADS
+from m4kit.ablation.heads.record import HeadStudy
+from m4kit.ablation.record import RecordError
 from m4kit.network import HEAD_STAGES
 
 STEPS = (20, 10)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from m4kit.ablation.activation_run import RESULT, Run, Settings, study_faces
+from m4kit.ablation.activations.run import RESULT, Run, Settings, study_faces
 from m4kit.files import write_whole
 from m4kit.network import ACTIVATIONS
 from m4kit.training import TrainingError
@@ -270,7 +270,7 @@ class Study:
         with (
             log.open("w") as errors,
             subprocess.Popen(
-                [sys.executable, "-m", "m4kit.ablation.activation_run"],
+                [sys.executable, "-m", "m4kit.ablation.activations.run"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from m4kit.ablation.activation_figures import activation_figure
-from m4kit.ablation.activation_numbers import (
+from m4kit.ablation.activations.figures import activation_figure
+from m4kit.ablation.activations.numbers import (
     activation_table,
     against,
     final_loss,

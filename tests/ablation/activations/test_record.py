@@ -6,9 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from m4kit.ablation.activation_record import ActivationRecord, RunRecord, merge
-from m4kit.ablation.activation_study import Plan, Study
-from m4kit.ablation.head_record import RecordError
+from m4kit.ablation.activations.record import ActivationRecord, RunRecord, merge
+from m4kit.ablation.activations.study import Plan, Study
+from m4kit.ablation.record import RecordError
 
 from helpers.activation_records import record_of, run_record
 

@@ -1,6 +1,6 @@
 """One training of the activation study, in a folder and a process of its own, on one core.
 
-`python -m m4kit.ablation.activation_run` trains the run that a line of JSON on its standard input describes, and
+`python -m m4kit.ablation.activations.run` trains the run that a line of JSON on its standard input describes, and
 ends as soon as that input closes: whoever started it has then ended too. On its standard output it gives the
 number of each step done.
 """
@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from m4kit import __version__
-from m4kit.ablation.activation_units import stage_gradients, units
+from m4kit.ablation.activations.units import stage_gradients, units
 from m4kit.face_model import FaceModel
 from m4kit.files import write_whole
 from m4kit.network import M4Net, to_input

@@ -16,8 +16,8 @@ import torch
 from tqdm import tqdm
 
 from m4kit import metrics
-from m4kit.ablation.crop_faults import out_of_focus, partly_hidden
-from m4kit.ablation.heads import HEADS
+from m4kit.ablation.heads.crop_faults import out_of_focus, partly_hidden
+from m4kit.ablation.heads.judge import HEADS
 from m4kit.camera import CROP_SIZE
 from m4kit.datasets import Sample
 from m4kit.evaluate.landmarks import compare, true_crops, true_poses

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from m4kit.ablation import command, dynamic_figure, dynamic_study
-from m4kit.ablation.crop_faults import FACE_SIDE, out_of_focus, partly_hidden
+from m4kit.ablation.heads.crop_faults import FACE_SIDE, out_of_focus, partly_hidden
 from m4kit.conditions.linear_light import to_linear
 from m4kit.evaluate import predict_heads
 from m4kit.face_model import FaceModel

@@ -19,9 +19,9 @@ from m4kit.ablation import (
     train_weightings,
     validation_samples,
     weighting_study,
-    weightings,
     weightings_figure,
 )
+from m4kit.ablation.heads import weightings
 from m4kit.evaluate import predict_heads
 from m4kit.face_model import FaceModel
 from m4kit.network import M4Net

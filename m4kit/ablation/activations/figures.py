@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from m4kit.ablation.activation_numbers import LAST, WINDOW, last_part, smoothed
-from m4kit.ablation.activation_record import BEST, ActivationRecord, RunRecord
+from m4kit.ablation.activations.numbers import LAST, WINDOW, last_part, smoothed
+from m4kit.ablation.activations.record import BEST, ActivationRecord, RunRecord
 from m4kit.network import ACTIVATIONS
 
 if TYPE_CHECKING:

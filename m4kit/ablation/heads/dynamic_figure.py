@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from m4kit import metrics
-from m4kit.ablation.dynamic import Condition, DynamicStudy, Example
-from m4kit.ablation.heads import HEADS
+from m4kit.ablation.heads.dynamic import Condition, DynamicStudy, Example
+from m4kit.ablation.heads.judge import HEADS
 from m4kit.landmarks import LANDMARK_GROUPS
 
 if TYPE_CHECKING:

@@ -13,10 +13,17 @@ import pytest
 import torch
 from torch import nn
 
-from m4kit.ablation import activation_study
-from m4kit.ablation.activation_run import ActivationTrainer, Run, Settings, fresh_network, study_labels, train
-from m4kit.ablation.activation_study import Plan, Study, StudyError
-from m4kit.ablation.activation_units import BINS, curve, stage_gradients, units
+from m4kit.ablation.activations import study as activation_study
+from m4kit.ablation.activations.run import (
+    ActivationTrainer,
+    Run,
+    Settings,
+    fresh_network,
+    study_labels,
+    train,
+)
+from m4kit.ablation.activations.study import Plan, Study, StudyError
+from m4kit.ablation.activations.units import BINS, curve, stage_gradients, units
 from m4kit.cli import main
 from m4kit.face_model import FaceModel
 from m4kit.network import ACTIVATIONS, M4Net

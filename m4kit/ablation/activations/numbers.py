@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
-from m4kit.ablation.activation_record import BEST, ActivationRecord, RunRecord
+from m4kit.ablation.activations.record import BEST, ActivationRecord, RunRecord
 
 if TYPE_CHECKING:
     import pandas as pd

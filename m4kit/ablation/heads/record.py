@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from m4kit import metrics
-from m4kit.ablation.heads import GROUPS, HEADS, PARTS, Judgement
+from m4kit.ablation.heads.judge import GROUPS, HEADS, PARTS, Judgement
+from m4kit.ablation.record import RecordError
 from m4kit.files import whole_file
 
 VERSION = 2
@@ -40,10 +41,6 @@ _ABOUT = {
 }
 DIGITS = 4
 """Decimals of a percent to which differences are kept: less would be rounding, and no difference."""
-
-
-class RecordError(ValueError):
-    """A record of a study that is missing, broken, or of another version."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from m4kit import metrics
-from m4kit.ablation.head_record import BEST, DYNAMIC, LEARNED, SEPARATE, UNIFORM, HeadStudy
-from m4kit.ablation.heads import GROUPS, HEADS, PARTS
+from m4kit.ablation.heads.judge import GROUPS, HEADS, PARTS
+from m4kit.ablation.heads.record import BEST, DYNAMIC, LEARNED, SEPARATE, UNIFORM, HeadStudy
 from m4kit.network import HEAD_STAGES
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import shlex
 import sys
 from pathlib import Path
 
-from m4kit.ablation.activation_record import ActivationRecord
-from m4kit.ablation.activation_run import Settings, study_faces
-from m4kit.ablation.activation_study import BEST, BOTH, COMMON, Plan, Study
+from m4kit.ablation.activations.record import ActivationRecord
+from m4kit.ablation.activations.run import Settings, study_faces
+from m4kit.ablation.activations.study import BEST, BOTH, COMMON, Plan, Study
 from m4kit.network import ACTIVATIONS, SIZES
 
 

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from m4kit.ablation.head_record import VERDICTS, RecordError, aligned, verdicts
-from m4kit.ablation.head_study import paired_differences, paired_intervals
-from m4kit.ablation.heads import HEADS, bin_counts, judge, judge_own, simplex, yaw_bins
+from m4kit.ablation.heads.judge import HEADS, bin_counts, judge, judge_own, simplex, yaw_bins
+from m4kit.ablation.heads.record import VERDICTS, aligned, verdicts
+from m4kit.ablation.heads.study import paired_differences, paired_intervals
+from m4kit.ablation.record import RecordError
 from m4kit.datasets import Sample
 from m4kit.evaluate.heads import predict_heads
 from m4kit.face_model import FaceModel

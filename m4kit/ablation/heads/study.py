@@ -9,8 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from m4kit import metrics
-from m4kit.ablation.head_record import BEST, DIGITS, DYNAMIC, LEARNED, SEPARATE, UNIFORM, HeadStudy
-from m4kit.ablation.heads import (
+from m4kit.ablation.heads.judge import (
     HEADS,
     PARTS,
     Judgement,
@@ -21,6 +20,7 @@ from m4kit.ablation.heads import (
     simplex,
     yaw_bins,
 )
+from m4kit.ablation.heads.record import BEST, DIGITS, DYNAMIC, LEARNED, SEPARATE, UNIFORM, HeadStudy
 from m4kit.evaluate.heads import HeadAnswers
 
 _REACH = 0.1

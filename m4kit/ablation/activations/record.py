@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from m4kit.ablation.activation_run import Run
-from m4kit.ablation.activation_study import BEST, COMMON, Study
-from m4kit.ablation.activation_units import BINS
-from m4kit.ablation.head_record import RecordError
+from m4kit.ablation.activations.run import Run
+from m4kit.ablation.activations.study import BEST, COMMON, Study
+from m4kit.ablation.activations.units import BINS
+from m4kit.ablation.record import RecordError
 from m4kit.files import whole_file
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from m4kit.ablation import (
     study,
     validation_samples,
 )
-from m4kit.ablation.heads import GROUPS, head_poses
+from m4kit.ablation.heads.judge import GROUPS, head_poses
 from m4kit.camera import CROP_SIZE, head_pose, rotation_from_euler
 from m4kit.datasets import DatasetError, PublishedBox
 from m4kit.evaluate import HeadAnswers, compare
@@ -199,7 +199,7 @@ class TestJudge:
 
     def test_chunks_change_nothing(self, noisy, monkeypatch):
         whole = judge(noisy, simplex(0.5))
-        monkeypatch.setattr("m4kit.ablation.heads._MOST_FACES", 2)
+        monkeypatch.setattr("m4kit.ablation.heads.judge._MOST_FACES", 2)
         chunked = judge(noisy, simplex(0.5))
         for name in ("faces", "groups", "pose"):
             np.testing.assert_allclose(getattr(chunked, name), getattr(whole, name), rtol=1e-5)

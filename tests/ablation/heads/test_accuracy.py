@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from m4kit.ablation import HeadStudy, RecordError, accuracy_at, simplex
-from m4kit.ablation.head_accuracy import check_heads_of
+from m4kit.ablation.heads.accuracy import check_heads_of
 
 from helpers.head_records import LEARNED, SLOPE, judgement, linear_study
 

@@ -1,0 +1,1 @@
+"""The studies of the weights of the heads."""
