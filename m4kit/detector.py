@@ -178,7 +178,7 @@ class Detector:
     """Finds faces in photos.
 
     `weights` is "m4kit" for the weights that lie in the package, "faceboxes-official" for the published ones,
-    which are downloaded once (`m4kit.download`), the path of a `.safetensors` file of m4kit or of the official
+    which are downloaded once (see `m4kit.weights`), the path of a `.safetensors` file of m4kit or of the official
     `FaceBoxesProd.pth`, or a network. The detector works with a folded copy that is made once: later changes of
     `network` have no effect on it.
     """

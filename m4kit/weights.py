@@ -1,12 +1,15 @@
-"""Where weights come from: the package, a path of yours, or a URL whose SHA-256 is known.
+"""Finds, checks, reads and writes files of weights.
 
-`m4kit/assets/weights.json` is the one place that holds the hashes; `scripts/register_weights.py` writes it.
+Weights come from the package, a path, or a URL with a known SHA-256. `m4kit/assets/weights.json` holds the hashes of
+all registered weights; `scripts/register_weights.py` writes it. Downloads are kept in the folder that the environment
+variable `M4KIT_CACHE` names (default: `~/.cache/m4kit`). With `M4KIT_OFFLINE=1` nothing is downloaded.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +21,6 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 
-from m4kit.download import DownloadError, download, sha256_of
 from m4kit.files import write_whole
 
 REGISTRY = "weights.json"
@@ -30,11 +32,10 @@ class WeightsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where one set of weights lies.
+    """Where one set of registered weights is.
 
-    `file` is its name in `m4kit/assets`, or in the cache folder where `url` says where to fetch it from.
-    `sha256` is the file's hash in hexadecimal and `licence` the sentence that a user of the weights must
-    know.
+    `file` is its name in `m4kit/assets`, or in the cache folder if it has a `url`. `sha256` is the file's hash in
+    hexadecimal. `licence` is one sentence for the users of the weights.
     """
 
     name: str
@@ -46,18 +47,18 @@ class Source:
 
 @cache
 def registry() -> Mapping[str, Source]:
-    """All weights that m4kit knows by name."""
+    """All registered weights by name."""
     entries = json.loads((resources.files("m4kit.assets") / REGISTRY).read_text(encoding="utf-8"))
     return {name: Source(name=name, **entry) for name, entry in entries.items()}
 
 
 def resolve(source: str | Path, *, sha256: str | None = None) -> Path:
-    """The file of weights that `source` means: a registered name, a URL, or a path.
+    """The path of the weights that a registered name, a URL or a path stands for.
 
-    Registered weights are checked against the registry's SHA-256. A URL needs `sha256`; it is downloaded
-    once into the cache folder. A path is taken as it is, and checked if `sha256` is given.
+    Registered weights are checked against the registry's SHA-256. A URL needs `sha256` and is downloaded once. A path
+    is checked only if `sha256` is given.
 
-    Raises `WeightsError` with the file's name and the remedy.
+    Raises `WeightsError`, which names the file and what to do.
     """
     text = str(source)
     if text in registry():
@@ -65,7 +66,7 @@ def resolve(source: str | Path, *, sha256: str | None = None) -> Path:
         if entry.url:
             return _downloaded(entry.url, sha256=entry.sha256, file=entry.file)
         path = Path(str(resources.files("m4kit.assets") / entry.file))
-        return verify(path, entry.sha256, remedy="install m4kit anew")
+        return verify(path, entry.sha256, remedy="install m4kit again")
     if urllib.parse.urlsplit(text).scheme in ("http", "https"):
         if sha256 is None:
             raise WeightsError(
@@ -74,32 +75,53 @@ def resolve(source: str | Path, *, sha256: str | None = None) -> Path:
         return _downloaded(text, sha256=sha256)
     path = Path(source)
     if sha256 is not None:
-        return verify(path, sha256, remedy="fetch the file anew, or correct sha256=")
+        return verify(path, sha256, remedy="fetch the file again, or correct sha256=")
     if not path.is_file():
         known = ", ".join(registry()) or "none"
         raise WeightsError(f"{path}: no such file, and no registered weights have that name (known: {known})")
     return path
 
 
-def _downloaded(url: str, *, sha256: str, file: str | None = None) -> Path:
+def _downloaded(url: str, *, sha256: str, file: str = "") -> Path:
+    """The URL's file in the cache folder, downloaded unless it is there already."""
+    folder = Path(os.environ.get("M4KIT_CACHE") or Path.home() / ".cache" / "m4kit") / sha256[:12]
+    path = folder / (file or Path(urllib.parse.urlsplit(url).path).name or "file")
+    if path.is_file() and sha256_of(path) == sha256.lower():
+        return path
+    by_hand = f"download {url} by other means, with SHA-256 {sha256}, and put it there: {path}"
+    if os.environ.get("M4KIT_OFFLINE", "") not in ("", "0"):
+        raise WeightsError(f"{path}: no such file, and M4KIT_OFFLINE forbids downloads; {by_hand}")
+    import pooch
+
     try:
-        return download(url, sha256=sha256, file=file)
-    except DownloadError as error:
-        raise WeightsError(str(error)) from error
+        pooch.retrieve(url, f"sha256:{sha256}", fname=path.name, path=folder, progressbar=True)
+    # The errors of requests are OSErrors. A wrong hash or a malformed address is a ValueError.
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{url}: the download failed ({error}); try again, or {by_hand}") from error
+    return path
 
 
-def verify(path: Path, sha256: str, *, remedy: str, name: str | None = None) -> Path:
-    """The path, if its file has that SHA-256; else `WeightsError`."""
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def verify(path: Path, sha256: str, *, remedy: str) -> Path:
+    """The path, if its file has that SHA-256; else `WeightsError`, which ends with the remedy."""
     if not path.is_file():
         raise WeightsError(f"{path}: no such file; {remedy}")
     came = sha256_of(path)
     if came != sha256.lower():
-        raise WeightsError(f"{name or path}: expected SHA-256 {sha256}, got {came}; {remedy}")
+        raise WeightsError(f"{path}: expected SHA-256 {sha256}, got {came}; {remedy}")
     return path
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file, or a `WeightsError` that says what is wrong with it."""
+    """Tensors and metadata of a safetensors file.
+
+    Raises `WeightsError` if the file is missing or broken.
+    """
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"{path}: no such file; expected weights as .safetensors")
@@ -110,7 +132,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, s
     except SafetensorError as error:
         raise WeightsError(
             f"{path}: expected a whole .safetensors file, but reading it failed ({error}); "
-            "fetch or save it anew"
+            "fetch or save it again"
         ) from error
 
 
@@ -121,12 +143,11 @@ def write_tensors(
     *,
     half: bool = False,
 ) -> None:
-    """Write a safetensors file, whole or not at all.
+    """Write a safetensors file atomically.
 
-    With `half`, tensors of two and more dimensions are stored in half precision; the short ones (biases,
-    batch-norm statistics) stay as they are, since they weigh nothing and lose the most.
+    With `half`, tensors of two or more dimensions are stored in half precision. Vectors (biases, batch-norm
+    statistics) keep their precision: they are small and lose the most.
     """
-    path = Path(path)
     stored = {
         name: (tensor.half() if half and tensor.is_floating_point() and tensor.dim() > 1 else tensor)
         .detach()
@@ -134,11 +155,14 @@ def write_tensors(
         .contiguous()
         for name, tensor in tensors.items()
     }
-    write_whole(path, safetensors.torch.save(stored, metadata=dict(metadata)))
+    write_whole(Path(path), safetensors.torch.save(stored, metadata=dict(metadata)))
 
 
 def load_strictly(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], *, path: str | Path) -> None:
-    """Load tensors whose names and shapes are exactly the module's, or raise `WeightsError`."""
+    """Load tensors into a module.
+
+    Raises `WeightsError` unless their names and shapes are exactly the module's. `path` is named in the error.
+    """
     wanted = module.state_dict()
     missing, unknown = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
     shapes = [
@@ -154,7 +178,7 @@ def load_strictly(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], 
     if faults:
         raise WeightsError(
             f"{path}: expected the weights of {type(module).__name__}, but of its tensors "
-            f"{'; '.join(faults)}; give the file of this very network and size"
+            f"{'; '.join(faults)}; give a file that was saved from this network at this size"
         )
     module.load_state_dict(dict(tensors), strict=True)
 

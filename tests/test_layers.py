@@ -12,7 +12,6 @@ LAYERS = (
     ("landmarks", "boxes", "metrics"),
     ("face_model",),
     ("parameters",),
-    ("download",),
     ("weights",),
     ("network", "folding"),
     ("detector", "views"),

@@ -1,8 +1,10 @@
+"""Finding, checking, reading and writing files of weights; downloads against a server on this machine."""
+
+import hashlib
 import json
 import pathlib
 import threading
-from functools import partial
-from http.server import ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 
 import numpy as np
@@ -14,7 +16,9 @@ from m4kit.detector import Detector
 from m4kit.weights import WeightsError, read_tensors, registry, resolve, sha256_of, write_tensors
 
 from helpers.paths import shared_file
-from helpers.server import Quiet
+
+CONTENT = np.random.default_rng(0).bytes(1_500_000)
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
 @pytest.fixture
@@ -30,16 +34,53 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
+class Server:
+    """Serves CONTENT at every address but those that end in "gone", and counts the requests.
+
+    `declared` replaces the length in the header.
+    """
+
+    def __init__(self):
+        self.requests = 0
+        self.declared: int | None = None
+        self.content = CONTENT
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *_):
+                pass
+
+            def do_GET(self):
+                outer.requests += 1
+                if self.path.endswith("gone"):
+                    self.send_error(404)
+                    return
+                self.send_response(200)
+                length = len(outer.content) if outer.declared is None else outer.declared
+                self.send_header("Content-Length", str(length))
+                self.end_headers()
+                self.wfile.write(outer.content)
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.root = f"http://127.0.0.1:{self.http.server_port}"
+        self.url = f"{self.root}/some/weights.bin"
+
+
 @pytest.fixture
-def address(tmp_path, monkeypatch):
+def server(monkeypatch, cache):
+    monkeypatch.delenv("M4KIT_OFFLINE", raising=False)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path)))
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    server = Server()
+    thread = threading.Thread(target=server.http.serve_forever, args=(0.01,))
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
+    yield server
+    server.http.shutdown()
     thread.join()
-    server.server_close()
+    server.http.server_close()
+
+
+def files_in(folder):
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
 def test_every_registered_file_is_in_the_package_and_unchanged():
@@ -62,8 +103,15 @@ def test_a_changed_packaged_file_is_an_error_with_both_hashes(monkeypatch):
         resolve("other")
     entry = weights.Source("other", "gone", "0" * 64, "MIT")
     monkeypatch.setattr(weights, "registry", lambda: {"other": entry})
-    with pytest.raises(WeightsError, match=r"gone: no such file; install m4kit anew"):
+    with pytest.raises(WeightsError, match=r"gone: no such file; install m4kit again"):
         resolve("other")
+
+
+def test_the_hash_is_the_published_one(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")
+    # FIPS 180-2, appendix B.1.
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert sha256_of(tmp_path / "abc") == expected
 
 
 def test_a_path_is_taken_as_it_is(file):
@@ -78,18 +126,71 @@ def test_a_missing_path_names_what_is_known(tmp_path):
         resolve(tmp_path / "nothing.safetensors")
 
 
-def test_a_url_is_downloaded_and_needs_a_hash(file, address, cache):
-    url = f"{address}/{file.name}"
-    path = resolve(url, sha256=sha256_of(file))
-    assert path.is_relative_to(cache)
-    assert path.read_bytes() == file.read_bytes()
-    with pytest.raises(WeightsError, match="sha256="):
-        resolve(url)
+class TestDownloads:
+    def test_a_file_is_downloaded_once(self, server, cache):
+        path = resolve(server.url, sha256=DIGEST)
+        assert path.read_bytes() == CONTENT
+        assert resolve(server.url, sha256=DIGEST) == path
+        assert server.requests == 1
+        assert files_in(cache) == ["weights.bin"]
 
+    def test_a_hash_is_required(self, server):
+        with pytest.raises(WeightsError, match="sha256="):
+            resolve(server.url)
 
-def test_a_failed_download_is_an_error_of_weights(address, cache):
-    with pytest.raises(WeightsError, match=r"gone.safetensors: the download failed .*404"):
-        resolve(f"{address}/gone.safetensors", sha256="1" * 64)
+    @pytest.mark.parametrize("lie", [-200_000, 200_000])
+    def test_a_wrong_length_leaves_no_file_behind(self, server, cache, lie):
+        server.declared = len(CONTENT) + lie
+        with pytest.raises(WeightsError, match=r"weights\.bin: the download failed .*put it there: "):
+            resolve(server.url, sha256=DIGEST)
+        assert files_in(cache) == []
+
+    def test_another_file_is_refused_with_both_hashes_and_leaves_nothing(self, server, cache):
+        server.content = b"another" * 1000
+        came = hashlib.sha256(server.content).hexdigest()
+        with pytest.raises(WeightsError, match=f"expected .*{DIGEST} but got {came}.*put it there"):
+            resolve(server.url, sha256=DIGEST)
+        assert files_in(cache) == []
+
+    def test_a_damaged_file_in_the_cache_is_downloaded_again(self, server):
+        path = resolve(server.url, sha256=DIGEST)
+        path.write_bytes(CONTENT[:-1])
+        assert resolve(server.url, sha256=DIGEST).read_bytes() == CONTENT
+
+    def test_registered_weights_may_have_another_name_than_their_address(self, server, monkeypatch):
+        entry = weights.Source("other", "mine.bin", DIGEST, "MIT", server.url)
+        monkeypatch.setattr(weights, "registry", lambda: {"other": entry})
+        assert resolve("other").name == "mine.bin"
+
+    def test_offline_no_request_is_made_and_the_error_says_where_to_put_the_file(self, server, monkeypatch):
+        monkeypatch.setenv("M4KIT_OFFLINE", "1")
+        with pytest.raises(WeightsError, match="M4KIT_OFFLINE forbids") as caught:
+            resolve(server.url, sha256=DIGEST)
+        assert server.url in str(caught.value)
+        assert server.requests == 0
+        place = pathlib.Path(str(caught.value).rsplit("put it there: ", 1)[1])
+        place.parent.mkdir(parents=True)
+        place.write_bytes(CONTENT)
+        assert resolve(server.url, sha256=DIGEST) == place
+
+    def test_a_proxy_is_used(self, server, monkeypatch):
+        monkeypatch.setenv("http_proxy", server.root)
+        monkeypatch.setenv("no_proxy", "")
+        # No such host exists: only the proxy can answer for it.
+        path = resolve("http://m4kit.invalid/weights.bin", sha256=DIGEST)
+        assert path.read_bytes() == CONTENT
+
+    def test_a_bar_shows_the_progress(self, server, capsys):
+        resolve(server.url, sha256=DIGEST)
+        assert "100%" in capsys.readouterr().err
+
+    def test_a_missing_file_is_an_error_with_the_servers_answer(self, server):
+        with pytest.raises(WeightsError, match=r"gone: the download failed .*404"):
+            resolve(f"{server.root}/gone", sha256=DIGEST)
+
+    def test_an_address_without_a_server_is_an_error_that_names_it(self, cache):
+        with pytest.raises(WeightsError, match=r"http://127.0.0.1:1/weights.bin: the download failed"):
+            resolve("http://127.0.0.1:1/weights.bin", sha256=DIGEST)
 
 
 def test_the_official_detector_can_be_put_where_its_download_would_lie(cache, monkeypatch):
