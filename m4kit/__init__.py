@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from m4kit.images import load_image
     from m4kit.network import M4Net
     from m4kit.prediction import Face, FaceBox, Prediction
+    from m4kit.prediction_file import load
     from m4kit.predictor import Predictor, predict
 
 __version__ = "0.1.0"
@@ -25,6 +26,7 @@ _HOMES = {
     "M4Net": "network",
     "Prediction": "prediction",
     "Predictor": "predictor",
+    "load": "prediction_file",
     "load_image": "images",
     "predict": "predictor",
 }
@@ -39,6 +41,7 @@ __all__ = [
     "Prediction",
     "Predictor",
     "__version__",
+    "load",
     "load_image",
     "predict",
     "visualize",

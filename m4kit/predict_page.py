@@ -1,32 +1,26 @@
-"""A folder of results that opens in a browser: a page, an overview of each photo, a table of the faces."""
+"""The folder that `m4kit predict` writes: a page, an overview of each photo, and tables of the faces."""
 
 from __future__ import annotations
 
-import base64
-import csv
 import errno
-import io
 import json
 import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from html import escape
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
+from m4kit.pages import picture_url, render_page
 from m4kit.prediction import Face, Prediction
 from m4kit.visualize.drawing import angle_text
-from m4kit.visualize.figures import NO_FACE, VIEWS, figure_of, photo_views
+from m4kit.visualize.figures import NO_FACE, ROWS, figure_of, overview_pictures
 
-FACE_COLUMNS = (
-    *("photo", "face", "left", "top", "right", "bottom", "score"),
-    *("yaw_degrees", "pitch_degrees", "roll_degrees"),
-)
-"""The columns of `faces.csv`; boxes are in photo pixels."""
+if TYPE_CHECKING:
+    import pandas
 
 _PAGE_BYTES = 10_000_000
 """What a page's pictures may take before base64 makes them a third larger."""
@@ -35,21 +29,25 @@ _NAME_BYTES = 200
 
 _SIDES = (1200, 960, 720, 560, 420, 320, 240)
 
+_ANGLES = {name: f"{name}_degrees" for name in ("yaw", "pitch", "roll")}
+
 
 @dataclass(frozen=True)
-class _Entry:
-    """One photo's row of the page."""
+class _Photo:
+    """One photo of the page; `count` is None for a photo that could not be read, which `failure` explains."""
 
     source: str
-    body: str
-    faces: int | None
-    seconds: float | None
+    count: int | None
+    failure: str = ""
+    pictures: dict[str, str] = field(default_factory=dict)
+    faces: tuple[tuple[str, ...], ...] = ()
+    seconds: float | None = None
 
 
 class Gallery:
     """Writes predictions into a folder, one photo after another.
 
-    Each `add` writes `<photo>_overview.jpg` at once; `close` writes `faces.csv` (one row a face),
+    Each `add` writes `<photo>_overview.jpg` at once; `close` writes `faces.csv` (one row per face),
     `landmarks.json` and `index.html`, a page that holds its pictures itself. `photos` is the number of photos
     to come: the more, the smaller the page's pictures, so that it stays under 15 MB up to some 150 photos.
     Raises `OSError` for a folder that cannot be made or written to.
@@ -61,44 +59,53 @@ class Gallery:
         if not os.access(self.folder, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.folder))
         self.title = title
-        self._budget = _PAGE_BYTES // max(1, photos * len(VIEWS))
-        self._entries: list[_Entry] = []
-        self._table: list[list] = []
-        self._landmarks: list[dict] = []
+        self._budget = _PAGE_BYTES // max(1, photos * len(ROWS))
+        self._photos: list[_Photo] = []
+        self._tables: list[pandas.DataFrame] = []
+        self._records: list[dict] = []
         self._names: set[str] = set()
 
     def add(self, prediction: Prediction, *, seconds: float | None = None) -> Path:
         """Write a photo's overview and give its path. `seconds` is what the prediction took."""
         prediction = replace(prediction, source=_as_text(prediction.source))
         path = self.folder / f"{self._name(prediction.source)}_overview.jpg"
-        pictures = photo_views(prediction, max_side=_SIDES[0])
+        pictures = overview_pictures(prediction, max_side=_SIDES[0])
         figure_of(pictures).save(path)
-        for number, face in enumerate(prediction, start=1):
-            self._table.append([prediction.source, number, *_numbers(face)])
-        self._landmarks.append(_record(prediction))
-        body = f'<div class="views">{self._embedded(pictures)}</div>{_face_table(prediction)}'
-        self._entries.append(_Entry(prediction.source, body, len(prediction), seconds))
+        self._tables.append(_table(prediction))
+        self._records.append(prediction.to_dict())
+        self._photos.append(
+            _Photo(
+                prediction.source,
+                len(prediction),
+                pictures={
+                    name: picture_url(picture, self._budget, sides=_SIDES)
+                    for name, picture in pictures.items()
+                },
+                faces=tuple(_row(number, face) for number, face in enumerate(prediction, start=1)),
+                seconds=seconds,
+            )
+        )
         return path
 
     def add_failure(self, source: str, message: str) -> None:
-        """Note a photo that could not be read: a row of the page says why."""
-        body = f'<p class="failure">{escape(_as_text(message))}</p>'
-        self._entries.append(_Entry(_as_text(source), body, None, None))
+        """Note a photo that could not be read: a row of the page shows the message."""
+        self._photos.append(_Photo(_as_text(source), None, failure=_as_text(message)))
 
     def close(self) -> Path:
         """Write the tables and the page, and give the page's path."""
-        with (self.folder / "faces.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(FACE_COLUMNS)
-            writer.writerows(self._table)
-        text = json.dumps(self._landmarks, indent=1)
+        import pandas
+
+        none = _table(Prediction(np.zeros((1, 1, 3), np.uint8), ()))
+        table = pandas.concat(self._tables, ignore_index=True) if self._tables else none
+        table.to_csv(self.folder / "faces.csv", index=False)
+        text = json.dumps(self._records, indent=1)
         (self.folder / "landmarks.json").write_text(text, encoding="utf-8")
         page = self.folder / "index.html"
         page.write_text(self._page(), encoding="utf-8")
         return page
 
     def _name(self, source: str) -> str:
-        """A file name for the photo that none of this gallery has yet."""
+        """A file name for the photo that none of this folder has yet."""
         # A file's name may take 255 bytes.
         stem = Path(source).stem.encode()[:_NAME_BYTES].decode(errors="ignore")
         stem = re.sub(r"[^\w.-]+", "_", stem).strip("_.") or "photo"
@@ -109,90 +116,52 @@ class Gallery:
         self._names.add(name.lower())
         return name
 
-    def _embedded(self, pictures: dict[str, np.ndarray]) -> str:
-        return "".join(
-            f'<figure><label><input type="checkbox" aria-label="enlarge: {name}">'
-            f'<img alt="{name}" src="data:image/jpeg;base64,{base64_jpeg(picture, self._budget)}"></label>'
-            f"<figcaption>{name}</figcaption></figure>"
-            for name, picture in pictures.items()
-        )
-
     def _page(self) -> str:
-        read = [entry for entry in self._entries if entry.faces is not None]
-        faces = sum(entry.faces for entry in read)
-        times = [entry.seconds for entry in read if entry.seconds is not None]
-        facts = [_count(len(read), "photo"), _count(faces, "face")]
-        if len(read) < len(self._entries):
-            facts.append(f"{_count(len(self._entries) - len(read), 'photo')} not read")
+        read = [photo for photo in self._photos if photo.count is not None]
+        times = [photo.seconds for photo in read if photo.seconds is not None]
+        facts = [_count(len(read), "photo"), _count(sum(photo.count for photo in read), "face")]
+        if len(read) < len(self._photos):
+            facts.append(f"{_count(len(self._photos) - len(read), 'photo')} not read")
         if times:
-            facts.append(f"median {_duration(float(np.median(times)))} a photo")
-        titles = _titles([entry.source for entry in self._entries])
-        rows = "\n".join(map(_section, self._entries, titles))
-        return _PAGE.format(title=escape(self.title), facts=" · ".join(facts), style=_STYLE, rows=rows)
+            facts.append(f"median {_duration(float(np.median(times)))} per photo")
+        titles = _titles([photo.source for photo in self._photos])
+        photos = [
+            {
+                "title": title,
+                "facts": _facts(photo),
+                "count": _count(photo.count or 0, "face"),
+                "failure": photo.failure,
+                "pictures": photo.pictures,
+                "faces": photo.faces,
+            }
+            for photo, title in zip(self._photos, titles, strict=True)
+        ]
+        return render_page("predict.html", title=self.title, facts=" · ".join(facts), photos=photos)
 
 
 def _as_text(name: str) -> str:
-    """A name that can be written: on disk it may hold bytes that are no text, which are shown as such."""
+    """A name that can be written: bytes on disk that are not text become escapes."""
     return name.encode(errors="backslashreplace").decode()
 
 
-def _numbers(face: Face) -> list[float]:
-    """A face's box, score and angles, rounded as far as they mean something."""
-    box = [round(float(v), 1) for v in (face.box.left, face.box.top, face.box.right, face.box.bottom)]
-    return [*box, round(float(face.box.score), 4), *(round(float(angle), 2) for angle in face.pose)]
+def _table(prediction: Prediction) -> pandas.DataFrame:
+    """The rows of `faces.csv`, one per face: box in photo pixels, score, pose, failure probability."""
+    table = prediction.to_dataframe().reset_index()
+    table["face"] += 1
+    digits = dict.fromkeys(("left", "top", "right", "bottom"), 1) | {"score": 4, "failure_probability": 3}
+    table = table.round(digits | dict.fromkeys(_ANGLES, 2)).rename(columns=_ANGLES)
+    table.insert(0, "photo", prediction.source)
+    return table
 
 
-def _record(prediction: Prediction) -> dict:
-    """A photo's faces for `landmarks.json`."""
-    height, width = prediction.image.shape[:2]
-    faces = []
-    for face in prediction:
-        left, top, right, bottom, score, yaw, pitch, roll = _numbers(face)
-        faces.append(
-            {
-                "box": [left, top, right, bottom],
-                "score": score,
-                "pose_degrees": {"yaw": yaw, "pitch": pitch, "roll": roll},
-                "landmarks": np.round(np.asarray(face.landmarks, dtype=float), 2).tolist(),
-            }
-        )
-    return {"photo": prediction.source, "width": width, "height": height, "faces": faces}
-
-
-def base64_jpeg(picture: np.ndarray, budget: int) -> str:
-    """The picture as JPEG in base64, made smaller until its file fits into `budget` bytes."""
-    image = Image.fromarray(picture)
-    for side in _SIDES:
-        image.thumbnail((side, side), Image.Resampling.LANCZOS)
-        buffer = io.BytesIO()
-        image.save(buffer, format="jpeg", quality=86, optimize=True)
-        if buffer.tell() <= budget:
-            break
-    return base64.b64encode(buffer.getvalue()).decode()
-
-
-def _face_table(prediction: Prediction) -> str:
-    if not len(prediction):
-        return ""
-    head = "".join(f"<th>{name}</th>" for name in ("face", "size", "score", "yaw", "pitch", "roll"))
-    rows = "".join(_face_row(number, face) for number, face in enumerate(prediction, start=1))
-    count = _count(len(prediction), "face")
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-    return f"<details><summary>{count} in numbers</summary>{table}</details>"
-
-
-def _face_row(number: int, face: Face) -> str:
-    angles = [angle_text(angle) for angle in face.pose]
-    size = f"{face.box.width:.0f} &times; {face.box.height:.0f}"
-    return f"<tr>{_cells([str(number), size, f'{face.box.score:.2f}', *angles])}</tr>"
-
-
-def _cells(values: Sequence[str]) -> str:
-    return "".join(f"<td>{value}</td>" for value in values)
+def _row(number: int, face: Face) -> tuple[str, ...]:
+    """A face's row in the page's table."""
+    size = f"{face.box.width:.0f} \N{MULTIPLICATION SIGN} {face.box.height:.0f}"
+    return (str(number), size, f"{face.score:.2f}", *map(angle_text, face.pose))
 
 
 def _titles(sources: Sequence[str]) -> list[str]:
-    """The photos' names, and before those that are alike as many of their folders as tell them apart."""
+    """The photos' names, preceded by as many folders as it takes to tell equal names apart."""
     paths = {source: Path(source).parts for source in sources}
     ends = {source: [parts[-k:] for k in range(1, len(parts) + 1)] for source, parts in paths.items()}
     count = Counter(end for some in ends.values() for end in some)
@@ -202,11 +171,9 @@ def _titles(sources: Sequence[str]) -> list[str]:
     ]
 
 
-def _section(entry: _Entry, title: str) -> str:
-    facts = "not read" if entry.faces is None else _count(entry.faces, "face") if entry.faces else NO_FACE
-    if entry.seconds is not None:
-        facts += f" · {_duration(entry.seconds)}"
-    return f"<section><h2>{escape(title)} <small>{facts}</small></h2>{entry.body}</section>"
+def _facts(photo: _Photo) -> str:
+    facts = "not read" if photo.count is None else _count(photo.count, "face") if photo.count else NO_FACE
+    return facts if photo.seconds is None else f"{facts} · {_duration(photo.seconds)}"
 
 
 def _count(number: int, word: str) -> str:
@@ -215,58 +182,3 @@ def _count(number: int, word: str) -> str:
 
 def _duration(seconds: float) -> str:
     return f"{1000 * seconds:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
-
-
-_STYLE = """
-:root { color-scheme: light dark; --page: #f6f7f9; --card: #ffffff; --text: #1f2328; --soft: #656d76;
-  --line: #d8dee4; --bad: #b42318; }
-@media (prefers-color-scheme: dark) { :root { --page: #0f1216; --card: #181c22; --text: #e6e9ed;
-  --soft: #949ca6; --line: #2d333b; --bad: #ff8a7a; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--text);
-  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-header, main, footer { max-width: 1240px; margin: 0 auto; padding: 0 20px; }
-header { padding-top: 36px; }
-h1 { font-size: 26px; margin: 0; letter-spacing: -0.01em; }
-header p, footer { color: var(--soft); margin: 4px 0 20px; }
-footer { margin: 0 auto; padding-bottom: 40px; font-size: 13px; }
-section { background: var(--card); border: 1px solid var(--line); border-radius: 12px;
-  padding: 16px 18px 18px; margin: 0 0 18px; }
-h2 { font-size: 16px; margin: 0 0 12px; overflow-wrap: anywhere; }
-h2 small { font-weight: 400; font-size: 14px; color: var(--soft); margin-left: 8px; }
-.views { display: grid; grid-template-columns: repeat(auto-fill, minmax(250px, 1fr)); gap: 12px; }
-figure { margin: 0; }
-figcaption { color: var(--soft); font-size: 13px; margin-top: 4px; text-align: center; }
-label { display: block; cursor: zoom-in; }
-label input { position: absolute; opacity: 0; pointer-events: none; }
-img { display: block; width: 100%; height: 240px; object-fit: contain; border-radius: 6px;
-  background: color-mix(in srgb, var(--line) 40%, transparent); }
-input:focus-visible + img { outline: 3px solid #3b82f6; outline-offset: 2px; }
-input:checked + img { position: fixed; inset: 0; z-index: 10; width: 100vw; height: 100vh; padding: 2vmin;
-  border-radius: 0; background: rgb(12 14 17 / 0.96); cursor: zoom-out; }
-details { margin-top: 12px; color: var(--soft); font-size: 14px; }
-summary { cursor: pointer; }
-table { border-collapse: collapse; margin-top: 8px; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: 3px 14px 3px 0; font-weight: 400; }
-td { color: var(--text); border-top: 1px solid var(--line); }
-.failure { color: var(--bad); margin: 0; overflow-wrap: anywhere; }
-"""
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<header><h1>{title}</h1><p>{facts}</p></header>
-<main>
-{rows}
-</main>
-<footer>Click a picture to enlarge it, and again to put it back. Yaw is positive towards the photo's left,
-pitch upwards, roll clockwise. The numbers are in faces.csv and landmarks.json beside this page.</footer>
-</body>
-</html>
-"""

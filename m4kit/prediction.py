@@ -1,17 +1,28 @@
-"""What a photo turns into: a `Prediction`, a sequence of `Face`s."""
+"""The result of a photo: a `Prediction`, which is a sequence of `Face`s."""
 
 from __future__ import annotations
 
+import json
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
+import cv2
 import numpy as np
 
-from m4kit.camera import Crop, HeadPose, head_pose
-from m4kit.face_model import FaceModel
-from m4kit.parameters import fuse
+from m4kit.camera import Crop, HeadPose, cut_crop, decompose, head_pose
+from m4kit.face_model import EXPRESSION_MODES, IDENTITY_MODES, FaceModel
+from m4kit.parameters import PARAMETERS, fuse, split
+
+if TYPE_CHECKING:
+    import open3d
+    import pandas
+    import trimesh
+
+    from m4kit.visualize.notebook_figure import NotebookFigure
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +61,11 @@ class Assessment(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Origin:
-    """What a face was made of: the photo (H, W, 3) uint8 RGB, and whose answer it is.
+    """Where a face comes from: the photo (H, W, 3) uint8 RGB, the network and the detector.
 
-    `network` and `detector` are `weights.fingerprint`s, empty where another thing gave the answer: head weights
-    that were set by hand, a box that the user gave, a detector of the user's. `assess` judges a face of this
-    origin (`m4kit.confidence.assess`).
+    `network` and `detector` are `weights.fingerprint`s. They are empty for head weights set by hand, for a box that
+    the user gave, and for a detector of the user's. `assess` judges a face of this origin
+    (`m4kit.confidence.assess`).
     """
 
     image: np.ndarray = field(repr=False)
@@ -63,21 +74,42 @@ class Origin:
     assess: Callable[[Face], Assessment] | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Face:
-    """One face: what the network said of it, and the geometry that follows.
+    """One face: the network's output and the geometry that follows from it.
 
-    `heads` (4, 62) are the heads' raw parameters (not whitened) and `head_weights` (4,) their weights; the
-    weighted sum `parameters` (62,) is a (3, 4) camera row by row, then 40 identity and 10 expression
+    `heads` (k, 62) are the heads' raw parameters (not whitened) and `head_weights` (k,) their weights. The
+    weighted sum is `parameters` (62,): a (3, 4) camera row by row, then 40 identity and 10 expression
     coefficients in standard deviations. `origin` is None for a face that no `Predictor` made.
+
+    Raises `ValueError` for heads or weights of other shapes, or a face model with another number of modes.
     """
 
     box: FaceBox
     crop: Crop
-    heads: np.ndarray = field(repr=False)
-    head_weights: np.ndarray = field(repr=False)
-    model: FaceModel = field(repr=False)
-    origin: Origin | None = field(default=None, repr=False)
+    heads: np.ndarray
+    head_weights: np.ndarray
+    model: FaceModel
+    origin: Origin | None = None
+
+    def __post_init__(self):
+        heads, weights = np.shape(self.heads), np.shape(self.head_weights)
+        modes = len(self.model.identity_modes), len(self.model.expression_modes)
+        if len(heads) != 2 or not heads[0] or heads[1] != PARAMETERS or weights != heads[:1]:
+            raise ValueError(
+                f"Face: expected heads (k, {PARAMETERS}) and weights (k,), got {heads} and {weights}"
+            )
+        if modes != (IDENTITY_MODES, EXPRESSION_MODES):
+            raise ValueError(
+                f"Face: expected a face model of {IDENTITY_MODES} identity and {EXPRESSION_MODES} expression modes, "
+                f"got {modes[0]} and {modes[1]}; take the model of the network"
+            )
+
+    def __repr__(self) -> str:
+        return f"Face({_in_words(self)})"
+
+    def __reduce__(self):
+        return operator.getitem, (self._alone(), 0)
 
     @cached_property
     def parameters(self) -> np.ndarray:
@@ -87,17 +119,27 @@ class Face:
     @property
     def camera(self) -> np.ndarray:
         """Camera (3, 4) from the model frame (mm) to the crop frame (crop pixels, y up, origin at the centre)."""
-        return self.parameters[:12].reshape(3, 4)
+        return split(self.parameters).camera
 
     @property
     def identity(self) -> np.ndarray:
         """Identity coefficients, (40,), in standard deviations."""
-        return self.parameters[12:52]
+        return split(self.parameters).identity
 
     @property
     def expression(self) -> np.ndarray:
         """Expression coefficients, (10,), in standard deviations."""
-        return self.parameters[52:62]
+        return split(self.parameters).expression
+
+    @property
+    def score(self) -> float:
+        """The detector's score, from 0 to 1; 1 for a box that the user gave."""
+        return self.box.score
+
+    @property
+    def rotation(self) -> np.ndarray:
+        """Rotation (3, 3) from the model frame to the photo's view (x right, y up, z towards the viewer)."""
+        return decompose(self.camera)[1]
 
     @cached_property
     def pose(self) -> HeadPose:
@@ -125,6 +167,16 @@ class Face:
         return self.model.triangles.numpy()
 
     @property
+    def image(self) -> np.ndarray:
+        """The crop that the network saw, (120, 120, 3) uint8 RGB.
+
+        Raises `ValueError` for a face that no `Predictor` made: its photo is not known.
+        """
+        if self.origin is None:
+            raise ValueError("face.image: this face has no photo; only faces of a prediction have one")
+        return cut_crop(self.origin.image, self.crop)
+
+    @property
     def failure_probability(self) -> float | None:
         """Estimated probability, 0 to 1, that the landmarks' NME is above 8 % (`m4kit.confidence.failure`).
 
@@ -149,9 +201,9 @@ class Face:
         return Assessment() if assess is None else assess(self)
 
     def with_head_weights(self, weights: Sequence[float] | np.ndarray) -> Face:
-        """The same face with the heads mixed anew, without running the network.
+        """The same face with other head weights (k,), without running the network.
 
-        Raises `ValueError` if there is not one weight for each head, or they do not sum to 1.
+        Raises `ValueError` unless there is one weight for each head and they sum to 1.
         """
         weights = np.asarray(weights, dtype=float)
         if weights.shape != (len(self.heads),) or not abs(weights.sum() - 1) < 1e-4:
@@ -162,27 +214,206 @@ class Face:
         origin = None if self.origin is None else replace(self.origin, network="")
         return replace(self, head_weights=weights, origin=origin)
 
+    def moved(self, scale: float, corner: tuple[float, float] = (-0.5, -0.5)) -> Face:
+        """The face in a photo that is cut at `corner` and then scaled; it has no `origin`.
+
+        `corner` (x, y) is the new upper left corner in photo pixels; the whole photo starts at (-0.5, -0.5).
+        """
+        box = (np.asarray(self.box)[:4] - np.tile(corner, 2)) * scale - 0.5
+        left, top = (np.array(self.crop[:2]) - corner) * scale - 0.5
+        crop = Crop(float(left), float(top), self.crop.size * scale)
+        return replace(self, box=FaceBox(*box.tolist(), score=self.score), crop=crop, origin=None)
+
+    def plot(self, *, side: int = 240) -> NotebookFigure:
+        """A close-up in four pictures: landmarks, head pose, translucent mesh and solid mesh.
+
+        `side` is the side of each picture in pixels.
+        """
+        from m4kit.visualize.figures import faces_figure
+
+        if self.origin is None:
+            raise ValueError("plot: this face has no photo; only faces of a prediction have one")
+        return faces_figure(self._alone(), side=side)
+
+    def to_dict(self) -> dict:
+        """Box, score, pose, landmarks, parameters and warnings as plain numbers, lists and words."""
+        return {
+            "box": np.asarray(self.box)[:4].tolist(),
+            "score": float(self.score),
+            "pose_degrees": dict(zip(HeadPose._fields, map(float, self.pose), strict=True)),
+            "landmarks": self.landmarks.astype(float).tolist(),
+            "parameters": self.parameters.astype(float).tolist(),
+            "failure_probability": self.failure_probability,
+            "reasons": list(self.reasons),
+        }
+
+    def to_trimesh(self, *, colour: str = "clay") -> trimesh.Trimesh:
+        """The mesh in the model frame (mm) for trimesh; `colour` is a mode of `vertex_colours`."""
+        import trimesh
+
+        return trimesh.Trimesh(self.shape, self.triangles, vertex_colors=self._colours(colour), process=False)
+
+    def to_open3d(self, *, colour: str = "clay") -> open3d.geometry.TriangleMesh:
+        """The mesh in the model frame (mm) for Open3D; `colour` is a mode of `vertex_colours`."""
+        from m4kit.render import load_open3d
+
+        o3d = load_open3d()
+        mesh = o3d.geometry.TriangleMesh(
+            o3d.utility.Vector3dVector(self.shape.astype(float)), o3d.utility.Vector3iVector(self.triangles)
+        )
+        mesh.vertex_colors = o3d.utility.Vector3dVector(self._colours(colour) / 255)
+        mesh.compute_vertex_normals()
+        return mesh
+
+    def save(self, path: str | Path, *, colour: str = "clay") -> Path:
+        """Write the mesh in the model frame (mm) as OBJ, PLY, GLB or STL, by the ending; gives the path.
+
+        `colour` is a mode of `vertex_colours`: "texture" writes the photo's colours. Raises `export.ExportError`
+        as `export.save_mesh` does.
+        """
+        from m4kit.export import save_mesh
+
+        return save_mesh(path, self.shape, self.triangles, colours=self._colours(colour))
+
+    def _colours(self, mode: str) -> np.ndarray:
+        from m4kit.vertex_colours import vertex_colours
+
+        return vertex_colours(self, mode).colours
+
+    def _alone(self) -> Prediction:
+        image = np.zeros((1, 1, 3), np.uint8) if self.origin is None else self.origin.image
+        return Prediction(image, (self,))
+
     def _to_photo(self, points: np.ndarray) -> np.ndarray:
         return self.crop.to_photo(points @ self.camera[:, :3].T + self.camera[:, 3])
 
+    def _ipython_display_(self) -> None:
+        if self.origin is None:
+            print(repr(self))
+        else:
+            _show(self.plot(), self._alone(), repr(self))
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Prediction(Sequence):
-    """A photo, `image` (H, W, 3) uint8 RGB, and its faces, largest first. Iterates over the faces.
+    """A photo, `image` (H, W, 3) uint8 RGB, and its faces, largest first.
 
-    `network` is the fingerprint of the heads that answered (`M4Net.heads_digest`), empty where it is not known.
+    It is a sequence: `prediction[0]` is a face; slices, lists of indices and masks give predictions, so
+    `prediction[prediction.to_dataframe()["yaw"] > 30]` keeps the faces turned to the left. `source` is the photo's
+    name. `network` is the fingerprint of the heads that answered (`M4Net.heads_digest`), empty where it is not known.
     """
 
-    image: np.ndarray = field(repr=False)
+    image: np.ndarray
     faces: tuple[Face, ...]
     source: str = "<array>"
-    network: str = field(default="", repr=False)
+    network: str = ""
 
     def __len__(self) -> int:
         return len(self.faces)
 
     def __getitem__(self, index):
-        return self.faces[index]
+        if isinstance(index, slice):
+            return replace(self, faces=self.faces[index])
+        if np.ndim(index) == 0:
+            return self.faces[index]
+        chosen = np.asarray(index)
+        if chosen.dtype == bool and chosen.shape != (len(self),):
+            raise IndexError(f"expected a mask of {len(self)} faces, got shape {chosen.shape}")
+        numbers = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(int)
+        return replace(self, faces=tuple(self.faces[number] for number in numbers))
 
     def __iter__(self) -> Iterator[Face]:
         return iter(self.faces)
+
+    def __repr__(self) -> str:
+        height, width = self.image.shape[:2]
+        count = f"{len(self)} face{'' if len(self) == 1 else 's'}"
+        lines = [f"  [{number}] {_in_words(face)}" for number, face in enumerate(self)]
+        return "\n".join([f"Prediction({self.source!r}, {width}x{height} pixels, {count})", *lines])
+
+    def __reduce__(self):
+        from m4kit.prediction_file import from_bytes, own_model, to_bytes
+
+        return from_bytes, (to_bytes(self), own_model(self))
+
+    def plot(
+        self,
+        *,
+        landmarks: bool = True,
+        pose: bool = True,
+        mesh: bool | float = False,
+        boxes: bool = False,
+        max_side: int = 720,
+    ) -> NotebookFigure:
+        """The photo with layers drawn over it; its longest side has `max_side` pixels at most.
+
+        `mesh` is False, True for a translucent mesh, or an opacity from 0 to 1. `pose` draws a box that turns with
+        the head. For more freedom compose `visualize.draw_landmarks`, `draw_pose`, `draw_mesh` and `draw_boxes`.
+        """
+        from m4kit.visualize.figures import photo_figure
+
+        return photo_figure(self, landmarks=landmarks, pose=pose, mesh=mesh, boxes=boxes, max_side=max_side)
+
+    def resized(self, scale: float) -> Prediction:
+        """The prediction in the photo at another size: pixel (x, y) moves to (x + 0.5) * scale - 0.5.
+
+        The sides are rounded to whole pixels. The faces have no `origin`.
+        """
+        height, width = self.image.shape[:2]
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        image = cv2.resize(self.image, size, interpolation=way)
+        return replace(self, image=image, faces=tuple(face.moved(scale) for face in self))
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """One row per face: box in photo pixels, score, pose in degrees, failure probability (NaN if unknown).
+
+        The index is the face's number in the prediction.
+        """
+        import pandas
+
+        columns = ("left", "top", "right", "bottom", "score", *HeadPose._fields, "failure_probability")
+        rows = [(*np.asarray(face.box), *face.pose, face.failure_probability) for face in self]
+        return pandas.DataFrame(rows, columns=columns, dtype=float).rename_axis("face")
+
+    def to_dict(self) -> dict:
+        """The photo's name and size, and `Face.to_dict` of each face."""
+        height, width = self.image.shape[:2]
+        faces = [face.to_dict() for face in self]
+        return {"photo": self.source, "width": width, "height": height, "faces": faces}
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """`to_dict` as JSON."""
+        return json.dumps(self.to_dict(), indent=indent)
+
+    def save(self, path: str | Path, *, photo: str = "png") -> Path:
+        """Write photo and faces into one `.npz` file without pickle, for `m4kit.load`; gives the path.
+
+        `photo` is "png", which keeps every pixel, or "jpeg", which is smaller. The faces are exact in both.
+        """
+        from m4kit.prediction_file import save_prediction
+
+        return save_prediction(self, path, photo=photo)
+
+    def _ipython_display_(self) -> None:
+        _show(self.plot(), self, repr(self))
+
+
+def _in_words(face: Face) -> str:
+    """A face in one line."""
+    angles = ", ".join(
+        f"{name} {angle:+.0f}" for name, angle in zip(face.pose._fields, face.pose, strict=True)
+    )
+    return f"{face.box.width:.0f}x{face.box.height:.0f} px, score {face.score:.2f}, {angles}"
+
+
+def _show(figure: NotebookFigure, prediction: Prediction, text: str) -> None:
+    """Display a picture and a table in a notebook, the text in a terminal."""
+    from IPython.display import display
+
+    display(figure.bundle(text), raw=True)
+    if len(prediction):
+        table = prediction.to_dataframe()[["score", *HeadPose._fields, "failure_probability"]]
+        table = table.rename(columns={"failure_probability": "failure probability"})
+        formats = ["{:.2f}".format, *["{:+.1f}°".format] * 3, "{:.0%}".format]
+        display({"text/html": table.to_html(formatters=formats, na_rep="", border=0)}, raw=True)

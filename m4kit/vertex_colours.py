@@ -16,7 +16,8 @@ import numpy as np
 
 from m4kit.camera import decompose
 from m4kit.images import check_image
-from m4kit.parameters import fuse
+from m4kit.landmarks import face_size
+from m4kit.parameters import split_camera
 from m4kit.render import PORCELAIN, buffers, vertex_normals
 
 if TYPE_CHECKING:
@@ -74,8 +75,8 @@ def vertex_colours(
 ) -> VertexColours:
     """Colours of a face's vertices, by one of `MODES`.
 
-    - `texture`: the photo `image` (H, W, 3) uint8 RGB, which it needs; what it does not show is taken from the
-      mirrored vertex, or from the neighbours.
+    - `texture`: the colours of the photo that the face was found in, or of `image` (H, W, 3) uint8 RGB. What the
+      photo does not show is taken from the mirrored vertex, or from the neighbours.
     - `clay`: one colour. `region`: one for each part of the face.
     - `normals`: the direction of the surface in the photo's view, (x, y, z) as (R, G, B).
     - `depth`: mm towards the viewer, from the farthest vertex.
@@ -85,8 +86,8 @@ def vertex_colours(
     `limits` are what the ends of the colour scale stand for where the colours are numbers, to show several faces on
     one scale; by default they are this face's own.
 
-    Raises `ValueError` for an unknown mode, a texture without a photo, a model without regions, a face of one head
-    or of another model, limits that are none.
+    Raises `ValueError` for an unknown mode, a texture without a photo, a model without regions, a face of one head,
+    and limits that are not (low, high).
     """
     if mode not in MODES:
         raise ValueError(f"expected a colour mode out of {', '.join(MODES)}, got {mode!r}")
@@ -101,22 +102,6 @@ def vertex_colours(
     return scalar_colours(
         coloured.values, unit=coloured.unit, limits=(float(low), float(high)), scale=coloured.scale
     )
-
-
-def check_heads(face: Face) -> None:
-    """Raise `ValueError` unless a face has the outputs of heads that fit its model."""
-    heads = getattr(face, "heads", None)
-    if np.ndim(heads) != 2 or not len(heads):
-        raise ValueError(
-            f"expected a face with its heads' outputs, (n, 62), as m4kit.predict gives, got {type(face).__name__} "
-            f"with {'none' if heads is None else np.shape(heads)}"
-        )
-    identity, expression = len(face.model.identity_modes), len(face.model.expression_modes)
-    if heads.shape[1] != 62 or (identity, expression) != (40, 10):
-        raise ValueError(
-            "expected heads of 62 numbers and a face model of 40 identity and 10 expression modes, got "
-            f"{heads.shape[1]} numbers and {identity} + {expression} modes; take the model of the network"
-        )
 
 
 def scalar_colours(
@@ -150,11 +135,13 @@ def on_one_scale(coloured: Sequence[VertexColours]) -> list[VertexColours]:
     ]
 
 
-def texture(face: Face, image: np.ndarray | None) -> VertexColours:
+def texture(face: Face, image: np.ndarray | None = None) -> VertexColours:
     """The photo's colour at each vertex, see `vertex_colours`."""
-    if image is None:
-        raise ValueError("colour texture: expected the photo (image=prediction.image), got none")
-    image = check_image(image, name="texture of the photo")
+    if image is None and face.origin is None:
+        raise ValueError(
+            "colour texture: expected the photo of a face that no Predictor made; give it as image="
+        )
+    image = check_image(face.origin.image if image is None else image, name="colour texture")
     vertices = face.vertices
     seen = visible(vertices, face.triangles)
     height, width = image.shape[:2]
@@ -203,7 +190,7 @@ def _spread_out(colours: np.ndarray, known: np.ndarray, triangles: np.ndarray) -
 
 def visible(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """Which vertices (V,) of a mesh over its photo no other part of it hides, and that face the viewer."""
-    size = float(np.sqrt(np.ptp(vertices[:, :2], axis=0).prod()))
+    size = float(face_size(vertices))
     # Cast on a grid of some 200 pixels a side, however large the photo.
     scale = 200 / size
     seen = buffers(vertices * scale, triangles)
@@ -249,25 +236,19 @@ def _depth(face: Face) -> VertexColours:
 
 
 def _distance(face: Face) -> VertexColours:
-    check_heads(face)
     distance = ((face.shape - face.model.mean.numpy()) * _mean_normals(face.model)).sum(1)
     limit = max(float(np.abs(distance).max()), 1e-3)
     return scalar_colours(distance, unit="mm from the mean face", limits=(-limit, limit), scale="coolwarm")
 
 
 def _spread(face: Face) -> VertexColours:
-    check_heads(face)
     if len(face.heads) < 2:
         raise ValueError(
             f"colour spread: expected a face with several heads, got {len(face.heads)}, which cannot differ; "
             "choose another colour"
         )
-    coefficients = np.float32(face.heads[:, 12:] - fuse(face.heads, face.head_weights)[12:])
-    identity, expression = (
-        modes.flatten(1).numpy() for modes in (face.model.identity_modes, face.model.expression_modes)
-    )
-    offsets = coefficients[:, :40] @ identity + coefficients[:, 40:] @ expression
-    offsets = offsets.reshape(len(face.heads), -1, 3)
+    coefficients = split_camera(face.heads)[1] - split_camera(face.parameters)[1]
+    offsets = np.tensordot(np.float32(coefficients), face.model.modes.numpy(), axes=1)
     return scalar_colours(
         np.sqrt(np.square(offsets).sum(-1).mean(0)), unit="mm between the heads", scale="inferno"
     )

@@ -150,6 +150,7 @@ class TestImport:
             "Prediction",
             "Predictor",
             "__version__",
+            "load",
             "load_image",
             "predict",
             "visualize",

@@ -1,15 +1,26 @@
 """A face's geometry and how it follows from the heads; a prediction as a sequence."""
 
+import base64
+import io
+import json
+import re
 from collections.abc import Sequence
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import trimesh
+from PIL import Image
 
-from m4kit.camera import Crop, rotation_from_euler
+from m4kit import predict
+from m4kit.camera import Crop, euler_from_rotation, rotation_from_euler
 from m4kit.face_model import FaceModel
 from m4kit.prediction import Face, FaceBox, Prediction
+from m4kit.vertex_colours import vertex_colours
+
+from helpers.paths import SAMPLES
 
 ANGLES = ((5, -3, 2), (25, 4, -6), (-40, 12, 15), (60, -20, 30))
 
@@ -153,7 +164,6 @@ class TestPrediction:
         assert list(prediction) == list(faces)
         assert prediction[0] is faces[0]
         assert prediction[-1] is faces[2]
-        assert prediction[1:] == faces[1:]
         assert list(reversed(prediction)) == list(faces[::-1])
         with pytest.raises(IndexError):
             prediction[3]
@@ -171,9 +181,128 @@ class TestPrediction:
         assert list(nothing) == []
         assert nothing.source == "<array>"
 
-    def test_its_text_is_short(self, prediction):
-        assert "group.jpg" in repr(prediction)
-        assert len(repr(Prediction(image=np.zeros((400, 500, 3), np.uint8), faces=()))) < 100
+    def test_its_text_is_one_line_per_face(self, prediction):
+        first, *lines = repr(prediction).splitlines()
+        assert first == "Prediction('group.jpg', 500x400 pixels, 3 faces)"
+        assert lines[1] == "  [1] 200x230 px, score 0.90, yaw +25, pitch +4, roll -6"
+        assert len(lines) == 3
+        assert repr(prediction[1]) == "Face(200x230 px, score 0.90, yaw +25, pitch +4, roll -6)"
+
+    def test_slices_lists_and_masks_give_predictions(self, prediction, faces):
+        table = prediction.to_dataframe()
+        for index, chosen in (
+            (slice(1, None), [1, 2]),
+            ([2, 0], [2, 0]),
+            (np.array([True, False, True]), [0, 2]),
+            (table["yaw"] < 10, [0, 2]),
+            ([], []),
+        ):
+            part = prediction[index]
+            assert isinstance(part, Prediction)
+            assert part.faces == tuple(faces[number] for number in chosen)
+            assert part.source == "group.jpg"
+        with pytest.raises(IndexError, match="a mask of 3 faces"):
+            prediction[[True, False]]
+
+    def test_its_table_has_one_row_per_face(self, prediction):
+        table = prediction.to_dataframe()
+        assert list(table.index) == [0, 1, 2]
+        assert table["yaw"].tolist() == pytest.approx([5, 25, -40], abs=1e-3)
+        assert table[["left", "top", "right", "bottom"]].iloc[0].tolist() == [100, 80, 300, 310]
+        # No predictor made these faces, so nothing is known of their errors.
+        assert table["failure_probability"].isna().all()
+        assert len(prediction[:0].to_dataframe()) == 0
+
+    def test_its_json_is_its_dictionary(self, prediction, faces):
+        content = json.loads(prediction.to_json())
+        assert content == prediction.to_dict()
+        assert (content["photo"], content["width"], content["height"]) == ("group.jpg", 500, 400)
+        one = content["faces"][1]
+        np.testing.assert_allclose(one["landmarks"], faces[1].landmarks)
+        assert one["pose_degrees"]["yaw"] == pytest.approx(25, abs=1e-3)
+
+    def test_resized_faces_stay_on_their_places(self, prediction, faces):
+        larger = prediction.resized(3)
+        assert larger.image.shape == (1200, 1500, 3)
+        # A pixel's centre x becomes that of the middle one of three.
+        np.testing.assert_allclose(larger[1].landmarks[:, :2], 3 * faces[1].landmarks[:, :2] + 1, atol=1e-3)
+        assert larger[1].box.left == pytest.approx(3 * faces[1].box.left + 1)
+
+
+class TestChecks:
+    def test_a_face_model_of_other_modes_is_refused(self, face):
+        other = SimpleNamespace(identity_modes=np.zeros((30, 5, 3)), expression_modes=np.zeros((10, 5, 3)))
+        with pytest.raises(ValueError, match="40 identity and 10 expression modes, got 30 and 10"):
+            replace(face, model=other)
+
+    @pytest.mark.parametrize("heads", [np.zeros((0, 62)), np.zeros((4, 52)), np.zeros(62)])
+    def test_heads_that_do_not_fit_are_refused(self, model, heads):
+        with pytest.raises(ValueError, match=r"expected heads \(k, 62\) and weights \(k,\), got"):
+            Face(FaceBox(0, 0, 1, 1), Crop(0, 0, 1), heads, np.full(len(heads), 0.25), model)
+
+    def test_a_face_of_no_photo_says_so(self, face):
+        for call in (lambda: face.image, face.plot):
+            with pytest.raises(ValueError, match="only faces of a prediction have one"):
+                call()
+
+
+@pytest.fixture(scope="module")
+def hopper():
+    return predict(SAMPLES / "grace_hopper.jpg")
+
+
+class TestInANotebook:
+    @pytest.fixture
+    def shown(self, monkeypatch):
+        bundles = []
+        monkeypatch.setattr("IPython.display.display", lambda data, raw: bundles.append(data))
+        return bundles
+
+    @pytest.mark.parametrize("pick", [lambda prediction: prediction, lambda prediction: prediction[0]])
+    def test_it_shows_a_picture_and_a_table(self, hopper, shown, pick):
+        of = pick(hopper)
+        of._ipython_display_()
+        picture, table = shown
+        assert picture["text/plain"] == repr(of)
+        with Image.open(io.BytesIO(base64.b64decode(picture["image/jpeg"]))) as image:
+            assert image.format == "JPEG"
+        assert len(picture["image/jpeg"]) < 150_000
+        assert re.findall("<th>([a-z ]+)</th>", table["text/html"])[:5] == [
+            *("score", "yaw", "pitch", "roll", "failure probability"),
+        ]
+
+    def test_a_photo_without_a_face_shows_the_photo_alone(self, shown):
+        Prediction(np.zeros((40, 60, 3), np.uint8), ())._ipython_display_()
+        assert len(shown) == 1
+
+    def test_plots_have_the_layers_that_are_asked_for(self, hopper):
+        plain, layers = (
+            hopper.plot(**options).axes[0].images[0].get_array()
+            for options in ({"landmarks": False, "pose": False}, {"mesh": True, "boxes": True})
+        )
+        assert plain.shape == layers.shape
+        np.testing.assert_array_equal(plain, hopper.resized(plain.shape[0] / hopper.image.shape[0]).image)
+        assert (np.abs(plain.astype(int) - layers).sum(axis=2) > 60).mean() > 0.05
+        assert len(hopper[0].plot().axes) == 4
+
+    def test_a_face_has_its_crop_rotation_and_score(self, hopper):
+        face = hopper[0]
+        assert face.image.shape == (120, 120, 3)
+        np.testing.assert_allclose(face.rotation @ face.rotation.T, np.eye(3), atol=1e-6)
+        assert euler_from_rotation(face.rotation) == pytest.approx(face.pose)
+        assert face.score == face.box.score > 0.9
+
+    def test_meshes_for_other_libraries_have_the_photos_colours(self, hopper, tmp_path):
+        face = hopper[0]
+        colours = vertex_colours(face, "texture").colours
+        mesh = face.to_trimesh(colour="texture")
+        np.testing.assert_allclose(mesh.vertices, face.shape)
+        np.testing.assert_array_equal(mesh.visual.vertex_colors[:, :3], colours)
+        in_open3d = face.to_open3d(colour="texture")
+        np.testing.assert_allclose(np.asarray(in_open3d.vertices), face.shape)
+        np.testing.assert_allclose(255 * np.asarray(in_open3d.vertex_colors), colours, atol=1e-4)
+        saved = trimesh.load_mesh(face.save(tmp_path / "face.ply", colour="texture"), process=False)
+        np.testing.assert_array_equal(saved.visual.vertex_colors[:, :3], colours)
 
 
 def test_geometry_needs_no_gradient(face):

@@ -19,7 +19,7 @@ from m4kit.explore.modes import Curve, chart, cumulative_variance, gram_matrix, 
 from m4kit.face_model import FaceModel
 from m4kit.images import jpeg
 from m4kit.prediction import Face, Prediction
-from m4kit.vertex_colours import VertexColours, check_heads, clay, scalar_colours
+from m4kit.vertex_colours import VertexColours, clay, scalar_colours
 from m4kit.visualize.legend import with_legend
 from m4kit.visualize.mesh_figure import EVEN_LIGHT, mesh_still
 
@@ -356,6 +356,4 @@ def _face_of(of: Face | Prediction | None) -> Face | None:
         if not len(of):
             raise ValueError(f"{of.source}: expected a prediction with at least one face, got none")
         of = of[0]
-    if of is not None:
-        check_heads(of)
     return of

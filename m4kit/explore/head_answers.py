@@ -16,7 +16,7 @@ from m4kit.camera import HeadPose, cut_square, decompose
 from m4kit.head_frame import HeadFrame
 from m4kit.landmarks import CONTOURS
 from m4kit.prediction import Face
-from m4kit.vertex_colours import VertexColours, check_heads, clay, scalar_colours
+from m4kit.vertex_colours import VertexColours, clay, scalar_colours
 from m4kit.visualize.mesh_figure import mesh_still
 
 COLOURS = {"Clay": "clay", "Heads' disagreement": "spread", "Moved from the network's own": "moved"}
@@ -31,18 +31,9 @@ _LEAST = 1.0
 
 
 class Reference:
-    """A face as its network gave it: what every other weighting is compared with, and the frame all are shown in.
-
-    Raises `ValueError` for a face without its heads' outputs.
-    """
+    """A face as its network gave it: what every other weighting is compared with, and the frame all are shown in."""
 
     def __init__(self, face: Face):
-        check_heads(face)
-        if np.shape(face.head_weights) != (len(face.heads),):
-            raise ValueError(
-                f"expected a weight for each of the {len(face.heads)} heads, got {np.shape(face.head_weights)}; "
-                "take a face as m4kit.predict gives it"
-            )
         self.face, self.frame = face, HeadFrame.of(face)
         # Shapes are linear in the coefficients, so the weighted sum of these is the shape of the weighted sum.
         shapes = face.model.vertices(face.heads[:, 12:52], face.heads[:, 52:]).numpy()

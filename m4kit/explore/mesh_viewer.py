@@ -24,7 +24,6 @@ from m4kit.prediction import Face, Prediction
 from m4kit.vertex_colours import (
     MODES,
     VertexColours,
-    check_heads,
     on_one_scale,
     scalar_colours,
     vertex_colours,
@@ -85,7 +84,7 @@ class MeshViewer(Explorer):
     The camera stays where the user left it, whatever else changes. `errors` lists what went wrong in callbacks; the
     viewer says it and goes on.
 
-    Raises `ValueError` for a prediction without faces, and for faces without their heads' outputs.
+    Raises `ValueError` for a prediction without faces.
     """
 
     def __init__(self, prediction: Prediction, *, other: Prediction | None = None, height: int = 460):
@@ -94,8 +93,6 @@ class MeshViewer(Explorer):
                 f"{prediction.source}: expected a prediction with at least one face, got none; try a larger photo, "
                 "a smaller min_face, or give predict the boxes"
             )
-        for face in (*prediction, *(other or ())):
-            check_heads(face)
         self.prediction, self.other = prediction, other
         self.complaints = Complaints()
         self.canvas = Canvas(height=height, layout={"flex": "1 1 420px", "min_width": "320px"})

@@ -22,7 +22,6 @@ from m4kit.prediction import Face, Prediction
 from m4kit.predictor import Predictor
 from m4kit.vertex_colours import clay, scalar_colours
 from m4kit.visualize.drawing import draw_boxes, draw_landmarks, draw_mesh, draw_pose
-from m4kit.visualize.figures import scaled
 
 PHOTO_SIDE = 480
 """The longest side of the photo that is worked with, in pixels, so that a step of the slider takes some 300 ms."""
@@ -160,11 +159,11 @@ class PhotoInDepth(widgets.VBox):
             (self.clean, self.worse), (own, other), self.pictures, strict=True
         ):
             # Fine lines need room.
-            image, faces = scaled(prediction, max(1.0, PHOTO_SIDE / max(prediction.image.shape[:2])))
-            drawn = draw(image, faces)
-            if len(faces) > 1 and meant is not None:
+            resized = prediction.resized(max(1.0, PHOTO_SIDE / max(prediction.image.shape[:2])))
+            drawn = draw(resized.image, resized.faces)
+            if len(resized) > 1 and meant is not None:
                 number = next(k for k, face in enumerate(prediction) if face is meant)
-                drawn = draw_boxes(drawn, faces[number], scores=False)
+                drawn = draw_boxes(drawn, resized[number], scores=False)
             picture.value = jpeg(drawn, quality=85)
         self.words[0].value = _words("clean", self.clean, own)
         title = f"{self.condition.value} {self.severity.value:g}"

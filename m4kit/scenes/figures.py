@@ -33,7 +33,7 @@ from m4kit.scenes.data import ScenePhoto, scene_photos
 from m4kit.scenes.report_data import ReportData, ReportError
 from m4kit.scenes.tables import Table
 from m4kit.visualize.drawing import draw_landmarks, draw_mesh, draw_pose
-from m4kit.visualize.figures import moved_face, overview
+from m4kit.visualize.figures import overview
 from m4kit.visualize.notebook_figure import DPI, NotebookFigure
 
 if TYPE_CHECKING:
@@ -336,7 +336,7 @@ def face_picture(report: ReportData, row: int, *, overlay: str = "landmarks", si
     picture = cv2.resize(small, (side, side), interpolation=cv2.INTER_CUBIC)
     if overlay == "none" or report.faces["face"][row] < 0:
         return picture
-    face = moved_face(report.face(row), scale, np.array([-0.5, -0.5, 0.0]))
+    face = report.face(row).moved(scale)
     if overlay == "pose":
         return draw_pose(picture, face, box=False, axes=True)
     if overlay != "landmarks":

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from m4kit.camera import Crop, HeadPose, cut_square, rotation_from_euler
+from m4kit.camera import Crop, cut_square, rotation_from_euler
 from m4kit.landmarks import face_size
-from m4kit.prediction import Face, FaceBox, Prediction
 from m4kit.render import render
-from m4kit.visualize.drawing import angle_text, draw_landmarks, draw_mesh, draw_pose, pose_text
+from m4kit.visualize.drawing import angle_text, draw_boxes, draw_landmarks, draw_mesh, draw_pose, pose_text
 
 if TYPE_CHECKING:
     from matplotlib.text import Text
 
+    from m4kit.prediction import Face, Prediction
     from m4kit.visualize.notebook_figure import NotebookFigure
 
-VIEWS = ("landmarks", "head pose", "translucent mesh", "solid mesh")
+ROWS = ("landmarks", "head pose", "translucent mesh", "solid mesh")
 """The rows of an overview."""
 
 NO_FACE = "no face found"
@@ -30,29 +29,7 @@ _SMALLEST_SIDE = 480
 _SMALLEST_LABELLED_FACE = 90
 
 
-@dataclass(frozen=True)
-class ScaledFace:
-    """A face's geometry in the pixels of a scaled or cut photo, for drawing."""
-
-    landmarks: np.ndarray
-    vertices: np.ndarray
-    triangles: np.ndarray
-    camera: np.ndarray
-    pose: HeadPose
-    box: FaceBox
-
-
-def scaled(prediction: Prediction, scale: float) -> tuple[np.ndarray, list[ScaledFace]]:
-    """The photo at another size, and its faces there; pixel (x, y) moves to (x + 0.5) * scale - 0.5."""
-    height, width = prediction.image.shape[:2]
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    stretch = np.array([size[0] / width, size[1] / height, scale])
-    shrinks = scale < 1
-    image = cv2.resize(prediction.image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-    return image, [moved_face(face, stretch, np.array([-0.5, -0.5, 0])) for face in prediction]
-
-
-def views(image: np.ndarray, faces: Sequence[Face] | Sequence[ScaledFace]) -> dict[str, np.ndarray]:
+def row_pictures(image: np.ndarray, faces: Sequence[Face]) -> dict[str, np.ndarray]:
     """The four pictures of an overview by name. Angles are written where every face has room for them."""
     text = bool(faces) and min(face_size(face.landmarks) for face in faces) >= _SMALLEST_LABELLED_FACE
     pictures = (
@@ -61,7 +38,7 @@ def views(image: np.ndarray, faces: Sequence[Face] | Sequence[ScaledFace]) -> di
         draw_mesh(image, faces, opacity=_TRANSLUCENT),
         draw_mesh(image, faces),
     )
-    return dict(zip(VIEWS, pictures, strict=True))
+    return dict(zip(ROWS, pictures, strict=True))
 
 
 def overview(
@@ -82,30 +59,31 @@ def overview(
     if len(titles) not in (0, len(predictions)):
         raise ValueError(f"expected a title for each of {len(predictions)} photos, got {len(titles)}")
     if len(predictions) == 1 and not titles:
-        return figure_of(photo_views(predictions[0], max_side=max_side))
+        return figure_of(overview_pictures(predictions[0], max_side=max_side))
     shapes = np.array([prediction.image.shape[:2] for prediction in predictions], dtype=float)
     height = max_side / max(1.0, (shapes[:, 1] / shapes[:, 0]).max())
-    columns = [views(*scaled(one, height / one.image.shape[0])) for one in predictions]
-    figure = _grid([[column[name] for column in columns] for name in VIEWS], labels=VIEWS, columns=titles)
+    resized = [one.resized(height / one.image.shape[0]) for one in predictions]
+    columns = [row_pictures(one.image, one.faces) for one in resized]
+    figure = _grid([[column[name] for column in columns] for name in ROWS], labels=ROWS, columns=titles)
     for index, axes in enumerate(figure.axes):
         if not len(predictions[index % len(predictions)]):
             _write(axes, NO_FACE)
     return figure
 
 
-def photo_views(prediction: Prediction, *, max_side: int) -> dict[str, np.ndarray]:
+def overview_pictures(prediction: Prediction, *, max_side: int) -> dict[str, np.ndarray]:
     """The pictures of one photo's overview by name; without a face, the photo alone, named "no face found".
 
     The photo's longest side becomes `max_side` if it is longer, and 480 pixels, which leave room for fine
     lines, if it is shorter than that.
     """
     longest = max(prediction.image.shape[:2])
-    image, faces = scaled(prediction, min(max_side, max(longest, _SMALLEST_SIDE)) / longest)
-    return views(image, faces) if faces else {NO_FACE: image}
+    resized = prediction.resized(min(max_side, max(longest, _SMALLEST_SIDE)) / longest)
+    return row_pictures(resized.image, resized.faces) if resized else {NO_FACE: resized.image}
 
 
 def figure_of(pictures: dict[str, np.ndarray]) -> NotebookFigure:
-    """What `photo_views` gave as a figure."""
+    """What `overview_pictures` gave as a figure."""
     if NO_FACE in pictures:
         return _grid([[pictures[NO_FACE]]], columns=[NO_FACE])
     return _grid([[picture] for picture in pictures.values()], labels=list(pictures))
@@ -123,11 +101,36 @@ def faces_figure(prediction: Prediction, *, side: int = 240, max_faces: int = 6)
     rows = []
     for face in faces:
         image, moved = _close_up(prediction.image, face, side)
-        pictures = views(image, [moved])
+        pictures = row_pictures(image, [moved])
         # The box would leave the close-up, and the angles stand before the row.
         pictures["head pose"] = draw_pose(image, moved, box=False, axes=True)
         rows.append(list(pictures.values()))
-    return _grid(rows, labels=[pose_text(face.pose) for face in faces], columns=VIEWS)
+    return _grid(rows, labels=[pose_text(face.pose) for face in faces], columns=ROWS)
+
+
+def photo_figure(
+    prediction: Prediction,
+    *,
+    landmarks: bool = True,
+    pose: bool = True,
+    mesh: bool | float = False,
+    boxes: bool = False,
+    max_side: int = 720,
+) -> NotebookFigure:
+    """The photo with layers drawn over it, see `Prediction.plot`."""
+    _check_side(max_side)
+    longest = max(prediction.image.shape[:2])
+    resized = prediction.resized(min(max_side, max(longest, _SMALLEST_SIDE)) / longest)
+    image, faces = resized.image, resized.faces
+    if mesh:
+        image = draw_mesh(image, faces, opacity=_TRANSLUCENT if mesh is True else float(mesh))
+    if boxes:
+        image = draw_boxes(image, faces)
+    if pose:
+        image = draw_pose(image, faces)
+    if landmarks:
+        image = draw_landmarks(image, faces)
+    return _grid([[image]], columns=() if faces else [NO_FACE])
 
 
 def shapes_figure(
@@ -163,31 +166,14 @@ def shapes_figure(
     return _grid(rows, labels=list(turned), columns=[f"yaw {angle_text(yaw)}" for yaw in yaws])
 
 
-def moved_face(face: Face, stretch: np.ndarray | float, corner: np.ndarray) -> ScaledFace:
-    """The face where the photo's point `corner` (3,) is a picture's upper left corner, and stretched."""
-
-    def move(points):
-        return (np.asarray(points, dtype=float) - corner) * stretch - [0.5, 0.5, 0]
-
-    left_top, right_bottom = move([[face.box.left, face.box.top, 0], [face.box.right, face.box.bottom, 0]])
-    return ScaledFace(
-        landmarks=move(face.landmarks),
-        vertices=move(face.vertices),
-        triangles=np.asarray(face.triangles),
-        camera=face.camera,
-        pose=face.pose,
-        box=FaceBox(*left_top[:2].tolist(), *right_bottom[:2].tolist(), score=face.box.score),
-    )
-
-
-def _close_up(image: np.ndarray, face: Face, side: int) -> tuple[np.ndarray, ScaledFace]:
+def _close_up(image: np.ndarray, face: Face, side: int) -> tuple[np.ndarray, Face]:
     """A square of the photo around a face, black outside the photo, and the face there."""
     points = np.asarray(face.vertices)[:, :2]
     low, high = points.min(axis=0), points.max(axis=0)
     extent = 1.35 * float((high - low).max())
     corner = (low + high) / 2 - extent / 2
     cut = cut_square(image, Crop(*corner, extent), side, interpolation=cv2.INTER_CUBIC)
-    return cut, moved_face(face, side / extent, np.array([*corner, 0.0]))
+    return cut, face.moved(side / extent, corner)
 
 
 def _check_side(side: int) -> None:

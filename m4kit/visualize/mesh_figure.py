@@ -14,7 +14,7 @@ from m4kit.head_frame import HeadFrame
 from m4kit.landmarks import LANDMARK_GROUPS
 from m4kit.light import Lamp, Light
 from m4kit.render import PORCELAIN, render
-from m4kit.vertex_colours import VertexColours, check_heads, scalar_colours, vertex_colours
+from m4kit.vertex_colours import VertexColours, scalar_colours, vertex_colours
 from m4kit.visualize.drawing import AXIS_COLOURS, draw_landmarks, draw_pose_axes, pose_text
 from m4kit.visualize.legend import with_legend
 
@@ -75,19 +75,18 @@ def mesh_figure(
 ) -> go.Figure:
     """The face's mesh as a plotly figure to turn around, seen from the front.
 
-    `colour` is one of `vertex_colours.MODES`; `texture` needs the photo as `image` (H, W, 3) uint8 RGB. What that
-    does not show is marked: the hover says "filled in", and a click on the legend dots it. `limits` are those of the
-    colour scale, see `vertex_colours`. A hover says the vertex's number, its region and its value. The axes are the
-    head's, from the tip of the nose: x red, y green, z blue. Buttons turn the head to the front, to its sides, and
-    to where it looked in the photo.
+    `colour` is one of `vertex_colours.MODES`. For `texture`, `image` (H, W, 3) uint8 RGB is the photo, by default the
+    one that the face was found in. Vertices that the photo does not show are marked: the hover says "filled in", and
+    a click on the legend shows them as dots. `limits` are those of the colour scale, see `vertex_colours`. The hover
+    shows the vertex's number, its region and its value. The axes are the head's, from the tip of the nose: x red,
+    y green, z blue. Buttons turn the head to the front, to its sides, and to its pose in the photo.
 
     `figure.write_html("face.html", include_plotlyjs=True)` writes a page that opens offline.
 
-    Raises `ValueError` for what `vertex_colours` refuses, and for a face without its heads' outputs.
+    Raises `ValueError` for what `vertex_colours` refuses.
     """
     import plotly.graph_objects as go
 
-    check_heads(face)
     frame = HeadFrame.of(face)
     vertices = frame.from_photo(face.vertices)
     coloured = vertex_colours(face, colour, image=image, limits=limits)
@@ -164,7 +163,6 @@ def mesh_picture(
     Arguments as for `mesh_figure`. `legend` says what the colours stand for: a bar with its unit, or names, unless
     the picture is too small for them; landmarks are drawn over the mesh, those behind it too.
     """
-    check_heads(face)
     frame, rotation = HeadFrame.of(face), rotation_from_euler(yaw, pitch, 0)
     vertices = frame.from_photo(face.vertices)
     coloured = vertex_colours(face, colour, image=image, limits=limits)

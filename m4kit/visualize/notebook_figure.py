@@ -36,6 +36,10 @@ class NotebookFigure(Figure):
         self.savefig(buffer, format="jpeg", dpi=self.dpi, pil_kwargs=_NOTEBOOK_QUALITY)
         return buffer.getvalue()
 
+    def bundle(self, text: str | None = None) -> dict[str, str]:
+        """The figure for `IPython.display.display(..., raw=True)`: a JPEG, and the text for a terminal."""
+        return {"image/jpeg": base64.b64encode(self.to_jpeg()).decode(), "text/plain": text or repr(self)}
+
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
         self.savefig(buffer, format="png", dpi=self.dpi)
@@ -45,5 +49,4 @@ class NotebookFigure(Figure):
         # Where pyplot is in use, IPython has a PNG formatter for every Figure; this goes before it.
         from IPython.display import display
 
-        bundle = {"image/jpeg": base64.b64encode(self.to_jpeg()).decode(), "text/plain": repr(self)}
-        display(bundle, raw=True)
+        display(self.bundle(), raw=True)

@@ -216,15 +216,6 @@ def test_a_prediction_without_its_photo_says_so_in_its_place_and_the_viewer_goes
     assert viewer.still()
 
 
-def test_a_face_without_its_heads_outputs_is_an_error_that_says_what_to_give():
-    bare = dataclasses.replace(face(), heads=np.zeros((0, 62)), head_weights=np.zeros(0))
-    for one, other in ((bare, None), (face(), bare)):
-        with pytest.raises(ValueError, match="expected a face with its heads' outputs"):
-            MeshViewer(Prediction(PHOTO, (one,)), other=other and Prediction(PHOTO, (other,)))
-    with pytest.raises(ValueError, match="expected a face with its heads' outputs"):
-        FaceModelExplorer(MODEL, of=bare)
-
-
 def test_a_face_that_cannot_have_its_colour_is_shown_in_clay(sent):
     single = dataclasses.replace(PREDICTION[1], heads=PREDICTION[1].heads[:1], head_weights=np.ones(1))
     viewer = MeshViewer(Prediction(PHOTO, (PREDICTION[0], single), "two.jpg"))

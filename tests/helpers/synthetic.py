@@ -1,10 +1,13 @@
 """Meshes and faces of known form for tests of pictures."""
 
+from dataclasses import replace
+from functools import cache
+
 import numpy as np
 
-from m4kit.camera import Crop, head_pose, rotation_from_euler
-from m4kit.prediction import FaceBox, Prediction
-from m4kit.visualize.figures import ScaledFace
+from m4kit.camera import Crop, rotation_from_euler
+from m4kit.face_model import FaceModel
+from m4kit.prediction import Face, FaceBox, Prediction
 
 
 def sphere(*, centre=(0.0, 0.0, 0.0), radius=1.0, steps=96):
@@ -52,24 +55,34 @@ def _ellipsoid_landmarks():
     return np.column_stack([plane, depth])
 
 
-def face(*, centre=(100.0, 100.0), height=100.0, yaw=0.0, pitch=0.0, roll=0.0):
-    """An ellipsoid with landmarks for a face, `height` photo pixels tall where it is upright."""
+@cache
+def ellipsoid_model():
+    """A face model of one shape: an ellipsoid, with the landmarks as vertices of their own."""
     vertices, triangles = sphere(steps=40)
-    vertices = vertices * [75, -105, 90]
-    rotation = rotation_from_euler(yaw, pitch, roll)
+    landmarks = _ellipsoid_landmarks()
+    mean = np.concatenate([vertices * [75, -105, 90], landmarks])
+    places = len(vertices) + np.arange(68)
+    arrays = {
+        "mean": mean,
+        "identity_modes": np.zeros((40, *mean.shape)),
+        "expression_modes": np.zeros((10, *mean.shape)),
+        "triangles": triangles,
+        "landmark_vertices": places[:, None].repeat(3, axis=1),
+        "landmark_weights": np.tile([1.0, 0.0, 0.0], (68, 1)),
+        "mirror": np.zeros(0, dtype=int),
+        "symmetry": np.zeros(0),
+    }
+    return FaceModel(arrays=arrays)
+
+
+def face(*, centre=(100.0, 100.0), height=100.0, yaw=0.0, pitch=0.0, roll=0.0):
+    """An ellipsoid for a face, `height` photo pixels tall where it is upright."""
     crop = Crop(centre[0] - height, centre[1] - height, 2 * height)
-    camera = np.column_stack([120 / (2 * 210) * rotation, np.zeros(3)])
-    shapes = (vertices, _ellipsoid_landmarks())
-    placed, landmarks = (crop.to_photo(points @ camera[:, :3].T + camera[:, 3]) for points in shapes)
-    low, high = landmarks[:, :2].min(axis=0), landmarks[:, :2].max(axis=0)
-    return ScaledFace(
-        landmarks=landmarks,
-        vertices=placed,
-        triangles=triangles,
-        camera=camera,
-        pose=head_pose(camera),
-        box=FaceBox(*low.tolist(), *high.tolist(), score=0.97),
-    )
+    camera = np.column_stack([120 / (2 * 210) * rotation_from_euler(yaw, pitch, roll), np.zeros(3)])
+    heads = np.tile(np.concatenate([camera.ravel(), np.zeros(50)]), (4, 1))
+    made = Face(FaceBox(0, 0, 1, 1), crop, heads, np.full(4, 0.25), ellipsoid_model())
+    low, high = made.landmarks[:, :2].min(axis=0), made.landmarks[:, :2].max(axis=0)
+    return replace(made, box=FaceBox(*low.tolist(), *high.tolist(), score=0.97))
 
 
 def photo(height=200, width=200):

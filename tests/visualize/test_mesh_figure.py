@@ -2,7 +2,6 @@
 
 import importlib.util
 import io
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -128,19 +127,6 @@ def test_each_region_has_its_colour_in_the_legend():
 def test_two_faces_can_share_one_scale():
     (mesh,) = traces(mesh_figure(face(), colour="distance", limits=(-3, 3)), "mesh3d")
     assert (mesh.cmin, mesh.cmax) == (-3, 3)
-
-
-@pytest.mark.parametrize("draw", [mesh_figure, mesh_picture])
-@pytest.mark.parametrize(
-    ("subject", "words"),
-    [
-        (SimpleNamespace(), "expected a face with its heads' outputs.* got SimpleNamespace with none"),
-        (face(heads=np.zeros((4, 52))), "expected heads of 62 numbers .* got 52 numbers"),
-    ],
-)
-def test_a_face_without_fitting_heads_is_refused(draw, subject, words):
-    with pytest.raises(ValueError, match=words):
-        draw(subject)
 
 
 @pytest.mark.parametrize("colour", ["clay", "distance"])

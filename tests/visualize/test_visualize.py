@@ -10,7 +10,7 @@ from m4kit import visualize
 from m4kit.camera import HeadPose, rotation_from_euler
 from m4kit.landmarks import LANDMARK_GROUPS
 from m4kit.visualize.drawing import pose_text
-from m4kit.visualize.figures import NO_FACE, VIEWS, scaled
+from m4kit.visualize.figures import NO_FACE, ROWS
 
 from helpers.synthetic import face, photo, prediction
 
@@ -188,8 +188,8 @@ class TestMesh:
 class TestOverview:
     def test_one_photo_gives_four_rows_in_the_papers_order(self):
         figure = visualize.overview(prediction(face(), size=(300, 400)), max_side=320)
-        assert [axes.get_ylabel() for axes in figure.axes] == list(VIEWS)
-        assert VIEWS == ("landmarks", "head pose", "translucent mesh", "solid mesh")
+        assert [axes.get_ylabel() for axes in figure.axes] == list(ROWS)
+        assert ROWS == ("landmarks", "head pose", "translucent mesh", "solid mesh")
         assert [axes.images[0].get_array().shape for axes in figure.axes] == [(240, 320, 3)] * 4
         tops = [axes.get_position().y1 for axes in figure.axes]
         assert tops == sorted(tops, reverse=True)
@@ -200,7 +200,7 @@ class TestOverview:
         figure = visualize.overview(photos, max_side=150)
         assert len(figure.axes) == 12
         assert {axes.images[0].get_array().shape[0] for axes in figure.axes} == {100}
-        assert [axes.get_ylabel() for axes in figure.axes[::3]] == list(VIEWS)
+        assert [axes.get_ylabel() for axes in figure.axes[::3]] == list(ROWS)
         assert [text.get_text() for text in figure.axes[2].texts] == [NO_FACE]
         assert not figure.axes[0].texts
 
@@ -208,7 +208,7 @@ class TestOverview:
         figure = visualize.overview(prediction(size=(480, 640)))
         (axes,) = figure.axes
         assert axes.get_title() == "no face found"
-        smaller, _ = scaled(prediction(size=(480, 640)), 0.75)
+        smaller = prediction(size=(480, 640)).resized(0.75).image
         np.testing.assert_array_equal(axes.images[0].get_array(), smaller)
 
     def test_words_keep_to_their_place_however_small(self):
@@ -241,7 +241,7 @@ class TestOverview:
 
     def test_faces_stay_where_they_are_when_the_photo_is_scaled(self):
         one = face(centre=(100, 80), height=60)
-        _, (moved,) = scaled(prediction(one), 3.0)
+        (moved,) = prediction(one).resized(3.0)
         # A pixel's centre x becomes that of the middle one of three.
         np.testing.assert_allclose(moved.landmarks[:, :2], 3 * one.landmarks[:, :2] + 1)
         np.testing.assert_allclose(moved.vertices[:, 2], 3 * one.vertices[:, 2])
@@ -259,7 +259,7 @@ class TestFacesFigure:
         one, two = face(yaw=30, height=60), face(centre=(60, 60), height=40)
         figure = visualize.faces_figure(prediction(one, two), side=120)
         assert len(figure.axes) == 8
-        assert [axes.get_title() for axes in figure.axes[:4]] == list(VIEWS)
+        assert [axes.get_title() for axes in figure.axes[:4]] == list(ROWS)
         assert [axes.get_ylabel() for axes in figure.axes[::4]] == [pose_text(one.pose), pose_text(two.pose)]
         assert {axes.images[0].get_array().shape for axes in figure.axes} == {(120, 120, 3)}
 
