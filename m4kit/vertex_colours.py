@@ -141,7 +141,7 @@ def texture(face: Face, image: np.ndarray | None = None) -> VertexColours:
         raise ValueError(
             "colour texture: expected the photo of a face that no Predictor made; give it as image="
         )
-    image = check_image(face.origin.image if image is None else image, name="colour texture")
+    image = check_image(face.origin.image if image is None else image, name="texture of the photo")
     vertices = face.vertices
     seen = visible(vertices, face.triangles)
     height, width = image.shape[:2]

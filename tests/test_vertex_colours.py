@@ -110,7 +110,7 @@ def test_what_cannot_be_shown_is_said(mode, subject, words):
 
 @pytest.mark.parametrize("photo", [np.zeros((240, 240), np.uint8), np.zeros((240, 240, 3))])
 def test_a_photo_of_another_kind_is_refused(photo):
-    with pytest.raises(ValueError, match=r"colour texture: expected an image \(H, W, 3\) uint8 RGB"):
+    with pytest.raises(ValueError, match=r"texture of the photo: expected an image \(H, W, 3\) uint8 RGB"):
         vertex_colours(face(), "texture", image=photo)
 
 

@@ -303,19 +303,6 @@ class TestBadInput:
         assert explorer.errors == []
         assert "image/jpeg" in explorer._repr_mimebundle_()
 
-    @pytest.mark.parametrize("heads", [None, np.zeros((0, 62)), np.zeros((4, 30))])
-    def test_a_face_without_its_heads_outputs_says_so_and_the_next_one_is_shown(self, sent, heads):
-        bare = dataclasses.replace(face(), heads=heads)
-        explorer = HeadWeightExplorer(Prediction(PHOTO, (bare, face(seed=1)), "two.jpg", "these heads"))
-        assert explorer.notice.words.startswith("expected ")
-        assert explorer.answer is None
-        explorer.sliders.sliders[0].value = 0.5
-        explorer.face_choice.value = 1
-        assert explorer.notice.words == ""
-        assert explorer.canvas.layout.display is None
-        assert of_kind(sent, "vertices")
-        assert explorer.errors == []
-
     def test_the_photos_file_may_move_away(self, sent, tmp_path):
         path = tmp_path / "photo.png"
         Image.fromarray(PHOTO).save(path)
