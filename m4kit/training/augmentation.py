@@ -1,8 +1,8 @@
-"""Changes to a crop that keep its labels exact.
+"""Random changes to a crop that keep its labels exact.
 
-What moves the face (mirror, rotation, scale, shift) moves the camera and the annotated points with it; what
-only changes pixels leaves them alone. A crop of another side than 120 pixels is the same square seen coarser: its
-labels stay in the crop frame, which reaches from -60 to 60, and all lengths in pixels shrink with it.
+Mirror, rotation, scale and shift move the camera and the annotated points with the face; changes of pixels leave the
+labels alone. A crop may have another side than 120 pixels: it is the same square at another resolution. Its labels
+stay in the crop frame, which reaches from -60 to 60, and lengths in pixels scale with the side.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import numpy as np
 from m4kit.camera import CROP_SIZE
 from m4kit.conditions import CONDITIONS, HARDEST, degrade
 from m4kit.landmarks import MIRROR_68, mirror_order
+from m4kit.parameters import join, split_camera
+from m4kit.training import pixel_faults
 
 MIRROR_21 = mirror_order(
     21, ((1, 6), (2, 5), (3, 4), (7, 12), (8, 11), (9, 10), (13, 17), (14, 16), (18, 20))
@@ -23,8 +25,11 @@ MIRROR_21 = mirror_order(
 """The index of the mirror partner of each of AFLW's 21 points."""
 
 
-class Sample(NamedTuple):
-    """A crop (S, S, 3) uint8 RGB, its raw parameters (62,), annotated points in the crop frame or NaN; S is 120."""
+class TrainingCrop(NamedTuple):
+    """A crop (S, S, 3) uint8 RGB with raw parameters (62,) and annotated points (21, 2) and (68, 2).
+
+    Points are in the crop frame, NaN where there is no annotation. S is 120 unless the network takes other crops.
+    """
 
     crop: np.ndarray
     parameters: np.ndarray
@@ -34,12 +39,14 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How much to change, and how often.
+    """Strength and probability of each random change.
 
-    `rotation` is the largest turn in the picture's plane in degrees, `scale` the range of the crop's side
-    in units of the given crop's (above 1 the face gets smaller), `shift` the largest move in pixels; all
-    three fall off linearly from no change to that limit. The rest are probabilities: `lying` of any angle at all in
-    place of `rotation`'s, `conditions` of one of the seven of `conditions.degrade`, at any severity.
+    - `rotation`: largest turn in the image plane, in degrees. `scale`: range of the crop's side relative to the given
+      one (above 1 the face gets smaller). `shift`: largest move in pixels. The probability of all three falls
+      linearly from no change to the limit.
+    - `flip`: probability of the mirror image. `lying`: that of a turn by any angle in place of `rotation`.
+      `conditions`: that of one of the seven conditions of `m4kit.conditions`, at any severity.
+    - The others are probabilities of single faults (see `pixel_faults`); `patches` covers parts of the face.
     """
 
     rotation: float = 35.0
@@ -57,93 +64,90 @@ class Augmentation:
     jpeg: float = 0.25
 
 
-def mirror(sample: Sample, symmetry: np.ndarray) -> Sample:
-    """The mirrored face. `symmetry` (50,) are the face model's signs of its modes."""
-    parameters = sample.parameters.copy()
-    # diag(-1, 1, 1) on both sides of the rotation and on the translation.
+def mirror(face: TrainingCrop, symmetry: np.ndarray) -> TrainingCrop:
+    """Mirror a face; `symmetry` (50,) holds the signs of the face model's modes."""
+    parameters = face.parameters.copy()
+    # diag(-1, 1, 1) on both sides of the rotation, and on the translation.
     parameters[[1, 2, 3, 4, 8]] *= -1
-    parameters[12:] *= symmetry
+    split_camera(parameters)[1][:] *= symmetry
     flip = np.array([-1, 1], dtype=np.float32)
-    return Sample(
-        np.ascontiguousarray(sample.crop[:, ::-1]),
+    return TrainingCrop(
+        np.ascontiguousarray(face.crop[:, ::-1]),
         parameters,
-        sample.points21[MIRROR_21] * flip,
-        sample.points68[MIRROR_68] * flip,
+        face.points21[MIRROR_21] * flip,
+        face.points68[MIRROR_68] * flip,
     )
 
 
 def warp(
-    sample: Sample,
+    face: TrainingCrop,
     *,
     angle: float = 0.0,
     scale: float = 1.0,
     shift: tuple[float, float] = (0.0, 0.0),
     border: int = cv2.BORDER_CONSTANT,
-) -> Sample:
-    """The face turned anticlockwise by `angle` degrees, made `1 / scale` times as large, moved by `shift`.
+) -> TrainingCrop:
+    """Turn a face anticlockwise by `angle` degrees, resize it by `1 / scale` and move it by `shift`.
 
-    All about the crop's centre; `shift` is in units of the crop frame, y up.
+    All changes are about the crop's centre; `shift` is in units of the crop frame, y up.
     """
-    side = len(sample.crop)
+    side = len(face.crop)
     c, s = np.cos(np.radians(angle)) / scale, np.sin(np.radians(angle)) / scale
     move = np.array([[c, -s], [s, c]])
     shift = np.asarray(shift, dtype=np.float64)
-    camera = sample.parameters[:12].reshape(3, 4).astype(np.float64)
-    camera = np.vstack([move @ camera[:2], camera[2:] / scale])
+    camera, coefficients = split_camera(face.parameters)
+    camera = np.vstack([move @ camera[:2], camera[2:].astype(np.float64) / scale])
     camera[:2, 3] += shift
-    # The same in pixels: y turns round, and the origin lies at the centre of the upper left pixel.
+    # The same in pixels: y points down, and the origin is the centre of the upper left pixel.
     down = np.array([1.0, -1.0])
     in_pixels = down[:, None] * move * down
     centre = np.full(2, (side - 1) / 2)
     offset = centre + down * shift * (side / CROP_SIZE) - in_pixels @ centre
     crop = cv2.warpAffine(
-        sample.crop,
+        face.crop,
         np.column_stack([in_pixels, offset]),
         (side, side),
         flags=cv2.INTER_LINEAR,
         borderMode=border,
     )
     points21, points68 = (
-        (points @ move.T + shift).astype(np.float32) for points in (sample.points21, sample.points68)
+        (points @ move.T + shift).astype(np.float32) for points in (face.points21, face.points68)
     )
-    parameters = np.concatenate([camera.ravel(), sample.parameters[12:]]).astype(np.float32)
-    return Sample(crop, parameters, points21, points68)
+    return TrainingCrop(crop, join(camera, coefficients).astype(np.float32), points21, points68)
 
 
-def augment(sample: Sample, how: Augmentation, symmetry: np.ndarray, random: np.random.Generator) -> Sample:
-    """The face mirrored, moved and seen under other conditions, all by chance."""
+def augment(
+    face: TrainingCrop, how: Augmentation, symmetry: np.ndarray, random: np.random.Generator
+) -> TrainingCrop:
+    """Apply all random changes to a face; the same state of `random` gives the same result."""
     if random.random() < how.flip:
-        sample = mirror(sample, symmetry)
+        face = mirror(face, symmetry)
     low, high = np.log(how.scale)
-    # What is not asked for draws nothing, so that a run without it can be repeated.
+    # A change of probability 0 draws no number, so that a run without it stays repeatable.
     lying = how.lying > 0 and random.random() < how.lying
-    sample = warp(
-        sample,
+    face = warp(
+        face,
         angle=random.uniform(-180, 180) if lying else _triangular(random, -how.rotation, how.rotation),
         scale=float(np.exp(_triangular(random, low, high))),
         shift=(_triangular(random, -how.shift, how.shift), _triangular(random, -how.shift, how.shift)),
         border=(cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT_101)[random.integers(3)],
     )
-    crop = sample.crop
+    crop = face.crop
     if how.conditions > 0 and random.random() < how.conditions:
-        crop = _degrade(crop, random)
+        condition = CONDITIONS[random.integers(len(CONDITIONS))]
+        crop = degrade(crop, condition, random.uniform(0, HARDEST), seed=int(random.integers(2**32)))
     for probability, change in (
         (how.patches, _cover),
         (how.colour, _recolour),
-        (how.grey, _grey),
+        (how.grey, lambda crop, random: pixel_faults.saturate(crop, 0.0)),
         (how.blur, _blur),
         (how.shrink, _shrink),
-        (how.noise, _add_noise),
-        (how.jpeg, _compress),
+        (how.noise, lambda crop, random: pixel_faults.add_noise(crop, random.uniform(2, 15), random)),
+        (how.jpeg, lambda crop, random: pixel_faults.compress(crop, int(random.integers(15, 80)))),
     ):
         if random.random() < probability:
             crop = change(crop, random)
-    return sample._replace(crop=crop)
-
-
-def _degrade(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    condition = CONDITIONS[random.integers(len(CONDITIONS))]
-    return degrade(crop, condition, random.uniform(0, HARDEST), seed=int(random.integers(2**32)))
+    return face._replace(crop=crop)
 
 
 def _in_pixels(crop: np.ndarray, lengths):
@@ -156,7 +160,7 @@ def _triangular(random: np.random.Generator, low: float, high: float) -> float:
 
 
 def _cover(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """One to three patches of one colour, of noise, or of another place of the same picture."""
+    """Cover one to three patches with one colour, with noise, or with another part of the crop."""
     crop = crop.copy()
     for _ in range(random.integers(1, 4)):
         width, height = _in_pixels(crop, random.integers(10, 50, size=2))
@@ -174,47 +178,17 @@ def _cover(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def _recolour(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Another gamma, contrast, brightness and tint through one table, then another saturation."""
-    tint = random.uniform(0.85, 1.15, size=3)
-    levels = (np.arange(256)[:, None] / 255) ** np.exp(random.uniform(-0.4, 0.4))
-    levels = (levels - 0.5) * random.uniform(0.6, 1.3) + 0.5 + random.uniform(-0.15, 0.15)
-    table = np.clip(levels * tint * 255, 0, 255).astype(np.uint8)
-    crop = cv2.LUT(crop, table[None])
-    saturation = random.uniform(0.4, 1.4)
-    return cv2.addWeighted(crop, saturation, _grey(crop, random), 1 - saturation, 0)
-
-
-def _grey(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    return cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    tint, gamma = random.uniform(0.85, 1.15, size=3), np.exp(random.uniform(-0.4, 0.4))
+    contrast, brightness = random.uniform(0.6, 1.3), random.uniform(-0.15, 0.15)
+    crop = pixel_faults.tone(crop, gamma=gamma, contrast=contrast, brightness=brightness, tint=tint)
+    return pixel_faults.saturate(crop, random.uniform(0.4, 1.4))
 
 
 def _blur(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Out of focus, or moved while the shutter was open."""
     if random.random() < 0.5:
-        return cv2.GaussianBlur(crop, (0, 0), random.uniform(0.5, 2.5) * len(crop) / CROP_SIZE)
-    # Odd, so that the line turns about the pixel that it blurs, and the face stays where its labels are.
-    length = max(int(_in_pixels(crop, random.integers(3, 12))), 3) | 1
-    turn = cv2.getRotationMatrix2D(((length - 1) / 2, (length - 1) / 2), random.uniform(0, 180), 1)
-    line = np.zeros((length, length), dtype=np.float32)
-    line[length // 2] = 1
-    kernel = cv2.warpAffine(line, turn, (length, length))
-    return cv2.filter2D(crop, -1, kernel / kernel.sum())
+        return pixel_faults.defocus(crop, random.uniform(0.5, 2.5) * len(crop) / CROP_SIZE)
+    return pixel_faults.shake(crop, int(_in_pixels(crop, random.integers(3, 12))), random.uniform(0, 180))
 
 
 def _shrink(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """As if the face had been small in its photo."""
-    side = int(_in_pixels(crop, random.integers(30, 100)))
-    small = cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA)
-    return cv2.resize(small, crop.shape[:2], interpolation=cv2.INTER_LINEAR)
-
-
-def _add_noise(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    noise = random.standard_normal(crop.shape, dtype=np.float32) * np.float32(random.uniform(2, 15))
-    return cv2.add(crop, noise, dtype=cv2.CV_8U)
-
-
-def _compress(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    # OpenCV packs BGR, and JPEG does not treat red and blue alike.
-    quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(15, 80))]
-    _, packed = cv2.imencode(".jpg", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), quality)
-    return cv2.cvtColor(cv2.imdecode(packed, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    return pixel_faults.lose_resolution(crop, CROP_SIZE / random.integers(30, 100))

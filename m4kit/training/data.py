@@ -20,7 +20,7 @@ from m4kit.camera import CROP_SIZE
 from m4kit.files import whole_file
 from m4kit.parameters import PARAMETERS
 from m4kit.training import TrainingError
-from m4kit.training.augmentation import Augmentation, Sample, augment
+from m4kit.training.augmentation import Augmentation, TrainingCrop, augment
 
 AVERAGES_21 = (
     *((18,), (20,), (22,), (23,), (25,), (27,)),
@@ -274,10 +274,10 @@ class Faces(Dataset):
             self._crops = np.load(self.path, mmap_mode="r")
         return self._crops
 
-    def sample(self, index: int) -> Sample:
+    def sample(self, index: int) -> TrainingCrop:
         """A face as it is."""
         labels = self.labels
-        return Sample(
+        return TrainingCrop(
             np.array(self.crops[index]),
             labels.parameters[index],
             labels.points21[index],

@@ -1,23 +1,21 @@
 """Trains the packaged weights of the detector.
 
-The start is the official FaceBoxes weights (MIT), which also teach: a frozen copy of them sees each scene
-clean, the network sees it in bad conditions. The loss is the published multibox loss (Zhang et al., IJCB
-2017) on the scene's true boxes, and beside it a distillation loss towards what the teacher says of the clean
-scene.
+The training starts from the official FaceBoxes weights (MIT), which are also the teacher: a frozen copy sees each
+scene clean, while the network sees most scenes in bad conditions. The loss is the published multibox loss (Zhang et
+al., IJCB 2017) on the true boxes plus a distillation loss towards the teacher's answers on the clean scene.
 
     python -m m4kit.training.detector_loop --shared ../shared --face-free FOLDER --out build/detector
 
 `scripts/collect_face_free.py` fills the folder of pictures without a face.
 
-A run is determined by its seed, and goes on from its last checkpoint when it is started again.
+The seed determines a run. Started again, a stopped run continues from its last checkpoint.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
@@ -31,41 +29,43 @@ from tqdm import tqdm
 from m4kit.boxes import pairwise_iou
 from m4kit.detector import Detector, FaceBoxes, encode, load_network, network_input, prior_boxes
 from m4kit.evaluate.detection import LOWEST_SCORE, DetectorEvaluation, PhotoResult
-from m4kit.files import whole_file
+from m4kit.training.checkpoint import Checkpoint, rate_factor, weight_average
 from m4kit.training.detector_material import Material, read_material
 from m4kit.training.detector_scenes import collage, degrade, make_scene, mosaic
 from m4kit.weights import write_tensors
 
 OFFICIAL = Path("peers") / "faceboxes" / "FaceBoxesProd.pth"
 
+CHECKPOINT_VERSION = 2
+"""Version of checkpoints, raised when the same settings train differently than before."""
+
 
 @dataclass(frozen=True)
 class Settings:
-    """The training's figures."""
+    """Options of the training.
+
+    - `sizes`: sides of the scenes, used by the batches in turn.
+    - `average`: decay of the weight average, which is what is saved.
+    - `clean`: share of the scenes that the network also sees clean.
+    - `share`: the saved weights lie this far on the way from the official weights to the trained ones.
+    """
 
     steps: int = 1200
     batch: int = 12
     sizes: tuple[int, ...] = (384, 320, 512)
-    """Sides of the scenes, batch by batch in turn."""
     learning_rate: float = 3e-4
     warmup: int = 100
     weight_decay: float = 1e-4
     average: float = 0.998
-    """Decay of the running average of the weights, which is what is saved."""
     distillation: float = 2.0
     clean: float = 0.25
-    """Share of the scenes that the network, too, sees clean."""
     share: float = 0.85
-    """How far the weights that are saved lie on the way from the official ones to the trained ones."""
     check_every: int = 200
     seed: int = 0
-    version: int = 1
-    """Raised when the same seed makes other scenes: a run that began with those is not gone on with."""
 
 
 class Scenes(Dataset):
-    """Scene i of a run, whatever the process that makes it: the clean picture, the degraded one, the
-    faces."""
+    """The scenes of a run: clean picture, degraded picture and faces; scene i is the same in any process."""
 
     def __init__(self, material: Material, settings: Settings):
         self.material, self.settings = material, settings
@@ -106,11 +106,10 @@ def iou_with_priors(boxes: Tensor, priors: Tensor) -> Tensor:
 
 
 def match(faces: Tensor, priors: Tensor) -> tuple[Tensor, Tensor]:
-    """What each prior is to say: its label (P,), 1 face, 0 none, -1 either; and its box (P, 4).
+    """The target of each prior: its label (P,), 1 face, 0 background, -1 ignored, and its box (P, 4).
 
-    As published, a prior belongs to the face with which it overlaps by 0.35 at least, and each face has its
-    best prior, if that overlaps by 0.2. Faces that may or may not be found, and those too small for any
-    prior, leave their priors without a label.
+    As published, a prior belongs to the face that it overlaps by at least 0.35, and each face has its best prior if
+    that overlaps by at least 0.2. Priors of optional faces, and of faces too small for any prior, are ignored.
     """
     labels, boxes = torch.zeros(len(priors)), torch.zeros(len(priors), 4)
     if not len(faces):
@@ -137,11 +136,11 @@ def detection_loss(
     *,
     distillation: float,
 ) -> Tensor:
-    """Multibox loss of a batch, and `distillation` times its distance from what the teacher says.
+    """Multibox loss of a batch plus `distillation` times the distance from the teacher's answers.
 
-    `predicted` is the network's moves (B, P, 4) and logits (B, P), `taught` the teacher's moves and scores.
-    Seven negatives a positive, the hardest, as FaceBoxes.PyTorch has it; but where the teacher sees a face
-    that no true box explains, nobody knows, and the prior is no negative.
+    `predicted` holds the network's moves (B, P, 4) and logits (B, P), `taught` the teacher's moves and scores. The
+    loss takes the seven hardest negatives per positive, as FaceBoxes.PyTorch does. Where the teacher sees a face
+    without a true box, the prior is ignored.
     """
     (moves, logits), (taught_moves, taught_scores) = predicted, taught
     labels, boxes = (torch.stack(parts) for parts in zip(*(match(f, priors) for f in faces), strict=True))
@@ -157,7 +156,7 @@ def detection_loss(
     negative = (rank < (7 * positive.sum(dim=1, keepdim=True)).clamp(min=60)) & (labels == 0)
     score_loss = error[positive | negative].sum()
 
-    # Also where the network itself suspects a face: what the teacher does not confirm there is to go.
+    # Also where the network itself sees a face, so that it unlearns what the teacher does not confirm.
     heard = (taught_scores > 0.02) | ((labels >= 0) & (logits.detach() > -2))
     soft = F.binary_cross_entropy_with_logits(logits[heard], taught_scores[heard], reduction="sum")
     sure = taught_scores > 0.5
@@ -166,14 +165,6 @@ def detection_loss(
     ).sum()
     lesson = soft / max(1, int(heard.sum())) + drift / max(1, int(sure.sum()))
     return (box_loss + score_loss) / count + distillation * lesson
-
-
-def learning_rate(step: int, settings: Settings) -> float:
-    """Linear warm-up, then a half cosine down to nothing."""
-    if step < settings.warmup:
-        return settings.learning_rate * (step + 1) / settings.warmup
-    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
-    return settings.learning_rate * 0.5 * (1 + float(np.cos(np.pi * done)))
 
 
 def train(
@@ -185,7 +176,7 @@ def train(
     workers: int = 1,
     progress: bool = True,
 ) -> Path:
-    """Train, or go on training, and return the file of the averaged weights, `out`/faceboxes.safetensors."""
+    """Train, or continue a stopped run; return the file of weights, `out`/faceboxes.safetensors."""
     settings = settings or Settings()
     out.mkdir(parents=True, exist_ok=True)
     teacher = load_network(shared / OFFICIAL)
@@ -193,15 +184,20 @@ def train(
     material, held_out = read_material(shared, official, face_free)
     checks = validation_scenes(held_out)
 
-    # The batch statistics stay the official ones: the batches are small, and much in them is no photo.
+    # The batch statistics stay the official ones: batches are small, and many scenes are not photos.
     network = load_network(shared / OFFICIAL).requires_grad_(True)
-    average = copy.deepcopy(network).requires_grad_(False)
-    optimiser = torch.optim.AdamW(
+    average = weight_average(network, settings.average)
+    averaged = average.module
+    optimizer = torch.optim.AdamW(
         network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
-    state = {"network": network, "average": average, "optimiser": optimiser}
-    checkpoint = out / "checkpoint.pth"
-    first = _restore(checkpoint, state, settings)
+    checkpoint = Checkpoint(
+        out / "checkpoint.pth",
+        {"network": network, "average": average, "optimizer": optimizer},
+        asdict(settings),
+        version=CHECKPOINT_VERSION,
+    )
+    first = (checkpoint.restore() or {"step": 0})["step"]
     if not first:
         _log(out, f"official: {summary(validate(official, checks))}")
 
@@ -212,14 +208,15 @@ def train(
         collate_fn=_collate,
         num_workers=workers,
         worker_init_fn=_one_thread,
-        # A forked worker would inherit OpenCV's and OpenMP's locks without their threads, and wait for ever.
+        # A forked worker could wait forever for a lock of OpenCV's or OpenMP's threads.
         multiprocessing_context="spawn" if workers else None,
     )
     losses = []
     bar = tqdm(loader, desc="detector", initial=first, total=settings.steps, disable=not progress)
     for step, (clean, seen, faces) in enumerate(bar, first):
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(step, settings)
+        factor = rate_factor(step / settings.steps, warm_up=settings.warmup / settings.steps, last=0.0)
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * factor
         with torch.no_grad():
             taught_moves, taught_logits = teacher(clean)
         loss = detection_loss(
@@ -229,48 +226,27 @@ def train(
             (taught_moves, taught_logits.sigmoid()),
             distillation=settings.distillation,
         )
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0)
-        optimiser.step()
-        decay = min(settings.average, (step + 1) / (step + 10))
-        with torch.no_grad():
-            for mean, weight in zip(average.parameters(), network.parameters(), strict=True):
-                mean.lerp_(weight, 1 - decay)
+        optimizer.step()
+        average.update_parameters(network)
         losses.append(loss.item())
         if (step + 1) % settings.check_every == 0 or step + 1 == settings.steps:
-            _store(checkpoint, state, step + 1, settings)
-            result = summary(validate(Detector(average), checks))
+            checkpoint.save(step=step + 1)
+            result = summary(validate(Detector(averaged), checks))
             _log(out, f"step {step + 1}, loss {np.mean(losses):.3f}: {result}")
             losses.clear()
-    mix(average, teacher, settings.share)
-    shift = calibrate(average, teacher, [scene for kind in checks.values() for scene in kind])
-    _log(out, f"mixed, scores lowered by {shift:.2f}: {summary(validate(Detector(average), checks))}")
+    mix(averaged, teacher, settings.share)
+    shift = calibrate(averaged, teacher, [scene for kind in checks.values() for scene in kind])
+    _log(out, f"mixed, scores lowered by {shift:.2f}: {summary(validate(Detector(averaged), checks))}")
     path = out / "faceboxes.safetensors"
-    save(average, path)
+    save(averaged, path)
     return path
 
 
-def _store(checkpoint: Path, state: dict, step: int, settings: Settings) -> None:
-    parts = {name: part.state_dict() for name, part in state.items()}
-    with whole_file(checkpoint) as part:
-        torch.save({**parts, "step": step, "settings": repr(settings)}, part)
-
-
-def _restore(checkpoint: Path, state: dict, settings: Settings) -> int:
-    """Load the checkpoint, if there is one, into the parts of the state, and return its step."""
-    if not checkpoint.is_file():
-        return 0
-    parts = torch.load(checkpoint, weights_only=True)
-    if parts["settings"] != repr(settings):
-        raise ValueError(f"{checkpoint} is of a run with {parts['settings']}; give those, or another folder")
-    for name, part in state.items():
-        part.load_state_dict(parts[name])
-    return parts["step"]
-
-
 def save(network: FaceBoxes, path: Path) -> None:
-    """Write the weights as the package carries them: convolutions in half precision, the rest as it is."""
+    """Write the weights as the package stores them, with convolutions in half precision."""
     metadata = {
         "name": "m4kit FaceBoxes",
         "start": "FaceBoxesProd.pth of FaceBoxes.PyTorch (MIT)",
@@ -286,7 +262,7 @@ def _log(out: Path, line: str) -> None:
 
 
 def validation_scenes(held_out: Material, *, count: int = 50, size: int = 448) -> dict[str, list]:
-    """Scenes (picture, faces) by their kind, always the same, each kind clean and in bad conditions."""
+    """Scenes (picture, faces) by kind, each kind clean and in bad conditions; every call makes the same ones."""
     seeds = [np.random.default_rng([1_000_003, i]) for i in range(max(count, len(held_out.photos)))]
     clean = {
         "mosaics": [mosaic(held_out, size, rng) for rng in seeds[:count]],
@@ -306,7 +282,7 @@ def validation_scenes(held_out: Material, *, count: int = 50, size: int = 448) -
 
 @dataclass(frozen=True)
 class Score:
-    """Average precision at IoU 0.5; at the threshold of 0.5, recall and false positives a picture."""
+    """Average precision at IoU 0.5, and recall and false positives per picture at a score of 0.5."""
 
     average_precision: float
     recall: float
@@ -314,37 +290,38 @@ class Score:
 
 
 def validate(detector: Detector, scenes: dict[str, list]) -> dict[str, Score]:
-    """The detector's score on each kind of scene."""
+    """Score the detector on each kind of scene."""
     return {name: score(detect(detector, kind)) for name, kind in scenes.items()}
 
 
 def detect(detector: Detector, scenes: list) -> list[PhotoResult]:
-    """Detections of each scene, down to low scores, and its faces, whose boxes count from the picture's corner."""
+    """Detections of each scene down to low scores, and its true boxes."""
     return [
+        # A scene's boxes count from the picture's corner, a detector's from the first pixel's centre.
         PhotoResult(detector(picture, threshold=LOWEST_SCORE), faces[:, :4] - 0.5, faces[:, 4] == 1)
         for picture, faces in scenes
     ]
 
 
 def score(results: list[PhotoResult]) -> Score:
-    """The score of pictures."""
+    """Score the detections of some pictures."""
     evaluation = DetectorEvaluation(tuple(results))
     return Score(evaluation.average_precision(), evaluation.recall(), evaluation.false_positives())
 
 
 def mix(trained: FaceBoxes, official: FaceBoxes, share: float) -> None:
-    """Bring the trained weights, in place, to `share` of their way from the official ones.
+    """Set the trained weights, in place, to `share` * trained + (1 - `share`) * official.
 
-    A network between the two keeps more of what the official one knows of photos unlike those that trained
-    it (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
+    Such a mixture keeps more of the official network's skill on other kinds of photos (Wortsman et al., "Robust
+    fine-tuning of zero-shot models", CVPR 2022).
     """
     with torch.no_grad():
         for weight, start in zip(trained.parameters(), official.parameters(), strict=True):
             weight.lerp_(start, 1 - share)
 
 
-def phantoms(detector: Detector, scenes: list) -> np.ndarray:
-    """Scores, best first, of what the detector sees where there is nothing: boxes that hardly touch a face."""
+def false_alarms(detector: Detector, scenes: list) -> np.ndarray:
+    """Scores of false alarms, highest first: boxes that overlap no face by 0.2 or more."""
     scores = [
         result.found[pairwise_iou(result.found[:, :4], result.boxes).max(axis=1, initial=0) < 0.2, 4]
         for result in detect(detector, scenes)
@@ -353,14 +330,14 @@ def phantoms(detector: Detector, scenes: list) -> np.ndarray:
 
 
 def calibrate(network: FaceBoxes, official: FaceBoxes, scenes: list, *, extra: float = 0.01) -> float:
-    """Lower the network's scores, in place, so that 0.5 is again the threshold at which it sees few phantoms.
+    """Lower the network's scores, in place, so that few false alarms reach the threshold of 0.5 again.
 
-    Training scenes are fuller of faces than photos are, which makes the network too ready to see one. Its
-    face logits are shifted by what leaves it the official weights' phantoms on the scenes, and `extra` a picture:
-    a face that is not found costs more than one that is not there. Returns the shift, 0 where none is needed.
+    Training scenes hold more faces than photos do, so the network's scores are too high. The face logits are shifted
+    until the network has as many false alarms on the scenes as the official weights plus `extra` per picture, since a
+    missed face costs more than a false alarm. Returns the shift, 0 if none is needed.
     """
-    allowed = int((phantoms(Detector(official), scenes) >= 0.5).sum() + extra * len(scenes))
-    scores = phantoms(Detector(network), scenes)
+    allowed = int((false_alarms(Detector(official), scenes) >= 0.5).sum() + extra * len(scenes))
+    scores = false_alarms(Detector(network), scenes)
     shift = 0.0
     if len(scores) > allowed and scores[allowed] >= 0.5:
         shift = float(np.log(scores[allowed] / (1 - scores[allowed]))) + 1e-3
@@ -371,7 +348,7 @@ def calibrate(network: FaceBoxes, official: FaceBoxes, scenes: list, *, extra: f
 
 
 def summary(scores: dict[str, Score]) -> str:
-    """The scores in one line."""
+    """All scores in one line of text."""
     return "; ".join(
         f"{name}: AP {s.average_precision:.3f}, recall {s.recall:.3f}, {s.false_positives:.2f} false"
         for name, s in scores.items()
@@ -379,11 +356,11 @@ def summary(scores: dict[str, Score]) -> str:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--shared", type=Path, default=os.environ.get("M4KIT_SHARED", "../shared"))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--face-free", type=Path, help="a folder of pictures without a face")
+    parser.add_argument("--face-free", type=Path, help="folder of pictures without a face")
     parser.add_argument("--steps", type=int, default=Settings.steps)
     parser.add_argument("--seed", type=int, default=Settings.seed)
     arguments = parser.parse_args()

@@ -1,9 +1,7 @@
-"""Pictures to train the detector on: pieces of photos, mosaics of face crops, and what bad conditions do to
-them.
+"""Scenes to train the detector on: pieces of photos, mosaics of face crops, and bad conditions.
 
-A *scene* is a clean picture (S, S, 3) uint8 RGB and its faces (n, 5): left, top, right, bottom from the
-picture's corner, and 1 for a face that is to be found or 0 for one that may be (mostly outside the frame,
-pasted over, or unsure).
+A *scene* is a clean picture (S, S, 3) uint8 RGB and its faces (n, 5): left, top, right and bottom from the picture's
+corner, then 1 for a face that must be found or 0 for an optional one (mostly outside the frame, covered, or unsure).
 """
 
 from __future__ import annotations
@@ -15,18 +13,21 @@ import numpy as np
 
 from m4kit import conditions
 from m4kit.conditions import CONDITIONS
+from m4kit.training import pixel_faults
 from m4kit.training.detector_material import Material
 
 HARDEST = 4.0
-"""The highest severity of UFDD's conditions in training."""
+"""Highest severity of the conditions in training."""
 HIDDEN = 0.25
-"""A face need not be found if more than this share of it is pasted over."""
+"""A face is optional if pastes cover more than this share of it."""
 FACE_FREE = 0.35
-"""The share of a collage's pieces that come from pictures without a face, where there are any."""
+"""Share of a collage's pieces that come from pictures without a face, if there are any."""
+FAULTS = ("contrast", "grey", "colour cast", "noise", "jpeg", "low resolution")
+"""Faults of cameras and files beside the conditions."""
 
 
 def make_scene(material: Material, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A clean scene: a collage of photos, or faces pasted over one, or over a made-up background."""
+    """Make a clean scene: a collage of photos, faces pasted over a collage, or a mosaic."""
     kind = rng.random()
     if kind < 0.3:
         return collage(material, size, rng)
@@ -36,12 +37,12 @@ def make_scene(material: Material, size: int, rng: np.random.Generator) -> tuple
 
 
 def mosaic(material: Material, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Faces over a made-up background."""
+    """Make a scene of faces over a made-up background."""
     return paste_faces(material, background(material, size, rng), np.zeros((0, 5)), rng)
 
 
 def collage(material: Material, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Pieces of one, four or nine photos: what is real and no face, beside a few faces."""
+    """Make a scene of pieces of one, four or nine photos, with real surroundings and few faces."""
     cells = rng.integers(1, 4)
     edges = np.linspace(0, size, cells + 1).astype(int)
     picture, faces = np.empty((size, size, 3), np.uint8), []
@@ -54,7 +55,7 @@ def collage(material: Material, size: int, rng: np.random.Generator) -> tuple[np
 
 
 def photo_piece(material: Material, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A photo, enlarged or shrunk, turned a little and cut, half the time around one of its faces."""
+    """Resize, turn and cut a random photo, half the time around one of its faces."""
     photos = material.face_free if material.face_free and rng.random() < FACE_FREE else material.photos
     photo = photos[rng.integers(len(photos))]
     image, faces = photo.image(), photo.faces
@@ -75,10 +76,10 @@ def photo_piece(material: Material, size: int, rng: np.random.Generator) -> tupl
 def paste_faces(
     material: Material, picture: np.ndarray, faces: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Faces pasted over a picture: turned, overlapping, cut by the frame, with hard, soft or oval edges."""
+    """Paste faces over a scene: turned, overlapping, cut by the frame, with hard, soft or oval edges."""
     size = len(picture)
     picture = picture.copy()
-    # The number of the paste that lies on top of each pixel, and of each face's own; 0 is what was there before.
+    # The number of the topmost paste at each pixel, and of each face's own paste; 0 is the scene before.
     top, own = np.zeros((size, size), int), np.zeros(len(faces), int)
     for number in range(1, 1 + rng.integers(1, 10)):
         crop = material.crops[rng.integers(len(material.crops))]
@@ -100,8 +101,7 @@ def paste_faces(
 
 
 def background(material: Material, size: int, rng: np.random.Generator) -> np.ndarray:
-    """A picture without a face: clouds of several octaves, stripes and shapes, or a photo shuffled in
-    tiles."""
+    """Make a picture without a face: one colour, clouds, clouds with shapes, or a photo shuffled in tiles."""
     kind = rng.integers(4)
     if kind == 0:
         return np.full((size, size, 3), rng.integers(0, 256, 3), np.uint8)
@@ -137,7 +137,7 @@ def _random_shape(picture: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def _shuffled(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Real texture in which no face survives: tiles of 24 pixels, each turned and put elsewhere."""
+    """Shuffle and turn tiles of 24 pixels: real texture without a face."""
     tile = 24
     rows = -(-size // tile)
     picture = np.empty((rows * tile, rows * tile, 3), np.uint8)
@@ -151,7 +151,7 @@ def _shuffled(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndar
 
 
 def _random_side(size: int, rng: np.random.Generator) -> float:
-    """A face's side, 12 to 500 pixels, small ones as often as large ones."""
+    """A face's side from 12 to 500 pixels, uniform in its logarithm."""
     return float(np.exp(rng.uniform(np.log(12), np.log(min(500, 0.95 * size)))))
 
 
@@ -162,14 +162,14 @@ def _random_angle(rng: np.random.Generator) -> float:
 def _similarity(
     source: np.ndarray, target: np.ndarray, scale: float, degrees: float, mirror: bool
 ) -> np.ndarray:
-    """The (2, 3) map that takes `source` to `target`, both from the corner of their pictures."""
+    """The (2, 3) map that takes `source` to `target`, both measured from the corner of their pictures."""
     cos, sin = scale * np.cos(np.radians(degrees)), scale * np.sin(np.radians(degrees))
     linear = np.array([[cos, -sin], [sin, cos]]) @ np.diag([-1.0 if mirror else 1.0, 1.0])
     return np.column_stack([linear, target - linear @ source])
 
 
 def _move_boxes(faces: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Boxes whose centre moves along while width and height only grow: a turned head keeps its box's size."""
+    """Move the centres of boxes and scale their sides; a turned head keeps the shape of its box."""
     scale = np.sqrt(abs(np.linalg.det(matrix[:, :2])))
     centre = (faces[:, :2] + faces[:, 2:4]) / 2 @ matrix[:, :2].T + matrix[:, 2]
     half = (faces[:, 2:4] - faces[:, :2]) / 2 * scale
@@ -177,7 +177,7 @@ def _move_boxes(faces: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def _covered(faces: np.ndarray, by: np.ndarray) -> np.ndarray:
-    """The share of each box (n,) that another box covers, or of the other if that is smaller."""
+    """The shared area (n,) of each box and another box, as a share of the smaller of the two."""
     shared = np.prod(
         np.clip(np.minimum(faces[:, 2:4], by[2:4]) - np.maximum(faces[:, :2], by[:2]), 0, None), 1
     )
@@ -186,7 +186,7 @@ def _covered(faces: np.ndarray, by: np.ndarray) -> np.ndarray:
 
 
 def _hidden(faces: np.ndarray, own: np.ndarray, top: np.ndarray) -> np.ndarray:
-    """The share of each box (n,), as far as it is in the frame, that pastes after its `own` (n,) lie on top of."""
+    """The share (n,) of each box's part in the frame that later pastes than its `own` (n,) cover."""
     edges = np.clip(faces[:, :4].round().astype(int), 0, len(top))
     parts = [top[above:below, left:right] for left, above, right, below in edges]
     return np.array(
@@ -195,7 +195,7 @@ def _hidden(faces: np.ndarray, own: np.ndarray, top: np.ndarray) -> np.ndarray:
 
 
 def _visible(faces: np.ndarray, size: int) -> np.ndarray:
-    """Faces that are at least partly in the frame; those with less than 60 % in it need not be found."""
+    """The faces at least partly in the frame; those with less than 60 % in it become optional."""
     inside = np.prod(
         np.clip(np.clip(faces[:, 2:4], 0, size) - np.clip(faces[:, :2], 0, size), 0, None), axis=1
     )
@@ -206,20 +206,20 @@ def _visible(faces: np.ndarray, size: int) -> np.ndarray:
 
 
 def _warp(image: np.ndarray, matrix: np.ndarray, shape: tuple[int, int], under: np.ndarray) -> np.ndarray:
-    """The image laid over `under` by a map from corner to corner, with hard edges."""
+    """Draw the image over `under` through a (2, 3) map, with hard edges."""
     picture, mask = _resample(image, np.full(image.shape[:2], 255, np.uint8), matrix, shape)
     return np.where(mask[..., None] > 127, picture, under)
 
 
 def _resample(image, mask, matrix, shape):
-    # Shrinking by more than half is done in two steps, for warpAffine alone would alias.
+    # Shrinking by more than half takes two steps, because warpAffine alone would alias.
     scale = np.sqrt(abs(np.linalg.det(matrix[:, :2])))
     matrix = matrix.copy()
     if scale < 0.5:
         width, height = (max(1, round(side * scale * 1.2)) for side in (image.shape[1], image.shape[0]))
         matrix[:, :2] = matrix[:, :2] @ np.diag([image.shape[1] / width, image.shape[0] / height])
         image, mask = (cv2.resize(a, (width, height), interpolation=cv2.INTER_AREA) for a in (image, mask))
-    # OpenCV maps pixel centres, which lie half a pixel from the corner.
+    # OpenCV maps pixel centres, half a pixel from the corner.
     matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
     size = (shape[1], shape[0])
     return cv2.warpAffine(image, matrix, size), cv2.warpAffine(mask, matrix, size)
@@ -228,7 +228,7 @@ def _resample(image, mask, matrix, shape):
 def _paste(
     picture: np.ndarray, crop: np.ndarray, box: np.ndarray, matrix: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Lay a crop over the picture, in place; the pixels (S, S) where it hides more than it lets through."""
+    """Paste a crop over the picture, in place; return the mask (S, S) of pixels that it mostly covers."""
     side, over = len(crop), np.zeros(picture.shape[:2], bool)
     mask = np.full((side, side), 255, np.uint8)
     kind = rng.integers(3)
@@ -258,9 +258,9 @@ def _paste(
 
 
 def degrade(image: np.ndarray, face_side: float, rng: np.random.Generator) -> np.ndarray:
-    """The picture in one or two of UFDD's seven conditions, and with up to two of a camera's other faults.
+    """Apply one or two of the seven conditions and up to two of `FAULTS`, all at random.
 
-    Severities go up to 4; what blurs or covers stays below what would erase a face of `face_side` pixels.
+    Severities go up to 4; blur and cover stay weak enough for a face of `face_side` pixels.
     """
     bearable = HARDEST * min(1.0, np.sqrt(face_side / (0.25 * max(image.shape))))
     for condition in rng.permutation(CONDITIONS)[: rng.integers(1, 3)]:
@@ -268,45 +268,24 @@ def degrade(image: np.ndarray, face_side: float, rng: np.random.Generator) -> np
         image = conditions.degrade(
             image, str(condition), rng.uniform(0, hardest), seed=int(rng.integers(2**31))
         )
-    for fault in rng.permutation(len(FAULTS))[: rng.integers(0, 3)]:
-        image = FAULTS[fault](image, face_side, rng)
+    for fault in rng.permutation(FAULTS)[: rng.integers(0, 3)]:
+        image = spoil(image, str(fault), face_side, rng)
     return image
 
 
-def _tone(image: np.ndarray, curve: np.ndarray) -> np.ndarray:
-    return cv2.LUT(image, np.clip(curve + 0.5, 0, 255).astype(np.uint8))
-
-
-_LEVELS = np.arange(256, dtype=float)
-
-
-def _contrast(image, face_side, rng):
-    return _tone(image, (_LEVELS - 128) * rng.uniform(0.3, 1.6) + 128)
-
-
-def _grey(image, face_side, rng):
-    return cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-
-
-def _colour_cast(image, face_side, rng):
-    return np.clip(image * rng.uniform(0.6, 1.35, 3), 0, 255).astype(np.uint8)
-
-
-def _noise(image, face_side, rng):
-    sigma = rng.uniform(3, 35)
-    noise = rng.standard_normal((*image.shape[:2], 1 if rng.random() < 0.3 else 3), dtype=np.float32)
-    return np.clip(image + sigma * noise, 0, 255).astype(np.uint8)
-
-
-def _jpeg(image, face_side, rng):
-    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(8, 60))])
-    return cv2.imdecode(data, cv2.IMREAD_COLOR)
-
-
-def _low_resolution(image, face_side, rng):
-    factor = rng.uniform(1.2, max(1.5, min(6, face_side / 14)))
-    small = [max(1, int(side / factor)) for side in image.shape[1::-1]]
-    return cv2.resize(cv2.resize(image, small, interpolation=cv2.INTER_AREA), image.shape[1::-1])
-
-
-FAULTS = (_contrast, _grey, _colour_cast, _noise, _jpeg, _low_resolution)
+def spoil(image: np.ndarray, fault: str, face_side: float, rng: np.random.Generator) -> np.ndarray:
+    """Apply one of `FAULTS` at a random strength; resolution stays enough for a face of `face_side` pixels."""
+    match fault:
+        case "contrast":
+            return pixel_faults.tone(image, contrast=rng.uniform(0.3, 1.6))
+        case "grey":
+            return pixel_faults.saturate(image, 0.0)
+        case "colour cast":
+            return pixel_faults.tone(image, tint=rng.uniform(0.6, 1.35, 3))
+        case "noise":
+            return pixel_faults.add_noise(image, rng.uniform(3, 35), rng, grey=rng.random() < 0.3)
+        case "jpeg":
+            return pixel_faults.compress(image, int(rng.integers(8, 60)))
+        case _:
+            factor = rng.uniform(1.2, max(1.5, min(6, face_side / 14)))
+            return pixel_faults.lose_resolution(image, factor)

@@ -1,11 +1,10 @@
-"""The training itself: one config, one `Trainer`, the same on CPU and GPU, and after a kill."""
+"""Trains M4Net: `Config` holds all options, `Trainer` runs them on CPU or GPU and resumes a stopped run."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
 import json
-import math
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,38 +19,41 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from m4kit.face_model import FaceModel
-from m4kit.files import whole_file
 from m4kit.network import M4Net
 from m4kit.training import Diverged, TrainingError
 from m4kit.training.augmentation import Augmentation
+from m4kit.training.checkpoint import Checkpoint, rate_factor, weight_average
 from m4kit.training.data import Batches, Faces, Labels
 from m4kit.training.losses import GeometryLoss, LossWeights
 from m4kit.training.validation import validate
 
 VERSION = 1
-"""Of configs: raised when an old one can no longer be read."""
-CHECKPOINT_VERSION = 2
-"""Of checkpoints: raised when the same config trains otherwise, so that an old run would not end as it began."""
+"""Version of configs, raised when an old one can no longer be read."""
+CHECKPOINT_VERSION = 3
+"""Version of checkpoints, raised when the same config trains differently than before."""
 
 LONGEST_STEP_SECONDS = 60
+"""A step counts for at most this long, because a suspended process does not train."""
+
+LAST_RATE = 0.01
+"""The last learning rate as a share of the highest."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """All that decides a training, printed at its start and saved with its result.
+    """All options of a training; printed at its start and saved with its result.
 
-    Give `steps`, or `minutes` instead: then the schedule follows the clock and ends on time, on any machine, at the
-    price that two runs differ. `validate_every` is in steps, `checkpoint_minutes` on the clock.
-
-    `workers` are the processes that prepare batches; 0 does it in between. `parallel` cuts each batch into parts that
-    are computed side by side, one CPU core each, with batch norms of their own: faster than the same cores on one
-    part, and much so where other programs want them too. (With rrelu, whose slopes are drawn at random, such a run
-    cannot be repeated exactly.)
-
-    `frozen` names a layer of the backbone, such as "dw3_2": all up to it stay as the start has them, statistics of
-    batch norms included. The early layers are the slowest, so a start that sees well already trains faster.
-
-    `fusion_only` trains the layer that weighs the heads anew for each face and leaves all else as the start has it.
+    - `steps`, or `minutes` instead: then the schedule follows the clock and the training ends on time on any machine,
+      but two runs differ. `validate_every` counts steps, `checkpoint_minutes` follows the clock.
+    - `warm_up`: share of the training in which the learning rate rises. `clip`: largest norm of the gradient. `ema`:
+      decay of the weight average.
+    - `workers`: processes that prepare batches; 0 prepares them in the main process.
+    - `parallel`: parts of each batch that are computed side by side, on one CPU core each, with batch-norm statistics
+      of their own. This is faster than all cores on one batch, above all where other programs need the cores too.
+      With rrelu, whose slopes are random, such a run is not exactly repeatable.
+    - `frozen`: a layer of the backbone, such as "dw3_2". All layers up to it keep their weights and batch-norm
+      statistics. The early layers are the slowest, so a training from good weights gets faster.
+    - `fusion_only`: train only the layer that weighs the heads for each face.
     """
 
     steps: int = 6000
@@ -93,18 +95,18 @@ class Config:
             )
 
     def to_dict(self) -> dict:
-        """The config as plain values, for JSON."""
+        """The config as plain values for JSON."""
         return json.loads(json.dumps(asdict(self)))
 
 
 class Trainer:
-    """Trains a network on labelled crops and keeps all about the run in the folder `out`.
+    """Trains a network on labelled crops and writes all results into the folder `out`.
 
-    - `config.json`; `metrics.jsonl`, a line every `log_every` steps and one each validation; `checkpoint.pt`;
-      and at the end `weights.safetensors`, the averaged (EMA) weights.
-    - Where `out` holds a checkpoint of the same config, the run goes on from it; with `steps` (not
-    `minutes`) it ends
-      in the same weights as if it had never stopped.
+    The files are `config.json`; `metrics.jsonl`, one line every `log_every` steps and one per validation;
+    `checkpoint.pt`; and at the end `weights.safetensors`, the averaged weights.
+
+    If `out` holds a checkpoint of the same config, the run continues from it. With `steps` (not `minutes`) it ends
+    with the same weights as an uninterrupted run.
     """
 
     log_every = 20
@@ -121,14 +123,17 @@ class Trainer:
         progress: bool = True,
     ):
         if not len(model.symmetry):
-            raise TrainingError("the face model says nothing of its symmetry, which mirrored faces need")
+            raise TrainingError(
+                "expected a face model with the symmetry of its modes, which mirrored faces need; use the "
+                "packaged one"
+            )
         torch.manual_seed(config.seed)
         self.config, self.labels, self.model, self.progress = config, labels, model, progress
         self.out = Path(out)
         self.out.mkdir(parents=True, exist_ok=True)
         self.train_indices, held_out = labels.split()
         random = np.random.default_rng(config.seed)
-        # A fixed draw, in the order of the file, so that every validation sees the same faces.
+        # A fixed draw, so that every validation sees the same faces.
         self.held_out = np.sort(random.permutation(held_out)[: config.validation_faces])
         self.faces = Faces(
             Path(crops),
@@ -139,8 +144,8 @@ class Trainer:
         )
         if (side := self.faces.crops.shape[1]) != network.crop_size:
             raise TrainingError(
-                f"{crops}: expected crops of {network.crop_size} pixels, as the network has them, got {side}; give "
-                f"decoded_crops crop_size={network.crop_size}"
+                f"{crops}: expected crops of {network.crop_size} pixels for this network, got {side}; decode them "
+                f"with decoded_crops(..., crop_size={network.crop_size})"
             )
         device = available_device(config.device)
         self.network = network.to(device, memory_format=torch.channels_last)
@@ -149,30 +154,36 @@ class Trainer:
         if config.fusion_only:
             if network.fusion != "dynamic":
                 raise TrainingError(
-                    f"fusion_only: expected a network of dynamic fusion, got {network.fusion}; static weights are "
-                    "learned with the rest, or set by fix_head_weights"
+                    f"fusion_only: expected a network with dynamic fusion, got {network.fusion}; static weights are "
+                    "trained with the rest, or set by fix_head_weights"
                 )
             network.requires_grad_(False)
             network.head_scores.requires_grad_(True)
         for module in self._frozen(network):
             module.requires_grad_(False)
-        self.averaged = M4Net(network.size, network.activation, network.fusion, crop_size=network.crop_size)
-        self.averaged.load_state_dict(network.state_dict(), strict=True)
-        self.averaged.to(device, memory_format=torch.channels_last).eval()
+        self.average = weight_average(network, config.ema)
         self.loss = GeometryLoss(model, config.loss, seed=config.seed).to(device)
         self.optimizer = torch.optim.AdamW(self._groups(), lr=config.learning_rate, fused=True)
-        self.step = 0
-        self.elapsed = 0.0
+        self.step, self.elapsed = 0, 0.0
+        parts = {"network": self.network, "averaged": self.average, "optimizer": self.optimizer}
+        self._checkpoint = Checkpoint(
+            self.out / "checkpoint.pt", parts, self._about(), version=CHECKPOINT_VERSION
+        )
         self._resume()
-        self._write_json("config.json", config.to_dict())
+        (self.out / "config.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n")
 
         self.twins = [self.network, *(_twin_of(self.network) for _ in range(config.parallel - 1))]
         self.pool = ThreadPoolExecutor(config.parallel, initializer=torch.set_num_threads, initargs=(1,))
 
     @property
+    def averaged(self) -> M4Net:
+        """The network with the averaged weights."""
+        return self.average.module
+
+    @property
     def checkpoint(self) -> Path:
-        """The file that a killed run goes on from."""
-        return self.out / "checkpoint.pt"
+        """The file from which a stopped run continues."""
+        return self._checkpoint.path
 
     @property
     def weights(self) -> Path:
@@ -180,9 +191,9 @@ class Trainer:
         return self.out / "weights.safetensors"
 
     def run(self) -> Path:
-        """Train to the end; gives the file of the averaged weights.
+        """Train to the end and return the file of the averaged weights.
 
-        Raises `Diverged` when the loss is no longer finite, naming the batch.
+        Raises `Diverged`, with the names of the batch, when the loss is no longer finite.
         """
         config = self.config
         if self._progress() >= 1 and self.weights.is_file():
@@ -199,7 +210,6 @@ class Trainer:
         with bar:
             while (done := self._progress()) < 1:
                 report = self._train_step(next(batches), self._learning_rate(done))
-                # A run that was suspended has not trained meanwhile.
                 last, before = time.monotonic(), last
                 self.elapsed += min(last - before, LONGEST_STEP_SECONDS)
                 bar.update()
@@ -208,20 +218,22 @@ class Trainer:
                     bar.set_postfix(loss=values["loss"], done=f"{self._progress():.0%}")
                     self._log({"elapsed": round(self.elapsed, 1)} | values)
                 if self.step % config.validate_every == 0:
-                    bar.write(_in_words(self.step, self.validate()))
+                    bar.write(_validation_text(self.step, self.validate()))
                 if time.monotonic() - saved > config.checkpoint_minutes * 60:
                     self.save_checkpoint()
                     saved = time.monotonic()
         if self.step % config.validate_every:
-            tqdm.write(_in_words(self.step, self.validate())) if self.progress else self.validate()
+            figures = self.validate()
+            if self.progress:
+                tqdm.write(_validation_text(self.step, figures))
         self.save_checkpoint()
-        # What was run, in place of what the config allowed.
+        # The steps that were done, in place of those that the config allowed.
         run = json.dumps(config.to_dict() | {"steps": self.step, "minutes": round(self.elapsed / 60, 1)})
         self.averaged.save(self.weights, run=run, licence=self.network.notes.get("licence", ""))
         return self.weights
 
     def validate(self) -> dict[str, float]:
-        """Errors of the averaged weights on the held-out faces; also written to `metrics.jsonl`."""
+        """Errors of the averaged weights on the held-out faces, also written to `metrics.jsonl`."""
         if not len(self.held_out):
             return {}
         figures = validate(
@@ -236,70 +248,24 @@ class Trainer:
         return figures
 
     def save_checkpoint(self) -> None:
-        """Write the whole state; the file before it is replaced only once the new one is whole."""
-        state = {
-            "version": CHECKPOINT_VERSION,
-            "config": self.config.to_dict() | self._about(),
-            "step": self.step,
-            "elapsed": self.elapsed,
-            "network": self.network.state_dict(),
-            "averaged": self.averaged.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "random": torch.get_rng_state(),
-        }
-        try:
-            with whole_file(self.checkpoint) as part:
-                torch.save(state, part)
-        except (OSError, RuntimeError) as error:
-            raise TrainingError(
-                f"{self.checkpoint}: writing the checkpoint failed ({error}); the one before it is still "
-                "whole, so make room and start the same command again"
-            ) from error
+        """Write the state from which the run continues."""
+        self._checkpoint.save(step=self.step, elapsed=self.elapsed)
 
     def _resume(self) -> None:
-        if not self.checkpoint.is_file():
+        progress = self._checkpoint.restore(lambda config: _of_the_run(_with_defaults(config)))
+        if progress is None:
             (self.out / "metrics.jsonl").unlink(missing_ok=True)
             return
-        try:
-            state = torch.load(self.checkpoint, map_location=self.config.device, weights_only=True)
-        except Exception as error:
-            raise TrainingError(
-                f"{self.checkpoint}: expected a checkpoint of a training, but reading it failed ({error}); "
-                "remove it to start anew"
-            ) from error
-        if state.get("version") != CHECKPOINT_VERSION:
-            raise TrainingError(
-                f"{self.checkpoint}: it is of version {state.get('version')}, but this m4kit goes on with "
-                f"version {CHECKPOINT_VERSION}; finish it with the m4kit that began it, or train into another folder"
-            )
-        ours, theirs = self.config.to_dict() | self._about(), _with_defaults(state["config"])
-        # How often it is kept changes nothing of a run.
-        keys = (ours.keys() | theirs.keys()) - {"checkpoint_minutes"}
-        differing = sorted(key for key in keys if ours.get(key) != theirs.get(key))
-        if differing:
-            raise TrainingError(
-                f"{self.checkpoint}: it is of a run with another {', '.join(differing)}; give the same "
-                "options to go on with it, or another folder to begin a new run"
-            )
-        self.network.load_state_dict(state["network"], strict=True)
-        self.averaged.load_state_dict(state["averaged"], strict=True)
-        self.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["random"].cpu())
-        self.step, self.elapsed = state["step"], state["elapsed"]
-        self._forget_metrics_after(self.step)
+        self.step, self.elapsed = progress["step"], progress["elapsed"]
+        self._drop_metrics_after(self.step)
 
-    def _about(self) -> dict[str, str | int]:
-        """What else than the config makes a run the same one."""
-        network = self.network
-        return {
-            "size": network.size,
-            "activation": network.activation,
-            "fusion": network.fusion,
-            "crop_size": network.crop_size,
-            "labels": self.labels.digest(),
-        }
+    def _about(self) -> dict:
+        """The options that make a run the same run."""
+        names = ("size", "activation", "fusion", "crop_size")
+        about = _of_the_run(self.config.to_dict()) | {name: getattr(self.network, name) for name in names}
+        return about | {"labels": self.labels.digest()}
 
-    def _forget_metrics_after(self, step: int) -> None:
+    def _drop_metrics_after(self, step: int) -> None:
         path = self.out / "metrics.jsonl"
         if not path.is_file():
             return
@@ -308,7 +274,7 @@ class Trainer:
             try:
                 entry = json.loads(line)
             except json.JSONDecodeError:
-                # The line that the kill cut off.
+                # The line was cut off when the run stopped.
                 break
             if entry["step"] <= step:
                 kept.append(line)
@@ -322,7 +288,7 @@ class Trainer:
         ]
 
     def _frozen(self, network: M4Net) -> list[nn.Module]:
-        """The backbone's parts that are not trained."""
+        """The parts of the backbone that are not trained."""
         if self.config.frozen is None:
             return []
         parts = dict(network.backbone.named_children())
@@ -338,12 +304,7 @@ class Trainer:
         return self.elapsed / (self.config.minutes * 60)
 
     def _learning_rate(self, done: float) -> float:
-        """Linear warm-up, then half a cosine down to a hundredth."""
-        if done < self.config.warm_up:
-            # Never 0, or the first step would do nothing.
-            return self.config.learning_rate * max(done, 1e-3) / self.config.warm_up
-        along = (done - self.config.warm_up) / (1 - self.config.warm_up)
-        return self.config.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * along)) / 2)
+        return self.config.learning_rate * rate_factor(done, warm_up=self.config.warm_up, last=LAST_RATE)
 
     def _loader(self) -> DataLoader:
         config = self.config
@@ -354,10 +315,10 @@ class Trainer:
             batch_sampler=keys,
             num_workers=config.workers,
             worker_init_fn=_one_thread,
-            # A forked worker would inherit the threads' locks of the training.
+            # A forked worker could wait forever for a lock of the training's threads.
             multiprocessing_context="spawn" if config.workers else None,
             prefetch_factor=4 if config.workers else None,
-            # Of its own, or a run that goes on would draw other slopes for rrelu than one that never stopped.
+            # Its own generator, or a resumed run would draw other slopes for rrelu than an uninterrupted one.
             generator=torch.Generator(),
         )
 
@@ -379,7 +340,7 @@ class Trainer:
             raise Diverged(
                 f"the loss is {float(loss)} at step {self.step} "
                 f"({', '.join(broken) or 'in a head'}), on the batch of {names}, ...; "
-                "look at these faces' labels, or lower the learning rate"
+                "check the labels of these faces, or lower the learning rate"
             )
         trained = [p for p in self.network.parameters() if p.grad is not None]
         for twin in self.twins[1:]:
@@ -389,13 +350,17 @@ class Trainer:
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
         self.optimizer.step()
         self.step += 1
-        self._average()
+        self.average.update_parameters(self.network)
+        if self.network.fusion == "static":
+            # Head weights of 0 have logits of minus infinity, which do not average.
+            logits, mean = self.network.head_logits.detach(), self.averaged.head_logits
+            mean.copy_(torch.where(logits.isfinite(), mean, logits))
         return {"loss": loss, **terms, "gradient": norm, "learning_rate": learning_rate}
 
     def _gradients(
         self, network: M4Net, batch: Mapping[str, torch.Tensor]
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Put the gradients of a part of a batch into a network; gives the part's loss and terms."""
+        """Compute a network's gradients on a part of a batch and return the part's loss and terms."""
         config, device = self.config, torch.device(self.config.device)
         batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
         # Batch norms that are not trained keep their statistics.
@@ -409,52 +374,35 @@ class Trainer:
         (loss / config.parallel).backward()
         return loss.detach(), terms
 
-    @torch.no_grad()
-    def _average(self) -> None:
-        # A short memory at first, so that the start is soon forgotten.
-        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
-        averaged = self.averaged.state_dict()
-        pairs = [
-            (averaged[name], value)
-            for name, value in self.network.state_dict().items()
-            # Weights fixed at 0 have logits of minus infinity, which do not average.
-            if value.is_floating_point() and (name != "head_logits" or bool(value.isfinite().all()))
-        ]
-        means, values = ([pair[i] for pair in pairs] for i in (0, 1))
-        torch._foreach_lerp_(means, values, 1 - decay)
-
     def _log(self, entry: dict) -> None:
         with (self.out / "metrics.jsonl").open("a") as file:
             file.write(json.dumps({"step": self.step} | entry) + "\n")
 
-    def _write_json(self, name: str, value: dict) -> None:
-        (self.out / name).write_text(json.dumps(value, indent=2) + "\n")
-
 
 def available_device(name: str) -> torch.device:
-    """The device of that name; `TrainingError` where this machine has none."""
+    """The torch device of that name; raises `TrainingError` if this machine has none."""
     try:
         return torch.empty(0, device=name).device
-    # An AssertionError or ImportError where torch was built without such devices.
+    # AssertionError and ImportError come from a torch that was built without such devices.
     except (AssertionError, ImportError, RuntimeError) as error:
         why = str(error).partition("\n")[0]
         raise TrainingError(
             f"device: expected one that torch finds on this machine, got {name!r} ({why}); give cpu, or install a "
-            "torch for your GPU"
+            "torch build for your GPU"
         ) from error
 
 
 def config_from_dict(values: Mapping) -> Config:
-    """The config that `Config.to_dict` gave; one of another version, or something else, raises `TrainingError`."""
+    """Read a config from the values of `Config.to_dict`; raises `TrainingError` for anything else."""
     if not isinstance(values, Mapping):
-        raise TrainingError(f"expected a config, names with their values, got {type(values).__name__}")
+        raise TrainingError(f"expected a config (names and values), got {type(values).__name__}")
     known = {f.name for f in dataclasses.fields(Config)}
     if values.get("version") != VERSION or set(values) != known:
         odd = sorted(set(values) ^ known)
         raise TrainingError(
             f"expected a config of version {VERSION}, got version {values.get('version')}"
             + (f" with other fields ({', '.join(odd)})" if odd else "")
-            + "; write it anew with this m4kit"
+            + "; write the file again with this m4kit"
         )
     try:
         values = _with_defaults(values)
@@ -468,20 +416,25 @@ def config_from_dict(values: Mapping) -> Config:
         )
     except TypeError as error:
         raise TrainingError(
-            f"expected a config with values as Config.to_dict gives them, got others ({error}); write it anew with "
+            f"expected a config with the values of Config.to_dict, got others ({error}); write the file again with "
             "this m4kit"
         ) from error
 
 
 def _with_defaults(values: Mapping) -> dict:
-    """A config as plain values; options that its m4kit did not have yet had the effect of today's defaults."""
+    """A config with today's defaults for the options that did not exist when it was written."""
     defaults = Config().to_dict()
-    filled = defaults | values
+    filled = defaults | dict(values)
     return filled | {name: defaults[name] | filled[name] for name in ("augmentation", "loss")}
 
 
+def _of_the_run(config: Mapping) -> dict:
+    """The options that matter for a run's result: how often the checkpoint is written does not."""
+    return {name: value for name, value in config.items() if name != "checkpoint_minutes"}
+
+
 def _twin_of(network: M4Net) -> M4Net:
-    """A network with the same parameters in the same memory, but gradients and batch-norm statistics of its own."""
+    """A network that shares the parameters' memory, with its own gradients and batch-norm statistics."""
     twin = copy.deepcopy(network)
     for mine, shared in zip(twin.parameters(), network.parameters(), strict=True):
         mine.data = shared.data
@@ -489,7 +442,7 @@ def _twin_of(network: M4Net) -> M4Net:
 
 
 def _normalised(crops: torch.Tensor) -> torch.Tensor:
-    """The network's input from a batch of crops (B, S, S, 3) uint8, channels last in memory."""
+    """Network input of a batch of crops (B, S, S, 3) uint8, channels last in memory."""
     return crops.permute(0, 3, 1, 2).float().sub(127.5).div(128)
 
 
@@ -497,5 +450,5 @@ def _one_thread(_worker: int) -> None:
     cv2.setNumThreads(1)
 
 
-def _in_words(step: int, figures: Mapping[str, float]) -> str:
+def _validation_text(step: int, figures: Mapping[str, float]) -> str:
     return f"step {step}: " + ", ".join(f"{name} {value:.3f}" for name, value in figures.items())

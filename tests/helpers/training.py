@@ -1,4 +1,4 @@
-"""A short training: its settings, and labels of made faces."""
+"""Settings of a short training, and labels of made-up faces."""
 
 import numpy as np
 

@@ -1,4 +1,6 @@
-"""The detector's training, on pictures made up here: matching, loss, scenes, and going on after a stop."""
+"""The detector's training on made-up pictures: matching, loss, scenes, and resuming."""
+
+import dataclasses
 
 import cv2
 import numpy as np
@@ -7,10 +9,11 @@ import torch
 
 from m4kit.detector import Detector, FaceBoxes, encode, load_network, prior_boxes
 from m4kit.evaluate.detection import PhotoResult
+from m4kit.training import TrainingError
 from m4kit.training import detector_loop as training
 from m4kit.training.detector_loop import Settings, calibrate, detection_loss, match, mix, score
 from m4kit.training.detector_material import BoxRule, Material, Photo
-from m4kit.training.detector_scenes import FAULTS, HIDDEN, degrade, make_scene, paste_faces
+from m4kit.training.detector_scenes import FAULTS, HIDDEN, degrade, make_scene, paste_faces, spoil
 
 
 def made_up_photo(name, size, box):
@@ -42,7 +45,7 @@ def test_faces_that_need_not_be_found_have_no_label():
     assert not (labels == 1).any()
 
 
-def test_loss_falls_to_nearly_nothing_when_all_is_said_right():
+def test_the_loss_of_right_answers_is_nearly_zero():
     priors = prior_boxes(256, 256)
     faces = torch.tensor([[100.0, 100, 130, 140, 1]])
     labels, boxes = match(faces, priors)
@@ -84,7 +87,7 @@ def test_score_of_known_detections():
     assert result.average_precision == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
 
 
-def test_calibration_leaves_no_more_phantoms_than_the_official_weights_see():
+def test_calibration_leaves_no_more_false_alarms_than_the_official_weights_have():
     torch.manual_seed(0)
     network, official = FaceBoxes().eval(), FaceBoxes().eval()
     for head in official.scores:
@@ -140,13 +143,13 @@ def test_a_face_that_is_pasted_over_need_not_be_found():
 @pytest.mark.parametrize("face_side", [12.0, 400.0])
 def test_faults_and_conditions_keep_a_picture_a_picture(fault, face_side):
     picture = np.random.default_rng(0).integers(0, 255, (90, 130, 3), dtype=np.uint8)
-    bad = fault(picture, face_side, np.random.default_rng(1))
+    bad = spoil(picture, fault, face_side, np.random.default_rng(1))
     assert bad.shape == picture.shape
     assert bad.dtype == np.uint8
     assert degrade(picture, face_side, np.random.default_rng(2)).shape == picture.shape
 
 
-def test_an_interrupted_training_goes_on_to_the_same_weights(tmp_path, material, monkeypatch):
+def test_an_interrupted_training_ends_with_the_same_weights(tmp_path, material, monkeypatch):
     official = tmp_path / training.OFFICIAL
     official.parent.mkdir(parents=True)
     torch.manual_seed(0)
@@ -169,11 +172,14 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(tmp_path, material,
     parts = training.train(tmp_path, tmp_path / "parts", **run)
     first, second = (load_network(path).state_dict() for path in (whole, parts))
     assert all(torch.equal(first[name], second[name]) for name in first)
-    with pytest.raises(ValueError, match="is of a run with"):
-        training.train(tmp_path, tmp_path / "parts", settings=Settings(steps=5), progress=False)
-    # As a run was that began with scenes in which faces pasted over were to be found.
+    with pytest.raises(TrainingError, match="belongs to a run with another steps;"):
+        training.train(
+            tmp_path, tmp_path / "parts", settings=dataclasses.replace(settings, steps=5), progress=False
+        )
     checkpoint = tmp_path / "parts" / "checkpoint.pth"
     state = torch.load(checkpoint, weights_only=True)
-    torch.save(state | {"settings": state["settings"].replace(", version=1", "")}, checkpoint)
-    with pytest.raises(ValueError, match=r"is of a run with .*or another folder"):
+    torch.save(state | {"version": 1}, checkpoint)
+    with pytest.raises(
+        TrainingError, match=r"expected a checkpoint of version 2, got version 1; .*another folder"
+    ):
         training.train(tmp_path, tmp_path / "parts", **run)

@@ -17,7 +17,7 @@ from m4kit.landmarks import MIRROR_68
 from m4kit.network import M4Net, count_multiply_adds, to_input
 from m4kit.parameters import landmarks_in_crop
 from m4kit.training import TrainingError, command
-from m4kit.training.augmentation import MIRROR_21, Augmentation, Sample, augment, mirror, warp
+from m4kit.training.augmentation import MIRROR_21, Augmentation, TrainingCrop, augment, mirror, warp
 from m4kit.training.data import Batches, Faces, Labels, averaging_matrix, decoded_crops, read_crops
 from m4kit.training.loop import Trainer, config_from_dict
 from m4kit.training.losses import GeometryLoss, LossWeights, rotation_error
@@ -56,11 +56,11 @@ def model():
 
 
 def sample_of(model, *, seed, crop=None):
-    """A sample whose annotated points lie on the model's landmarks."""
+    """A training crop whose annotated points lie on the model's landmarks."""
     parameters = parameters_of(1, seed=seed)
     points = landmarks_in_crop(model, parameters)[0, :, :2].astype(np.float32)
     crop = np.zeros((120, 120, 3), np.uint8) if crop is None else crop
-    return Sample(crop, parameters[0], (averaging_matrix() @ points).astype(np.float32), points)
+    return TrainingCrop(crop, parameters[0], (averaging_matrix() @ points).astype(np.float32), points)
 
 
 def assert_points_agree(sample, model, *, atol=1e-4):
@@ -455,7 +455,7 @@ def trainer_of(model, drawn, out, config=SHORT, **changes):
 
 def test_crops_of_another_size_than_the_networks_are_refused(model, drawn, tmp_path):
     labels, crops = drawn
-    with pytest.raises(TrainingError, match="expected crops of 64 pixels, as the network has them, got 120"):
+    with pytest.raises(TrainingError, match="expected crops of 64 pixels for this network, got 120"):
         Trainer(M4Net("small", crop_size=64), model, labels, crops, SHORT, out=tmp_path, progress=False)
 
 
@@ -575,30 +575,29 @@ class TestTrainer:
         assert trainer.checkpoint.read_bytes() == before
         assert [path.name for path in tmp_path.iterdir() if "check" in path.name] == ["checkpoint.pt"]
 
-    def test_another_config_does_not_go_on_with_a_run(self, model, drawn, tmp_path):
+    def test_another_config_does_not_continue_a_run(self, model, drawn, tmp_path):
         trainer_of(model, drawn, tmp_path).save_checkpoint()
         with pytest.raises(TrainingError, match=r"run with another learning_rate, seed;"):
             trainer_of(model, drawn, tmp_path, seed=1, learning_rate=1e-3)
         state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
         torch.save(state | {"version": 0}, tmp_path / "checkpoint.pt")
-        with pytest.raises(TrainingError, match=r"of version 0"):
+        with pytest.raises(TrainingError, match=r"got version 0"):
             trainer_of(model, drawn, tmp_path)
         (tmp_path / "checkpoint.pt").write_bytes(b"half a file")
         with pytest.raises(TrainingError, match=r"checkpoint.pt: expected a checkpoint"):
             trainer_of(model, drawn, tmp_path)
 
-    def test_a_run_that_began_with_other_point_weights_is_not_gone_on_with(self, model, drawn, tmp_path):
+    def test_a_checkpoint_of_an_older_version_is_refused(self, model, drawn, tmp_path):
         trainer = trainer_of(model, drawn, tmp_path)
         trainer.save_checkpoint()
-        # As a checkpoint was when the nose wings and the chin of AFLW still pulled.
         state = torch.load(trainer.checkpoint, weights_only=True)
-        torch.save(state | {"version": 1}, trainer.checkpoint)
+        torch.save(state | {"version": 2}, trainer.checkpoint)
         with pytest.raises(
-            TrainingError, match=r"of version 1, but this m4kit goes on with version 2; finish it with"
+            TrainingError, match=r"checkpoint of version 3, got version 2; finish the run with"
         ):
             trainer_of(model, drawn, tmp_path)
 
-    def test_options_that_an_older_m4kit_lacked_count_as_the_defaults(self, model, drawn, tmp_path):
+    def test_options_missing_in_an_older_checkpoint_count_as_defaults(self, model, drawn, tmp_path):
         trainer = trainer_of(model, drawn, tmp_path)
         trainer.save_checkpoint()
         state = torch.load(trainer.checkpoint, weights_only=True)
@@ -649,7 +648,7 @@ class TestTrainer:
         ],
     )
     def test_a_config_of_other_values_is_refused(self, change, said):
-        with pytest.raises(TrainingError, match=f"values as Config.to_dict gives them, got .*{said}"):
+        with pytest.raises(TrainingError, match=f"the values of Config.to_dict, got .*{said}"):
             config_from_dict(SHORT.to_dict() | change)
 
     @pytest.mark.parametrize("content", ["", "[1]", "null", '{"loss": []}'])
