@@ -1,12 +1,13 @@
-"""Readers of published data sets, which the user has: m4kit ships and downloads none.
-
-Every reader is a function of a path that returns a tuple of `Sample`, and leaves out what is missing or broken
-with one warning that counts and names it:
+"""Readers of published data sets. m4kit ships none and downloads none.
 
     from m4kit import datasets
 
     samples = datasets.read_300w_lp("300W-LP.zip")
     samples = datasets.read("labels.csv", "csv")
+
+Every reader takes the path of a folder or a `.zip`, which is read in place, and returns a tuple of `Sample`. Faces
+whose files are missing or broken are left out, with one warning that counts and names them. A reader raises
+`FileNotFoundError` if the path does not exist, and `DatasetError` if it holds no face or is no such data set.
 """
 
 from m4kit.datasets.crops import read_3ddfa_list, read_aflw_crops, read_youtube_faces

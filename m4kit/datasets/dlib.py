@@ -1,42 +1,46 @@
-"""dlib's XML, as its imglab writes it: boxes, and named points in them, for pictures that may show many faces.
-
-The parser is the standard library's. It loads nothing from outside, and expat from 2.4.1 on stops at entities
-that expand without bounds.
-"""
+"""dlib's XML, as written by its imglab: boxes with named points, for pictures with any number of faces."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+
+# Safe for untrusted files: it loads nothing else, and expat from 2.4.1 on limits the expansion of entities.
 from xml.etree import ElementTree
 
 import numpy as np
 
 from m4kit.camera import crop_from_box, crop_from_landmarks
 from m4kit.datasets.files import open_label_file, picture_names
-from m4kit.datasets.sample import DatasetError, Sample, checked_landmarks, collected, distinct
+from m4kit.datasets.sample import (
+    DatasetError,
+    Sample,
+    checked_box,
+    checked_landmarks,
+    collect,
+    distinct,
+    numbers,
+)
 
 
 def read_dlib_xml(
     path: str | Path, *, member: str | None = None, first_pixel: float = 0.0
 ) -> tuple[Sample, ...]:
-    """The faces of a dlib XML (King, JMLR 2009), one a `<box>`, in the file's order.
+    """Read the faces of a dlib XML (King, JMLR 2009), one per `<box>`, in the file's order.
 
-    `path` is the XML, or a folder or `.zip`, read in place, that holds it; `member` picks one of several.
-    Pictures are named relative to the XML, and lie in its folder or below. `first_pixel` is the coordinate that
-    the file gives to the centre of the first pixel, by dlib's convention 0.
+    `path` is the XML, or a folder or `.zip` that holds it; `member` selects one of several. Picture names are
+    relative to the XML's folder. `first_pixel` is the coordinate that the file gives to the centre of the first
+    pixel, 0 by dlib's convention.
 
-    Samples have the `box` (4,), whose sides lie half a pixel around the pixels that the file says it covers.
-    With parts named 0 to 67 they have `landmarks` (68, 2) and their crop, `camera.crop_from_landmarks`; with
-    others, the box's, `camera.crop_from_box`. Boxes that are marked `ignore` are passed over.
+    Samples have the `box` (4,), whose sides lie half a pixel outside the pixels that it covers. If the box has parts
+    named 0 to 67, they have `landmarks` (68, 2) and their crop (`camera.crop_from_landmarks`), else the box's crop
+    (`camera.crop_from_box`). Boxes marked `ignore` are skipped.
 
-    Faces whose picture is missing or whose labels are broken are left out, with one warning that counts and
-    names them. Raises `FileNotFoundError` if there is no `path`, and `DatasetError` if it is no such XML or
-    holds no face.
+    See `m4kit.datasets` for warnings and errors.
     """
     files, xml = open_label_file(path, ending=".xml", member=member, expected="dlib's XML")
     try:
         root = ElementTree.fromstring(files.read(xml))
-    # An unknown encoding is a LookupError, one that is not of single bytes a ValueError.
+    # An unknown encoding is a LookupError, one of several bytes per character a ValueError.
     except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise DatasetError(f"{files.path}/{xml}: expected dlib's XML, got a broken file ({error})") from error
     faces = [
@@ -45,31 +49,26 @@ def read_dlib_xml(
         for box in image.iter("box")
         if box.get("ignore", "0") == "0"
     ]
-    samples, left_out = [], []
-    folder = xml.rpartition("/")[0] or "."
+    folder = PurePosixPath(xml).parent
     named = picture_names(file for file, _ in faces)
-    for face, (listed, element) in zip(distinct([named[file] for file, _ in faces]), faces, strict=True):
-        try:
-            picture = files.find(f"{folder}/{listed}")
-            if not listed or picture is None:
-                raise DatasetError("no picture")
-            box = _read_box(element) - first_pixel
-            landmarks = _read_landmarks(element)
-        except DatasetError as error:
-            left_out.append(f"{face or 'a face'} ({error})")
-            continue
-        if landmarks is not None:
-            landmarks -= first_pixel
-        crop = crop_from_box(box) if landmarks is None else crop_from_landmarks(landmarks)
-        samples.append(Sample(face, files.image(picture), landmarks, crop=crop, box=box))
-    return collected(path, samples, left_out, expected="<image file=...> with <box top left width height>")
+    names = distinct(named[file] for file, _ in faces)
 
+    def read_face(name: str, file: str, element: ElementTree.Element) -> Sample:
+        image = files.picture(f"{folder}/{file}")
+        left, top, width, height = numbers(element.get(key) for key in ("left", "top", "width", "height"))
+        box = checked_box(left, top, left + width, top + height) - 0.5 - first_pixel
+        landmarks = _read_landmarks(element)
+        if landmarks is None:
+            return Sample(name, image, crop=crop_from_box(box), box=box)
+        landmarks -= first_pixel
+        return Sample(name, image, landmarks, crop=crop_from_landmarks(landmarks), box=box)
 
-def _read_box(element: ElementTree.Element) -> np.ndarray:
-    left, top, width, height = (_number(element, key) for key in ("left", "top", "width", "height"))
-    if not (width > 0 and height > 0 and np.isfinite([left, top, width, height]).all()):
-        raise DatasetError("expected a finite box with a width and a height")
-    return np.array([left, top, left + width, top + height]) - 0.5
+    return collect(
+        path,
+        [(name or "a face", name, *face) for name, face in zip(names, faces, strict=True)],
+        read_face,
+        expected="<image file=...> with <box top left width height>",
+    )
 
 
 def _read_landmarks(element: ElementTree.Element) -> np.ndarray | None:
@@ -77,13 +76,5 @@ def _read_landmarks(element: ElementTree.Element) -> np.ndarray | None:
     parts = {part.get("name", "").lstrip("0") or "0": part for part in element.iter("part")}
     if parts.keys() != {str(number) for number in range(68)}:
         return None
-    return checked_landmarks(
-        [[_number(parts[str(number)], key) for key in ("x", "y")] for number in range(68)]
-    )
-
-
-def _number(element: ElementTree.Element, key: str) -> float:
-    try:
-        return float(element.get(key, ""))
-    except ValueError as error:
-        raise DatasetError(f"expected a number as {key}, got {element.get(key)!r}") from error
+    xy = numbers(parts[str(number)].get(key) for number in range(68) for key in ("x", "y"))
+    return checked_landmarks(xy.reshape(68, 2))

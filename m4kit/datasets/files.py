@@ -1,4 +1,4 @@
-"""A folder or a zip read alike, and pictures that are read only when they are asked for."""
+"""Files of a data set: a folder or a `.zip` behind one interface, label files, arrays, and names of pictures."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ import numpy as np
 from m4kit.datasets.sample import DatasetError, picture_of
 from m4kit.images import IMAGE_SUFFIXES, ImageError, load_image
 
-# A zip tells of a password by a RuntimeError, and of a method it lacks by a NotImplementedError, which is one.
+# zipfile raises RuntimeError for a password and NotImplementedError, its subclass, for an unknown compression.
 _READING_ERRORS = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 
 
 class Files:
-    """The files below a folder or in a zip, by their names: relative to it, with forward slashes.
+    """Files below a folder or in a zip, by their names relative to it, with forward slashes.
 
-    Nothing is unpacked. A zip's members whose names lead out of it are passed over, and so is what systems
-    leave behind: names that begin with a dot, and `__MACOSX`.
+    Nothing is unpacked. Skipped are members of a zip whose names lead out of it, names that begin with a dot, and
+    `__MACOSX`.
     """
 
     def __init__(self, path: Path):
@@ -73,12 +73,19 @@ class Files:
             ) from error
 
     def image(self, name: str) -> Callable[[], np.ndarray]:
-        """What reads the picture when it is called: (H, W, 3) uint8 RGB, or `ImageError`."""
+        """A function that reads the picture when called: (H, W, 3) uint8 RGB, or `ImageError`."""
         return partial(_load_image, self, name)
+
+    def picture(self, *names: str, what: str = "picture") -> Callable[[], np.ndarray]:
+        """`image` of the first of these names that a list gives and that exists; `DatasetError` if none does."""
+        found = next(filter(None, map(self.find, names)), None)
+        if found is None:
+            raise DatasetError(f"no {what}")
+        return self.image(found)
 
 
 def open_files(path: str | Path, *, expected: str) -> Files:
-    """The files of a folder or zip. `expected` names the data set in messages."""
+    """Open a folder or zip. `expected` names the data set in errors."""
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(
@@ -95,9 +102,9 @@ def open_files(path: str | Path, *, expected: str) -> Files:
 
 
 def open_label_file(path: str | Path, *, ending: str, member: str | None, expected: str) -> tuple[Files, str]:
-    """The files of a set that one label file describes, and that file's name among them.
+    """Open a set that one label file describes: its files, and the label file's name among them.
 
-    `path` is the label file itself, or a folder or zip that holds it; `member` picks one of several.
+    `path` is the label file itself, or a folder or zip that holds it; `member` selects one of several.
     """
     path = Path(path)
     if path.is_file() and not zipfile.is_zipfile(path):
@@ -124,7 +131,7 @@ def open_label_file(path: str | Path, *, ending: str, member: str | None, expect
 
 
 def label_text(files: Files, name: str) -> str:
-    """A label file's text; `DatasetError`, which names the file, if it cannot be read or is not UTF-8."""
+    """A label file's text; `DatasetError`, with the file's path, if it cannot be read or is not UTF-8."""
     try:
         return files.text(name)
     except DatasetError as error:
@@ -132,7 +139,7 @@ def label_text(files: Files, name: str) -> str:
 
 
 def is_image(name: str) -> bool:
-    """Whether a file's name ends like a picture's."""
+    """Whether a file's name has the ending of a picture."""
     return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
@@ -146,9 +153,9 @@ def stem(name: str) -> str:
 
 
 def picture_names(files: Iterable[str]) -> dict[str, str]:
-    """What the samples of each picture are called: its stem, or its whole name where the stem is not its own.
+    """Sample name of each picture: its stem, or its whole name where the stem is ambiguous.
 
-    A stem that ends like a picture or in `#1` would be another picture's name, or one of several faces'.
+    A stem is ambiguous if two pictures share it, if it ends like a picture, or if it ends like a face's number, `#1`.
 
     >>> picture_names(["AFW/a.jpg", "b.jpg", "b.png", "c#1.jpg"])
     {'AFW/a.jpg': 'AFW/a', 'b.jpg': 'b.jpg', 'b.png': 'b.png', 'c#1.jpg': 'c#1.jpg'}
@@ -162,14 +169,14 @@ def picture_names(files: Iterable[str]) -> dict[str, str]:
 
 
 def array_file(path: str | Path) -> Path:
-    """The `.npz` that lies beside a folder or zip under the same name."""
+    """The `.npz` of the same name beside a folder or zip."""
     path = Path(path)
     path = path if path.name not in ("", "..") else path.resolve()
     return path.with_suffix(".npz") if path.suffix.lower() == ".zip" else path.with_name(f"{path.name}.npz")
 
 
 def load_arrays(file: Path | io.BytesIO, name: object) -> dict[str, np.ndarray] | np.ndarray:
-    """What a `.npz` or `.npy` holds; `DatasetError` if it is broken or holds more than plain arrays."""
+    """Load a `.npz` or `.npy`; `DatasetError`, with its name, if it is broken or needs pickles."""
     try:
         # numpy leaves a file open that turns out to be broken.
         content = io.BytesIO(file.read_bytes()) if isinstance(file, Path) else file
@@ -187,17 +194,27 @@ def load_arrays(file: Path | io.BytesIO, name: object) -> dict[str, np.ndarray] 
         raise DatasetError(f"{name}: expected numpy arrays without pickles, got {error}") from error
 
 
-def check_arrays(
-    arrays: object, rows: Mapping[str, list[tuple[int, ...]]], optional: set[str], source: object
-) -> None:
-    """`DatasetError` unless all arrays are there, of as many rows as there are names, of one of the rows' shapes."""
-    if not isinstance(arrays, dict) or rows.keys() - optional - arrays.keys():
+Rows = Mapping[str, list[tuple[int, ...]]]
+"""The allowed shapes of one row of each array."""
+
+
+def read_arrays(file: Path, rows: Rows, optional: Rows | None = None) -> dict[str, np.ndarray]:
+    """Load a `.npz` and check its arrays as `check_arrays` does."""
+    arrays = load_arrays(file, file)
+    check_arrays(arrays, rows, optional or {}, file)
+    return arrays
+
+
+def check_arrays(arrays: object, rows: Rows, optional: Rows, source: object) -> None:
+    """Raise `DatasetError` unless all arrays are there, with one row per name and rows of an allowed shape."""
+    if not isinstance(arrays, dict) or rows.keys() - arrays.keys():
         got = ", ".join(sorted(arrays)) if isinstance(arrays, dict) else "one array"
-        raise DatasetError(f"{source}: expected {', '.join(sorted(rows.keys() - optional))}, got {got}")
+        raise DatasetError(f"{source}: expected {', '.join(sorted(rows))}, got {got}")
     n = len(np.atleast_1d(arrays["names"]))
-    for key in sorted(rows.keys() & arrays.keys()):
+    allowed = {**rows, **optional}
+    for key in sorted(allowed.keys() & arrays.keys()):
         array = np.asarray(arrays[key])
-        shapes = [(n, *shape) for shape in rows[key]]
+        shapes = [(n, *shape) for shape in allowed[key]]
         kinds, content = ("U", "text") if key in ("names", "identity") else ("fiu", "numbers")
         if array.shape not in shapes or array.dtype.kind not in kinds:
             raise DatasetError(

@@ -1,4 +1,4 @@
-"""Pictures with a file of 68 points beside each, and pictures with nothing beside them."""
+"""Pictures with a file of 68 points beside each, and pictures without labels."""
 
 from __future__ import annotations
 
@@ -11,56 +11,53 @@ import numpy as np
 
 from m4kit.camera import crop_from_landmarks
 from m4kit.datasets.files import Files, is_image, open_files, picture_names, stem
-from m4kit.datasets.sample import DatasetError, Sample, checked_landmarks, collected
+from m4kit.datasets.sample import DatasetError, Sample, checked_landmarks, collect, numbers
 
 
 def read_pts(path: str | Path, *, first_pixel: float = 1.0) -> tuple[Sample, ...]:
-    """Pictures with a `.pts` of 68 points each, sorted by name: 300W, Artistic-Faces.
+    """Read pictures with a `.pts` file of 68 points each, sorted by name: 300W, Artistic-Faces.
 
-    300W is Sagonas et al., ICCV Workshops 2013; Artistic-Faces is Yaniv et al., SIGGRAPH 2019. A file reads
-    `version: 1`, `n_points: 68`, and a point `x y` a line between braces.
+    300W is Sagonas et al., ICCV Workshops 2013; Artistic-Faces is Yaniv et al., SIGGRAPH 2019. A file contains
+    `version: 1`, `n_points: 68`, and between braces one line `x y` per point.
 
-    `path` is a folder or a `.zip`, read in place. Every `NAME.pts` below it belongs to the picture NAME in its
-    folder or, if there is none, to the only one of that name below `path`. `first_pixel` is the coordinate that
-    the files give to the centre of the first pixel: 1 by their convention; 0 or 0.5 (counted from the edge)
-    elsewhere.
+    `NAME.pts` belongs to the picture NAME in its folder or, if there is none, to the only picture of that name below
+    `path`. `first_pixel` is the coordinate that the files give to the centre of the first pixel: 1 by convention;
+    other sets have 0, or 0.5 if they count from the picture's edge.
 
-    Samples have `landmarks` (68, 2) and the rule's crop, `camera.crop_from_landmarks`. Faces whose files are
-    missing or broken, have another number of points, or belong to two pictures (NAME.jpg and NAME.png) are left
-    out, with one warning that counts and names them. Raises `FileNotFoundError` if there is no `path`, and
-    `DatasetError` if it holds no face.
+    Samples have `landmarks` (68, 2) and their crop (`camera.crop_from_landmarks`). A file that fits two pictures
+    (NAME.jpg and NAME.png) counts as broken. See `m4kit.datasets` for warnings and errors.
     """
     files = open_files(path, expected="pictures with .pts files")
-    samples, left_out = _read_beside(files, ".pts", _parse_pts, first_pixel)
-    return collected(path, samples, left_out, expected="pictures with a .pts of 68 points each", unit="files")
+    expected = "pictures with a .pts of 68 points each"
+    return collect(path, *_beside(files, ".pts", _parse_pts, first_pixel), expected=expected, unit="files")
 
 
 def read_txt(path: str | Path, *, first_pixel: float = 0.0) -> tuple[Sample, ...]:
-    """Pictures with a `.txt` of 68 lines `x y` each, sorted by name, as sets of caricatures have them.
+    """Read pictures with a `.txt` file of 68 lines `x y` each, sorted by name, as in sets of caricatures.
 
-    All else is as with `read_pts`, but that pixels are taken to be counted from 0, which such files do not say.
+    All else is as for `read_pts`, except that pixels count from 0 by default.
     """
     files = open_files(path, expected="pictures with .txt files of points")
-    samples, left_out = _read_beside(files, ".txt", _parse_numbers, first_pixel)
-    return collected(path, samples, left_out, expected="pictures with a .txt of 68 points each", unit="files")
+    expected = "pictures with a .txt of 68 points each"
+    return collect(path, *_beside(files, ".txt", _parse_points, first_pixel), expected=expected, unit="files")
 
 
 def read_folder(path: str | Path) -> tuple[Sample, ...]:
-    """All pictures below a folder or in a `.zip`, sorted by name, without any truth.
+    """List all pictures below a folder or in a `.zip`, sorted by name, without labels.
 
-    Pictures are known by their ending, `images.IMAGE_SUFFIXES`; whether one is broken shows when it is read.
-    Raises `FileNotFoundError` if there is no `path`, and `DatasetError` if it holds no picture.
+    Pictures are recognised by their ending, one of `images.IMAGE_SUFFIXES`. A broken picture raises `ImageError` when
+    it is read. See `m4kit.datasets` for other errors.
     """
     files = open_files(path, expected="pictures")
     named = picture_names(filter(is_image, files.names()))
-    samples = [Sample(name, files.image(picture)) for picture, name in named.items()]
-    return collected(path, samples, [], expected="pictures")
+    faces = [(name, name, files.image(picture)) for picture, name in named.items()]
+    return collect(path, faces, Sample, expected="pictures")
 
 
-def _read_beside(
+def _beside(
     files: Files, ending: str, parse: Callable[[str], np.ndarray], first_pixel: float
-) -> tuple[list[Sample], list[str]]:
-    """Samples of all pictures and label files, by name, and what is left out."""
+) -> tuple[list[tuple[str, str]], Callable[[str], Sample]]:
+    """The faces that have a picture or a label file, and the function that reads one, for `collect`."""
     names = files.names()
     named = picture_names(filter(is_image, names))
     pictures, by_last_name = defaultdict(list), defaultdict(list)
@@ -74,40 +71,32 @@ def _read_beside(
             elsewhere = by_last_name[PurePosixPath(stem(name)).name]
             is_elsewhere = stem(name) not in pictures and len(elsewhere) == 1
             labels[elsewhere[0] if is_elsewhere else stem(name)] = name
-    samples, left_out = [], []
-    for face in sorted(pictures.keys() | labels.keys()):
-        try:
-            if face not in pictures or face not in labels:
-                raise DatasetError("no picture" if face in labels else f"no {ending}")
-            if len(pictures[face]) > 1:
-                raise DatasetError(f"{len(pictures[face])} pictures of that name")
-            (picture,) = pictures[face]
-            landmarks = checked_landmarks(parse(files.text(labels[face]))) - first_pixel
-        except DatasetError as error:
-            left_out.append(f"{face} ({error})")
-            continue
-        samples.append(
-            Sample(named[picture], files.image(picture), landmarks, crop=crop_from_landmarks(landmarks))
-        )
-    return samples, left_out
+
+    def read_face(face: str) -> Sample:
+        if face not in pictures or face not in labels:
+            raise DatasetError("no picture" if face in labels else f"no {ending}")
+        if len(pictures[face]) > 1:
+            raise DatasetError(f"{len(pictures[face])} pictures of that name")
+        (picture,) = pictures[face]
+        landmarks = checked_landmarks(parse(files.text(labels[face]))) - first_pixel
+        return Sample(named[picture], files.image(picture), landmarks, crop=crop_from_landmarks(landmarks))
+
+    return [(face, face) for face in sorted(pictures.keys() | labels.keys())], read_face
 
 
 def _parse_pts(text: str) -> np.ndarray:
     content = re.fullmatch(r"([^{}]*)\{([^{}]*)\}\s*", text)
     if content is None:
         raise DatasetError("expected points between braces, found none")
-    points = _parse_numbers(content[2])
+    points = _parse_points(content[2])
     declared = re.search(r"n_points:\s*(\d+)", content[1])
     if declared and int(declared[1]) != len(points):
         raise DatasetError(f"expected the {declared[1]} points that it declares, got {len(points)}")
     return points
 
 
-def _parse_numbers(text: str) -> np.ndarray:
-    try:
-        points = [[float(word) for word in line.split()] for line in text.split("\n") if line.strip()]
-    except ValueError as error:
-        raise DatasetError(f"expected numbers, got something else ({error})") from error
+def _parse_points(text: str) -> np.ndarray:
+    points = [numbers(line.split()) for line in text.split("\n") if line.strip()]
     if any(len(point) != 2 for point in points):
-        raise DatasetError("expected two numbers a line")
+        raise DatasetError("expected two numbers per line")
     return np.array(points).reshape(-1, 2)

@@ -1,4 +1,4 @@
-"""The readers of data sets by the names of their layouts."""
+"""Readers by the name of their layout."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ READERS: dict[str, Callable[..., tuple[Sample, ...]]] = {
     "csv": read_csv,
     "folder": read_folder,
 }
-"""The readers by their layouts' names, for a command line's choices."""
+"""The reader of each layout."""
 
 WITH_LANDMARKS = tuple(name for name in READERS if name not in ("aflw-crops", "folder"))
-"""The layouts whose faces have all 68 landmarks."""
+"""Layouts whose faces have all 68 landmarks."""
 
 
 def read(path: str | Path, layout: str, **options) -> tuple[Sample, ...]:
-    """The samples at `path`, by the reader of that layout, one of `READERS`, with its options.
+    """Read the samples at `path` with the reader of a layout, one of `READERS`, and its options.
 
-    Raises `DatasetError` for another layout, and what the reader raises.
+    Raises `DatasetError` for an unknown layout, and what the reader raises.
     """
     if layout not in READERS:
         raise DatasetError(f"layout: expected one of {', '.join(READERS)}, got {layout!r}")

@@ -1,11 +1,11 @@
-"""One labelled face, the same for every data set, and how faces that cannot be read are told of."""
+"""`Sample`, one labelled face of any data set, and what all readers share: checks, names and warnings."""
 
 from __future__ import annotations
 
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -22,14 +22,14 @@ DISTRACTOR = "distractor"
 
 
 class DatasetError(ValueError):
-    """A data set that cannot be read: the message says what was expected where, and what came."""
+    """A data set or a part of it cannot be read."""
 
 
 class PublishedBox(NamedTuple):
     """The box (left, top, right, bottom) in photo pixels that a published 120x120 crop shows.
 
-    The set's own convention, without half pixels: x_photo = crop_x * (right - left) / 120 + left, and y
-    alike. A box that the photo's edge clipped is not square.
+    It follows the set's own convention, without half pixels: x_photo = crop_x * (right - left) / 120 + left, and the
+    same for y. A box that was clipped at the photo's edge is not square.
     """
 
     left: float
@@ -38,9 +38,9 @@ class PublishedBox(NamedTuple):
     bottom: float
 
     def to_photo(self, points: np.ndarray) -> np.ndarray:
-        """Points (..., 2 or 3) from the crop frame (y up, origin at the centre) to photo pixels (y down).
+        """Map points (..., 2 or 3) from the crop frame (y up, origin at the centre) to photo pixels (y down).
 
-        The crop frame's (-60, 60) is crop pixel (0, 0). A third coordinate is scaled like x.
+        (-60, 60) of the crop frame is crop pixel (0, 0). A third coordinate is scaled like x.
         """
         points = np.asarray(points, dtype=float)
         scale_x, scale_y = (self.right - self.left) / CROP_SIZE, (self.bottom - self.top) / CROP_SIZE
@@ -55,22 +55,20 @@ class PublishedBox(NamedTuple):
 class Sample:
     """One face of a data set with its labels, or one photo without a labelled face. What is not known is None.
 
-    All coordinates are photo pixels, x right and y down, counted from 0 at pixel centres. Of a set that has
-    crops alone, the crop picture is the photo.
+    All coordinates are photo pixels, x right and y down, counted from 0 at pixel centres. In sets of crops, the crop
+    picture is the photo.
 
-    - `name`: the face's own in its set: the picture's path below the set, without its ending unless another
-      picture's differs by that alone (`files.picture_names`); `#1`, `#2` follow where a picture has several faces.
+    - `name`: the picture's path below the set, without its ending unless only the ending tells two pictures apart
+      (`files.picture_names`). `#1`, `#2` follow if the picture has several faces.
     - `image()` reads the photo, (H, W, 3) uint8 RGB.
-    - `landmarks`: (68, 3) where the set has depth (photo pixels towards the viewer), else (68, 2).
+    - `landmarks`: (68, 3) if the set has depth (photo pixels towards the viewer), else (68, 2).
     - `points21`: AFLW's 21 points, (21, 2), NaN where a point is not visible.
-    - `pose`: degrees; an angle that the set leaves out is NaN.
+    - `pose`: in degrees, NaN for an angle that is not known.
     - `crop`: the square that an ideal detector would give. It may reach beyond the photo.
     - `box`: the annotated face box, (4,): left, top, right, bottom.
-    - `person`: who it is, to keep one person's pictures on one side of a split.
-    - `shape_para` (199,) and `exp_para` (29,): 3DMM coefficients in the units of 300W-LP's Basel Face Model.
-      They are not `m4kit.face_model`'s identity and expression.
-    - `published_crop()` reads the crop that comes with a photo, (120, 120, 3) uint8 RGB, and `published_box`
-      says what it shows.
+    - `person`: identity, to keep one person's pictures on one side of a split.
+    - `published_crop()` reads the crop that comes with the photo, (120, 120, 3) uint8 RGB; `published_box` is the
+      part of the photo that it shows.
 
     Photos taken in bad conditions also have:
 
@@ -90,8 +88,6 @@ class Sample:
     crop: Crop | None = None
     box: np.ndarray | None = None
     person: str | None = None
-    shape_para: np.ndarray | None = field(default=None, repr=False)
-    exp_para: np.ndarray | None = field(default=None, repr=False)
     published_crop: Callable[[], np.ndarray] | None = field(default=None, repr=False)
     published_box: PublishedBox | None = None
     condition: str | None = None
@@ -110,7 +106,7 @@ class Sample:
 
 
 def warn_left_out(source: object, faces: list[str], *, stacklevel: int = 3) -> None:
-    """One warning that counts and names the faces of a data set that are left out; none if there are none."""
+    """Give one warning that counts and names the faces that are left out, if there are any."""
     if faces:
         named = ", ".join(faces[:_NAMED_IN_WARNINGS]) + (", ..." if len(faces) > _NAMED_IN_WARNINGS else "")
         warnings.warn(
@@ -118,14 +114,27 @@ def warn_left_out(source: object, faces: list[str], *, stacklevel: int = 3) -> N
         )
 
 
-def collected(
-    source: object, samples: list[Sample], left_out: list[str], *, expected: str, unit: str = "faces"
+def collect(
+    source: object,
+    faces: Iterable[tuple],
+    read_face: Callable[..., Sample],
+    *,
+    expected: str,
+    unit: str = "faces",
+    left_out: Iterable[str] = (),
 ) -> tuple[Sample, ...]:
-    """What a reader returns: the samples, after one warning that names those left out.
+    """Read all faces, as the last step of a reader, and warn once of those that cannot be read.
 
-    To be called right from the reader, so that the warning points to the reader's caller. Raises
-    `DatasetError`, which says that `expected` was expected, if there is no sample.
+    `faces` has one tuple per face: its name in the warning, and the arguments of `read_face`, which raises
+    `DatasetError` for a face to leave out. `left_out` names more such faces. Raises `DatasetError`, with what was
+    `expected`, if no face can be read. The warning points to the caller of the function that calls this one.
     """
+    samples, left_out = [], list(left_out)
+    for name, *arguments in faces:
+        try:
+            samples.append(read_face(*arguments))
+        except DatasetError as error:
+            left_out.append(f"{name} ({error})")
     warn_left_out(source, left_out, stacklevel=4)
     if not samples:
         got = f"got {len(left_out)} {unit} that are all broken" if left_out else "found none"
@@ -133,8 +142,16 @@ def collected(
     return tuple(samples)
 
 
+def numbers(words: Iterable[object], kind: type = float) -> np.ndarray:
+    """Convert words to numbers (n,) of a kind; raise `DatasetError` for a word that is no such number."""
+    try:
+        return np.array([kind(word) for word in words])
+    except (TypeError, ValueError) as error:
+        raise DatasetError(f"expected numbers ({error})") from error
+
+
 def checked_landmarks(points: object) -> np.ndarray:
-    """The landmarks (68, 2 or 3) as floats; `DatasetError` if of another shape, not finite, or without a box."""
+    """Return landmarks (68, 2 or 3) as floats; raise `DatasetError` if they are not finite or span no box."""
     array = np.asarray(points)
     if array.shape not in ((68, 2), (68, 3)) or array.dtype.kind not in "fiu":
         raise DatasetError(f"expected 68 points of numbers, got {array.dtype} {array.shape}")
@@ -145,12 +162,21 @@ def checked_landmarks(points: object) -> np.ndarray:
     return array.astype(float)
 
 
-def distinct(names: list[str]) -> list[str]:
-    """The names, with `#1`, `#2`, ... after those that come more than once.
+def checked_box(left: float, top: float, right: float, bottom: float) -> np.ndarray:
+    """Return a box (4,); raise `DatasetError` if it is not finite or has no area."""
+    box = np.array([left, top, right, bottom], dtype=float)
+    if not (np.isfinite(box).all() and (box[2:] > box[:2]).all()):
+        raise DatasetError(f"expected a box with left < right and top < bottom, got {box.tolist()}")
+    return box
+
+
+def distinct(names: Iterable[str]) -> list[str]:
+    """Append `#1`, `#2`, ... to names that occur more than once.
 
     >>> distinct(["a", "b", "a"])
     ['a#1', 'b', 'a#2']
     """
+    names = list(names)
     often, seen, result = Counter(names), Counter(), []
     for name in names:
         seen[name] += 1

@@ -1,17 +1,17 @@
-"""A CSV with a face's 68 points a row."""
+"""A CSV with the 68 points of one face per row."""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from m4kit.camera import crop_from_landmarks
 from m4kit.datasets.files import Files, label_text, open_label_file, picture_names
-from m4kit.datasets.sample import DatasetError, Sample, checked_landmarks, collected, distinct
+from m4kit.datasets.sample import DatasetError, Sample, checked_landmarks, collect, distinct, numbers
 
 _PICTURE = (
     *("image", "image_path", "image_name", "image_file", "img", "path"),
@@ -28,24 +28,22 @@ _SPELLINGS = (
 def read_csv(
     path: str | Path, *, member: str | None = None, images: str | None = None, first_pixel: float = 0.0
 ) -> tuple[Sample, ...]:
-    """The faces of a CSV with 68 points, one a row, in the table's order.
+    """Read the faces of a CSV with 68 points, one per row, in the table's order.
 
-    `path` is the CSV, or a folder or `.zip`, read in place, that holds it; `member` picks one of several.
+    `path` is the CSV, or a folder or `.zip` that holds it; `member` selects one of several. The header names the
+    columns, in any order:
 
-    The header names the columns, in any order:
+    - the picture: `image`, `path`, `file`, `name` or similar, or a first column without a title. Names are relative
+      to the CSV's folder, or to the folder `images` below `path`.
+    - the points: `x1, y1, ..., x68, y68`, also from 0, as `x_1` or `landmark_1_x`; or `0` to `135`, x and y in turn,
+      as in tables of YouTube Faces.
+    - optionally the person: `person`, `identity` or `subject`.
 
-    - the picture: `image`, `path`, `file`, `name` or the like, or a first column without a title. Its names are
-      relative to the CSV's folder, or to the folder `images` below `path` (beside a CSV given itself).
-    - the points: `x1, y1, ..., x68, y68`, also from 0, as `x_1` or `landmark_1_x`; or `0` to `135`, x and y
-      by turns, as tables of YouTube Faces' points have them.
-    - if it is there, `person`, `identity` or `subject`.
+    Columns are separated by commas, semicolons or tabs. `first_pixel` is the coordinate that the table gives to the
+    centre of the first pixel: 0, 1, or 0.5 if it counts from the picture's edge.
 
-    Columns are separated by commas, semicolons or tabs. `first_pixel` is the coordinate that the table gives to
-    the centre of the first pixel: 0, 1, or 0.5 where it counts from the picture's edge.
-
-    Samples have `landmarks` (68, 2) and the rule's crop, `camera.crop_from_landmarks`. Rows that are broken or
-    whose picture is missing are left out, with one warning that counts and names them. Raises
-    `FileNotFoundError` if there is no `path`, and `DatasetError` if it is no such table or holds no face.
+    Samples have `landmarks` (68, 2) and their crop (`camera.crop_from_landmarks`). See `m4kit.datasets` for warnings
+    and errors.
     """
     files, table = open_label_file(path, ending=".csv", member=member, expected="a CSV of 68 points")
     header, rows = read_rows(files, table)
@@ -53,36 +51,31 @@ def read_csv(
         picture, points, person = _columns(header)
     except DatasetError as error:
         raise DatasetError(f"{files.path}/{table}: {error}") from error
-    folder = (table.rpartition("/")[0] or ".") if images is None else images
+    folder = PurePosixPath(table).parent if images is None else images
     listed = [row[picture].strip() if picture < len(row) else "" for row in rows]
-    samples, left_out = [], []
     named = picture_names(listed)
-    faces = distinct([named[file] for file in listed])
-    for number, (file, face, row) in enumerate(zip(listed, faces, rows, strict=True), start=1):
-        try:
-            found = files.find(f"{folder}/{file}") if file else None
-            if found is None:
-                raise DatasetError("no picture")
-            landmarks = _read_landmarks(row, len(header), points) - first_pixel
-        except DatasetError as error:
-            left_out.append(f"{face if file else f'row {number}'} ({error})")
-            continue
-        samples.append(
-            Sample(
-                face,
-                files.image(found),
-                landmarks,
-                crop=crop_from_landmarks(landmarks),
-                person=None if person is None else row[person].strip(),
-            )
+    names = distinct(named[file] for file in listed)
+
+    def read_face(name: str, file: str, row: list[str]) -> Sample:
+        image = files.picture(f"{folder}/{file}")
+        if len(row) < len(header):
+            raise DatasetError(f"expected {len(header)} columns, got {len(row)}")
+        xy = numbers(row[column] for column in points.ravel())
+        landmarks = checked_landmarks(xy.reshape(68, 2)) - first_pixel
+        crop = crop_from_landmarks(landmarks)
+        return Sample(
+            name, image, landmarks, crop=crop, person=None if person is None else row[person].strip()
         )
-    return collected(
-        path, samples, left_out, expected=f"{table} to name pictures with 68 points", unit="rows"
-    )
+
+    faces = [
+        (name or f"row {number}", name, *face)
+        for number, (name, *face) in enumerate(zip(names, listed, rows, strict=True), start=1)
+    ]
+    return collect(path, faces, read_face, expected=f"{table} to name pictures with 68 points", unit="rows")
 
 
 def read_rows(files: Files, table: str) -> tuple[list[str], list[list[str]]]:
-    """A CSV's titles, none if it is empty, and its rows; the separator is whichever the header has most of.
+    """Read a CSV: its titles, none if it is empty, and its rows. The most frequent separator of the header counts.
 
     Raises `DatasetError`, which names the file, if it is not UTF-8 or no CSV.
     """
@@ -98,7 +91,7 @@ def read_rows(files: Files, table: str) -> tuple[list[str], list[list[str]]]:
 
 
 def _columns(header: list[str]) -> tuple[int, np.ndarray, int | None]:
-    """Which columns hold the picture, x and y of the points (68, 2), and the person."""
+    """The columns of the picture, of x and y of the points (68, 2), and of the person."""
     if not header:
         raise DatasetError("expected a header that names the columns, got an empty file")
     titles = [title.lower() for title in header]
@@ -122,21 +115,10 @@ def _point_columns(header: list[str]) -> np.ndarray | None:
             match = re.fullmatch(spelling, title)
             if match:
                 places[match["axis"].lower()][int(match["number"])] = column
-        numbers = sorted(places["x"])
-        if numbers == sorted(places["y"]) and numbers in ([*range(68)], [*range(1, 69)]):
-            return np.array([[places[axis][number] for axis in "xy"] for number in numbers])
-    by_turns = {title: column for column, title in enumerate(header)}
-    if all(str(number) in by_turns for number in range(136)):
-        return np.array([by_turns[str(number)] for number in range(136)]).reshape(68, 2)
+        found = sorted(places["x"])
+        if found == sorted(places["y"]) and found in ([*range(68)], [*range(1, 69)]):
+            return np.array([[places[axis][number] for axis in "xy"] for number in found])
+    in_turn = {title: column for column, title in enumerate(header)}
+    if all(str(number) in in_turn for number in range(136)):
+        return np.array([in_turn[str(number)] for number in range(136)]).reshape(68, 2)
     return None
-
-
-def _read_landmarks(row: list[str], width: int, points: np.ndarray) -> np.ndarray:
-    if len(row) < width:
-        raise DatasetError(f"expected {width} columns, got {len(row)}")
-    try:
-        return checked_landmarks([[float(row[column]) for column in point] for point in points])
-    except ValueError as error:
-        if isinstance(error, DatasetError):
-            raise
-        raise DatasetError(f"expected numbers, got something else ({error})") from error

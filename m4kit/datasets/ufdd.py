@@ -1,4 +1,4 @@
-"""UFDD, a set of faces in bad conditions, and sets laid out like it."""
+"""UFDD, a set of faces in bad conditions, and sets with the same layout."""
 
 from __future__ import annotations
 
@@ -10,80 +10,71 @@ import numpy as np
 from m4kit.camera import crop_from_box
 from m4kit.conditions import CONDITIONS
 from m4kit.datasets.files import Files, is_image, label_text, open_files, open_label_file, picture_names
-from m4kit.datasets.sample import DISTRACTOR, DatasetError, Sample, collected, distinct
+from m4kit.datasets.sample import DISTRACTOR, DatasetError, Sample, checked_box, collect, distinct, numbers
 
 _SPELLINGS = {"distractors": DISTRACTOR}
 
 
 def read_ufdd(path: str | Path, *, member: str | None = None) -> tuple[Sample, ...]:
-    """The faces of UFDD (Nada et al., BTAS 2018), or of another set laid out like it, in the list's order.
+    """Read the faces of UFDD (Nada et al., BTAS 2018), or of a set with its layout, in the list's order.
 
-    `path` is a folder or a `.zip`, read in place, that holds both the pictures, in folders named by their
-    condition (`UFDD_val/images/haze/...`), and the list of boxes (`UFDD_val_bbx_gt.txt`); or the list itself,
-    with the pictures below its folder. `member` picks one of several lists. The list is WIDER FACE's: a
-    picture's name, how many boxes follow, and a line `x y w h` a box, in whole pixels; what stands behind is
-    passed over, but for WIDER's mark of an invalid face, the eighth number. A picture without a face has 0, and
-    may have a line of zeros.
+    `path` is a folder or a `.zip` that holds both the pictures, in folders named by their condition
+    (`UFDD_val/images/haze/...`), and the list of boxes (`UFDD_val_bbx_gt.txt`); or the list itself, with the pictures
+    below its folder. `member` selects one of several lists. The list has the format of WIDER FACE: a picture's name,
+    the number of boxes, and one line `x y w h` per box, in whole pixels. Further numbers are ignored, except the
+    eighth, which marks an invalid face. A picture without a face has the number 0, and may have a line of zeros.
 
-    Samples have the `box` (4,), whose sides lie half a pixel around the pixels it covers, and its crop,
-    `camera.crop_from_box`; a picture without a face is one sample without a box. All faces are labelled, except
-    in pictures with a box that is left out. Pictures that are missing or in no condition's folder, and boxes of
-    zero size, are left out, with one warning that counts and names them. Raises `FileNotFoundError` if there is
-    no `path`, and `DatasetError` if it holds no such list or none of its pictures.
+    Samples have the `box` (4,), whose sides lie half a pixel outside the pixels that it covers, and its crop
+    (`camera.crop_from_box`). A picture without a face is one sample without a box. All faces are labelled, except in
+    pictures with a box that is left out or invalid.
+
+    Pictures that are missing or in no condition's folder, and boxes without area, are left out. See `m4kit.datasets`
+    for warnings and errors.
     """
     files, listing = _find_list(path, member)
     by_last = defaultdict(list)
     for name in filter(is_image, files.names()):
         by_last[PurePosixPath(name).name].append(name)
-    left_out, kept = [], []
     pictures = _parse_list(label_text(files, listing), f"{files.path}/{listing}")
     named = picture_names(listed for listed, _ in pictures)
-    for listed, rows in pictures:
-        face = named[listed]
+    samples, left_out = [], []
+    for listed, lines in pictures:
+        name = named[listed]
         try:
             condition = _folder_condition(listed)
-            picture = _only([name for name in by_last[PurePosixPath(listed).name] if _ends(name, listed)])
-            boxes, complete, broken = _read_boxes(rows)
+            picture = _only([file for file in by_last[PurePosixPath(listed).name] if _ends(file, listed)])
+            boxes, complete, broken = _read_boxes(lines)
         except DatasetError as error:
-            left_out.append(f"{face} ({error})")
+            left_out.append(f"{name} ({error})")
             continue
-        left_out += [f"{face} ({reason})" for reason in broken]
-        image = files.image(picture)
-        kept += [(face, image, box, condition, complete) for box in boxes or [None]]
-    samples = [
-        Sample(
-            name,
-            image,
-            box=box,
-            crop=None if box is None else crop_from_box(box),
-            condition=condition,
-            all_labelled=complete,
-        )
-        for name, (_, image, box, condition, complete) in zip(
-            distinct([face for face, *_ in kept]), kept, strict=True
-        )
-    ]
-    return collected(path, samples, left_out, expected=f"{listing} to name pictures below it with boxes")
+        left_out += [f"{name} ({reason})" for reason in broken]
+        shared = {"image": files.image(picture), "condition": condition, "all_labelled": complete}
+        samples += [
+            (name, shared | ({} if box is None else {"box": box, "crop": crop_from_box(box)}))
+            for box in boxes or [None]
+        ]
+    names = distinct(name for name, _ in samples)
+    return collect(
+        path,
+        [(name, name, fields) for name, (_, fields) in zip(names, samples, strict=True)],
+        lambda name, fields: Sample(name, **fields),
+        expected=f"{listing} to name pictures below it with boxes",
+        left_out=left_out,
+    )
 
 
 def _find_list(path: str | Path, member: str | None) -> tuple[Files, str]:
     expected = "pictures with a list of boxes (..._bbx_gt.txt)"
     if Path(path).suffix.lower() == ".txt" and Path(path).is_file():
         return Files(Path(path).parent), Path(path).name
-    # Beside the list of boxes lie lists of files and texts to read.
-    lists = [
-        name for name in open_files(path, expected=expected).names() if name.lower().endswith("bbx_gt.txt")
-    ]
-    return open_label_file(
-        path,
-        ending="bbx_gt.txt" if lists else ".txt",
-        member=member,
-        expected=expected,
-    )
+    # Other texts may lie beside the list of boxes.
+    names = open_files(path, expected=expected).names()
+    ending = "bbx_gt.txt" if any(name.lower().endswith("bbx_gt.txt") for name in names) else ".txt"
+    return open_label_file(path, ending=ending, member=member, expected=expected)
 
 
 def _parse_list(text: str, place: str) -> list[tuple[str, list[list[str]]]]:
-    """The pictures' names and the words of their lines, the count's line first."""
+    """The pictures' names, and the words of the lines that follow each, the count first."""
     pictures: list[tuple[str, list[list[str]]]] = []
     for line in filter(None, map(str.strip, text.splitlines())):
         if is_image(line):
@@ -98,28 +89,26 @@ def _parse_list(text: str, place: str) -> list[tuple[str, list[list[str]]]]:
 
 
 def _read_boxes(lines: list[list[str]]) -> tuple[list[np.ndarray], bool, list[str]]:
-    """Boxes (4,) in photo pixels, whether they are all the picture's faces, and what is wrong with the
-    others."""
-    try:
-        (count, *_), *rows = lines
-        rows = [[float(word) for word in row] for row in rows]
-        count = int(count)
-    except ValueError as error:
-        raise DatasetError(f"expected a count and numbers, got something else ({error})") from error
-    if count == 0 and all(not any(row) for row in rows):
+    """Boxes (4,) in photo pixels, whether they are all faces of the picture, and the errors of broken boxes."""
+    if not lines:
+        raise DatasetError("expected a count of boxes, found none")
+    (count,), rows = numbers(lines[0][:1], int), [numbers(row) for row in lines[1:]]
+    if count == 0 and not any(row.any() for row in rows):
         return [], True, []
     if len(rows) != count or any(len(row) < 4 for row in rows):
         raise DatasetError(f"expected {count} lines of x y w h, got {len(rows)} lines")
     boxes, broken, complete = [], [], True
     for left, top, width, height, *marks in rows:
-        if not np.isfinite([left, top, width, height]).all() or width <= 0 or height <= 0:
-            broken.append(f"a box of {width:g} x {height:g}")
-            complete = False
-        elif len(marks) > 3 and marks[3] == 1:
+        try:
+            box = checked_box(left, top, left + width, top + height) - 0.5
+        except DatasetError as error:
+            broken.append(str(error))
+            continue
+        if len(marks) > 3 and marks[3] == 1:
             complete = False
         else:
-            boxes.append(np.array([left, top, left + width, top + height]) - 0.5)
-    return boxes, complete, broken
+            boxes.append(box)
+    return boxes, complete and not broken, broken
 
 
 def _folder_condition(listed: str) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 from m4kit import metrics
 from m4kit.camera import Crop, cut_square
 from m4kit.datasets import DatasetError, Sample
-from m4kit.datasets.files import check_arrays, load_arrays
+from m4kit.datasets.files import read_arrays
 from m4kit.evaluate.landmarks import LandmarkEvaluation, check_labelled, true_poses
 from m4kit.images import ImageError
 from m4kit.pages import picture_url, render_page
@@ -71,9 +71,8 @@ def read_predictions(path: str | Path, samples: Sequence[Sample]) -> LandmarkEva
     another file, and for samples without true landmarks or without a prediction.
     """
     check_labelled(samples)
-    arrays = load_arrays(Path(path), path)
-    rows = {"names": [()], "landmarks": [(68, 2), (68, 3)], "poses": [(3,)]}
-    check_arrays(arrays, rows, {"poses"}, path)
+    rows = {"names": [()], "landmarks": [(68, 2), (68, 3)]}
+    arrays = read_arrays(Path(path), rows, {"poses": [(3,)]})
     names, landmarks = arrays["names"], arrays["landmarks"].astype(float)
     poses = arrays.get("poses", np.full((len(names), 3), np.nan)).astype(float)
     if not np.isfinite(landmarks).all():

@@ -19,8 +19,6 @@ def write_face(folder, name, **labels):
         # The set counts pixels from 1.
         "pt2d": face().T + 1,
         "Pose_Para": np.radians([[10, -40, 5, 0, 0, 0, 0]]),
-        "Shape_Para": np.arange(199.0)[:, None],
-        "Exp_Para": np.arange(29.0)[:, None],
         "roi": np.array([[1, 2, 3, 4]]),
     } | labels
     picture(folder / f"{name}.jpg")
@@ -46,13 +44,11 @@ def test_all_folders_are_read_but_code_and_landmarks(tmp_path, archived):
     assert samples[1].image().shape == (150, 160, 3)
 
 
-def test_a_face_has_its_points_pose_coefficients_and_the_crop_of_the_rule(tmp_path):
+def test_a_face_has_its_points_pose_and_the_crop_of_the_rule(tmp_path):
     sample = read_300w_lp(write_300w_lp(tmp_path / "set"))[0]
     np.testing.assert_allclose(sample.landmarks, face())
     np.testing.assert_allclose(sample.pose, (-40, 10, 5))
     np.testing.assert_allclose(sample.crop, FACE_CROP)
-    np.testing.assert_array_equal(sample.shape_para, np.arange(199))
-    np.testing.assert_array_equal(sample.exp_para, np.arange(29))
     assert sample.points21 is None
 
 
@@ -60,12 +56,6 @@ def test_landmarks_with_depth_go_before_flat_ones(tmp_path):
     deep = np.column_stack([face(50, 20), np.linspace(-30, 30, 68)])
     write_face(tmp_path, "a", pt3d_68=np.add(deep, [1, 1, 0]).T)
     np.testing.assert_allclose(read_300w_lp(tmp_path)[0].landmarks, deep)
-
-
-def test_a_file_without_coefficients_is_a_face_all_the_same(tmp_path):
-    write_face(tmp_path, "a", Shape_Para=None, Exp_Para=None)
-    sample = read_300w_lp(tmp_path)[0]
-    assert sample.shape_para is None and sample.exp_para is None
 
 
 @pytest.mark.parametrize(
@@ -76,7 +66,6 @@ def test_a_file_without_coefficients_is_a_face_all_the_same(tmp_path):
         {"pt2d": np.full((2, 68), 3.0)},
         {"pt2d": np.full((2, 68), np.nan)},
         {"Pose_Para": None},
-        {"Shape_Para": np.zeros((40, 1))},
     ],
 )
 def test_a_face_with_broken_labels_is_left_out_and_named(tmp_path, broken):
@@ -120,7 +109,6 @@ def test_aflw2000_3d_has_21_points_that_are_nan_where_they_are_not_visible(tmp_p
 def test_the_real_21_points_lie_on_the_real_landmarks():
     # Counted from 1, AFLW's point 7 and landmark 37 are the same corner of the eye. One file has 23 points.
     every = read_aflw2000_3d(shared_file("data/aflw2000_3d_dev.zip"))
-    assert all(sample.shape_para.shape == (199,) and sample.exp_para.shape == (29,) for sample in every)
     samples = [sample for sample in every if sample.points21 is not None]
     assert len(samples) == 499
     corner = np.array([sample.points21[6] - sample.landmarks[36, :2] for sample in samples])

@@ -77,7 +77,7 @@ class TestPts:
                 pts(face() * [1, 0]).encode(),
                 "expected 68 points of a face, got points without width or height",
             ),
-            (pts(face()).replace(" ", " 1 ").encode(), "expected two numbers a line"),
+            (pts(face()).replace(" ", " 1 ").encode(), "expected two numbers per line"),
             (pts(face()).encode("utf-16"), "expected UTF-8 text"),
         ],
     )

@@ -64,7 +64,7 @@ class TestUfdd:
     def test_missing_photos_and_boxes_of_zero_size_are_left_out_and_named(self, tmp_path):
         text = "haze/gone.jpg\n1\n1 2 3 4\nhaze/h1.jpg\n2\n10 20 0 40\n10 20 30 40\n"
         folder = write_ufdd(tmp_path, text, pictures=["haze/h1.jpg"])
-        named = r"2 faces left out: haze/gone \(no picture\), haze/h1 \(a box of 0 x 40\)"
+        named = r"2 faces left out: haze/gone \(no picture\), haze/h1 \(expected a box .* \10.0, 60.0\]\)"
         with pytest.warns(UserWarning, match=named) as caught:
             samples = read_ufdd(folder)
         assert caught[0].filename == __file__
@@ -77,8 +77,8 @@ class TestUfdd:
         [
             ("haze/h1.jpg\n2\n1 2 3 4\n", "expected 2 lines of x y w h, got 1 lines"),
             ("haze/h1.jpg\n1\n1 2 3\n", "expected 1 lines of x y w h"),
-            ("haze/h1.jpg\n1\n1 2 3 x\n", "expected a count and numbers"),
-            ("haze/h1.jpg\n", "expected a count and numbers"),
+            ("haze/h1.jpg\n1\n1 2 3 x\n", "expected numbers"),
+            ("haze/h1.jpg\n", "expected a count of boxes, found none"),
             ("fog/h1.jpg\n1\n1 2 3 4\n", f"expected a folder out of {THE_SEVEN}, distractor"),
         ],
     )
@@ -201,8 +201,8 @@ class TestTable:
         ("row", "reason"),
         [
             ("gone.jpg,haze,1,,,,", "no picture"),
-            ("b.jpg,haze,1,5,5,5,9", "expected left < right"),
-            ("b.jpg,haze,1,5,5,x,9", "expected left, top, right, bottom as numbers"),
+            ("b.jpg,haze,1,5,5,5,9", "expected a box with left < right"),
+            ("b.jpg,haze,1,5,5,x,9", "expected numbers"),
         ],
     )
     def test_broken_rows_are_left_out_and_named(self, tmp_path, row, reason):
