@@ -1,7 +1,7 @@
-"""Meshes as files for other programs: OBJ, PLY and STL, written by trimesh, and GLB.
+"""Writes meshes as OBJ, PLY, STL or GLB files.
 
-trimesh's own GLB would be read as faceted dark metal, 200 metres tall, in washed-out colours: it has neither normals
-nor a material, its colours are not in linear light, and glTF counts in metres.
+trimesh writes all but GLB. Its GLB has no normals and no material, and its colours are not in linear light, so that
+viewers show dark, faceted metal.
 """
 
 from __future__ import annotations
@@ -15,30 +15,26 @@ import numpy as np
 from m4kit.render import vertex_normals
 
 FORMATS = (".obj", ".ply", ".glb", ".stl")
-"""What `save_mesh` writes; an STL has no colours."""
+"""The endings that `save_mesh` can write; STL has no colours."""
 
 _FLOAT, _UNSIGNED_SHORT, _UNSIGNED_INT = 5126, 5123, 5125
 _VERTEX_DATA, _TRIANGLE_DATA = 34962, 34963
 
 
 class ExportError(ValueError):
-    """A mesh that cannot be written: the message says why and what to do."""
+    """A mesh cannot be written."""
 
 
 def save_mesh(
     path: str | Path, vertices: np.ndarray, triangles: np.ndarray, *, colours: np.ndarray | None = None
 ) -> Path:
-    """Write a mesh, in the format that the path's ending names; gives the path.
+    """Write a mesh in the format of the path's ending; gives the path. `Face.save` does so for a face.
 
-    `vertices` (V, 3) and `triangles` (T, 3), counter-clockwise seen from outside, are written as they are: of
-    `face.shape` that is millimetres, x right, y up, z towards the viewer. glTF counts in metres, so a GLB says in
-    its scene that its numbers are thousandths. `colours` (V, 3) uint8 sRGB, such as
-    `vertex_colours(face, "texture", image=photo).colours`, go along where the format has them.
+    `vertices` (V, 3) and `triangles` (T, 3), counter-clockwise seen from outside, are written unchanged: for
+    `face.shape` in millimetres, x right, y up, z towards the viewer. A GLB scales them to metres, the unit of glTF.
+    `colours` (V, 3) uint8 sRGB are written where the format has colours.
 
-        save_mesh("face.ply", face.shape, face.triangles)
-
-    Raises `ExportError` for another ending, a folder that is not there, arrays that are no mesh, and where writing
-    fails.
+    Raises `ExportError` for another ending, a missing folder, arrays that are not a mesh, and failed writing.
     """
     path = Path(path)
     if path.suffix.lower() not in FORMATS:
@@ -46,21 +42,21 @@ def save_mesh(
             f"{path}: expected a name that ends in {', '.join(FORMATS)}, got {path.suffix or 'no ending'}"
         )
     if not path.parent.is_dir():
-        raise ExportError(f"{path}: there is no folder {path.parent}; make it first")
+        raise ExportError(f"{path}: the folder {path.parent} does not exist; make it first")
     vertices, triangles = np.asarray(vertices, dtype=np.float64), np.asarray(triangles)
     if vertices.ndim != 2 or vertices.shape[1] != 3 or not np.isfinite(vertices).all():
         raise ExportError(f"{path}: expected finite vertices (V, 3), got {vertices.shape}")
     shaped = triangles.ndim == 2 and triangles.shape[1] == 3 and triangles.dtype.kind in "iu"
     if not (shaped and len(triangles) and 0 <= triangles.min() <= triangles.max() < len(vertices)):
         raise ExportError(
-            f"{path}: expected triangles (T, 3), at least one, whose whole numbers are those of {len(vertices)} "
-            f"vertices, got {triangles.shape} of {triangles.dtype}"
+            f"{path}: expected at least one triangle (T, 3), of whole numbers from 0 to {len(vertices) - 1}, "
+            f"got {triangles.shape} of {triangles.dtype}"
         )
     if colours is not None:
         colours = np.asarray(colours)
         if colours.shape != vertices.shape or colours.dtype != np.uint8:
             raise ExportError(
-                f"{path}: expected colours {vertices.shape} of uint8, one a vertex, got {colours.shape} of "
+                f"{path}: expected colours {vertices.shape} of uint8, one per vertex, got {colours.shape} of "
                 f"{colours.dtype}"
             )
     try:
@@ -69,24 +65,26 @@ def save_mesh(
         else:
             import trimesh
 
-            # As it is: by default trimesh would merge and drop vertices.
+            # Unprocessed: by default trimesh merges and drops vertices.
             mesh = trimesh.Trimesh(vertices, triangles, vertex_colors=colours, process=False)
             mesh.export(path, file_type=path.suffix.lower()[1:])
     except OSError as error:
-        raise ExportError(f"{path}: writing failed ({error}); make room, or choose another folder") from error
+        raise ExportError(
+            f"{path}: writing failed ({error}); free some space, or choose another folder"
+        ) from error
     return path
 
 
 def _glb(vertices: np.ndarray, triangles: np.ndarray, colours: np.ndarray | None) -> bytes:
-    """A binary glTF 2.0 of a mesh in mm: one node, whose scale makes metres of them, and a dull material."""
-    # In the photo's frame, y down, as `vertex_normals` takes them.
+    """A mesh in mm as binary glTF 2.0: one node, scaled to metres, with a matt material."""
+    # `vertex_normals` expects the photo's frame, y down.
     normals = vertex_normals(vertices * [1, -1, 1], triangles)
     arrays = {
         "POSITION": (vertices.astype("<f4"), _FLOAT, "VEC3"),
         "NORMAL": (normals.astype("<f4"), _FLOAT, "VEC3"),
     }
     if colours is not None:
-        # In 16 bits, for the dark tones' sake, and with an opacity, so that each vertex starts at four bytes.
+        # 16 bits keep dark tones apart; the alpha channel aligns each vertex to four bytes.
         linear = np.rint(65535 * _linear(np.column_stack([colours, np.full(len(colours), 255)])))
         arrays["COLOR_0"] = (linear.astype("<u2"), _UNSIGNED_SHORT, "VEC4")
     kind = ("<u2", _UNSIGNED_SHORT) if len(vertices) < 65536 else ("<u4", _UNSIGNED_INT)
@@ -130,6 +128,6 @@ def _glb(vertices: np.ndarray, triangles: np.ndarray, colours: np.ndarray | None
 
 
 def _linear(colours: np.ndarray) -> np.ndarray:
-    """sRGB in 0 to 255 as linear light in 0 to 1, by the standard's own curve."""
+    """sRGB, 0 to 255, as linear light, 0 to 1 (IEC 61966-2-1)."""
     share = colours / 255
     return np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)

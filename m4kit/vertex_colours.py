@@ -1,7 +1,7 @@
-"""What a face's vertices can be coloured by: its photo, its shape, how sure the network is.
+"""Colours of a face's vertices: the photo, the shape, or how sure the network is.
 
-Scalars (depth, distances) become colours through matplotlib's colour maps; `VertexColours` keeps the numbers, so that
-a legend or a hover can say them.
+Numbers (depth, distances) become colours through matplotlib's colour maps. `VertexColours` keeps the numbers too, for
+legends and hovers.
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ REGION_COLOURS = (
     *((86, 156, 214), (242, 142, 43), (225, 87, 89), (118, 183, 178), (89, 161, 79)),
     *((237, 201, 72), (176, 122, 161), (255, 157, 167), (156, 117, 95), (186, 176, 172)),
 )
-"""One for each region of a model, in its order."""
+"""Colours of the model's regions, in their order."""
 
 NORMAL_COLOURS = {"to the right": (255, 128, 128), "up": (128, 255, 128), "to the viewer": (128, 128, 255)}
-"""The colours of normals along the axes of the photo's view."""
+"""Colours of normals along the axes of the photo's view."""
 
 SKIN = (205, 200, 195)
-"""Vertices of no region."""
+"""Colour of vertices without a region."""
 
 DEPTH_TOLERANCE = 0.02
-"""How far behind the nearest surface, as a share of the face's size, a vertex still counts as seen."""
+"""A vertex at most this far behind the nearest surface counts as visible, as a share of the face's size."""
 
 MIRRORED_FROM = 4
-"""Edges from the nearest vertex that is seen, beyond which one that is not takes the colour of its mirror image."""
+"""A hidden vertex more than this many edges from a visible one takes the colour of its mirror vertex."""
 
 GRAZING = 0.25
-"""The least z of a unit normal at which a vertex counts as seen."""
+"""A vertex whose unit normal has a smaller z does not count as visible."""
 
 _FLIP = np.array([1.0, -1.0, 1.0])
 
 
 @dataclass(frozen=True)
 class VertexColours:
-    """`colours` (V, 3) uint8 sRGB, one for each vertex, and what they stand for.
+    """One colour per vertex, `colours` (V, 3) uint8 sRGB, and what the colours mean.
 
-    Of a scalar: `values` (V,), their `unit`, and the `limits` that the ends of the colour `scale` (a name of
-    matplotlib's) stand for. Of the photo: `filled` (V,) bool says which vertices the photo does not show. Of what has
-    names, such as regions: `names`, each with its colour.
+    For numbers: `values` (V,), their `unit`, and the `limits` at the ends of the colour `scale` (a name of
+    matplotlib's). For the photo: `filled` (V,) bool marks vertices that the photo does not show. For named things,
+    such as regions: `names` with the colour of each.
     """
 
     colours: np.ndarray
@@ -73,18 +73,18 @@ def vertex_colours(
     image: np.ndarray | None = None,
     limits: tuple[float, float] | None = None,
 ) -> VertexColours:
-    """Colours of a face's vertices, by one of `MODES`.
+    """The colours of a face's vertices in one of the `MODES`.
 
     - `texture`: the colours of the photo that the face was found in, or of `image` (H, W, 3) uint8 RGB. What the
       photo does not show is taken from the mirrored vertex, or from the neighbours.
     - `clay`: one colour. `region`: one for each part of the face.
     - `normals`: the direction of the surface in the photo's view, (x, y, z) as (R, G, B).
-    - `depth`: mm towards the viewer, from the farthest vertex.
-    - `distance`: mm of the face's shape from the mean face, outward positive; pose plays no part.
-    - `spread`: mm between the heads: the root mean square distance of their shapes' vertices from the fused one's.
+    - `depth`: mm towards the viewer, counted from the farthest vertex.
+    - `distance`: mm between the face's shape and the mean face, positive outward, without pose.
+    - `spread`: mm between the heads: root mean square distance of their vertices from the fused vertices.
 
-    `limits` are what the ends of the colour scale stand for where the colours are numbers, to show several faces on
-    one scale; by default they are this face's own.
+    `limits` (low, high) are the ends of the colour scale of a mode with numbers, to show several faces on one scale.
+    By default they follow from this face.
 
     Raises `ValueError` for an unknown mode, a texture without a photo, a model without regions, a face of one head,
     and limits that are not (low, high).
@@ -95,7 +95,7 @@ def vertex_colours(
     if limits is None:
         return coloured
     if coloured.values is None:
-        raise ValueError(f"colour {mode}: expected no limits, for it shows no numbers, got {limits}")
+        raise ValueError(f"colour {mode}: expected no limits, because it shows no numbers, got {limits}")
     low, high = limits
     if not low < high:
         raise ValueError(f"expected limits (low, high), the lower one first, got {limits}")
@@ -111,7 +111,7 @@ def scalar_colours(
     limits: tuple[float, float] | None = None,
     scale: str = "viridis",
 ) -> VertexColours:
-    """Numbers (n,) as colours; without `limits`, from 0 or the lowest to the highest."""
+    """Numbers (n,) as colours. Without `limits` the scale goes from the lowest number, or 0, to the highest."""
     values = np.asarray(values, dtype=float)
     if limits is None:
         limits = (min(0.0, float(values.min())), float(values.max()))
@@ -122,7 +122,10 @@ def scalar_colours(
 
 
 def on_one_scale(coloured: Sequence[VertexColours]) -> list[VertexColours]:
-    """The same numbers on one colour scale, from the lowest limit to the highest; what has none stays as it is."""
+    """Put several colourings on one colour scale, from the lowest limit to the highest.
+
+    Colourings without numbers stay as they are.
+    """
     limits = [one.limits for one in coloured if one.values is not None]
     if len(limits) < 2:
         return list(coloured)
@@ -136,7 +139,7 @@ def on_one_scale(coloured: Sequence[VertexColours]) -> list[VertexColours]:
 
 
 def texture(face: Face, image: np.ndarray | None = None) -> VertexColours:
-    """The photo's colour at each vertex, see `vertex_colours`."""
+    """The photo's colour at each vertex; see `vertex_colours`."""
     if image is None and face.origin is None:
         raise ValueError(
             "colour texture: expected the photo of a face that no Predictor made; give it as image="
@@ -154,7 +157,7 @@ def texture(face: Face, image: np.ndarray | None = None) -> VertexColours:
     colours, known = sampled.astype(float), seen.copy()
     mirror = face.model.mirror.numpy()
     if len(mirror):
-        # Small gaps and edges are filled from beside, for the other side of the face may lie in another light.
+        # Small gaps are filled from their neighbours, because the other side may be lit differently.
         from_mirror = ~_grown(seen, face.triangles, rings=MIRRORED_FROM) & seen[mirror]
         colours[from_mirror] = colours[mirror[from_mirror]]
         known |= from_mirror
@@ -163,7 +166,7 @@ def texture(face: Face, image: np.ndarray | None = None) -> VertexColours:
 
 
 def _grown(mask: np.ndarray, triangles: np.ndarray, *, rings: int) -> np.ndarray:
-    """The vertices (V,) of a mask and those up to so many edges from them."""
+    """A mask (V,) grown by `rings` edges of the mesh."""
     mask = mask.copy()
     for _ in range(rings):
         mask[triangles[mask[triangles].any(axis=1)]] = True
@@ -171,7 +174,7 @@ def _grown(mask: np.ndarray, triangles: np.ndarray, *, rings: int) -> np.ndarray
 
 
 def _spread_out(colours: np.ndarray, known: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Colours (V, 3) with those that are not known taken from the neighbours on the mesh, ring by ring."""
+    """Fill unknown colours (V, 3) from the neighbours on the mesh, ring by ring."""
     colours, known = colours.copy(), known.copy()
     colours[~known] = np.median(colours[known], axis=0)
     first, second = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]).T
@@ -179,7 +182,7 @@ def _spread_out(colours: np.ndarray, known: np.ndarray, triangles: np.ndarray) -
         edge = known[first] & ~known[second]
         reached = np.unique(second[edge])
         if not len(reached):
-            # What no edge leads to keeps the median.
+            # Vertices without a path to a known one keep the median.
             return colours
         counts = np.bincount(second[edge], minlength=len(colours))[reached]
         for channel in range(3):
@@ -189,9 +192,9 @@ def _spread_out(colours: np.ndarray, known: np.ndarray, triangles: np.ndarray) -
 
 
 def visible(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Which vertices (V,) of a mesh over its photo no other part of it hides, and that face the viewer."""
+    """Which vertices (V,) of a mesh over its photo face the viewer and are not hidden by another part."""
     size = float(face_size(vertices))
-    # Cast on a grid of some 200 pixels a side, however large the photo.
+    # The test runs on a grid of about 200 x 200 pixels, however large the photo is.
     scale = 200 / size
     seen = buffers(vertices * scale, triangles)
     column, row = (
@@ -200,12 +203,12 @@ def visible(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     )
     front = cv2.dilate(np.nan_to_num(seen.depth, nan=-1e9), np.ones((3, 3), np.uint8))[row, column]
     near = vertices[:, 2] * scale > front - DEPTH_TOLERANCE * 200
-    # Where the surface is seen from its edge, half of the pixels are background's.
+    # Where the surface is seen edge-on, half of the pixels show the background.
     return near & (vertex_normals(vertices, triangles)[:, 2] > GRAZING)
 
 
 def clay(count: int) -> VertexColours:
-    """Plain clay for so many vertices."""
+    """The clay colour for `count` vertices."""
     return VertexColours(np.tile(np.uint8(PORCELAIN), (count, 1)))
 
 
@@ -256,13 +259,13 @@ def _spread(face: Face) -> VertexColours:
 
 @lru_cache(maxsize=2)
 def _mean_normals(model: FaceModel) -> np.ndarray:
-    """The mean face's unit normals (V, 3), outward."""
+    """Outward unit normals of the mean face, (V, 3)."""
     return vertex_normals(model.mean.numpy() * _FLIP, model.triangles.numpy())
 
 
 @cache
 def _table(scale: str) -> np.ndarray:
-    """(256, 3) uint8."""
+    """A colour map as a table (256, 3) uint8."""
     from matplotlib import colormaps
 
     return np.rint(colormaps[scale](np.linspace(0, 1, 256))[:, :3] * 255).astype(np.uint8)

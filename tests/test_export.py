@@ -94,7 +94,7 @@ def test_an_stl_holds_the_same_triangles(tmp_path):
     ("name", "mesh", "words"),
     [
         ("face.fbx", (VERTICES, TRIANGLES, None), r"ends in \.obj, \.ply, \.glb, \.stl, got \.fbx"),
-        ("none/face.ply", (VERTICES, TRIANGLES, None), "there is no folder"),
+        ("none/face.ply", (VERTICES, TRIANGLES, None), "does not exist; make it first"),
         ("face.ply", (VERTICES[:, :2], TRIANGLES, None), r"expected finite vertices \(V, 3\)"),
         ("face.ply", (VERTICES * np.nan, TRIANGLES, None), "expected finite vertices"),
         ("face.ply", (VERTICES[:9], TRIANGLES, None), "triangles .* those of 9 vertices"),

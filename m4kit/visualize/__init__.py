@@ -1,8 +1,8 @@
 """Pictures and figures of predictions.
 
-The `draw_*` functions take a picture and give a new one, in the photo's resolution, and compose; `overview`
-and `faces_figure` set such pictures into a matplotlib figure, and `mesh_figure` is a face in 3D. Figures are
-returned, never shown.
+The `draw_*` functions take a picture and return a new one in the same resolution, so they can be chained. `overview`
+and `faces_figure` put such pictures into a matplotlib figure; `mesh_figure` shows a face in 3D. Figures are returned,
+never shown.
 """
 
 from m4kit.landmarks import LANDMARK_GROUPS

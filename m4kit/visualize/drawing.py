@@ -1,7 +1,7 @@
-"""Drawing functions that compose: a picture in, a new picture out, in the photo's own resolution.
+"""Draws faces on photos: landmarks, head pose, mesh and boxes.
 
-`faces` is a `Face`, a `Prediction` or any sequence of faces. Line widths follow the face's size, so that a
-120-pixel face and a 4,000-pixel photo look alike.
+Each function takes a picture (H, W, 3) uint8 RGB and returns a new one of the same size. `faces` is a `Face`, a
+`Prediction` or any sequence of faces. Line widths grow with the face, so that small and large faces look alike.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from m4kit.camera import HeadPose, decompose
 from m4kit.images import check_image
-from m4kit.landmarks import LANDMARK_GROUPS, face_size
+from m4kit.landmarks import CONTOURS, GROUP_MEMBERS, LANDMARK_GROUPS, face_size
 from m4kit.light import Light
 from m4kit.render import PORCELAIN, render
 from m4kit.visualize import strokes
@@ -26,7 +26,7 @@ _HALO = (250, 250, 247)
 _FRONT = (255, 176, 32)
 _BACK = (56, 139, 253)
 AXIS_COLOURS = ((235, 64, 52), (52, 199, 89), (10, 108, 255))
-"""Of the head's x, y and z axis."""
+"""Colours of the head's x, y and z axes."""
 
 
 def draw_landmarks(
@@ -36,26 +36,25 @@ def draw_landmarks(
     points: bool = True,
     width: float | None = None,
 ) -> np.ndarray:
-    """The 68 landmarks joined as contours: jaw, brows, nose, eyes and lips, each group in its colour.
+    """Draw the 68 landmarks as contours: jaw, brows, nose, eyes and lips, each group in its colour.
 
     `landmarks` are faces, or arrays (68, 2 or 3) or (n, 68, 2 or 3) in photo pixels. `points` adds a dot at
-    each landmark. `width` is the lines' in pixels; by default it follows each face's size.
+    each landmark. `width` is the line width in pixels; by default it grows with the face.
     """
     picture = np.array(check_image(image, name="draw"))
-    # Small faces, which are farther away, first: a large one's lines are not cut.
+    # Small faces are farther away: draw them first, so that they do not cover the lines of large ones.
     for face in sorted(_landmarks(landmarks), key=face_size):
         size = face_size(face)
         line = 0.7 + 0.0075 * size if width is None else float(width)
         halo = 0.4 + 0.25 * line
-        contours = [face[list(one)] for contours, _ in LANDMARK_GROUPS.values() for one in contours]
+        contours = [face[indices] for indices, _ in CONTOURS]
         strokes.lines(picture, contours, line + 2 * halo).paint(picture, _HALO, opacity=0.55)
         for contours, colour in LANDMARK_GROUPS.values():
             strokes.lines(picture, [face[list(one)] for one in contours], line).paint(picture, colour)
         if points:
-            for contours, colour in LANDMARK_GROUPS.values():
-                group = face[sorted({index for one in contours for index in one})]
-                strokes.dots(picture, group, line).paint(picture, colour)
-                strokes.dots(picture, group, 0.5 * line).paint(picture, (255, 255, 255))
+            for name, (_, colour) in LANDMARK_GROUPS.items():
+                strokes.dots(picture, face[GROUP_MEMBERS[name]], line).paint(picture, colour)
+                strokes.dots(picture, face[GROUP_MEMBERS[name]], 0.5 * line).paint(picture, (255, 255, 255))
     return picture
 
 
@@ -67,9 +66,9 @@ def draw_pose(
     axes: bool = False,
     text: bool = False,
 ) -> np.ndarray:
-    """The head pose of each face: a box that turns with the head, axes, the angles as text.
+    """Draw the head pose of each face: a box that turns with the head, axes, or the angles as text.
 
-    See `draw_pose_box` and `draw_pose_axes`. The text, yaw, pitch and roll in degrees, stands under the chin.
+    See `draw_pose_box` and `draw_pose_axes`. The text gives yaw, pitch and roll in degrees, below the chin.
     """
     picture = np.array(check_image(image, name="draw"))
     for face in sorted(_faces(faces), key=lambda face: face_size(face.landmarks)):
@@ -93,10 +92,10 @@ def draw_pose_box(
     centre: Sequence[float],
     size: float,
 ) -> np.ndarray:
-    """A box around the head that turns with it, wider at its front, which lies before the face (amber).
+    """Draw a box around the head that turns with it; its wider front (amber) is in front of the face.
 
-    `rotation` (3, 3) is in the model frame (x right, y up, z towards the viewer, as `camera.decompose` gives
-    it), `centre` the head's middle (x, y) and `size` its height, both in photo pixels.
+    `rotation` (3, 3) is in the model frame (x right, y up, z towards the viewer), as `camera.decompose` gives it.
+    `centre` is the middle of the head (x, y) and `size` its height, both in photo pixels.
     """
     picture = np.array(check_image(image, name="draw"))
     corners = _box_corners(np.asarray(rotation, dtype=float), centre, size)
@@ -125,7 +124,7 @@ def draw_pose_axes(
     centre: Sequence[float],
     size: float,
 ) -> np.ndarray:
-    """The head's axes: x red, y green, z blue. On a frontal face x points right, y up and z at the viewer.
+    """Draw the head's axes: x red, y green, z blue. On a frontal face x points right, y up, z at the viewer.
 
     Arguments as for `draw_pose_box`.
     """
@@ -133,7 +132,7 @@ def draw_pose_axes(
     origin = np.asarray(centre, dtype=float)
     tips = origin + 0.55 * size * np.asarray(rotation, dtype=float)[:2].T * [1, -1]
     width = 1.0 + 0.013 * size
-    # The axis that comes farthest towards the viewer is painted last.
+    # The axis nearest to the viewer is painted last.
     for axis in np.argsort(np.asarray(rotation)[2]):
         tip, along = tips[axis], tips[axis] - origin
         length = np.linalg.norm(along)
@@ -158,16 +157,16 @@ def draw_mesh(
     colour: Sequence = PORCELAIN,
     light: Light | None = None,
 ) -> np.ndarray:
-    """The faces' dense meshes, lit and shaded: solid at `opacity` 1, translucent below.
+    """Draw the dense meshes, lit and shaded: solid at `opacity` 1, translucent below.
 
-    `colour` is one sRGB colour for all faces, or a list with one entry for each: (3,) or (V, 3) by vertex.
+    `colour` is one sRGB colour for all faces, or a list with one entry per face: (3,), or (V, 3) per vertex.
     """
     meshes = [(np.asarray(face.vertices), np.asarray(face.triangles)) for face in _faces(faces)]
     return render(check_image(image, name="draw"), meshes, opacity=opacity, colour=colour, light=light)
 
 
 def draw_boxes(image: np.ndarray, faces: Face | Iterable[Face], *, scores: bool = True) -> np.ndarray:
-    """The detector's boxes, with their scores above them."""
+    """Draw the detector's boxes, with their scores above them."""
     picture = np.array(check_image(image, name="draw"))
     for face in _faces(faces):
         box = face.box
@@ -185,18 +184,18 @@ def draw_boxes(image: np.ndarray, faces: Face | Iterable[Face], *, scores: bool 
 
 
 def pose_text(pose: HeadPose) -> str:
-    """Yaw, pitch and roll as a reader wants them, in whole degrees with their signs."""
+    """Yaw, pitch and roll as text, in whole degrees with signs."""
     names = zip(HeadPose._fields, pose, strict=True)
     return "  ".join(f"{name} {angle_text(angle)}" for name, angle in names)
 
 
 def angle_text(degrees: float) -> str:
-    """Whole degrees with their sign."""
+    """An angle as text, in whole degrees with its sign."""
     return f"{round(degrees):+d}°".replace("+0°", "0°").replace("-", "\N{MINUS SIGN}")
 
 
 def _box_corners(rotation: np.ndarray, centre: Sequence[float], size: float) -> np.ndarray:
-    """The pose box in photo pixels, (8, 2): the back's four corners, then the front's."""
+    """Corners of the pose box in photo pixels, (8, 2): four of the back, then four of the front."""
     square = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], dtype=float)
     back = np.column_stack([0.40 * square[:, 0], 0.48 * square[:, 1], np.full(4, -0.40)])
     front = np.column_stack([0.50 * square[:, 0], 0.60 * square[:, 1], np.full(4, 0.45)])
@@ -205,10 +204,10 @@ def _box_corners(rotation: np.ndarray, centre: Sequence[float], size: float) -> 
 
 
 def _head(landmarks: np.ndarray, rotation: np.ndarray) -> tuple[np.ndarray, float]:
-    """The head's middle (x, y) and height in photo pixels, of landmarks (68, 3) turned back to the front."""
+    """Middle (x, y) and height of the head in photo pixels, from landmarks (68, 3) and the rotation."""
     upright = (landmarks * [1, -1, 1]) @ rotation
     low, high = upright.min(axis=0), upright.max(axis=0)
-    # The landmarks end at the brows; the forehead takes as much again as two fifths of what they span.
+    # The landmarks end at the brows. The forehead adds two fifths of their height.
     high[1] += 0.4 * (high[1] - low[1])
     middle = rotation @ ((low + high) / 2)
     return middle[:2] * [1, -1], float(high[1] - low[1])

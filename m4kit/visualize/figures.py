@@ -1,4 +1,4 @@
-"""Figures of predictions, for papers and notebooks. They are returned, never shown."""
+"""Figures of predictions, for papers and notebooks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SMALLEST_LABELLED_FACE = 90
 
 
 def row_pictures(image: np.ndarray, faces: Sequence[Face]) -> dict[str, np.ndarray]:
-    """The four pictures of an overview by name. Angles are written where every face has room for them."""
+    """The four pictures of an overview by name. Angles are written if every face has room for them."""
     text = bool(faces) and min(face_size(face.landmarks) for face in faces) >= _SMALLEST_LABELLED_FACE
     pictures = (
         draw_landmarks(image, faces),
@@ -44,11 +44,11 @@ def row_pictures(image: np.ndarray, faces: Sequence[Face]) -> dict[str, np.ndarr
 def overview(
     predictions: Prediction | Sequence[Prediction], *, max_side: int = 480, titles: Sequence[str] = ()
 ) -> NotebookFigure:
-    """Photos as columns, and as rows their landmarks, head poses, translucent meshes and solid meshes.
+    """Landmarks, head pose, translucent mesh and solid mesh of one or several photos, a column per photo.
 
-    Takes one prediction or a list. Every photo gets the same height; `max_side` is the longest side of any,
-    in pixels of the figure. `titles` are words over the photos, one each. A single photo without a face stands alone
-    under the words "no face found"; in a list, or under a title, they are written over its pictures.
+    Takes one prediction or a list. All photos get the same height; `max_side` is the longest side of any picture,
+    in pixels of the figure. `titles` gives one title per photo. For a photo without a face the figure says "no face
+    found": above a single photo, or over the pictures in a list.
     """
     if hasattr(predictions, "image"):
         predictions = [predictions]
@@ -74,8 +74,8 @@ def overview(
 def overview_pictures(prediction: Prediction, *, max_side: int) -> dict[str, np.ndarray]:
     """The pictures of one photo's overview by name; without a face, the photo alone, named "no face found".
 
-    The photo's longest side becomes `max_side` if it is longer, and 480 pixels, which leave room for fine
-    lines, if it is shorter than that.
+    A photo larger than `max_side` is shrunk to it. A photo smaller than 480 pixels is enlarged to them, so that
+    there is room for fine lines.
     """
     longest = max(prediction.image.shape[:2])
     resized = prediction.resized(min(max_side, max(longest, _SMALLEST_SIDE)) / longest)
@@ -83,16 +83,16 @@ def overview_pictures(prediction: Prediction, *, max_side: int) -> dict[str, np.
 
 
 def figure_of(pictures: dict[str, np.ndarray]) -> NotebookFigure:
-    """What `overview_pictures` gave as a figure."""
+    """A figure of the pictures that `overview_pictures` returns."""
     if NO_FACE in pictures:
         return _grid([[pictures[NO_FACE]]], columns=[NO_FACE])
     return _grid([[picture] for picture in pictures.values()], labels=list(pictures))
 
 
 def faces_figure(prediction: Prediction, *, side: int = 240, max_faces: int = 6) -> NotebookFigure:
-    """Close-ups of the largest faces: a row each, with its angles, and the rows of `overview` as columns.
+    """Close-ups of the largest faces: a row per face with its angles, and a column per row of `overview`.
 
-    `side` is that of a close-up in pixels of the figure.
+    `side` is the side of a close-up in pixels of the figure.
     """
     _check_side(side)
     faces = list(prediction)[:max_faces]
@@ -102,7 +102,7 @@ def faces_figure(prediction: Prediction, *, side: int = 240, max_faces: int = 6)
     for face in faces:
         image, moved = _close_up(prediction.image, face, side)
         pictures = row_pictures(image, [moved])
-        # The box would leave the close-up, and the angles stand before the row.
+        # The box would not fit into the close-up, and the angles are in the row's label.
         pictures["head pose"] = draw_pose(image, moved, box=False, axes=True)
         rows.append(list(pictures.values()))
     return _grid(rows, labels=[pose_text(face.pose) for face in faces], columns=ROWS)
@@ -117,7 +117,7 @@ def photo_figure(
     boxes: bool = False,
     max_side: int = 720,
 ) -> NotebookFigure:
-    """The photo with layers drawn over it, see `Prediction.plot`."""
+    """The photo with layers drawn over it; see `Prediction.plot`."""
     _check_side(max_side)
     longest = max(prediction.image.shape[:2])
     resized = prediction.resized(min(max_side, max(longest, _SMALLEST_SIDE)) / longest)
@@ -141,10 +141,10 @@ def shapes_figure(
     pitch: float = 0.0,
     side: int = 220,
 ) -> NotebookFigure:
-    """Faces without their photo, turned: a row each, a column for each yaw, all at one scale.
+    """Meshes without their photo, turned: a row per mesh and a column per yaw, all at one scale.
 
-    `shapes` names vertices (V, 3) in mm, such as `face.shape` or what `FaceModel.vertices` gives; `triangles`
-    (T, 3) are theirs. Angles are degrees, `side` is that of a picture in pixels of the figure.
+    `shapes` maps names to vertices (V, 3) in mm, such as `face.shape` or `FaceModel.vertices(...)`; `triangles`
+    (T, 3) are shared. Angles are in degrees. `side` is the side of a picture in pixels of the figure.
     """
     _check_side(side)
     if not shapes or not len(yaws):
@@ -167,7 +167,7 @@ def shapes_figure(
 
 
 def _close_up(image: np.ndarray, face: Face, side: int) -> tuple[np.ndarray, Face]:
-    """A square of the photo around a face, black outside the photo, and the face there."""
+    """A square of the photo around a face, black outside the photo, and the face in its pixels."""
     points = np.asarray(face.vertices)[:, :2]
     low, high = points.min(axis=0), points.max(axis=0)
     extent = 1.35 * float((high - low).max())
@@ -178,7 +178,7 @@ def _close_up(image: np.ndarray, face: Face, side: int) -> tuple[np.ndarray, Fac
 
 def _check_side(side: int) -> None:
     if side < 16:
-        raise ValueError(f"expected pictures of at least 16 pixels a side, got {side}")
+        raise ValueError(f"expected pictures of at least 16 pixels per side, got {side}")
 
 
 def _grid(
@@ -187,7 +187,7 @@ def _grid(
     labels: Sequence[str] = (),
     columns: Sequence[str] = (),
 ) -> NotebookFigure:
-    """Images in rows and columns, pixel for pixel, labels before the rows and titles over the columns."""
+    """Images in rows and columns, pixel for pixel, with labels left of the rows and titles above the columns."""
     from m4kit.visualize.notebook_figure import DPI, NotebookFigure
 
     gap, letter = 6, 12
@@ -217,17 +217,17 @@ def _grid(
 
 
 def _write(axes, text: str) -> None:
-    """Words in the middle of a picture."""
+    """Write text in the middle of a picture."""
     box = {"boxstyle": "round,pad=0.5", "facecolor": "#24292f", "edgecolor": "none", "alpha": 0.8}
     words = axes.text(
         0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="white", bbox=box
     )
-    # The box reaches half a letter's height beyond the words.
+    # The box is half a letter's height larger than the text.
     _fit(words, axes.get_window_extent().width, letters=1)
 
 
 def _fit(words: Text, room: float, *, letters: float = 0.0) -> None:
-    """Make words smaller if they, and a margin of as many letters' heights, are longer than `room` pixels."""
+    """Shrink text that is longer than `room` pixels, with a margin of as many letter heights."""
     extent = words.get_window_extent()
     length = extent.height if words.get_rotation() == 90 else extent.width
     length += letters * words.get_fontsize() / 72 * words.figure.dpi

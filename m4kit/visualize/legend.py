@@ -1,4 +1,4 @@
-"""What the colours of a still picture stand for, written along its lower edge: a bar with its unit, or names."""
+"""Draws the legend of vertex colours along the lower edge of a picture: a colour bar, or names."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from m4kit.visualize import strokes
 
 _INK, _PAPER = (36, 41, 47), (255, 255, 255)
 _COLUMNS = 5
-# More of the picture's height than this, and names would hide the face that they are for.
+# Names that take more than this share of the picture's height would hide the face.
 _SHARE = 0.25
 
 
 def with_legend(picture: np.ndarray, coloured: VertexColours) -> np.ndarray:
-    """The picture (side, side, 3) uint8 with what its colours stand for, drawn into it; the same if for nothing.
+    """Draw the legend of the colours into a picture (side, side, 3) uint8, and return it.
 
-    Names that the picture is too small for are left out.
+    Names are left out if the picture is too small for them.
     """
     if coloured.values is not None:
         return _with_bar(picture, coloured)
@@ -24,7 +24,7 @@ def with_legend(picture: np.ndarray, coloured: VertexColours) -> np.ndarray:
 
 
 def _with_bar(picture: np.ndarray, coloured: VertexColours) -> np.ndarray:
-    """With the colour scale: its limits and its unit."""
+    """Draw the colour bar with its limits and unit."""
     side = len(picture)
     low, high = coloured.limits
     left, right = round(0.2 * side), round(0.8 * side)
@@ -40,7 +40,7 @@ def _with_bar(picture: np.ndarray, coloured: VertexColours) -> np.ndarray:
 
 
 def _with_names(picture: np.ndarray, names: dict[str, tuple[int, int, int]]) -> np.ndarray:
-    """With a square of its colour before each name, in rows from below; the same if there is no room for them."""
+    """Draw the names, each after a square of its colour, in rows from below, if there is room."""
     side = len(picture)
     height = max(8, 0.024 * side)
     square = round(height)

@@ -1,6 +1,6 @@
-"""A face in 3D to share: a plotly figure that needs no kernel, and a still picture that needs no browser.
+"""A face in 3D: an interactive plotly figure that needs no kernel, and a still picture that needs no browser.
 
-Both show the head's own frame (`m4kit.head_frame`): millimetres, the head upright and looking at the viewer.
+Both use the head's own frame (`m4kit.head_frame`): millimetres, with the head upright and facing the viewer.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ AXIS_LENGTH = 75.0
 """Millimetres of each pose axis, from the tip of the nose."""
 
 _LIGHTING = {"ambient": 0.38, "diffuse": 0.66, "specular": 0.0}
-# A photo has light of its own, and colours that stand for something must be those of the legend.
+# A texture already has light, and colours must match the legend.
 _EVEN_LIGHTING = {"ambient": 0.62, "diffuse": 0.42, "specular": 0.0}
-# From above left. Plotly counts it in clip coordinates, whatever its manual says: z is negative towards the viewer
-# and weighs some 500 times as much as x and y. From a positive z, nothing that is seen would be lit.
+# From above left. Plotly takes it in clip coordinates, unlike its manual: z is negative towards the viewer and weighs
+# about 500 times as much as x and y. With a positive z the visible side would be dark.
 _LIGHT_AT = {"x": -40_000, "y": 60_000, "z": -330}
 EVEN_LIGHT = Light(
     key=Lamp((-0.3, 0.4, 0.9), (0.36, 0.36, 0.36)),
@@ -43,13 +43,13 @@ EVEN_LIGHT = Light(
     gloss=0.02,
     cavity=0.45,
 )
-"""Light for colours that stand for something, which must look as in their legend."""
+"""Even light, for colours that must match their legend."""
 
 _NEAR = 3.0
-"""Millimetres by which lines lie over the surface, so that it does not swallow them."""
+"""Millimetres between lines and the surface, so that the surface does not hide them."""
 
 _ZOOM = 2.15
-"""Plotly's length of the scene's sides: with it, the head fills the figure's height."""
+"""Side length of plotly's scene at which the head fills the figure's height."""
 
 _INK = "#24292f"
 _UPPER_LEFT = {
@@ -100,7 +100,7 @@ def mesh_figure(
     if pose_axes:
         data += _axes(points[30])
     middle = (vertices.min(0) + vertices.max(0)) / 2
-    # The head in the middle of a cube that is large enough for the axes, or plotly would cut them off.
+    # The head is in the middle of a cube that holds the axes; plotly cuts off what lies outside.
     reach = max(np.abs(vertices - middle).max(), np.abs(points[30] + AXIS_LENGTH - middle).max()) + _NEAR
     sides = [
         {"visible": False, "showspikes": False, "range": [float(place - reach), float(place + reach)]}
@@ -122,7 +122,7 @@ def mesh_figure(
                 "bgcolor": "rgba(0,0,0,0)",
             },
             "hoverlabel": {"bgcolor": "white", "font": {"color": _INK}},
-            # The mouse turns, moves and zooms without them, and they would lie on the buttons of a narrow figure.
+            # The mouse does the same, and in a narrow figure these would cover the buttons.
             "modebar": {
                 "remove": [
                     "zoom",
@@ -133,7 +133,7 @@ def mesh_figure(
                     "resetCameraLastSave",
                 ]
             },
-            "updatemenus": [_view_buttons(frame.rotation)],
+            "updatemenus": [_camera_buttons(frame.rotation)],
             "scene": {
                 "aspectmode": "manual",
                 "aspectratio": dict.fromkeys("xyz", _ZOOM * reach / EXTENT),
@@ -158,10 +158,10 @@ def mesh_picture(
     pitch: float = 0.0,
     side: int = 480,
 ) -> np.ndarray:
-    """The mesh turned by `yaw` and `pitch` degrees, (side, side, 3) uint8 RGB on white; no browser is needed.
+    """A still picture of the mesh turned by `yaw` and `pitch` degrees, (side, side, 3) uint8 RGB on white.
 
-    Arguments as for `mesh_figure`. `legend` says what the colours stand for: a bar with its unit, or names, unless
-    the picture is too small for them; landmarks are drawn over the mesh, those behind it too.
+    Arguments as for `mesh_figure`. `legend` adds a colour bar or names, unless the picture is too small. Landmarks
+    are drawn over the mesh, also those behind it.
     """
     frame, rotation = HeadFrame.of(face), rotation_from_euler(yaw, pitch, 0)
     vertices = frame.from_photo(face.vertices)
@@ -178,7 +178,7 @@ def mesh_picture(
     if landmarks:
         picture = draw_landmarks(picture, seen)
     if pose_axes:
-        # `draw_pose_axes` makes them 0.55 of the head's height long.
+        # `draw_pose_axes` draws axes of 0.55 times the head's height.
         picture = draw_pose_axes(picture, rotation, seen[30, :2], AXIS_LENGTH / 0.55 * side / 2 / EXTENT)
     return with_legend(picture, coloured) if legend else picture
 
@@ -192,7 +192,7 @@ def mesh_still(
     side: int,
     light: Light | None = None,
 ) -> np.ndarray:
-    """A mesh (V, 3) in mm, y up, turned by a rotation (3, 3), (side, side, 3) uint8 RGB on white."""
+    """Render a mesh (V, 3) in mm, y up, turned by a rotation (3, 3): (side, side, 3) uint8 RGB on white."""
     white = np.full((side, side, 3), 255, dtype=np.uint8)
     seen = _in_picture(vertices, rotation, side)
     return render(white, [(seen, triangles)], colour=[colours], light=light)
@@ -213,7 +213,7 @@ def _mesh(face: Face, vertices: np.ndarray, colour: str, coloured: VertexColours
     if coloured.values is not None:
         hover += f"<br>%{{intensity:.2f}} {coloured.unit}"
     elif colour == "normals":
-        # In whole percent they take a quarter of the room.
+        # Whole percents take a quarter of the space.
         percent = np.rint(coloured.colours / 1.275 - 100)
         number = np.column_stack([number, percent]).astype(np.int16 if len(vertices) <= 1 << 15 else np.int32)
         parts = (
@@ -243,7 +243,7 @@ def _mesh(face: Face, vertices: np.ndarray, colour: str, coloured: VertexColours
 
 
 def _surface(colour: str, coloured: VertexColours) -> dict:
-    """The colours as plotly takes them: one for clay, a scale for numbers, one a vertex for all else."""
+    """The colours as plotly takes them: one for clay, a scale for numbers, otherwise one per vertex."""
     if colour == "clay":
         return {"color": _css(PORCELAIN)}
     if coloured.values is None:
@@ -260,7 +260,7 @@ def _surface(colour: str, coloured: VertexColours) -> dict:
 
 
 def _regions(face: Face) -> list[str]:
-    """Each vertex's regions in words."""
+    """The names of each vertex's regions."""
     words = [""] * len(face.model.mean)
     for name, mask in face.model.regions.items():
         for vertex in np.flatnonzero(mask):
@@ -269,7 +269,7 @@ def _regions(face: Face) -> list[str]:
 
 
 def _filled(vertices: np.ndarray, filled: np.ndarray) -> go.Scatter3d:
-    """Dots on the vertices that the photo does not show, which a click on the legend brings."""
+    """Dots on the vertices that the photo does not show; a click on the legend shows them."""
     import plotly.graph_objects as go
 
     return go.Scatter3d(
@@ -283,7 +283,7 @@ def _filled(vertices: np.ndarray, filled: np.ndarray) -> go.Scatter3d:
 
 
 def _colour_names(coloured: VertexColours) -> list[go.Scatter3d]:
-    """A line of the legend for each colour that has a name."""
+    """One legend entry per named colour."""
     import plotly.graph_objects as go
 
     return [
@@ -299,9 +299,9 @@ def _colour_names(coloured: VertexColours) -> list[go.Scatter3d]:
 
 
 def _lifted(points: np.ndarray) -> np.ndarray:
-    """Landmarks (68, 3) in mm a little off the mesh, sideways at the jaw and to the front.
+    """Landmarks (68, 3) in mm, moved slightly off the mesh: sideways at the jaw, and to the front.
 
-    Along the mesh's normals they would not be: at the rims of lids and lips, these point inwards.
+    The mesh's normals cannot serve here: at the edges of lids and lips they point inwards.
     """
     sideways = points * [1, 0, 0]
     width = np.abs(sideways).max()
@@ -355,20 +355,20 @@ def _axes(origin: np.ndarray) -> list[go.Scatter3d]:
 
 
 def _camera(rotation: np.ndarray) -> dict:
-    """Plotly's camera that sees the head turned by a rotation (3, 3)."""
+    """Plotly's camera for a head turned by a rotation (3, 3)."""
     eye, up = 3 * np.asarray(rotation)[2], np.asarray(rotation)[1]
     return {
         "eye": dict(zip("xyz", eye.tolist(), strict=True)),
         "up": dict(zip("xyz", up.tolist(), strict=True)),
         "center": {"x": 0, "y": 0, "z": 0},
-        # Weak perspective, as the network's camera.
+        # Weak perspective, like the network's camera.
         "projection": {"type": "orthographic"},
     }
 
 
-def _view_buttons(in_photo: np.ndarray) -> dict:
-    """Buttons that turn the head; its left side is the person's own."""
-    views = {
+def _camera_buttons(in_photo: np.ndarray) -> dict:
+    """Buttons that turn the head; "left" is the person's left."""
+    rotations = {
         "Front": np.eye(3),
         "As in photo": in_photo,
         "Left side": rotation_from_euler(90, 0, 0),
@@ -386,7 +386,7 @@ def _view_buttons(in_photo: np.ndarray) -> dict:
         "font": {"size": 11},
         "buttons": [
             {"label": name, "method": "relayout", "args": [{"scene.camera": _camera(rotation)}]}
-            for name, rotation in views.items()
+            for name, rotation in rotations.items()
         ],
     }
 

@@ -9,29 +9,29 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 DPI = 128
-"""Pixels an inch; a power of two, so that a size in pixels survives the way through inches."""
+"""Pixels per inch. A power of two, so that sizes in pixels convert to inches and back exactly."""
 
 _QUALITY = {"quality": 88, "subsampling": 0}
 _NOTEBOOK_QUALITY = {"quality": 75}
-"""A notebook keeps its pictures for good, and a screen forgives more than a printer."""
+"""Lower, because pictures stay in the notebook file."""
 
 
 class NotebookFigure(Figure):
-    """A matplotlib figure that pyplot does not know of: nothing pops up, nothing is shown twice.
+    """A matplotlib figure outside pyplot, so that it does not open a window or appear twice.
 
-    A notebook shows it where it is a cell's value or goes through `display`, as JPEG, because photos as PNG
-    make notebooks heavy.
+    A notebook shows it at the end of a cell or through `display`. It is stored as JPEG, because photos as PNG make
+    notebooks large.
     """
 
     def save(self, path: str | Path) -> Path:
-        """Write the figure, pixel for pixel, as JPEG, PNG or another format, by the path's ending."""
+        """Write the figure, pixel for pixel, in the format of the path's ending; gives the path."""
         path = Path(path)
         options = {"pil_kwargs": _QUALITY} if path.suffix.lower() in {".jpg", ".jpeg"} else {}
         self.savefig(path, dpi=self.dpi, **options)
         return path
 
     def to_jpeg(self) -> bytes:
-        """The figure as a JPEG file's bytes, as a notebook shows and keeps it."""
+        """The figure as the bytes of a JPEG file, as a notebook stores it."""
         buffer = io.BytesIO()
         self.savefig(buffer, format="jpeg", dpi=self.dpi, pil_kwargs=_NOTEBOOK_QUALITY)
         return buffer.getvalue()
@@ -46,7 +46,7 @@ class NotebookFigure(Figure):
         return buffer.getvalue()
 
     def _ipython_display_(self) -> None:
-        # Where pyplot is in use, IPython has a PNG formatter for every Figure; this goes before it.
+        # With pyplot, IPython has a PNG formatter for every Figure; this method takes precedence.
         from IPython.display import display
 
         display(self.bundle(), raw=True)

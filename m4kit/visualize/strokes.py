@@ -1,8 +1,8 @@
-"""Lines, dots, filled shapes and words on a picture, anti-aliased at any width.
+"""Anti-aliased lines, dots, filled shapes and text on a picture.
 
-Coverage is computed from each pixel's distance to the shape, so a width of 1.3 pixels looks like one. A
-`Stencil` is made for one picture, (H, W, 3) uint8 RGB, and paints *into* it; the functions of `drawing` copy
-first. Points are (x, y) in pixels, integers at pixel centres, and may lie outside the picture.
+The coverage of a pixel follows from its distance to the shape, so any line width is exact. A `Stencil` belongs to one
+picture (H, W, 3) uint8 RGB and paints in place; the functions of `drawing` copy first. Points are (x, y) in pixels,
+with integers at pixel centres, and may lie outside the picture.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ Colour = tuple[int, int, int]
 
 
 class Stencil(NamedTuple):
-    """A shape's share of each pixel, `coverage` (h, w) in [0, 1], in a window of a picture."""
+    """The share of each pixel that a shape covers: `coverage` (h, w) in [0, 1], in a window of a picture."""
 
     left: int
     top: int
     coverage: np.ndarray
 
     def paint(self, picture: np.ndarray, colour: Colour, *, opacity: float = 1.0) -> None:
-        """Lay a colour over the picture through the stencil."""
+        """Paint a colour over the picture, in place, where the shape is."""
         height, width = self.coverage.shape
         window = picture[self.top : self.top + height, self.left : self.left + width]
-        # A line covers few pixels of its window.
+        # A line covers few pixels of its window, so only those are mixed.
         rows, columns = np.nonzero(self.coverage)
         share = opacity * self.coverage[rows, columns, None]
         pixels = window[rows, columns]
@@ -39,9 +39,9 @@ class Stencil(NamedTuple):
 
 
 def lines(picture: np.ndarray, polylines: Sequence[np.ndarray], width: float) -> Stencil:
-    """Polylines, each (n, 2), as one shape: where they cross or join, nothing is covered twice."""
+    """Polylines, each (n, 2), as one shape, so that crossings are not painted twice."""
     segments = [pair for line in polylines for pair in pairwise(np.asarray(line, dtype=float))]
-    # The box of a long slanting segment is mostly empty; those of its pieces are not.
+    # Short pieces have small bounding boxes, which saves work on long diagonal segments.
     piece = 32 + 4 * width
     pieces = []
     for a, b in segments:
@@ -51,12 +51,12 @@ def lines(picture: np.ndarray, polylines: Sequence[np.ndarray], width: float) ->
 
 
 def dots(picture: np.ndarray, points: np.ndarray, radius: float) -> Stencil:
-    """Discs around points (n, 2), as one shape."""
+    """Discs around points (n, 2) as one shape."""
     return _union(picture, [(point, point) for point in np.asarray(points)], radius)
 
 
 def fill(picture: np.ndarray, corners: np.ndarray, colour: Colour, *, opacity: float = 1.0) -> None:
-    """Fill a polygon with corners (n, 2)."""
+    """Fill a polygon with corners (n, 2), in place."""
     bits = 4
     low, high = _window(picture, corners, 1)
     if (low >= high).any():
@@ -76,9 +76,9 @@ def words(
     colour: Colour = (255, 255, 255),
     halo: Colour = (20, 22, 26),
 ) -> None:
-    """Write a line of text around a point, letters `height` pixels tall.
+    """Write a line of text centred on a point, in place, with letters `height` pixels tall.
 
-    It is moved, and if need be made smaller, to stay in the picture.
+    The text is moved, and if necessary shrunk, to stay in the picture.
     """
     height = min(height, 0.95 * height * picture.shape[1] / _font(round(height)).getlength(text))
     font = _font(max(6, int(height)))
@@ -97,7 +97,7 @@ def words(
 
 
 def label(picture: np.ndarray, text: str, place: tuple[float, float], *, height: float, **colours) -> None:
-    """Write a line of text to the right of a point, on one base line whatever its letters; see `words`."""
+    """Write a line of text to the right of a point, in place, vertically centred; see `words`."""
     font = _font(max(6, int(height)))
     canvas = Image.fromarray(picture)
     halo = {"stroke_width": max(1, round(height / 8)), "stroke_fill": colours["halo"]}
@@ -107,19 +107,19 @@ def label(picture: np.ndarray, text: str, place: tuple[float, float], *, height:
 
 
 def width(text: str, *, height: float) -> float:
-    """How wide a line of text is in pixels, its letters `height` pixels tall."""
+    """Width in pixels of a line of text with letters `height` pixels tall."""
     return _font(max(6, int(height))).getlength(text)
 
 
 def _union(picture: np.ndarray, segments: list[tuple[np.ndarray, np.ndarray]], radius: float) -> Stencil:
-    """All points within `radius` of a segment."""
+    """The shape of all points within `radius` of a segment."""
     ends = np.array(segments, dtype=float).reshape(-1, 2)
     if not len(ends):
         return Stencil(0, 0, np.zeros((0, 0), dtype=np.float32))
     margin = radius + 1
     low, high = _window(picture, ends, margin)
     coverage = np.zeros((max(0, high[1] - low[1]), max(0, high[0] - low[0])), dtype=np.float32)
-    # A line thinner than a pixel stays a pixel wide and gets fainter.
+    # A line thinner than a pixel is drawn one pixel wide, but fainter.
     strength, radius = min(1.0, 2 * radius), max(radius, 0.5)
     for a, b in segments:
         first, last = _window(picture, np.array([a, b]), margin)
@@ -137,7 +137,7 @@ def _union(picture: np.ndarray, segments: list[tuple[np.ndarray, np.ndarray]], r
 
 
 def _window(picture: np.ndarray, points: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndarray]:
-    """First and last-but-one pixel (x, y) of the points' box with a margin, within the picture."""
+    """First pixel (x, y) and the one after the last of the points' bounding box with a margin, in the picture."""
     size = np.array([picture.shape[1], picture.shape[0]])
     low = np.floor(points.min(axis=0) - margin)
     high = np.ceil(points.max(axis=0) + margin) + 1
@@ -146,7 +146,7 @@ def _window(picture: np.ndarray, points: np.ndarray, margin: float) -> tuple[np.
 
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    # Matplotlib brings the one font that is there on every machine and has a minus and a degree sign.
+    # Matplotlib's font is installed everywhere and has a minus and a degree sign.
     from matplotlib import get_data_path
 
     return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans-Bold.ttf", size)
