@@ -1,9 +1,9 @@
-"""The frame in which the viewers show a face: the head's own, in millimetres, laid exactly over its photo.
+"""The frame in which the viewers show a face: millimetres, the head straight ahead, aligned with the photo.
 
-A network's camera is not quite a scaled rotation, so a mesh put into the model frame and turned back would lie a
-little beside the face. Here the mesh is taken where it lies over the photo, and the whole photo with it is scaled to
-millimetres and turned until the head looks straight ahead. Seen with the head's rotation, everything is as in the
-photo; seen without, the head is seen from the front.
+A network's camera is not exactly a scaled rotation, so a mesh in the model frame would not lie exactly over the
+face when it is rotated back. This frame starts from the mesh over the photo and scales and rotates both until the
+head looks straight ahead. With the head's rotation the view is that of the photo, without it the head is seen from
+the front.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ _FLIP = np.array([1.0, -1.0, 1.0])
 
 @dataclass(frozen=True)
 class HeadFrame:
-    """`rotation` (3, 3) from the head's frame to the view of the photo, `scale` in photo pixels per mm, and `origin`
-    (3,), the place of the model's origin over the photo in photo pixels."""
+    """A similarity transform between the photo and a head.
+
+    `rotation` (3, 3) takes the head's frame to the photo's view, `scale` is in photo pixels per mm, and `origin` (3,)
+    is the model's origin over the photo in photo pixels.
+    """
 
     rotation: np.ndarray
     scale: float
@@ -37,7 +40,7 @@ class HeadFrame:
         return cls(rotation, scale * face.crop.scale, face.crop.to_photo(translation))
 
     def from_photo(self, points: np.ndarray) -> np.ndarray:
-        """Points (n, 3), x, y in photo pixels (y down) and z in photo pixels towards the viewer, in mm (y up)."""
+        """Transform points (n, 3) from photo pixels (y down, z to the viewer) to the head's frame, in mm (y up)."""
         return (np.asarray(points) - self.origin) * _FLIP / self.scale @ self.rotation
 
     def photo_plane(self, width: int, height: int, depth: float) -> np.ndarray:

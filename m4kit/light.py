@@ -1,4 +1,4 @@
-"""How a surface is lit: lamps, a soft sky, hollows that stay dark.
+"""Shades surfaces: two lamps, ambient light and dark hollows.
 
 Directions and normals are unit vectors with x right, y up, z towards the viewer.
 """
@@ -13,7 +13,7 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Lamp:
-    """A distant light: `direction` (x right, y up, z to the viewer) points at it, `colour` is linear RGB."""
+    """A distant light. `direction` points towards it, `colour` is linear RGB."""
 
     direction: tuple[float, float, float]
     colour: tuple[float, float, float]
@@ -21,11 +21,11 @@ class Lamp:
 
 @dataclass(frozen=True, slots=True)
 class Light:
-    """How a mesh is lit. The default is a portrait's: a warm key from above left, a cool fill, a soft sky.
+    """How a mesh is lit. The default suits a portrait: a warm key light from the upper left and a cool fill light.
 
-    `key` and `fill` are Lambertian; `softness` in [0, 1] rounds off where their light ends on the form, as
-    large lamps do. `sky` and `ground` are ambient light from above and below, linear RGB. `gloss` is the
-    share of a broad highlight, `cavity` in [0, 1] how much hollows (nostrils, lids, lips) darken.
+    `key` and `fill` are Lambertian. `softness` in [0, 1] smooths the border between light and shadow, as large lamps
+    do. `sky` and `ground` are ambient light from above and below, linear RGB. `gloss` is the strength of a broad
+    highlight, `cavity` in [0, 1] how much hollows (nostrils, lids, lips) darken.
     """
 
     key: Lamp = Lamp((-0.6, 0.7, 0.6), (0.98, 0.93, 0.87))
@@ -38,9 +38,9 @@ class Light:
 
 
 def shade(normals: np.ndarray, albedo: np.ndarray, *, light: Light, hollow: np.ndarray) -> np.ndarray:
-    """Colours (n, 3), sRGB in 0 to 255, of points with unit normals (n, 3).
+    """Shade points with unit normals (n, 3): colours (n, 3), sRGB from 0 to 255.
 
-    `albedo`, (3,) or (n, 3), is linear in [0, 1]; `hollow` (n,) in [0, 1] says how deep in a cavity they lie.
+    `albedo`, (3,) or (n, 3), is linear in [0, 1]. `hollow` (n,) in [0, 1] is how deep in a cavity each point lies.
     """
     if len(normals) == 0:
         return np.zeros((0, 3), dtype=np.float32)
@@ -49,7 +49,7 @@ def shade(normals: np.ndarray, albedo: np.ndarray, *, light: Light, hollow: np.n
     halfway = key + np.array([0, 0, 1], dtype=np.float32)
     halfway /= np.linalg.norm(halfway)
     towards = normals @ np.stack([key, fill], axis=1)
-    # max(x, 0) with its corner rounded.
+    # A smooth max(x, 0).
     towards = (towards + np.sqrt(towards * towards + np.float32(light.softness**2))) / 2
     up = 0.5 + 0.5 * normals[:, 1]
     lamps = np.array([light.key.colour, light.fill.colour, light.sky, light.ground], dtype=np.float32)

@@ -18,7 +18,7 @@ from m4kit.camera import decompose
 from m4kit.images import check_image
 from m4kit.landmarks import face_size
 from m4kit.parameters import split_camera
-from m4kit.render import PORCELAIN, buffers, vertex_normals
+from m4kit.render import PORCELAIN, depth_map, vertex_normals
 
 if TYPE_CHECKING:
     from m4kit.face_model import FaceModel
@@ -196,7 +196,7 @@ def visible(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     size = float(face_size(vertices))
     # The test runs on a grid of about 200 x 200 pixels, however large the photo is.
     scale = 200 / size
-    seen = buffers(vertices * scale, triangles)
+    seen = depth_map(vertices * scale, triangles)
     column, row = (
         np.clip(np.rint(vertices[:, k] * scale).astype(int) - start, 0, seen.depth.shape[1 - k] - 1)
         for k, start in ((0, seen.left), (1, seen.top))

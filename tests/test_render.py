@@ -1,4 +1,4 @@
-"""Meshes into pictures. The oracles are closed forms: a sphere, a rectangle, a triangle."""
+"""Rendered meshes, checked against closed forms: a sphere, a rectangle, a triangle."""
 
 import os
 
@@ -7,7 +7,7 @@ import pytest
 
 from m4kit import render as module
 from m4kit.light import Lamp, Light
-from m4kit.render import RenderError, buffers, load_open3d, render, vertex_normals
+from m4kit.render import RenderError, depth_map, load_open3d, render, vertex_normals
 
 from helpers.synthetic import photo, rectangle, sphere
 
@@ -15,47 +15,43 @@ BLACK = np.zeros((40, 60, 3), dtype=np.uint8)
 
 
 def grid(seen):
-    """x and y, each (h, w), of a buffers' pixels in the photo."""
-    height, width = seen.triangle.shape
+    """x and y, each (h, w), of a depth map's pixels in the photo."""
+    height, width = seen.depth.shape
     return np.meshgrid(np.arange(seen.left, seen.left + width), np.arange(seen.top, seen.top + height))
 
 
-class TestBuffers:
+class TestDepthMap:
     @pytest.mark.parametrize("centre", [(60.0, 50.0, 7.0), (3999.3, 2999.7, -500.0)])
-    def test_a_sphere_has_its_radius_depth_and_normals_wherever_it_lies(self, centre):
+    def test_a_sphere_has_its_radius_and_depth_at_every_place(self, centre):
         radius = 40.0
-        seen = buffers(*sphere(centre=centre, radius=radius))
+        seen = depth_map(*sphere(centre=centre, radius=radius))
         x, y = grid(seen)
-        across, down = x - centre[0], y - centre[1]
-        distance = np.hypot(across, down)
-        assert seen.mask[distance < radius - 0.1].all()
-        assert not seen.mask[distance > radius + 0.01].any()
+        distance = np.hypot(x - centre[0], y - centre[1])
+        assert np.isfinite(seen.depth[distance < radius - 0.1]).all()
+        assert np.isnan(seen.depth[distance > radius + 0.01]).all()
         inner = distance < 0.9 * radius
         height = np.sqrt(radius**2 - distance[inner] ** 2)
         np.testing.assert_allclose(seen.depth[inner], centre[2] + height, atol=0.1)
-        normals = np.stack([across[inner], -down[inner], height], axis=1) / radius
-        np.testing.assert_allclose(seen.normals[inner], normals, atol=0.01)
-        assert np.isnan(seen.depth[~seen.mask]).all()
-        assert (seen.normals[~seen.mask] == 0).all()
 
-    def test_a_triangle_covers_the_pixels_whose_centres_lie_in_it(self):
-        vertices = np.array([[0.5, 0.5, 0], [0.5, 8.7, 0], [8.7, 0.5, 0]])
-        seen = buffers(vertices, np.array([[0, 1, 2]]), region=(-2, -1, 14, 13))
+    def test_a_triangle_covers_the_pixels_whose_centres_are_inside(self):
+        vertices = np.array([[0.5, 0.5, 0], [0.5, 8.7, 16.4], [8.7, 0.5, 8.2]])
+        seen = depth_map(vertices, np.array([[0, 1, 2]]), region=(-2, -1, 14, 13))
         x, y = grid(seen)
-        np.testing.assert_array_equal(seen.mask, (x > 0.5) & (y > 0.5) & (x + y < 9.2))
-        points = seen.barycentric[seen.mask] @ vertices
-        np.testing.assert_allclose(points[:, :2], np.stack([x, y], axis=-1)[seen.mask], atol=1e-5)
-        np.testing.assert_allclose(seen.interpolate(vertices[:, 0])[seen.mask], x[seen.mask], atol=1e-5)
+        inside = (x > 0.5) & (y > 0.5) & (x + y < 9.2)
+        np.testing.assert_array_equal(np.isfinite(seen.depth), inside)
+        # The plane through the three vertices.
+        expected = (x - 0.5) + 2 * (y - 0.5)
+        np.testing.assert_allclose(seen.depth[inside], expected[inside], atol=1e-5)
 
-    def test_a_surface_shows_from_outside_alone(self):
+    def test_back_faces_are_culled(self):
         vertices, triangles = rectangle(2, 2, 8, 8)
-        assert buffers(vertices, triangles).mask.any()
-        assert not buffers(vertices, triangles[:, ::-1]).mask.any()
+        assert np.isfinite(depth_map(vertices, triangles).depth).any()
+        assert np.isnan(depth_map(vertices, triangles[:, ::-1]).depth).all()
 
     def test_the_nearer_part_of_a_mesh_hides_the_farther(self):
         near, far = rectangle(0, 0, 9, 9, z=5), rectangle(-5, -5, 14, 14, z=-5)
         both = np.vstack([far[0], near[0]]), np.vstack([far[1], near[1] + 4])
-        seen = buffers(*both, region=(-5, -5, 20, 20))
+        seen = depth_map(*both, region=(-5, -5, 20, 20))
         x, y = grid(seen)
         inside = (x > 0) & (x < 9) & (y > 0) & (y < 9)
         assert (seen.depth[inside] == 5).all()
@@ -69,7 +65,7 @@ class TestBuffers:
 
     def test_an_empty_region_is_refused(self):
         with pytest.raises(ValueError, match="at least 1x1"):
-            buffers(*sphere(), region=(0, 0, 0, 4))
+            depth_map(*sphere(), region=(0, 0, 0, 4))
 
 
 class TestRender:
@@ -131,7 +127,7 @@ class TestRender:
         picture = render(BLACK, [sphere(centre=(30, 20, 0), radius=15)]).astype(int)
         assert picture[12, 22].sum() > picture[20, 30].sum() > picture[28, 38].sum() > 60
 
-    def test_another_light_is_obeyed(self):
+    def test_the_light_can_be_chosen(self):
         light = Light(key=Lamp((0.9, -0.1, 0.3), (1, 1, 1)))
         picture = render(BLACK, [sphere(centre=(30, 20, 0), radius=15)], light=light).astype(int)
         assert picture[20, 42].sum() > picture[20, 18].sum()
@@ -177,9 +173,9 @@ class TestBadInput:
             (np.zeros((4, 3)), np.array([[0, 1, 4]]), "index 4 vertices, got 0 to 4"),
         ],
     )
-    def test_a_mesh_that_is_none_is_refused(self, vertices, triangles, message):
+    def test_an_invalid_mesh_is_refused(self, vertices, triangles, message):
         with pytest.raises(ValueError, match=message):
-            buffers(vertices, triangles)
+            depth_map(vertices, triangles)
 
     @pytest.mark.parametrize("image", [np.zeros((4, 4, 3)), np.zeros((4, 4), dtype=np.uint8)])
     def test_an_image_of_another_kind_is_refused(self, image):
@@ -190,7 +186,7 @@ class TestBadInput:
         mesh = sphere()
         with pytest.raises(ValueError, match="one entry for each of the 2 meshes"):
             render(BLACK, [mesh, mesh], colour=[(1, 2, 3)])
-        with pytest.raises(ValueError, match="one a vertex"):
+        with pytest.raises(ValueError, match="one per vertex"):
             render(BLACK, [mesh], colour=[np.zeros((5, 3))])
 
     def test_an_opacity_out_of_range_is_refused(self):

@@ -12,7 +12,7 @@ from m4kit.face_model import FaceModel
 from m4kit.light import Lamp, Light
 from m4kit.network import M4Net, Outputs
 from m4kit.parameters import landmarks_in_crop
-from m4kit.render import buffers
+from m4kit.render import depth_map
 from m4kit.training import TrainingError, synthetic
 from m4kit.training.augmentation import Augmentation
 from m4kit.training.command import whitening_of
@@ -73,9 +73,9 @@ def mesh_of(model, parameters):
 
 
 def where_the_face_is(model, parameters):
-    return buffers(
-        mesh_of(model, parameters), model.triangles.numpy(), region=(0, 0, CROP_SIZE, CROP_SIZE)
-    ).mask
+    region = (0, 0, CROP_SIZE, CROP_SIZE)
+    seen = depth_map(mesh_of(model, parameters), model.triangles.numpy(), region=region)
+    return np.isfinite(seen.depth)
 
 
 def is_background(crop):
