@@ -26,7 +26,6 @@ from m4kit.camera import Crop, HeadPose, crop_from_box, cut_crop
 from m4kit.datasets import Sample
 from m4kit.evaluate import HeadAnswers
 from m4kit.explore import HeadWeightExplorer
-from m4kit.explore.callbacks import Complaints
 from m4kit.explore.photo_in_depth import PhotoInDepth
 from m4kit.folding import folded
 from m4kit.images import load_image
@@ -108,7 +107,7 @@ def _thousand_weights(model: m4kit.FaceModel) -> Callable[[], object]:
 
 
 def _severity_step(predictor: m4kit.Predictor, photo: np.ndarray) -> Callable[[], object]:
-    explorer = PhotoInDepth(predictor, Complaints())
+    explorer = PhotoInDepth(predictor)
     explorer.show(photo, condition="haze")
 
     def step():

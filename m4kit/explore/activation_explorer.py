@@ -1,4 +1,4 @@
-"""`ActivationExplorer`: how the activation function changes a training, under a learner's hands."""
+"""`ActivationExplorer`: how the activation function changes a training."""
 
 from __future__ import annotations
 
@@ -8,126 +8,115 @@ from pathlib import Path
 
 import ipywidgets as widgets
 import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from m4kit.ablation.activations.figures import COLOURS, WORDS, activation_figure, grouped, title_of
 from m4kit.ablation.activations.numbers import activation_table, against, smoothed
 from m4kit.ablation.activations.record import ActivationRecord, RunRecord
 from m4kit.ablation.activations.units import BINS, curve
-from m4kit.explore.callbacks import Complaints
+from m4kit.explore.controls import choice, row, toggle
 from m4kit.explore.explorer import Explorer
 from m4kit.explore.live_training import LiveTrainer
+from m4kit.explore.plotly_view import PlotlyView
 
 _DASHES = ("solid", "dash", "dot", "dashdot")
-_NOBODY = "none"
+_NONE = "none"
+_PURPOSES = {
+    "best": "Each at its best rate",
+    "common": "All at the common rate",
+    "search": "Search for the rate",
+}
+_LAYOUT = {"autosize": True, "template": "plotly_white"}
 _X = np.linspace(-6, 6, 241)
 _COLUMNS = {
     **{"activation": "activation", "origin": "origin", "learning_rate": "learning rate"},
     **{"seeds": "seeds", "diverged": "diverged", "loss": "final loss", "volatility": "volatility, %"},
     **{"nme": "NME, %", "balanced": "balanced NME, %", "pose": "pose error, degrees"},
-    **{"dead": "dead units, %", "milliseconds": "ms a step", "cpu_milliseconds": "ms of computing"},
+    **{"dead": "dead units, %", "milliseconds": "ms per step", "cpu_milliseconds": "CPU ms per step"},
 }
 _BETWEEN = ("loss", "volatility", "nme", "balanced", "pose")
 
 
 class ActivationExplorer(Explorer):
-    """The study of the activations: curves and violins, functions with their inputs, a table, and a live training.
+    """The activation study: loss curves and violins, functions with their inputs, a table, and live training.
 
-    - Choose activations and seeds, smoothing, a linear or logarithmic scale, and a range of steps: lines show it, and
-      violins the losses of its single batches. A click on a line or a violin, or "Highlight", puts one forward.
-    - Below, the highlighted activation's function and slope, over the pre-activations of a chosen stage before and
-      after training. The table can be sorted by any column.
-    - "Train it yourself" (`live`) trains two or more on drawn faces, here and now.
+    - Choose activations, seeds, smoothing, a linear or logarithmic scale, and a range of steps. Lines show the loss,
+      violins the losses of single batches. "Highlight", or a click on a line or a violin, emphasises one activation.
+    - "Function" shows the highlighted activation and its slope over the pre-activations of a chosen stage before and
+      after training. "Table" can be sorted by any column.
+    - "Train it yourself" (`live`) trains two or more activations on drawn faces.
 
-    `record` is an `ActivationRecord` or its file; default: the packaged one. Raises `RecordError` if it cannot be
+    `record` is an `ActivationRecord` or its file, by default the packaged one. Raises `RecordError` if it cannot be
     read.
     """
 
     def __init__(self, record: ActivationRecord | str | Path | None = None, *, live_seconds: float = 60.0):
+        super().__init__()
         self.record = record if isinstance(record, ActivationRecord) else ActivationRecord.load(record)
-        self.complaints = Complaints()
         self._groups: dict[tuple[str, str], list[RunRecord]] = {}
         self._make_controls()
         self._make_figures()
         self.table = widgets.HTML()
         self.live = LiveTrainer(seconds=live_seconds)
-        row = {"flex_flow": "row wrap", "align_items": "center"}
+        self.live.errors = self.errors
         curves = widgets.VBox(
             [
-                widgets.HBox([*self.activations.values()], layout=row),
-                widgets.HBox([self.purpose, *self.seeds.values(), self.scale, self.highlight], layout=row),
-                widgets.HBox([self.smoothing, self.steps], layout=row),
+                row(*self.activations.values()),
+                row(self.purpose, *self.seeds.values(), self.scale, self.highlight),
+                row(self.smoothing, self.steps),
                 self.curves_view,
             ]
         )
-        function = widgets.VBox([widgets.HBox([self.highlight, self.stage], layout=row), self.function_view])
-        table = widgets.VBox([widgets.HBox([self.sort, self.descending], layout=row), self.table])
+        function = widgets.VBox([row(self.highlight, self.stage), self.function_view])
+        table = widgets.VBox([row(self.sort, self.descending), self.table])
         self.tabs = widgets.Tab(
             [curves, function, table, self.live],
             titles=("Training", "Function", "Table", "Train it yourself"),
         )
-        super().__init__([self.tabs, self.complaints])
-        self._listen()
-        self.complaints.guard(self._choose)()
+        self.content = (self.tabs,)
+        self._connect()
+        self.guard(self._choose)()
 
     def _make_controls(self) -> None:
-        slim, named = {"width": "auto"}, {"description_width": "initial"}
         record = self.record
-        self.activations = {
-            name: widgets.ToggleButton(value=True, description=WORDS[name], layout=slim)
-            for name in record.activations
-        }
-        self.seeds = {
-            seed: widgets.ToggleButton(value=True, description=f"Seed {seed}", layout=slim)
-            for seed in sorted({run.seed for run in record.runs})
-        }
-        # What was really trained comes first, and the searches last.
-        purposes = {word: name for name, word in (
-            ("Each at its best rate", "best"),
-            ("All at the common rate", "common"),
-            ("Search for the rate", "search"),
-        )}  # fmt: skip
+        self.activations = {name: toggle(WORDS[name], on=True) for name in record.activations}
+        seeds = sorted({run.seed for run in record.runs})
+        self.seeds = {seed: toggle(f"Seed {seed}", on=True) for seed in seeds}
         found = {word for run in record.runs for word in run.purposes}
-        self.purpose = widgets.Dropdown(
-            options=[(name, word) for word, name in purposes.items() if word in found],
-            layout={"width": "190px"},
-        )
+        purposes = [(label, name) for name, label in _PURPOSES.items() if name in found]
+        self.purpose = choice("", purposes, width="190px")
         self.scale = widgets.ToggleButtons(options=["linear", "log"], style={"button_width": "60px"})
-        self.highlight = widgets.Dropdown(
-            options=[(_NOBODY, _NOBODY), *((WORDS[name], name) for name in record.activations)],
-            description="Highlight",
-            style=named,
-            layout={"width": "190px"},
-        )
+        names = [(_NONE, _NONE), *((WORDS[name], name) for name in record.activations)]
+        self.highlight = choice("Highlight", names, width="190px")
+        named = {"style": {"description_width": "initial"}, "continuous_update": False}
         self.smoothing = widgets.IntSlider(
-            25, min=1, max=101, step=2, description="Smoothing, steps", style=named, continuous_update=False
+            25, min=1, max=101, step=2, description="Smoothing, steps", **named
         )
         longest = max(int(run.step[-1]) if len(run.step) else 1 for run in record.runs)
         self.steps = widgets.IntRangeSlider(
-            value=(1, longest), min=1, max=longest, description="Steps", style=named, continuous_update=False,
-            layout={"width": "420px"},
-        )  # fmt: skip
-        stages = record.runs[0].stages
-        self.stage = widgets.Dropdown(
-            options=stages, value=stages[len(stages) // 2], description="Inputs of the stage", style=named
+            value=(1, longest), min=1, max=longest, description="Steps", layout={"width": "420px"}, **named
         )
-        self.sort = widgets.Dropdown(description="Sort by", options=["final loss"], style=named)
-        self.descending = widgets.ToggleButton(description="Descending", layout=slim)
+        stages = record.runs[0].stages
+        self.stage = choice("Inputs of the stage", stages, value=stages[len(stages) // 2])
+        self.sort = choice("Sort by", ["final loss"])
+        self.descending = toggle("Descending", on=False)
 
     def _make_figures(self) -> None:
-        import plotly.graph_objects as go
-        from plotly.subplots import make_subplots
-
-        from m4kit.explore.plotly_view import PlotlyView
-
         both = make_subplots(
-            1, 2, column_widths=[0.6, 0.4], horizontal_spacing=0.08,
-            subplot_titles=("Mean over seeds; band: lowest to highest", "Single batches in the range of steps"),
-        )  # fmt: skip
+            rows=1,
+            cols=2,
+            column_widths=[0.6, 0.4],
+            horizontal_spacing=0.08,
+            subplot_titles=(
+                "Mean over seeds; band: lowest to highest",
+                "Single batches in the range of steps",
+            ),
+        )
         self.curves, self.curves_view = go.Figure(both), PlotlyView()
         self.curves.update_layout(
+            _LAYOUT,
             height=440,
-            autosize=True,
-            template="plotly_white",
             margin={"l": 55, "r": 10, "t": 60, "b": 45},
             legend={"orientation": "h", "y": -0.14},
             violingap=0.15,
@@ -138,9 +127,8 @@ class ActivationExplorer(Explorer):
         self.function_view = PlotlyView()
         self.function = go.Figure(make_subplots(specs=[[{"secondary_y": True}]]))
         self.function.update_layout(
+            _LAYOUT,
             height=380,
-            autosize=True,
-            template="plotly_white",
             margin={"l": 55, "r": 55, "t": 40, "b": 45},
             legend={"orientation": "h", "y": -0.16},
             barmode="overlay",
@@ -156,26 +144,20 @@ class ActivationExplorer(Explorer):
             tickmode="auto",
         )
 
-    def _listen(self) -> None:
-        guard = self.complaints.guard
+    def _connect(self) -> None:
         for control in (*self.activations.values(), *self.seeds.values(), self.purpose):
-            control.observe(guard(lambda _change: self._choose()), "value")
+            self.on(control, self._choose)
         for control in (self.smoothing, self.steps, self.scale):
-            control.observe(guard(lambda _change: self._show(self._draw)), "value")
-        self.curves_view.observe(guard(lambda change: self._clicked(change["new"][0])), "clicked")
-        self.highlight.observe(guard(lambda _change: self._show(self._put_forward)), "value")
-        self.stage.observe(guard(lambda _change: self._show(self._draw_function)), "value")
+            self.on(control, lambda: self._show(self._draw))
+        self.on(self.curves_view, self._clicked, trait="clicked")
+        self.on(self.highlight, lambda: self._show(self._emphasise))
+        self.on(self.stage, lambda: self._show(self._draw_function))
         for control in (self.sort, self.descending):
-            control.observe(guard(lambda _change: self._show(self._show_table)), "value")
-
-    @property
-    def errors(self) -> list[Exception]:
-        """What went wrong in callbacks so far, in the live training too."""
-        return [*self.complaints.errors, *self.live.errors]
+            self.on(control, lambda: self._show(self._show_table))
 
     @property
     def chosen(self) -> tuple[RunRecord, ...]:
-        """The trainings that are shown."""
+        """The chosen trainings."""
         return self.record.select(
             purpose=self.purpose.value,
             activations=[name for name, button in self.activations.items() if button.value],
@@ -186,13 +168,12 @@ class ActivationExplorer(Explorer):
         """The curves and violins as a JPEG, drawn without a browser."""
         return activation_figure(self.record, purpose=self.purpose.value).to_jpeg()
 
-    @property
-    def words(self) -> str:
-        """What is explored, in a line."""
+    def describe(self) -> str:
+        """One line that says what is explored."""
         return f"ActivationExplorer of {len(self.record.runs)} trainings"
 
     def _choose(self) -> None:
-        """Follow another choice of trainings."""
+        """Show another choice of trainings."""
         runs = self.chosen
         self._groups = grouped(runs)
         with self.curves.batch_update():
@@ -200,18 +181,17 @@ class ActivationExplorer(Explorer):
             self._add_traces()
         words = title_of(self.record, runs) if runs else ""
         self.curves.layout.title = {"text": words, "font": {"size": 13}, "x": 0.5}
-        self._show(self._draw, self._put_forward, self._show_table)
+        self._show(self._draw, self._emphasise, self._show_table)
 
     def _show(self, *drawings: Callable[[], None]) -> None:
-        """Draw these anew; as long as no training is chosen, that is said each time."""
+        """Draw these again; raise `ValueError` each time while no training is chosen."""
         for draw in drawings:
             draw()
         if not self._groups:
             raise ValueError("nothing to show: choose at least one activation and one seed that were trained")
 
     def _add_traces(self) -> None:
-        import plotly.graph_objects as go
-
+        """Add a band, a line and a violin per activation, still empty."""
         origins = list(dict.fromkeys(place for _, place in self._groups))
         for name, place in self._groups:
             label = WORDS[name] + (f" ({place})" if len(origins) > 1 else "")
@@ -229,13 +209,13 @@ class ActivationExplorer(Explorer):
             )  # fmt: skip
             self.curves.add_trace(violin, row=1, col=2)
 
-    def _clicked(self, number: int) -> None:
-        # A band, a line and a violin for each.
-        name = list(self._groups)[number // 3][0]
-        self.highlight.value = _NOBODY if self.highlight.value == name else name
+    def _clicked(self) -> None:
+        # A band, a line and a violin per activation.
+        name = list(self._groups)[self.curves_view.clicked[0] // 3][0]
+        self.highlight.value = _NONE if self.highlight.value == name else name
 
     def _draw(self) -> None:
-        """The lines and violins of the chosen range, smoothing and scale."""
+        """Draw lines and violins for the chosen range, smoothing and scale."""
         low, high = self.steps.value
         with self.curves.batch_update():
             for number, (group, runs) in enumerate(self._groups.items()):
@@ -258,24 +238,22 @@ class ActivationExplorer(Explorer):
             self.curves.update_yaxes(type=self.scale.value)
         self.curves_view.show(self.curves)
 
-    def _put_forward(self) -> None:
-        """The highlighted activation strong, and the others faint; its function is drawn."""
-        forward = self.highlight.value
+    def _emphasise(self) -> None:
+        """Draw the highlighted activation strong and the others faint, and its function."""
+        chosen = self.highlight.value
         with self.curves.batch_update():
             for number, (name, _) in enumerate(self._groups):
                 band, line, violin = self.curves.data[3 * number : 3 * number + 3]
-                strong = forward in (_NOBODY, name)
-                line.line.width = 3.5 if forward == name else 2
+                strong = chosen in (_NONE, name)
+                line.line.width = 3.5 if chosen == name else 2
                 band.opacity = line.opacity = violin.opacity = 1.0 if strong else 0.2
         self.curves_view.show(self.curves)
         self._draw_function()
 
     def _draw_function(self) -> None:
-        """An activation's function and slope, over the inputs that a stage gave it."""
-        import plotly.graph_objects as go
-
+        """Draw an activation's function and slope over its inputs at a stage."""
         names = list(dict.fromkeys(name for name, _ in self._groups))
-        name = self.highlight.value if self.highlight.value != _NOBODY else next(iter(names), None)
+        name = self.highlight.value if self.highlight.value != _NONE else next(iter(names), None)
         if name is None:
             self.function.data, self.function.layout.title = (), None
             self.function_view.show(self.function)
@@ -325,15 +303,16 @@ class ActivationExplorer(Explorer):
             columns.pop("origin")
         if tuple(self.sort.options) != tuple(columns.values()):
             kept = self.sort.value
-            self.sort.options = tuple(columns.values())
-            self.sort.value = kept if kept in columns.values() else columns["loss"]
+            with self.together():
+                self.sort.options = tuple(columns.values())
+                self.sort.value = kept if kept in columns.values() else columns["loss"]
         column = next(name for name, words in columns.items() if words == self.sort.value)
         table = table.sort_values(column, ascending=not self.descending.value, na_position="last")
         rows = [_row(row, columns) for row in table.to_dict("records")]
         self.table.value = _as_html(list(columns.values()), rows) + self._verdicts()
 
     def _verdicts(self) -> str:
-        """What the test against Sigmoid says, of all seeds, in a sentence an activation."""
+        """The results of the tests against Sigmoid over all seeds, one sentence per activation."""
         origins = {place for _, place in self._groups}
         trained = {run.activation for run in self.record.select(purpose=self.purpose.value)}
         if len(origins) != 1 or "sigmoid" not in trained or self.purpose.value == "search":
@@ -366,13 +345,13 @@ def _label(group: tuple[str, str], groups) -> str:
 
 
 def _faded(colour: str, strength: float = 0.15) -> str:
-    """A colour such as "#d1242f" that shines through."""
+    """A colour such as "#d1242f", translucent."""
     red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
     return f"rgba({red}, {green}, {blue}, {strength})"
 
 
 def _row(row: dict, columns: dict[str, str]) -> list[str]:
-    """A row of the table in words, with the interval over seeds below its mean where there is one."""
+    """The cells of a row as HTML, with the interval over seeds below the mean, if there is one."""
     cells = []
     for name in columns:
         value = row[name]

@@ -1,7 +1,7 @@
-"""The live 3D view that the explorers share: its kernel side. `canvas.js` is what runs in the browser.
+"""The live 3D view of the explorers, kernel side; the browser side is in `js/`.
 
 Meshes travel as messages with binary buffers, not as synchronised traits, for two reasons: a notebook that is saved
-with its widgets' state would carry every trait, and triangles and colours should travel only when they change.
+with its widgets' state would contain every trait, and triangles and colours should travel only when they change.
 
 Frame: millimetres, right-handed, x right, y up, z towards the viewer when the camera's rotation is the identity.
 """
@@ -14,32 +14,35 @@ import ipywidgets as widgets
 import numpy as np
 import traitlets
 
-from m4kit.explore.javascript import ListeningView, listening_module
+from m4kit.explore.javascript import MessageView, module
+from m4kit.landmarks import CONTOURS
 from m4kit.light import Light
-from m4kit.visualize.mesh_figure import EXTENT
+from m4kit.visualize.drawing import AXIS_COLOURS
+from m4kit.visualize.mesh_figure import AXIS_LENGTH, EXTENT
 
 MESSAGE_BYTES = 160_000
-"""The most that one message carries."""
+"""Largest size of one message."""
 
 _LEVELS = 65535
 _LOOKS = ("camera", "show", "opacity", "shading", "extent", "label", "height")
 
 
-class Canvas(ListeningView):
-    """One or two panels under one camera, side by side or one over the other, each with a mesh, lines, points and a
-    photo plane.
+class Canvas(MessageView):
+    """A 3D view: one or two panels with one camera, each with a mesh, lines, points and a photo plane.
+
+    Two panels stand side by side, or lie one over the other.
 
     - `camera`: `rotation` (nine numbers, row by row, from the frame above to the view), `zoom`, `pan` (mm). The
-      user's hand changes it in the browser; setting it here moves the view.
+      user changes it in the browser; setting it here moves the view.
     - `show`: what is visible: `mesh`, `wireframe`, `photo`, and the names given to `set_lines` and `set_points`.
     - `extent`: millimetres from the middle of the view to its upper edge, at zoom 1.
-    - `shading`: 1 for a mesh lit as clay, 0 for its colours as they are; a photo on the mesh has light of its own.
-    - `label`: what is seen, in words, for those who do not see it.
+    - `shading`: 1 for a mesh lit as clay, 0 for plain colours (a photo on the mesh has its own light).
+    - `label`: what is shown, in words, for screen readers.
     - `on_click(panel, vertex)` is called for a click on a mesh (vertex None beside it), `on_reset()` for a double
-      click, and `still()` gives a JPEG for browsers without WebGL.
+      click, and `still()` returns a JPEG for browsers without WebGL.
     """
 
-    _esm = listening_module("canvas.js")
+    _esm = module("shaders", "geometry", "panel", "renderer", "gestures", "view")
 
     camera = traitlets.Dict().tag(sync=True)
     show = traitlets.Dict().tag(sync=True)
@@ -49,34 +52,34 @@ class Canvas(ListeningView):
     extent = traitlets.Float(EXTENT).tag(sync=True)
     label = traitlets.Unicode("3D view").tag(sync=True)
     height = traitlets.Int(480).tag(sync=True)
-    # Modes by the ids of the sliders' models.
+    # Mode numbers by the model ids of their sliders.
     sliders = traitlets.Dict().tag(sync=True)
 
     def __init__(self, **traits):
         traits.setdefault("camera", camera_towards(np.eye(3)))
-        super().__init__(light=_light_in_words(Light()), **traits)
+        super().__init__(light=_light_for_browser(Light()), **traits)
         self.on_click: Callable[[int, int | None], None] = lambda panel, vertex: None
         self.on_reset: Callable[[], None] = lambda: None
         self.still: Callable[[], bytes] = lambda: b""
         self._mode: Callable[[int], np.ndarray] | None = None
         self.serial = 0
-        # What a browser that opens later has to be told, by kind, panel and name.
-        self._said: dict[tuple, list[tuple[dict, list[bytes]]]] = {}
+        # Messages for a browser that opens later, by kind, panel and name.
+        self._latest: dict[tuple, list[tuple[dict, list[bytes]]]] = {}
         self._triangles: dict[int, np.ndarray] = {}
         self._colours: dict[int, bytes] = {}
-        self.on_msg(self._heard)
+        self.on_msg(self._received)
 
     def set_panels(self, titles: Sequence[str], *, over: bool = False) -> None:
-        """As many panels as titles.
+        """Show one panel per title.
 
-        With `over`, the second panel's mesh lies in the first, translucent, where `show["over"]` is true.
+        With `over`, the second panel's mesh lies in the first, translucent, if `show["over"]` is true.
         """
-        for key in [key for key in self._said if key[1] >= len(titles)]:
-            del self._said[key]
+        for key in [key for key in self._latest if key[1] >= len(titles)]:
+            del self._latest[key]
         for known in (self._triangles, self._colours):
             for panel in [panel for panel in known if panel >= len(titles)]:
                 del known[panel]
-        self._say("panels", -1, {"count": len(titles), "titles": list(titles), "over": over})
+        self._send_one("panels", -1, {"count": len(titles), "titles": list(titles), "over": over})
 
     def set_mesh(
         self,
@@ -86,18 +89,19 @@ class Canvas(ListeningView):
         panel: int = 0,
         centre: Sequence[float] = (0.0, 0.0, 0.0),
     ) -> None:
-        """Show a mesh (V, 3) in mm, with triangles (T, 3); `centre` is the point that the camera turns about."""
+        """Show a mesh (V, 3) in mm, with triangles (T, 3); the camera turns about the point `centre`."""
         self.set_triangles(triangles, panel=panel)
         self.set_vertices(vertices, panel=panel, centre=centre)
 
     def set_triangles(self, triangles: np.ndarray, *, panel: int = 0) -> None:
-        """The mesh's triangles (T, 3); nothing travels if they are what they were."""
+        """Set the mesh's triangles (T, 3); nothing travels if they are the same as before."""
         known = self._triangles.get(panel)
         if known is triangles or (known is not None and np.array_equal(known, triangles)):
             return
         if triangles.max() > _LEVELS:
             raise ValueError(
-                f"expected at most {_LEVELS + 1} vertices, got triangles up to {triangles.max()}"
+                f"expected at most {_LEVELS + 1} vertices, got triangles with vertex {triangles.max()}; "
+                "show a coarser mesh"
             )
         self._triangles[panel] = triangles
         flat = np.ascontiguousarray(triangles, dtype="<u2").ravel()
@@ -106,7 +110,7 @@ class Canvas(ListeningView):
             ({"first": first, "total": len(flat)}, [flat[first : first + step].tobytes()])
             for first in range(0, len(flat), step)
         ]
-        self._say_all("triangles", panel, parts)
+        self._send_parts("triangles", panel, parts)
 
     def set_vertices(
         self,
@@ -116,34 +120,33 @@ class Canvas(ListeningView):
         centre: Sequence[float] = (0.0, 0.0, 0.0),
         at: Mapping[int, float] | None = None,
     ) -> None:
-        """Other places (V, 3) in mm for the same triangles, in steps of some 3 micrometres.
+        """Set vertices (V, 3) in mm for the same triangles; they travel in steps of about 3 micrometres.
 
-        `at` are the values of the modes whose sliders the browser follows by itself (`follow`).
+        `at` holds, by mode number, the slider values that these vertices have (see `follow`).
         """
         quantised, about = _quantised(vertices)
         self.serial += 1
         about |= {"centre": [float(value) for value in centre], "serial": self.serial}
         about["at"] = {str(mode): float(value) for mode, value in (at or {}).items()}
-        self._said.pop(("morph", panel, None), None)
-        self._say("vertices", panel, about, [quantised])
+        self._latest.pop(("morph", panel, None), None)
+        self._send_one("vertices", panel, about, [quantised])
 
     def follow(self, sliders: Sequence[widgets.FloatSlider], mode: Callable[[int], np.ndarray]) -> None:
-        """Let the browser move the mesh of the first panel by itself when a hand moves a slider: what counts are
-        the milliseconds to the kernel and back.
+        """Let the browser move the first panel's mesh itself while the user moves a slider.
 
-        `mode(k)` is the displacement (V, 3) in mm for one unit of slider `k`; it travels once the slider is touched.
-        Vertices that are sent say `at` which values of the sliders they hold; other sliders are not followed. To be
-        called before the canvas is displayed.
+        `mode(k)` returns the displacement (V, 3) in mm for one unit of slider `k`; it travels when the slider is
+        first used. `set_vertices` says in `at` which sliders the browser may follow. Call this before the canvas is
+        displayed.
         """
         self._mode = mode
         self.sliders = {slider.model_id: number for number, slider in enumerate(sliders)}
 
     def set_colours(self, colours: np.ndarray, *, panel: int = 0) -> None:
-        """Colours (V, 3) uint8, sRGB, one a vertex; nothing travels if they are what they were."""
+        """Set colours (V, 3) uint8, sRGB, one per vertex; nothing travels if they are the same as before."""
         content = np.ascontiguousarray(colours, dtype=np.uint8).tobytes()
         if self._colours.get(panel) != content:
             self._colours[panel] = content
-            self._say("colours", panel, {}, [content])
+            self._send_one("colours", panel, {}, [content])
 
     def set_lines(
         self,
@@ -154,8 +157,8 @@ class Canvas(ListeningView):
         panel: int = 0,
         width: float = 2.0,
     ) -> None:
-        """Lines (n, 2, 3) in mm with colours (n, 3) uint8, `width` in pixels; seen where `show[name]` is true."""
-        self._say_named("lines", name, segments, colours, panel=panel, width=width)
+        """Set lines (n, 2, 3) in mm with colours (n, 3) uint8, `width` in pixels; shown if `show[name]` is true."""
+        self._send_named("lines", name, segments, colours, panel=panel, width=width)
 
     def set_points(
         self,
@@ -166,31 +169,31 @@ class Canvas(ListeningView):
         panel: int = 0,
         width: float = 8.0,
     ) -> None:
-        """Points (n, 3) in mm with colours (n, 3) uint8; seen where `show[name]` is true."""
-        self._say_named("points", name, points, colours, panel=panel, width=width)
+        """Set points (n, 3) in mm with colours (n, 3) uint8; shown if `show[name]` is true."""
+        self._send_named("points", name, points, colours, panel=panel, width=width)
 
     def set_photo(self, jpeg: bytes | None, corners: np.ndarray, *, panel: int = 0) -> None:
-        """A photo as a plane, its corners (4, 3) in mm: upper left, upper right, lower left, lower right.
+        """Show a photo as a plane with corners (4, 3) in mm: upper left, upper right, lower left, lower right.
 
-        Without `jpeg`, the photo that is there stays.
+        If `jpeg` is None, the present photo stays.
         """
         if jpeg is not None:
-            self._say("photo", panel, {}, [jpeg])
-        self._say("photo corners", panel, {"corners": np.asarray(corners, dtype=float).tolist()})
+            self._send_one("photo", panel, {}, [jpeg])
+        self._send_one("photo corners", panel, {"corners": np.asarray(corners, dtype=float).tolist()})
 
     def swing(self, displacement: np.ndarray | None, *, reach: float = 3.0, panel: int = 0) -> None:
-        """Let the mesh swing along a displacement (V, 3) in mm, `reach` times to either side; None stops it."""
+        """Swing the mesh along a displacement (V, 3) in mm, up to `reach` times it to both sides; None stops it."""
         if displacement is None:
-            self._say("morph", panel, {}, [])
+            self._send_one("morph", panel, {}, [])
             return
         quantised, about = _quantised(displacement)
-        self._say("morph", panel, about | {"reach": reach}, [quantised])
+        self._send_one("morph", panel, about | {"reach": reach}, [quantised])
 
     def look(self, rotation: np.ndarray) -> None:
-        """Turn the camera to a rotation (3, 3) and put zoom and pan back."""
+        """Turn the camera to a rotation (3, 3) and reset zoom and pan."""
         self.camera = camera_towards(rotation)
 
-    def _say_named(self, kind, name, places, colours, *, panel, width) -> None:
+    def _send_named(self, kind, name, places, colours, *, panel, width) -> None:
         places = np.ascontiguousarray(places, dtype="<f4")
         colours = np.ascontiguousarray(colours, dtype=np.uint8)
         if places.shape[-1:] != (3,) or colours.shape != (len(places), 3):
@@ -199,25 +202,25 @@ class Canvas(ListeningView):
                 f"{colours.shape}"
             )
         about = {"name": name, "count": len(places), "width": width}
-        self._say(kind, panel, about, [places.tobytes(), colours.tobytes()], name=name)
+        self._send_one(kind, panel, about, [places.tobytes(), colours.tobytes()], name=name)
 
-    def _say(self, kind, panel, about, buffers=(), *, name=None) -> None:
-        self._say_all(kind, panel, [(about, list(buffers))], name=name)
+    def _send_one(self, kind, panel, about, buffers=(), *, name=None) -> None:
+        self._send_parts(kind, panel, [(about, list(buffers))], name=name)
 
-    def _say_all(self, kind, panel, parts, *, name=None) -> None:
+    def _send_parts(self, kind, panel, parts, *, name=None) -> None:
         messages = [({"kind": kind, "panel": max(panel, 0)} | about, buffers) for about, buffers in parts]
         key = (kind, panel, name)
-        # At the end, so that a browser that opens later hears all in the order in which it was said.
-        self._said.pop(key, None)
-        self._said[key] = messages
+        # Moved to the end, so that a browser that opens later gets all in the order of sending.
+        self._latest.pop(key, None)
+        self._latest[key] = messages
         for content, buffers in messages:
             self.send(content, buffers)
 
-    def _heard(self, _widget, content: dict, _buffers) -> None:
+    def _received(self, _widget, content: dict, _buffers) -> None:
         kind = content.get("kind")
         if kind == "ready":
             self.send_state(_LOOKS)
-            for messages in list(self._said.values()):
+            for messages in list(self._latest.values()):
                 for message, buffers in messages:
                     self.send(message, buffers)
         elif kind == "mode":
@@ -232,23 +235,23 @@ class Canvas(ListeningView):
 
 
 def camera_towards(rotation: np.ndarray) -> dict:
-    """The camera that sees the frame turned by a rotation (3, 3), with nothing else changed."""
+    """The camera with a rotation (3, 3), zoom 1 and no pan."""
     return {"rotation": np.asarray(rotation, dtype=float).ravel().tolist(), "zoom": 1.0, "pan": [0.0, 0.0]}
 
 
 def _quantised(points: np.ndarray) -> tuple[bytes, dict]:
-    """Points (V, 3) as 16-bit steps between the ends of their box, and what the browser needs to undo that."""
+    """Encode points (V, 3) as 16-bit steps within their bounding box; also return what decodes them."""
     points = np.asarray(points, dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
-        raise ValueError(f"expected finite points (V, 3), got {points.shape}; look at what they come from")
+        raise ValueError(f"expected finite points (V, 3), got {points.shape}, or values that are not finite")
     low = points.min(0)
     step = np.maximum(np.ptp(points, axis=0) / _LEVELS, 1e-12)
     quantised = np.rint((points - low) / step).astype("<u2")
     return quantised.tobytes(), {"low": low.tolist(), "step": step.tolist()}
 
 
-def _light_in_words(light: Light) -> dict:
-    """The light as `canvas.js` takes it."""
+def _light_for_browser(light: Light) -> dict:
+    """The light as uniforms of the shaders."""
 
     def unit(direction):
         return (np.asarray(direction) / np.linalg.norm(direction)).tolist()
@@ -263,3 +266,26 @@ def _light_in_words(light: Light) -> dict:
         "softness": light.softness,
         "gloss": light.gloss,
     }
+
+
+def landmark_colours() -> np.ndarray:
+    """Colours (68, 3) uint8 of the landmarks, by part of the face."""
+    colours = np.zeros((68, 3), np.uint8)
+    for contour, colour in CONTOURS:
+        colours[contour] = colour
+    return colours
+
+
+def contour_lines(
+    landmarks: np.ndarray, *, colour: tuple[int, int, int] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lines (n, 2, 3) through landmarks (68, 3), and their colours (n, 3) uint8, by default by part of the face."""
+    lines = [np.stack([landmarks[part[:-1]], landmarks[part[1:]]], axis=1) for part, _ in CONTOURS]
+    colours = [np.tile(np.uint8(colour or own), (len(part) - 1, 1)) for part, own in CONTOURS]
+    return np.concatenate(lines), np.concatenate(colours)
+
+
+def pose_axes(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The head's axes (3, 2, 3) in mm, from the tip of the nose, and their colours (3, 3) uint8."""
+    axes = np.stack([np.zeros((3, 3)), np.eye(3) * AXIS_LENGTH], axis=1)
+    return axes + landmarks[30], np.uint8(AXIS_COLOURS)

@@ -1,57 +1,137 @@
-"""The look that the explorers' controls share: labels as wide as their words, rows that wrap, the theme's colours."""
+"""Controls that all explorers share, and legends: they fit their text, wrap, and use the theme's colours."""
 
 from __future__ import annotations
 
 import html
 
 import ipywidgets as widgets
+import numpy as np
+
+from m4kit.vertex_colours import VertexColours, scalar_colours
 
 SIDE_WIDTH = 260
 """Pixels of the column beside a view."""
 
+WRAP = {"flex_flow": "row wrap", "align_items": "center", "grid_gap": "0 4px"}
+"""Layout of a row that wraps where the notebook is narrow."""
+
 _FADED = "color: var(--jp-ui-font-color2, #666)"
+_LEGEND = "font-size: 12px; line-height: 1.5; color: var(--jp-ui-font-color1, #333)"
 
 
-def choice(words: str, options, *, width: str = "auto", tooltip: str = "") -> widgets.Dropdown:
+class ErrorLine(widgets.HTML):
+    """A line of text in the colour of errors; an empty one takes no room."""
+
+    text = ""
+
+    def show(self, text: str) -> None:
+        """Show a text, or nothing."""
+        self.text = text
+        style = "color: var(--jp-error-color1, #b00020); line-height: 1.4"
+        value = f'<div role="alert" style="{style}">{html.escape(text)}</div>' if text else ""
+        if self.value != value:
+            self.value = value
+
+
+def choice(label: str, options, *, width: str = "auto", tooltip: str = "", **traits) -> widgets.Dropdown:
     """A drop-down list with its label in front."""
     return widgets.Dropdown(
         options=options,
-        description=words,
-        tooltip=tooltip or words,
+        description=label,
+        tooltip=tooltip or label,
         style={"description_width": "initial"},
         layout={"width": width, "max_width": "280px"},
+        **traits,
     )
 
 
-def button(words: str, *, tooltip: str = "") -> widgets.Button:
-    """A button as wide as its words."""
-    return widgets.Button(description=words, tooltip=tooltip or words, layout={"width": "auto"})
+def button(label: str, *, tooltip: str = "", icon: str = "") -> widgets.Button:
+    """A button as wide as its label."""
+    return widgets.Button(description=label, tooltip=tooltip or label, icon=icon, layout={"width": "auto"})
 
 
-def toggle(words: str, *, on: bool, tooltip: str = "") -> widgets.ToggleButton:
-    """A button that stays down, as wide as its words."""
+def toggle(label: str, *, on: bool, tooltip: str = "") -> widgets.ToggleButton:
+    """A button that stays down, as wide as its label."""
     return widgets.ToggleButton(
-        value=on, description=words, tooltip=tooltip or words, layout={"width": "auto"}
+        value=on, description=label, tooltip=tooltip or label, layout={"width": "auto"}
     )
 
 
-def row(*controls: widgets.Widget, words: str = "") -> widgets.HBox:
-    """Controls in a line that wraps where the notebook is narrow; `words` say what they are for."""
-    label = [widgets.HTML(f'<span style="{_FADED}">{html.escape(words)}</span>', layout={"width": "36px"})]
-    layout = {"flex_flow": "row wrap", "align_items": "center", "grid_gap": "0 4px"}
-    return widgets.HBox([*(label if words else []), *controls], layout=layout)
+def slider(
+    label: str, value: float, low: float, high: float, step: float, *, width: str = "", **traits
+) -> widgets.FloatSlider:
+    """A slider for a number, with its label in front."""
+    return widgets.FloatSlider(
+        value,
+        min=low,
+        max=high,
+        step=step,
+        description=label,
+        style={"description_width": "initial"},
+        layout={"width": width or None},
+        **traits,
+    )
+
+
+def row(*controls: widgets.Widget, label: str = "") -> widgets.HBox:
+    """Controls in a line that wraps; `label` stands in front of them."""
+    front = [widgets.HTML(f'<span style="{_FADED}">{html.escape(label)}</span>', layout={"width": "36px"})]
+    return widgets.HBox([*(front if label else []), *controls], layout=WRAP)
 
 
 def faded(text: str) -> str:
-    """A sentence as HTML, less prominent than the rest."""
+    """A text as HTML, less prominent than the rest."""
     style = f"{_FADED}; line-height: 1.4; overflow-wrap: anywhere"
     return f'<div style="{style}">{html.escape(text)}</div>'
 
 
+def paragraph(content: str, *, faint: bool = False) -> str:
+    """HTML content as a paragraph."""
+    colour = "var(--jp-ui-font-color2, #666)" if faint else "inherit"
+    return f'<div style="line-height: 1.45; max-width: 620px; color: {colour}">{content}</div>'
+
+
 def notice(text: str, *, height: int) -> str:
-    """A sentence as HTML in a box where a picture would be, `height` pixels tall."""
+    """A text as HTML in a box that stands in place of a picture, `height` pixels tall."""
     style = (
         f"{_FADED}; box-sizing: border-box; min-height: {height}px; padding: 16px; line-height: 1.4; display: flex; "
         "align-items: center; border: 1px dashed var(--jp-border-color1, #bbb); overflow-wrap: anywhere"
     )
     return f'<div role="alert" style="{style}">{html.escape(text)}</div>'
+
+
+def legend(coloured: VertexColours, *, width: int = SIDE_WIDTH) -> str:
+    """The legend of a mesh's colours as HTML, `width` pixels wide; empty where colours mean nothing."""
+    if coloured.values is not None:
+        return _bar(coloured, width)
+    if coloured.names:
+        return _names(coloured.names, width)
+    if coloured.filled is not None:
+        share = f"{100 * coloured.filled.mean():.0f} %"
+        return faded(f"{share} of the vertices are not seen in the photo: filled in.")
+    return ""
+
+
+def _bar(coloured: VertexColours, width: int) -> str:
+    low, high = coloured.limits
+    steps = scalar_colours(np.linspace(low, high, 12), limits=(low, high), scale=coloured.scale).colours
+    stops = ", ".join(f"rgb({r},{g},{b})" for r, g, b in steps)
+    bar = f"background: linear-gradient(to right, {stops}); height: 12px; border-radius: 3px"
+    ends = f"display: flex; justify-content: space-between; {_LEGEND}"
+    low, high = (f"{value:.3g}".replace("-", "\N{MINUS SIGN}") for value in (low, high))
+    unit = html.escape(coloured.unit)
+    return (
+        f'<div style="width: {width}px" role="img" aria-label="colours from {low} to {high} {unit}">'
+        f'<div style="{bar}"></div><div style="{ends}">'
+        f"<span>{low}</span><span>{unit}</span><span>{high}</span></div></div>"
+    )
+
+
+def _names(names: dict[str, tuple[int, int, int]], width: int) -> str:
+    square = "display: inline-block; width: 11px; height: 11px; border-radius: 2px; margin-right: 6px"
+    items = "".join(
+        f'<div><span style="{square}; background: rgb{tuple(colour)}"></span>{html.escape(name)}</div>'
+        for name, colour in names.items()
+    )
+    grid = f"width: {width}px; display: grid; grid-template-columns: 1fr 1fr; {_LEGEND}"
+    return f'<div style="{grid}">{items}</div>'

@@ -1,40 +1,156 @@
-"""What all explorers have in common: a line for complaints, and a still picture for readers without a kernel."""
+"""The base classes of all explorers."""
 
 from __future__ import annotations
 
 import base64
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import ipywidgets as widgets
+import numpy as np
 
-from m4kit.explore.callbacks import Complaints
+from m4kit.camera import rotation_from_euler
+from m4kit.explore.canvas import Canvas
+from m4kit.explore.controls import ErrorLine, button, toggle
+
+CAMERAS = {
+    "Front": rotation_from_euler(0, 0, 0),
+    "Left": rotation_from_euler(90, 0, 0),
+    "Right": rotation_from_euler(-90, 0, 0),
+    "Top": rotation_from_euler(0, -90, 0),
+}
+"""Camera positions as rotations (3, 3) from the head's frame; left and right are the person's own sides."""
+
+AS_IN_PHOTO = "As in photo"
 
 
 class Explorer(widgets.VBox):
-    """A widget of widgets with `complaints`, in which its callbacks are guarded.
+    """A widget made of controls and views, with a line below them that shows what went wrong.
 
-    An explorer makes its `complaints` and children, says what it is in `words`, and draws itself without a browser
-    in `still`.
+    A subclass calls `super().__init__()` first, then makes its controls, connects them with `on`, and sets `content`.
+    ipywidgets drops exceptions of callbacks, so a user would see nothing happen and a test would pass. `on` and
+    `guard` record them in `errors` and show the last one in `error_line`; the explorer goes on.
     """
 
-    complaints: Complaints
+    def __init__(self):
+        self.errors: list[Exception] = []
+        self.error_line = ErrorLine()
+        self._quiet = False
+        super().__init__()
 
     @property
-    def errors(self) -> list[Exception]:
-        """What went wrong in callbacks so far."""
-        return self.complaints.errors
+    def content(self) -> tuple[widgets.Widget, ...]:
+        """The rows of the explorer, without the line for errors."""
+        return self.children[:-1]
 
-    @property
-    def words(self) -> str:
-        """What is explored, in a line."""
-        raise NotImplementedError
+    @content.setter
+    def content(self, rows) -> None:
+        self.children = (*rows, self.error_line)
+
+    def on(self, control: widgets.Widget, call: Callable[[], object], *, trait: str = "value") -> None:
+        """Run `call()` when a button is clicked, or when the trait of another control changes.
+
+        Exceptions are shown, and nothing runs within `together`.
+        """
+        guarded = self.guard(call)
+
+        def changed(_change) -> None:
+            if not self._quiet:
+                guarded()
+
+        if isinstance(control, widgets.Button):
+            control.on_click(changed)
+        else:
+            control.observe(changed, trait)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Change several controls as one: within the block, no callback of `on` runs."""
+        before, self._quiet = self._quiet, True
+        try:
+            yield
+        finally:
+            self._quiet = before
+
+    def guard(self, call: Callable) -> Callable:
+        """Wrap a function, so that its exceptions are recorded and shown, and not raised."""
+
+        @functools.wraps(call)
+        def guarded(*args, **kwargs):
+            try:
+                result = call(*args, **kwargs)
+            # Whatever it is, the user must see it, and the explorer must go on.
+            except Exception as error:
+                self.errors.append(error)
+                self.error_line.show(f"{type(error).__name__}: {error}")
+                return None
+            self.error_line.show("")
+            return result
+
+        return guarded
+
+    def describe(self) -> str:
+        """One line that says what is explored."""
+        return type(self).__name__
 
     def still(self) -> bytes:
-        """A JPEG of what is shown."""
-        raise NotImplementedError
+        """A JPEG of what is shown, drawn without a browser; empty if there is none."""
+        return b""
 
     def _repr_mimebundle_(self, **options) -> dict:
-        # A notebook that is only read, with no kernel behind it, shows the still picture.
-        return super()._repr_mimebundle_(**options) | {
-            "image/jpeg": base64.b64encode(self.still()).decode(),
-            "text/plain": self.words,
-        }
+        # A notebook without a running kernel shows the still picture.
+        bundle = super()._repr_mimebundle_(**options) | {"text/plain": self.describe()}
+        still = self.still()
+        return bundle | {"image/jpeg": base64.b64encode(still).decode()} if still else bundle
+
+
+class MeshExplorer(Explorer):
+    """An explorer with a 3D view (`canvas`), buttons for camera positions, and toggles for what is visible.
+
+    `toggles` maps the names of `Canvas.show` to (label, whether it is on, tooltip). `start` is the camera position at
+    the start, which "Reset" and a double click bring back.
+    """
+
+    start = "Front"
+
+    def __init__(
+        self, *, height: int, toggles: Mapping[str, tuple[str, bool, str]], photo: bool = False, **canvas
+    ):
+        super().__init__()
+        self.canvas = Canvas(height=height, **canvas)
+        self.canvas.show = {name: on for name, (_, on, _) in toggles.items()}
+        self.canvas.on_reset = self.guard(self.reset)
+        self.canvas.still = self.still
+        self.toggles = {name: toggle(label, on=on, tooltip=tip) for name, (label, on, tip) in toggles.items()}
+        for name, control in self.toggles.items():
+            self.on(control, functools.partial(self._toggle, name))
+        names = (*CAMERAS, AS_IN_PHOTO) if photo else tuple(CAMERAS)
+        self.camera_buttons = {name: button(name) for name in names}
+        for name, control in self.camera_buttons.items():
+            self.on(control, functools.partial(self.look, name))
+        tip = "The camera position at the start, as a double click does"
+        self.camera_buttons["Reset"] = button("Reset", tooltip=tip)
+        self.on(self.camera_buttons["Reset"], self.reset)
+
+    def camera(self, name: str) -> np.ndarray:
+        """The rotation (3, 3) of a camera position of `CAMERAS`; a subclass adds "As in photo"."""
+        return CAMERAS[name]
+
+    def look(self, name: str) -> None:
+        """Turn the camera to the position of one of the buttons; zoom and pan go back."""
+        known = [known for known in self.camera_buttons if known != "Reset"]
+        if name not in known:
+            raise ValueError(f"expected a camera position out of {', '.join(known)}, got {name!r}")
+        self.canvas.look(self.camera(name))
+
+    def reset(self) -> None:
+        """Turn the camera to where it was at the start."""
+        self.look(self.start)
+
+    def _toggle(self, name: str) -> None:
+        self.canvas.show = self.canvas.show | {name: self.toggles[name].value}
+        self._toggled(name)
+
+    def _toggled(self, name: str) -> None:
+        """Send what a toggle that was pressed needs."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from m4kit.explore.javascript import ListeningView, listening_module
+from m4kit.explore.javascript import MessageView, module
 
 
 class GridFace(NamedTuple):
@@ -23,10 +23,10 @@ class GridFace(NamedTuple):
     chosen: bool = False
 
 
-class FaceGrid(ListeningView):
+class FaceGrid(MessageView):
     """A grid of cards. `on_click(row)` is called for a click on one."""
 
-    _esm = listening_module("face_grid.js")
+    _esm = module("face_grid")
 
     def __init__(self, **traits):
         super().__init__(**traits)

@@ -1,21 +1,22 @@
-"""`FaceModelExplorer`: what a 3D morphable face model is, under a learner's hands."""
+"""`FaceModelExplorer`: a 3D morphable face model to try out."""
 
 from __future__ import annotations
-
-from contextlib import contextmanager
 
 import ipywidgets as widgets
 import numpy as np
 
-from m4kit.explore.callbacks import Complaints
-from m4kit.explore.canvas import Canvas
-from m4kit.explore.controls import button, choice, faded, row, toggle
-from m4kit.explore.explorer import Explorer
-from m4kit.explore.legend import legend
-from m4kit.explore.marks import landmark_colours
-from m4kit.explore.mesh_viewer import VIEWS
-from m4kit.explore.mode_sliders import REACH, ModeSliders
-from m4kit.explore.modes import Curve, chart, cumulative_variance, gram_matrix, reconstruction_error
+from m4kit.explore.canvas import landmark_colours
+from m4kit.explore.controls import button, choice, faded, legend, row, slider
+from m4kit.explore.explorer import MeshExplorer
+from m4kit.explore.modes import (
+    REACH,
+    Curve,
+    ModeSliders,
+    chart,
+    cumulative_variance,
+    gram_matrix,
+    reconstruction_error,
+)
 from m4kit.face_model import FaceModel
 from m4kit.images import jpeg
 from m4kit.prediction import Face, Prediction
@@ -24,30 +25,30 @@ from m4kit.visualize.legend import with_legend
 from m4kit.visualize.mesh_figure import EVEN_LIGHT, mesh_still
 
 _STILL_SIDE = 420
-_NOTHING = "none"
+_NO_ACTION = "none"
 _NO_MODE = -1
 _LEAST_DISTANCE = 5.0
-"""Millimetres at the end of the colour bar, so that next to nothing looks like it."""
+"""Millimetres at the end of the colour bar at least, so that tiny distances look tiny."""
 
 _SHADING = 0.55
-_COLUMN = 330
+_COLUMN, _CONTROL = 330, "286px"
 _COLOURS = {"Clay": "clay", "Distance from the mean": "distance", "Lost with fewer modes": "lost"}
 _CURVES = (("identity", "#4c8ed9"), ("expression", "#e8912d"))
 
 
-class FaceModelExplorer(Explorer):
-    """Sliders for a face model's modes, with the mesh following live.
+class FaceModelExplorer(MeshExplorer):
+    """Sliders for a face model's modes, with a live mesh.
 
     - `identity` and `expression` are the sliders, in standard deviations: the first ten of each, more on demand.
-    - An action (jawOpen, mouthSmileLeft ...) can be laid over the expression; a random person, a random
-      expression and the mean are a click away.
-    - "Explain" shows one mode: how far it moves each vertex in mm, in colour, while the mesh swings between -3
-      and +3 standard deviations.
-    - "Modes needed" keeps only the first identity modes, and shows how far the face is then from itself.
-    - `of` (a `Face` or a `Prediction`, whose first face counts) is what "Fit to the photo" sets the sliders to.
+    - An action (jawOpen, mouthSmileLeft ...) can be added to the expression; a random person, a random expression and
+      the mean are one click away.
+    - "Explain" shows one mode: colours show how far it moves each vertex in mm, while the mesh swings between -3 and
+      +3 standard deviations.
+    - "Modes needed" keeps only the first identity modes, and shows how far the face then is from itself.
+    - `of` (a `Face`, or a `Prediction` whose first face counts) is what "Fit to the photo" sets the sliders to.
 
-    `model` is any `FaceModel`; without one it is `of`'s, or the packaged one. `deviations` (modes,) are the
-    coefficients' standard deviations where the model's modes are not scaled to 1, as BFM's.
+    `model` is any `FaceModel`; the default is `of`'s, or else the packaged one. `deviations` (modes,) are the
+    standard deviations of the coefficients, for a model whose modes are not scaled to 1, such as BFM.
     """
 
     def __init__(
@@ -58,6 +59,10 @@ class FaceModelExplorer(Explorer):
         deviations: np.ndarray | None = None,
         height: int = 460,
     ):
+        toggles = {name: (name.capitalize(), False, "") for name in ("wireframe", "landmarks")}
+        layout = {"flex": "1 1 340px", "min_width": "320px"}
+        super().__init__(height=height, toggles=toggles, layout=layout)
+        self.canvas.show = {"mesh": True} | self.canvas.show
         self.face = _face_of(of)
         self.model = model or (self.face.model if self.face is not None else FaceModel.load())
         self.people, self.moods = len(self.model.identity_modes), len(self.model.expression_modes)
@@ -66,32 +71,24 @@ class FaceModelExplorer(Explorer):
         )
         if self.deviations.shape != (self.people + self.moods,):
             raise ValueError(
-                f"expected deviations ({self.people + self.moods},), one for each mode, got {self.deviations.shape}"
+                f"expected deviations ({self.people + self.moods},), one per mode, got {self.deviations.shape}"
             )
         self._mean = self.model.mean.numpy()
         modes = self.model.modes.numpy() * self.deviations[:, None, None]
         self._modes = np.ascontiguousarray(modes.reshape(len(modes), -1), dtype=np.float32)
         self._gram = gram_matrix(modes[: self.people])
-        self._quiet, self._draws = False, 0
-        self.complaints = Complaints()
-        self.canvas = Canvas(height=height, layout={"flex": "1 1 340px", "min_width": "320px"})
-        self.canvas.show = {"mesh": True, "wireframe": False, "landmarks": False}
+        self._draws = 0
         self._build_controls()
-        self._listen()
+        self._connect()
         column = {"flex": f"0 0 {_COLUMN + 8}px", "margin": "0 0 0 8px", "grid_gap": "6px"}
-        super().__init__(
-            [
-                row(*self.buttons.values(), self.colour, self.explain),
-                widgets.HBox(
-                    [self.canvas, widgets.VBox([self.tabs, self.legend], layout=column)],
-                    layout={"flex_flow": "row wrap"},
-                ),
-                row(*self.views.values(), *self.toggles.values(), words="View"),
-                self.complaints,
-            ]
+        beside = widgets.VBox([self.tabs, self.legend], layout=column)
+        self.content = (
+            row(*self.buttons.values(), self.colour, self.explain),
+            widgets.HBox([self.canvas, beside], layout={"flex_flow": "row wrap"}),
+            row(*self.camera_buttons.values(), *self.toggles.values(), label="View"),
         )
         self.canvas.set_triangles(self.model.triangles.numpy())
-        self.complaints.guard(self._follow)()
+        self.guard(self._follow)()
 
     def _build_controls(self) -> None:
         self._sliders = {
@@ -101,15 +98,20 @@ class FaceModelExplorer(Explorer):
             ),
         }
         self.identity, self.expression = (one.sliders for one in self._sliders.values())
-        self.action = choice("Action", [_NOTHING, *self.model.actions], width="286px")
-        self.strength = widgets.FloatSlider(1.0, min=0.0, max=1.0, step=0.05, description="Strength")
-        self.strength.style.description_width, self.strength.layout.width = "initial", "286px"
+        self.action = choice("Action", [_NO_ACTION, *self.model.actions], width=_CONTROL)
+        self.strength = slider("Strength", 1.0, 0.0, 1.0, 0.05, width=_CONTROL)
         if not self.model.actions:
             self.action.layout.display = self.strength.layout.display = "none"
-        self.kept = widgets.IntSlider(self.people, min=0, max=self.people, description="Identity modes kept")
-        self.kept.style.description_width, self.kept.layout.width = "initial", "286px"
-        self.lost, self.variance, self.error_chart = widgets.HTML(), widgets.HTML(), widgets.HTML()
-        self.variance.value = self._variance_chart()
+        self.kept = widgets.IntSlider(
+            self.people,
+            min=0,
+            max=self.people,
+            description="Identity modes kept",
+            style={"description_width": "initial"},
+            layout={"width": _CONTROL},
+        )
+        self.lost, self.error_chart = widgets.HTML(), widgets.HTML()
+        self.variance = widgets.HTML(self._variance_chart())
         self.tabs = widgets.Tab(
             [
                 self._sliders["identity"],
@@ -123,7 +125,7 @@ class FaceModelExplorer(Explorer):
             *((f"identity {k + 1}", k) for k in range(self.people)),
             *((f"expression {k + 1}", self.people + k) for k in range(self.moods)),
         ]
-        self.explain = choice("Explain", [(_NOTHING, _NO_MODE), *modes])
+        self.explain = choice("Explain", [("none", _NO_MODE), *modes])
         self.colour = choice("Colour", list(_COLOURS.items()))
         self.buttons = {
             "Mean": button("Mean", tooltip="All sliders to 0, no action"),
@@ -133,34 +135,23 @@ class FaceModelExplorer(Explorer):
         }
         if self.face is None:
             self.buttons["Fit to the photo"].layout.display = "none"
-        self.views = {name: button(name) for name in VIEWS}
-        self.views["Reset"] = button("Reset", tooltip="The view at the start, as a double click does")
-        self.toggles = {
-            name: toggle(name.capitalize(), on=self.canvas.show[name]) for name in ("wireframe", "landmarks")
-        }
         self.legend = widgets.HTML()
 
-    def _listen(self) -> None:
-        guard = self.complaints.guard
-        for control in (*self.identity, *self.expression, self.strength, self.action, self.colour, self.kept):
-            control.observe(guard(lambda change: self._follow()), "value")
-        self.explain.observe(guard(lambda change: self._explain(change["new"])), "value")
-        presses = (self.to_mean, self.random_person, self.random_expression, self.fit)
-        for one, press in zip(self.buttons.values(), presses, strict=True):
-            one.on_click(guard(lambda _button, press=press: press()))
-        for name, one in self.views.items():
-            one.on_click(guard(lambda _button, name=name: self.canvas.look(VIEWS.get(name, VIEWS["Front"]))))
-        for name, one in self.toggles.items():
-            one.observe(guard(lambda change, name=name: self._toggled(name, change["new"])), "value")
-        self.canvas.still = self.still
-        self.canvas.follow((*self.identity, *self.expression), self._mode)
-        self.canvas.on_reset = guard(lambda: self.canvas.look(VIEWS["Front"]))
+    def _connect(self) -> None:
+        sliders = (*self.identity, *self.expression)
+        for control in (*sliders, self.strength, self.action, self.colour, self.kept):
+            self.on(control, self._follow)
+        self.on(self.explain, self._explain)
+        calls = (self.to_mean, self.random_person, self.random_expression, self.fit)
+        for control, call in zip(self.buttons.values(), calls, strict=True):
+            self.on(control, call)
+        self.canvas.follow(sliders, self._mode)
 
     @property
     def coefficients(self) -> np.ndarray:
-        """What is shown, (modes,), identity first, in standard deviations.
+        """Coefficients (modes,) of the mesh, identity first, in standard deviations.
 
-        The action's share is included; identity modes that are not kept are 0.
+        They include the action; identity modes that are not kept are 0.
         """
         values = self._all_coefficients()
         values[self.kept.value : self.people] = 0
@@ -168,32 +159,27 @@ class FaceModelExplorer(Explorer):
 
     @property
     def vertices(self) -> np.ndarray:
-        """The mesh that is shown, (V, 3) in mm, in the model's frame."""
+        """Vertices (V, 3) of the mesh in mm, in the model's frame."""
         return self._vertices(self.coefficients)
 
     def to_mean(self) -> None:
-        """All sliders to 0, no action."""
-        with self._together():
-            self.action.value = _NOTHING
-            self._set(identity=np.zeros(self.people), expression=np.zeros(self.moods))
+        """Set all sliders to 0 and remove the action."""
+        self._set(identity=np.zeros(self.people), expression=np.zeros(self.moods))
 
     def random_person(self, *, seed: int | None = None) -> None:
-        """Another identity; the expression stays. Without a seed, the next one."""
+        """Draw another identity; the expression stays. Without a seed, draw the next one."""
         identity, _ = self.model.sample(1, seed=self._seed(seed))
-        with self._together():
-            self._set(identity=identity[0].numpy())
+        self._set(identity=identity[0].numpy())
 
     def random_expression(self, *, seed: int | None = None) -> None:
-        """Another expression, a mix of at most three named actions; the person stays."""
+        """Draw another expression, a mix of at most three named actions; the identity stays."""
         _, expression = self.model.sample(1, seed=self._seed(seed))
-        with self._together():
-            self.action.value = _NOTHING
-            values = expression[0].numpy()
-            # Actions are in the model's own units, and a draw without any in standard deviations.
-            self._set(expression=values / self.deviations[self.people :] if self.model.actions else values)
+        values = expression[0].numpy()
+        # Actions are in the model's own units; a model without actions draws standard deviations.
+        self._set(expression=values / self.deviations[self.people :] if self.model.actions else values)
 
     def fit(self) -> None:
-        """The sliders to the photo's face. Raises `ValueError` if its coefficients are not this model's."""
+        """Set the sliders to the photo's face; raise `ValueError` if its coefficients belong to another model."""
         if self.face is None:
             raise ValueError("expected a face to fit to, got none; give FaceModelExplorer(of=prediction)")
         identity, expression = self.face.identity, self.face.expression
@@ -202,12 +188,10 @@ class FaceModelExplorer(Explorer):
                 f"expected a face with {self.people} identity and {self.moods} expression coefficients, got "
                 f"{len(identity)} and {len(expression)}; explore the model that predicted it"
             )
-        with self._together():
-            self.action.value = _NOTHING
-            self._set(
-                identity=identity / self.deviations[: self.people],
-                expression=expression / self.deviations[self.people :],
-            )
+        self._set(
+            identity=identity / self.deviations[: self.people],
+            expression=expression / self.deviations[self.people :],
+        )
 
     def still(self) -> bytes:
         """The mesh from the front, with the legend of its colours, as a JPEG drawn without a browser."""
@@ -224,14 +208,13 @@ class FaceModelExplorer(Explorer):
         )
         return jpeg(with_legend(picture, coloured), quality=82)
 
-    @property
-    def words(self) -> str:
-        """What is explored, in a line."""
+    def describe(self) -> str:
+        """One line that says what is explored."""
         return f"FaceModelExplorer of {self.people} identity and {self.moods} expression modes"
 
     def _all_coefficients(self) -> np.ndarray:
         values = np.array([slider.value for slider in (*self.identity, *self.expression)])
-        if self.action.value != _NOTHING:
+        if self.action.value != _NO_ACTION:
             action = self.strength.value * self.model.actions[self.action.value]
             values[self.people :] += action / self.deviations[self.people :]
         return values
@@ -245,34 +228,26 @@ class FaceModelExplorer(Explorer):
             seed, self._draws = self._draws, self._draws + 1
         return seed
 
-    @contextmanager
-    def _together(self):
-        """Many sliders moved as one: the mesh follows once, at the end."""
-        self._quiet = True
-        try:
-            yield
-        finally:
-            self._quiet = False
+    def _set(self, **values: np.ndarray) -> None:
+        """Set sliders by kind; the mesh follows once, at the end. Another expression ends the action."""
+        with self.together():
+            if "expression" in values:
+                self.action.value = _NO_ACTION
+            for name, numbers in values.items():
+                self._sliders[name].set(numbers)
         self._follow()
 
-    def _set(self, **values: np.ndarray) -> None:
-        for name, numbers in values.items():
-            self._sliders[name].set(numbers)
-
-    def _toggled(self, name: str, on: bool) -> None:
-        self.canvas.show = self.canvas.show | {name: on}
+    def _toggled(self, name: str) -> None:
         self._send_landmarks(self._mean if self.explain.value != _NO_MODE else self.vertices)
 
     def _follow(self) -> None:
-        """Send the mesh as the sliders have it."""
-        if self._quiet:
-            return
+        """Send the mesh of the present sliders."""
         if self.explain.value != _NO_MODE:
             self.explain.value = _NO_MODE
             return
         vertices = self.vertices
         values = enumerate(slider.value for slider in (*self.identity, *self.expression))
-        # A slider of an identity mode that is not kept moves nothing.
+        # The sliders of identity modes that are not kept move nothing.
         at = {mode: value for mode, value in values if not self.kept.value <= mode < self.people}
         self.canvas.set_vertices(vertices, at=at)
         self._send_landmarks(vertices)
@@ -296,7 +271,7 @@ class FaceModelExplorer(Explorer):
     def _shown_colours(self) -> VertexColours:
         if self.explain.value != _NO_MODE:
             moved = np.linalg.norm(self._mode(self.explain.value), axis=1)
-            return scalar_colours(moved, unit="mm a standard deviation")
+            return scalar_colours(moved, unit="mm per standard deviation")
         if self.colour.value == "clay":
             return clay(len(self._mean))
         origin, unit = self._mean, "mm from the mean"
@@ -307,21 +282,22 @@ class FaceModelExplorer(Explorer):
         return scalar_colours(distance, unit=unit, limits=limits)
 
     def _mode(self, number: int) -> np.ndarray:
-        """A mode's displacement (V, 3) in mm for a standard deviation."""
+        """Displacement (V, 3) of a mode in mm for one standard deviation."""
         return self._modes[number].reshape(self._mean.shape)
 
     def _play(self, mode: int) -> None:
-        """Explain a mode, or stop if it is the one."""
+        """Explain a mode, or stop if it is explained already."""
         self.explain.value = _NO_MODE if self.explain.value == mode else mode
 
-    def _explain(self, mode: int) -> None:
-        # Its colours are its own.
+    def _explain(self) -> None:
+        mode = self.explain.value
+        # The explanation has colours of its own.
         self.colour.disabled = mode != _NO_MODE
         if mode == _NO_MODE:
             self.canvas.swing(None)
             self._follow()
             return
-        # About the mean, so that nothing but this mode is seen.
+        # Around the mean, so that only this mode shows.
         self.canvas.set_vertices(self._mean)
         self._send_landmarks(self._mean)
         self._send_colours(f"Face model, mode {self.explain.label} swinging")
@@ -335,7 +311,7 @@ class FaceModelExplorer(Explorer):
             if len(modes[part]):
                 share = np.concatenate([[0], 100 * cumulative_variance(modes[part])])
                 curves.append(Curve(f"{word}, {len(share) - 1}", np.arange(len(share)), share, colour))
-        return chart(curves, title="% of the variance that the first modes hold", x_label="modes")
+        return chart(curves, title="% of the variance in the first modes", x_label="modes")
 
     def _show_error(self) -> None:
         identity = self._all_coefficients()[: self.people]

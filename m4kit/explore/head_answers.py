@@ -1,6 +1,6 @@
-"""What a face's heads say together under given weights, seen from the network's own answer.
+"""A face under other weights of its heads, compared with the network's own answer.
 
-The heads' shapes are worked out once a face; any weights then cost one weighted sum.
+The heads' shapes are computed once per face; other weights then cost one weighted sum.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 
 from m4kit import metrics
 from m4kit.camera import HeadPose, cut_square, decompose
+from m4kit.explore.controls import paragraph
 from m4kit.head_frame import HeadFrame
 from m4kit.landmarks import CONTOURS
 from m4kit.prediction import Face
@@ -20,22 +21,22 @@ from m4kit.vertex_colours import VertexColours, clay, scalar_colours
 from m4kit.visualize.mesh_figure import mesh_still
 
 COLOURS = {"Clay": "clay", "Heads' disagreement": "spread", "Moved from the network's own": "moved"}
-"""What a mesh can be coloured by, in words."""
+"""Labels and names of the mesh's colour modes."""
 
 GREY = (120, 128, 138)
 _HALO = (250, 250, 247)
 _UNITS = {"spread": "mm between the heads", "moved": "mm from the network's own"}
 _SCALES = {"spread": "inferno", "moved": "viridis"}
 _LEAST = 1.0
-"""Millimetres at the end of a colour bar, so that next to nothing looks like it."""
+"""Millimetres at the end of a colour bar at least, so that tiny distances look tiny."""
 
 
 class Reference:
-    """A face as its network gave it: what every other weighting is compared with, and the frame all are shown in."""
+    """A face as its network predicted it: other weights are compared with it and shown in its frame."""
 
     def __init__(self, face: Face):
         self.face, self.frame = face, HeadFrame.of(face)
-        # Shapes are linear in the coefficients, so the weighted sum of these is the shape of the weighted sum.
+        # Shapes are linear in the coefficients: the weighted sum of shapes is the shape of the weighted sum.
         shapes = face.model.vertices(face.heads[:, 12:52], face.heads[:, 52:]).numpy()
         self.shapes = shapes.astype(np.float32)
         self.own = self.under(face.head_weights)
@@ -46,19 +47,19 @@ class Reference:
         return Answer(self, self.face.with_head_weights(weights))
 
     def photo_plane(self, image: np.ndarray) -> np.ndarray:
-        """The photo's corners (4, 3) in mm behind the face, as `Canvas.set_photo` takes them."""
+        """The photo's corners (4, 3) in mm, behind the face, for `Canvas.set_photo`."""
         height, width = image.shape[:2]
         return self.frame.photo_plane(width, height, self.face.vertices[:, 2].min())
 
     def _most(self, others: np.ndarray) -> tuple[float, float]:
-        """Colour limits in mm that no weights exceed: how far a head's vertex is from those of `others` at most."""
+        """Colour limits in mm for all weights: 0, and the largest distance of a head's vertex to `others`."""
         most = max(float(np.square(shape - others).sum(-1).max()) for shape in self.shapes)
         return 0.0, max(_LEAST, most**0.5)
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """One weighting of the heads: `face` is the face under it."""
+    """The answer under some weights of the heads; `face` is the face with them."""
 
     reference: Reference
     face: Face
@@ -70,7 +71,7 @@ class Answer:
 
     @cached_property
     def vertices(self) -> np.ndarray:
-        """Vertices (V, 3) in mm, in the frame of the network's own answer: a turned head is seen to turn."""
+        """Vertices (V, 3) in mm, in the frame of the network's own answer, so that a turn of the head is visible."""
         camera = self.face.camera
         placed = self.face.crop.to_photo(self.shape @ camera[:, :3].T + camera[:, 3])
         return self.reference.frame.from_photo(placed)
@@ -96,14 +97,14 @@ class Answer:
 
     @property
     def pose_change(self) -> HeadPose:
-        """Yaw, pitch and roll in degrees less those of the network's own answer, each in [-180, 180)."""
+        """Yaw, pitch and roll in degrees minus those of the network's own answer, each in [-180, 180)."""
         change = np.subtract(self.face.pose, self.reference.face.pose)
         return HeadPose(*((change + 180) % 360 - 180).tolist())
 
     def colours(self, mode: str) -> VertexColours:
-        """Colours of the vertices by one of `COLOURS`, on scales that the weights leave alone.
+        """Colours of the vertices in one of the modes of `COLOURS`, on a scale that does not depend on the weights.
 
-        `spread` is that of `vertex_colours`; `moved` the distance of the shapes, in which pose plays no part.
+        "spread" is that of `vertex_colours`; "moved" is the distance between shapes, without the pose.
         """
         if mode == "clay":
             return clay(len(self.shape))
@@ -115,8 +116,17 @@ class Answer:
             values, unit=_UNITS[mode], limits=self.reference.limits[mode], scale=_SCALES[mode]
         )
 
+    def describe(self) -> str:
+        """How far the answer is from the network's own, as HTML."""
+        yaw, pitch, roll = (f"{round(angle, 1) + 0.0:+.1f}" for angle in self.pose_change)
+        return paragraph(
+            "From the network's own answer:<br>"
+            f"landmarks <b>{self.landmark_distance:.2f} %</b> of the face's size<br>"
+            f"head turned by <b>{self.turn:.1f}°</b> (yaw {yaw}, pitch {pitch}, roll {roll})"
+        )
+
     def photo(self, image: np.ndarray, *, side: int) -> np.ndarray:
-        """The photo around the face with the landmarks in colour, and in grey the network's own; (side, side, 3)."""
+        """The photo around the face with the landmarks in colour and the network's own in grey, (side, side, 3)."""
         crop = self.reference.face.crop
         picture = cut_square(image, crop, side, border=cv2.BORDER_REPLICATE)
         own, present = (
@@ -128,7 +138,7 @@ class Answer:
         return picture
 
     def mesh(self, mode: str, *, side: int) -> np.ndarray:
-        """The mesh as the photo shows the head, (side, side, 3) uint8 RGB on white."""
+        """The mesh as in the photo, on white, (side, side, 3) uint8 RGB."""
         colours = self.colours(mode).colours
         return mesh_still(
             self.vertices, self.face.triangles, colours, rotation=self.reference.frame.rotation, side=side
@@ -138,9 +148,9 @@ class Answer:
 def _trace(
     picture: np.ndarray, landmarks: np.ndarray, thickness: int, ink: tuple[int, int, int] | None
 ) -> None:
-    """Draw the contours of landmarks (68, 2), in their groups' colours where `ink` is None.
+    """Draw contours through landmarks (68, 2), in the colours of their groups if `ink` is None.
 
-    `draw_landmarks` is finer, and takes as long as all else that a slider moves together.
+    `draw_landmarks` draws finer lines, but takes as long as everything else in a slider's move together.
     """
     bits = 4
     for one, colour in CONTOURS:

@@ -1,4 +1,4 @@
-"""The browser's side of the views: modules without a bundler, of files that lie beside this one."""
+"""The browser side of the views: JavaScript modules without a bundler, put together from the files in `js/`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import anywidget
 import traitlets
 
 
-def listening_module(name: str) -> str:
-    """The JavaScript of a `ListeningView`, with `keepListening` of `listening.js` before it."""
-    folder = Path(__file__).parent
-    return "\n".join((folder / file).read_text(encoding="utf-8") for file in ("listening.js", name))
+def module(*names: str) -> str:
+    """A JavaScript module of the files `names` in this order, with `js/messages.js` before them."""
+    folder = Path(__file__).parent / "js"
+    return "\n".join((folder / f"{name}.js").read_text(encoding="utf-8") for name in ("messages", *names))
 
 
-class ListeningView(anywidget.AnyWidget):
-    """A view that is told things by messages: its `_esm` is a `listening_module`."""
+class MessageView(anywidget.AnyWidget):
+    """A view that gets its content by messages; its `_esm` is a `module`."""
 
-    # The browser finds its model by it, and must know it from the start.
+    # The browser finds its model by this id, and needs it from the start.
     own_id = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, **traits):

@@ -1,8 +1,9 @@
-"""`LiveTrainer`: activations trained live in a notebook, with curves that grow."""
+"""`LiveTrainer`: train activations live in a notebook, with growing curves."""
 
 from __future__ import annotations
 
 import ipywidgets as widgets
+import plotly.graph_objects as go
 
 from m4kit.ablation.activations.figures import COLOURS, WORDS
 from m4kit.ablation.activations.live import (
@@ -16,59 +17,51 @@ from m4kit.ablation.activations.live import (
     LiveTraining,
 )
 from m4kit.ablation.activations.numbers import smoothed
-from m4kit.explore.callbacks import Complaints
+from m4kit.explore.controls import button, choice, row, toggle
+from m4kit.explore.explorer import Explorer
+from m4kit.explore.plotly_view import PlotlyView
 from m4kit.network import ACTIVATIONS
 
 _WINDOW = 11
-_SAYING = {
+_STATUS = {
     READY: "Choose two or more and press Start.",
     DRAWING: "Drawing faces",
     TRAINING: "Training",
-    STOPPED: "Stopped. Start goes on.",
-    DONE: "Done. Start goes on for as long again.",
+    STOPPED: "Stopped. Start continues.",
+    DONE: "Done. Start continues for the same time.",
     DIVERGED: "All have diverged: choose a lower learning rate.",
     FAILED: "Failed",
 }
 
 
-class LiveTrainer(widgets.VBox):
-    """Start, stop and watch a `LiveTraining`: drawn faces, a progress bar, a curve an activation.
+class LiveTrainer(Explorer):
+    """Start, stop and watch a `LiveTraining` on drawn faces, with a progress bar and one curve per activation.
 
-    The notebook stays alive meanwhile. Another choice of activations or learning rate begins anew. `training` is what
-    runs, or `None` before the first start; `options` go to `LiveTraining`.
+    It trains in the background, so the notebook stays usable. Another choice of activations or learning rate starts
+    over. `training` is the present training, or None before the first start; `options` go to `LiveTraining`.
     """
 
     def __init__(self, activations=("sigmoid", "relu"), *, seconds: float = 60.0, **options):
-        import plotly.graph_objects as go
-
-        from m4kit.explore.plotly_view import PlotlyView
-
+        super().__init__()
         self.options = {"seconds": seconds} | options
         self.training: LiveTraining | None = None
-        self.complaints = Complaints()
-        guard = self.complaints.guard
-        slim = {"width": "auto"}
-        self.choices = {
-            name: widgets.ToggleButton(value=name in activations, description=WORDS[name], layout=slim)
-            for name in ACTIVATIONS
-        }
-        self.rate = widgets.Dropdown(
-            options=[1e-4, 3e-4, 1e-3, 3e-3, 1e-2],
-            value=options.get("learning_rate", 1e-3),
-            description="Learning rate",
-            style={"description_width": "initial"},
-            layout={"width": "190px"},
-        )
+        self.choices = {name: toggle(WORDS[name], on=name in activations) for name in ACTIVATIONS}
+        rates = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2]
+        rate = options.get("learning_rate", 1e-3)
+        self.rate = choice("Learning rate", rates, value=rate, width="190px")
         for control in (*self.choices.values(), self.rate):
-            control.observe(guard(lambda _change: self.begin_anew()), "value")
+            self.on(control, self.start_over)
         self.buttons = {
-            name: widgets.Button(description=name, icon=icon, layout=slim)
-            for name, icon in (("Start", "play"), ("Stop", "stop"), ("Anew", "refresh"))
+            "Start": button("Start", icon="play"),
+            "Stop": button("Stop", icon="stop"),
+            "Start over": button("Start over", icon="refresh"),
         }
-        for name, press in (("Start", self.start), ("Stop", self.stop), ("Anew", self.begin_anew)):
-            self.buttons[name].on_click(guard(lambda _button, press=press: press()))
+        for control, call in zip(
+            self.buttons.values(), (self.start, self.stop, self.start_over), strict=True
+        ):
+            self.on(control, call)
         self.bar = widgets.FloatProgress(0.0, min=0, max=1, layout={"width": "240px"})
-        self.saying = widgets.Label(_SAYING[READY])
+        self.status = widgets.Label(_STATUS[READY])
         self.view = PlotlyView()
         self.figure = go.Figure(
             layout={
@@ -82,32 +75,21 @@ class LiveTrainer(widgets.VBox):
                 "hovermode": "x unified",
             }
         )
-        row = {"flex_flow": "row wrap", "align_items": "center"}
-        super().__init__(
-            [
-                widgets.HBox([*self.choices.values(), self.rate], layout=row),
-                widgets.HBox([*self.buttons.values(), self.bar, self.saying], layout=row),
-                self.view,
-                self.complaints,
-            ]
+        self.content = (
+            row(*self.choices.values(), self.rate),
+            row(*self.buttons.values(), self.bar, self.status),
+            self.view,
         )
         self._enable()
         self.view.show(self.figure)
 
     @property
-    def errors(self) -> list[Exception]:
-        """What went wrong in callbacks so far."""
-        return self.complaints.errors
-
-    @property
     def chosen(self) -> tuple[str, ...]:
-        """The activations that are chosen."""
+        """The chosen activations."""
         return tuple(name for name, button in self.choices.items() if button.value)
 
     def start(self) -> None:
-        """Train in the background, from where it was. Raises `ValueError` if no activation is chosen."""
-        import plotly.graph_objects as go
-
+        """Start or continue in the background; raises `ValueError` if no activation is chosen."""
         if self.training is None:
             options = self.options | {"learning_rate": self.rate.value}
             self.training = LiveTraining(self.chosen, **options)
@@ -119,16 +101,16 @@ class LiveTrainer(widgets.VBox):
                         for name in self.chosen
                     ]
                 )
-        self.training.start(self.complaints.guard(self._report))
+        self.training.start(self.guard(self._report))
         self._enable()
 
     def stop(self) -> None:
-        """Stop after the step in hand; Start goes on."""
+        """Stop after the present step; `start` continues."""
         if self.training is not None:
             self.training.stop()
         self._report()
 
-    def begin_anew(self) -> None:
+    def start_over(self) -> None:
         """Stop and forget what was trained."""
         if self.training is not None:
             self.training.stop()
@@ -136,11 +118,11 @@ class LiveTrainer(widgets.VBox):
         self.figure.data = ()
         self.view.show(self.figure)
         self.bar.value = 0.0
-        self.saying.value = _SAYING[READY]
+        self.status.value = _STATUS[READY]
         self._enable()
 
     def _report(self) -> None:
-        """Show how far it is. Runs in the training's thread as well."""
+        """Show the progress; also called by the training's thread."""
         training = self.training
         if training is None:
             return
@@ -156,13 +138,13 @@ class LiveTrainer(widgets.VBox):
             about = f" {training.drawn} of {training.faces}"
         elif training.state == TRAINING:
             about = f", {_steps_of(training)}"
-        self.saying.value = _SAYING[training.state] + about
+        self.status.value = _STATUS[training.state] + about
         self._enable()
         if training.state == FAILED:
             raise training.error
 
     def _enable(self) -> None:
-        # In its last report the thread still lives, but what it says is the end.
+        # During its last report the thread still runs, but the training has ended.
         running = self.training is not None and self.training.running
         running = running and self.training.state not in (STOPPED, DONE, DIVERGED, FAILED)
         ended = self.training is not None and self.training.state == DIVERGED
@@ -172,7 +154,7 @@ class LiveTrainer(widgets.VBox):
 
 
 def _steps_of(training: LiveTraining) -> str:
-    """How many steps were done, such as "40 steps each" or "40 steps; ReLU diverged at step 12"."""
+    """The number of steps, such as "40 steps each" or "40 steps; ReLU diverged at step 12"."""
     steps = max(map(len, training.losses.values()))
     if not training.diverged:
         return f"{steps} steps each"

@@ -11,12 +11,9 @@ import ipywidgets as widgets
 import numpy as np
 
 from m4kit.camera import rotation_from_euler
-from m4kit.explore.callbacks import Complaints
-from m4kit.explore.canvas import Canvas
-from m4kit.explore.controls import SIDE_WIDTH, button, choice, faded, notice, row, toggle
-from m4kit.explore.explorer import Explorer
-from m4kit.explore.legend import legend
-from m4kit.explore.marks import contours, landmark_colours, pose_axes
+from m4kit.explore.canvas import contour_lines, landmark_colours, pose_axes
+from m4kit.explore.controls import SIDE_WIDTH, button, choice, faded, legend, notice, row, slider
+from m4kit.explore.explorer import AS_IN_PHOTO, MeshExplorer
 from m4kit.explore.photo import MARK, gif, photo_of, picture_html, small_jpeg, thumbnail
 from m4kit.head_frame import HeadFrame
 from m4kit.images import jpeg
@@ -31,36 +28,19 @@ from m4kit.vertex_colours import (
 from m4kit.visualize.legend import with_legend
 from m4kit.visualize.mesh_figure import EVEN_LIGHT, mesh_still
 
-VIEWS = {
-    "Front": rotation_from_euler(0, 0, 0),
-    "Left": rotation_from_euler(90, 0, 0),
-    "Right": rotation_from_euler(-90, 0, 0),
-    "Top": rotation_from_euler(0, -90, 0),
-}
-"""Rotations (3, 3) from the head's frame to the view; left and right are the person's own sides."""
-
 COMPARISONS = {"One face": "one", "Side by side": "side", "Difference": "difference"}
 
-_SHOWN = {
-    "mesh": "Mesh",
-    "wireframe": "Wireframe",
-    "landmarks": "Landmarks",
-    "contours": "Contours",
-    "axes": "Axes",
-    "photo": "Photo",
-    "over": "Other face",
-}
-_TOOLTIPS = {
-    "mesh": "The face's surface",
-    "wireframe": "The edges of all triangles",
-    "landmarks": "The 68 points",
-    "contours": "Lines through the 68 points",
-    "axes": "The head's own axes: x red, y green, z blue",
-    "photo": "The photo, behind the face",
-    "over": "The face that is compared with, translucent over the first",
+_TOGGLES = {
+    "mesh": ("Mesh", True, "The face's surface"),
+    "wireframe": ("Wireframe", False, "The edges of all triangles"),
+    "landmarks": ("Landmarks", False, "The 68 points"),
+    "contours": ("Contours", True, "Lines through the 68 points"),
+    "axes": ("Axes", False, "The head's own axes: x red, y green, z blue"),
+    "photo": ("Photo", False, "The photo, behind the face"),
+    "over": ("Other face", True, "The other face of the comparison, translucent over the first"),
 }
 _SHADING = {"clay": 1.0, "texture": 0.35}
-# Lit, but so that the colours are still those of the legend.
+# Weak enough that colours still match their legend.
 _COLOUR_SHADING = 0.55
 _CACHED_COLOURS = 16
 _STILL_SIDE = 420
@@ -68,21 +48,21 @@ _HINT = "Click the face to read a vertex."
 
 
 class Shown(NamedTuple):
-    """What a panel shows: a face, its title, and the prediction whose photo it lies on."""
+    """A panel's content: a title, a face, and the prediction with the face's photo."""
 
     title: str
     face: Face
     prediction: Prediction
 
 
-class MeshViewer(Explorer):
+class MeshViewer(MeshExplorer):
     """The faces of a prediction in 3D: drag to turn, wheel to zoom, shift and drag to move, click to read a vertex.
 
     `other` is a second prediction to compare with, of the same faces in the same order: from other head weights,
-    another network, or a degraded photo. Without it, the prediction's other faces can be compared.
+    another network, or a degraded photo. Without it, faces of the same prediction can be compared.
 
-    The camera stays where the user left it, whatever else changes. `errors` lists what went wrong in callbacks; the
-    viewer says it and goes on.
+    The camera stays where the user left it when anything else changes. `errors` lists what went wrong in callbacks;
+    the viewer shows the last one and goes on.
 
     Raises `ValueError` for a prediction without faces.
     """
@@ -93,28 +73,25 @@ class MeshViewer(Explorer):
                 f"{prediction.source}: expected a prediction with at least one face, got none; try a larger photo, "
                 "a smaller min_face, or give predict the boxes"
             )
+        layout = {"flex": "1 1 420px", "min_width": "320px"}
+        super().__init__(height=height, toggles=_TOGGLES, photo=True, layout=layout)
         self.prediction, self.other = prediction, other
-        self.complaints = Complaints()
-        self.canvas = Canvas(height=height, layout={"flex": "1 1 420px", "min_width": "320px"})
         self._photo_sent: dict[int, int] = {}
         self._clicked: tuple[int, int] | None = None
-        # Texture takes a tenth of a second; a colour that was shown comes back at once.
+        # A texture takes a tenth of a second; colours that were shown before come back at once.
         self._known_colours = lru_cache(_CACHED_COLOURS)(_colours_of)
         self._build_controls()
-        self._listen()
+        self._connect()
         column = {"flex": f"0 0 {SIDE_WIDTH + 8}px", "margin": "0 0 0 8px", "grid_gap": "6px"}
         beside = widgets.VBox([self.photo, self.legend, self.readout, self.film], layout=column)
-        super().__init__(
-            [
-                row(self.face_choice, self.colour, self.compare, self.partner),
-                widgets.HBox([self.canvas, beside], layout={"flex_flow": "row wrap"}),
-                row(*self.toggles.values(), self.opacity, words="Show"),
-                row(*self.views.values(), self.reset, self.spin, words="View"),
-                self.complaints,
-            ]
+        self.content = (
+            row(self.face_choice, self.colour, self.compare, self.partner),
+            widgets.HBox([self.canvas, beside], layout={"flex_flow": "row wrap"}),
+            row(*self.toggles.values(), self.opacity, label="Show"),
+            row(*self.camera_buttons.values(), self.spin, label="View"),
         )
-        self._reset()
-        self.complaints.guard(self._draw)()
+        self.reset()
+        self.guard(self._draw)()
 
     def _build_controls(self) -> None:
         count = len(self.prediction)
@@ -124,18 +101,9 @@ class MeshViewer(Explorer):
         self.compare = widgets.ToggleButtons(
             options=list(COMPARISONS.items()), style={"button_width": "auto"}
         )
-        self.toggles = {
-            name: toggle(word, on=name in ("mesh", "contours", "over"), tooltip=_TOOLTIPS[name])
-            for name, word in _SHOWN.items()
-        }
-        self.opacity = widgets.FloatSlider(
-            1.0, min=0.1, max=1.0, step=0.05, description="Opacity", readout=False, layout={"width": "160px"}
-        )
-        self.opacity.style.description_width = "initial"
-        self.views = {name: button(name) for name in (*VIEWS, "As in photo")}
-        self.reset = button("Reset", tooltip="The view at the start, as a double click does")
+        self.opacity = slider("Opacity", 1.0, 0.1, 1.0, 0.05, width="160px", readout=False)
         self.spin = button(
-            "Turntable GIF", tooltip="Save a film of the face turning, beside the notebook, and show it"
+            "Turntable GIF", tooltip="Save an animation of the face turning, beside the notebook, and show it"
         )
         self.photo, self.legend, self.readout, self.film = (widgets.HTML() for _ in range(4))
         if count == 1:
@@ -143,47 +111,36 @@ class MeshViewer(Explorer):
         if not self.partner.options:
             self.compare.layout.display = "none"
 
-    def _listen(self) -> None:
-        guard = self.complaints.guard
-        self.face_choice.observe(guard(self._face_changed), "value")
-        self.colour.observe(guard(lambda change: self._draw_colours()), "value")
-        for control in (self.partner, self.compare):
-            control.observe(guard(lambda change: self._draw()), "value")
-        for name, one in self.toggles.items():
-            one.observe(guard(lambda change, name=name: self._toggled(name, change["new"])), "value")
-        self.opacity.observe(guard(lambda change: setattr(self.canvas, "opacity", change["new"])), "value")
-        for name, one in self.views.items():
-            one.on_click(guard(lambda _button, name=name: self.look(name)))
-        self.reset.on_click(guard(lambda _button: self._reset()))
-        self.spin.on_click(guard(lambda _button: self._save_turntable()))
-        self.canvas.on_click = guard(self._click)
-        self.canvas.on_reset = guard(self._reset)
-        self.canvas.still = self.still
-        self.canvas.show = {name: one.value for name, one in self.toggles.items()} | {"mark": True}
+    def _connect(self) -> None:
+        self.on(self.face_choice, self._face_changed)
+        self.on(self.colour, self._draw_colours)
+        self.on(self.partner, self._draw)
+        self.on(self.compare, self._draw)
+        self.on(self.opacity, lambda: setattr(self.canvas, "opacity", self.opacity.value))
+        self.on(self.spin, self._save_turntable)
+        self.canvas.on_click = self.guard(self._click)
+        self.canvas.show = self.canvas.show | {"mark": True}
 
     @property
     def face(self) -> Face:
-        """The face that is shown."""
+        """The chosen face."""
         return self.prediction[self.face_choice.value]
 
     @property
     def shown(self) -> list[Shown]:
-        """What the panels show; of a difference, the second lies over the first."""
+        """What the panels show; in a difference, the second face lies over the first."""
         first = Shown(f"Face {self.face_choice.value + 1}", self.face, self.prediction)
         if self.compare.value == "one":
             return [first]
         prediction, number = self.partner.value
-        return [first, Shown(self._partner_words(), prediction[number], prediction)]
+        return [first, Shown(self.partner.label, prediction[number], prediction)]
 
-    def look(self, name: str) -> None:
-        """Turn the camera to one of `VIEWS`, or "As in photo"; zoom and pan go back."""
-        known = {**VIEWS, "As in photo": HeadFrame.of(self.face).rotation}
-        if name not in known:
-            raise ValueError(f"expected a view out of {', '.join(known)}, got {name!r}")
-        self.canvas.look(known[name])
+    def camera(self, name: str) -> np.ndarray:
+        """The rotation (3, 3) of a camera position."""
+        return HeadFrame.of(self.face).rotation if name == AS_IN_PHOTO else super().camera(name)
 
     def still(self) -> bytes:
-        """What is shown from the front, with its legend, as a JPEG drawn without a browser."""
+        """The faces from the front, with their legend, as a JPEG drawn without a browser."""
         coloured, _ = self._coloured()
         shown = self.shown if self.compare.value == "side" else self.shown[:1]
         side = _STILL_SIDE if len(shown) == 1 else _STILL_SIDE * 3 // 4
@@ -194,9 +151,9 @@ class MeshViewer(Explorer):
         return jpeg(np.hstack(pictures), quality=82)
 
     def turntable(self, path: str | Path | None = None, *, frames: int = 36, side: int = 320) -> bytes:
-        """A GIF of the face turning to both sides and back; also written to `path` if that is given.
+        """Draw an animated GIF of the face that turns to both sides and back, and write it to `path`, if given.
 
-        `frames` pictures of `side` x `side` pixels, in the colours that are chosen.
+        It has `frames` pictures of `side` x `side` pixels, in the chosen colours.
         """
         angles = 75 * np.sin(np.linspace(0, 2 * np.pi, frames, endpoint=False))
         (colours, *_), _ = self._coloured()
@@ -208,9 +165,8 @@ class MeshViewer(Explorer):
             Path(path).write_bytes(content)
         return content
 
-    @property
-    def words(self) -> str:
-        """What is explored, in a line."""
+    def describe(self) -> str:
+        """One line that says what is explored."""
         count = len(self.prediction)
         return f"MeshViewer of {self.prediction.source}, {count} {'face' if count == 1 else 'faces'}"
 
@@ -221,34 +177,28 @@ class MeshViewer(Explorer):
             return own
         return [("Other prediction", (self.other, number)), *own]
 
-    def _partner_words(self) -> str:
-        return next(word for word, value in self.partner.options if value == self.partner.value)
-
-    def _face_changed(self, _change) -> None:
-        self.partner.options = self._partners(self.face_choice.value)
+    def _face_changed(self) -> None:
+        with self.together():
+            self.partner.options = self._partners(self.face_choice.value)
         self._draw()
 
-    def _toggled(self, name: str, on: bool) -> None:
-        self.canvas.show = self.canvas.show | {name: on}
-        if name == "photo" and on:
+    def _toggled(self, name: str) -> None:
+        if name == "photo" and self.canvas.show["photo"]:
             self._send_photos()
-
-    def _reset(self) -> None:
-        self.look("Front")
 
     def _save_turntable(self) -> None:
         stem = re.sub(r"\W+", "_", Path(self.prediction.source).stem).strip("_") or "photo"
         path = Path.cwd() / f"{stem}_face_{self.face_choice.value + 1}.gif"
-        words, self.spin.description, self.spin.disabled = self.spin.description, "Drawing \u2026", True
+        label, self.spin.description, self.spin.disabled = self.spin.description, "Drawing \u2026", True
         try:
             content = self.turntable(path)
         finally:
-            self.spin.description, self.spin.disabled = words, False
+            self.spin.description, self.spin.disabled = label, False
         picture = picture_html(content, kind="gif", alt="The face turning", save_as=path.name)
         self.film.value = picture + faded(f"Saved as {path}")
 
     def _draw(self) -> None:
-        """Send the panels' meshes, colours and what lies on them."""
+        """Send meshes, colours, marks and photos of all panels."""
         panels = self.shown
         self._clicked = None
         over = self.compare.value == "difference"
@@ -260,7 +210,10 @@ class MeshViewer(Explorer):
             frame = HeadFrame.of(one.face)
             self.canvas.set_mesh(frame.from_photo(one.face.vertices), one.face.triangles, panel=number)
             if not (over and number):
-                self._send_marks(number, one.face, frame)
+                landmarks = frame.from_photo(one.face.landmarks)
+                self.canvas.set_points("landmarks", landmarks, landmark_colours(), panel=number)
+                self.canvas.set_lines("contours", *contour_lines(landmarks), panel=number, width=2.2)
+                self.canvas.set_lines("axes", *pose_axes(landmarks), panel=number, width=3.0)
             self.canvas.set_points("mark", np.zeros((0, 3)), np.zeros((0, 3)), panel=number)
         self._show_thumbnail()
         self._draw_colours()
@@ -268,7 +221,7 @@ class MeshViewer(Explorer):
             self._send_photos()
 
     def _draw_colours(self) -> None:
-        """Send the panels' colours; a face that cannot have them is shown in clay, and the reason is raised."""
+        """Send the colours of all panels; raise the reason if a face is shown in clay instead."""
         difference = self.compare.value == "difference"
         mode = "difference" if difference else self.colour.value
         self.colour.disabled = difference
@@ -284,7 +237,7 @@ class MeshViewer(Explorer):
             raise reason
 
     def _coloured(self) -> tuple[list[VertexColours], ValueError | None]:
-        """The panels' colours, numbers on one scale; a face that cannot have them is in clay, and the reason."""
+        """Colours of all panels on one scale; and the reason, if a face cannot have them and is in clay instead."""
         coloured, reason = [], None
         for one in self.shown:
             try:
@@ -307,12 +260,6 @@ class MeshViewer(Explorer):
             )
         distance = np.linalg.norm(first.face.shape - second.face.shape, axis=1)
         return scalar_colours(distance, unit=f"mm from {second.title.lower()}")
-
-    def _send_marks(self, panel: int, face: Face, frame: HeadFrame) -> None:
-        landmarks = frame.from_photo(face.landmarks)
-        self.canvas.set_points("landmarks", landmarks, landmark_colours(), panel=panel)
-        self.canvas.set_lines("contours", *contours(landmarks), panel=panel, width=2.2)
-        self.canvas.set_lines("axes", *pose_axes(landmarks), panel=panel, width=3.0)
 
     def _send_photos(self) -> None:
         for panel, (_, face, prediction) in enumerate(self.shown):
@@ -343,7 +290,7 @@ class MeshViewer(Explorer):
         x, y, _ = one.face.vertices[vertex]
         right, up, forward = one.face.shape[vertex]
         regions = [name.replace("_", " ") for name, mask in one.face.model.regions.items() if mask[vertex]]
-        rows = [
+        lines = [
             f"<b>{one.title}, vertex {vertex}</b>",
             f"region: {', '.join(regions) or 'none'}",
             f"photo: {x:.1f}, {y:.1f} px",
@@ -355,11 +302,11 @@ class MeshViewer(Explorer):
             # The reason is shown already.
             coloured = None
         if coloured is not None and coloured.values is not None:
-            rows.append(f"{coloured.values[vertex]:.2f} {coloured.unit}")
-        self.readout.value = f'<div style="line-height: 1.5">{"<br>".join(rows)}</div>'
+            lines.append(f"{coloured.values[vertex]:.2f} {coloured.unit}")
+        self.readout.value = f'<div style="line-height: 1.5">{"<br>".join(lines)}</div>'
 
     def _show_thumbnail(self) -> None:
-        """The photo around the face, with the clicked vertex marked; where there is none, the reason."""
+        """Show the photo around the face with the clicked vertex marked, or why there is none."""
         panel, vertex = self._clicked or (0, None)
         one = self.shown[panel]
         try:
@@ -372,7 +319,7 @@ class MeshViewer(Explorer):
 
 
 def _picture(face: Face, coloured: VertexColours, rotation: np.ndarray, *, side: int) -> np.ndarray:
-    """A face seen by a rotation (3, 3), (side, side, 3) uint8 RGB, with the legend of its colours."""
+    """A face turned by a rotation (3, 3), with the legend of its colours, (side, side, 3) uint8 RGB."""
     vertices = HeadFrame.of(face).from_photo(face.vertices)
     plain = coloured.values is None and not coloured.names and coloured.filled is None
     light = None if plain else EVEN_LIGHT

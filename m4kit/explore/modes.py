@@ -1,30 +1,95 @@
-"""How much a face model's modes hold, in numbers and as charts for the explorer."""
+"""A face model's modes: sliders, how much the modes hold, and charts of it."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import ipywidgets as widgets
 import numpy as np
+
+from m4kit.explore.controls import button
+
+REACH = 3.0
+"""Standard deviations to both sides that a slider covers, and that a mode swings."""
+
+STEP = 10
+"""Modes that are shown at first, and that the button adds."""
 
 _WIDTH, _HEIGHT = 288, 164
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 8, 24, 34
 
 
-def cumulative_variance(modes: np.ndarray, deviations: np.ndarray | float = 1.0) -> np.ndarray:
-    """The share (n,) of the variance of all n modes that the first 1, 2, ... n hold.
+class ModeSliders(widgets.VBox):
+    """One slider per mode, in standard deviations, each with a button that explains the mode.
 
-    `modes` (n, V, 3); a mode's variance is its squared length, summed over the vertices, times its coefficient's.
+    There are `count` modes of a kind (`word`: "identity"). The button calls `explain(number)`, counted from 0.
+    """
+
+    def __init__(self, count: int, *, word: str, explain: Callable[[int], None]):
+        # All share one layout and one style: a browser has a third as much to set up.
+        layout, style = (
+            widgets.Layout(width="264px", margin="0"),
+            widgets.SliderStyle(description_width="22px"),
+        )
+        self.word, self._explain = word, explain
+        self._slim = widgets.Layout(width="34px", height="24px", padding="0", margin="2px 0")
+        self.sliders = [
+            widgets.FloatSlider(
+                0.0,
+                min=-REACH,
+                max=REACH,
+                step=0.05,
+                description=str(number + 1),
+                readout_format="+.2f",
+                layout=layout,
+                style=style,
+            )
+            for number in range(count)
+        ]
+        self.rows = widgets.VBox()
+        self.more = button("More modes", tooltip=f"Ten more of the {count} modes")
+        self.more.on_click(lambda _button: self.show_more())
+        super().__init__([self.rows, self.more])
+        self.show_more()
+
+    def show_more(self) -> None:
+        """Show ten more modes."""
+        first = len(self.rows.children)
+        new = [self._row(number) for number in range(len(self.sliders))[first : first + STEP]]
+        self.rows.children = (*self.rows.children, *new)
+        if first + STEP >= len(self.sliders):
+            self.more.layout.display = "none"
+
+    def set(self, values: np.ndarray) -> None:
+        """Set all sliders to values (n,); a slider widens for a value beyond its end."""
+        for slider, value in zip(self.sliders, values, strict=True):
+            reach = max(REACH, float(np.ceil(abs(value))))
+            slider.min, slider.max = min(-reach, slider.min), max(reach, slider.max)
+            slider.value = float(value)
+
+    def _row(self, number: int) -> widgets.HBox:
+        words = f"Explain {self.word} {number + 1}: let it swing, and colour how far it moves each vertex"
+        one = widgets.Button(icon="play", tooltip=words, layout=self._slim)
+        one.on_click(lambda _button: self._explain(number))
+        return widgets.HBox([self.sliders[number], one], layout={"align_items": "center"})
+
+
+def cumulative_variance(modes: np.ndarray, deviations: np.ndarray | float = 1.0) -> np.ndarray:
+    """The share (n,) of the total variance in the first 1, 2, ... n modes.
+
+    The variance of a mode, of `modes` (n, V, 3), is its squared length summed over the vertices, times the variance
+    of its coefficient.
     """
     variance = np.square(modes, dtype=float).sum((1, 2)) * np.square(deviations)
     return np.cumsum(variance) / variance.sum()
 
 
 def gram_matrix(modes: np.ndarray) -> np.ndarray:
-    """The modes' (n, V, 3) products with each other, mean over the vertices, (n, n) in mm squared.
+    """Products of modes (n, V, 3) with each other, mean over the vertices, (n, n) in mm squared.
 
-    With it, the root mean square of what coefficients c move is `sqrt(c @ gram @ c)`, whatever the mesh's size.
+    Coefficients c move the vertices by `sqrt(c @ gram @ c)`, root mean square; its cost does not depend on V.
     """
     flat = modes.reshape(len(modes), 3 * modes.shape[1]).astype(np.float64)
     return flat @ flat.T / modes.shape[1]
@@ -33,19 +98,18 @@ def gram_matrix(modes: np.ndarray) -> np.ndarray:
 def reconstruction_error(
     modes: np.ndarray, coefficients: np.ndarray, *, gram: np.ndarray | None = None
 ) -> np.ndarray:
-    """How far a face is from its own with only the first 0, 1, ... n modes, (n + 1,): RMS over vertices in mm.
+    """Distance (n + 1,) of a face to itself with only its first 0, 1, ... n modes: RMS over vertices in mm.
 
-    `modes` (n, V, 3) in mm for a coefficient of 1, `coefficients` (n,); `gram` is `gram_matrix(modes)` if that is
-    known.
+    `modes` (n, V, 3) are in mm for a coefficient of 1, `coefficients` (n,); `gram` is `gram_matrix(modes)`, if known.
     """
     gram = gram_matrix(modes) if gram is None else gram
-    # Row k keeps what the first k modes leave out.
+    # Row k holds the coefficients beyond the first k.
     missing = np.triu(np.ones((len(gram) + 1, len(gram)))) * np.asarray(coefficients, dtype=float)
     return np.sqrt(np.maximum(np.einsum("ki,ij,kj->k", missing, gram, missing), 0))
 
 
 class Curve(NamedTuple):
-    """Numbers `y` over `x`, in a CSS colour, with a name for the legend."""
+    """Numbers `y` over `x`, with a name for the legend and a CSS colour."""
 
     name: str
     x: np.ndarray
@@ -54,9 +118,9 @@ class Curve(NamedTuple):
 
 
 def chart(curves: Sequence[Curve], *, title: str, x_label: str, mark: float | None = None) -> str:
-    """Curves as an SVG picture for HTML, from 0; `mark` is an x at which the first curve has a dot.
+    """Draw curves as SVG for HTML, with axes from 0; `mark` is the x of a dot on the first curve.
 
-    Text is in the theme's colour. The chart is small and quick enough to be drawn anew while a slider moves.
+    Text has the theme's colour. The chart is drawn fast enough to follow a slider.
     """
     right = max((float(curve.x.max()) for curve in curves), default=1.0) or 1.0
     upper = _nice(max((float(curve.y.max()) for curve in curves), default=1.0))
@@ -96,7 +160,7 @@ def _text(x, y, words, *, anchor="start", weight="normal", colour="currentColor"
 
 
 def _nice(value: float) -> float:
-    """The next of 1, 2, 4, 6, 10 times a power of ten: an upper end whose half is a short number, too."""
+    """The next of 1, 2, 4, 6, 10 times a power of ten: an axis end with a short number at its half."""
     if value <= 0:
         return 1.0
     power = 10 ** np.floor(np.log10(value))

@@ -1,9 +1,8 @@
-"""`PhotoInDepth`: one photo clean and made worse, side by side, under a slider, with both meshes in 3D."""
+"""`PhotoInDepth`: one photo and its degraded copy side by side, with a slider and both meshes in 3D."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import cv2
 import ipywidgets as widgets
@@ -12,10 +11,8 @@ import numpy as np
 from m4kit import metrics
 from m4kit.boxes import HIT_IOU, pairwise_iou
 from m4kit.conditions import CONDITIONS, HARDEST, degrade, scene_depth
-from m4kit.explore.callbacks import Complaints
-from m4kit.explore.canvas import Canvas
-from m4kit.explore.legend import legend
-from m4kit.explore.mesh_viewer import VIEWS
+from m4kit.explore.controls import choice, legend, row, slider
+from m4kit.explore.explorer import MeshExplorer
 from m4kit.head_frame import HeadFrame
 from m4kit.images import jpeg
 from m4kit.prediction import Face, Prediction
@@ -24,7 +21,7 @@ from m4kit.vertex_colours import clay, scalar_colours
 from m4kit.visualize.drawing import draw_boxes, draw_landmarks, draw_mesh, draw_pose
 
 PHOTO_SIDE = 480
-"""The longest side of the photo that is worked with, in pixels, so that a step of the slider takes some 300 ms."""
+"""Longest side in pixels to which the photo is scaled, so that a step of the slider takes about 300 ms."""
 
 _DRAWINGS = {
     "landmarks": draw_landmarks,
@@ -36,52 +33,44 @@ _DRAWINGS = {
 }
 
 
-class PhotoInDepth(widgets.VBox):
-    """A photo beside itself made worse, each with what is found in it, and the largest face's two meshes.
+class PhotoInDepth(MeshExplorer):
+    """A photo beside its degraded copy, with what is found in each, and both meshes of the largest face.
 
-    `show(image)` sets the photo; sliders choose condition, severity and seed, and everything follows. `clean`
-    and `worse` are the predictions that are shown.
+    `show(image)` sets the photo; sliders choose condition, severity and seed, and everything follows. `clean` and
+    `worse` are the predictions of the two pictures.
     """
 
-    def __init__(self, predictor: Predictor, complaints: Complaints, *, height: int = 330):
-        self.predictor, self.complaints = predictor, complaints
-        guard = complaints.guard
+    def __init__(self, predictor: Predictor, *, height: int = 330):
+        super().__init__(height=height, toggles={}, layout={"width": "100%"})
+        self.canvas.show = {"mesh": True}
+        self.predictor = predictor
         self.clean: Prediction | None = None
         self.worse: Prediction | None = None
         self._depth: np.ndarray | None = None
         self._near: tuple[float, float] | None = None
-        self._quiet = False
-        self.condition = widgets.Dropdown(options=CONDITIONS, description="Condition")
-        self.severity = widgets.FloatSlider(
-            3.0, min=0.0, max=HARDEST, step=0.25, description="Severity", readout_format=".2f"
-        )
+        self.condition = choice("Condition", CONDITIONS)
+        self.severity = slider("Severity", 3.0, 0.0, HARDEST, 0.25, readout_format=".2f")
         self.seed = widgets.BoundedIntText(
             0, min=0, max=2**32 - 1, description="Seed", layout={"width": "200px"}
         )
-        self.overlay = widgets.Dropdown(options=list(_DRAWINGS), description="Overlay")
+        self.overlay = choice("Overlay", list(_DRAWINGS))
         picture = {"width": "100%", "object_fit": "contain"}
         self.pictures = [widgets.Image(format="jpeg", layout=picture) for _ in range(2)]
-        self.words = [widgets.HTML() for _ in range(2)]
-        self.canvas = Canvas(height=height, layout={"width": "100%"})
-        self.canvas.show = {"mesh": True, "wireframe": False}
-        self.canvas.on_reset = guard(lambda: self.canvas.look(VIEWS["Front"]))
+        self.captions = [widgets.HTML() for _ in range(2)]
         self.legend = widgets.HTML()
         for control in (self.condition, self.severity, self.seed):
-            control.observe(guard(lambda change: self._degrade()), "value")
-        self.overlay.observe(guard(lambda change: self._draw()), "value")
+            self.on(control, self._degrade)
+        self.on(self.overlay, self._draw)
         column = {"flex": "1 1 300px", "min_width": "260px"}
-        wrap = {"flex_flow": "row wrap", "align_items": "center"}
         sides = [
-            widgets.VBox([picture, words], layout=column)
-            for words, picture in zip(self.words, self.pictures, strict=True)
+            widgets.VBox([caption, picture], layout=column)
+            for caption, picture in zip(self.captions, self.pictures, strict=True)
         ]
-        super().__init__(
-            [
-                widgets.HBox([self.condition, self.severity, self.seed, self.overlay], layout=wrap),
-                widgets.HBox(sides, layout={"flex_flow": "row wrap"}),
-                self.canvas,
-                self.legend,
-            ]
+        self.content = (
+            row(self.condition, self.severity, self.seed, self.overlay),
+            widgets.HBox(sides, layout={"flex_flow": "row wrap"}),
+            self.canvas,
+            self.legend,
         )
 
     def show(
@@ -93,10 +82,10 @@ class PhotoInDepth(widgets.VBox):
         seed: int | None = None,
         near: tuple[float, float] | None = None,
     ) -> None:
-        """Show a clean photo (H, W, 3) uint8 RGB, and by default as it was made worse before.
+        """Show a clean photo (H, W, 3) uint8 RGB; what is not given stays as it was.
 
-        `near` (x, y), from 0 to 1 of the photo's width and height, says which face is meant, by default the largest;
-        of several faces it is the one with a box.
+        `near` (x, y), in shares of the photo's width and height, chooses the face, by default the largest; among
+        several faces, a box marks it.
         """
         scale = min(1.0, PHOTO_SIDE / max(image.shape[:2]))
         if scale < 1:
@@ -104,8 +93,7 @@ class PhotoInDepth(widgets.VBox):
         self.clean, self._near = self.predictor(image), near
         self._depth = scene_depth(image.shape, self.clean.faces) if len(self.clean) else None
         wanted = ((self.condition, condition), (self.severity, severity), (self.seed, seed))
-        # Everything follows once, not at each of the three.
-        with self._together():
+        with self.together():
             for control, value in wanted:
                 if value is not None:
                     control.value = value
@@ -113,7 +101,7 @@ class PhotoInDepth(widgets.VBox):
 
     @property
     def faces(self) -> tuple[Face | None, Face | None]:
-        """The face that is meant, in the clean photo and in the other; None where it was not found."""
+        """The chosen face in the clean and in the degraded photo; None where it is not found."""
         if not self.clean:
             return None, None
         own = self.clean[0]
@@ -127,17 +115,8 @@ class PhotoInDepth(widgets.VBox):
         overlap = pairwise_iou(np.asarray(own.box)[None, :4], boxes)[0]
         return own, self.worse[int(overlap.argmax())] if overlap.max() >= HIT_IOU else None
 
-    @contextmanager
-    def _together(self) -> Iterator[None]:
-        """Controls that are set as one: the photo does not follow meanwhile."""
-        self._quiet = True
-        try:
-            yield
-        finally:
-            self._quiet = False
-
     def _degrade(self) -> None:
-        if self._quiet or self.clean is None:
+        if self.clean is None:
             return
         image = degrade(
             self.clean.image,
@@ -158,16 +137,16 @@ class PhotoInDepth(widgets.VBox):
         for prediction, meant, picture in zip(
             (self.clean, self.worse), (own, other), self.pictures, strict=True
         ):
-            # Fine lines need room.
+            # Fine lines need large pictures.
             resized = prediction.resized(max(1.0, PHOTO_SIDE / max(prediction.image.shape[:2])))
             drawn = draw(resized.image, resized.faces)
             if len(resized) > 1 and meant is not None:
                 number = next(k for k, face in enumerate(prediction) if face is meant)
                 drawn = draw_boxes(drawn, resized[number], scores=False)
             picture.value = jpeg(drawn, quality=85)
-        self.words[0].value = _words("clean", self.clean, own)
+        self.captions[0].value = _caption("clean", self.clean, own)
         title = f"{self.condition.value} {self.severity.value:g}"
-        self.words[1].value = _words(title, self.worse, other, against=own)
+        self.captions[1].value = _caption(title, self.worse, other, against=own)
 
     def _mesh(self) -> None:
         own, other = self.faces
@@ -199,8 +178,8 @@ def _middle(face: Face) -> np.ndarray:
     return np.array([face.box.left + face.box.right, face.box.top + face.box.bottom]) / 2
 
 
-def _words(title: str, prediction: Prediction, face: Face | None, *, against: Face | None = None) -> str:
-    """What is said under a picture."""
+def _caption(title: str, prediction: Prediction, face: Face | None, *, against: Face | None = None) -> str:
+    """The caption of a picture: drift `against` the clean photo's face, failure probability and warnings."""
     if face is None:
         found = f"{len(prediction)} face{'s' * (len(prediction) != 1)} found"
         rest = "" if against is None else ", this one is missed"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from m4kit.explore.javascript import ListeningView, listening_module
+from m4kit.explore.javascript import MessageView, module
 from m4kit.scenes.figures import heat_colour
 
 
@@ -24,14 +24,14 @@ class HeatCell(NamedTuple):
     title: str = ""
 
 
-class SceneChart(ListeningView):
+class SceneChart(MessageView):
     """One heat map or one scatter.
 
     `on_cell(row, column)` is called for a click on a cell, `on_point(number)` for one on a point, and
     `on_lasso(numbers)` for a lasso, with no numbers for a click beside the points. `shown` is what was said last.
     """
 
-    _esm = listening_module("scene_chart.js")
+    _esm = module("scene_chart")
 
     def __init__(self, **traits):
         super().__init__(**traits)

@@ -11,7 +11,6 @@ import numpy as np
 
 from m4kit.conditions import CONDITIONS
 from m4kit.datasets import Sample
-from m4kit.explore.callbacks import Complaints
 from m4kit.explore.explorer import Explorer
 from m4kit.explore.face_grid import FaceGrid, GridFace
 from m4kit.explore.photo_in_depth import PhotoInDepth
@@ -61,22 +60,21 @@ class SceneExplorer(Explorer):
         source: Iterable[Sample] | None = None,
         predictor: Predictor | None = None,
     ):
+        super().__init__()
         self.report = report
-        self.complaints = Complaints()
-        guard = self.complaints.guard
         self._images = {} if source is None else _clean_images(source)
         self._predictor = predictor
         self._selected: np.ndarray | None = None
         self._worst = figures.worst_first(report)
-        self._errors = true_errors(report.faces)
+        self._nme = true_errors(report.faces)
         self._pictures: dict[tuple[int, str], bytes] = {}
-        self._make_filters(guard)
+        self._make_filters()
         self.metric = widgets.Dropdown(options=_metrics(report), description="Metric")
-        self.metric.observe(guard(lambda change: self._draw_metric()), "value")
+        self.on(self.metric, self._draw_metric)
         self.heat, self.scatter = SceneChart(), SceneChart()
-        self.heat.on_cell = guard(self._cell_clicked)
-        self.scatter.on_point = guard(lambda number: self.choose(int(self._points[number])))
-        self.scatter.on_lasso = guard(self._lassoed)
+        self.heat.on_cell = self.guard(self._cell_clicked)
+        self.scatter.on_point = self.guard(lambda number: self.choose(int(self._points[number])))
+        self.scatter.on_lasso = self.guard(self._lassoed)
         picture = {"width": "100%", "max_width": "760px", "object_fit": "contain"}
         self.charts = [widgets.Image(format="jpeg", layout=picture) for _ in range(2)]
         self.chart_words = widgets.HTML()
@@ -86,14 +84,14 @@ class SceneExplorer(Explorer):
             options=known, description="Up", value="true error" if "true error" in known else None
         )
         for control in (self.across, self.up):
-            control.observe(guard(lambda change: self._draw_scatter()), "value")
+            self.on(control, self._draw_scatter)
         self.grid = FaceGrid()
-        self.grid.on_click = guard(self.choose)
+        self.grid.on_click = self.guard(self.choose)
         self.overlay = widgets.Dropdown(options=figures.OVERLAYS, description="Overlay")
         self.page = widgets.BoundedIntText(1, min=1, max=1, description="Page", layout={"width": "160px"})
         self.count = widgets.HTML()
         for control in (self.overlay, self.page):
-            control.observe(guard(lambda change: self._draw_faces()), "value")
+            self.on(control, self._draw_faces)
         self.depth = widgets.VBox([widgets.HTML(_asking(bool(self._images)))])
         self.photo: PhotoInDepth | None = None
         wrap = {"flex_flow": "row wrap", "align_items": "center"}
@@ -113,17 +111,14 @@ class SceneExplorer(Explorer):
             self.depth,
         ]
         self.tabs = widgets.Tab(pages, titles=TABS)
-        self.tabs.observe(guard(lambda change: self._draw_tab()), "selected_index")
-        super().__init__(
-            [
-                widgets.HBox([self.metric, *self.filters.values(), self.clear], layout=wrap),
-                self.tabs,
-                self.complaints,
-            ]
+        self.on(self.tabs, self._draw_tab, trait="selected_index")
+        self.content = (
+            widgets.HBox([self.metric, *self.filters.values(), self.clear], layout=wrap),
+            self.tabs,
         )
         self._stale: set[str] = set()
-        guard(self._draw_metric)()
-        guard(self._follow)()
+        self.guard(self._draw_metric)()
+        self.guard(self._follow)()
 
     @property
     def rows(self) -> np.ndarray:
@@ -149,7 +144,8 @@ class SceneExplorer(Explorer):
             raise ValueError(f"{name}: expected its clean photo, got none; {remedy}")
         image = self._images[name]()
         if self.photo is None:
-            self.photo = PhotoInDepth(self._predictor or Predictor(), self.complaints)
+            self.photo = PhotoInDepth(self._predictor or Predictor())
+            self.photo.errors = self.errors
             self.depth.children = [widgets.HTML(), self.photo]
         self.depth.children[0].value = f"<b>{html.escape(str(faces['photo'][row]))}</b>"
         made = np.isfinite(faces["severity"][row])
@@ -169,12 +165,11 @@ class SceneExplorer(Explorer):
         """The heat map as a JPEG, for readers without a kernel."""
         return figures.heat_map(self.report, self.metric.value).to_jpeg()
 
-    @property
-    def words(self) -> str:
-        """What is explored, in a line."""
+    def describe(self) -> str:
+        """One line that says what is explored."""
         return f"SceneExplorer of {len(self.report)} photos"
 
-    def _make_filters(self, guard: Callable) -> None:
+    def _make_filters(self) -> None:
         faces = self.report.faces
         severities = sorted({one for one in faces["severity"].tolist() if np.isfinite(one)})
         occurring = present(faces["condition"])
@@ -198,10 +193,9 @@ class SceneExplorer(Explorer):
             "size": _size_slider(faces["size"]),
         }
         for control in self.filters.values():
-            control.observe(guard(lambda change: self._filtered()), "value")
+            self.on(control, self._filtered)
         self.clear = widgets.Button(description="Show all", layout={"width": "auto"})
-        self.clear.on_click(guard(lambda _button: self._set()))
-        self._quiet = False
+        self.on(self.clear, self._set)
 
     def _kept(self) -> np.ndarray:
         """Which rows the filters and the selection leave, (n,) bool."""
@@ -235,18 +229,13 @@ class SceneExplorer(Explorer):
         """All filters at once, the others at what lets every face pass; everything follows once."""
         yaw, size = ((control.min, control.max) for control in (self.filters["yaw"], self.filters["size"]))
         values = {"condition": condition, "severity": severity, "failures": ALL, "yaw": yaw, "size": size}
-        self._quiet = True
-        try:
+        with self.together():
             for name, value in values.items():
                 self.filters[name].value = value
-        finally:
-            self._quiet = False
         self._filtered()
 
     def _follow(self) -> None:
         """Whatever depends on the filters is drawn anew as soon as it is seen."""
-        if self._quiet:
-            return
         self._stale = {"Charts", "Scatter", "Faces"}
         self._count_faces()
         self._draw_tab()
@@ -336,12 +325,12 @@ class SceneExplorer(Explorer):
             picture = figures.face_picture(self.report, row, overlay=self.overlay.value, side=_THUMBNAIL)
             self._pictures[key] = jpeg(picture, quality=82)
         title, _, words = figures.caption(self.report, row).replace("\n", "; ").rstrip("; ").partition(": ")
-        bad = self.report.faces["face"][row] < 0 or self._errors[row] > FAILURE_NME
+        bad = self.report.faces["face"][row] < 0 or self._nme[row] > FAILURE_NME
         name = str(self.report.faces["photo"][row])
         return GridFace(row, self._pictures[key], title, words, name, bool(bad))
 
     def _column(self, name: str) -> np.ndarray:
-        return self._errors if name == "true error" else self.report.faces[name].astype(float)
+        return self._nme if name == "true error" else self.report.faces[name].astype(float)
 
 
 def _metrics(report: SceneReport) -> list[tuple[str, str]]:

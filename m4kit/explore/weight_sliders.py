@@ -1,91 +1,90 @@
-"""Linked sliders for weights that sum to 1: one is moved, and the others share the rest."""
+"""Linked sliders for weights that sum to 1."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 import ipywidgets as widgets
 import numpy as np
 
-from m4kit.explore.callbacks import Complaints
+from m4kit.explore.explorer import Explorer
 
 STEP = 0.01
-"""Of a slider; weights that are set may lie between."""
+"""Step of a slider; weights set by code may lie between steps."""
 
 _SUM_TOLERANCE = 1e-4
-_NOTHING = 1e-9
+_ZERO = 1e-9
 
 
 class WeightSliders(widgets.VBox):
-    """One slider a weight, in [0, 1] with a sum of 1, and a lock beside each.
+    """One slider per weight, in [0, 1] with a sum of 1, each with a lock.
 
-    Moving one slider shares what it leaves among the others in the proportion that they had when it was taken up;
-    alike where they were all 0. A locked weight keeps its value, and the moved one ends where the locked ones leave
-    off. With all others locked it cannot move.
+    When the user moves one slider, the others share the rest in the proportion that they had when the move began, or
+    equally if they were all 0. A locked weight keeps its value and limits the moved one; if all others are locked, it
+    cannot move.
 
-    `weights` (n,) are the exact values, of which the sliders show two decimals. `on_change()` is called once for each
-    move, after all sliders follow, and what it raises goes to `complaints`.
+    `weights` (n,) are the exact values; the sliders show two decimals. `on_change()` is called once per move, after
+    all sliders have followed. Errors are shown by `explorer`.
     """
 
-    def __init__(self, names: Sequence[str], *, complaints: Complaints, on_change: Callable[[], None]):
+    def __init__(self, names: Sequence[str], *, explorer: Explorer, on_change: Callable[[], None]):
         count = len(names)
-        self.on_change, self.complaints = on_change, complaints
+        self.on_change, self._explorer = on_change, explorer
         self._weights = np.full(count, 1 / count)
-        # What a drag of one slider began with: on the way back, the others get back what they had.
-        self._taken_up: tuple[int, np.ndarray] | None = None
-        self._quiet = False
+        # The moved slider and the weights when its move began: moved back, the others get back what they had.
+        self._move: tuple[int, np.ndarray] | None = None
         self.sliders = [_slider(name, 1 / count) for name in names]
         self.locks = [_lock(name) for name in names]
         for head, (slider, lock) in enumerate(zip(self.sliders, self.locks, strict=True)):
-            slider.observe(complaints.guard(lambda change, head=head: self._moved(head)), "value")
-            lock.observe(complaints.guard(lambda change, head=head: self._locked(head)), "value")
+            explorer.on(slider, functools.partial(self._moved, head))
+            explorer.on(lock, functools.partial(self._locked, head))
         rows = zip(self.sliders, self.locks, strict=True)
         super().__init__([widgets.HBox(row, layout={"align_items": "center"}) for row in rows])
 
     @property
     def weights(self) -> np.ndarray:
-        """The weights (n,) as they are."""
+        """The weights (n,)."""
         return self._weights.copy()
 
     def set(self, weights) -> None:
-        """Set all weights (n,), locked ones too.
+        """Set all weights (n,), also locked ones.
 
-        Raises `ValueError` for another number of them, and for such that are not finite, are negative, or do not
-        sum to 1.
+        Raises `ValueError` for a wrong number of weights, and if they are not finite, are negative, or do not sum to
+        1.
         """
-        self._weights, self._taken_up = checked(weights, len(self.sliders)), None
+        self._weights, self._move = checked(weights, len(self.sliders)), None
         self._follow()
 
     def _moved(self, head: int) -> None:
-        # A browser sends a value that was set here back, rounded to the slider's step: that is no move.
-        if self._quiet or abs(self.sliders[head].value - self._weights[head]) < 0.51 * STEP:
+        # The browser sends back a value set here, rounded to the slider's step: that is no move.
+        if abs(self.sliders[head].value - self._weights[head]) < 0.51 * STEP:
             return
-        if self._taken_up is None or self._taken_up[0] != head:
-            self._taken_up = head, self._weights
+        if self._move is None or self._move[0] != head:
+            self._move = head, self._weights
         locked = np.array([lock.value for lock in self.locks])
-        self._weights = moved(self._taken_up[1], head, self.sliders[head].value, locked=locked)
+        self._weights = moved(self._move[1], head, self.sliders[head].value, locked=locked)
         self._follow()
 
     def _locked(self, head: int) -> None:
-        lock, self._taken_up = self.locks[head], None
+        lock, self._move = self.locks[head], None
         lock.icon = "lock" if lock.value else "unlock"
         free = sum(not lock.value for lock in self.locks)
         for slider, lock in zip(self.sliders, self.locks, strict=True):
             slider.disabled = lock.value or free < 2
 
     def _follow(self) -> None:
-        self._quiet = True
-        try:
+        with self._explorer.together():
             for slider, weight in zip(self.sliders, self._weights, strict=True):
                 slider.value = float(np.clip(weight, 0, 1))
-        finally:
-            self._quiet = False
         self.on_change()
 
 
 def moved(weights: np.ndarray, head: int, value: float, *, locked: np.ndarray) -> np.ndarray:
-    """Weights (n,) with one set to `value`, or as near as the locked ones (n,) bool allow, and the others sharing the
-    rest in proportion; alike if they are all 0."""
+    """Set one of the weights (n,) to `value`, as far as the locked ones, (n,) bool, allow.
+
+    The others share the rest in proportion, or equally if they are all 0.
+    """
     weights = np.asarray(weights, dtype=float)
     if locked[head]:
         return weights.copy()
@@ -97,13 +96,13 @@ def moved(weights: np.ndarray, head: int, value: float, *, locked: np.ndarray) -
     room = max(0.0, 1 - weights[locked].sum())
     result[head] = np.clip(value, 0, room)
     total, rest = weights[free].sum(), room - result[head]
-    result[free] = rest * weights[free] / total if total > _NOTHING else rest / free.sum()
+    result[free] = rest * weights[free] / total if total > _ZERO else rest / free.sum()
     return result
 
 
 def checked(weights, count: int) -> np.ndarray:
-    """Weights (count,) as they are meant: finite, at least 0, with a sum of exactly 1; else a `ValueError`."""
-    expected = f"expected {count} weights, one a head, at least 0 and with a sum of 1"
+    """Check weights (count,) and scale their sum to exactly 1; raise `ValueError` if they are not weights."""
+    expected = f"expected {count} weights, one per head, at least 0 and with a sum of 1"
     try:
         given = np.asarray(weights, dtype=float)
     except (TypeError, ValueError) as error:

@@ -62,9 +62,9 @@ class TestCurves:
         assert function.y[0] == pytest.approx(np.exp(-6) - 1)
 
     def test_a_click_puts_forward_and_another_takes_it_back(self, explorer):
-        explorer.curves_view.clicked = [4, 1]
+        explorer.curves_view.clicked = [4, 0, 1]
         assert explorer.highlight.value == "relu"
-        explorer.curves_view.clicked = [5, 2]
+        explorer.curves_view.clicked = [5, 0, 2]
         assert explorer.highlight.value == "none"
 
     def test_the_browser_gets_what_the_figure_holds(self, explorer):
@@ -80,10 +80,10 @@ class TestCurves:
     def test_nothing_chosen_is_said_and_the_explorer_goes_on(self, explorer):
         for button in explorer.activations.values():
             button.value = False
-        assert "choose at least one activation" in explorer.complaints.value
+        assert "choose at least one activation" in explorer.error_line.value
         assert len(explorer.errors) == 1
         explorer.activations["relu"].value = True
-        assert explorer.complaints.value == ""
+        assert explorer.error_line.value == ""
         assert [trace.name for trace in lines(explorer)] == ["ReLU"]
 
     @pytest.mark.parametrize(
@@ -97,10 +97,10 @@ class TestCurves:
         for button in explorer.seeds.values():
             button.value = False
         getattr(explorer, control).value = value
-        assert "nothing to show: choose at least one" in explorer.complaints.value
+        assert "nothing to show: choose at least one" in explorer.error_line.value
         assert explorer.table.value == ""
         explorer.seeds[0].value = True
-        assert explorer.complaints.value == ""
+        assert explorer.error_line.value == ""
 
     def test_with_nothing_chosen_no_title_tells_of_trainings(self, explorer):
         for button in explorer.seeds.values():
@@ -272,7 +272,7 @@ class TestTrainer:
         assert trainer.choices["relu"].disabled
         steps_of(trainer.training, "elu", 1)
         trainer.buttons["Stop"].click()
-        assert trainer.saying.value.startswith("Stopped")
+        assert trainer.status.value.startswith("Stopped")
         assert not trainer.buttons["Start"].disabled
         assert [trace.name for trace in trainer.figure.data] == ["ReLU", "ELU"]
         assert len(trainer.figure.data[1].y) == len(trainer.training.losses["elu"])
@@ -285,17 +285,17 @@ class TestTrainer:
         training = trainer.training
         training.state, training.losses = "training", {"relu": [9.0, 8.0], "elu": [9.0, 8.0]}
         trainer.stop()
-        assert trainer.saying.value == "Training, 2 steps each"
+        assert trainer.status.value == "Training, 2 steps each"
         training.losses = {"relu": [9.0, math.nan], "elu": [9.0, 8.0, 7.0]}
         trainer.stop()
-        assert trainer.saying.value == "Training, 3 steps; ReLU diverged at step 2"
+        assert trainer.status.value == "Training, 3 steps; ReLU diverged at step 2"
 
     def test_when_all_have_diverged_it_says_so_and_another_rate_begins_anew(self, monkeypatch):
         monkeypatch.setattr(LiveTraining, "_step", lambda *_: math.nan)
         trainer = LiveTrainer(("relu", "elu"), faces=6, batch=3, seconds=5)
         trainer.start()
         trainer.training.wait()
-        assert trainer.saying.value == "All have diverged: choose a lower learning rate."
+        assert trainer.status.value == "All have diverged: choose a lower learning rate."
         assert trainer.buttons["Start"].disabled
         assert trainer.buttons["Stop"].disabled
         trainer.rate.value = 1e-4
@@ -315,7 +315,7 @@ class TestTrainer:
     def test_what_goes_wrong_is_recorded_and_shown(self):
         trainer = LiveTrainer((), faces=6, batch=3)
         trainer.buttons["Start"].click()
-        assert "expected activations out of" in trainer.complaints.value
+        assert "expected activations out of" in trainer.error_line.value
         assert len(trainer.errors) == 1
 
     def test_what_the_thread_raises_is_shown_too(self, monkeypatch):
@@ -327,5 +327,5 @@ class TestTrainer:
         trainer.start()
         trainer.training.wait()
         assert trainer.training.state == "failed"
-        assert "no faces today" in trainer.complaints.value
+        assert "no faces today" in trainer.error_line.value
         assert not trainer.buttons["Start"].disabled

@@ -4,7 +4,6 @@ import ipywidgets as widgets
 import numpy as np
 import pytest
 
-from m4kit.explore.callbacks import Complaints
 from m4kit.explore.canvas import MESSAGE_BYTES, Canvas
 from m4kit.face_model import FaceModel
 
@@ -74,7 +73,7 @@ def test_a_browser_that_opens_later_hears_the_last_of_each_thing(sent):
     canvas.set_vertices(SQUARE * 2)
     canvas.set_points("landmarks", SQUARE, np.zeros((4, 3)))
     del sent[:]
-    canvas._heard(canvas, {"kind": "ready"}, [])
+    canvas._received(canvas, {"kind": "ready"}, [])
     assert kinds(sent) == ["panels", "triangles", "vertices", "points"]
     assert sent[2][0]["step"][0] == pytest.approx(20 / 65535)
 
@@ -93,7 +92,7 @@ def test_a_browser_can_move_modes_by_itself(sent):
     canvas.follow(sliders, lambda number: modes[number])
     assert canvas.sliders == {sliders[0].model_id: 0, sliders[1].model_id: 1}
     canvas.set_vertices(SQUARE, at={1: 0.5})
-    canvas._heard(canvas, {"kind": "mode", "mode": 1}, [])
+    canvas._received(canvas, {"kind": "mode", "mode": 1}, [])
     (vertices, (told,)), (mode, (displacement,)) = sent
     assert vertices["at"] == {"1": 0.5} and mode["mode"] == 1
 
@@ -109,7 +108,7 @@ def test_a_browser_that_opens_later_hears_the_looks_too(sent, monkeypatch):
     told = []
     monkeypatch.setattr(Canvas, "send_state", lambda self, key=None: told.extend(key))
     canvas = Canvas()
-    canvas._heard(canvas, {"kind": "ready"}, [])
+    canvas._received(canvas, {"kind": "ready"}, [])
     assert {"camera", "show", "opacity", "shading", "label"} <= set(told)
 
 
@@ -120,7 +119,7 @@ def test_a_panel_that_is_gone_is_forgotten(sent):
         canvas.set_mesh(SQUARE, TRIANGLES, panel=panel)
     canvas.set_panels(["a"])
     del sent[:]
-    canvas._heard(canvas, {"kind": "ready"}, [])
+    canvas._received(canvas, {"kind": "ready"}, [])
     assert {content["panel"] for content, _ in sent} == {0}
     del sent[:]
     canvas.set_panels(["a", "b"])
@@ -134,7 +133,7 @@ def test_a_new_mesh_ends_the_swing_for_browsers_that_open_later(sent):
     canvas.swing(SQUARE)
     canvas.set_vertices(SQUARE)
     del sent[:]
-    canvas._heard(canvas, {"kind": "ready"}, [])
+    canvas._received(canvas, {"kind": "ready"}, [])
     assert "morph" not in kinds(sent)
 
 
@@ -153,9 +152,9 @@ def test_clicks_resets_and_browsers_without_webgl_are_answered(sent):
     canvas.on_click = lambda panel, vertex: heard.append((panel, vertex))
     canvas.on_reset = lambda: heard.append("reset")
     canvas.still = lambda: b"jpeg"
-    canvas._heard(canvas, {"kind": "clicked", "panel": 1, "vertex": 7}, [])
-    canvas._heard(canvas, {"kind": "reset"}, [])
-    canvas._heard(canvas, {"kind": "no webgl"}, [])
+    canvas._received(canvas, {"kind": "clicked", "panel": 1, "vertex": 7}, [])
+    canvas._received(canvas, {"kind": "reset"}, [])
+    canvas._received(canvas, {"kind": "no webgl"}, [])
     assert heard == [(1, 7), "reset"]
     assert sent == [({"kind": "still"}, [b"jpeg"])]
 
@@ -170,19 +169,3 @@ def test_what_is_no_mesh_is_an_error_before_it_travels(sent, broken):
 def test_points_without_a_colour_each_are_an_error(sent):
     with pytest.raises(ValueError, match="landmarks: expected places"):
         Canvas().set_points("landmarks", SQUARE, np.zeros((3, 3)))
-
-
-def test_a_callback_that_fails_is_recorded_and_shown_and_forgotten_with_the_next_success():
-    complaints = Complaints()
-
-    def fail(value):
-        if value:
-            raise ValueError("no <such> face")
-        return "fine"
-
-    guarded = complaints.guard(fail)
-    assert guarded(True) is None
-    assert [type(error) for error in complaints.errors] == [ValueError]
-    assert "no &lt;such&gt; face" in complaints.value
-    assert guarded(False) == "fine"
-    assert complaints.value == ""

@@ -11,7 +11,7 @@ from m4kit import Prediction, predict
 from m4kit.ablation import HeadStudy, RecordError
 from m4kit.camera import Crop, rotation_from_euler
 from m4kit.explore import HeadWeightExplorer
-from m4kit.explore.callbacks import Complaints
+from m4kit.explore.explorer import Explorer
 from m4kit.explore.simplex_picture import accuracy_scale, cuts_picture, shares_of
 from m4kit.explore.weight_sliders import WeightSliders, moved
 from m4kit.head_frame import HeadFrame
@@ -57,11 +57,12 @@ class TestSliders:
         def count():
             self.calls += 1
 
-        sliders = WeightSliders(["A", "B", "C", "D"], complaints=Complaints(), on_change=count)
+        explorer = Explorer()
+        sliders = WeightSliders(["A", "B", "C", "D"], explorer=explorer, on_change=count)
         sliders.set([0.1, 0.2, 0.3, 0.4])
         self.calls = 0
         yield sliders
-        assert sliders.complaints.errors == []
+        assert explorer.errors == []
 
     def test_the_others_share_the_rest_in_proportion(self, sliders):
         sliders.sliders[0].value = 0.55
@@ -190,7 +191,7 @@ class TestAnswer:
     def test_as_in_photo_the_camera_has_the_heads_pose_and_the_photo_lies_behind(self, explorer, sent):
         expected = HeadFrame.of(PREDICTION[0]).rotation
         np.testing.assert_allclose(np.reshape(explorer.canvas.camera["rotation"], (3, 3)), expected)
-        explorer.views["Front"].click()
+        explorer.camera_buttons["Front"].click()
         np.testing.assert_allclose(np.reshape(explorer.canvas.camera["rotation"], (3, 3)), np.eye(3))
 
 
@@ -278,7 +279,7 @@ class TestBadInput:
         [
             ([0.5, 0.6, -0.1, 0], "leave a head out with 0"),
             ([0.5, 0.4, 0, 0], "whose sum is 0.9; divide by it"),
-            ([0.5, 0.5, 0], "expected 4 weights, one a head, at least 0 and with a sum of 1, got 3"),
+            ([0.5, 0.5, 0], "expected 4 weights, one per head, at least 0 and with a sum of 1, got 3"),
             ([np.nan, 1, 0, 0], "leave a head out with 0"),
             ("half", "got something else"),
         ],
@@ -287,16 +288,16 @@ class TestBadInput:
         explorer = HeadWeightExplorer(PREDICTION, study=linear_study())
         del sent[:]
         explorer.weights = weights
-        assert message in explorer.complaints.words
+        assert message in explorer.error_line.text
         assert len(explorer.errors) == 1
         np.testing.assert_allclose(explorer.weights, LEARNED)
         assert sent == []
         explorer.weights = [0.25, 0.25, 0.25, 0.25]
-        assert explorer.complaints.words == ""
+        assert explorer.error_line.text == ""
 
     def test_a_prediction_without_faces_says_so_and_still_shows_the_accuracy(self, sent):
         explorer = HeadWeightExplorer(Prediction(PHOTO, (), "empty.jpg", "these heads"), study=linear_study())
-        assert "empty.jpg: expected a prediction with at least one face, got none" in explorer.notice.words
+        assert "empty.jpg: expected a prediction with at least one face, got none" in explorer.notice.text
         assert explorer.canvas.layout.display == "none"
         explorer.sliders.sliders[0].value = 1.0
         assert "<b>4.00 %</b>" in explorer.accuracy.value
@@ -310,12 +311,12 @@ class TestBadInput:
         explorer = HeadWeightExplorer(prediction)
         path.unlink()
         explorer.sliders.sliders[0].value = 0.9
-        assert explorer.photo_notice.words == ""
+        assert explorer.photo_notice.text == ""
         assert explorer.errors == []
 
     def test_a_prediction_that_lost_its_photo_says_so_beside_the_mesh(self, sent):
         explorer = HeadWeightExplorer(dataclasses.replace(PREDICTION, image=None), study=linear_study())
-        assert "expected image (H, W, 3) uint8 RGB" in explorer.photo_notice.words
+        assert "expected image (H, W, 3) uint8 RGB" in explorer.photo_notice.text
         assert explorer.photo.layout.display == "none"
         assert of_kind(sent, "vertices")
         assert not of_kind(sent, "photo")
@@ -324,8 +325,8 @@ class TestBadInput:
         assert explorer.errors == []
         assert "image/jpeg" in explorer._repr_mimebundle_()
 
-    def test_an_unknown_view_or_preset_is_an_error_that_names_the_known(self, explorer):
-        with pytest.raises(ValueError, match=r"a view out of As in photo, Front, .*got 'Back'"):
+    def test_an_unknown_camera_position_or_preset_is_an_error_that_names_the_known(self, explorer):
+        with pytest.raises(ValueError, match=r"a camera position out of Front, .*As in photo, got 'Back'"):
             explorer.look("Back")
         with pytest.raises(ValueError, match=r"a preset out of Network's own, .*got 'Worst'"):
             explorer.preset("Worst")

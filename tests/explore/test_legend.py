@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from m4kit.explore.legend import legend
+from m4kit.explore.controls import legend
 from m4kit.vertex_colours import VertexColours, scalar_colours, vertex_colours
 from m4kit.visualize.legend import with_legend
 

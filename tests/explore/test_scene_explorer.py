@@ -192,7 +192,7 @@ def test_a_click_on_a_face_shows_its_photo_clean_and_made_worse(explorer, report
     assert (shown.condition.value, shown.severity.value, shown.seed.value) == ("motion", 3.0, 7)
     assert explorer._predictor.asked == 2
     clean, worse = (picture.value for picture in shown.pictures)
-    assert "drift" in shown.words[1].value
+    assert "drift" in shown.captions[1].value
     shown.severity.value = 5.0
     assert explorer._predictor.asked == 3
     assert shown.pictures[0].value == clean
@@ -208,19 +208,19 @@ def test_a_photo_in_which_nothing_is_found_is_said_and_the_explorer_goes_on(expl
     shown = explorer.photo
     shown.predictor = lambda image: Prediction(image, ())
     shown.severity.value = 4.5
-    assert "0 faces found, this one is missed" in shown.words[1].value
+    assert "0 faces found, this one is missed" in shown.captions[1].value
     shown.show(PHOTO)
-    assert "0 faces found" in shown.words[0].value
+    assert "0 faces found" in shown.captions[0].value
     assert explorer.errors == []
 
 
 def test_without_its_source_a_click_says_what_is_needed_where_it_is_seen(report):
     explorer = SceneExplorer(report)
     explorer.grid.on_click(3)
-    assert "give SceneExplorer(report, source=samples)" in explorer.complaints.value
+    assert "give SceneExplorer(report, source=samples)" in explorer.error_line.value
     assert len(explorer.errors) == 1
     explorer.filters["condition"].value = "haze"
-    assert explorer.complaints.value == ""
+    assert explorer.error_line.value == ""
     assert len(explorer.rows) == 24
 
 

@@ -75,14 +75,14 @@ def test_the_camera_stays_where_the_hand_left_it(sent):
     viewer.toggles["wireframe"].value = True
     viewer.compare.value = "side"
     assert viewer.canvas.camera == left
-    viewer.reset.click()
+    viewer.camera_buttons["Reset"].click()
     assert viewer.canvas.camera["zoom"] == 1.0
     assert viewer.errors == []
 
 
 def test_as_in_photo_turns_the_camera_to_the_heads_pose(sent):
     viewer = MeshViewer(PREDICTION)
-    viewer.views["As in photo"].click()
+    viewer.camera_buttons["As in photo"].click()
     rotation = np.array(viewer.canvas.camera["rotation"]).reshape(3, 3)
     pose = head_pose(np.column_stack([rotation, np.zeros(3)]))
     assert pose == pytest.approx((25.0, -10.0, 5.0), abs=0.01)
@@ -173,9 +173,9 @@ def test_a_face_of_one_head_says_so_below_the_view_and_the_viewer_goes_on(sent):
     single = dataclasses.replace(face(), heads=face().heads[:1], head_weights=np.ones(1))
     viewer = MeshViewer(Prediction(PHOTO, (single,), "one.jpg"))
     viewer.colour.value = "spread"
-    assert "expected a face with several heads" in viewer.complaints.value
+    assert "expected a face with several heads" in viewer.error_line.value
     viewer.colour.value = "clay"
-    assert viewer.complaints.value == ""
+    assert viewer.error_line.value == ""
     assert len(viewer.errors) == 1
 
 
@@ -207,12 +207,12 @@ def test_a_prediction_without_its_photo_says_so_in_its_place_and_the_viewer_goes
         lambda: setattr(viewer.toggles["photo"], "value", True),
     ):
         press()
-        assert "photo" in viewer.complaints.value
+        assert "photo" in viewer.error_line.value
     viewer.toggles["photo"].value = False
     viewer.colour.value = "depth"
     viewer.canvas.on_click(0, 5)
     assert "vertex 5" in viewer.readout.value
-    assert viewer.complaints.value == ""
+    assert viewer.error_line.value == ""
     assert viewer.still()
 
 
@@ -220,9 +220,9 @@ def test_a_face_that_cannot_have_its_colour_is_shown_in_clay(sent):
     single = dataclasses.replace(PREDICTION[1], heads=PREDICTION[1].heads[:1], head_weights=np.ones(1))
     viewer = MeshViewer(Prediction(PHOTO, (PREDICTION[0], single), "two.jpg"))
     viewer.colour.value = "spread"
-    assert viewer.complaints.value == ""
+    assert viewer.error_line.value == ""
     viewer.face_choice.value = 1
-    assert "expected a face with several heads" in viewer.complaints.value
+    assert "expected a face with several heads" in viewer.error_line.value
     assert np.abs(last_vertices(sent) - single.shape).max() < 0.01
     colours = [buffers[0] for content, buffers in sent if content["kind"] == "colours"][-1]
     assert len(set(np.frombuffer(colours, "V3").tolist())) == 1
@@ -305,7 +305,7 @@ def test_a_turntable_that_cannot_be_saved_says_why_and_its_button_works_again(se
     (tmp_path / "two_face_1.gif").mkdir()
     viewer = MeshViewer(PREDICTION)
     viewer.spin.click()
-    assert "two_face_1.gif" in viewer.complaints.value
+    assert "two_face_1.gif" in viewer.error_line.value
     assert (viewer.spin.disabled, viewer.spin.description) == (False, "Turntable GIF")
 
 
@@ -492,7 +492,7 @@ def test_a_model_may_have_any_number_of_modes_and_each_has_its_slider(sent, mode
 def test_a_face_of_another_model_is_refused_in_words(sent):
     explorer = FaceModelExplorer(small_model(), of=PREDICTION)
     explorer.buttons["Fit to the photo"].click()
-    assert "expected a face with 5 identity and 2 expression coefficients" in explorer.complaints.value
+    assert "expected a face with 5 identity and 2 expression coefficients" in explorer.error_line.value
 
 
 def test_deviations_make_sliders_count_in_standard_deviations(sent):

@@ -1,0 +1,79 @@
+"""What all explorers share: guarded callbacks, changes together, and imports on demand."""
+
+import subprocess
+import sys
+
+import ipywidgets as widgets
+import pytest
+
+from m4kit import explore
+from m4kit.explore.explorer import Explorer
+
+
+@pytest.fixture
+def explorer():
+    explorer = Explorer()
+    explorer.calls = []
+    return explorer
+
+
+def test_a_callback_that_fails_is_recorded_and_shown_until_the_next_success(explorer):
+    def fail(value):
+        if value:
+            raise ValueError("no <such> face")
+        return "fine"
+
+    guarded = explorer.guard(fail)
+    assert guarded(True) is None
+    assert [type(error) for error in explorer.errors] == [ValueError]
+    assert "no &lt;such&gt; face" in explorer.error_line.value
+    assert guarded(False) == "fine"
+    assert explorer.error_line.value == ""
+
+
+def test_on_follows_values_and_clicks(explorer):
+    slider, button = widgets.FloatSlider(), widgets.Button()
+    explorer.on(slider, lambda: explorer.calls.append(slider.value))
+    explorer.on(button, lambda: explorer.calls.append("click"))
+    slider.value = 2.0
+    button.click()
+    assert explorer.calls == [2.0, "click"]
+
+
+def test_changes_made_together_run_no_callback_even_if_they_fail(explorer):
+    slider = widgets.FloatSlider()
+    explorer.on(slider, lambda: explorer.calls.append(slider.value))
+    with pytest.raises(ZeroDivisionError), explorer.together():
+        slider.value = 2.0
+        with explorer.together():
+            slider.value = 3.0
+        slider.value = 4.0
+        slider.value = 1 / 0
+    assert explorer.calls == []
+    slider.value = 5.0
+    assert explorer.calls == [5.0]
+
+
+def test_the_error_line_is_the_last_row(explorer):
+    one = widgets.Label()
+    explorer.content = (one,)
+    assert explorer.content == (one,)
+    assert explorer.children == (one, explorer.error_line)
+
+
+def test_a_viewer_brings_neither_training_nor_studies_nor_plotly_along():
+    code = (
+        "import sys; from m4kit.explore import MeshViewer\n"
+        "heavy = {'m4kit.training', 'm4kit.ablation', 'm4kit.scenes', 'm4kit.evaluate', 'm4kit.datasets'}\n"
+        "heavy |= {'plotly', 'pandas', 'open3d'}\n"
+        "print(sorted(heavy & set(sys.modules)), end='')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]"
+
+
+def test_every_explorer_is_listed_and_found_at_its_first_use():
+    assert dir(explore) == explore.__all__
+    assert [getattr(explore, name).__name__ for name in explore.__all__] == explore.__all__
+    with pytest.raises(AttributeError, match="no attribute 'Viewer'; it has ActivationExplorer"):
+        explore.Viewer  # noqa: B018
