@@ -64,7 +64,7 @@ class TestUfdd:
     def test_missing_photos_and_boxes_of_zero_size_are_left_out_and_named(self, tmp_path):
         text = "haze/gone.jpg\n1\n1 2 3 4\nhaze/h1.jpg\n2\n10 20 0 40\n10 20 30 40\n"
         folder = write_ufdd(tmp_path, text, pictures=["haze/h1.jpg"])
-        named = r"2 faces left out: haze/gone \(no picture\), haze/h1 \(expected a box .* \10.0, 60.0\]\)"
+        named = r"2 faces left out: haze/gone \(no picture\), haze/h1 \(expected a box .* 10.0, 60.0\]\)"
         with pytest.warns(UserWarning, match=named) as caught:
             samples = read_ufdd(folder)
         assert caught[0].filename == __file__
