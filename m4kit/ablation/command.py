@@ -35,76 +35,78 @@ def add_parser(subparsers) -> None:
     heads = targets.add_parser(
         "heads",
         help="the weights of the heads",
-        description="Runs the network once over a labelled set and judges the weights of its heads: each head alone, "
-        "uniform, learned, all weights in steps of 0.1 and of 0.05 around the best, and the best for camera, "
-        "identity and expression apart. With --out, writes record.npz, settings.csv, head_weights.png and "
-        "simplex.html; with --dynamic also dynamic.csv and dynamic.png.",
+        description="Runs the network once over a labelled set and evaluates weights of its heads: each head alone, "
+        "uniform, learned, and all weights in steps of 0.1, or 0.05 around the best. --out writes record.parquet, "
+        "settings.csv, head_weights.png and simplex.html, and with --dynamic also dynamic.csv and dynamic.png.",
     )
-    heads.add_argument(
-        "path", metavar="PATH", nargs="?", help="the data set: its folder, or a .zip read in place"
-    )
+    heads.add_argument("path", metavar="PATH", nargs="?", help="folder or .zip of the data set")
     heads.add_argument(
         "--dataset",
         choices=WITH_LANDMARKS,
-        help="the layout of the data set at PATH",
+        help="layout of the data set at PATH",
     )
     heads.add_argument(
         "--member",
         metavar="FILE",
-        help=f"which file below PATH, where it holds several ({', '.join(WITH_MEMBERS)})",
+        help=f"file below PATH, for sets that have several ({', '.join(WITH_MEMBERS)})",
     )
     heads.add_argument(
         "--published-crops",
         action="store_true",
-        help="use the 120x120 crops that lie beside the photos, instead of cutting them anew",
+        help="use the 120x120 crops that come with the photos, instead of cutting them",
     )
     heads.add_argument(
-        "--labels", type=Path, metavar="FILE", help="instead of PATH: the validation people of a labels file"
+        "--labels",
+        type=Path,
+        metavar="FILE",
+        help="instead of PATH: use the validation people of a labels file",
     )
     heads.add_argument(
-        "--data", type=Path, metavar="DIR", help="with --labels: folder of the archives they name"
+        "--data", type=Path, metavar="DIR", help="with --labels: folder of the archives that they name"
     )
     heads.add_argument(
         "--cache",
         type=Path,
         metavar="DIR",
-        help="with --labels: folder of a training that decoded their crops",
+        help="with --labels: folder with the decoded crops of a training",
     )
-    heads.add_argument("--faces", type=int, metavar="N", help="only N faces, taken by chance")
-    heads.add_argument("--seed", type=int, default=0, help="of that chance and of the bootstrap (default: 0)")
+    heads.add_argument("--faces", type=int, metavar="N", help="take N random faces")
+    heads.add_argument(
+        "--seed", type=int, default=0, help="seed of --faces and of the bootstrap (default: 0)"
+    )
     heads.add_argument(
         "--weights",
         default="m4net-base",
         metavar="NAME_OR_FILE",
-        help="M4Net's weights (default: %(default)s)",
+        help="M4Net weights (default: %(default)s)",
     )
     heads.add_argument(
         "--views",
         type=int,
         choices=COUNTS,
         default=1,
-        help="average the heads over so many views of each crop, as predict can (default: 1)",
+        help="average the heads over this many views of each crop, as in predict (default: 1)",
     )
     heads.add_argument(
         "--dynamic",
         metavar="NAME_OR_FILE",
-        help="weights of a network with dynamic fusion, to compare with: by yaw, on crops made worse, face by face; "
-        "there each crop is seen once, whatever --views",
+        help="weights of a network with dynamic fusion, to compare by yaw, on degraded crops and face by face; this "
+        "comparison uses one view of each crop",
     )
     heads.add_argument(
         "--also",
         action="append",
         default=[],
         metavar="W,W,W,W",
-        help="weights of your own, such as 0.1,0.2,0.3,0.4; may be given several times",
+        help="also evaluate these weights, such as 0.1,0.2,0.3,0.4; can be repeated",
     )
     heads.add_argument(
         "--chosen",
         type=Path,
         metavar="RECORD",
-        help="search nothing: judge the best weights of this record, which another set's study wrote",
+        help="do not search: evaluate the best weights of this record, which another set's study wrote",
     )
-    heads.add_argument("--out", type=Path, metavar="DIR", help="folder for the results, made if missing")
+    heads.add_argument("--out", type=Path, metavar="DIR", help="folder for the results")
     heads.add_argument("--quiet", action="store_true", help="no progress bar")
     heads.set_defaults(run=run_heads)
     _add_weightings(targets)
@@ -114,18 +116,18 @@ def add_parser(subparsers) -> None:
 def _add_weightings(targets) -> None:
     parser = targets.add_parser(
         "weightings",
-        help="heads trained under different weights",
+        help="the weights under which the heads are trained",
         description=f"Trains the network from one start under each of {len(WEIGHTINGS)} weightings of its heads "
-        f"({', '.join(WEIGHTINGS)}), all else equal, and compares them on the labels' validation people, beside one "
-        "network's heads fused anew. Writes weightings.json and weightings.png into DIR. The same command again goes "
-        "on with a stopped study.",
+        f"({', '.join(WEIGHTINGS)}), all else equal, and compares them on the labels' validation people. Also fuses "
+        "the heads of one network with the weights of the others. Writes weightings.parquet and weightings.png. Run "
+        "the same command again to continue a stopped study.",
     )
     parser.add_argument(
         "--data", type=Path, required=True, help="folder of the archives that the labels name"
     )
     parser.add_argument("--labels", type=Path, required=True, help="labels file (.npz)")
     parser.add_argument(
-        "--start", type=Path, required=True, help="M4Net weights (.safetensors) that all start from"
+        "--start", type=Path, required=True, help="M4Net weights (.safetensors) that all trainings start from"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the study")
     parser.add_argument("--cache", type=Path, help="folder for the decoded crops (default: OUT)")
@@ -135,17 +137,17 @@ def _add_weightings(targets) -> None:
 
 
 def run_heads(options: argparse.Namespace) -> int:
-    """Run `m4kit ablate heads`: print the table; 0, or 2 if something cannot be read or is wrong."""
+    """Run `m4kit ablate heads`; returns 0, or 2 if an input is wrong or cannot be read."""
     try:
         others = {f"own {number + 1}": _weights(given) for number, given in enumerate(options.also)}
-        # What is quickly found wrong is told before the network runs.
+        # Errors that are found quickly come before the network runs.
         chosen = None if options.chosen is None else HeadStudy.load(options.chosen)
         network, model = M4Net.load(options.weights), FaceModel.load()
         second = None if options.dynamic is None else _dynamic(options.dynamic)
         if second is not None and network.fusion != "static":
             raise ValueError(
                 f"--weights {options.weights}: expected a network with static fusion to compare --dynamic with, got "
-                f"{network.fusion}; leave --dynamic out to judge this one alone"
+                f"{network.fusion}; leave --dynamic out to evaluate this one alone"
             )
         samples, truth, dataset = _faces(options, model)
         ran = {"published_crops": options.published_crops, "progress": not options.quiet}
@@ -163,7 +165,7 @@ def run_heads(options: argparse.Namespace) -> int:
             seed=options.seed,
             progress=not options.quiet,
         )
-        # Before what takes long again, and may fail.
+        # Printed before the next long step, which may fail.
         print(record.report(), flush=True)
         if options.out is not None:
             write_heads(record, options.out)
@@ -174,7 +176,7 @@ def run_heads(options: argparse.Namespace) -> int:
             print("\n" + compared.report())
             if options.out is not None:
                 write_dynamic(compared, options.out)
-    # DatasetError, RecordError, TrainingError and WeightsError are values that are wrong.
+    # DatasetError, RecordError, TrainingError and WeightsError are ValueErrors.
     except (ValueError, OSError) as error:
         print(f"m4kit ablate: {error}", file=sys.stderr)
         return 2
@@ -182,7 +184,7 @@ def run_heads(options: argparse.Namespace) -> int:
 
 
 def run_weightings(options: argparse.Namespace) -> int:
-    """Run `m4kit ablate weightings`: train, and print the table; 0, or 2 if something cannot be read."""
+    """Run `m4kit ablate weightings`; returns 0, or 2 if an input is wrong or cannot be read."""
     try:
         config, labels, model = config_of(options), Labels.load(options.labels), FaceModel.load()
         options.out.mkdir(parents=True, exist_ok=True)
@@ -204,7 +206,7 @@ def run_weightings(options: argparse.Namespace) -> int:
         )
         record.save(options.out / WEIGHTINGS_FILE)
         weightings_figure(record).save(options.out / "weightings.png")
-    # TrainingError and WeightsError are values that are wrong.
+    # TrainingError and WeightsError are ValueErrors.
     except (ValueError, OSError) as error:
         print(f"m4kit ablate: {error}", file=sys.stderr)
         return 2
@@ -213,23 +215,23 @@ def run_weightings(options: argparse.Namespace) -> int:
 
 
 def write_heads(record: HeadStudy, folder: str | Path) -> Path:
-    """Write `record.npz`, `settings.csv`, `head_weights.png` and, if weights were searched, `simplex.html`."""
+    """Write `record.parquet`, `settings.csv`, `head_weights.png` and, if weights were searched, `simplex.html`."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    record.save(folder / "record.npz")
-    record.write_csv(folder / "settings.csv")
+    record.save(folder / "record.parquet")
+    record.to_dataframe().to_csv(folder / "settings.csv", index=False)
     head_weights_figure(record).save(folder / "head_weights.png")
     if len(record.grid):
-        # With all of plotly inside, so that it opens offline.
+        # Includes plotly, so that the page works offline.
         simplex_figure(record).write_html(folder / "simplex.html", include_plotlyjs=True)
     return folder
 
 
 def write_dynamic(study: DynamicStudy, folder: str | Path) -> Path:
-    """Write `dynamic.csv` and `dynamic.png`; the folder."""
+    """Write `dynamic.csv` and `dynamic.png`; returns the folder."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    study.write_csv(folder / "dynamic.csv")
+    study.to_dataframe().to_csv(folder / "dynamic.csv", index=False)
     dynamic_figure(study).save(folder / "dynamic.png")
     return folder
 
@@ -237,16 +239,16 @@ def write_dynamic(study: DynamicStudy, folder: str | Path) -> Path:
 def _faces(
     options: argparse.Namespace, model: FaceModel
 ) -> tuple[tuple[Sample, ...], np.ndarray | None, str]:
-    """The faces, their true parameters if known, and the set's name."""
+    """The faces, their true parameters if known, and the name of the set."""
     if options.faces is not None and options.faces < 1:
         raise ValueError(f"--faces: expected at least 1, got {options.faces}")
     if (options.labels is None) == (options.path is None):
         raise ValueError("expected either PATH with --dataset, or --labels with --data")
     if options.labels is not None:
         if options.data is None and options.cache is None:
-            raise ValueError("--labels: expected --data, the folder of the archives that they name")
+            raise ValueError("--labels: expected also --data, the folder of the archives that they name")
         if options.published_crops or options.member or options.dataset:
-            raise ValueError("--labels: expected no --dataset, --member or --published-crops beside it")
+            raise ValueError("--labels: expected no --dataset, --member or --published-crops with it")
         samples, truth = validation_samples(
             Labels.load(options.labels),
             model,
@@ -262,7 +264,9 @@ def _faces(
             f"{options.path}: expected its layout; give --dataset with one of {', '.join(READERS)}"
         )
     if options.data or options.cache:
-        raise ValueError("--data and --cache go with --labels; give PATH and --dataset alone")
+        raise ValueError(
+            "expected --data and --cache only with --labels; give PATH and --dataset without them"
+        )
     members = {} if options.member is None else {"member": options.member}
     if members and options.dataset not in WITH_MEMBERS:
         raise ValueError(
@@ -276,13 +280,13 @@ def _faces(
 
 
 def _sources(samples: tuple[Sample, ...]) -> str:
-    """The names of the sets that the faces of a labels file come from."""
+    """Names of the sets that the faces of a labels file come from."""
     return " and ".join(sorted({sample.name.split("/")[0] for sample in samples}))
 
 
 def _weights(given: str) -> np.ndarray:
     try:
-        return checked_weights([float(word) for word in given.split(",")])[0, 0]
+        return checked_weights([float(word) for word in given.split(",")])[0]
     except ValueError as error:
         raise ValueError(f"--also {given}: {error}") from error
 

@@ -149,7 +149,7 @@ class HeadWeightExplorer(MeshExplorer):
         if name == BEST_MEASURED:
             if self.study is None:
                 raise ValueError(f"{name}: expected a record of these heads, got none; {self._refused}")
-            return self.study.weights(BEST)[0]
+            return self.study.weights(BEST)
         if name == OWN:
             if self._reference is None:
                 raise ValueError(f"{name}: expected a face with the weights of its heads, got none")

@@ -1,4 +1,4 @@
-"""Studies of the heads' weights that are made up, so that every figure in them is known."""
+"""Made-up studies of the head weights, in which every number is known."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ LEARNED = np.array([0.13, 0.22, 0.31, 0.34])
 def judgement(weights, error):
     n = len(weights)
     return Judgement(
-        weights=np.repeat(weights[:, None], 3, axis=1),
+        weights=weights,
         nme=error,
         bins=np.repeat(error[:, None], 3, axis=1),
         groups=np.repeat(error[:, None], 5, axis=1),
@@ -24,9 +24,9 @@ def judgement(weights, error):
 
 
 def linear_study(*, network="these heads", error=lambda weights: weights @ SLOPE, extra=(), **changes):
-    """A study whose errors are a function of the weights; each interval reaches 0.5 to either side."""
+    """A study whose errors are a function of the weights. Each interval reaches 0.5 to both sides."""
     grid = np.concatenate([simplex(0.1), LEARNED[None], *extra])
-    settings = np.stack([*np.eye(4), np.full(4, 0.25), LEARNED, *[grid[error(grid).argmin()]] * 2])
+    settings = np.stack([*np.eye(4), np.full(4, 0.25), LEARNED, grid[error(grid).argmin()]])
     best = error(grid).min()
 
     def above(weights):
@@ -46,7 +46,6 @@ def linear_study(*, network="these heads", error=lambda weights: weights @ SLOPE
             "uniform",
             "learned static",
             "best static",
-            "best separate",
         ),
         "table": judgement(settings, error(settings)),
         "intervals": around(settings),

@@ -1,4 +1,4 @@
-"""Crops made worse by a known amount: out of focus, and partly hidden."""
+"""Degraded crops: out of focus, or partly hidden."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from m4kit.conditions.linear_light import to_linear, to_srgb, unit
 from m4kit.conditions.optics import focus
 
 FACE_SIDE = CROP_SIZE / 2**0.5
-"""Side in crop pixels of the square that a crop around landmarks leaves to the face, in its middle."""
+"""Side in crop pixels of the face's square, in the middle of a crop around landmarks."""
 
 
 def out_of_focus(crop: np.ndarray, radius: float) -> np.ndarray:
-    """A crop (S, S, 3) uint8 RGB out of focus: every point a disc of `radius` crop pixels.
+    """Defocus a crop (S, S, 3) uint8 RGB: each point becomes a disc of `radius` crop pixels.
 
-    As `conditions.degrade` has it, in linear light. A radius of 0 gives the crop back.
+    Computed in linear light, as in `conditions.degrade`. A radius of 0 returns a copy of the crop.
     """
     if not 0 <= radius <= FACE_SIDE / 2:
         raise ValueError(f"expected a radius from 0 to {FACE_SIDE / 2:.0f} crop pixels, got {radius}")
@@ -27,10 +27,10 @@ def out_of_focus(crop: np.ndarray, radius: float) -> np.ndarray:
 
 
 def partly_hidden(crop: np.ndarray, share: float, *, seed: int) -> np.ndarray:
-    """A crop (S, S, 3) uint8 RGB with a square patch of one colour over a share of the face's square.
+    """Hide a share of the face in a crop (S, S, 3) uint8 RGB behind a square patch of one colour.
 
-    The patch's centre lies anywhere on the face, so part of it may lie beside. Colour and place come from the
-    `seed`, whatever the share: a larger patch covers the smaller one.
+    The patch's centre lies anywhere in the face's square, so part of the patch may lie outside it. Colour and centre
+    depend on the `seed` alone, so a larger patch covers a smaller one.
     """
     if not 0 <= share <= 1:
         raise ValueError(f"expected a share of the face from 0 to 1, got {share}")

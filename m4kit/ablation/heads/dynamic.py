@@ -1,15 +1,14 @@
-"""Does dynamic weighting earn its place? What weights it gives to which faces, and whom it helps.
+"""The study of dynamic fusion: which weights it gives to which faces, and which faces it helps.
 
-A network of dynamic fusion weighs its heads anew for each face. That is worth its layer if the weights follow
-something (the turn of the head, blur, what hides the face) and if the error falls by it.
+A network with dynamic fusion computes head weights for each face. Its extra layer is useful if the weights depend on
+the face (yaw, blur, occlusion) and if the error falls.
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,22 +22,25 @@ from m4kit.datasets import Sample
 from m4kit.evaluate.landmarks import compare, true_crops, true_poses
 from m4kit.face_model import FaceModel
 from m4kit.network import M4Net, to_input
-from m4kit.parameters import fuse, landmarks_in_crop
+from m4kit.parameters import fuse, landmarks_in_crop, split_camera
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BLURS = (1.0, 2.0, 4.0, 6.0)
-"""Radii of the circle of confusion, in crop pixels."""
+"""Radii of the circle of confusion in crop pixels."""
 
 PATCHES = (0.1, 0.2, 0.3, 0.4)
-"""Shares of the face that a patch covers."""
+"""Shares of the face that a patch hides."""
 
 AS_IT_IS = ("as it is", 0.0)
 
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """What the networks said of n faces under one condition, such as ("blur", 2.0).
+    """Results on n faces under one condition, such as `kind` "blur" with `level` 2.0.
 
-    `weights` (n, 4) are the dynamic network's; `static` and `dynamic` (n,) the faces' NME in percent.
+    `weights` (n, 4) are those of the dynamic network. `static` and `dynamic` (n,) are the faces' NME in percent.
     """
 
     kind: str
@@ -49,7 +51,7 @@ class Condition:
 
     @property
     def difference(self) -> np.ndarray:
-        """NME of the dynamic network less that of the static one, (n,): below 0, it helps."""
+        """NME of the dynamic network minus that of the static one, (n,); negative where dynamic fusion helps."""
         return self.dynamic - self.static
 
     def interval(self) -> tuple[float, float]:
@@ -59,14 +61,14 @@ class Condition:
 
     @property
     def verdict(self) -> str:
-        """Whether the interval leaves 0 out: "better", "worse" or "does not differ"."""
+        """How dynamic fusion compares: "better", "worse", or "does not differ" if the interval holds 0."""
         low, high = self.interval()
         return "better" if high < 0 else "worse" if low > 0 else "does not differ"
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One face as it is: its `crop` (120, 120, 3) uint8 RGB, landmarks (68, 2) in its pixels, NME, weights (4,)."""
+    """One unchanged face: `crop` (120, 120, 3) uint8 RGB, landmarks (68, 2) in its pixels, NME, weights (4,)."""
 
     name: str
     crop: np.ndarray = field(repr=False)
@@ -79,10 +81,11 @@ class Example:
 
 @dataclass(frozen=True, eq=False)
 class DynamicStudy:
-    """A static and a dynamic network on the same n faces; `conditions` begin with the faces as they are.
+    """Results of a static and a dynamic network on the same n faces.
 
-    `yaw` (n,) is the true one in degrees, NaN where it is not known. `static_weights` (4,) are the static network's.
-    `helped` and `hurt` are the faces whose error changed most, the largest change first.
+    `conditions` begin with the unchanged faces. `yaw` (n,) is the true yaw in degrees, NaN where it is not known.
+    `static_weights` (4,) are the static network's. `helped` and `hurt` are the faces whose error changed most, with
+    the largest change first.
     """
 
     dataset: str
@@ -95,22 +98,21 @@ class DynamicStudy:
 
     @property
     def plain(self) -> Condition:
-        """The faces as they are."""
+        """The unchanged faces."""
         return self.conditions[0]
 
     def of_kind(self, kind: str) -> tuple[Condition, ...]:
-        """The conditions of a kind by rising level, the faces as they are first."""
+        """The unchanged faces, then the conditions of a kind by rising level."""
         return (self.plain, *(one for one in self.conditions if one.kind == kind))
 
     def report(self) -> str:
-        """The study as text: a line a condition, and the verdict."""
+        """The study as text, one line per condition."""
         plain = self.plain
         lines = [
             f"Dynamic against static weights on {len(self.names)} faces of {self.dataset}; NME in % over all faces, "
             "with the paired 95 % interval of the difference",
-            f"static weights {_joined(self.static_weights)}; dynamic ones on average "
-            f"{_joined(plain.weights.mean(axis=0))}, differing from face to face by "
-            f"{_joined(plain.weights.std(axis=0))} (standard deviation)",
+            f"static weights {_joined(self.static_weights)}; dynamic weights {_joined(plain.weights.mean(axis=0))} "
+            f"on average, with a standard deviation over faces of {_joined(plain.weights.std(axis=0))}",
         ]
         for one in self.conditions:
             low, high = one.interval()
@@ -122,24 +124,24 @@ class DynamicStudy:
             )
         helps = (plain.difference < 0).mean()
         lines.append(
-            f"it helps {100 * helps:.0f} % of the faces as they are, by {-plain.difference.min():.2f} at most, and "
-            f"hurts by {plain.difference.max():.2f} at most"
+            f"on unchanged faces it helps {100 * helps:.0f} %, by {-plain.difference.min():.2f} at most, and hurts "
+            f"the others by {plain.difference.max():.2f} at most"
         )
         return "\n".join(lines)
 
-    def write_csv(self, path: str | Path) -> Path:
-        """Write a row for each face and condition; the path."""
-        path = Path(path)
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            titles = [f"weight_{head + 1}" for head in range(HEADS)]
-            writer.writerow(["name", "yaw", "condition", "level", *titles, "static", "dynamic"])
-            for one in self.conditions:
-                numbers = np.column_stack([one.weights, one.static, one.dynamic]).round(4).tolist()
-                for name, yaw, row in zip(self.names, self.yaw.round(2).tolist(), numbers, strict=True):
-                    # What is not known is left empty.
-                    writer.writerow([name, "" if np.isnan(yaw) else yaw, one.kind, one.level, *row])
-        return path
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row per condition and face."""
+        import pandas as pd
+
+        tables = [
+            pd.DataFrame(
+                {"name": self.names, "yaw": self.yaw.round(2), "condition": one.kind, "level": one.level}
+                | {f"weight_{head + 1}": one.weights[:, head] for head in range(HEADS)}
+                | {"static": one.static, "dynamic": one.dynamic}
+            )
+            for one in self.conditions
+        ]
+        return pd.concat(tables, ignore_index=True).round(4)
 
 
 def dynamic_study(
@@ -156,15 +158,15 @@ def dynamic_study(
     seed: int = 0,
     progress: bool = True,
 ) -> DynamicStudy:
-    """Compare a network of static and one of dynamic fusion on labelled faces, as they are and made worse.
+    """Compare a network with static and one with dynamic fusion on labelled faces, unchanged and degraded.
 
-    The crops are blurred by `blurs` and partly hidden by `patches` (see `crop_faults`); places and colours of the
-    patches come from `seed`. If both networks have the same heads, they run once. `examples` says how many of the
-    most helped and of the most hurt faces are kept. Raises `ValueError` for networks of another fusion.
+    Crops are blurred by `blurs` and partly hidden by `patches` (see `crop_faults`); `seed` gives the patches' places
+    and colours. If both networks have the same heads, these run once. The `examples` most helped and most hurt faces
+    are kept. Raises `ValueError` if a network has the wrong kind of fusion.
     """
     for word, network in (("static", static), ("dynamic", dynamic)):
         if network.fusion != word:
-            raise ValueError(f"expected a network of {word} fusion as `{word}`, got {network.fusion}")
+            raise ValueError(f"expected a network with {word} fusion as `{word}`, got {network.fusion}")
     levels = [AS_IT_IS, *(("blur", value) for value in blurs), *(("occlusion", value) for value in patches)]
     samples, pair = list(samples), _Pair(static, dynamic)
     found: dict[tuple[str, float], list] = {level: [] for level in levels}
@@ -172,14 +174,13 @@ def dynamic_study(
     with tqdm(total=len(samples) * len(levels), desc="dynamic", unit="crop", disable=not progress) as bar:
         for readable, crops in true_crops(samples, published_crops=published_crops, left_out=[]):
             for kind, level in levels:
-                made = _made_worse(crops, kind, level, seed + len(kept))
+                made = _degraded(crops, kind, level, seed + len(kept))
                 found[kind, level].append(pair(made))
                 bar.update(len(crops))
             kept += readable
 
     def nme(parameters: np.ndarray) -> np.ndarray:
-        cameras = parameters[:, :12].reshape(-1, 3, 4)
-        points = landmarks_in_crop(model, parameters)
+        points, (cameras, _) = landmarks_in_crop(model, parameters), split_camera(parameters)
         return compare(kept, points, cameras, published_crops=published_crops).nme
 
     conditions, fused = [], {}
@@ -205,11 +206,11 @@ def dynamic_study(
 
 
 class _Pair:
-    """Two networks asked of the same crops: fused parameters (n, 62) of each, and the dynamic weights (n, 4)."""
+    """Runs two networks on crops: fused parameters (n, 62) of each, and the dynamic weights (n, 4)."""
 
     def __init__(self, static: M4Net, dynamic: M4Net):
         self.static, self.dynamic = static, dynamic
-        # With the same heads, all that differs is how they are fused.
+        # If the heads are the same, only the fusion differs.
         self.alike = static.heads_digest() == dynamic.heads_digest()
 
     def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -223,7 +224,7 @@ class _Pair:
         return here.numpy(), there.parameters.numpy(), there.weights.numpy()
 
 
-def _made_worse(crops: np.ndarray, kind: str, level: float, seed: int) -> np.ndarray:
+def _degraded(crops: np.ndarray, kind: str, level: float, seed: int) -> np.ndarray:
     if kind == "blur":
         return np.stack([out_of_focus(crop, level) for crop in crops])
     if kind == "occlusion":
@@ -243,7 +244,7 @@ def _examples(
     for row in rows:
         (_, crop), *_ = true_crops([samples[row]], published_crops=published_crops, left_out=[])
         placed = [landmarks_in_crop(model, parameters[[row]])[0, :, :2] for parameters in fused]
-        # From the crop's middle, y up, to its pixels, y down.
+        # From the crop frame (origin in the middle, y up) to pixels (y down).
         pixels = [points * [1, -1] + (CROP_SIZE - 1) / 2 for points in placed]
         yield Example(
             samples[row].name,

@@ -1,4 +1,4 @@
-"""The study of dynamic weights as one figure. It is returned, never shown."""
+"""Figure of the study of dynamic fusion."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HEADS = ("#cc79a7", "#e69f00", "#0072b2", "#009e73")
 _STATIC, _DYNAMIC = "#ffffff", "#ff375f"
 _YAW_EDGES = np.arange(0, 91, 15)
 _LEAST = 3
-"""Faces that a step of yaw must hold to be drawn: of fewer, a mean says nothing."""
+"""Fewest faces in a step of yaw for which a mean is drawn."""
 
 _AXES = {
     "yaw": "|true yaw| in degrees",
@@ -30,12 +30,11 @@ _AXES = {
 
 
 def dynamic_figure(study: DynamicStudy) -> NotebookFigure:
-    """What dynamic weights follow, and whether that helps.
+    """Dynamic head weights and their gain against yaw, blur and occlusion, and the faces that gain and lose most.
 
-    Above, each head's mean weight against yaw, blur and occlusion, with the middle half of the faces as a band, and
-    the static weights dashed. In the middle, the dynamic network's NME less the static one's with its 95 % interval:
-    below the line, it helps. Below, the faces that it helps and hurts most: landmarks of the static network white, of
-    the dynamic one red.
+    Above: each head's mean weight, with the middle half of the faces as a band and the static weights dashed. Middle:
+    NME of the dynamic network minus that of the static one, with its 95 % interval; it helps below 0. Below: the
+    faces that it helps and hurts most, with landmarks of the static network in white and of the dynamic one in red.
     """
     from m4kit.visualize.notebook_figure import DPI, NotebookFigure
 
@@ -58,7 +57,7 @@ def dynamic_figure(study: DynamicStudy) -> NotebookFigure:
             axes.tick_params(labelsize=8, colors=_INK)
     weights[0].set_ylabel("weight of each head")
     weights[0].set_title("band: the middle half of the faces; dashed: static weights", fontsize=8, color=_INK)
-    gains[0].set_ylabel("NME of dynamic less static, %")
+    gains[0].set_ylabel("NME of dynamic minus static, %")
     weights[0].legend(frameon=False, fontsize=8, ncols=2)
     for part, (title, faces) in zip(below, shown, strict=True):
         _draw_faces(part, f"{title} most\n(white static, red dynamic)", faces)
@@ -74,7 +73,7 @@ def dynamic_figure(study: DynamicStudy) -> NotebookFigure:
 
 
 def _yaw_steps(study: DynamicStudy) -> list[tuple[float, Condition]]:
-    """The faces as they are in steps of 15 degrees of yaw, each under its middle; those of unknown yaw left out."""
+    """The unchanged faces in steps of 15 degrees of yaw, each with its middle, without those of unknown yaw."""
     turn, plain, steps = np.minimum(np.abs(study.yaw), 89.9), study.plain, []
     for low, high in pairwise(_YAW_EDGES):
         some = (turn >= low) & (turn < high)

@@ -1,4 +1,4 @@
-"""The study of the heads' weights as figures. They are returned, never shown."""
+"""Figures of the study of the head weights."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from m4kit import metrics
-from m4kit.ablation.heads.judge import GROUPS, HEADS, PARTS
-from m4kit.ablation.heads.record import BEST, DYNAMIC, LEARNED, SEPARATE, UNIFORM, HeadStudy
+from m4kit.ablation.heads.judge import GROUPS, HEADS
+from m4kit.ablation.heads.record import BEST, DYNAMIC, LEARNED, UNIFORM, HeadStudy
 from m4kit.network import HEAD_STAGES
 
 if TYPE_CHECKING:
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from m4kit.visualize.notebook_figure import NotebookFigure
 
 _INK, _FAINT, _BAND = "#24292f", "#8c959f", "#dbe9f9"
-_COLOURS = {BEST: "#d55e00", LEARNED: "#009e73", UNIFORM: "#0072b2", DYNAMIC: "#cc79a7", SEPARATE: "#e69f00"}
+_COLOURS = {BEST: "#d55e00", LEARNED: "#009e73", UNIFORM: "#0072b2", DYNAMIC: "#cc79a7"}
 _BIN_COLOURS = ("#c3cad1", "#8c959f", "#57606a")
 _MOST = 20
-"""Percent more or less than the best at which the colours of the table end."""
+"""Percent above or below the best at which the table's colour scale ends."""
 _CORNERS = np.array([[0, 8**0.5, -1], [6**0.5, -(2**0.5), -1], [-(6**0.5), -(2**0.5), -1], [0, 0, 3]]) / 3
-"""Of a regular tetrahedron, a corner a head: the last, which is the best by itself as a rule, is its top."""
+"""Corners of a regular tetrahedron, one per head. The last head, usually the best alone, is at the top."""
 
 
 def head_weights_figure(record: HeadStudy) -> NotebookFigure:
-    """Accuracy against the weights of the heads, as in the paper's Fig. S1: a setting a place, with intervals.
+    """Accuracy of each setting of the head weights, as in the paper's Fig. S1.
 
-    Above, the NME of every setting with its bootstrap interval, that of each yaw bin, and whether the paired interval
-    tells it from the best static weights, whose own interval is the band. Below, all weights that were tried, from
-    the best to the worst (if any were), and the errors by landmark group, of the head pose and of the vertices.
+    Above: NME of every setting with its bootstrap interval, NME of each yaw bin, and whether the setting differs from
+    the best static weights by the paired interval. The band is the interval of the best. Below: all weights that were
+    tried, from the best to the worst, and the errors by landmark group, of the head pose and of the vertices.
     """
     from m4kit.visualize.notebook_figure import DPI, NotebookFigure
 
@@ -60,9 +60,10 @@ def head_weights_figure(record: HeadStudy) -> NotebookFigure:
 
 
 def simplex_figure(record: HeadStudy) -> go.Figure:
-    """All static weights that were tried as points of a tetrahedron, coloured by their NME; plotly, to be turned.
+    """Interactive tetrahedron of all static weights that were tried, coloured by their NME.
 
-    A corner is one head alone. Large points do not differ from the best.
+    Each corner is one head alone. Large points do not differ from the best. Raises `ValueError` if the study has no
+    grid.
     """
     import plotly.graph_objects as go
 
@@ -71,7 +72,7 @@ def simplex_figure(record: HeadStudy) -> go.Figure:
             f"expected a study that searched the weights, got one whose best were chosen on {record.chosen_on}; "
             "give that study's record"
         )
-    weights, error, alike = record.grid.weights[:, 0], record.grid.headline, record.not_differing
+    weights, error, alike = record.grid.weights, record.grid.headline, record.not_differing
     ends = np.array([[a, b] for a in range(HEADS) for b in range(a)])
     edges = np.full((len(ends), 3, 3), np.nan)
     edges[:, :2] = _CORNERS[ends]
@@ -96,7 +97,7 @@ def simplex_figure(record: HeadStudy) -> go.Figure:
             "size": np.where(alike, 7, 4),
             "color": error,
             "colorscale": "Viridis",
-            # A head alone may be so bad that it would take the colours from the rest.
+            # A single bad head would take the whole range of colours.
             "cmin": error.min(),
             "cmax": np.percentile(error, 90),
             "colorbar": {"title": {"text": f"{record.criterion}, %"}, "len": 0.7},
@@ -104,14 +105,14 @@ def simplex_figure(record: HeadStudy) -> go.Figure:
         },
         customdata=np.column_stack([weights, error, record.grid_differences]),
         hovertemplate="weights %{customdata[0]:.2f}, %{customdata[1]:.2f}, %{customdata[2]:.2f}, "
-        "%{customdata[3]:.2f}<br>%{customdata[4]:.3f} %<br>less the best: %{customdata[5]:+.3f} "
+        "%{customdata[3]:.2f}<br>%{customdata[4]:.3f} %<br>minus the best: %{customdata[5]:+.3f} "
         "(%{customdata[6]:+.3f} to %{customdata[7]:+.3f})<extra></extra>",
         name=f"{len(weights)} weights tried",
         showlegend=False,
     )
     marks = [
         go.Scatter3d(
-            **_axes(record.weights(name)[:1] @ _CORNERS),
+            **_axes(record.weights(name)[None] @ _CORNERS),
             mode="markers",
             marker={
                 "size": 9,
@@ -151,7 +152,7 @@ def _axes(points: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _draw_settings(axes, record: HeadStudy) -> None:
-    """NME of every setting with its interval, and of each yaw bin."""
+    """Draw the NME of every setting with its interval, and of each yaw bin."""
     place, table = np.arange(len(record.settings)), record.table
     axes.axhspan(*record.intervals[record.row(BEST)], color=_BAND, zorder=0, label=f"interval of {BEST}")
     if all(record.counts):
@@ -195,24 +196,22 @@ def _draw_settings(axes, record: HeadStudy) -> None:
 
 
 def _label(record: HeadStudy, name: str) -> str:
-    """A setting's name, its weights, and how it compares with the best."""
+    """Name of a setting, its weights, and how it compares with the best."""
     weights = record.weights(name)
     if name.startswith("head ") and name[5:].isdigit():
         lines = [name, HEAD_STAGES[int(name[5:]) - 1]]
-    elif name == SEPARATE:
-        lines = [name, *(f"{part[:3]}. {_short(row)}" for part, row in zip(PARTS, weights, strict=True))]
     else:
-        lines = [name, "mean" if name == DYNAMIC else "", _short(weights[0])]
+        lines = [name, "mean" if name == DYNAMIC else "", _short(weights)]
     return "\n".join(filter(None, [*lines, "" if name == BEST else record.verdict(name)]))
 
 
 def _short(weights: np.ndarray) -> str:
-    """Weights in hundredths without the 0 before the point: `.05 .1 .25 .6`."""
+    """Weights with two decimals and without the leading 0: `.05 .1 .25 .6`."""
     return " ".join(f"{weight:.2g}".removeprefix("0") or "0" for weight in weights.round(2))
 
 
 def _draw_grid(axes, record: HeadStudy) -> None:
-    """All weights that were tried, from the best to the worst, and where the named ones stand."""
+    """Draw all weights that were tried, from the best to the worst, and the named settings among them."""
     errors = np.sort(record.grid.headline)
     order = np.argsort(record.grid.headline)
     rank = np.arange(1, len(errors) + 1)
@@ -249,7 +248,7 @@ def _draw_grid(axes, record: HeadStudy) -> None:
 
 
 def _draw_details(axes, record: HeadStudy) -> None:
-    """Errors of each landmark group, of the angles and of the vertices as numbers, coloured against the best's."""
+    """Table of the errors of each landmark group, angle and the vertices, coloured by their ratio to the best."""
     table, titles, columns = record.table, list(GROUPS), list(record.table.groups.T)
     if np.isfinite(table.pose).all():
         titles += ["yaw", "pitch", "roll"]
@@ -265,7 +264,7 @@ def _draw_details(axes, record: HeadStudy) -> None:
         axes.text(column, row, f"{error:.2f}", ha="center", va="center", fontsize=8, color=_INK)
     axes.set_xticks(np.arange(len(titles)), titles)
     axes.set_yticks(np.arange(len(errors)), record.settings)
-    # Between landmark groups, angles and vertices, as far as they are there: a line beyond would make room for more.
+    # Lines between landmark groups, angles and vertices. A line after the last column would widen the axes.
     for edge in {len(GROUPS), len(GROUPS) + 3 * ("yaw" in titles)} - {len(titles)}:
         axes.axvline(edge - 0.5, color="white", linewidth=3)
     axes.tick_params(length=0)

@@ -1,4 +1,4 @@
-"""The study of the heads' weights on one data set: which settings are compared, and how the best are found."""
+"""The study of the head weights on one data set: which settings are compared, and how the best are found."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from tqdm import tqdm
 from m4kit import metrics
 from m4kit.ablation.heads.judge import (
     HEADS,
-    PARTS,
     Judgement,
     bin_counts,
     checked_weights,
@@ -20,11 +19,11 @@ from m4kit.ablation.heads.judge import (
     simplex,
     yaw_bins,
 )
-from m4kit.ablation.heads.record import BEST, DIGITS, DYNAMIC, LEARNED, SEPARATE, UNIFORM, HeadStudy
+from m4kit.ablation.heads.record import BEST, DIGITS, DYNAMIC, LEARNED, UNIFORM, HeadStudy
 from m4kit.evaluate.heads import HeadAnswers
 
 _REACH = 0.1
-_ROUNDS = 3
+"""How far from the best coarse weights the fine grid reaches, per head."""
 
 
 def study(
@@ -41,49 +40,47 @@ def study(
     seed: int = 0,
     progress: bool = True,
 ) -> HeadStudy:
-    """Compare settings of the heads' weights on a labelled set, from what the heads said of it once.
+    """Compare settings of the head weights on a labelled set, from one run of the network.
 
-    Each head alone, uniform weights, the learned static ones, and the best static ones of the whole simplex in
-    steps of 0.1 and of 0.05 around the optimum. Then the best weights for camera, identity and expression apart,
-    found by turns, each part over the simplex. And dynamic ones, from a fully connected layer, if `answers` are of a
-    network that has it, or those of a second network are given as `dynamic`, on the same faces. `others` names
-    weights of your own.
+    The settings are each head alone, uniform weights, the learned static ones, and the best static ones: those of the
+    whole simplex in steps of 0.1, and of 0.05 around the optimum. Dynamic weights are added if `answers` come from a
+    network that has them, or if the answers of a second network on the same faces are given as `dynamic`. `others`
+    names weights of your own.
 
-    `truth` (n, 62) are true raw parameters, if known, for the error of the vertices. `dataset` and `weights_file`
-    go into the record as words.
+    `truth` (n, 62) are the true raw parameters, if known, for the error of the vertices. `dataset` and `weights_file`
+    are stored in the record.
 
-    The best weights are best on the very faces that chose them. To report them without this favour, give another
-    set's study as `chosen`: its best weights are judged here, and nothing is searched.
+    The best weights are best on the same faces that chose them. To report them without this bias, give the study of
+    another set as `chosen`: its best weights are evaluated here, and nothing is searched.
     """
     learned = not np.ptp(answers.weights, axis=0).any()
     if dynamic is None and not learned:
         dynamic = answers
     if dynamic is not None and [s.name for s in dynamic.samples] != [s.name for s in answers.samples]:
         raise ValueError(
-            f"dynamic: expected answers on the same {len(answers)} faces, got {len(dynamic)} faces of other "
+            f"dynamic: expected answers on the same {len(answers)} faces, got {len(dynamic)} faces with other "
             "names or in another order; run both networks on one set"
         )
-    settings = {f"head {head + 1}": _setting(row) for head, row in enumerate(np.eye(HEADS))}
-    settings[UNIFORM] = _setting(np.full(HEADS, 1 / HEADS))
+    settings = {f"head {head + 1}": row for head, row in enumerate(np.eye(HEADS))}
+    settings[UNIFORM] = np.full(HEADS, 1 / HEADS)
     if learned:
-        settings[LEARNED] = _setting(answers.weights[0])
+        settings[LEARNED] = checked_weights(answers.weights[0])[0]
     for name, weights in (others or {}).items():
-        if name in (*settings, BEST, SEPARATE, DYNAMIC):
-            raise ValueError(f"others: expected names of your own, got {name!r}, which the study has itself")
-        settings[name] = _setting(weights)
+        if name in (*settings, BEST, DYNAMIC):
+            raise ValueError(f"others: expected names of your own, got {name!r}, which the study uses itself")
+        settings[name] = checked_weights(weights)[0]
     if chosen is not None and not _same_network(chosen, answers.network, weights_file):
         raise ValueError(
-            f"chosen: expected the study of the same network, {weights_file!r}, got that of "
-            f"{chosen.weights_file!r}; the heads of another network want weights of their own"
+            f"chosen: expected a study of the same network, {weights_file!r}, got one of "
+            f"{chosen.weights_file!r}; the heads of another network need weights of their own"
         )
-    with tqdm(total=3 + _ROUNDS, desc="weights", disable=not progress) as bar:
+    with tqdm(total=3, desc="weights", disable=not progress) as bar:
         if chosen is None:
             grid = _searched(answers, np.stack(list(settings.values())), truth, bar)
             settings[BEST] = grid.weights[grid.headline.argmin()]
-            settings[SEPARATE] = _best_apart(answers, settings[BEST], bar)
         else:
-            grid = judge(answers, settings[UNIFORM][:1], truth=truth).take(slice(0))
-            settings |= {name: chosen.weights(name) for name in (BEST, SEPARATE)}
+            grid = judge(answers, settings[UNIFORM], truth=truth).take(slice(0))
+            settings[BEST] = chosen.weights(BEST)
         table, names = judge(answers, np.stack(list(settings.values())), truth=truth), tuple(settings)
         if dynamic is not None:
             table, names = table.joined(judge_own(dynamic, truth=truth)), (*names, DYNAMIC)
@@ -117,59 +114,28 @@ def study(
 
 
 def _same_network(chosen: HeadStudy, network: str, weights_file: str) -> bool:
-    """Whether a study is of these heads; by name where a fingerprint is not known."""
+    """Whether a study is of these heads; compared by file name if a fingerprint is not known."""
     if chosen.network and network:
         return chosen.network == network
     return chosen.weights_file == weights_file
 
 
-def _setting(weights) -> np.ndarray:
-    """One setting (3, 4) of weights (4,) or (3, 4)."""
-    return checked_weights(np.asarray(weights)[None] if np.ndim(weights) == 2 else weights)[0]
-
-
 def _searched(answers: HeadAnswers, settings: np.ndarray, truth: np.ndarray | None, bar: tqdm) -> Judgement:
-    """All static weights that are tried: of settings (s, 3, 4), the simplex, and in finer steps around its best."""
-    static = settings[(settings == settings[:, :1]).all(axis=(1, 2)), 0]
-    coarse = _distinct(np.concatenate([simplex(0.1), static]))
+    """All static weights that are tried: the simplex, settings (s, 4), and finer steps around the best of them."""
+    coarse = _distinct(np.concatenate([simplex(0.1), settings]))
     grid = judge(answers, coarse, truth=truth)
     bar.update(1)
     best, fine = coarse[grid.headline.argmin()], simplex(0.05)
-    near = _distinct(fine[(abs(fine - best) < _REACH + 1e-9).all(axis=1)], beyond=coarse)
+    near = fine[(abs(fine - best) < _REACH + 1e-9).all(axis=1)]
+    near = _distinct(np.concatenate([coarse, near]))[len(coarse) :]
     bar.update(1)
     return grid.joined(judge(answers, near, truth=truth)) if len(near) else grid
 
 
-def _distinct(weights: np.ndarray, *, beyond: np.ndarray | None = None) -> np.ndarray:
-    """The rows of weights (w, 4) that are not among earlier ones or among those of `beyond`."""
-    seen = {tuple(row) for row in ([] if beyond is None else beyond.round(9).tolist())}
-    kept = []
-    for number, row in enumerate(map(tuple, weights.round(9).tolist())):
-        if row not in seen:
-            seen.add(row)
-            kept.append(number)
-    return weights[kept]
-
-
-def _best_apart(answers: HeadAnswers, start: np.ndarray, bar: tqdm) -> np.ndarray:
-    """The best weights (3, 4) for camera, identity and expression apart, from (3, 4) on.
-
-    By turns, one part takes the best of the simplex while the others stay, until none gains.
-    """
-    current, grid = start, simplex(0.1)
-    best = judge(answers, current[None]).headline[0]
-    for _ in range(_ROUNDS):
-        before = best
-        for part in range(len(PARTS)):
-            tried = np.repeat(current[None], len(grid), axis=0)
-            tried[:, part] = grid
-            errors = judge(answers, tried).headline
-            if errors.min() < best:
-                current, best = tried[errors.argmin()], errors.min()
-        bar.update(1)
-        if round(before - best, DIGITS) <= 0:
-            break
-    return current
+def _distinct(weights: np.ndarray) -> np.ndarray:
+    """The rows of weights (w, 4) without repetitions, in order of their first occurrence."""
+    _, first = np.unique(weights.round(9), axis=0, return_index=True)
+    return weights[np.sort(first)]
 
 
 def paired_intervals(
@@ -183,8 +149,8 @@ def paired_intervals(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Bootstrap intervals of headlines (w, 2), and of their differences from r `references` (w, r, 2).
 
-    `faces` (w, n) are errors and `bins` (n,) the faces' yaw bins, as `yaw_bins` gives them. All rows are resampled
-    together, so the differences are paired.
+    `faces` (w, n) are errors and `bins` (n,) the faces' yaw bins from `yaw_bins`. All rows are resampled together, so
+    the differences are paired.
     """
     members = bins[:, None] == np.arange(len(metrics.YAW_BINS))
     if not members.any(axis=0).all():
@@ -192,6 +158,7 @@ def paired_intervals(
     members, errors = members.astype(np.float32), np.ascontiguousarray(faces.T)
 
     def headlines(rows: np.ndarray) -> np.ndarray:
+        # A bin that is empty in this resample makes its mean NaN.
         with np.errstate(invalid="ignore"):
             means = members[rows].T @ errors[rows] / members[rows].sum(axis=0)[:, None]
         headline = means.mean(axis=0, dtype=float)

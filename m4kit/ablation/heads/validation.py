@@ -1,4 +1,4 @@
-"""Faces of a training's labels file as samples with ground truth: its validation people."""
+"""The validation people of a labels file as samples with ground truth."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 from m4kit.camera import CROP_SIZE, Crop, head_pose
 from m4kit.datasets import DatasetError, Sample
 from m4kit.face_model import FaceModel
-from m4kit.parameters import landmarks_in_crop
+from m4kit.parameters import landmarks_in_crop, split_camera
 from m4kit.training.data import Labels, decoded_crops
 
 WHOLE = Crop(-0.5, -0.5, CROP_SIZE)
-"""The crop of a picture that is a crop."""
+"""The crop that covers a whole picture of the size of a crop."""
 
 
 def validation_samples(
@@ -28,18 +28,17 @@ def validation_samples(
     seed: int = 0,
     progress: bool = True,
 ) -> tuple[tuple[Sample, ...], np.ndarray]:
-    """The labels' validation faces as samples, and their parameters (n, 62), the truth.
+    """The labels' validation faces as samples, and their true parameters (n, 62).
 
     Landmarks and pose are those of the labelled parameters. `data` is the folder of the archives that the labels
-    name; `cache` a folder where a training on the same labels keeps its decoded crops, which are then read instead.
-    `faces` takes that many by chance. Raises `DatasetError` if the labels hold nobody out, `TrainingError` if an
-    archive or a crop is missing.
+    name. `cache` is a folder with the decoded crops of a training on the same labels, which are used instead if
+    given. `faces` takes a random subset of that size. Raises `DatasetError` if the labels have no validation faces,
+    and `TrainingError` if an archive or a crop is missing.
     """
     _, chosen = labels.split()
     if not len(chosen):
         raise DatasetError(
-            f"labels: expected faces that are held out of the training, none of {len(labels)} is; mark some as "
-            "validation"
+            f"labels: expected validation faces, got none among {len(labels)}; mark some as validation"
         )
     if faces is not None and faces < len(chosen):
         chosen = np.sort(np.random.default_rng(seed).choice(chosen, faces, replace=False))
@@ -57,7 +56,7 @@ def validation_samples(
             name=f"{source}/{name}",
             image=partial(np.array, crop),
             landmarks=WHOLE.to_photo(points),
-            pose=head_pose(parameters[:12].reshape(3, 4)),
+            pose=head_pose(split_camera(parameters)[0]),
             crop=WHOLE,
         )
         for source, name, crop, points, parameters in zip(

@@ -1,14 +1,13 @@
-"""Heads that were trained under different weightings, from one start: what fusing anew cannot tell.
+"""The study of networks whose heads were trained under different weightings, from one start.
 
-Fusing anew judges weights on heads that were trained under one weighting and have grown to fit it, which favours that
-one. Here each weighting has a training of its own; everything else is equal.
+Fusing again evaluates weights on heads that were trained under one weighting, which favours that one. Here each
+weighting has a training of its own; everything else is equal.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ import numpy as np
 from m4kit.ablation.heads.judge import HEADS, bin_counts, judge, judge_own, simplex, yaw_bins
 from m4kit.ablation.heads.record import VERDICTS, aligned, verdicts
 from m4kit.ablation.heads.study import paired_differences, paired_intervals
-from m4kit.ablation.record import RecordError
+from m4kit.ablation.record import RecordFormat, reshaped
 from m4kit.datasets import Sample
 from m4kit.evaluate.heads import predict_heads
 from m4kit.face_model import FaceModel
@@ -41,29 +40,42 @@ WEIGHTINGS: dict[str, tuple[float, ...] | None] = {
     "last head first": (0.1, 0.1, 0.1, 0.7),
     DYNAMIC: None,
 }
-"""Weights that are fixed while the heads learn; None where they are learned: once for all faces, or for each."""
+"""Weights that are fixed during training; None where they are learned, once for all faces or for each face."""
 
-VERSION = 1
-FILE = "weightings.json"
-"""The record's name, in the folder of a study and in `m4kit/assets`."""
+FILE = "weightings.parquet"
+"""Name of the record, in the folder of a study and in `m4kit/assets`."""
 
 _START = "start.txt"
 """In the folder of a study: the fingerprint of the weights that its trainings began with."""
 
+_SHAPES = {
+    **{"weights": (HEADS,), "own": (), "intervals": (2,), "differences": (3,), "again": (), "best": ()},
+    **{"best_weights": (HEADS,), "heads": (HEADS,)},
+}
+"""The shape of each array of a `WeightingStudy`, without its rows."""
+
+_FORMAT = RecordFormat(
+    name="weighting study",
+    version=2,
+    columns=("names", *_SHAPES),
+    about=("dataset", "faces", "counts", "size", "start", "training"),
+    command="m4kit ablate weightings",
+)
+
 
 @dataclass(frozen=True, eq=False)
 class WeightingStudy:
-    """What w trainings under different weightings came to on the same n faces; errors are NME in percent.
+    """Results of w trainings under different weightings, on the same n faces. Errors are NME in percent.
 
-    - `names` and `weights` (w, 4): of the weightings, with the weights that each network ended with ("dynamic": their
+    - `names` and `weights` (w, 4): the weightings, and the weights that each network ended with (for "dynamic", their
       mean over the faces).
-    - `own` (w,): the error of each network under its own weights, `intervals` (w, 2) its bootstrap interval, and
-      `differences` (w, 3) how much it is above that of "learned", with the paired interval.
-    - `anew` (w,): the error when the heads of the "learned" network are fused with these weights instead.
-    - `best` (w,) and `best_weights` (w, 4): the lowest error of each network's heads under static weights in steps of
-      0.1, chosen on these very faces; `heads` (w, 4): each of its heads alone.
-    - `dataset`, `faces`, `counts` (3,) in the yaw bins, zeros if a yaw is not known; `training`: the config of all
-      trainings, and `size` and `start` of the network.
+    - `own` (w,): error of each network under its own weights, with its bootstrap interval `intervals` (w, 2).
+      `differences` (w, 3): `own` minus that of "learned", with the paired interval.
+    - `again` (w,): error when the heads of the "learned" network are fused with these weights instead.
+    - `best` (w,) and `best_weights` (w, 4): lowest error of each network's heads under static weights in steps of
+      0.1, chosen on these same faces. `heads` (w, 4): error of each of its heads alone.
+    - `dataset` and `faces`: their name and number; `counts` (3,): the number in each yaw bin, zeros if a yaw is not
+      known. `training`: config of all trainings; `size` and `start`: the network's size and initial weights.
     """
 
     names: tuple[str, ...]
@@ -71,7 +83,7 @@ class WeightingStudy:
     own: np.ndarray
     intervals: np.ndarray
     differences: np.ndarray
-    anew: np.ndarray
+    again: np.ndarray
     best: np.ndarray
     best_weights: np.ndarray
     heads: np.ndarray
@@ -81,103 +93,69 @@ class WeightingStudy:
     size: str
     start: str
     training: dict = field(repr=False)
-    version: int = VERSION
 
     def verdict(self, name: str) -> str:
         """How a training compares with that under learned weights: "better", "worse" or "does not differ"."""
         return VERDICTS[int(verdicts(self.differences[self.names.index(name)]))]
 
     def report(self) -> str:
-        """The study as text: a line a training."""
+        """The study as text, one line per training."""
         balanced = "balanced" if all(self.counts) else "over all faces"
         lines = [
             f"{self.faces} faces of {self.dataset}",
             f"{self.size}, {self.training.get('steps')} steps from {self.start}",
             f"NME {balanced} in %, with 95 % intervals (bootstrap over faces)",
-            "the best static weights were chosen on these very faces, which favours them",
+            "the best static weights were chosen on these same faces, which favours them",
         ]
-        rows = [
-            [
-                "trained under",
-                "weights",
-                "NME",
-                "interval",
-                "less learned",
-                "",
-                "fused anew",
-                "best static",
-                "at",
-            ]
-            + [f"head {head + 1}" for head in range(HEADS)]
+        titles = [
+            "trained under",
+            "weights",
+            "NME",
+            "interval",
+            "minus learned",
+            "",
+            "fused again",
+            "best static",
         ]
+        rows = [[*titles, "at", *(f"head {head + 1}" for head in range(HEADS))]]
         for row, name in enumerate(self.names):
             low, high = self.intervals[row]
             difference, least, most = self.differences[row]
+            compared = f"{difference:+.3f} ({least:+.3f} to {most:+.3f})"
             rows.append(
                 [
                     name,
                     _joined(self.weights[row]),
                     f"{self.own[row]:.2f}",
                     f"{low:.2f} to {high:.2f}",
-                    "" if name == LEARNED else f"{difference:+.3f} ({least:+.3f} to {most:+.3f})",
-                    "" if name == LEARNED else self.verdict(name),
-                    f"{self.anew[row]:.2f}",
+                    *(["", ""] if name == LEARNED else [compared, self.verdict(name)]),
+                    f"{self.again[row]:.2f}",
                     f"{self.best[row]:.2f}",
                     _joined(self.best_weights[row]),
                     *(f"{error:.2f}" for error in self.heads[row]),
                 ]
             )
-        lines += aligned(rows)
-        return "\n".join(lines)
+        return "\n".join([*lines, *aligned(rows)])
 
     def save(self, path: str | Path) -> Path:
-        """Write the record as JSON, whole or not at all; the path."""
-        path = Path(path)
-        values = {
-            name: value.round(5).tolist() if isinstance(value, np.ndarray) else value
-            for name, value in asdict(self).items()
-        }
-        write_whole(path, f"{json.dumps(values, indent=1)}\n".encode())
-        return path
+        """Write the record as a parquet file, atomically; returns the path."""
+        columns = {"names": self.names} | {name: list(getattr(self, name)) for name in _SHAPES}
+        return _FORMAT.write(path, columns, {name: getattr(self, name) for name in _FORMAT.about})
 
     @classmethod
     def packaged(cls) -> WeightingStudy:
-        """The study that comes with m4kit; `docs/evaluation.md` has its command.
-
-        Raises `RecordError` if the package holds none.
-        """
+        """The study that comes with m4kit; `docs/evaluation.md` has its command."""
         return cls.load(Path(str(resources.files("m4kit.assets") / FILE)))
 
     @classmethod
     def load(cls, path: str | Path) -> WeightingStudy:
-        """Read a record that `save` wrote. Raises `RecordError` if it is missing, broken or of another version."""
-        expected = f"{path}: expected a record of `m4kit ablate weightings` (version {VERSION})"
-        try:
-            values = json.loads(Path(path).read_text(encoding="utf-8"))
-            if values["version"] != VERSION:
-                raise RecordError(f"{expected}, got version {values['version']}; run the study anew")
-            arrays = {
-                name: np.asarray(values.pop(name), dtype=float)
-                for name, kind in cls.__annotations__.items()
-                if kind == "np.ndarray"
-            }
-            tuples = {name: tuple(values.pop(name)) for name in ("names", "counts")}
-            study = cls(**values, **arrays, **tuples)
-        except FileNotFoundError as error:
-            raise RecordError(f"{path}: no such record; write one with `m4kit ablate weightings`") from error
-        except (OSError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-            if isinstance(error, RecordError):
-                raise
-            raise RecordError(f"{expected}, got something else ({error}); run the study anew") from error
-        w = len(study.names)
-        shapes = dict.fromkeys(("own", "anew", "best"), (w,)) | {"intervals": (w, 2), "differences": (w, 3)}
-        shapes |= dict.fromkeys(("weights", "best_weights", "heads"), (w, HEADS))
-        for name, shape in shapes.items():
-            if getattr(study, name).shape != shape:
-                raise RecordError(
-                    f"{expected} with {name} of shape {shape}, got {getattr(study, name).shape}; run the study anew"
-                )
-        return study
+        """Read a record that `save` wrote. Raises `RecordError` if it is missing, damaged or of another version."""
+        table, about = _FORMAT.read(path)
+        arrays = {
+            name: reshaped(path, name, np.hstack(table[name]), (len(table), *shape))
+            for name, shape in _SHAPES.items()
+        }
+        return cls(tuple(table["names"]), **arrays, **about | {"counts": tuple(about["counts"])})
 
 
 def train_weightings(
@@ -190,27 +168,27 @@ def train_weightings(
     model: FaceModel | None = None,
     progress: bool = True,
 ) -> dict[str, M4Net]:
-    """Train a network of static fusion under each of `WEIGHTINGS`, all else equal; the networks by name.
+    """Train a network under each of `WEIGHTINGS`, all else equal; returns the networks by name.
 
-    `start` is the file of weights that all begin with; a training has a folder of its own in `out`, and goes on where
-    it was stopped. Raises `TrainingError` for a config that ends by the clock, since the trainings would differ, and
-    for an `out` whose trainings began with other weights.
+    `start` is the file of weights that all trainings begin with, of a network with static fusion. Each training has a
+    folder of its own in `out`, and continues where it was stopped. Raises `TrainingError` for a config that ends by
+    the clock, because the trainings would differ, and for an `out` whose trainings began with other weights.
     """
     if config.minutes is not None:
         raise TrainingError(
-            "weightings: expected steps, got minutes; by the clock the trainings would differ"
+            "weightings: expected steps, got minutes; trainings that end by the clock would differ"
         )
     network = M4Net.load(start)
     if network.fusion != "static":
         raise TrainingError(
-            f"{start}: expected a network of static fusion to start from, got {network.fusion}"
+            f"{start}: expected a network with static fusion to start from, got {network.fusion}"
         )
     kept, digest = Path(out) / _START, fingerprint(network)
-    # A training without a checkpoint begins anew.
+    # A training without a checkpoint starts from the beginning.
     if any(Path(out).glob("*/checkpoint.pt")) and kept.is_file() and kept.read_text() != digest:
         raise TrainingError(
-            f"{out}: it holds trainings from other weights than {start}; give the same start to go on with them, or "
-            "another folder to begin a new study"
+            f"{out}: expected trainings that started from {start}, got some from other weights; give their start to "
+            "continue them, or another folder for a new study"
         )
     kept.parent.mkdir(parents=True, exist_ok=True)
     write_whole(kept, digest.encode())
@@ -240,9 +218,9 @@ def weighting_study(
     seed: int = 0,
     progress: bool = True,
 ) -> WeightingStudy:
-    """Compare networks that were trained under the weightings they are named by, on labelled faces.
+    """Compare networks, named by the weightings that they were trained under, on labelled faces.
 
-    One of them is "learned". `start` and `training`, the config of all, go into the record as they are.
+    One of them must be "learned". `start` and `training`, the config of all trainings, are stored in the record.
     """
     if LEARNED not in networks:
         raise ValueError(f"networks: expected one named {LEARNED!r}, got {', '.join(networks) or 'none'}")
@@ -253,7 +231,7 @@ def weighting_study(
     }
     own = [judge_own(one) for one in answers.values()]
     tried = [judge(one, grid) for one in answers.values()]
-    weights = np.stack([one.weights[0, 0] for one in own])
+    weights = np.concatenate([one.weights for one in own])
     table = own[0]
     for one in own[1:]:
         table = table.joined(one)
@@ -267,7 +245,7 @@ def weighting_study(
         own=table.headline,
         intervals=intervals,
         differences=paired_differences(table.headline, learned, gaps)[:, 0],
-        anew=judge(answers[LEARNED], weights).headline,
+        again=judge(answers[LEARNED], weights).headline,
         best=np.array([one.headline.min() for one in tried]),
         best_weights=np.stack([grid[one.headline.argmin()] for one in tried]),
         heads=np.stack([judge(one, np.eye(HEADS)).headline for one in answers.values()]),
@@ -281,7 +259,7 @@ def weighting_study(
 
 
 def weightings_figure(study: WeightingStudy) -> NotebookFigure:
-    """The two kinds of result apart: heads trained under each weighting, and one network's heads fused anew."""
+    """Figure of both kinds of result: heads trained under each weighting, and one network's heads fused again."""
     from m4kit.visualize.notebook_figure import DPI, NotebookFigure
 
     figure = NotebookFigure(figsize=(9, 4.2), dpi=DPI, facecolor="white", layout="constrained")
@@ -299,13 +277,13 @@ def weightings_figure(study: WeightingStudy) -> NotebookFigure:
     )
     axes.plot(
         place + 0.12,
-        study.anew,
+        study.again,
         "D",
         color="#bc4c00",
         markerfacecolor="white",
         label="heads trained under learned weights, fused with these",
     )
-    for shift, values in ((-0.12, study.own), (0.12, study.anew)):
+    for shift, values in ((-0.12, study.own), (0.12, study.again)):
         for x, value in zip(place + shift, values, strict=True):
             side = (-9, "right") if shift < 0 else (9, "left")
             axes.annotate(
@@ -328,7 +306,7 @@ def weightings_figure(study: WeightingStudy) -> NotebookFigure:
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=2)
     axes.set_title(
-        f"Trained under each weighting, and fused anew: {study.size}, {study.training.get('steps')} steps; "
+        f"Trained under each weighting, and fused again: {study.size}, {study.training.get('steps')} steps; "
         f"{study.faces} faces",
         fontsize=10,
     )

@@ -1,6 +1,5 @@
 """Dynamic against static weights: what they follow, whom they help; and crops made worse by a known amount."""
 
-import csv
 from argparse import ArgumentParser
 from dataclasses import replace
 
@@ -173,23 +172,22 @@ class TestStudy:
         np.testing.assert_array_equal(again.conditions[-1].dynamic, study.conditions[-1].dynamic)
 
     def test_networks_of_another_fusion_are_refused(self, static, dynamic, model, samples):
-        with pytest.raises(ValueError, match="a network of dynamic fusion as `dynamic`, got static"):
+        with pytest.raises(ValueError, match="a network with dynamic fusion as `dynamic`, got static"):
             dynamic_study(static, static, model, samples, dataset="nine")
-        with pytest.raises(ValueError, match="a network of static fusion as `static`, got dynamic"):
+        with pytest.raises(ValueError, match="a network with static fusion as `static`, got dynamic"):
             dynamic_study(dynamic, dynamic, model, samples, dataset="nine")
 
-    def test_the_report_has_a_line_a_condition_and_the_table_a_row_a_face(self, study, tmp_path):
+    def test_the_report_has_one_line_per_condition_and_the_table_one_row_per_face(self, study):
         lines = study.report().splitlines()
         assert lines[0].startswith("Dynamic against static weights on 9 faces of nine faces")
         assert [line.split()[0] for line in lines[2:5]] == ["as", "blur", "occlusion"]
         assert lines[-1].startswith(
-            f"it helps {100 * (study.plain.difference < 0).mean():.0f} % of the faces"
+            f"on unchanged faces it helps {100 * (study.plain.difference < 0).mean():.0f} %"
         )
-        with study.write_csv(tmp_path / "dynamic.csv").open(encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        assert len(rows) == 27
-        assert float(rows[10]["weight_3"]) == pytest.approx(study.conditions[1].weights[1, 2], abs=1e-4)
-        assert float(rows[2]["yaw"]) == -20
+        table = study.to_dataframe()
+        assert len(table) == 27
+        assert table["weight_3"][10] == pytest.approx(study.conditions[1].weights[1, 2], abs=1e-4)
+        assert table["yaw"][2] == -20
 
 
 def test_the_figure_shows_weights_and_gains_against_yaw_blur_and_occlusion_and_the_faces(study):
@@ -210,7 +208,7 @@ def run(tmp_path, static, dynamic):
     for name, network in (("static", static), ("dynamic", dynamic)):
         network.save(tmp_path / f"{name}.safetensors")
     # What another set's study chose, so that nothing is searched.
-    chosen = linear_study(network=static.heads_digest()).save(tmp_path / "chosen.npz")
+    chosen = linear_study(network=static.heads_digest()).save(tmp_path / "chosen.parquet")
     place = write_set(tmp_path / "set")
 
     def run(weights):
@@ -254,7 +252,7 @@ def test_the_command_writes_table_and_figure_of_dynamic_weights(tmp_path, capsys
     command.add_parser(parser.add_subparsers())
     networks = ["--weights", tmp_path / "static.safetensors", "--dynamic", tmp_path / "dynamic.safetensors"]
     # What another set's study chose, so that nothing is searched.
-    chosen = linear_study(network=static.heads_digest()).save(tmp_path / "chosen.npz")
+    chosen = linear_study(network=static.heads_digest()).save(tmp_path / "chosen.parquet")
     given = [
         "ablate",
         "heads",
