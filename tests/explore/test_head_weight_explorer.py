@@ -239,7 +239,7 @@ class TestAccuracy:
         ("changes", "message"),
         [
             ({"study": linear_study(network="others")}, "got one of made-up (others)"),
-            ({"network": ""}, "does not say which network made it"),
+            ({"network": ""}, "a prediction with the fingerprint"),
             ({"study": "nowhere.npz"}, "nowhere.npz: no such record"),
         ],
     )
