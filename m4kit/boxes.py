@@ -1,18 +1,18 @@
-"""Boxes (n, 4), left, top, right, bottom: overlap and suppression."""
+"""Boxes (n, 4) as left, top, right, bottom: checks, overlap, suppression and matching."""
 
 from __future__ import annotations
 
 import numpy as np
 
 HIT_IOU = 0.3
-"""A detection with at least this IoU with a face's box finds that face.
+"""A detection finds a face if their boxes have at least this IoU.
 
-It is low because detectors' boxes reach from chin to hair and the boxes of landmarks from chin to brows.
+It is low because detectors' boxes reach from chin to hair, and boxes of landmarks from chin to brows.
 """
 
 
 def pairwise_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection over union of every box of `first` (n, 4) with every one of `second` (m, 4): (n, m)."""
+    """Intersection over union (n, m) of each box of `first` (n, 4) with each box of `second` (m, 4)."""
     low = np.maximum(first[:, None, :2], second[None, :, :2])
     high = np.minimum(first[:, None, 2:4], second[None, :, 2:4])
     shared = np.prod(np.clip(high - low, 0, None), axis=-1)
@@ -20,10 +20,42 @@ def pairwise_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return shared / np.maximum(area[0][:, None] + area[1][None] - shared, 1e-9)
 
 
+def check_boxes(boxes, shape: tuple[int, ...], *, name: str) -> np.ndarray:
+    """Return boxes of a photo as (n, 5) with scores, or raise `ValueError` if one cannot be used.
+
+    `boxes` are (n, 4) or (n, 5), or a single box; without scores the score is 1. `shape` is the photo's. A box must
+    be finite, have an area and overlap the photo. The error starts with `name`.
+    """
+    boxes = np.asarray(boxes, dtype=float)
+    if boxes.size == 0:
+        return np.zeros((0, 5))
+    if boxes.ndim == 1:
+        boxes = boxes[None]
+    if boxes.ndim != 2 or boxes.shape[1] not in (4, 5):
+        raise ValueError(
+            f"{name}: expected (n, 4) or (n, 5): left, top, right, bottom and a score; got shape {boxes.shape}"
+        )
+    if boxes.shape[1] == 4:
+        boxes = np.column_stack([boxes, np.ones(len(boxes))])
+    height, width = shape[:2]
+    for number, (left, top, right, bottom, score) in enumerate(boxes):
+        box = f"{name}: box {number}, ({left:g}, {top:g}, {right:g}, {bottom:g}),"
+        if not np.isfinite([left, top, right, bottom, score]).all():
+            raise ValueError(f"{box} score {score:g}, is not finite; leave it out")
+        if right <= left or bottom <= top:
+            raise ValueError(f"{box} has no area; expected left < right and top < bottom, in photo pixels")
+        if right <= 0 or bottom <= 0 or left >= width or top >= height:
+            raise ValueError(
+                f"{box} lies outside the photo of {width}x{height} pixels; expected left, top, right, bottom in "
+                "pixels of this photo"
+            )
+    return boxes
+
+
 def suppress(boxes: np.ndarray, scores: np.ndarray, *, iou: float) -> np.ndarray:
     """Greedy non-maximum suppression: indices of the boxes (n, 4) to keep, best score first.
 
-    A box is dropped when its intersection over union with a kept box of a higher score exceeds `iou`.
+    A box is dropped if its IoU with a kept box of a higher score exceeds `iou`.
     """
     order = np.argsort(-scores, kind="stable")
     keep = []
@@ -37,11 +69,11 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, *, iou: float) -> np.ndarray
 def match(
     found: np.ndarray, boxes: np.ndarray, *, iou: float, wanted: np.ndarray | None = None
 ) -> list[tuple[float, int | None]]:
-    """Match detections (n, 5) to true boxes (m, 4), greedily, best score first; each box is hit once.
+    """Match detections (n, 5) to true boxes (m, 4), greedily, best score first. Each box is hit at most once.
 
-    Gives a pair for each detection that counts, best first: its score, and the index of the box that it hits or
-    None. `wanted` (m,) bool marks the boxes to find; a detection that overlaps only an unwanted box does not
-    count. By default all boxes are wanted.
+    Returns a pair for each detection that counts, best first: its score, and the index of the box that it hits or
+    None. `wanted` (m,) bool marks the boxes to find, by default all. A detection that overlaps only an unwanted box
+    does not count.
     """
     order = np.argsort(-found[:, 4], kind="stable")
     overlaps = pairwise_iou(found[order, :4], boxes)

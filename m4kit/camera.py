@@ -1,13 +1,13 @@
-"""The weak-perspective camera, head rotation as Euler angles, and the way between photo and crop.
+"""Weak-perspective camera, head pose as Euler angles, and crops of a photo.
 
-`docs/conventions.md` is this module in prose. In short:
+The conventions (see also `docs/conventions.md`):
 
 - Pixels: x to the right, y down, integer coordinates at pixel centres, so a picture of width W covers
   -0.5 to W - 0.5.
 - Model frame: millimetres, right-handed, x to the right and y up as the viewer sees a face that looks at them,
   z towards the viewer.
-- Camera: a (3, 4) matrix that takes model coordinates into the *crop frame*: crop pixels, x right, y **up**,
-  z towards the viewer, origin at the crop's centre. The flip to pixels (y down) is the last step.
+- Camera: a (3, 4) matrix from the model frame to the *crop frame*: crop pixels, x right, y **up**, z towards the
+  viewer, origin at the crop's centre. The flip to pixels (y down) is the last step.
 - Angles: degrees, of R = Rx(pitch) Ry(yaw) Rz(roll), the order of AFLW2000-3D.
 """
 
@@ -26,11 +26,11 @@ _MOST_SAMPLES = 32
 """The most samples along each side of a crop pixel that are averaged, which bounds the memory."""
 
 _CROP_GROWTH, _CROP_DROP = 1.58, 0.14
-"""3DDFA-V2's: side of a box's crop, and how far its centre lies below the box's, by the box's mean side."""
+"""3DDFA-V2's rule: side of the crop, and how far its centre lies below the box's, relative to the box's mean side."""
 
 
 class HeadPose(NamedTuple):
-    """A head's rotation in degrees, of R = Rx(pitch) Ry(yaw) Rz(roll).
+    """Head pose in degrees, R = Rx(pitch) Ry(yaw) Rz(roll).
 
     Positive yaw turns the nose to the photo's left, positive pitch turns it up, positive roll turns the head
     clockwise in the photo. All three are 0 for a face that looks straight into the camera.
@@ -42,10 +42,10 @@ class HeadPose(NamedTuple):
 
 
 def rotation_from_euler(yaw: float, pitch: float, roll: float) -> np.ndarray:
-    """Rotation (3, 3) in the right-handed model frame from angles in degrees, R = Rx(pitch) Ry(yaw) Rz(roll).
+    """Rotation matrix (3, 3) in the model frame from angles in degrees, R = Rx(pitch) Ry(yaw) Rz(roll).
 
     The factors are Rx = [[1,0,0],[0,c,s],[0,-s,c]], Ry = [[c,0,-s],[0,1,0],[s,0,c]] and
-    Rz = [[c,s,0],[-s,c,0],[0,0,1]], as AFLW2000-3D and 300W-LP have them (Zhu et al., CVPR 2016).
+    Rz = [[c,s,0],[-s,c,0],[0,0,1]], as in AFLW2000-3D and 300W-LP (Zhu et al., CVPR 2016).
     """
     (cy, cp, cr), (sy, sp, sr) = (f(np.radians([yaw, pitch, roll])) for f in (np.cos, np.sin))
     about_x = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
@@ -55,10 +55,10 @@ def rotation_from_euler(yaw: float, pitch: float, roll: float) -> np.ndarray:
 
 
 def euler_from_rotation(rotation: np.ndarray) -> HeadPose:
-    """Angles in degrees of a rotation (3, 3), the inverse of `rotation_from_euler`.
+    """Angles in degrees of a rotation matrix (3, 3), the inverse of `rotation_from_euler`.
 
-    Yaw lies in [-90, 90]. At the gimbal edge (yaw of exactly +-90 degrees) only pitch + roll or pitch - roll is
-    determined; roll is then 0.
+    Yaw is in [-90, 90]. In gimbal lock (yaw of exactly +-90 degrees) only pitch + roll or pitch - roll is determined;
+    roll is then 0.
     """
     r = np.asarray(rotation, dtype=float)
     sin_yaw = -np.clip(r[0, 2], -1, 1)
@@ -72,8 +72,8 @@ def euler_from_rotation(rotation: np.ndarray) -> HeadPose:
 def decompose(camera: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
     """Scale (pixels per mm), rotation (3, 3) and translation (3,) of a camera (3, 4).
 
-    A network's camera is a free 3x4 matrix, so its left part A is only nearly a scaled rotation. The rotation is
-    built from its first two rows, the ones that the picture shows: the nearest pair of orthonormal rows in the
+    A network's camera is a free 3x4 matrix, so its left part is only close to a scaled rotation. The rotation is
+    built from the first two rows, which determine the picture: the nearest pair of orthonormal rows in the
     Frobenius norm (polar decomposition), and their cross product. The scale is the mean of the two rows' singular
     values.
     """
@@ -89,10 +89,10 @@ def head_pose(camera: np.ndarray) -> HeadPose:
 
 
 class Crop(NamedTuple):
-    """A square of the photo that becomes the network's input.
+    """A square of the photo, such as the network's input.
 
-    `left` and `top` are the square's upper left corner (the corner, not a pixel's centre, so the whole photo
-    is the square from -0.5) and `size` its side, all in photo pixels; the square may reach beyond the photo.
+    `left` and `top` are the square's upper left corner and `size` is its side, all in photo pixels. The corner is
+    that of a pixel, not its centre, so a square of the whole photo starts at -0.5. It may reach beyond the photo.
     """
 
     left: float
@@ -101,7 +101,7 @@ class Crop(NamedTuple):
 
     @property
     def centre(self) -> np.ndarray:
-        """The square's middle (2,), in the same pixels."""
+        """The square's centre (2,) in photo pixels."""
         return np.array([self.left, self.top]) + self.size / 2
 
     @property
@@ -110,9 +110,9 @@ class Crop(NamedTuple):
         return self.size / CROP_SIZE
 
     def to_photo(self, points: np.ndarray) -> np.ndarray:
-        """Points (..., 2) or (..., 3) from the crop frame (y up, origin at the centre) to photo pixels (y down).
+        """Transform points (..., 2 or 3) from the crop frame (y up, origin at the centre) to photo pixels (y down).
 
-        A third coordinate, z towards the viewer, is scaled alike.
+        A third coordinate, z towards the viewer, is only scaled.
         """
         photo = np.array(points, dtype=float) * self.scale
         photo[..., 0] = self.left + self.size / 2 + photo[..., 0]
@@ -120,7 +120,7 @@ class Crop(NamedTuple):
         return photo
 
     def to_square(self, points: np.ndarray, size: int) -> np.ndarray:
-        """Points (..., 2) in photo pixels as pixels of the square that `cut_square` makes with that size."""
+        """Transform points (..., 2) from photo pixels to pixels of what `cut_square` returns at this size."""
         return (np.asarray(points, dtype=float) - [self.left, self.top]) * (size / self.size) - 0.5
 
     def from_photo(self, points: np.ndarray) -> np.ndarray:
@@ -132,10 +132,10 @@ class Crop(NamedTuple):
 
 
 def crop_from_box(box: np.ndarray) -> Crop:
-    """The crop of a detector's box (left, top, right, bottom) in photo pixels.
+    """The crop for a detector's box (left, top, right, bottom) in photo pixels.
 
-    3DDFA-V2's rule: a square of side 1.58 * (w + h) / 2 whose centre lies 0.14 * (w + h) / 2 below the box's
-    (Guo et al., ECCV 2020, `crop_img` of their code).
+    3DDFA-V2's rule: a square of side 1.58 * (w + h) / 2, with its centre 0.14 * (w + h) / 2 below the box's (Guo et
+    al., ECCV 2020, `crop_img` of their code).
     """
     left, top, right, bottom = (float(v) for v in box[:4])
     mean_side = ((right - left) + (bottom - top)) / 2
@@ -145,7 +145,7 @@ def crop_from_box(box: np.ndarray) -> Crop:
 
 
 def box_from_crop(crop: Crop) -> np.ndarray:
-    """The square box (4,), left, top, right, bottom in photo pixels, whose crop by `crop_from_box` this is."""
+    """The square box (4,), left, top, right, bottom in photo pixels, from which `crop_from_box` makes this crop."""
     side = crop.size / _CROP_GROWTH
     left = crop.left + (crop.size - side) / 2
     top = crop.top + (crop.size - side) / 2 - _CROP_DROP * side
@@ -153,9 +153,9 @@ def box_from_crop(crop: Crop) -> np.ndarray:
 
 
 def crop_from_landmarks(landmarks: np.ndarray) -> Crop:
-    """The crop of known landmarks (68, 2 or 3) in photo pixels: the square of side sqrt(2) * max(w, h), centred.
+    """The crop for known landmarks (68, 2 or 3) in photo pixels: a centred square of side sqrt(2) * max(w, h).
 
-    The rule of 300W-LP and AFLW2000-3D (3DDFA-V2's `parse_roi_box_from_landmark`).
+    This is the rule of 300W-LP and AFLW2000-3D (3DDFA-V2's `parse_roi_box_from_landmark`).
     """
     low, high = landmarks[..., :2].min(axis=0), landmarks[..., :2].max(axis=0)
     size = float(np.sqrt(2) * (high - low).max())
@@ -164,9 +164,9 @@ def crop_from_landmarks(landmarks: np.ndarray) -> Crop:
 
 
 def next_crop(crop: Crop, landmarks: np.ndarray) -> Crop:
-    """The crop of the next pass, around landmarks (68, 2 or 3) in photo pixels that were found in `crop`.
+    """The crop for the next pass, from landmarks (68, 2 or 3) in photo pixels that were found in `crop`.
 
-    Landmarks that collapse or run away would lose the face for good; then it is `crop` again, which still holds it.
+    Landmarks that collapse or diverge would lose the face. The result is then `crop` again.
     """
     following = crop_from_landmarks(landmarks)
     sane = np.isfinite(following).all() and 0.3 < following.size / crop.size < 3
@@ -174,7 +174,7 @@ def next_crop(crop: Crop, landmarks: np.ndarray) -> Crop:
 
 
 def cut_crop(image: np.ndarray, crop: Crop) -> np.ndarray:
-    """The network's input for a crop, (120, 120, 3) uint8, black outside the photo; see `cut_square`."""
+    """Cut the network's input, (120, 120, 3) uint8, out of a photo; black outside the photo. See `cut_square`."""
     return cut_square(image, crop, CROP_SIZE)
 
 
@@ -186,12 +186,12 @@ def cut_square(
     interpolation: int = cv2.INTER_LINEAR,
     border: int = cv2.BORDER_CONSTANT,
 ) -> np.ndarray:
-    """A square of the photo, resampled to (size, size, 3) uint8.
+    """Cut a square out of a photo and resample it to (size, size, 3) uint8.
 
     Output pixel i covers photo coordinates from left + i * scale to left + (i + 1) * scale, where scale is
     `square.size / size`, so its centre lies at left + (i + 0.5) * scale. A square that shrinks is sampled at least as
-    finely as the photo and averaged down by a whole factor (box filter), which prevents aliasing. `border` is
-    OpenCV's: what lies outside the photo is black by default.
+    finely as the photo and averaged down by a whole factor (box filter), which prevents aliasing. `interpolation` and
+    `border` are OpenCV's; outside the photo the square is black by default.
     """
     factor = min(max(1, math.ceil(square.size / size)), _MOST_SAMPLES)
     side = size * factor

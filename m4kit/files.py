@@ -1,4 +1,4 @@
-"""Files that are there as a whole or not at all."""
+"""Atomic file writes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from pathlib import Path
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Where to write a file in the meantime: it gets its name when the block ends, and is gone if that raises."""
+    """Give a temporary path to write to, and rename it to `path` when the block ends.
+
+    If the block raises, the temporary file is deleted.
+    """
     part = path.with_name(f"{path.name}.part")
     try:
         yield part
@@ -20,6 +23,6 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is there as a whole or not at all, whenever the process ends."""
+    """Write a file atomically: no partial file is left if the process ends early."""
     with whole_file(path) as part:
         part.write_bytes(content)

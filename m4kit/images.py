@@ -1,9 +1,8 @@
-"""Any image in, (H, W, 3) uint8 RGB out.
+"""Loads images of many kinds as (H, W, 3) uint8 RGB.
 
-What is done on the way: the EXIF orientation is applied; grey becomes three equal channels; 16 bits are
-scaled to 8; CMYK is converted; transparent pixels are laid over white; of an animation the first frame is
-taken, with a warning. Colour profiles are not applied. Everything that cannot be read is an `ImageError` that
-says why.
+The EXIF orientation is applied, grey becomes three equal channels, 16 bits are scaled to 8, CMYK is converted, and
+transparent pixels are blended with white. Of an animation only the first frame is loaded, with a warning. Colour
+profiles are not applied. An image that cannot be loaded raises `ImageError` with the reason.
 """
 
 from __future__ import annotations
@@ -23,17 +22,17 @@ import numpy as np
 from PIL import Image, ImageOps
 
 ImageSource = str | PathLike | bytes | bytearray | memoryview | BinaryIO | Image.Image | np.ndarray
-"""What `load_image` takes."""
+"""The types that `load_image` accepts."""
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-"""The endings, in lower case, by which `list_images` knows a folder's images."""
+"""`list_images` finds the files of a folder that end in one of these, in lower or upper case."""
 
 MAX_PIXELS = 400_000_000
-"""The largest image that is read, in pixels: 20,000 x 20,000, which takes 1.2 GB as RGB."""
+"""The largest image that is loaded, in pixels: 20,000 x 20,000, which takes 1.2 GB as RGB."""
 
 _LONGEST_SHOWN = 300
 _FORMATS = "JPEG, PNG, WebP, BMP, GIF or TIFF"
-# What Pillow's decoders raise for files that are broken in one way or another.
+# Pillow's decoders raise these for broken files.
 _DECODING_ERRORS = (
     OSError,
     SyntaxError,
@@ -45,21 +44,21 @@ _DECODING_ERRORS = (
     struct.error,
     zlib.error,
 )
-# Formats whose further frames are other views of the same picture: a phone's preview, a drawing's layers.
+# In these formats the other frames belong to the same picture: a phone's preview, a drawing's layers.
 _STILL_FORMATS = ("MPO", "PSD")
 _bomb_limit_lock = threading.Lock()
 
 
 class ImageError(ValueError):
-    """An image that cannot be used: the message names it, what was expected, what came, and the remedy."""
+    """An image cannot be used."""
 
 
 class MissingImageError(ImageError, FileNotFoundError):
-    """A file or folder that does not exist."""
+    """A file or folder does not exist."""
 
 
 def source_name(source: ImageSource) -> str:
-    """What messages and `Prediction.source` call an image: its path, else `<array>`, `<bytes>`, ..."""
+    """The name of an image in messages and in `Prediction.source`: its path, or `<array>`, `<bytes>`, ..."""
     if isinstance(source, str | PathLike):
         return str(source)
     if isinstance(source, np.ndarray):
@@ -73,12 +72,14 @@ def source_name(source: ImageSource) -> str:
 
 
 def load_image(source: ImageSource) -> np.ndarray:
-    """The image as a new (H, W, 3) uint8 RGB array.
+    """Load an image as a new (H, W, 3) uint8 RGB array.
 
-    `source` is a path, a file's bytes, a binary file object, a PIL image or a numpy array. An array is
-    (H, W), (H, W, 1) grey, (H, W, 2) grey + alpha, (H, W, 3) RGB or (H, W, 4) RGBA; its values are uint8,
-    uint16 (0 to 65535), float (0 to 1) or bool. Raises `ImageError`, and `MissingImageError`, which is also a
-    `FileNotFoundError`, for a path that leads nowhere.
+    `source` is a path, a file's bytes, a binary file object, a PIL image or a numpy array. Arrays are (H, W) or
+    (H, W, 1) grey, (H, W, 2) grey + alpha, (H, W, 3) RGB or (H, W, 4) RGBA, with values of type uint8, uint16 (0 to
+    65535), float (0 to 1) or bool.
+
+    Raises `ImageError` for an image that cannot be loaded. A path that does not exist raises `MissingImageError`,
+    which is also a `FileNotFoundError`.
     """
     name = source_name(source)
     if isinstance(source, np.ndarray):
@@ -95,17 +96,18 @@ def load_image(source: ImageSource) -> np.ndarray:
     else:
         raise ImageError(
             "expected a path, bytes, a binary file, a PIL image or a numpy array, "
-            f"got {type(source).__name__}; convert it to one of these, for instance with numpy.asarray"
+            f"got {type(source).__name__}; convert it, for example with numpy.asarray"
         )
     return _decode(content, name)
 
 
 def list_images(paths: str | PathLike | Iterable[str | PathLike]) -> list[Path]:
-    """The image files that `paths` stand for: each file itself, each folder's images sorted by name.
+    """List image files: each file itself, and the images of each folder sorted by name.
 
-    A folder's images are the files right in it whose name ends in one of `IMAGE_SUFFIXES`; hidden files are
-    passed over. Raises `ImageError` for a folder without an image or an empty list, `MissingImageError` for a
-    path that leads nowhere.
+    Images of a folder are the files directly in it that end in one of `IMAGE_SUFFIXES`, except hidden files.
+
+    Raises `ImageError` for a folder without images and for an empty list, `MissingImageError` for a path that does
+    not exist.
     """
     files = []
     for path in [Path(paths)] if isinstance(paths, str | PathLike) else [Path(path) for path in paths]:
@@ -125,9 +127,9 @@ def list_images(paths: str | PathLike | Iterable[str | PathLike]) -> list[Path]:
 
 
 def check_image(image: np.ndarray, *, name: str) -> np.ndarray:
-    """The image as an array, if it is (H, W, 3) uint8 with at least one pixel; else `ValueError`.
+    """Return the image as an array if it is (H, W, 3) uint8 with at least one pixel, else raise `ValueError`.
 
-    `name` stands at the beginning of the error: the function or file that needs the image.
+    The error starts with `name`, which tells what needs the image.
     """
     array = np.asarray(image)
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or not array.size:
@@ -164,7 +166,7 @@ def _read_file(path: Path, name: str) -> bytes:
 
 @contextmanager
 def _on_disk(name: str) -> Iterator[None]:
-    """The operating system's errors as `ImageError`."""
+    """Turn errors of the operating system into `ImageError`."""
     try:
         yield
     except ImageError:
@@ -196,26 +198,26 @@ def _decode(content: bytes, name: str) -> np.ndarray:
 
 @contextmanager
 def _decoding(name: str) -> Iterator[None]:
-    """Pillow's errors as `ImageError`."""
+    """Turn errors of Pillow into `ImageError`."""
     try:
         yield
     except ImageError:
         raise
     except Image.UnidentifiedImageError as error:
         raise ImageError(
-            f"{name}: expected an image ({_FORMATS}), got a file that is none or whose header is broken; "
-            "open it in an image viewer and save it anew as PNG or JPEG"
+            f"{name}: expected an image ({_FORMATS}), got another kind of file or a broken header; "
+            "open it in an image viewer and save it again as PNG or JPEG"
         ) from error
     except _DECODING_ERRORS as error:
         raise ImageError(
-            f"{name}: expected a whole image, got one that is truncated or broken ({error}); "
+            f"{name}: expected a complete image, got one that is truncated or broken ({error}); "
             "copy or download it again"
         ) from error
 
 
 @contextmanager
 def _without_bomb_limit() -> Iterator[None]:
-    """Pillow's limit, a global of 179 million pixels, gives way to `MAX_PIXELS`, checked before decoding."""
+    """Switch off Pillow's global limit of 179 million pixels. `_check_size` applies `MAX_PIXELS` instead."""
     with _bomb_limit_lock:
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -227,7 +229,7 @@ def _without_bomb_limit() -> Iterator[None]:
 def _check_size(width: int, height: int, name: str) -> None:
     if width < 1 or height < 1:
         raise ImageError(
-            f"{name}: expected at least one pixel, got {width} x {height}; check how it was made"
+            f"{name}: expected at least one pixel, got {width} x {height}; check how the image was made"
         )
     if width * height > MAX_PIXELS:
         raise ImageError(
@@ -242,7 +244,7 @@ def _pil_to_rgb(image: Image.Image, name: str) -> np.ndarray:
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:
             raise ImageError(
-                f"{name}: expected 8 or 16 bits a channel, got 32-bit values from {values.min()} to "
+                f"{name}: expected 8 or 16 bits per channel, got 32-bit values from {values.min()} to "
                 f"{values.max()}; scale them to 0..65535 first"
             )
         return _array_to_rgb(values.astype(np.uint16), name)
@@ -272,7 +274,7 @@ def _array_to_rgb(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def jpeg(picture: np.ndarray, *, quality: int) -> bytes:
-    """A picture (H, W, 3) uint8 RGB as a JPEG file's bytes."""
+    """Encode a picture (H, W, 3) uint8 RGB as JPEG."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="JPEG", quality=quality)
     return buffer.getvalue()
@@ -288,13 +290,13 @@ def _to_8_bits(array: np.ndarray, name: str) -> np.ndarray:
     if not np.issubdtype(array.dtype, np.floating):
         raise ImageError(
             f"{name}: expected uint8, uint16, float or bool values, got {array.dtype}; "
-            "array.astype(numpy.uint8) if they lie in 0..255"
+            "use array.astype(numpy.uint8) if they are from 0 to 255"
         )
     if not np.isfinite(array).all():
         raise ImageError(
-            f"{name}: expected finite values, got NaN or infinity; numpy.nan_to_num replaces them by numbers"
+            f"{name}: expected finite values, got NaN or infinity; numpy.nan_to_num replaces them with numbers"
         )
-    # Resampling in float leaves values a hair outside.
+    # Resampling in float can leave values slightly outside.
     if array.min() < -1e-3 or array.max() > 1 + 1e-3:
         raise ImageError(
             f"{name}: expected float values from 0 to 1, got {array.min():g} to {array.max():g}; "
@@ -304,6 +306,6 @@ def _to_8_bits(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def _over_white(pixels: np.ndarray) -> np.ndarray:
-    """Colours (H, W, 1 or 3) of pixels whose last channel is alpha, laid over white."""
+    """Blend pixels, whose last channel is alpha, with white: (H, W, 1 or 3)."""
     colour, alpha = pixels[..., :-1].astype(np.uint16), pixels[..., -1:].astype(np.uint16)
     return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)

@@ -1,11 +1,11 @@
-"""The 68 iBUG landmarks: groups, contours, mirror partners, and the size of a face."""
+"""The 68-point iBUG landmark scheme: groups, contours, mirror partners, and the size of a face."""
 
 from __future__ import annotations
 
 import numpy as np
 
 GROUPS = ("jaw", "brows", "nose", "eyes", "lips")
-"""The parts of the face that landmarks mark."""
+"""The parts of the face that have landmarks."""
 
 LANDMARK_GROUPS: dict[str, tuple[tuple[tuple[int, ...], ...], tuple[int, int, int]]] = {
     "jaw": ((tuple(range(17)),), (38, 134, 255)),
@@ -29,7 +29,7 @@ CONTOURS = tuple(
 
 
 def mirror_order(count: int, pairs) -> np.ndarray:
-    """Where each of `count` points lies after mirroring, (count,), from pairs of numbers that count from 1."""
+    """The index of each point's mirror partner, (count,), from pairs of numbers that start at 1."""
     order = np.arange(count)
     for a, b in pairs:
         order[[a - 1, b - 1]] = b - 1, a - 1

@@ -1,6 +1,6 @@
-"""The 62 numbers of a face: a (3, 4) camera row by row, 40 identity and 10 expression coefficients.
+"""The 62 parameters of a face: a (3, 4) camera row by row, 40 identity and 10 expression coefficients.
 
-Works for numpy arrays and torch tensors alike, with any number of leading axes.
+The functions take numpy arrays and torch tensors with any number of leading axes.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def join(camera, *coefficients):
 def fuse(heads, weights):
     """Weighted sum (..., 62) of the heads (..., 4, 62) under weights (4,) or (..., 4).
 
-    Weights are used as they are: only weights that sum to 1 give a mean.
+    The weights are not normalised: only weights that sum to 1 give a mean.
     """
     if heads.shape[-2] != weights.shape[-1]:
         raise ValueError(
@@ -57,10 +57,10 @@ def fuse(heads, weights):
 
 
 def head_spread(model: FaceModel, heads: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """How far the heads disagree on each face, (n,): mean distance of their landmarks from the heads' mean.
+    """How much the heads disagree on each face, (n,): mean distance of their landmarks from the heads' mean.
 
-    `heads` are raw parameters (n, 4, 62) and `weights` (n, 4). In percent of the size of the fused landmarks, so
-    that no truth is needed.
+    `heads` are raw parameters (n, 4, 62) and `weights` (n, 4). The distance is in percent of the size of the fused
+    landmarks, so no ground truth is needed.
     """
     placed = np.stack([landmarks_in_crop(model, heads[:, k])[..., :2] for k in range(heads.shape[1])])
     size = face_size(landmarks_in_crop(model, fuse(heads, weights)))
@@ -68,7 +68,7 @@ def head_spread(model: FaceModel, heads: np.ndarray, weights: np.ndarray) -> np.
 
 
 def landmarks_in_crop(model: FaceModel, parameters: np.ndarray) -> np.ndarray:
-    """The 68 landmarks (n, 68, 3) in the crop frame of raw parameters (n, 62)."""
+    """The landmarks (n, 68, 3) of raw parameters (n, 62), in the crop frame."""
     camera, identity, expression = split(np.asarray(parameters))
     landmarks = model.landmarks(torch.as_tensor(identity), torch.as_tensor(expression)).numpy()
     return landmarks @ camera[..., :3].swapaxes(-1, -2) + camera[..., None, :, 3]

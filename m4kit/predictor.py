@@ -1,4 +1,4 @@
-"""Photo to `Prediction`: detect, crop, regress, and the one-line `predict`."""
+"""From a photo to a `Prediction`: detect, crop, regress."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import cache
 
 import numpy as np
 
+from m4kit.boxes import check_boxes
 from m4kit.camera import Crop, crop_from_box, cut_crop, next_crop
 from m4kit.confidence import assess
 from m4kit.detector import Detector
@@ -15,30 +16,34 @@ from m4kit.face_model import FaceModel
 from m4kit.folding import folded
 from m4kit.images import load_image, source_name
 from m4kit.network import M4Net
+from m4kit.parameters import split
 from m4kit.prediction import Face, FaceBox, Origin, Prediction
-from m4kit.views import ask, check_views
+from m4kit.views import check_views, regress
 from m4kit.weights import fingerprint
 
 PASSES = 2
-"""A detector's box only says roughly where the face is: the second crop follows the first landmarks."""
+"""A detector's box is only a rough place of the face, so the second crop follows the first landmarks."""
 
 
 class Predictor:
-    """Detector, network and face model, loaded once and used for many photos.
+    """Finds the faces of photos, with a detector, a network and a face model that are loaded once.
 
-    `detector` is any callable from an image (H, W, 3) uint8 RGB to boxes (n, 4) or (n, 5): left, top, right,
-    bottom in photo pixels, and a score. `network` is an `M4Net`, a registered name or a path. By default all three
-    are the packaged ones.
+    - `detector`: any callable from an image (H, W, 3) uint8 RGB to boxes (n, 4) or (n, 5): left, top, right, bottom
+      in photo pixels, and a score. The default is m4kit's.
+    - `network`: an `M4Net`, a registered name or a path.
+    - `model`: the face model of the network's parameters; the default is the packaged one.
+    - `threshold`: the lowest score of a detection, 0 to 1.
+    - `min_face`: the smallest face to find, in photo pixels, or below 1 as a share of the photo's longer side. Only
+      for m4kit's detector.
+    - `max_faces`: keep only so many faces, the largest.
+    - `passes`: how often a face is cropped. From the second time on, the crop follows the landmarks just found.
+    - `views`: average over so many views of each crop: 1, 2 (with the mirror image) or 6 (also rotated and smaller).
+      More views have a lower error and take more time.
+    - `try_turns`: if no face is found, try again with the photo turned by 90, 270 and 180 degrees. The results are in
+      the frame of the photo as it was given.
 
-    `threshold` is the lowest score of a detection; `min_face` the smallest face wanted, in photo pixels or below 1
-    as a share of the photo (m4kit's detector alone); `max_faces` keeps the largest. `passes` says how often a
-    face is cropped, each time around the landmarks just found; `views` how many versions of each crop are averaged:
-    1, 2 (the mirror image too, for a lower error at twice the network's time) or 6 (also turned and made smaller).
-    With `try_turns` a photo in which nothing is found is turned by a quarter, three quarters and a half, as phones
-    held sideways make them; what is found then is given in the photo as it came, with its roll.
-
-    The predictor works with a folded copy of the network that is made once: later changes of `network` have no effect
-    on it, so make another predictor after you change the weights.
+    The predictor makes a folded copy of the network once. Later changes of `network` do not reach it: create another
+    predictor after you change the weights.
     """
 
     def __init__(
@@ -64,7 +69,7 @@ class Predictor:
             raise ValueError(f"expected min_face in photo pixels, or as a share, above 0, got {min_face}")
         if min_face is not None and not isinstance(detector, Detector | None):
             raise ValueError(
-                f"expected no min_face with a detector of your own, which decides itself, got {min_face}"
+                f"expected no min_face, because only m4kit's detector has that option, got {min_face}"
             )
         self.detector = Detector() if detector is None else detector
         given = isinstance(network, M4Net)
@@ -80,15 +85,15 @@ class Predictor:
         self.max_faces, self.passes, self.views, self.try_turns = max_faces, passes, views, try_turns
 
     def __call__(self, source, *, boxes: Sequence | np.ndarray | None = None) -> Prediction:
-        """All faces of a photo: a path, bytes, PIL image or array (H, W, 3).
+        """Find all faces of a photo, which is a path, bytes, a PIL image or an array (H, W, 3).
 
-        `boxes` (n, 4) or (n, 5) are used instead of detecting. Raises `ImageError` for what is not a photo and
-        `ValueError` for boxes that are not finite, have no area, or lie outside the photo.
+        If `boxes` (n, 4) or (n, 5) are given, the detector does not run. Raises `ImageError` for a photo that cannot
+        be loaded, and `ValueError` for boxes that are not finite, have no area or lie outside the photo.
         """
         image = load_image(source)
         name = source_name(source)
         if boxes is not None:
-            faces = self._faces(image, _checked(boxes, image, name=name, word="the given boxes"))
+            faces = self._faces(image, check_boxes(boxes, image.shape, name=f"{name}: given boxes"))
             return self._prediction(image, faces, name, detector="")
         faces = self._faces(image, self._detect(image, name))
         for quarters in (1, 3, 2) if self.try_turns and not faces else ():
@@ -107,13 +112,13 @@ class Predictor:
         return Prediction(image, faces, source=name, network=self._heads_digest)
 
     def _faces(self, image: np.ndarray, found: np.ndarray) -> tuple[Face, ...]:
-        """The faces of boxes (n, 5), largest first."""
+        """The faces in boxes (n, 5), largest first."""
         area = (found[:, 2] - found[:, 0]) * (found[:, 3] - found[:, 1])
         found = found[np.argsort(-area, kind="stable")][: self.max_faces]
         crops = [crop_from_box(box) for box in found]
         for number in range(self.passes):
             pixels = [cut_crop(image, crop) for crop in crops]
-            heads, weights = ask(self._folded, self.model, pixels, views=self.views)
+            heads, weights = regress(self._folded, self.model, pixels, views=self.views)
             faces = tuple(
                 Face(
                     box=FaceBox(*(float(value) for value in box)),
@@ -131,16 +136,16 @@ class Predictor:
     def _detect(self, image: np.ndarray, name: str) -> np.ndarray:
         if isinstance(self.detector, Detector):
             return self.detector(image, threshold=self.threshold, min_face=self.min_face)
-        found = _checked(self.detector(image), image, name=name, word="the detector's boxes")
+        found = check_boxes(self.detector(image), image.shape, name=f"{name}: the detector's boxes")
         return found[found[:, 4] >= self.threshold]
 
 
 def predict(source, *, boxes: Sequence | np.ndarray | None = None, **options) -> Prediction:
-    """Every face of a photo as 68 landmarks, a head pose and a dense mesh.
+    """Predict 68 landmarks, the head pose and a dense mesh of every face in a photo.
 
-    `source` is a path, bytes, PIL image or array (H, W, 3); `boxes` are used instead of detecting. The other
-    options are those of `Predictor`: `detector`, `network`, `model`, `threshold`, `min_face`, `max_faces`, `passes`,
-    `views`, `try_turns`.
+    `source` is a path, bytes, a PIL image or an array (H, W, 3). If `boxes` are given, the detector does not run. The
+    other options are those of `Predictor`: `detector`, `network`, `model`, `threshold`, `min_face`, `max_faces`,
+    `passes`, `views`, `try_turns`.
 
         >>> prediction = m4kit.predict("group.jpg")  # doctest: +SKIP
         >>> [face.pose.yaw for face in prediction]  # doctest: +SKIP
@@ -156,13 +161,12 @@ def _packaged() -> Predictor:
 
 
 def _turned_back(face: Face, quarters: int, shape: tuple[int, ...]) -> Face:
-    """A face found in a photo of that shape turned anticlockwise by quarters, as it lies in the photo itself."""
+    """Transform a face of a photo turned anticlockwise by quarters back to the photo, which has `shape`."""
     height, width = shape[:2]
     for quarter in reversed(range(quarters)):
-        # What was the column's way down is the row's way to the left.
         last = (width if quarter % 2 == 0 else height) - 1
         box, crop, heads = face.box, face.crop, face.heads.copy()
-        camera = heads[:, :12].reshape(-1, 3, 4)
+        camera = split(heads).camera
         camera[:, :2] = np.stack([camera[:, 1], -camera[:, 0]], axis=1)
         face = replace(
             face,
@@ -171,32 +175,3 @@ def _turned_back(face: Face, quarters: int, shape: tuple[int, ...]) -> Face:
             heads=heads,
         )
     return face
-
-
-def _checked(boxes, image: np.ndarray, *, name: str, word: str) -> np.ndarray:
-    """Boxes (n, 5) with scores, or an error that says what is wrong with them."""
-    boxes = np.asarray(boxes, dtype=float)
-    if boxes.size == 0:
-        return np.zeros((0, 5))
-    if boxes.ndim == 1:
-        boxes = boxes[None]
-    if boxes.ndim != 2 or boxes.shape[1] not in (4, 5):
-        raise ValueError(
-            f"{name}: expected {word} as (n, 4) or (n, 5): left, top, right, bottom and a score; "
-            f"got shape {boxes.shape}"
-        )
-    if boxes.shape[1] == 4:
-        boxes = np.column_stack([boxes, np.ones(len(boxes))])
-    height, width = image.shape[:2]
-    for number, (left, top, right, bottom, score) in enumerate(boxes):
-        said = f"{name}: box {number} of {word}, ({left:g}, {top:g}, {right:g}, {bottom:g}),"
-        if not np.isfinite([left, top, right, bottom, score]).all():
-            raise ValueError(f"{said} score {score:g}, is not finite; leave it out")
-        if right <= left or bottom <= top:
-            raise ValueError(f"{said} has no area; expected left < right and top < bottom, in photo pixels")
-        if right <= 0 or bottom <= 0 or left >= width or top >= height:
-            raise ValueError(
-                f"{said} lies outside the photo of {width}x{height} pixels; expected left, top, right, bottom "
-                "in pixels of this photo"
-            )
-    return boxes

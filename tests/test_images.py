@@ -314,7 +314,7 @@ class TestArrays:
             (np.zeros((0, 4, 3), np.uint8), "got 4 x 0"),
             (np.zeros((4, 0, 3), np.uint8), "got 0 x 4"),
             (np.zeros((4, 4, 0), np.uint8), r"got \(4, 4, 0\)"),
-            (np.zeros((4, 4, 3), np.int64), r"got int64; array.astype\(numpy.uint8\)"),
+            (np.zeros((4, 4, 3), np.int64), r"got int64; use array.astype\(numpy.uint8\)"),
             (np.zeros((4, 4, 3), complex), "got complex128"),
             (np.full((4, 4, 3), "a"), "got <U1"),
             (np.full((4, 4, 3), None), "got object"),

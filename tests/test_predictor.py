@@ -263,19 +263,19 @@ class TestBadBoxes:
     @pytest.mark.parametrize(
         ("boxes", "message"),
         [
-            ([[10, 20, NAN, 90]], r"box 0 of the given boxes, \(10, 20, nan, 90\), .*is not finite; leave"),
+            ([[10, 20, NAN, 90]], r"given boxes: box 0, \(10, 20, nan, 90\), .*is not finite; leave"),
             ([[10, 20, 30, 90, NAN]], r"score nan, is not finite"),
             ([[10, 20, float("inf"), 90]], r"\(10, 20, inf, 90\), .*is not finite"),
             (
                 [[10, 20, 30, 40], [70, 20, 10, 90]],
-                r"box 1 of the given boxes, .* has no area; .*left < right",
+                r"given boxes: box 1, .* has no area; .*left < right",
             ),
             ([[10, 90, 70, 90]], r"has no area; expected left < right and top < bottom"),
             ([[280, 20, 300, 90]], r"lies outside the photo of 280x200 pixels; expected"),
             ([[-50, 20, -3, 90]], r"\(-50, 20, -3, 90\), lies outside the photo"),
             ([[10, 500, 70, 900]], r"lies outside the photo"),
             ([[10, -90, 70, -5]], r"lies outside the photo"),
-            ([[10, 20, 70]], r"expected the given boxes as \(n, 4\) or \(n, 5\): .*got shape \(1, 3\)"),
+            ([[10, 20, 70]], r"given boxes: expected \(n, 4\) or \(n, 5\): .*got shape \(1, 3\)"),
             (np.ones((1, 2, 4)), r"got shape \(1, 2, 4\)"),
             (5.0, r"got shape \(\)"),
         ],
@@ -286,7 +286,7 @@ class TestBadBoxes:
 
     def test_also_when_a_detector_gives_them(self, build, photo_file):
         for boxes, message in (([[10, 20, NAN, 90]], "not finite"), ([[9, 9, 9, 9]], "no area")):
-            with pytest.raises(ValueError, match=rf"group\.png: box 0 of the detector's boxes, .*{message}"):
+            with pytest.raises(ValueError, match=rf"group\.png: the detector's boxes: box 0, .*{message}"):
                 build(finds(boxes))(photo_file)
 
     @pytest.mark.parametrize("box", [[-40, -30, 400, 300], [-1e6, -1e6, 1e6, 1e6]])
@@ -306,7 +306,7 @@ class TestOptions:
             ({"threshold": -0.1}, "a threshold between 0 and 1"),
             ({"threshold": NAN}, "a threshold between 0 and 1"),
             ({"min_face": -1}, "min_face in photo pixels, or as a share, above 0, got -1"),
-            ({"min_face": 20}, "no min_face with a detector of your own, .* got 20"),
+            ({"min_face": 20}, "no min_face, because only m4kit's detector .* got 20"),
         ],
     )
     def test_options_out_of_range_are_refused(self, build, option, message):

@@ -11,7 +11,7 @@ from m4kit.landmarks import MIRROR_68
 from m4kit.network import M4Net, Outputs, to_input
 from m4kit.parameters import landmarks_in_crop
 from m4kit.predictor import Predictor
-from m4kit.views import VIEWS, ask, view_matrices, view_pictures
+from m4kit.views import VIEWS, regress, view_matrices, view_pictures
 
 from helpers.seen_views import MIRRORED, seen_in
 
@@ -67,7 +67,7 @@ def said(view, parameters, model):
 def test_answers_that_agree_are_laid_back_onto_one_face_exactly(model, crops, views):
     true = faces(len(crops))
     answers = np.stack([said(view, true, model) for view in range(views)], axis=1)
-    heads, weights = ask(_Knowing(answers.reshape(-1, 4, 62)), model, crops, views=views)
+    heads, weights = regress(_Knowing(answers.reshape(-1, 4, 62)), model, crops, views=views)
     np.testing.assert_allclose(heads, true, atol=1e-4)
     assert weights.tolist() == [[0.25] * 4] * 3
 
@@ -75,7 +75,7 @@ def test_answers_that_agree_are_laid_back_onto_one_face_exactly(model, crops, vi
 def test_each_view_counts_alike(model, crops):
     answers = np.stack([said(view, faces(3), model) for view in range(2)], axis=1)
     answers[:, 0, :, 3] += 4
-    heads, _ = ask(_Knowing(answers.reshape(-1, 4, 62)), model, crops, views=2)
+    heads, _ = regress(_Knowing(answers.reshape(-1, 4, 62)), model, crops, views=2)
     np.testing.assert_allclose(heads[..., 3], faces(3)[..., 3] + 2, atol=1e-4)
 
 
@@ -118,7 +118,7 @@ def test_pictures_move_as_the_matrices_say():
 
 
 def test_a_single_view_is_the_networks_own_answer(network, model, crops):
-    heads, weights = ask(network, model, crops)
+    heads, weights = regress(network, model, crops)
     with torch.inference_mode():
         outputs = network.outputs(to_input(crops))
     np.testing.assert_allclose(heads, outputs.heads.numpy(), rtol=1e-3, atol=1e-3)
@@ -126,8 +126,8 @@ def test_a_single_view_is_the_networks_own_answer(network, model, crops):
 
 
 def test_with_its_mirror_image_a_mirrored_crop_gives_the_mirrored_face(network, model, crops):
-    heads, _ = ask(network, model, crops, views=2)
-    mirrored, _ = ask(network, model, np.ascontiguousarray(crops[:, :, ::-1]), views=2)
+    heads, _ = regress(network, model, crops, views=2)
+    mirrored, _ = regress(network, model, np.ascontiguousarray(crops[:, :, ::-1]), views=2)
     for head in range(4):
         points = landmarks_in_crop(model, heads[:, head])
         again = landmarks_in_crop(model, mirrored[:, head])[:, MIRROR_68] @ MIRRORED
@@ -135,21 +135,21 @@ def test_with_its_mirror_image_a_mirrored_crop_gives_the_mirrored_face(network, 
 
 
 def test_no_crops_are_no_answers(network, model):
-    heads, weights = ask(network, model, [], views=6)
+    heads, weights = regress(network, model, [], views=6)
     assert heads.shape == (0, 4, 62) and weights.shape == (0, 4)
 
 
 def test_what_does_not_fit_is_said(network, model, crops):
     with pytest.raises(ValueError, match="views: expected 1, 2, 6, got 3"):
-        ask(network, model, crops, views=3)
+        regress(network, model, crops, views=3)
     with pytest.raises(ValueError, match="views: expected 1, 2, 6, got 0"):
         Predictor(network=network, model=model, views=0)
 
     class Lopsided:
         symmetry = torch.zeros(0)
 
-    with pytest.raises(ValueError, match="says nothing of its symmetry"):
-        ask(network, Lopsided(), crops, views=2)
+    with pytest.raises(ValueError, match="has no symmetry"):
+        regress(network, Lopsided(), crops, views=2)
 
 
 def test_predict_averages_over_views(network, model):
@@ -157,6 +157,6 @@ def test_predict_averages_over_views(network, model):
     box = [[30, 20, 110, 110]]
     faces = [Predictor(network=network, model=model, views=n, passes=1)(photo, boxes=box)[0] for n in (1, 6)]
     assert faces[0].crop == faces[1].crop
-    expected, _ = ask(network, model, cut_crop(photo, faces[1].crop)[None], views=6)
+    expected, _ = regress(network, model, cut_crop(photo, faces[1].crop)[None], views=6)
     np.testing.assert_allclose(faces[1].heads, expected[0], atol=1e-5)
     assert np.abs(faces[0].heads - faces[1].heads).max() > 1e-3

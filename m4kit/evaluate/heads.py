@@ -16,7 +16,7 @@ from m4kit.face_model import FaceModel
 from m4kit.folding import folded
 from m4kit.network import M4Net
 from m4kit.parameters import fuse, head_spread, landmarks_in_crop, split
-from m4kit.views import ask
+from m4kit.views import regress
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def predict_heads(
 ) -> HeadAnswers:
     """Run the network once on the ground-truth crop of every face, and keep the answer of each head.
 
-    Crops and errors are as for `evaluate_landmarks`, `views` as for `views.ask`.
+    Crops and errors are as for `evaluate_landmarks`, `views` as for `views.regress`.
     """
     left_out: list[str] = []
     fast = folded(network)
@@ -100,7 +100,7 @@ def predict_heads(
     batches = true_crops(samples, published_crops=published_crops, batch_size=batch_size, left_out=left_out)
     for readable, crops in tqdm(batches, desc="evaluate", unit="batch", disable=not progress):
         kept += readable
-        for some, answers in zip((heads, weights), ask(fast, model, crops, views=views), strict=True):
+        for some, answers in zip((heads, weights), regress(fast, model, crops, views=views), strict=True):
             some.append(answers)
     return HeadAnswers(
         samples=tuple(kept),
