@@ -8,9 +8,11 @@ from dataclasses import replace
 
 import ipywidgets as widgets
 import numpy as np
+import pandas as pd
 
 from m4kit.conditions import CONDITIONS
 from m4kit.datasets import Sample
+from m4kit.datasets.scenes import CLEAN
 from m4kit.explore.explorer import Explorer
 from m4kit.explore.face_grid import FaceGrid, GridFace
 from m4kit.explore.photo_in_depth import PhotoInDepth
@@ -19,7 +21,7 @@ from m4kit.images import jpeg
 from m4kit.metrics import FAILURE_NME
 from m4kit.predictor import Predictor
 from m4kit.scenes import figures
-from m4kit.scenes.cells import METRICS, cells, heat_grid, present, title_of, true_errors, values_of
+from m4kit.scenes.cells import METRICS, cells, heat_grid, present, scenes_of, title_of, true_errors, values_of
 from m4kit.scenes.data import scene_photos
 from m4kit.scenes.report import SceneReport
 from m4kit.scenes.report_data import ReportError
@@ -66,7 +68,7 @@ class SceneExplorer(Explorer):
         self._predictor = predictor
         self._selected: np.ndarray | None = None
         self._worst = figures.worst_first(report)
-        self._nme = true_errors(report.faces)
+        self._nme = true_errors(report.faces).to_numpy()
         self._pictures: dict[tuple[int, str], bytes] = {}
         self._make_filters()
         self.metric = widgets.Dropdown(options=_metrics(report), description="Metric")
@@ -137,8 +139,8 @@ class SceneExplorer(Explorer):
 
         Raises `ValueError` where the clean photo is not known.
         """
-        faces = self.report.faces
-        name = str(faces["clean"][row]) or str(faces["photo"][row])
+        face = self.report.faces.iloc[row]
+        name = scenes_of(self.report.faces).iloc[row]
         if name not in self._images:
             remedy = "give SceneExplorer(report, source=samples), the samples that were analysed"
             raise ValueError(f"{name}: expected its clean photo, got none; {remedy}")
@@ -147,16 +149,15 @@ class SceneExplorer(Explorer):
             self.photo = PhotoInDepth(self._predictor or Predictor())
             self.photo.errors = self.errors
             self.depth.children = [widgets.HTML(), self.photo]
-        self.depth.children[0].value = f"<b>{html.escape(str(faces['photo'][row]))}</b>"
-        made = np.isfinite(faces["severity"][row])
-        word = "" if faces["face"][row] >= 0 else "true_"
-        sides = [float(faces[f"{word}{side}"][row]) for side in ("left", "top", "right", "bottom")]
+        self.depth.children[0].value = f"<b>{html.escape(face['photo'])}</b>"
+        word = "true_" if pd.isna(face["face"]) else ""
+        sides = [face[f"{word}{side}"] for side in ("left", "top", "right", "bottom")]
         near = (sides[0] + sides[2]) / 2 / image.shape[1], (sides[1] + sides[3]) / 2 / image.shape[0]
         self.photo.show(
             image,
-            condition=str(faces["condition"][row]) if faces["condition"][row] in CONDITIONS else None,
-            severity=float(faces["severity"][row]) if made else None,
-            seed=int(faces["seed"][row]) if faces["seed"][row] >= 0 else None,
+            condition=face["condition"] if face["condition"] in CONDITIONS else None,
+            severity=None if pd.isna(face["severity"]) else face["severity"],
+            seed=None if pd.isna(face["seed"]) else int(face["seed"]),
             near=near,
         )
         self.tabs.selected_index = TABS.index("One photo")
@@ -171,13 +172,12 @@ class SceneExplorer(Explorer):
 
     def _make_filters(self) -> None:
         faces = self.report.faces
-        severities = sorted({one for one in faces["severity"].tolist() if np.isfinite(one)})
-        occurring = present(faces["condition"])
+        severities = sorted(faces["severity"].dropna().unique())
         labels = [label for label in RULES if self.report.failures[label]]
         slim = {"width": "230px"}
         self.filters = {
             "condition": widgets.Dropdown(
-                options=[(ALL, ALL), *((one or "clean", one) for one in occurring)],
+                options=[ALL, *present(faces["condition"])],
                 description="Condition",
                 layout=slim,
             ),
@@ -200,26 +200,24 @@ class SceneExplorer(Explorer):
     def _kept(self) -> np.ndarray:
         """Which rows the filters and the selection leave, (n,) bool."""
         kept = self._passing()
-        if self._selected is not None:
-            kept &= np.isin(np.arange(len(kept)), self._selected)
-        return kept
+        return kept if self._selected is None else kept & np.isin(np.arange(len(kept)), self._selected)
 
     def _passing(self) -> np.ndarray:
         """Which rows the filters leave, (n,) bool."""
         faces, value = self.report.faces, {name: one.value for name, one in self.filters.items()}
-        kept = np.ones(len(faces["face"]), dtype=bool)
+        kept = pd.Series(True, index=faces.index)
         if value["condition"] != ALL:
-            kept &= faces["condition"] == value["condition"]
+            kept &= faces["condition"].fillna(CLEAN) == value["condition"]
         if value["severity"] != ALL:
             kept &= faces["severity"] == value["severity"]
         if value["failures"] != ALL:
-            kept &= np.array([value["failures"] in text for text in faces["failures"].tolist()], dtype=bool)
-        for name, sizes in (("yaw", np.abs(faces["yaw"])), ("size", faces["size"])):
+            kept &= faces["failures"].str.contains(value["failures"], regex=False, na=False)
+        for name, sizes in (("yaw", faces["yaw"].abs()), ("size", faces["size"])):
             control = self.filters[name]
             if value[name] != (control.min, control.max):
                 # A missed face has neither, and is left out where one is asked for.
-                kept &= (sizes >= value[name][0]) & (sizes <= value[name][1])
-        return kept
+                kept &= sizes.between(*value[name])
+        return kept.to_numpy()
 
     def _filtered(self) -> None:
         self._selected = None
@@ -259,31 +257,29 @@ class SceneExplorer(Explorer):
 
     def _draw_heat(self) -> None:
         metric = self.metric.value
-        table = cells(self.report, metric)
-        self._places = heat_grid(table)
+        self._places = heat_grid(cells(self.report, metric))
 
-        def cell(row: int) -> HeatCell:
-            mean, low, high = (float(table[name][row]) for name in ("mean", "low", "high"))
-            between = "" if np.isnan(low) else f"95 % interval {low:.2f} to {high:.2f}"
-            return HeatCell(mean, f"{mean:.2f}", f"n = {table['count'][row]}", between)
+        def shown(cell) -> HeatCell:
+            between = "" if np.isnan(cell.low) else f"95 % interval {cell.low:.2f} to {cell.high:.2f}"
+            return HeatCell(cell.mean, f"{cell.mean:.2f}", f"n = {cell.faces}", between)
 
         self.heat.heat(
             title_of(metric),
-            self._places.condition_words,
-            self._places.severity_words,
-            [[cell(row) if row >= 0 else None for row in line] for line in self._places.rows.tolist()],
+            self._places.conditions,
+            self._places.severities,
+            [[cell and shown(cell) for cell in line] for line in self._places.cells],
             more_is_worse=METRICS[metric].more_is_worse,
         )
 
     def _cell_clicked(self, row: int, column: int) -> None:
-        severity = self._places.severities[column]
+        severity = self._places.cells[row][column].severity
         # Real photos have no severity; there is no filter for them but all.
-        self._set(condition=self._places.conditions[row], severity=ALL if severity < 0 else severity)
+        self._set(condition=self._places.conditions[row], severity=ALL if np.isnan(severity) else severity)
         self.tabs.selected_index = TABS.index("Faces")
 
     def _draw_charts(self) -> None:
         kept = self._kept()
-        shown = replace(self.report, faces={name: values[kept] for name, values in self.report.faces.items()})
+        shown = replace(self.report, faces=self.report.faces[kept])
         lacking = []
         for picture, draw in zip(self.charts, (figures.line_chart, figures.violins), strict=True):
             try:
@@ -296,15 +292,16 @@ class SceneExplorer(Explorer):
         self.chart_words.value = html.escape("; ".join(lacking))
 
     def _draw_scatter(self) -> None:
-        across, up, faces = self._column(self.across.value), self._column(self.up.value), self.report.faces
+        across, up = self._column(self.across.value), self._column(self.up.value)
         # With what is beside the lasso, or the next one could only be smaller.
         self._points = np.flatnonzero(self._passing() & np.isfinite(across) & np.isfinite(up))
-        occurring = present(faces["condition"][self._points])
+        conditions = self.report.faces["condition"].iloc[self._points].fillna(CLEAN)
+        occurring = present(conditions)
         self.scatter.scatter(
             across[self._points],
             up[self._points],
-            np.array([occurring.index(one) for one in faces["condition"][self._points]], dtype=np.uint8),
-            [(one or "clean", figures.COLOURS[one]) for one in occurring],
+            np.array([occurring.index(one) for one in conditions], dtype=np.uint8),
+            [(one, figures.COLOURS[one]) for one in occurring],
             words=(self.across.value, self.up.value),
         )
 
@@ -325,21 +322,17 @@ class SceneExplorer(Explorer):
             picture = figures.face_picture(self.report, row, overlay=self.overlay.value, side=_THUMBNAIL)
             self._pictures[key] = jpeg(picture, quality=82)
         title, _, words = figures.caption(self.report, row).replace("\n", "; ").rstrip("; ").partition(": ")
-        bad = self.report.faces["face"][row] < 0 or self._nme[row] > FAILURE_NME
-        name = str(self.report.faces["photo"][row])
-        return GridFace(row, self._pictures[key], title, words, name, bool(bad))
+        face = self.report.faces.iloc[row]
+        bad = pd.isna(face["face"]) or self._nme[row] > FAILURE_NME
+        return GridFace(row, self._pictures[key], title, words, face["photo"], bool(bad))
 
     def _column(self, name: str) -> np.ndarray:
-        return self._nme if name == "true error" else self.report.faces[name].astype(float)
+        return self._nme if name == "true error" else self.report.faces[name].to_numpy()
 
 
 def _metrics(report: SceneReport) -> list[tuple[str, str]]:
     """The metrics that the report has numbers for, with their names."""
-    found = [
-        (title_of(name), name)
-        for name in METRICS
-        if np.isfinite(values_of(report.faces, report.photos, name)).any()
-    ]
+    found = [(title_of(name), name) for name in METRICS if values_of(report, name).notna().any()]
     if not found:
         raise ValueError(
             "SceneExplorer: expected a report with at least one face, got none; was anything found in the photos?"
@@ -347,9 +340,8 @@ def _metrics(report: SceneReport) -> list[tuple[str, str]]:
     return found
 
 
-def _size_slider(sizes: np.ndarray) -> widgets.IntRangeSlider:
-    known = sizes[np.isfinite(sizes)]
-    largest = int(np.ceil(known.max())) if len(known) else 1
+def _size_slider(sizes: pd.Series) -> widgets.IntRangeSlider:
+    largest = int(np.ceil(sizes.max())) if sizes.notna().any() else 1
     return widgets.IntRangeSlider(
         value=(0, largest), min=0, max=largest, description="Size, px", layout={"width": "300px"}
     )

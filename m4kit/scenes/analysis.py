@@ -27,11 +27,11 @@ from m4kit.images import ImageError, jpeg
 from m4kit.landmarks import GROUP_MEMBERS, GROUPS
 from m4kit.prediction import Face, Prediction
 from m4kit.predictor import Predictor
+from m4kit.scenes.columns import FACE_COLUMNS, PHOTO_COLUMNS, frame_of
 from m4kit.scenes.data import ScenePhoto, scene_photos
 from m4kit.scenes.journal import Entry, Journal
 from m4kit.scenes.report import SceneReport
 from m4kit.scenes.report_data import THUMBNAILS, ReportError
-from m4kit.scenes.tables import FACE_COLUMNS, PHOTO_COLUMNS, packed, table_of
 from m4kit.scenes.taxonomy import failures_of
 from m4kit.views import PredictCrops, crop_predictor
 from m4kit.weights import fingerprint
@@ -91,8 +91,8 @@ def analyse(
     ordered = [entries[photo.name] for photo in photos]
     _tell_unread(ordered)
     report = SceneReport(
-        faces=table_of([face for entry in ordered for face in entry.faces], FACE_COLUMNS),
-        photos=table_of([entry.photo for entry in ordered], PHOTO_COLUMNS),
+        faces=frame_of([face for entry in ordered for face in entry.faces], FACE_COLUMNS),
+        photos=frame_of([entry.photo for entry in ordered], PHOTO_COLUMNS),
         settings=settings,
         folder=folder,
         pictures=pictures,
@@ -138,7 +138,7 @@ class _Seen:
             known |= {"flip_consistency": float(flip[number]), "jitter_consistency": float(jitter[number])}
             probability = probability_of(face, measured=known)
             known["failure_probability"] = np.nan if probability is None else probability
-            rows.append(known | {"reasons": "; ".join(reasons)})
+            rows.append(known | {"reasons": "; ".join(reasons) or None})
         return rows
 
 
@@ -148,11 +148,11 @@ class _Analyst:
     def __init__(self, predictor: Predictor):
         self.predictor = predictor
         self.predict_crops = crop_predictor(predictor.network, predictor.model, views=predictor.views)
-        self._clean: tuple[object, _Seen | None, str] = (None, None, "")
+        self._clean: tuple[object, _Seen | None, str | None] = (None, None, None)
 
     def __call__(self, photo: ScenePhoto) -> tuple[Entry, dict[str, bytes]]:
         """A photo's rows, and the JPEG files of its faces."""
-        row = _scene_row(photo)
+        row = _scene_row(photo) | {"all_labelled": photo.all_labelled}
         try:
             image = photo.image()
         except ImageError as error:
@@ -172,7 +172,6 @@ class _Analyst:
             "height": image.shape[0],
             "width": image.shape[1],
             "reference": reference,
-            "all_labelled": bool(photo.all_labelled),
             "found": len(found),
             "seconds": round(seen.seconds, 4),
             **signs.quality(image),
@@ -183,13 +182,13 @@ class _Analyst:
     def _seen(self, image: np.ndarray) -> _Seen:
         return _Seen(image, self.predictor, self.predict_crops)
 
-    def _seen_clean(self, photo: ScenePhoto) -> tuple[_Seen | None, str]:
+    def _seen_clean(self, photo: ScenePhoto) -> tuple[_Seen | None, str | None]:
         """What is seen in the clean photo, or why it cannot be read."""
         if photo.clean_image is None:
-            return None, ""
+            return None, None
         if self._clean[0] is not photo.clean_image:
             try:
-                self._clean = (photo.clean_image, self._seen(photo.clean_image()), "")
+                self._clean = (photo.clean_image, self._seen(photo.clean_image()), None)
             except ImageError as error:
                 self._clean = (photo.clean_image, None, f"clean photo: {error}")
         return self._clean[1:]
@@ -210,9 +209,9 @@ class _Analyst:
         stem = hashlib.sha256(photo.name.encode()).hexdigest()[:16]
         for number, face in enumerate(prediction):
             hit, again = int(hits[number]), int(by_clean[number])
-            row = _scene_row(photo) | {"face": number, "truth": hit, **_own(face), **seen.known[number]}
+            row = _scene_row(photo) | {"face": number, **_own(face), **seen.known[number]}
             if hit >= 0:
-                row |= _box_row(boxes[hit]) | {"iou": float(overlaps[number, hit])}
+                row |= {"truth": hit} | _box_row(boxes[hit]) | {"iou": float(overlaps[number, hit])}
             elif len(missed):
                 row["iou"] = float(overlaps[number, missed].max())
             sample = photo.faces[hit] if hit >= 0 and photo.faces else None
@@ -221,35 +220,34 @@ class _Analyst:
             thumbnails[row["thumbnail"]] = _thumbnail(prediction.image, face.crop)
             rows.append(row)
         for number in missed.tolist():
-            row = _scene_row(photo) | {"face": -1, "truth": number, **_box_row(boxes[number])}
+            row = _scene_row(photo) | {"truth": number, **_box_row(boxes[number])}
             row["thumbnail"] = f"{stem}-missed{number}.jpg"
             thumbnails[row["thumbnail"]] = _thumbnail(prediction.image, crop_from_box(boxes[number]))
             rows.append(row)
         for row in rows:
-            row["failures"] = "; ".join(failures_of(row, all_labelled=photo.all_labelled))
-        return [_finite(row) for row in rows], thumbnails
+            row["failures"] = "; ".join(failures_of(row, all_labelled=photo.all_labelled)) or None
+        return rows, thumbnails
 
 
-def _reference(photo: ScenePhoto, clean: Prediction | None) -> tuple[str, np.ndarray]:
+def _reference(photo: ScenePhoto, clean: Prediction | None) -> tuple[str | None, np.ndarray]:
     """What says where faces are, and their boxes (m, 4)."""
     if photo.faces or photo.all_labelled:
         return "truth", photo.boxes
-    return ("", np.zeros((0, 4))) if clean is None else ("clean", _boxes(clean)[:, :4])
+    return (None, np.zeros((0, 4))) if clean is None else ("clean", _boxes(clean)[:, :4])
 
 
 def _scene_row(photo: ScenePhoto) -> dict[str, object]:
-    row = {
+    return {
         "photo": photo.name,
-        "condition": photo.condition or "",
+        "condition": photo.condition,
         "severity": None if photo.severity is None else float(photo.severity),
         "seed": None if photo.seed is None else int(photo.seed),
-        "clean": photo.clean or "",
+        "clean": photo.clean,
     }
-    return {name: value for name, value in row.items() if value is not None}
 
 
 def _detection_counts(
-    hits: np.ndarray, faces: int, reference: str, all_labelled: bool
+    hits: np.ndarray, faces: int, reference: str | None, all_labelled: bool
 ) -> dict[str, int | float]:
     if not reference:
         return {}
@@ -270,7 +268,7 @@ def _own(face: Face) -> dict[str, object]:
         **dict(zip((*_SIDES, "score"), map(float, np.asarray(face.box)), strict=True)),
         **dict(zip(_ANGLES, map(float, face.pose), strict=True)),
         **dict(zip(("crop_left", "crop_top", "crop_size"), map(float, face.crop), strict=True)),
-        "parameters": packed(face.parameters),
+        "parameters": face.parameters.tolist(),
     }
 
 
@@ -316,7 +314,7 @@ def _landmark_errors(face: Face, true: np.ndarray) -> dict[str, object]:
     size = np.sqrt(np.ptp(true, axis=0).prod())
     in_thumbnail = Crop(-0.5, -0.5, CROP_SIZE).to_photo(face.crop.from_photo(true))
     return {
-        "reference_points": packed(in_thumbnail),
+        "reference_points": in_thumbnail.ravel().tolist(),
         **{f"error_{group}": float(100 * distances[GROUP_MEMBERS[group]].mean() / size) for group in GROUPS},
         "crop_scale": float(face.crop.size / right.size),
         "crop_shift": float(np.linalg.norm(face.crop.centre - right.centre) / right.size),
@@ -330,11 +328,6 @@ def _boxes(prediction: Prediction) -> np.ndarray:
 
 def _box_row(box: np.ndarray) -> dict[str, float]:
     return {f"true_{side}": float(value) for side, value in zip(_SIDES, box, strict=True)}
-
-
-def _finite(row: dict[str, object]) -> dict[str, object]:
-    """The row without what is not known, which JSON has no word for."""
-    return {name: value for name, value in row.items() if not (isinstance(value, float) and np.isnan(value))}
 
 
 def _thumbnail(image: np.ndarray, crop: Crop) -> bytes:

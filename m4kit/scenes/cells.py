@@ -1,27 +1,33 @@
-"""A metric by condition and severity: its mean with a 95 % interval and its count, and where a condition has won.
+"""Metrics by condition and severity: mean, 95 % interval and count, and the half-life of each condition.
 
-Every metric is a number a face: recall is 1 for a face that is found and 0 for one that is missed. Intervals are
-bootstrap intervals in which scenes are drawn anew, since the versions of one photo fail together.
+Every metric is one number per face: recall, for instance, is 1 for a face that is found and 0 for a missed one.
+Bootstrap intervals draw whole scenes, since the versions of one photo fail together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
+from pandas.api.typing import DataFrameGroupBy
 
 from m4kit.conditions import CONDITIONS
-from m4kit.metrics import FAILURE_NME, auroc, surest
+from m4kit.datasets.sample import DISTRACTOR
+from m4kit.datasets.scenes import CLEAN
+from m4kit.metrics import FAILURE_NME
+from m4kit.scenes.columns import NUMBER, TEXT, frame_of
 from m4kit.scenes.report_data import ReportData
-from m4kit.scenes.tables import Column, Table, table_of
 
 RESAMPLES = 500
 
+KEYS = ["condition", "severity"]
+
+_ORDER = {name: place for place, name in enumerate((*CONDITIONS, DISTRACTOR))}
+
 
 class Metric(NamedTuple):
-    """How a metric is called, its unit, what a face's number is multiplied by to be in it, and whether more of it is
-    worse."""
+    """A metric's label and unit, the factor from a face's number to this unit, and whether more is worse."""
 
     label: str
     unit: str = ""
@@ -48,142 +54,71 @@ METRICS = {
     "contrast": Metric("Contrast of the face", "", 1.0, False),
     "exposure": Metric("Brightness of the face", "", 1.0, False),
 }
-"""What can be asked for by condition and severity."""
-
-CELL_COLUMNS = (
-    Column("condition", "text", "one of the seven, `distractor`, or empty: clean or not known"),
-    Column("severity", "number", "NaN where there is none"),
-    Column("mean", "number", "in the metric's unit"),
-    Column("low", "number", "95 % bootstrap interval, scenes drawn anew; NaN for a single scene"),
-    Column("high", "number", "its upper end"),
-    Column("count", "whole", "faces"),
-    Column("scenes", "whole", "scenes that they come from"),
-)
-
-HALF_LIFE_COLUMNS = (
-    Column("condition", "text", "one of the seven"),
-    Column(
-        "nme_doubles",
-        "number",
-        "severity where the mean NME is twice that at 0; inf if beyond those measured",
-    ),
-    Column(
-        "recall_halves",
-        "number",
-        "severity where the recall is half of that at 0; inf if beyond those measured",
-    ),
-    Column("half_life", "number", "the smaller one"),
-    Column(
-        "measured",
-        "number",
-        "largest severity measured: the smaller of the two figures', or that of the one known; NaN if neither is",
-    ),
-)
+"""The metrics of `cells` and of the figures."""
 
 
-def values_of(faces: Table, photos: Table, metric: str) -> np.ndarray:
-    """A metric's number for each row of a report's faces, (n,), in its unit; NaN where it says nothing.
+def values_of(report: ReportData, metric: str) -> pd.Series:
+    """A metric for each row of a report's faces, in its unit; NaN where it is not known.
 
-    Raises `ValueError` for a metric that is none of `METRICS`.
+    Raises `ValueError` for a metric that is not in `METRICS`.
     """
     if metric not in METRICS:
         raise ValueError(f"expected a metric out of {', '.join(METRICS)}, got {metric!r}")
-    hit, missed = faces["truth"] >= 0, faces["face"] < 0
+    faces, photos = report.faces, report.photos
+    missed, hit = faces["face"].isna(), faces["truth"].notna()
     if metric == "recall":
-        values = np.where(hit, np.where(missed, 0.0, 1.0), np.nan)
+        values = (~missed).where(hit)
     elif metric == "precision":
-        complete = np.isin(faces["photo"], photos["photo"][photos["all_labelled"]])
-        values = np.where(complete & ~missed, hit.astype(float), np.nan)
+        complete = faces["photo"].isin(photos.loc[photos["all_labelled"], "photo"])
+        values = hit.where(complete & ~missed)
     elif metric == "failure_rate":
         error = true_errors(faces)
-        values = np.where(missed, 1.0, np.where(np.isfinite(error), error > FAILURE_NME, np.nan))
+        values = (error > FAILURE_NME).where(error.notna()).mask(missed, True)
     else:
-        values = faces[metric].astype(float)
-    return METRICS[metric].times * values
+        values = faces[metric]
+    return METRICS[metric].times * values.astype(float)
 
 
-def true_errors(faces: Table) -> np.ndarray:
-    """The landmarks' error of each row, (n,), in percent: by the truth, else by what is found in the clean photo."""
-    return np.where(np.isfinite(faces["nme"]), faces["nme"], faces["landmark_drift"])
+def true_errors(faces: pd.DataFrame) -> pd.Series:
+    """The landmarks' error of each face in percent: against the truth, else against the clean photo's landmarks."""
+    return faces["nme"].fillna(faces["landmark_drift"])
 
 
-def counted_once(faces: Table, chosen: np.ndarray) -> np.ndarray:
-    """Which of the chosen rows, (n,) each, to count when all conditions are taken together.
-
-    At severity 0 a photo is the same under every condition and seed, so each of its faces is left in once.
-    """
-    chosen = chosen.copy()
-    untouched = np.flatnonzero(chosen & (faces["severity"] == 0))
-    chosen[untouched] = False
-    chosen[list({(faces["clean"][row], faces["face"][row]): row for row in untouched}.values())] = True
-    return chosen
+def counted_once(faces: pd.DataFrame) -> pd.DataFrame:
+    """The faces without repeated clean ones: at severity 0 a photo is the same under every condition and seed."""
+    repeated = faces[faces["severity"] == 0].duplicated(["clean", "face"], keep="last")
+    return faces.drop(index=repeated.index[repeated])
 
 
 def title_of(metric: str) -> str:
-    """What an axis or a heading calls a metric."""
+    """A metric's label with its unit, for axes and headings."""
     about = METRICS[metric]
     return f"{about.label}, {about.unit}" if about.unit else about.label
 
 
-class HeatGrid(NamedTuple):
-    """Cells by condition and severity: `rows[condition, severity]` is a row of the table of `cells`, -1 for none.
-
-    A severity of -1 stands for photos that have none; `severity_words` says so.
-    """
-
-    conditions: tuple[str, ...]
-    severities: tuple[float, ...]
-    rows: np.ndarray
-
-    @property
-    def condition_words(self) -> list[str]:
-        """The conditions as headings."""
-        return [one or "clean" for one in self.conditions]
-
-    @property
-    def severity_words(self) -> list[str]:
-        """The severities as headings."""
-        return ["real" if one < 0 else f"{one:g}" for one in self.severities]
+def scenes_of(table: pd.DataFrame) -> pd.Series:
+    """The scene of each row of faces or photos: the name of its clean photo, else its own."""
+    return table["clean"].fillna(table["photo"])
 
 
-def heat_grid(table: Table) -> HeatGrid:
-    """Where each row of the table that `cells` gives stands in a heat map."""
-    # NaN, which is equal to nothing, is no severity: a real photo.
-    severity = np.nan_to_num(table["severity"], nan=-1.0).tolist()
-    conditions, severities = present(table["condition"]), tuple(sorted(set(severity)))
-    rows = np.full((len(conditions), len(severities)), -1)
-    for row, key in enumerate(zip(table["condition"].tolist(), severity, strict=True)):
-        rows[conditions.index(key[0]), severities.index(key[1])] = row
-    return HeatGrid(conditions, severities, rows)
+def present(conditions: pd.Series) -> list[str]:
+    """Which conditions occur, in the order of all figures; `clean` stands for none."""
+    words = set(conditions.fillna(CLEAN))
+    return [one for one in (CLEAN, *CONDITIONS, DISTRACTOR) if one in words]
 
 
-def present(conditions: np.ndarray) -> tuple[str, ...]:
-    """Which conditions occur among those (n,), in the order of all figures."""
-    return tuple(one for one in ("", *CONDITIONS, "distractor") if one in conditions)
-
-
-def scenes_of(table: Table) -> np.ndarray:
-    """The scene that each row of faces or photos shows, (n,): its clean photo's name, else its own."""
-    return np.where(table["clean"] != "", table["clean"], table["photo"])
-
-
-def groups(table: Table) -> Iterator[tuple[tuple[str, float], np.ndarray]]:
-    """Condition and severity in the order of `CONDITIONS`, without one first, and the rows that have them, (n,)
-    bool."""
-    order = {name: number for number, name in enumerate(("", *CONDITIONS))}
-    # NaN is equal to nothing; -1 stands for it.
-    severities = np.nan_to_num(table["severity"], nan=-1.0)
-    keys = set(zip(table["condition"].tolist(), severities.tolist(), strict=True))
-    for condition, severity in sorted(keys, key=lambda key: (order.get(key[0], len(order)), *key)):
-        rows = (table["condition"] == condition) & (severities == severity)
-        yield (condition, np.nan if severity < 0 else severity), rows
+def grouped(table: pd.DataFrame) -> DataFrameGroupBy:
+    """The rows by condition and severity, in the order of all figures: those without a condition first."""
+    return table.sort_values(
+        KEYS,
+        key=lambda column: column.map(_ORDER) if column.name == "condition" else column,
+        na_position="first",
+        kind="stable",
+    ).groupby(KEYS, sort=False, dropna=False)
 
 
 def interval(values: np.ndarray, scenes: np.ndarray, *, seed: int = 0) -> tuple[float, float]:
-    """The 95 % bootstrap interval of the mean of values (n,), finite, of those scenes (n,).
-
-    (NaN, NaN) if there is but one scene.
-    """
+    """The 95 % bootstrap interval of the mean of values (n,) from scenes (n,); (NaN, NaN) for a single scene."""
     names, scene = np.unique(scenes, return_inverse=True)
     if len(names) < 2:
         return np.nan, np.nan
@@ -194,128 +129,100 @@ def interval(values: np.ndarray, scenes: np.ndarray, *, seed: int = 0) -> tuple[
     return float(low), float(high)
 
 
-def cells(report: ReportData, metric: str) -> Table:
-    """A row for each condition and severity that has the metric: the columns of `CELL_COLUMNS`."""
-    values, scenes, rows = values_of(report.faces, report.photos, metric), scenes_of(report.faces), []
-    for (condition, severity), own in groups(report.faces):
-        known = own & np.isfinite(values)
-        if not known.any():
-            continue
-        low, high = interval(values[known], scenes[known])
-        row = {"condition": condition, "mean": float(values[known].mean()), "low": low, "high": high}
-        row |= {"count": int(known.sum()), "scenes": len(np.unique(scenes[known]))}
-        rows.append(row if np.isnan(severity) else row | {"severity": severity})
-    return table_of(rows, CELL_COLUMNS)
+def cells(report: ReportData, metric: str) -> pd.DataFrame:
+    """One row for each condition and severity that has the metric.
 
-
-def half_lives(report: ReportData) -> Table:
-    """How severe each condition must be to win: the columns of `HALF_LIFE_COLUMNS`.
-
-    Between two severities the mean is taken as a straight line. What it is at severity 0 is read from the photos of
-    that severity, or from those without a condition; NaN where the report has neither. The NME is that of the faces
-    found, and those that are missed would be the worst: read the two together.
-    """
-    rows = []
-    tables = {metric: cells(report, metric) for metric in ("nme", "recall")}
-    for condition in CONDITIONS:
-        if not any((table["condition"] == condition).any() for table in tables.values()):
-            continue
-        doubles, nme_measured = _crossing(tables["nme"], condition, factor=2.0)
-        halves, recall_measured = _crossing(tables["recall"], condition, factor=0.5)
-        rows.append(
-            {
-                "condition": condition,
-                "nme_doubles": doubles,
-                "recall_halves": halves,
-                "half_life": np.fmin(doubles, halves),
-                "measured": np.fmin(nme_measured, recall_measured),
-            }
-        )
-    return table_of(rows, HALF_LIFE_COLUMNS)
-
-
-def markdown(report: ReportData) -> str:
-    """The findings as Markdown: NME, recall and failures by condition and severity, and the half-lives."""
-    wanted = ("nme", "recall", "failure_rate", "pose_error", "failure_probability")
-    tables = {metric: cells(report, metric) for metric in wanted}
-    tables = {metric: table for metric, table in tables.items() if len(table["mean"])}
-    titles = [f"{METRICS[metric].label}, {METRICS[metric].unit}" for metric in tables]
-    lines = [
-        "Mean (n faces) [95 % interval, scenes drawn anew].",
-        "",
-        _line(["condition", "severity", *titles]),
-        _line(["---"] * (2 + len(tables))),
-    ]
-    for (condition, severity), _ in groups(report.photos):
-        found = [_cell(table, condition, severity) for table in tables.values()]
-        if any(found):
-            name = "" if np.isnan(severity) else f"{severity:g}"
-            lines.append(_line([condition or "clean or unknown", name, *found]))
-    lines += [
-        "",
-        _line(["condition", "NME doubles at", "recall halves at", "half-life"]),
-        _line(["---"] * 4),
-    ]
-    lives = half_lives(report)
-    for row in range(len(lives["condition"])):
-        lines.append(_line([lives["condition"][row], *half_life_words(lives, row)]))
-    return "\n".join([*lines, *_foretelling(report)]) + "\n"
-
-
-def _foretelling(report: ReportData) -> list[str]:
-    """How well the failure probability told which of the found faces have an NME above 8 %; nothing without both.
-
-    A face of a clean photo counts once.
+    Columns: `condition`, `severity`, `mean`, `faces` and `scenes` (their counts), `low` and `high` (the 95 % interval
+    of the mean; NaN for a single scene).
     """
     faces = report.faces
-    known = counted_once(faces, np.isfinite(faces["nme"]) & np.isfinite(faces["failure_probability"]))
-    nme, probability = faces["nme"][known], faces["failure_probability"][known]
-    failed = nme > FAILURE_NME
-    if not failed.any() or failed.all():
-        return []
-    lines = [
-        "",
-        f"Failure probability, {len(nme)} faces found, {failed.sum()} with an NME above {FAILURE_NME:g} %: "
-        f"AUROC {auroc(probability, failed):.3f}; NME {nme.mean():.2f} %, without the least sure tenth "
-        f"{nme[surest(probability)].mean():.2f} %.",
-        "",
-        _line(["condition, severity 3 and more", "AUROC", "faces", "failed"]),
-        _line(["---"] * 4),
-    ]
+    table = faces[KEYS].assign(value=values_of(report, metric), scene=scenes_of(faces))
+    groups = grouped(table.dropna(subset="value"))
+    found = groups.agg(mean=("value", "mean"), faces=("value", "size"), scenes=("scene", "nunique"))
+    ends = [interval(group["value"], group["scene"]) for _, group in groups]
+    found[["low", "high"]] = np.reshape(ends, (-1, 2))
+    return found.reset_index()
+
+
+class HeatGrid(NamedTuple):
+    """The rows of `cells` as a grid: headings, and `cells[condition][severity]`, a named tuple or None."""
+
+    conditions: list[str]
+    severities: list[str]
+    cells: list[list]
+
+
+def heat_grid(table: pd.DataFrame) -> HeatGrid:
+    """Arrange the rows of `cells` for a heat map; the column `real` holds photos without a severity."""
+    conditions = present(table["condition"])
+    severities = [severity_word(one) for one in sorted(table["severity"].fillna(-np.inf).unique())]
+    words = zip(table["condition"].fillna(CLEAN), map(severity_word, table["severity"]), strict=True)
+    at = dict(zip(words, table.itertuples(), strict=True))
+    return HeatGrid(
+        conditions, severities, [[at.get((one, other)) for other in severities] for one in conditions]
+    )
+
+
+def severity_word(severity: float) -> str:
+    """A severity as a heading; `real` for a photo without one."""
+    return f"{severity:g}" if np.isfinite(severity) else "real"
+
+
+def half_lives(report: ReportData) -> pd.DataFrame:
+    """Severity at which the NME doubles or the recall halves: one row for each of the seven that the report has.
+
+    Columns:
+
+    - `condition`;
+    - `nme_doubles`: where the mean NME is twice that at severity 0; inf if beyond the severities measured;
+    - `recall_halves`: where the recall is half of that at severity 0; inf likewise;
+    - `half_life`: the smaller of the two;
+    - `measured`: the largest severity at which both (or the one known) were measured.
+
+    The mean is interpolated linearly between severities. Its value at severity 0 comes from photos of that severity,
+    else from those without a condition; NaN where the report has neither. The NME covers only faces that are found,
+    and missed ones would be the worst: read the two together.
+    """
+    nme, recall = cells(report, "nme"), cells(report, "recall")
+    rows = []
     for condition in CONDITIONS:
-        own = (faces["condition"][known] == condition) & (faces["severity"][known] >= 3)
-        if own.any():
-            area = auroc(probability[own], failed[own])
-            figure = "-" if np.isnan(area) else f"{area:.2f}"
-            lines.append(_line([condition, figure, f"{own.sum()}", f"{failed[own].sum()}"]))
-    return lines
+        if condition in {*nme["condition"], *recall["condition"]}:
+            doubles, nme_measured = _crossing(nme, condition, factor=2.0)
+            halves, recall_measured = _crossing(recall, condition, factor=0.5)
+            rows.append(
+                {
+                    "condition": condition,
+                    "nme_doubles": doubles,
+                    "recall_halves": halves,
+                    "half_life": np.fmin(doubles, halves),
+                    "measured": np.fmin(nme_measured, recall_measured),
+                }
+            )
+    columns = dict.fromkeys(("nme_doubles", "recall_halves", "half_life", "measured"), NUMBER)
+    return frame_of(rows, {"condition": TEXT} | columns)
 
 
-def half_life_words(lives: Table, row: int) -> list[str]:
-    """In words what a row of `half_lives` says: where the NME doubles, where the recall halves, and the half-life."""
-    severities = [float(lives[name][row]) for name in ("nme_doubles", "recall_halves", "half_life")]
-    beyond = f"> {lives['measured'][row]:g}"
-    return ["-" if np.isnan(one) else beyond if np.isinf(one) else f"{one:.1f}" for one in severities]
+def half_life_words(life: NamedTuple) -> list[str]:
+    """A row of `half_lives` in words: where the NME doubles, where the recall halves, and the half-life."""
+    return [
+        "-" if np.isnan(one) else f"> {life.measured:g}" if np.isinf(one) else f"{one:.1f}"
+        for one in (life.nme_doubles, life.recall_halves, life.half_life)
+    ]
 
 
-def _crossing(table: Table, condition: str, *, factor: float) -> tuple[float, float]:
+def _crossing(table: pd.DataFrame, condition: str, *, factor: float) -> tuple[float, float]:
     """The severity at which a condition's mean reaches `factor` times that at 0, and the largest one measured.
 
-    The first is inf if the mean does not reach it; both are NaN if it is not known.
+    The first is inf if the mean does not reach it; both are NaN if this is not known.
     """
-    own = (table["condition"] == condition) & np.isfinite(table["severity"])
-    order = np.argsort(table["severity"][own])
-    severities, means = table["severity"][own][order], table["mean"][own][order]
-    if not len(severities):
-        return np.nan, np.nan
-    if severities[0] > 0:
-        clean = table["condition"] == ""
-        if not clean.any():
-            return np.nan, np.nan
-        start = np.average(table["mean"][clean], weights=table["count"][clean])
+    own = table[(table["condition"] == condition) & table["severity"].notna()]
+    severities, means = own["severity"].to_numpy(), own["mean"].to_numpy()
+    clean = table[table["condition"].isna()]
+    if len(own) and severities[0] > 0 and len(clean):
+        start = np.average(clean["mean"], weights=clean["faces"])
         severities, means = np.append(0.0, severities), np.append(start, means)
-    if means[0] == 0:
-        # The clean photo's own answer is the truth: nothing is twice as much as nothing.
+    if not len(own) or severities[0] > 0 or means[0] == 0:
+        # With a mean of 0 the clean photo's answer is the truth: twice nothing is nothing.
         return np.nan, np.nan
     way = (means - means[0]) / ((factor - 1) * means[0])
     for number in range(1, len(way)):
@@ -324,17 +231,3 @@ def _crossing(table: Table, condition: str, *, factor: float) -> tuple[float, fl
             severity = severities[number - 1] + share * np.diff(severities)[number - 1]
             return float(severity), float(severities[-1])
     return np.inf, float(severities[-1])
-
-
-def _cell(table: Table, condition: str, severity: float) -> str:
-    same = np.nan_to_num(table["severity"], nan=-1.0) == np.nan_to_num(severity, nan=-1.0)
-    rows = np.flatnonzero((table["condition"] == condition) & same)
-    if not len(rows):
-        return ""
-    of = {name: values[rows[0]] for name, values in table.items()}
-    between = "" if np.isnan(of["low"]) else f" [{of['low']:.2f}, {of['high']:.2f}]"
-    return f"{of['mean']:.2f} ({of['count']}){between}"
-
-
-def _line(words) -> str:
-    return f"| {' | '.join(words)} |"

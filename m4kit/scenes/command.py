@@ -24,7 +24,6 @@ from m4kit.predictor import Predictor
 from m4kit.scenes.analysis import analyse
 from m4kit.scenes.data import benchmark
 from m4kit.scenes.report import SceneReport
-from m4kit.scenes.tables import frame_of
 
 LAYOUTS = ("ufdd", "folders", "table", "photos")
 
@@ -168,7 +167,7 @@ def write(report: SceneReport, folder: Path, *, html: bool) -> list[Path]:
     """Write the findings, and with `html` the page, into the report's folder; gives what was written."""
     written = [folder / FINDINGS, folder / SUMMARY]
     written[0].write_text(report.to_markdown(), encoding="utf-8")
-    frame_of(report.summary()).round(4).to_csv(written[1], index=False)
+    report.summary().round(4).to_csv(written[1], index=False)
     if html:
         written.append(report.to_html(folder / PAGE))
     return written

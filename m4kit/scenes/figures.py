@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+import pandas as pd
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
 from m4kit.conditions import CONDITIONS
 from m4kit.datasets import DatasetError
+from m4kit.datasets.scenes import CLEAN
 from m4kit.metrics import FAILURE_NME
 from m4kit.predictor import Predictor
 from m4kit.scenes.cells import (
@@ -31,7 +33,6 @@ from m4kit.scenes.cells import (
 )
 from m4kit.scenes.data import ScenePhoto, scene_photos
 from m4kit.scenes.report_data import ReportData, ReportError
-from m4kit.scenes.tables import Table
 from m4kit.visualize.drawing import draw_landmarks, draw_mesh, draw_pose
 from m4kit.visualize.figures import overview
 from m4kit.visualize.notebook_figure import DPI, NotebookFigure
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLOURS = {
-    **{"": "#57606a", "focus": "#0072b2", "haze": "#56b4e9", "illumination": "#e69f00", "lens": "#cc79a7"},
+    **{CLEAN: "#57606a", "focus": "#0072b2", "haze": "#56b4e9", "illumination": "#e69f00", "lens": "#cc79a7"},
     **{"motion": "#009e73", "snow": "#8c6bb1", "rain": "#d55e00", "distractor": "#8c959f"},
 }
 """Of the conditions, told apart by colour-blind readers too (after Okabe and Ito)."""
@@ -49,45 +50,45 @@ OVERLAYS = ("landmarks", "pose", "translucent mesh", "solid mesh", "none")
 """What can be drawn over a face of a report."""
 
 _INK, _SOFT, _GRID = "#24292f", "#57606a", "#d8dee4"
-_STAGE_COLOURS = {"crop": "#d55e00", "camera": "#e69f00", "shape": "#56b4e9", "clean": "#b6bdc5"}
-_STAGE_WORDS = {
-    "crop": "detector and crop",
-    "camera": "camera (place, size, pose)",
-    "shape": "shape (identity, expression)",
-    "clean": "also on the clean photo",
+_STAGES = {
+    "clean": ("#b6bdc5", "also on the clean photo"),
+    "shape": ("#56b4e9", "shape (identity, expression)"),
+    "camera": ("#e69f00", "camera (place, size, pose)"),
+    "crop": ("#d55e00", "detector and crop"),
 }
+"""Colour and label of each stage of `blame_stages`, in the order of the bars."""
+
 _BIN_FACES, _MOST_BINS = 15, 10
 
 
 def heat_map(report: ReportData, metric: str = "nme") -> NotebookFigure:
-    """A metric by condition and severity, darker where it is worse; the mean and the faces in each cell.
+    """A metric by condition and severity, darker where it is worse; each cell shows the mean and the number of faces.
 
-    Photos without a severity have a column of their own. Raises `ReportError` if the report has no number of it.
+    Photos without a severity have their own column. Raises `ReportError` if the report does not have the metric.
     """
     table, about = _cells(report, metric), METRICS[metric]
     places = heat_grid(table)
-    grid = np.where(places.rows >= 0, table["mean"][places.rows], np.nan)
+    grid = np.array([[np.nan if cell is None else cell.mean for cell in line] for line in places.cells])
     figure = NotebookFigure(
         figsize=(2.3 + 0.85 * grid.shape[1], 1.3 + 0.48 * grid.shape[0]), dpi=DPI, layout="constrained"
     )
     axes = figure.subplots()
-    colours = "YlOrRd" if about.more_is_worse else "YlOrRd_r"
-    picture = axes.imshow(grid, cmap=colours, aspect="auto")
+    picture = axes.imshow(grid, cmap=_palette(about.more_is_worse), aspect="auto")
     for (row, column), mean in np.ndenumerate(grid):
         if np.isfinite(mean):
             dark = _luminance(picture.cmap(picture.norm(mean))) < 0.45
             axes.text(
                 column,
                 row,
-                f"{mean:{_digits(table['mean'])}}\n$n$ = {table['count'][places.rows[row, column]]}",
+                f"{mean:{_digits(table['mean'])}}\n$n$ = {places.cells[row][column].faces}",
                 ha="center",
                 va="center",
                 fontsize=7.5,
                 color="white" if dark else _INK,
                 linespacing=1.15,
             )
-    axes.set_xticks(range(grid.shape[1]), places.severity_words)
-    axes.set_yticks(range(grid.shape[0]), places.condition_words)
+    axes.set_xticks(range(grid.shape[1]), places.severities)
+    axes.set_yticks(range(grid.shape[0]), places.conditions)
     axes.set_xlabel("severity", color=_SOFT)
     axes.tick_params(length=0, colors=_INK)
     axes.spines[:].set_visible(False)
@@ -100,30 +101,34 @@ def heat_map(report: ReportData, metric: str = "nme") -> NotebookFigure:
 
 
 def heat_colour(value: float, low: float, high: float, *, more_is_worse: bool) -> tuple[str, str]:
-    """The colour of a heat map's cell, darker where it is worse, and that of words on it, as HTML has them."""
-    palette = colormaps["YlOrRd" if more_is_worse else "YlOrRd_r"]
-    colour = palette((value - low) / (high - low) if high > low else 0.3)
+    """The colours of a heat map's cell, darker where it is worse, and of the text in it, as `#rrggbb`."""
+    colour = colormaps[_palette(more_is_worse)]((value - low) / (high - low) if high > low else 0.3)
     return to_hex(colour), "#ffffff" if _luminance(colour) < 0.48 else "#1f2328"
 
 
 def line_chart(report: ReportData, metric: str = "nme") -> NotebookFigure:
     """A metric against the severity, a line for each condition, with 95 % bootstrap intervals."""
-    table = _cells(report, metric)
+    table = _cells(report, metric).dropna(subset="severity")
     figure, axes = _chart(6.4, 3.6)
     for condition in CONDITIONS:
-        rows = np.flatnonzero((table["condition"] == condition) & np.isfinite(table["severity"]))
-        if not len(rows):
-            continue
-        rows = rows[np.argsort(table["severity"][rows])]
-        severity, mean, low, high = (table[name][rows] for name in ("severity", "mean", "low", "high"))
-        axes.fill_between(severity, low, high, color=COLOURS[condition], alpha=0.13, linewidth=0)
-        axes.plot(
-            severity, mean, color=COLOURS[condition], marker="o", markersize=4, linewidth=1.8, label=condition
-        )
+        own = table[table["condition"] == condition]
+        if len(own):
+            axes.fill_between(
+                own["severity"], own["low"], own["high"], color=COLOURS[condition], alpha=0.13, linewidth=0
+            )
+            axes.plot(
+                own["severity"],
+                own["mean"],
+                color=COLOURS[condition],
+                marker="o",
+                markersize=4,
+                linewidth=1.8,
+                label=condition,
+            )
     if not axes.lines:
         raise ReportError(f"line_chart: expected photos with a severity that have {metric}, got none")
     axes.set(xlabel="severity", ylabel=title_of(metric))
-    axes.set_xticks(sorted(set(table["severity"][np.isfinite(table["severity"])].tolist())))
+    axes.set_xticks(sorted(table["severity"].unique()))
     if METRICS[metric].more_is_worse and (table["mean"] >= 0).all():
         axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -138,29 +143,27 @@ def violins(
 
     Of all severities above 0, or of those given. The longest violins are cut at the 99th percentile of all faces.
     """
-    values, faces = values_of(report.faces, report.photos, metric), report.faces
-    chosen = np.isfinite(values) & (faces["severity"] != 0)
-    if severities is not None:
-        chosen &= np.isin(faces["severity"], list(severities))
-    conditions = [one for one in ("", *CONDITIONS) if (chosen & (faces["condition"] == one)).any()]
+    faces = report.faces
+    table = pd.DataFrame({"value": values_of(report, metric), "scene": scenes_of(faces)})
+    table["condition"] = faces["condition"].fillna(CLEAN)
+    chosen = faces["severity"] != 0 if severities is None else faces["severity"].isin(list(severities))
+    table = table[chosen].dropna(subset="value")
+    conditions = [one for one in (CLEAN, *CONDITIONS) if (table["condition"] == one).any()]
     if not conditions:
         raise ReportError(f"violins: expected faces that have {metric}, got none; choose another metric")
     figure, axes = _chart(6.4, 3.4)
-    scenes, top = scenes_of(faces), np.percentile(values[chosen], 99)
+    top, labels = table["value"].quantile(0.99), []
     for place, condition in enumerate(conditions):
-        own = chosen & (faces["condition"] == condition)
-        spread = np.minimum(values[own], top) if METRICS[metric].more_is_worse else values[own]
-        if len(np.unique(spread)) > 1:
+        own = table[table["condition"] == condition]
+        labels.append(f"{condition}\n$n$ = {len(own)}")
+        spread = own["value"].clip(upper=top) if METRICS[metric].more_is_worse else own["value"]
+        if spread.nunique() > 1:
             (body,) = axes.violinplot([spread], [place], widths=0.8, showextrema=False)["bodies"]
             body.set(facecolor=COLOURS[condition], alpha=0.35, edgecolor=COLOURS[condition], linewidth=1)
-        low, high = interval(values[own], scenes[own])
-        axes.plot([place - 0.16, place + 0.16], [np.median(values[own])] * 2, color=_INK, linewidth=1.4)
-        axes.plot([place] * 2, [low, high], color=COLOURS[condition], linewidth=2.4, solid_capstyle="butt")
-        axes.plot(place, values[own].mean(), "o", color="white", markeredgecolor=_INK, markersize=5)
-    labels = [
-        f"{condition or 'clean'}\n$n$ = {(chosen & (faces['condition'] == condition)).sum()}"
-        for condition in conditions
-    ]
+        axes.plot([place - 0.16, place + 0.16], [own["value"].median()] * 2, color=_INK, linewidth=1.4)
+        ends = interval(own["value"], own["scene"])
+        axes.plot([place] * 2, ends, color=COLOURS[condition], linewidth=2.4, solid_capstyle="butt")
+        axes.plot(place, own["value"].mean(), "o", color="white", markeredgecolor=_INK, markersize=5)
     axes.set_xticks(range(len(conditions)), labels, fontsize=8)
     axes.set_ylabel(title_of(metric))
     return figure
@@ -171,20 +174,19 @@ def score_scatter(report: ReportData) -> NotebookFigure:
 
     The error's scale is logarithmic; the line is where a face counts as failed.
     """
-    probability, error, known = _judged(report, "score_scatter")
-    shown_as = np.where(report.faces["severity"] == 0, "", report.faces["condition"])
+    judged = _judged(report, "score_scatter")
     figure, axes = _chart(5.6, 3.8)
-    for condition in ("", *CONDITIONS):
-        own = known & (shown_as == condition)
-        if own.any():
+    for condition in (CLEAN, *CONDITIONS):
+        own = judged[judged["condition"] == condition]
+        if len(own):
             axes.scatter(
-                100 * probability[own],
-                np.maximum(error[own], 0.1),
+                100 * own["probability"],
+                own["error"].clip(lower=0.1),
                 s=13,
                 color=COLOURS[condition],
                 alpha=0.7,
                 linewidths=0,
-                label=condition or "clean",
+                label=condition,
             )
     axes.axhline(FAILURE_NME, color=_SOFT, linewidth=1, linestyle="--")
     axes.text(
@@ -202,8 +204,8 @@ def reliability(report: ReportData) -> NotebookFigure:
 
     Bins hold as many faces each; bars are 95 % intervals (Wilson's).
     """
-    probability, error, known = _judged(report, "reliability")
-    probability, failed = probability[known], error[known] > FAILURE_NME
+    judged = _judged(report, "reliability")
+    probability, failed = judged["probability"].to_numpy(), judged["error"].to_numpy() > FAILURE_NME
     figure, axes = _chart(4.2, 3.8)
     axes.plot([0, 100], [0, 100], color=_GRID, linewidth=1.5, zorder=0)
     bins = int(np.clip(len(failed) // _BIN_FACES, 1, _MOST_BINS))
@@ -234,12 +236,12 @@ def gallery(
     landmarks, white dots are where they should be. Faces that were missed come first, the crop of their box alone,
     unless `missed` is False.
     """
-    rows = worst_first(report)
+    faces = report.faces.reset_index(drop=True).loc[worst_first(report)]
     if not missed:
-        rows = rows[report.faces["face"][rows] >= 0]
+        faces = faces[faces["face"].notna()]
     if condition is not None:
-        rows = rows[report.faces["condition"][rows] == condition]
-    rows = rows[:count]
+        faces = faces[faces["condition"] == condition]
+    rows = faces.index[:count]
     if not len(rows):
         raise ReportError(
             f"gallery: expected faces{f' of {condition}' * bool(condition)}, got none in the report"
@@ -282,34 +284,29 @@ def scene_figure(
     return overview(predictions, max_side=max_side, titles=[_title(photo) for photo in photos])
 
 
-def blame_figure(summary: Table) -> NotebookFigure:
+def blame_figure(summary: pd.DataFrame) -> NotebookFigure:
     """What `Blame.summary` says: the mean error as a stack of the stages' parts, a bar a condition and severity.
 
     A part that is negative, where putting a stage right makes it worse, hangs below zero.
     """
-    rows = np.flatnonzero(summary["faces"] > 0)
-    if not len(rows):
+    found = summary[summary["faces"] > 0]
+    if not len(found):
         raise ReportError("blame_figure: expected faces that were found, got none; all were missed")
-    figure, axes = _chart(6.8, 1.2 + 0.3 * len(rows))
-    places = np.arange(len(rows))[::-1]
-    left, right = np.zeros(len(rows)), np.zeros(len(rows))
-    for stage in ("clean", "shape", "camera", "crop"):
-        part = summary[stage][rows]
+    figure, axes = _chart(6.8, 1.2 + 0.3 * len(found))
+    places = np.arange(len(found))[::-1]
+    left, right = np.zeros(len(found)), np.zeros(len(found))
+    for stage, (colour, label) in _STAGES.items():
+        part = found[stage].to_numpy()
         start = np.where(part >= 0, right, left)
-        axes.barh(
-            places, part, left=start, color=_STAGE_COLOURS[stage], height=0.72, label=_STAGE_WORDS[stage]
-        )
+        axes.barh(places, part, left=start, color=colour, height=0.72, label=label)
         right += np.maximum(part, 0)
         left += np.minimum(part, 0)
-    for place, row, end in zip(places, rows.tolist(), right, strict=True):
-        missed = f", {summary['missed'][row]} missed" if summary["missed"][row] else ""
-        words = f"{summary['nme'][row]:.1f} % ($n$ = {summary['faces'][row]}{missed})"
+    names = []
+    for place, row, end in zip(places, found.itertuples(), right, strict=True):
+        missed = f", {row.missed} missed" if row.missed else ""
+        words = f"{row.nme:.1f} % ($n$ = {row.faces}{missed})"
         axes.text(end + 0.01 * right.max(), place, words, va="center", fontsize=7.5, color=_SOFT)
-    names = [
-        f"{summary['condition'][row] or 'clean'}"
-        + ("" if np.isnan(summary["severity"][row]) else f" {summary['severity'][row]:g}")
-        for row in rows.tolist()
-    ]
+        names.append(_scene_name(row.condition, row.severity))
     axes.set_yticks(places, names, fontsize=8)
     axes.set_xlim(min(0, 1.05 * left.min()), 1.28 * right.max())
     axes.set_xlabel("mean error (NME), % of the face's size")
@@ -320,11 +317,11 @@ def blame_figure(summary: Table) -> NotebookFigure:
 
 
 def worst_first(report: ReportData) -> np.ndarray:
-    """The rows of a report's faces, worst first: by the true error, then by the failure probability; missed faces
-    before all."""
-    faces = report.faces
-    error = np.where(faces["face"] < 0, np.inf, np.nan_to_num(true_errors(faces), nan=-1.0))
-    return np.lexsort((np.nan_to_num(-faces["failure_probability"], nan=0.0), -error))
+    """The rows of a report's faces, worst first: missed ones, then by true error, then by failure probability."""
+    faces = report.faces.reset_index(drop=True)
+    error = true_errors(faces).mask(faces["face"].isna(), np.inf)
+    order = pd.DataFrame({"error": error, "probability": faces["failure_probability"]})
+    return order.sort_values(["error", "probability"], ascending=False, kind="stable").index.to_numpy()
 
 
 def face_picture(report: ReportData, row: int, *, overlay: str = "landmarks", side: int = 200) -> np.ndarray:
@@ -334,7 +331,7 @@ def face_picture(report: ReportData, row: int, *, overlay: str = "landmarks", si
     small = report.thumbnail(row)
     scale = side / small.shape[0]
     picture = cv2.resize(small, (side, side), interpolation=cv2.INTER_CUBIC)
-    if overlay == "none" or report.faces["face"][row] < 0:
+    if overlay == "none" or pd.isna(report.faces["face"].iloc[row]):
         return picture
     face = report.face(row).moved(scale)
     if overlay == "pose":
@@ -352,41 +349,41 @@ def face_picture(report: ReportData, row: int, *, overlay: str = "landmarks", si
 
 
 def caption(report: ReportData, row: int) -> str:
-    """What a gallery says of a face: condition, severity, error, failure probability, and what went wrong."""
-    of = {name: values[row] for name, values in report.faces.items()}
-    severity = "" if np.isnan(of["severity"]) else f" {of['severity']:g}"
-    error = true_errors({name: report.faces[name][row : row + 1] for name in ("nme", "landmark_drift")})[0]
-    words = ["missed" if of["face"] < 0 else f"error {error:.1f} %" if np.isfinite(error) else ""]
+    """A face's caption in a gallery: condition, severity, error and failure probability; then the first reason."""
+    of = report.faces.iloc[row]
+    error = of["landmark_drift"] if pd.isna(of["nme"]) else of["nme"]
+    words = ["missed"] if pd.isna(of["face"]) else [f"error {error:.1f} %"] if np.isfinite(error) else []
     if np.isfinite(of["failure_probability"]):
         words.append(f"p {100 * of['failure_probability']:.0f} %")
-    reasons = str(of["reasons"]).split("; ")[0]
-    first = f"{of['condition'] or 'clean'}{severity}: " + ", ".join(filter(None, words))
-    return f"{first}\n{reasons}"
+    reason = "" if pd.isna(of["reasons"]) else of["reasons"].split("; ")[0]
+    return f"{_scene_name(of['condition'], of['severity'])}: {', '.join(words)}\n{reason}"
 
 
-def _cells(report: ReportData, metric: str) -> Table:
+def _cells(report: ReportData, metric: str) -> pd.DataFrame:
     table = cells(report, metric)
-    if not len(table["mean"]):
+    if not len(table):
         raise ReportError(
             f"expected faces that have {metric}, got none in the report; choose another metric, or analyse with truth"
         )
     return table
 
 
-def _judged(report: ReportData, place: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Failure probabilities, true errors in percent, and which faces have both, (n,) each, a clean one once."""
-    faces = report.faces
-    probability, error = faces["failure_probability"], true_errors(faces)
+def _judged(report: ReportData, place: str) -> pd.DataFrame:
+    """Failure `probability`, true `error` in percent and `condition` of the faces that have both, clean ones once."""
+    faces = report.faces.assign(error=true_errors(report.faces))
     # Without a truth a clean photo is compared with itself.
-    told = np.isfinite(faces["nme"]) | (faces["severity"] != 0)
-    known = counted_once(faces, np.isfinite(probability) & np.isfinite(error) & told)
-    if not known.any():
+    faces = faces[faces["nme"].notna() | (faces["severity"] != 0)]
+    faces = counted_once(faces.dropna(subset=["failure_probability", "error"]))
+    if not len(faces):
         note = str(report.settings.get("failure_note", ""))
         raise ReportError(
             f"{place}: expected faces with a failure probability and a true error, got none"
             + f"; {note}" * bool(note)
         )
-    return probability, error, known
+    condition = faces["condition"].mask(faces["severity"] == 0).fillna(CLEAN)
+    return pd.DataFrame(
+        {"probability": faces["failure_probability"], "error": faces["error"], "condition": condition}
+    )
 
 
 def _chart(width: float, height: float) -> tuple[NotebookFigure, Axes]:
@@ -402,8 +399,17 @@ def _chart(width: float, height: float) -> tuple[NotebookFigure, Axes]:
     return figure, axes
 
 
-def _digits(values: np.ndarray) -> str:
-    largest = float(np.abs(values).max())
+def _scene_name(condition: str | float, severity: float) -> str:
+    name = CLEAN if pd.isna(condition) else condition
+    return name if np.isnan(severity) else f"{name} {severity:g}"
+
+
+def _palette(more_is_worse: bool) -> str:
+    return "YlOrRd" if more_is_worse else "YlOrRd_r"
+
+
+def _digits(values: pd.Series) -> str:
+    largest = values.abs().max()
     return ".0f" if largest >= 100 else ".1f" if largest >= 10 else ".2f"
 
 

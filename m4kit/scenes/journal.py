@@ -12,9 +12,6 @@ from m4kit.scenes.report_data import VERSION, ReportError
 
 FILE = "progress.jsonl"
 
-_BEFORE = {"views": 1}
-"""What held before it was a setting: older journals lack it."""
-
 
 class Entry(NamedTuple):
     """A photo's row, and the rows of its faces."""
@@ -75,7 +72,7 @@ class Journal:
                 f"{self.path}: expected an analysis of version {expected['version']}, got {found['version']}; "
                 "give another folder"
             )
-        before, now = ({**_BEFORE, **one["settings"]} for one in (found, expected))
+        before, now = found["settings"], expected["settings"]
         differing = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
         if differing:
             said = ", ".join(f"{name} {before.get(name)!r}, now {now.get(name)!r}" for name in differing)

@@ -1,22 +1,22 @@
 """A scene report as one web page that opens offline: what failed where, and the worst faces first.
 
-Charts are SVG, pictures JPEG, both inside the page; a little JavaScript switches metrics and filters the gallery, and
-without it everything is seen at once.
+Charts are SVG and pictures JPEG, all inside the page. JavaScript switches metrics and filters the gallery; without it
+the page shows everything at once.
 """
 
 from __future__ import annotations
 
-import base64
 import io
-from html import escape
-from importlib import resources
 from pathlib import Path
-from string import Template
 
 import numpy as np
+import pandas as pd
+from markupsafe import Markup
+from matplotlib.figure import Figure
 
-from m4kit.images import jpeg
+from m4kit.datasets.scenes import CLEAN
 from m4kit.metrics import FAILURE_NME
+from m4kit.pages import picture_url, render_page
 from m4kit.scenes import figures
 from m4kit.scenes.cells import (
     METRICS,
@@ -25,15 +25,17 @@ from m4kit.scenes.cells import (
     half_lives,
     heat_grid,
     present,
+    scenes_of,
+    severity_word,
     title_of,
     true_errors,
     values_of,
 )
 from m4kit.scenes.report_data import ReportData, ReportError
-from m4kit.scenes.taxonomy import RULES
+from m4kit.scenes.taxonomy import MISSED, RULES
 
-FACES_BYTES = 6_000_000
-"""What the gallery's pictures may take before base64 makes them a third larger: the page stays under 10 MB."""
+FACES_BYTES = 8_000_000
+"""Budget for the gallery's pictures, so that the page stays under 10 MB."""
 
 SIDE, MOST_FACES = 180, 400
 
@@ -41,154 +43,105 @@ _HEAT = ("failure_rate", "recall", "nme", "landmark_drift", "pose_error", "mesh_
 _LINES = ("recall", "failure_rate", "failure_probability", "head_spread")
 
 
-def write_page(report: ReportData, path: str | Path, *, title: str = "Where it fails") -> Path:
-    """Write the page and give its path."""
-    path = Path(path)
+def write_page(report: ReportData, path: str | Path, *, title: str) -> Path:
+    """Write the page and return its path."""
+    path, note = Path(path), str(report.settings.get("failure_note", ""))
     path.parent.mkdir(parents=True, exist_ok=True)
-    cards, left = _gallery(report)
-    template = Template((resources.files("m4kit.scenes") / "page.html").read_text(encoding="utf-8"))
-    path.write_text(
-        template.substitute(
-            title=escape(title),
-            facts=_facts(report),
-            note=_note(report),
-            tiles=_tiles(report),
-            heat=_heat(report),
-            charts=_charts(report),
-            filters=_filters(report),
-            cards="\n".join(cards),
-            left=left,
-            rules=_rules(report),
-            settings=_settings(report),
-        ),
-        encoding="utf-8",
+    lives = list(half_lives(report).dropna(subset="half_life").itertuples())
+    page = render_page(
+        "scenes.html",
+        title=title,
+        facts=_facts(report),
+        note=note[:1].upper() + note[1:],
+        tiles=_tiles(report),
+        heats=[_heat(metric, table) for metric in _HEAT if len(table := cells(report, metric))],
+        half_lives=[[life.condition, *half_life_words(life)] for life in lives],
+        charts=_charts(report),
+        filters=_filters(report),
+        cards=_cards(report),
+        faces=len(report.faces),
+        side=SIDE,
+        rules=[(label, report.failures[label], rule) for label, rule in RULES.items()],
+        settings={name: value for name, value in report.settings.items() if value not in ("", None)},
     )
+    path.write_text(page, encoding="utf-8")
     return path
 
 
-def _facts(report: ReportData) -> str:
-    photos, read = len(report), int(report.photos["read"].sum())
-    scenes = len(set(figures.scenes_of(report.photos).tolist()))
-    facts = [f"{photos} photos", f"{scenes} scenes", f"{int((report.faces['face'] >= 0).sum())} faces found"]
-    if read < photos:
-        facts.append(f"{photos - read} photos not read")
-    return " · ".join(facts)
+def _facts(report: ReportData) -> list[str]:
+    photos, unread = len(report), int((~report.photos["read"]).sum())
+    facts = [
+        f"{photos} photos",
+        f"{scenes_of(report.photos).nunique()} scenes",
+        f"{report.faces['face'].notna().sum()} faces found",
+    ]
+    return facts + [f"{unread} photos not read"] * bool(unread)
 
 
-def _note(report: ReportData) -> str:
-    note = str(report.settings.get("failure_note", ""))
-    return f'<p class="note">{escape(note[:1].upper() + note[1:])}.</p>' if note else ""
-
-
-def _tiles(report: ReportData) -> str:
-    """The report's main numbers, large."""
+def _tiles(report: ReportData) -> list[dict[str, str]]:
+    """The report's main numbers."""
     tiles = []
-    for metric in ("recall", "nme", "landmark_drift", "failure_rate", "failure_probability"):
-        values = values_of(report.faces, report.photos, metric)
-        known = np.isfinite(values)
-        if metric == "landmark_drift" and np.isfinite(report.faces["nme"]).any():
-            continue
-        if known.any():
-            about = METRICS[metric]
-            tiles.append(
-                f'<div class="tile"><b>{values[known].mean():.1f}<small>{about.unit}</small></b>'
-                f"{escape(about.label)}<i>mean of {known.sum()} faces</i></div>"
-            )
+    error = "nme" if report.faces["nme"].notna().any() else "landmark_drift"
+    for metric in ("recall", error, "failure_rate", "failure_probability"):
+        known = values_of(report, metric).dropna()
+        if len(known):
+            label, unit, *_ = METRICS[metric]
+            tiles.append({"value": f"{known.mean():.1f}", "unit": unit, "label": label})
+            tiles[-1]["note"] = f"mean of {len(known)} faces"
     lives = half_lives(report)
-    for row in np.argsort(np.nan_to_num(lives["half_life"], nan=np.inf))[:1]:
-        if np.isfinite(lives["half_life"][row]):
-            tiles.append(
-                f'<div class="tile"><b>{lives["condition"][row]}</b>wins first<i>half-life: severity '
-                f"{half_life_words(lives, row)[-1]}</i></div>"
-            )
-    return "".join(tiles)
+    for life in lives[np.isfinite(lives["half_life"])].nsmallest(1, "half_life").itertuples():
+        tiles.append({"value": life.condition, "unit": "", "label": "wins first"})
+        tiles[-1]["note"] = f"half-life: severity {half_life_words(life)[-1]}"
+    return tiles
 
 
-def _heat(report: ReportData) -> str:
-    """A table of cells for each metric, of which one is seen, and the half-lives."""
-    tables, options = [], []
-    for metric in _HEAT:
-        table = cells(report, metric)
-        if len(table["mean"]):
-            label = title_of(metric)
-            options.append(f'<option value="{metric}">{escape(label)}</option>')
-            tables.append(_heat_table(metric, label, table))
-    if not tables:
-        return "<p>No face has anything to be compared with.</p>"
-    lives = half_lives(report)
-    rows = "".join(
-        f"<tr><th>{lives['condition'][row]}</th>"
-        + "".join(f"<td>{escape(word)}</td>" for word in half_life_words(lives, row))
-        + "</tr>"
-        for row in range(len(lives["condition"]))
-        if not np.isnan(lives["half_life"][row])
-    )
-    half = (
-        '<table class="plain"><caption>Half-life: the severity at which a condition has won</caption><thead><tr>'
-        "<th></th><th>NME doubles at</th><th>recall halves at</th><th>half-life</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table>"
-        if rows
-        else ""
-    )
-    choice = f'<label class="only-script">Metric <select id="metric">{"".join(options)}</select></label>'
-    return f'{choice}<div class="beside"><div>{"".join(tables)}</div>{half}</div>'
+def _heat(metric: str, table: pd.DataFrame) -> dict[str, object]:
+    """A metric's heat map: its label, its severities, and each condition with its cells."""
+    grid, low, high = heat_grid(table), table["mean"].min(), table["mean"].max()
+
+    def shown(cell, severity: str) -> dict[str, str] | None:
+        if cell is None:
+            return None
+        between = "" if np.isnan(cell.low) else f", 95 % interval {cell.low:.2f} to {cell.high:.2f}"
+        colour, ink = figures.heat_colour(cell.mean, low, high, more_is_worse=METRICS[metric].more_is_worse)
+        return {
+            "severity": severity,
+            "colour": colour,
+            "ink": ink,
+            "title": f"{cell.faces} faces{between}",
+            "mean": f"{cell.mean:.{1 if high >= 10 else 2}f}",
+            "faces": cell.faces,
+        }
+
+    rows = [
+        (condition, [shown(*pair) for pair in zip(line, grid.severities, strict=True)])
+        for condition, line in zip(grid.conditions, grid.cells, strict=True)
+    ]
+    return {"metric": metric, "label": title_of(metric), "severities": grid.severities, "rows": rows}
 
 
-def _heat_table(metric: str, label: str, table) -> str:
-    places, means = heat_grid(table), table["mean"]
-    low, high = float(means.min()), float(means.max())
-    digits = 1 if high >= 10 else 2
-    head = "".join(f"<th>{word}</th>" for word in places.severity_words)
-    rows = []
-    for condition, line in zip(places.condition_words, places.rows.tolist(), strict=True):
-        drawn = []
-        for severity, row in zip(places.severity_words, line, strict=True):
-            if row < 0:
-                drawn.append("<td></td>")
-                continue
-            count, ends = int(table["count"][row]), (table["low"][row], table["high"][row])
-            between = "" if np.isnan(ends[0]) else f", 95 % interval {ends[0]:.2f} to {ends[1]:.2f}"
-            background, ink = figures.heat_colour(
-                float(means[row]), low, high, more_is_worse=METRICS[metric].more_is_worse
-            )
-            drawn.append(
-                f'<td class="cell" tabindex="0" data-condition="{condition}" data-severity="{severity}" '
-                f'style="background:{background};color:{ink}" '
-                f'title="{count} faces{between}">{means[row]:.{digits}f}<small>n = {count}</small></td>'
-            )
-        rows.append(f"<tr><th>{condition}</th>{''.join(drawn)}</tr>")
-    return (
-        f'<div class="scroll"><table class="heat" data-metric="{metric}"><caption>{escape(label)} by severity'
-        f"</caption><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-    )
-
-
-def _charts(report: ReportData) -> str:
-    """The figures that the report has numbers for."""
-    first = "nme" if np.isfinite(report.faces["nme"]).any() else "landmark_drift"
-    wanted = [(figures.line_chart, {"metric": metric}) for metric in (first, *_LINES)]
-    wanted.append((figures.violins, {"metric": first}))
-    wanted += [(figures.score_scatter, {}), (figures.reliability, {})]
+def _charts(report: ReportData) -> list[tuple[Markup, str]]:
+    """The figures that the report has numbers for, with their captions."""
+    error = "nme" if report.faces["nme"].notna().any() else "landmark_drift"
+    wanted = [
+        *((figures.line_chart, metric, "by severity, with 95 % intervals") for metric in (error, *_LINES)),
+        (figures.violins, error, "over the faces of each condition"),
+        (figures.score_scatter, None, "Failure probability and true error of each face"),
+        (figures.reliability, None, "How many faces failed, by their failure probability"),
+    ]
     drawn = []
-    for figure, options in wanted:
+    for figure, metric, words in wanted:
         try:
-            made = figure(report, **options)
+            made = figure(report) if metric is None else figure(report, metric)
         except ReportError:
             # The report has no such numbers: real photos have no severity, a set without truth no error.
             continue
-        about = METRICS[options["metric"]].label if options else ""
-        words = {
-            figures.line_chart: f"{about} by severity, with 95 % intervals",
-            figures.violins: f"{about} over the faces of each condition",
-            figures.score_scatter: "What the system foretold, and what was true",
-            figures.reliability: "Whether the probabilities mean what they say",
-        }[figure]
-        drawn.append(f"<figure>{_svg(made)}<figcaption>{escape(words)}</figcaption></figure>")
-    return "".join(drawn)
+        drawn.append((_svg(made), words if metric is None else f"{METRICS[metric].label} {words}"))
+    return drawn
 
 
-def _svg(figure) -> str:
-    """A figure as SVG without head, its many points as a picture."""
+def _svg(figure: Figure) -> Markup:
+    """A figure as an SVG element; many points become a picture."""
     for axes in figure.axes:
         for collection in axes.collections:
             collection.set_rasterized(len(collection.get_offsets()) > 200)
@@ -196,79 +149,48 @@ def _svg(figure) -> str:
     # Without a date the same report gives the same page.
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
-    return text[text.index("<svg") :].replace("<svg ", '<svg role="img" ', 1)
+    return Markup(text[text.index("<svg") :].replace("<svg ", '<svg role="img" ', 1))
 
 
-def _filters(report: ReportData) -> str:
-    conditions = [one or "clean" for one in present(report.faces["condition"])]
-    severities = sorted({f"{one:g}" for one in report.faces["severity"].tolist() if np.isfinite(one)})
-    kinds = [label for label in RULES if report.failures[label]]
-    return "".join(
-        f'<label>{name} <select data-filter="{key}"><option value="">all</option>'
-        + "".join(f'<option value="{escape(one)}">{escape(one)}</option>' for one in options)
-        + "</select></label>"
-        for name, key, options in (
-            ("Condition", "condition", conditions),
-            ("Severity", "severity", severities),
-            ("Failure", "failures", kinds),
-        )
-    )
+def _filters(report: ReportData) -> list[tuple[str, str, list[str]]]:
+    severities = sorted(report.faces["severity"].dropna().unique())
+    return [
+        ("Condition", "condition", present(report.faces["condition"])),
+        ("Severity", "severity", [severity_word(one) for one in severities]),
+        ("Failure", "failures", [label for label in RULES if report.failures[label]]),
+    ]
 
 
-def _gallery(report: ReportData) -> tuple[list[str], str]:
-    """The cards, worst first, and how many faces are left out."""
+def _cards(report: ReportData) -> list[dict[str, object]]:
+    """The worst faces, as many as fit."""
     cards, taken = [], 0
-    rows = figures.worst_first(report)
-    for row in rows[:MOST_FACES].tolist():
-        content = jpeg(figures.face_picture(report, row, side=SIDE), quality=82)
-        taken += len(content)
+    errors = true_errors(report.faces).to_numpy()
+    for row in figures.worst_first(report)[:MOST_FACES].tolist():
+        picture = picture_url(figures.face_picture(report, row, side=SIDE), FACES_BYTES, sides=(SIDE,))
+        taken += len(picture)
         if taken > FACES_BYTES:
             break
-        cards.append(_card(report, row, content))
-    left = len(rows) - len(cards)
-    return cards, f"The {len(cards)} worst of {len(rows)} faces." if left else f"All {len(cards)} faces."
+        cards.append({"picture": picture} | _card(report.faces.iloc[row], errors[row]))
+    return cards
 
 
-def _card(report: ReportData, row: int, content: bytes) -> str:
-    of = {name: values[row] for name, values in report.faces.items()}
-    severity = "real" if np.isnan(of["severity"]) else f"{of['severity']:g}"
-    error = float(
-        true_errors({name: report.faces[name][row : row + 1] for name in ("nme", "landmark_drift")})[0]
-    )
-    numbers = []
-    if of["face"] < 0:
-        numbers.append("missed")
+def _card(face: pd.Series, error: float) -> dict[str, object]:
+    missed, numbers = pd.isna(face["face"]), []
+    if missed:
+        numbers.append(MISSED)
     elif np.isfinite(error):
-        numbers.append(f"{'NME' if np.isfinite(of['nme']) else 'drift'} {error:.1f} %")
-    if np.isfinite(of["failure_probability"]):
-        numbers.append(f"foretold {100 * of['failure_probability']:.0f} %")
-    failures, reasons = str(of["failures"]), str(of["reasons"])
-    bad = "bad" if of["face"] < 0 or error > FAILURE_NME else "good"
-    tags = "".join(f"<li>{escape(one)}</li>" for one in failures.split("; ") if one and one != "missed")
-    condition = of["condition"] or "clean"
-    return (
-        f'<article class="{bad}" data-condition="{condition}" data-severity="{severity}" '
-        f'data-failures="{escape(failures)}"><img loading="lazy" width="{SIDE}" height="{SIDE}" '
-        f'alt="{escape(str(of["photo"]))}" src="data:image/jpeg;base64,{base64.b64encode(content).decode()}">'
-        f"<h3>{condition}{'' if severity == 'real' else f' {severity}'}</h3><p>{', '.join(numbers)}</p>"
-        f"<ul>{tags}</ul>"
-        + (f'<p class="why">{escape(reasons.replace("; ", ", "))}</p>' if reasons else "")
-        + f'<p class="name">{escape(str(of["photo"]))}</p></article>'
+        numbers.append(f"{'drift' if np.isnan(face['nme']) else 'NME'} {error:.1f} %")
+    if np.isfinite(face["failure_probability"]):
+        numbers.append(f"p {100 * face['failure_probability']:.0f} %")
+    failures, reasons = (
+        [] if pd.isna(face[name]) else face[name].split("; ") for name in ("failures", "reasons")
     )
-
-
-def _rules(report: ReportData) -> str:
-    rows = "".join(
-        f"<tr><th>{escape(label)}</th><td>{report.failures[label]}</td><td>{escape(rule)}</td></tr>"
-        for label, rule in RULES.items()
-    )
-    head = "<thead><tr><th>failure</th><th>faces</th><th>rule</th></tr></thead>"
-    return f'<table class="plain rules">{head}<tbody>{rows}</tbody></table>'
-
-
-def _settings(report: ReportData) -> str:
-    return "".join(
-        f"<dt>{escape(str(name))}</dt><dd>{escape(str(value))}</dd>"
-        for name, value in report.settings.items()
-        if value not in ("", None)
-    )
+    return {
+        "photo": face["photo"],
+        "condition": CLEAN if pd.isna(face["condition"]) else face["condition"],
+        "severity": severity_word(face["severity"]),
+        "bad": missed or error > FAILURE_NME,
+        "numbers": numbers,
+        "failures": failures,
+        "reasons": reasons,
+    }

@@ -1,16 +1,19 @@
-"""A scene report: what `analyse` found, one row per face and one row per photo, and its summaries."""
+"""A scene report: what `analyse` found, with its summary, its findings as text, and its page."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
-from m4kit.scenes.cells import groups, interval, markdown, scenes_of, values_of
+from m4kit.conditions import CONDITIONS
+from m4kit.metrics import FAILURE_NME, auroc, surest
+from m4kit.scenes.cells import KEYS, METRICS, cells, counted_once, grouped, half_life_words, half_lives
 from m4kit.scenes.page import write_page
-from m4kit.scenes.report_data import ReportData, failure_counts
-from m4kit.scenes.tables import Column, Table, table_of
-from m4kit.scenes.taxonomy import RULES
+from m4kit.scenes.report_data import ReportData
+from m4kit.scenes.taxonomy import RULES, failure_flags
 
 FIGURES = (
     *("nme", "pose_error", "landmark_drift", "mesh_drift", "pose_drift"),
@@ -18,52 +21,56 @@ FIGURES = (
 )
 """Columns of the faces whose means `summary` gives."""
 
-SUMMARY_COLUMNS = (
-    Column("condition", "text", "one of the seven, `distractor`, or empty: clean or not known"),
-    Column("severity", "number", "NaN where there is none"),
-    Column("photos", "whole", "photos that could be read"),
-    Column("unread", "whole", "photos that could not"),
-    Column("faces", "whole", "faces of the reference"),
-    Column("found", "whole", "detections"),
-    Column("hits", "whole", "faces of the reference that a detection hits"),
-    Column("recall", "number", "hits / faces over all photos that have a reference"),
-    Column("recall_low", "number", "95 % bootstrap interval, scenes drawn anew"),
-    Column("recall_high", "number", "its upper end"),
-    Column("precision", "number", "hits / found over the photos whose faces are all labelled"),
-    *(
-        column
-        for name in FIGURES
-        for column in (
-            Column(name, "number", f"mean over the faces that have `{name}`"),
-            Column(f"{name}_faces", "whole", "how many have it"),
-            Column(f"{name}_low", "number", "95 % bootstrap interval of the mean, scenes drawn anew"),
-            Column(f"{name}_high", "number", "its upper end"),
-        )
-    ),
-    *(Column(label, "whole", rule) for label, rule in RULES.items()),
-)
+_IN_MARKDOWN = ("nme", "recall", "failure_rate", "pose_error", "failure_probability")
 
 
 class SceneReport(ReportData):
-    """What `analyse` found, with its summary, its findings as text and its page."""
+    """What `analyse` found.
 
-    def summary(self) -> Table:
-        """A row for each condition and severity, with counts: the columns of `SUMMARY_COLUMNS`."""
-        rows, scenes = [], scenes_of(self.faces)
-        recall = values_of(self.faces, self.photos, "recall") / 100
-        for (condition, severity), of_photos in groups(self.photos):
-            of_faces = np.isin(self.faces["photo"], self.photos["photo"][of_photos])
-            row = {"condition": condition} | ({} if np.isnan(severity) else {"severity": severity})
-            row |= _counts(self.photos, of_photos) | _means(self.faces, of_faces)
-            found = of_faces & np.isfinite(recall)
-            if found.any():
-                row |= _ends("recall", recall[found], scenes[found])
-            rows.append(row)
-        return table_of(rows, SUMMARY_COLUMNS)
+    - `faces`: one row per detection and one per missed face; `photos`: one row per photo. See `scenes.columns`.
+    - `settings`: what the photos were analysed with.
+    - `failures`: number of faces for each label of `taxonomy.RULES`.
+    - `face(row)`, `thumbnail(row)`, `reference_landmarks(row)`: a row of `faces` as a picture with its answer.
+    - `save(folder)` and `SceneReport.load(folder)`.
+    """
+
+    def summary(self) -> pd.DataFrame:
+        """Counts and means for each condition and severity.
+
+        - `photos`, `unread`: photos that could be read, and that could not;
+        - `faces`, `found`, `hits`: faces of the reference, detections, and faces that a detection hits;
+        - `recall` (hits / faces) with `recall_low` and `recall_high`, its 95 % interval;
+        - `precision` (hits / found) over the photos whose faces are all labelled;
+        - for each of `FIGURES` its mean, with `..._faces`, how many faces have it, and `..._low` and `..._high`;
+        - for each label of `taxonomy.RULES` its number of faces.
+        """
+        photos = self.photos
+        compared = photos["read"] & photos["faces"].notna()
+        complete = photos["read"] & photos["all_labelled"]
+        counts = photos[KEYS].assign(
+            photos=photos["read"],
+            unread=~photos["read"],
+            faces=photos["faces"].where(compared),
+            found=photos["found"],
+            hits=photos["hits"].where(compared),
+            hits_of_all=photos["hits"].where(complete),
+            found_in_all=photos["found"].where(complete),
+        )
+        table = grouped(counts).sum().astype("int64")
+        shares = {"recall": ("hits", "faces"), "precision": ("hits_of_all", "found_in_all")}
+        for name, (part, whole) in shares.items():
+            table[name] = table[part] / table[whole].where(table[whole] > 0)
+        table = table.drop(columns=["hits_of_all", "found_in_all"]).reset_index()
+        ends = self._means("recall")[[*KEYS, "recall_low", "recall_high"]]
+        labels = grouped(failure_flags(self.faces["failures"]).join(self.faces[KEYS])).sum().reset_index()
+        for other in (ends, *map(self._means, FIGURES), labels):
+            table = table.merge(other, on=KEYS, how="left")
+        counted = [*(f"{name}_faces" for name in FIGURES), *RULES]
+        return table.fillna(dict.fromkeys(counted, 0)).astype(dict.fromkeys(counted, "int64"))
 
     def report(self) -> str:
-        """The summary as text, a line for each condition and severity."""
-        summary = self.summary()
+        """The summary as text, one line for each condition and severity."""
+        names = {"nme": " %", "pose_error": "°", "landmark_drift": " %", "head_spread": " %"}
         lines = [
             (
                 "condition",
@@ -78,24 +85,20 @@ class SceneReport(ReportData):
                 "failures",
             )
         ]
-        for row in range(len(summary["condition"])):
-            of = {name: values[row] for name, values in summary.items()}
-            severity = "" if np.isnan(of["severity"]) else f" {of['severity']:g}"
+        for _, of in self.summary().iterrows():
             failed = sorted(((of[label], label) for label in RULES if of[label]), reverse=True)
             lines.append(
                 (
-                    f"{of['condition'] or 'clean or unknown'}{severity}",
+                    _words(of["condition"]) + ("" if np.isnan(of["severity"]) else f" {of['severity']:g}"),
                     f"{of['photos']}" + (f" (+{of['unread']} unread)" if of["unread"] else ""),
                     f"{of['faces']}",
-                    *(_percent(of[name]) for name in ("recall", "precision")),
                     *(
-                        _mean(of[name], of[f"{name}_faces"], unit)
-                        for name, unit in (
-                            ("nme", " %"),
-                            ("pose_error", "°"),
-                            ("landmark_drift", " %"),
-                            ("head_spread", " %"),
-                        )
+                        "-" if np.isnan(of[name]) else f"{100 * of[name]:.1f} %"
+                        for name in ("recall", "precision")
+                    ),
+                    *(
+                        "-" if np.isnan(of[name]) else f"{of[name]:.2f}{unit} (n = {of[f'{name}_faces']})"
+                        for name, unit in names.items()
                     ),
                     ", ".join(f"{label} {count}" for count, label in failed) or "none",
                 )
@@ -108,50 +111,71 @@ class SceneReport(ReportData):
 
     def to_markdown(self) -> str:
         """The findings as Markdown tables: means with counts and 95 % intervals, and each condition's half-life."""
-        return markdown(self)
+        tables = {metric: cells(self, metric) for metric in _IN_MARKDOWN}
+        tables = {metric: table for metric, table in tables.items() if len(table)}
+        titles = [f"{METRICS[metric].label}, {METRICS[metric].unit}" for metric in tables]
+        lines = ["Mean (n faces) [95 % interval; scenes are drawn].", ""]
+        lines += _heading("condition", "severity", *titles)
+        filled = [table.assign(metric=metric) for metric, table in tables.items()]
+        for (condition, severity), group in grouped(pd.concat(filled)) if filled else ():
+            texts = {row.metric: _cell(row) for row in group.itertuples()}
+            name = "" if np.isnan(severity) else f"{severity:g}"
+            lines.append(_line(_words(condition), name, *(texts.get(metric, "") for metric in tables)))
+        lines += ["", *_heading("condition", "NME doubles at", "recall halves at", "half-life")]
+        lines += [_line(life.condition, *half_life_words(life)) for life in half_lives(self).itertuples()]
+        return "\n".join([*lines, *self._foretold()]) + "\n"
 
     def to_html(self, path: str | Path, *, title: str = "Where it fails") -> Path:
-        """Write the report as one web page under 10 MB that opens offline, and give its path."""
+        """Write the report as one web page under 10 MB that opens offline; returns its path."""
         return write_page(self, path, title=title)
 
+    def _means(self, metric: str) -> pd.DataFrame:
+        """A metric's `cells` as columns of the summary, in the unit of the table of faces."""
+        table = cells(self, metric).drop(columns="scenes")
+        table[["mean", "low", "high"]] /= METRICS[metric].times
+        return table.rename(
+            columns={"mean": metric} | {name: f"{metric}_{name}" for name in ("faces", "low", "high")}
+        )
 
-def _counts(photos: Table, rows: np.ndarray) -> dict[str, object]:
-    read = rows & photos["read"]
-    known, complete = read & (photos["faces"] >= 0), read & photos["all_labelled"]
-    counts: dict[str, object] = {
-        "photos": int(read.sum()),
-        "unread": int((rows & ~photos["read"]).sum()),
-        "faces": int(photos["faces"][known].sum()),
-        "found": int(photos["found"][read].sum()),
-        "hits": int(photos["hits"][known].sum()),
-    }
-    if counts["faces"]:
-        counts["recall"] = counts["hits"] / counts["faces"]
-    if found := int(photos["found"][complete].sum()):
-        counts["precision"] = int(photos["hits"][complete].sum()) / found
-    return counts
+    def _foretold(self) -> list[str]:
+        """How well the failure probability tells faces with a high NME apart; empty unless there are both kinds.
 
-
-def _means(faces: Table, rows: np.ndarray) -> dict[str, object]:
-    means: dict[str, object] = dict(failure_counts(faces["failures"][rows]))
-    scenes = scenes_of(faces)
-    for name in FIGURES:
-        known = rows & np.isfinite(faces[name])
-        means[f"{name}_faces"] = int(known.sum())
-        if known.any():
-            means[name] = float(faces[name][known].mean())
-            means |= _ends(name, faces[name][known], scenes[known])
-    return means
-
-
-def _ends(name: str, values: np.ndarray, scenes: np.ndarray) -> dict[str, float]:
-    """The columns of a mean's interval."""
-    return dict(zip((f"{name}_low", f"{name}_high"), interval(values, scenes), strict=True))
-
-
-def _percent(value: float) -> str:
-    return "-" if np.isnan(value) else f"{100 * value:.1f} %"
+        A clean face counts once.
+        """
+        faces = counted_once(self.faces.dropna(subset=["nme", "failure_probability"]))
+        nme, probability = faces["nme"].to_numpy(), faces["failure_probability"].to_numpy()
+        failed = nme > FAILURE_NME
+        if not failed.any() or failed.all():
+            return []
+        lines = [
+            "",
+            f"Failure probability, {len(nme)} faces found, {failed.sum()} with an NME above {FAILURE_NME:g} %: "
+            f"AUROC {auroc(probability, failed):.3f}; NME {nme.mean():.2f} %, without the least sure tenth "
+            f"{nme[surest(probability)].mean():.2f} %.",
+            "",
+            *_heading("condition, severity 3 and more", "AUROC", "faces", "failed"),
+        ]
+        for condition in CONDITIONS:
+            own = ((faces["condition"] == condition) & (faces["severity"] >= 3)).to_numpy()
+            if own.any():
+                area = auroc(probability[own], failed[own])
+                figure = "-" if np.isnan(area) else f"{area:.2f}"
+                lines.append(_line(condition, figure, f"{own.sum()}", f"{failed[own].sum()}"))
+        return lines
 
 
-def _mean(value: float, count: int, unit: str) -> str:
-    return "-" if np.isnan(value) else f"{value:.2f}{unit} (n = {count})"
+def _words(condition: str | float) -> str:
+    return "clean or unknown" if pd.isna(condition) else condition
+
+
+def _cell(row: NamedTuple) -> str:
+    between = "" if np.isnan(row.low) else f" [{row.low:.2f}, {row.high:.2f}]"
+    return f"{row.mean:.2f} ({row.faces}){between}"
+
+
+def _heading(*words: str) -> list[str]:
+    return [_line(*words), _line(*["---"] * len(words))]
+
+
+def _line(*words: str) -> str:
+    return f"| {' | '.join(words)} |"

@@ -3,133 +3,109 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
+import pandas as pd
 
 from m4kit.camera import CROP_SIZE, Crop
 from m4kit.face_model import FaceModel
-from m4kit.files import write_whole
+from m4kit.files import whole_file, write_whole
 from m4kit.images import load_image
 from m4kit.prediction import Face, FaceBox
-from m4kit.scenes.tables import (
-    FACE_COLUMNS,
-    PHOTO_COLUMNS,
-    SUFFIX,
-    Table,
-    TableError,
-    check_columns,
-    frame_of,
-    kinds_of,
-    load_table,
-    save_table,
-    unpacked,
-)
-from m4kit.scenes.taxonomy import RULES, label_of
+from m4kit.scenes.columns import FACE_COLUMNS, PHOTO_COLUMNS
+from m4kit.scenes.taxonomy import failure_flags
 from m4kit.weights import fingerprint
 
-if TYPE_CHECKING:
-    import pandas
+VERSION = 3
+"""Version of the report's files; files of another version are refused."""
 
-VERSION = 2
-"""Of the report's files; another one is not read."""
+THUMBNAILS = "thumbnails"
+
 _INFO = "report.json"
 _FORMAT = "m4kit scene report"
-THUMBNAILS = "thumbnails"
 
 
 class ReportError(ValueError):
-    """A report that cannot be read."""
+    """A report that cannot be read, or that lacks what was asked for."""
 
 
 @dataclass(frozen=True, eq=False)
 class ReportData:
-    """What `analyse` found; `SceneReport` adds the summaries.
+    """The tables, settings and pictures of a report; `SceneReport` adds its summaries.
 
-    `face_frame` and `photo_frame` are what a user looks at with pandas.
-
-    `faces` and `photos` are tables, mappings of column names to arrays: those of `tables.FACE_COLUMNS` and
-    `tables.PHOTO_COLUMNS`, which say what each holds, and whatever columns are added to them. A row of `faces`
-    is a detection, or a face that was missed. `settings` says what was analysed with. `thumbnail` gives the
-    faces' pictures.
+    `faces` has one row per detection and one per missed face, `photos` one row per photo. `columns.FACE_COLUMNS` and
+    `columns.PHOTO_COLUMNS` explain their columns; you can add others, which are saved too. Methods that take a `row`
+    count the rows of `faces` from 0. `settings` holds what the photos were analysed with.
     """
 
-    faces: Table = field(repr=False)
-    photos: Table = field(repr=False)
+    faces: pd.DataFrame = field(repr=False)
+    photos: pd.DataFrame = field(repr=False)
     settings: Mapping[str, object]
     folder: Path | None = None
     pictures: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
-        return len(self.photos["photo"])
+        return len(self.photos)
 
-    @property
-    def face_frame(self) -> pandas.DataFrame:
-        """`faces` as a pandas frame."""
-        return frame_of(self.faces)
-
-    @property
-    def photo_frame(self) -> pandas.DataFrame:
-        """`photos` as a pandas frame."""
-        return frame_of(self.photos)
+    @cached_property
+    def failures(self) -> dict[str, int]:
+        """Number of faces for each label of `taxonomy.RULES`; a face can count for several."""
+        return failure_flags(self.faces["failures"]).sum().to_dict()
 
     def thumbnail(self, row: int) -> np.ndarray:
-        """The picture (120, 120, 3) uint8 RGB of a row of `faces`: its crop, or that around a missed face's
-        box."""
-        return load_image(self._jpeg(str(self.faces["thumbnail"][row])))
+        """The crop of a face, or the crop around a missed face's box, (120, 120, 3) uint8 RGB."""
+        return load_image(self._jpeg(self.faces["thumbnail"].iloc[row]))
 
     def face(self, row: int, *, model: FaceModel | None = None) -> Face:
-        """The face of a row over its thumbnail, in the thumbnail's pixels: what the network said, without running it.
+        """The predicted face of a row, in its thumbnail's pixels. No network runs.
 
-        `model` is by default the packaged face model. Raises `ReportError` for a missed face, or a face model other
-        than the one that the photos were analysed with.
+        `model` is by default the packaged face model. Raises `ReportError` for a missed face, or for a face model
+        other than the one that the photos were analysed with.
         """
-        if self.faces["face"][row] < 0:
+        of = self.faces.iloc[row]
+        if pd.isna(of["face"]):
             raise ReportError(f"face {row}: expected one that was found, got a missed one; see its thumbnail")
         model = packaged_model() if model is None else model
         own, wanted = fingerprint(model), self.settings.get("face_model", "")
         if own != wanted:
             raise ReportError(f"face {row}: expected the face model {wanted}, got {own}; give model=")
-        parameters = unpacked(str(self.faces["parameters"][row]), (1, 62))
-        left, top, side = (float(self.faces[name][row]) for name in ("crop_left", "crop_top", "crop_size"))
-        corners = np.array([self.faces[name][row] for name in ("left", "top", "right", "bottom")])
-        box = (corners - [left, top, left, top]) * CROP_SIZE / side - 0.5
-        crop = Crop(-0.5, -0.5, CROP_SIZE)
-        score = float(self.faces["score"][row])
-        return Face(FaceBox(*box.tolist(), score), crop, parameters, np.ones(1, np.float32), model)
+        corners = of[["left", "top", "right", "bottom"]].to_numpy(float)
+        corner = of[["crop_left", "crop_top"]].to_numpy(float)
+        box = (corners - [*corner, *corner]) * CROP_SIZE / of["crop_size"] - 0.5
+        crop, heads = Crop(-0.5, -0.5, CROP_SIZE), np.reshape(of["parameters"], (1, 62))
+        return Face(FaceBox(*box.tolist(), of["score"]), crop, heads, np.ones(1, np.float32), model)
 
     def reference_landmarks(self, row: int) -> np.ndarray | None:
-        """What the face of a row is compared with, (68, 2) in its thumbnail's pixels; None if with nothing."""
-        packed_points = str(self.faces["reference_points"][row])
-        return unpacked(packed_points, (68, 2)) if packed_points else None
+        """The landmarks that a face is compared with, (68, 2) in its thumbnail's pixels; None if there are none."""
+        points = self.faces["reference_points"].iloc[row]
+        return None if points is None else np.reshape(points, (68, 2))
 
     def save(self, folder: str | Path) -> Path:
-        """Write the tables and the thumbnails into a folder, which `load` reads; gives the folder."""
+        """Write tables and thumbnails into a folder for `load`; returns the folder."""
         folder = Path(folder)
         (folder / THUMBNAILS).mkdir(parents=True, exist_ok=True)
-        for name in filter(None, self.faces["thumbnail"].tolist()):
+        for name in self.faces["thumbnail"].dropna():
             place = folder / THUMBNAILS / name
             if not place.exists():
                 write_whole(place, self._jpeg(name))
-        columns = {}
         for name, table in (("faces", self.faces), ("photos", self.photos)):
-            columns[name] = kinds_of(table)
-            save_table(table, folder / f"{name}{SUFFIX}")
-        info = {"format": _FORMAT, "version": VERSION, "settings": dict(self.settings), "columns": columns}
+            with whole_file(folder / f"{name}.parquet") as part:
+                table.to_parquet(part, index=False)
+        info = {"format": _FORMAT, "version": VERSION, "settings": dict(self.settings)}
         write_whole(folder / _INFO, json.dumps(info, indent=1).encode())
         return folder
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """The report that `save` or `analyse` left in a folder.
+        """Load the report that `save` or `analyse` left in a folder.
 
-        Raises `FileNotFoundError` if there is none, and `ReportError` for one of another version, with other
-        columns, or that is broken.
+        Raises `FileNotFoundError` if there is none, and `ReportError` if it is broken, lacks columns, or is of
+        another version.
         """
         folder = Path(folder)
         if not (folder / _INFO).is_file():
@@ -137,24 +113,12 @@ class ReportData:
                 f"{folder}: expected a scene report ({_INFO}), found none; check the path, or call analyse with this "
                 "folder again if it was interrupted"
             )
-        info = read_info(folder / _INFO)
-        tables = {}
-        for name, columns in (("faces", FACE_COLUMNS), ("photos", PHOTO_COLUMNS)):
-            own = {column.name: column.kind for column in columns}
-            try:
-                kinds = dict(info["columns"][name])
-                check_columns([one for one in kinds if one in own], own, place=f"{folder}/{name}{SUFFIX}")
-                tables[name] = load_table(folder / f"{name}{SUFFIX}", kinds)
-            except (TableError, FileNotFoundError, KeyError, TypeError, ValueError) as error:
-                raise ReportError(
-                    f"{folder}: expected a whole scene report, got {error}; analyse the photos anew"
-                ) from error
-        return cls(tables["faces"], tables["photos"], info["settings"], folder=folder)
-
-    @cached_property
-    def failures(self) -> dict[str, int]:
-        """How many faces each rule of `taxonomy.RULES` speaks of; a face may count for several."""
-        return failure_counts(self.faces["failures"])
+        settings = _settings_in(folder / _INFO)
+        tables = [
+            _read_table(folder / f"{name}.parquet", columns)
+            for name, columns in (("faces", FACE_COLUMNS), ("photos", PHOTO_COLUMNS))
+        ]
+        return cls(*tables, settings, folder=folder)
 
     def _jpeg(self, name: str) -> bytes:
         if name in self.pictures:
@@ -162,7 +126,7 @@ class ReportData:
         place = None if self.folder is None else self.folder / THUMBNAILS / name
         if place is None or not place.is_file():
             raise ReportError(
-                f"thumbnail {name!r}: expected its picture in {place}, found none; analyse anew"
+                f"thumbnail {name!r}: expected its picture in {place}, found none; analyse the photos again"
             )
         return place.read_bytes()
 
@@ -173,23 +137,29 @@ def packaged_model() -> FaceModel:
     return FaceModel.load()
 
 
-def read_info(path: Path) -> dict:
-    """What `report.json` says; `ReportError` if it is of another version or no such file."""
+def _settings_in(path: Path) -> dict:
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
         version = info["version"] if info["format"] == _FORMAT else None
+        settings = info["settings"]
     except (ValueError, KeyError, TypeError) as error:
         raise ReportError(
             f"{path}: expected a scene report, got another or a broken file ({error})"
         ) from error
     if version != VERSION:
         raise ReportError(
-            f"{path}: expected a scene report of version {VERSION}, got {version}; analyse the photos anew, or read "
+            f"{path}: expected a scene report of version {VERSION}, got {version}; analyse the photos again, or read "
             "it with the m4kit that wrote it"
         )
-    return info
+    return settings
 
 
-def failure_counts(texts: np.ndarray) -> dict[str, int]:
-    counted = Counter(label_of(one) for text in texts.tolist() for one in text.split("; ") if one)
-    return {label: counted[label] for label in RULES}
+def _read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+    try:
+        table = pd.read_parquet(path)
+        return table.astype(dict(columns))
+    # Arrow's errors for a broken file are values and system errors alike; KeyError names columns that lack.
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ReportError(
+            f"{path}: expected a table of a scene report, got {error}; analyse the photos again"
+        ) from error

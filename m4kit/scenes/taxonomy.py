@@ -1,7 +1,7 @@
-"""What went wrong with a face, in words: a small taxonomy whose rules are stated and whose limits are named.
+"""What went wrong with a face, in words: labels, each with a stated rule.
 
-A rule only speaks where what it compares with is known: the truth, or else what the system says of the clean
-photo.
+A rule compares with the truth, or where that is not known with the answer for the clean photo. It does not apply
+where neither is known.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 
 from m4kit.boxes import HIT_IOU
 from m4kit.confidence.signs import EXPRESSION_LIMIT, IDENTITY_LIMIT
@@ -26,38 +27,36 @@ CONFIDENT = "confident though wrong"
 UNSURE = "low confidence though right"
 
 NEAR_IOU = 0.1
-"""A detection that hits no face, but overlaps a missed one by at least this, was meant for it."""
+"""A detection that hits no face was meant for a missed one if their overlap is at least this."""
 
 BOX_IOU = 0.5
-"""Below this overlap with an annotated box, a hit is of the wrong size or place: the limit of PASCAL VOC and
-UFDD."""
+"""Least overlap of a hit with an annotated box, else size or place is wrong: the limit of PASCAL VOC and UFDD."""
 
 CROP_SCALES = (0.8, 1.25)
 CROP_SHIFT = 8 / 120
-"""In scale and shift of the right crop: fewer than 3 % of the crops of the training lie beyond either."""
+"""Limits for scale and shift against the right crop. Fewer than 3 % of the training crops exceed either."""
 
 FLIPPED_FROM, FLIPPED_TO = 20.0, 10.0
-"""Degrees: a head that is turned at least so far, and is said to be turned at least so far to the other side.
-Less is no clear turn."""
+"""Degrees: least true yaw, and least predicted yaw to the other side, of a flipped pose. Less is no clear turn."""
 
 POSE_LIMIT = 15.0
-"""Degrees, of any of the three angles: about four times the mean error on AFLW2000-3D."""
+"""Degrees, for each of the three angles: about four times the mean error on AFLW2000-3D."""
 
 DRIFT_LIMIT = 7.0
-"""Percent of the face's size, of a group's mean: twice the mean error on AFLW2000-3D."""
+"""Percent of the face's size, for the mean of a group: twice the mean error on AFLW2000-3D."""
 
 CONFIDENT_TO, UNSURE_FROM = 0.1, 0.5
-"""Probabilities of failure: up to the one the system takes a face for right, from the other on for wrong."""
+"""Failure probabilities: up to the first a face counts as predicted right, from the second on as predicted wrong."""
 
 RULES = {
     MISSED: f"no detection overlaps the face by an IoU of {HIT_IOU} or more, or another face took it",
-    FALSE_ALARM: "all faces of the photo are labelled, and the detection neither hits one nor is near one",
-    WRONG_CROP: f"the crop is less than {CROP_SCALES[0]} or more than {CROP_SCALES[1]} times as large as around the "
-    f"reference's landmarks, or more than {100 * CROP_SHIFT:.1f} % of its side away; where only a box is known, its "
-    f"overlap with the detection's is below {BOX_IOU}; and a detection that hits no face but overlaps a missed one "
-    f"by {NEAR_IOU} or more",
-    POSE_FLIPPED: f"the head is turned by {FLIPPED_FROM:g} degrees or more and said to be turned by {FLIPPED_TO:g} "
-    "or more to the other side, or stands on its head (roll off by more than 90)",
+    FALSE_ALARM: "all faces of the photo are labelled, and the detection neither hits nor comes near one",
+    WRONG_CROP: f"the crop is less than {CROP_SCALES[0]} or more than {CROP_SCALES[1]} times as large as the crop "
+    f"around the reference's landmarks, or more than {100 * CROP_SHIFT:.1f} % of its side away; where only a box is "
+    f"known, its IoU with the detection is below {BOX_IOU}; also a detection that hits no face but overlaps a missed "
+    f"one by {NEAR_IOU} or more",
+    POSE_FLIPPED: f"the head is turned by {FLIPPED_FROM:g} degrees or more, and the predicted head by "
+    f"{FLIPPED_TO:g} or more to the other side; or roll is off by more than 90",
     POSE_OFF: f"one of the three angles is off by more than {POSE_LIMIT:g} degrees, and the pose is not flipped",
     DRIFTED: f"the mean error of a group ({', '.join(GROUPS)}) is more than {DRIFT_LIMIT:g} % of the face's size; "
     "the groups are named, worst first",
@@ -65,48 +64,39 @@ RULES = {
     f"{EXPRESSION_LIMIT:.2f}, standard deviations (root mean square) from the mean face",
     CONFIDENT: f"the failure probability is {CONFIDENT_TO:g} or less, the landmarks' error above {FAILURE_NME:g} %",
     UNSURE: f"the failure probability is {UNSURE_FROM:g} or more, the landmarks' error not above {FAILURE_NME:g} %, "
-    "and no other rule speaks",
+    "and no other rule applies",
 }
-"""Every label with its rule, worst first: the order in which `failures_of` gives them."""
+"""Every label with its rule, worst first, in the order of `failures_of`."""
 
 
 def failures_of(row: Mapping[str, object], *, all_labelled: bool) -> tuple[str, ...]:
-    """What went wrong with one face, a row of a report's faces; worst first, empty if no rule speaks.
+    """The labels of what went wrong with one face, worst first; empty if no rule applies.
 
-    `all_labelled` says whether the photo's truth names every face. Drifted groups are in one label:
-    `landmarks drifted: jaw, lips`.
+    `row` holds columns of a report's faces, without those that are not known. `all_labelled` tells whether the
+    photo's truth names every face. The groups that drifted follow their label: `landmarks drifted: jaw, lips`.
     """
-    if row["face"] < 0:
+    missed, hit = row.get("face") is None, row.get("truth") is not None
+    if missed:
         return (MISSED,)
-    if row["truth"] < 0 and _number(row, "iou") >= NEAR_IOU:
+    if not hit and _number(row, "iou") >= NEAR_IOU:
         return (WRONG_CROP,)
-    if row["truth"] < 0 and all_labelled:
+    if not hit and all_labelled:
         return (FALSE_ALARM,)
-    found = []
-    if row["truth"] >= 0 and _wrong_crop(row):
-        found.append(WRONG_CROP)
+    found = [WRONG_CROP] if hit and _wrong_crop(row) else []
     found += _pose_failures(row)
     errors = {group: _number(row, f"error_{group}") for group in GROUPS}
-    drifted = sorted(
-        (group for group in GROUPS if errors[group] > DRIFT_LIMIT), key=lambda group: -errors[group]
-    )
+    drifted = sorted((group for group in GROUPS if errors[group] > DRIFT_LIMIT), key=errors.get, reverse=True)
     if drifted:
         found.append(f"{DRIFTED}: {', '.join(drifted)}")
-    if (
-        _number(row, "identity_distance") > IDENTITY_LIMIT
-        or _number(row, "expression_distance") > EXPRESSION_LIMIT
-    ):
+    identity, expression = (_number(row, f"{part}_distance") for part in ("identity", "expression"))
+    if identity > IDENTITY_LIMIT or expression > EXPRESSION_LIMIT:
         found.append(IMPLAUSIBLE)
-    return tuple(found + _misjudged(row, failed=bool(found)))
+    return (*found, *_misjudged(row, failed=bool(found)))
 
 
-def label_of(failure: str) -> str:
-    """A failure without its groups: one of the keys of `RULES`.
-
-    >>> label_of("landmarks drifted: jaw, lips")
-    'landmarks drifted'
-    """
-    return failure.partition(":")[0]
+def failure_flags(failures: pd.Series) -> pd.DataFrame:
+    """Which labels of `RULES` each row of a report's `failures` has: one bool column per label."""
+    return pd.DataFrame({label: failures.str.contains(label, regex=False, na=False) for label in RULES})
 
 
 def _wrong_crop(row: Mapping[str, object]) -> bool:
@@ -131,7 +121,7 @@ def _pose_failures(row: Mapping[str, object]) -> list[str]:
 
 
 def _misjudged(row: Mapping[str, object], *, failed: bool) -> list[str]:
-    """Whether the system's confidence was wrong."""
+    """Whether the failure probability was wrong."""
     probability = _number(row, "failure_probability")
     error = _number(row, "nme" if row.get("landmark_reference") == "truth" else "landmark_drift")
     if error > FAILURE_NME and probability <= CONFIDENT_TO:

@@ -80,8 +80,8 @@ def test_a_click_on_a_cell_shows_its_faces_worst_first(explorer, report):
     explorer.heat._heard(None, {"kind": "cell", "row": 1, "column": 2}, [])
     rows = explorer.rows
     assert len(rows) == 6
-    assert set(report.faces["condition"][rows]) == {"haze"}
-    assert (np.diff(report.faces["nme"][rows]) < 0).all()
+    assert set(report.faces["condition"].iloc[rows]) == {"haze"}
+    assert (np.diff(report.faces["nme"].iloc[rows]) < 0).all()
     assert TABS[explorer.tabs.selected_index] == "Faces"
     assert [card.row for card in explorer.grid.faces] == rows.tolist()
 
@@ -101,12 +101,12 @@ def test_a_click_on_a_cell_shows_all_of_its_faces_whatever_the_filters_were(expl
 def test_filters_by_yaw_size_and_failure_leave_out_what_has_neither(explorer, report):
     explorer.filters["size"].value = (55, 70)
     rows = explorer.rows
-    assert set(report.faces["size"][rows]) == {60.0, 70.0}
+    assert set(report.faces["size"].iloc[rows]) == {60.0, 70.0}
     explorer.filters["yaw"].value = (45, 90)
-    assert set(report.faces["yaw"][explorer.rows]) == {50.0}
+    assert set(report.faces["yaw"].iloc[explorer.rows]) == {50.0}
     explorer.clear.click()
     explorer.filters["failures"].value = "missed"
-    assert (report.faces["face"][explorer.rows] == -1).all()
+    assert report.faces["face"].iloc[explorer.rows].isna().all()
     assert len(explorer.rows) == 7
     assert explorer.errors == []
 
@@ -226,7 +226,7 @@ def test_without_its_source_a_click_says_what_is_needed_where_it_is_seen(report)
 
 def test_a_report_without_a_face_is_an_error_that_says_so(report):
     empty = made_report(scenes=1, conditions=("haze",), severities=(3,))
-    object.__setattr__(empty, "faces", {name: values[:0] for name, values in empty.faces.items()})
+    object.__setattr__(empty, "faces", empty.faces.head(0))
     with pytest.raises(ValueError, match="expected a report with at least one face, got none"):
         SceneExplorer(empty)
 

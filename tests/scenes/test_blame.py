@@ -115,7 +115,7 @@ def test_the_summary_and_its_figure_have_a_row_for_each_severity(blame):
     (axes,) = blame.figure().axes
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["motion 0", "motion 4"]
     assert len(axes.patches) == 2 * len(STAGES)
-    assert list(blame.frame["condition"]) == ["motion", "motion"]
+    assert list(blame.faces["condition"]) == ["motion", "motion"]
 
 
 def test_faces_without_truth_or_clean_photo_are_an_error(photo, predictor):

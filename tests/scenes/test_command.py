@@ -13,7 +13,6 @@ from m4kit.cli import main
 from m4kit.images import load_image
 from m4kit.scenes.command import layout_of
 from m4kit.scenes.report import SceneReport
-from m4kit.scenes.tables import frame_of
 
 from helpers.paths import SAMPLES
 
@@ -55,9 +54,7 @@ def test_clean_photos_are_made_worse_and_the_same_command_goes_on(photo, tmp_pat
     assert "| focus | 5 |" in (out / "findings.md").read_text(encoding="utf-8")
     summary = pandas.read_csv(out / "summary.csv")
     assert summary["severity"].tolist() == [0, 5]
-    assert summary["recall"].tolist() == pytest.approx(
-        frame_of(report.summary())["recall"].tolist(), abs=1e-4
-    )
+    assert summary["recall"].tolist() == pytest.approx(report.summary()["recall"].tolist(), abs=1e-4)
     first = (out / "index.html").read_bytes()
     journal = out / "progress.jsonl"
     journal.write_bytes(journal.read_bytes()[:-20])
@@ -87,7 +84,7 @@ def test_folders_named_by_condition_are_taken_as_such(photo, tmp_path):
         shutil.copy(photo, tmp_path / "set" / name / "a.png")
     assert main(["scenes", str(tmp_path / "set"), "--out", str(tmp_path / "out"), "--quiet"]) == 0
     report = SceneReport.load(tmp_path / "out")
-    assert sorted(report.photos["condition"].tolist()) == ["", "haze"]
+    assert set(report.photos["condition"].fillna("")) == {"", "haze"}
     assert np.nanmax(report.faces["landmark_drift"]) == 0
 
 
