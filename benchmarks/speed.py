@@ -1,9 +1,9 @@
-"""How long each part of a prediction takes, beside the peers' networks, on the same threads in the same run.
+"""Measures the time of each part of a prediction, and of the peers' networks in the same run.
 
     python benchmarks/speed.py [--threads 1] [--rounds 15]
 
-prints medians in milliseconds. The parts take turns, round by round, so that a machine that is busy for a while slows
-all of them alike; ratios are medians of the rounds' ratios. Peers are timed where their files lie (see `peers.py`).
+prints medians in milliseconds. All parts run once per round, so that other load on the machine slows all of them
+equally. Ratios are medians of the rounds' ratios. Peers are measured if their files are there (see `peers.py`).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PEER = "3DDFA-V2 mb1"
 
 
 def parts(photo: np.ndarray, threads: int) -> dict[str, Callable[[], object]]:
-    """What is timed, by its name: each a function of nothing."""
+    """The functions to measure, by name."""
     detector, predictor = m4kit.Detector(), m4kit.Predictor()
     box = detector(photo)[0]
     crop = crop_from_box(box)
@@ -58,9 +58,9 @@ def parts(photo: np.ndarray, threads: int) -> dict[str, Callable[[], object]]:
         "predict, one face, two passes": lambda: predictor(photo),
         "dense mesh of a face": lambda: dataclasses.replace(prediction[0]).vertices,
         "overview of a face, four pictures of 480 pixels": lambda: overview(prediction),
-        "explorer, a move of a head's weight": _weight_move(prediction),
+        "explorer, a change of a head's weight": _weight_move(prediction),
         "explorer, a step of a scene's severity": _severity_step(predictor, photo),
-        "1,000 weights of the heads over 500 faces": _thousand_weights(predictor.model),
+        "1,000 head weights over 500 faces": _thousand_weights(predictor.model),
     }
     for condition in conditions.CONDITIONS:
         timed[f"conditions.degrade, {condition}, severity 3"] = lambda condition=condition: (
@@ -136,7 +136,7 @@ def _peers(crops: np.ndarray, threads: int) -> dict[str, Callable[[], object]]:
 
 
 def measure(timed: dict[str, Callable[[], object]], rounds: int) -> dict[str, np.ndarray]:
-    """Milliseconds (rounds,) of each part, after one round that does not count."""
+    """Milliseconds (rounds,) of each part, after one warm-up round."""
     times = {name: np.empty(rounds + 1) for name in timed}
     for turn in range(rounds + 1):
         for name, run in timed.items():

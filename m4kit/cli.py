@@ -1,7 +1,7 @@
-"""The command `m4kit`.
+"""The command line, `m4kit`.
 
-Each of its sub-commands is a module with a function `add_parser(subparsers)`, which adds a parser that sets
-`run` to a function of the parsed arguments that gives the exit status.
+Each sub-command is a module with a function `add_parser(subparsers)`. It adds a parser and sets `run` to a function
+from the parsed arguments to the exit status.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ from typing import NamedTuple
 
 
 class Command(NamedTuple):
-    """Where a sub-command lives, and what `m4kit --help` says of it."""
+    """The module of a sub-command and its line in `m4kit --help`."""
 
     module: str
     help: str
 
 
 COMMANDS = {
-    "predict": Command("m4kit.cli", "find the faces in photos and draw them, into a folder with a web page"),
+    "predict": Command("m4kit.cli", "find the faces in photos; write pictures, tables and a web page"),
     "evaluate": Command("m4kit.evaluate.command", "measure a network's errors on a data set"),
-    "scenes": Command("m4kit.scenes.command", "find out where the system fails on hard scenes"),
-    "ablate": Command("m4kit.ablation.command", "measure what a choice in the network does to its accuracy"),
+    "scenes": Command("m4kit.scenes.command", "analyse on which hard scenes the system fails, and why"),
+    "ablate": Command("m4kit.ablation.command", "measure how a choice in the network changes its accuracy"),
     "train": Command("m4kit.training.command", "train M4Net"),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command with `arguments` (those of the process by default) and give its exit status."""
+    """Run the command with `arguments`, by default those of the process, and return the exit status."""
     words = sys.argv[1:] if arguments is None else list(arguments)
-    about = "Every face in a photo as 68 landmarks, a head pose and a dense 3D mesh."
+    about = "Predict 68 landmarks, the head pose and a dense 3D mesh of every face in a photo."
     parser = argparse.ArgumentParser(prog="m4kit", description=about)
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     wanted = next((word for word in words if not word.startswith("-")), None)
     for name, command in COMMANDS.items():
         if name == wanted:
-            # Only the command that runs is loaded, so that help comes at once.
+            # Only the command that runs is imported, so that --help is fast.
             import_module(command.module).add_parser(subparsers)
         else:
             subparsers.add_parser(name, help=command.help)
@@ -52,28 +52,30 @@ def add_parser(subparsers) -> None:
     parser = subparsers.add_parser(
         "predict",
         help=COMMANDS["predict"].help,
-        description="Find the faces in photos. Writes into DIR an overview picture of each photo, faces.csv, "
-        "landmarks.json and index.html, which shows everything and opens offline.",
+        description="Find the faces in photos. Writes to DIR: an overview picture of each photo, faces.csv, "
+        "landmarks.json, and index.html, a page that shows all results and works offline.",
     )
     parser.add_argument("photos", nargs="+", metavar="PHOTO_OR_FOLDER", help="photos, or folders of photos")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results, made if missing")
     parser.add_argument(
-        "--threshold", type=float, metavar="SCORE", help="least score of the detector for a face, 0 to 1"
+        "--out", required=True, metavar="DIR", help="folder for the results, created if missing"
     )
-    parser.add_argument("--passes", type=int, metavar="N", help="times each face is cropped anew")
+    parser.add_argument(
+        "--threshold", type=float, metavar="SCORE", help="lowest score of a detection, 0 to 1 (default: 0.5)"
+    )
+    parser.add_argument("--passes", type=int, metavar="N", help="how often each face is cropped (default: 2)")
     parser.add_argument(
         "--views",
         type=int,
         metavar="N",
-        help="average over 2 or 6 views of each crop, for a lower error in more time (default: 1)",
+        help="average over 2 or 6 views of each crop: lower error, but slower (default: 1)",
     )
     parser.add_argument("--max-faces", type=int, metavar="N", help="keep only the N largest faces of a photo")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar and no closing line")
+    parser.add_argument("--quiet", action="store_true", help="print no progress bar and no path")
     parser.set_defaults(run=predict)
 
 
 def predict(options: argparse.Namespace) -> int:
-    """Run `m4kit predict`: 0 if every photo was read, 1 if some were not, 2 if it could not start."""
+    """Run `m4kit predict`. Returns 0 if all photos were read, 1 if some were not, 2 if it could not start."""
     from tqdm import tqdm
 
     from m4kit.images import ImageError, list_images
@@ -104,7 +106,7 @@ def predict(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 2
-    # Without a terminal (`disable=None`) a bar would only fill a log.
+    # disable=None hides the bar if the output is not a terminal.
     for photo in tqdm(photos, desc="photos", unit="photo", disable=True if options.quiet else None):
         start = time.perf_counter()
         try:
@@ -122,7 +124,7 @@ def predict(options: argparse.Namespace) -> int:
 
 
 def _complain(failures: list[tuple[str, str]]) -> int:
-    """Say on stderr what was not read; the exit status, 1 if anything."""
+    """Print the photos that were not read to stderr, and return the exit status."""
     if not failures:
         return 0
     print(f"m4kit predict: not read: {len(failures)}", file=sys.stderr)

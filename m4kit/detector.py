@@ -1,16 +1,15 @@
-"""FaceBoxes, the face detector: a photo in, boxes out.
+"""FaceBoxes, the face detector.
 
-The network is the one of Zhang et al., "FaceBoxes: A CPU Real-time Face Detector with High Accuracy" (IJCB
-2017), in the form whose weights are published as `FaceBoxesProd.pth`. Rapidly digested layers shrink the
-photo 32 times, three inception blocks widen the receptive field, and heads at strides 32, 64 and 128 say for
-each of a grid of prior boxes how to move it onto a face and how sure they are that there is one. Small priors
-are laid denser than the grid, so that a small face finds as many of them as a large one (anchor
-densification).
+The network is that of Zhang et al., "FaceBoxes: A CPU Real-time Face Detector with High Accuracy" (IJCB 2017), in
+the form whose weights are published as `FaceBoxesProd.pth`. The first layers reduce the photo by a factor of 32,
+and three inception blocks widen the receptive field. Heads at strides 32, 64 and 128 predict for each of a grid of
+prior boxes how to move it onto a face, and a score. Small priors are denser than the grid, so that small faces
+overlap as many of them as large ones (anchor densification).
 
     detector = Detector()
     boxes = detector(image)          # (n, 5): left, top, right, bottom in photo pixels, score
 
-Wherever m4kit takes a detector, any callable that turns an image into an array (n, 4) or (n, 5) will do.
+In place of a `Detector`, m4kit accepts any callable from an image to an array (n, 4) or (n, 5).
 """
 
 from __future__ import annotations
@@ -31,36 +30,39 @@ from m4kit.images import check_image
 from m4kit.weights import WeightsError, load_strictly, read_tensors, resolve
 
 PACKAGED_WEIGHTS = "faceboxes"
-"""Their name among the weights that m4kit knows."""
+"""Registered name of the packaged weights."""
 
 MEAN_BGR = (104.0, 117.0, 123.0)
 STRIDES = (32, 64, 128)
 PRIOR_SIZES = ((32, 64, 128), (256,), (512,))
 DENSITY = {32: 4, 64: 2}
-"""Priors of a size in each row and column of a grid cell, where that is not one."""
+"""Priors per row and column of a grid cell, by size; 1 for all other sizes."""
 CENTRE_VARIANCE, SIZE_VARIANCE = 0.1, 0.2
-"""Units in which the network says how far a prior is to move, and by what factor to grow."""
+"""Units of the network's outputs: the shift of a prior, and the logarithm of its growth."""
 
 NMS_IOU = 0.3
 NETWORK_MIN_FACE = 20.0
-"""Side in pixels of the smallest faces that the network finds with some reliability."""
+"""Side in pixels of the smallest faces that the network finds reliably."""
 DEFAULT_PIXELS = 1080 * 720
-"""Photos of up to this many pixels are taken as they are, unless `min_face` says otherwise; 3DDFA-V2's limit."""
+"""Without `min_face`, photos of up to this many pixels are not resized; 3DDFA-V2's limit."""
 DEFAULT_SHARE = 0.012
-"""The smallest face wanted in a larger photo, as a share of its longer side: the back row of a school class."""
+"""The smallest face to find in a larger photo, as a share of its longer side."""
 MAX_PIXELS = 48_000_000
-"""The most that `min_face` may ask for: beyond it a photo takes many seconds."""
+"""The most pixels to which `min_face` may enlarge a photo: more would take many seconds."""
 WHOLE_PIXELS = 2_200_000
-"""A larger picture goes through the network in tiles, so that memory does not grow with it."""
+"""Larger pictures are searched in tiles, which bounds the memory."""
 TILE, OVERLAP = 1024, 208
-"""Side of a tile and what it shares with its neighbours, in network pixels: a face smaller than the overlap lies
-whole in some tile, a larger one is found in the whole photo made smaller."""
+"""Side of a tile and its overlap with its neighbours, in network pixels.
+
+A face smaller than the overlap lies entirely in one of the tiles. Larger faces are found in the whole photo at a
+smaller scale.
+"""
 MIN_SIDE = 8
-"""A photo with a side below this many pixels at the network's scale holds no face that it could find."""
+"""A photo with a shorter side, in network pixels, is too small for any face."""
 
 
 class Convolution(nn.Module):
-    """Convolution, batch normalisation, and ReLU; or CReLU, which keeps both signs in twice the channels."""
+    """Convolution, batch norm and ReLU; or CReLU, which keeps both signs in twice the channels."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, both_signs: bool = False):
         super().__init__()
@@ -74,7 +76,7 @@ class Convolution(nn.Module):
 
 
 class Inception(nn.Module):
-    """Four branches of 32 channels with receptive fields of 1, 3, 3 and 5 pixels, side by side."""
+    """Four parallel branches of 32 channels with receptive fields of 1, 3, 3 and 5 pixels."""
 
     def __init__(self):
         super().__init__()
@@ -89,7 +91,7 @@ class Inception(nn.Module):
 
 
 class FaceBoxes(nn.Module):
-    """The network, 1,007,330 parameters."""
+    """The FaceBoxes network, 1,007,330 parameters."""
 
     def __init__(self):
         super().__init__()
@@ -104,9 +106,9 @@ class FaceBoxes(nn.Module):
         self.scores = nn.ModuleList(nn.Conv2d(width, n * 2, 3, padding=1) for width, n in heads)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """How each prior is to move, (B, P, 4), and the logit of there being a face, (B, P).
+        """The moves of all priors, (B, P, 4), and the logits of a face, (B, P).
 
-        `x` is (B, 3, H, W) as `network_input` makes it; P and the order are those of `prior_boxes(H, W)`.
+        `x` is (B, 3, H, W) as `network_input` makes it. P and the order are those of `prior_boxes(H, W)`.
         """
         x = F.max_pool2d(self.digest1(x), 3, stride=2, padding=1)
         x = F.max_pool2d(self.digest2(x), 3, stride=2, padding=1)
@@ -125,22 +127,21 @@ class FaceBoxes(nn.Module):
 
 
 def network_input(image: np.ndarray) -> Tensor:
-    """An image (H, W, 3) uint8 RGB as the network wants it: (3, H, W) float, BGR, less the mean colour."""
+    """The network's input for an image (H, W, 3) uint8 RGB: (3, H, W) float, BGR, minus the mean colour."""
     bgr = image[..., ::-1].astype(np.float32) - np.float32(MEAN_BGR)
     return torch.from_numpy(bgr).permute(2, 0, 1)
 
 
 @lru_cache(maxsize=16)
 def prior_boxes(height: int, width: int) -> Tensor:
-    """The priors of a picture, (P, 4): centre x, centre y, width, height in pixels from the upper left
-    corner.
+    """The prior boxes (P, 4) of a picture: centre x, centre y, width, height, in pixels from the upper left corner.
 
-    Cached by size: do not write into it.
+    The result is cached: do not write to it.
     """
     priors = []
     for stride, sizes in zip(STRIDES, PRIOR_SIZES, strict=True):
         rows, columns = -(-height // stride), -(-width // stride)
-        # Dense priors start at the cell's corner, a single one sits in its middle.
+        # Dense priors start at the cell's corner, a single one is in its centre.
         cell = []
         for size in sizes:
             density = DENSITY.get(size, 1)
@@ -156,14 +157,14 @@ def prior_boxes(height: int, width: int) -> Tensor:
 
 
 def decode(moves: Tensor, priors: Tensor) -> Tensor:
-    """Boxes (..., 4) as left, top, right, bottom from the network's moves (..., 4) and the priors (P, 4)."""
+    """Boxes (..., 4), left, top, right, bottom, from the network's moves (..., 4) and the priors (P, 4)."""
     centre = priors[:, :2] + moves[..., :2] * CENTRE_VARIANCE * priors[:, 2:]
     half = priors[:, 2:] * torch.exp(moves[..., 2:] * SIZE_VARIANCE) / 2
     return torch.cat([centre - half, centre + half], dim=-1)
 
 
 def encode(boxes: Tensor, priors: Tensor) -> Tensor:
-    """The inverse of `decode`."""
+    """Moves (..., 4) from boxes (..., 4) and priors (P, 4), the inverse of `decode`."""
     centre, size = (boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]
     return torch.cat(
         [
@@ -177,10 +178,9 @@ def encode(boxes: Tensor, priors: Tensor) -> Tensor:
 class Detector:
     """Finds faces in photos.
 
-    `weights` is "m4kit" for the weights that lie in the package, "faceboxes-official" for the published ones,
-    which are downloaded once (see `m4kit.weights`), the path of a `.safetensors` file of m4kit or of the official
-    `FaceBoxesProd.pth`, or a network. The detector works with a folded copy that is made once: later changes of
-    `network` have no effect on it.
+    `weights` is "m4kit" for the packaged weights, "faceboxes-official" for the published ones, which are downloaded
+    once (see `m4kit.weights`), the path of a `.safetensors` file or of the official `FaceBoxesProd.pth`, or a
+    network. The detector makes a folded copy of the network once: later changes of `network` do not reach it.
     """
 
     def __init__(self, weights: str | Path | FaceBoxes = "m4kit"):
@@ -195,17 +195,17 @@ class Detector:
         max_faces: int | None = None,
         min_face: float | None = None,
     ) -> np.ndarray:
-        """Faces of a photo, (n, 5): left, top, right, bottom in photo pixels and the score, best first.
+        """Find the faces of a photo: (n, 5), left, top, right, bottom in photo pixels and the score, best first.
 
-        `image` is (H, W, 3) uint8 RGB. Pixel centres have integer coordinates, and the box of a face that the
-        frame cuts reaches beyond the photo. Faces of a score below `threshold` are left out, and so are all
-        but the best `max_faces`.
+        `image` is (H, W, 3) uint8 RGB. Pixel centres have integer coordinates. The box of a face at the photo's
+        edge may reach beyond it. Faces with a score below `threshold` are left out, and only the best `max_faces`
+        are kept.
 
-        `min_face` is the side of the smallest face wanted, in photo pixels, or below 1 as a share of the photo's
-        longer side. The photo is resized so that such a face becomes 20 pixels, about the least that the
-        network finds: a small value enlarges the photo and takes time, a large one is fast. What becomes larger
-        than 2.2 megapixels is searched in tiles. By default a photo of up to 0.78 megapixels (1080x720) is taken
-        as it is, and a larger one shrunk as far as faces of 1.2 % of its longer side allow.
+        `min_face` is the side of the smallest face to find, in photo pixels, or below 1 as a share of the photo's
+        longer side. The photo is resized so that such a face has 20 pixels, about the smallest that the network
+        finds: a small value enlarges the photo and takes time, a large one is fast. Above 2.2 megapixels the photo
+        is searched in tiles. By default, photos of up to 0.78 megapixels (1080x720) are not resized, and larger
+        ones are reduced as far as faces of 1.2 % of the longer side allow.
         """
         image = check_image(image, name="detector")
         if not 0 <= threshold <= 1:
@@ -216,11 +216,11 @@ class Detector:
         return found[suppress(found[:, :4], found[:, 4], iou=NMS_IOU)[:max_faces]]
 
     def _search(self, image: np.ndarray, scale: float, threshold: float) -> np.ndarray:
-        """Boxes (n, 5) in photo pixels, not yet suppressed, of the photo at `scale` network pixels a photo pixel."""
+        """Boxes (n, 5) in photo pixels before suppression. `scale` is in network pixels per photo pixel."""
         height, width = (max(1, round(side * scale)) for side in image.shape[:2])
         if height * width <= WHOLE_PIXELS:
             return self._detections(image, height, width, threshold)
-        # Faces too large for a tile.
+        # This finds the faces that are too large for a tile.
         small = (DEFAULT_PIXELS / (image.shape[0] * image.shape[1])) ** 0.5
         parts = [self._search(image, small, threshold)]
         side, step = TILE / scale, (TILE - OVERLAP) / scale
@@ -235,16 +235,16 @@ class Detector:
         return np.concatenate(parts)
 
     def _detections(self, image: np.ndarray, height: int, width: int, threshold: float) -> np.ndarray:
-        """Boxes (n, 5) in the image's pixels, of the image resized for the network."""
+        """Boxes (n, 5) in the image's pixels. The image is resized to (height, width) for the network."""
         if min(height, width) < MIN_SIDE:
             return np.zeros((0, 5))
         boxes, scores = self._candidates(resize(image, height, width), threshold)
-        # The network counts from the photo's corner, m4kit from the first pixel's centre.
+        # The network's origin is the photo's corner, m4kit's is the first pixel's centre.
         boxes = boxes * np.tile([image.shape[1] / width, image.shape[0] / height], 2) - 0.5
         return np.column_stack([boxes, scores])
 
     def _candidates(self, image: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-        """All boxes (n, 4) from the image's corner, and scores (n,), that reach the threshold."""
+        """Boxes (n, 4) from the image's corner, and their scores (n,), from the threshold up."""
         with torch.inference_mode():
             moves, logits = self._folded(network_input(image)[None])
             scores = logits[0].sigmoid()
@@ -254,7 +254,7 @@ class Detector:
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The image at another size, averaged over areas where it shrinks so that no detail aliases."""
+    """Resize an image. Area averaging prevents aliasing where it shrinks."""
     if image.shape[:2] == (height, width):
         return image
     shrinks = height * width < image.shape[0] * image.shape[1]
@@ -262,13 +262,13 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _starts(length: int, side: float, step: float) -> list[int]:
-    """Where tiles begin along a length, so that they cover it and the last one ends with it."""
+    """The starts of tiles that cover a length. The last tile ends with it."""
     last = max(0, length - round(side))
     return [*range(0, last, max(1, round(step))), last] if last else [0]
 
 
 def _whole(found: np.ndarray, tile: np.ndarray, shape: tuple[int, ...], *, margin: float) -> np.ndarray:
-    """Which boxes (n, 5) a tile (left, top, right, bottom) does not cut, unless the photo's edge does so too."""
+    """Which boxes (n, 5) do not touch an edge of their tile (left, top, right, bottom) that lies within the photo."""
     inner = tile > -0.5, tile < np.array([0, 0, shape[1] - 0.5, shape[0] - 0.5])
     cut = (inner[0][:2] & (found[:, :2] < tile[:2] + margin)).any(axis=1)
     return ~(cut | (inner[1][2:] & (found[:, 2:4] > tile[2:] - margin)).any(axis=1))
@@ -282,22 +282,22 @@ def _scale(shape: tuple[int, ...], min_face: float | None) -> float:
         return min(1.0, max(wanted, (DEFAULT_PIXELS / pixels) ** 0.5))
     if not min_face > 0:
         raise ValueError(
-            f"min_face: expected a face's side in photo pixels, or as a share of the photo, above 0, got {min_face}"
+            f"min_face: expected a side in photo pixels, or as a share of the photo, above 0, got {min_face}"
         )
     scale = NETWORK_MIN_FACE / (min_face * longer if min_face < 1 else min_face)
     if pixels * scale**2 > MAX_PIXELS:
         least = NETWORK_MIN_FACE * (pixels / MAX_PIXELS) ** 0.5
         raise ValueError(
             f"min_face={min_face:g} would enlarge this photo of {shape[1]}x{shape[0]} pixels to "
-            f"{pixels * scale**2 / 1e6:.0f} megapixels; ask for {least:.0f} pixels or more, or cut the photo"
+            f"{pixels * scale**2 / 1e6:.0f} megapixels; use {least:.0f} pixels or more, or cut the photo"
         )
     return scale
 
 
 def load_network(weights: str | Path = "m4kit") -> FaceBoxes:
-    """The network with the weights of a name or path, as `Detector` takes them, ready for inference.
+    """Load the network in `eval` mode from a name or path, as for `Detector`.
 
-    Raises `WeightsError` where the file is missing, broken or of another network.
+    Raises `WeightsError` if the file is missing, broken or of another network.
     """
     path = resolve(PACKAGED_WEIGHTS if weights == "m4kit" else weights)
     tensors = _read_pth(path) if path.suffix == ".pth" else read_tensors(path)[0]
@@ -307,12 +307,12 @@ def load_network(weights: str | Path = "m4kit") -> FaceBoxes:
 
 
 def _read_pth(path: Path) -> dict[str, Tensor]:
-    """The tensors of a PyTorch state dict with the official names, by our names."""
+    """Read the official PyTorch file and rename its tensors to m4kit's names."""
     try:
         tensors = torch.load(path, weights_only=True, map_location="cpu")
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise WeightsError(
-            f"{path}: expected a whole PyTorch file of weights, but reading failed ({error}); fetch it anew"
+            f"{path}: expected a complete PyTorch file of weights, but reading failed ({error}); fetch it again"
         ) from error
     if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise WeightsError(

@@ -1,4 +1,4 @@
-"""The 3D morphable face model: identity and expression coefficients in, vertices and landmarks out."""
+"""The 3D morphable face model: vertices and landmarks from identity and expression coefficients."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ _ARRAYS = (
 
 
 class FaceModelError(ValueError):
-    """A face model's file is missing, broken or of another kind."""
+    """A file of a face model is missing, broken or of another kind."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A weak-perspective camera and coefficients fitted to landmarks, one row a face.
+    """A weak-perspective camera and coefficients fitted to landmarks, one row per face.
 
     `camera` (n, 3, 4) is a scaled rotation and translation in the landmarks' unit, y up; `identity` (n, 40) and
-    `expression` (n, 10) are in standard deviations; `landmarks` (n, 68, 3) are the model's, under that camera.
+    `expression` (n, 10) are in standard deviations; `landmarks` (n, 68, 3) are the model's under that camera.
     """
 
     camera: torch.Tensor
@@ -52,18 +52,18 @@ class Fit:
 class FaceModel(torch.nn.Module):
     """A linear model: vertices = mean + identity @ identity_modes + expression @ expression_modes.
 
-    Frame: millimetres, right-handed; x to the right and y up as the viewer sees a face that looks at them, z
+    The frame is right-handed, in millimetres: x to the right and y up as the viewer sees a face that looks at them, z
     towards the viewer. The modes are scaled to one standard deviation.
 
     Buffers: `mean` (V, 3), `identity_modes` (40, V, 3), `expression_modes` (10, V, 3), `triangles` (T, 3),
-    counter-clockwise seen from outside, `landmark_vertices` and `landmark_weights` (68, 3), barycentric points
-    on the mesh in iBUG's order, `mirror` (V,), each vertex's partner across the face's middle, and `symmetry`
-    (50,), +1 for a symmetric mode and -1 for an antisymmetric one, whose coefficient changes sign when the face
-    is mirrored. `mirror` and `symmetry` are empty where a model has none.
+    counter-clockwise seen from outside, `landmark_vertices` and `landmark_weights` (68, 3), the landmarks as
+    barycentric points on the mesh in iBUG's order, `mirror` (V,), the mirror partner of each vertex, and `symmetry`
+    (50,), +1 for a symmetric mode and -1 for an antisymmetric one, whose coefficient changes sign when the face is
+    mirrored. `mirror` and `symmetry` are empty if a model has none.
 
-    `actions` names expressions as their (10,) coefficients, `regions` names parts of the face as masks (V,).
-    Ten modes hold the strong one-sided actions, such as mouthSmileLeft, but no wink: in the packaged model,
-    eyeBlinkLeft and other one-sided actions around the eyes move both.
+    `actions` maps names of expressions to coefficients (10,), `regions` maps parts of the face to masks (V,). The
+    ten expression modes can represent strong one-sided actions, such as mouthSmileLeft, but no wink: in the
+    packaged model, eyeBlinkLeft and other one-sided actions around the eyes move both eyes.
     """
 
     def __init__(
@@ -92,20 +92,20 @@ class FaceModel(torch.nn.Module):
         return torch.cat([self.identity_modes, self.expression_modes])
 
     def landmark_basis(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The model cut down to its landmarks: mean (68, 3) and modes (50, 68, 3)."""
+        """The model restricted to its landmarks: mean (68, 3) and modes (50, 68, 3)."""
         return tuple(self.points(values) for values in (self.mean, self.modes))
 
     def points(self, vertices: torch.Tensor) -> torch.Tensor:
-        """Landmarks (..., 68, 3) of a mesh (..., V, 3)."""
+        """The landmarks (..., 68, 3) of meshes (..., V, 3)."""
         corners = vertices[..., self.landmark_vertices, :]
         return (corners * self.landmark_weights[:, :, None]).sum(-2)
 
     def vertices(self, identity=None, expression=None) -> torch.Tensor:
-        """Vertices (..., V, 3) in mm of coefficients (..., 40) and (..., 10), differentiable; None stands for 0."""
+        """Vertices (..., V, 3) in mm from coefficients (..., 40) and (..., 10), differentiable; None means 0."""
         return self._blend(self.mean, self.identity_modes, self.expression_modes, identity, expression)
 
     def landmarks(self, identity=None, expression=None) -> torch.Tensor:
-        """Landmarks (..., 68, 3) in mm, as `vertices` but without computing the mesh."""
+        """Landmarks (..., 68, 3) in mm, like `vertices` but without computing the mesh."""
         identity_modes, expression_modes = self.landmark_modes.split(
             [len(self.identity_modes), len(self.expression_modes)]
         )
@@ -132,10 +132,10 @@ class FaceModel(torch.nn.Module):
         return coefficients * self.symmetry
 
     def sample(self, n: int, *, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Random people and expressions: coefficients (n, 40) and (n, 10).
+        """Draw random identity (n, 40) and expression (n, 10) coefficients.
 
-        Identity is standard normal. Expression is a random mix of at most three named actions, or standard normal
-        where the model names none.
+        Identity is standard normal. Expression is a random mix of at most three of the model's actions, or standard
+        normal if the model has none.
         """
         generator = torch.Generator().manual_seed(seed)
         identity = torch.randn(n, len(self.identity_modes), generator=generator)
@@ -146,7 +146,7 @@ class FaceModel(torch.nn.Module):
         strength = torch.zeros(n, len(actions)).scatter(1, chosen, torch.rand(n, 3, generator=generator))
         names = list(self.actions)
         if {"jawOpen", "mouthClose"} <= set(names):
-            # Lips close over an open jaw; over a closed one they would pass through each other.
+            # mouthClose is for an open jaw: with a closed one the lips would pass through each other.
             jaw, close = names.index("jawOpen"), names.index("mouthClose")
             strength[:, close] = torch.minimum(strength[:, close], strength[:, jaw])
         return identity, strength @ actions
@@ -159,14 +159,16 @@ class FaceModel(torch.nn.Module):
         noise: float = 0.01,
         iterations: int = 60,
     ) -> Fit:
-        """Camera, identity and expression that put the model's landmarks on given ones, (n, 68, 2) or (68, 2), y up.
+        """Fit camera, identity and expression to landmarks (n, 68, 2) or (68, 2), y up.
 
         Alternates between the weak-perspective camera (least squares, then the nearest scaled rotation) and the
         coefficients (ridge regression, the maximum a posteriori under a standard normal prior). `noise` is the
-        assumed standard deviation of a landmark as a share of the landmarks' box sqrt(w * h): smaller follows the
-        points more closely, larger keeps the face likelier. `weights` (68,) or (n, 68), none below 0, trusts points
-        differently. Raises `ValueError` for landmarks of another shape, not finite or without extent, and for weights
-        that leave a face fewer than four points, which a camera takes.
+        assumed standard deviation of a landmark relative to sqrt(w * h) of the landmarks' box: a smaller value
+        follows the points more closely, a larger one keeps the face closer to the mean. `weights` (68,) or (n, 68)
+        weight the points.
+
+        Raises `ValueError` for landmarks of another shape, not finite or without extent, and for weights that are
+        negative or leave a face fewer than the four points that a camera needs.
         """
         target = torch.as_tensor(landmarks, dtype=torch.float64)[..., :2]
         if target.shape[-2:] != (LANDMARKS, 2):
@@ -177,11 +179,11 @@ class FaceModel(torch.nn.Module):
         if weights is not None:
             weight = weight * torch.as_tensor(weights, dtype=torch.float64)
         if not weight.isfinite().all() or (weight < 0).any() or ((weight > 0).sum(1) < 4).any():
-            raise ValueError("expected weights from 0 up, of which at least four in each face are above 0")
+            raise ValueError("expected weights of 0 or more, at least four of them above 0 for each face")
         extent = target.amax(1) - target.amin(1)
         if n == 0 or not target.isfinite().all() or not (extent > 0).all():
             raise ValueError(
-                "expected at least one face, all of finite landmarks that span an area; leave out the others"
+                "expected at least one face, with finite landmarks that span an area; leave out the others"
             )
         sigma = noise * extent.prod(1).sqrt()
         mean, modes = self.landmark_mean.double(), self.landmark_modes.double()
@@ -206,7 +208,7 @@ class FaceModel(torch.nn.Module):
         return Fit(*(value.float() for value in (camera, identity, expression, placed)))
 
     def save(self, path: str | Path) -> None:
-        """Write the model as `.npz` without pickle; modes in half precision."""
+        """Write the model as `.npz` without pickle, with modes in half precision."""
         arrays = {name: getattr(self, name).numpy() for name in _ARRAYS}
         for name in ("identity_modes", "expression_modes"):
             arrays[name] = arrays[name].astype(np.float16)
@@ -225,9 +227,9 @@ class FaceModel(torch.nn.Module):
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> FaceModel:
-        """Read a model that `save` wrote; without a path, the packaged one.
+        """Load a model that `save` wrote, by default the packaged one.
 
-        Raises `FaceModelError` for a file that is missing, truncated or not such a model.
+        Raises `FaceModelError` for a file that is missing, broken or not a face model.
         """
         source = resources.files("m4kit.assets") / ASSET if path is None else Path(path)
         try:
@@ -242,23 +244,23 @@ class FaceModel(torch.nn.Module):
         except Exception as error:
             raise FaceModelError(
                 f"{source}: expected a face model written by FaceModel.save, but reading it failed ({error}); "
-                "fetch or build the file anew"
+                "fetch or build the file again"
             ) from error
 
     @classmethod
     def load_bfm(cls, path: str | Path) -> FaceModel:
-        """Read the Basel Face Model in 3DDFA-V2's slim form (`bfm_noneck_v3.pkl`) from a path of yours.
+        """Load the Basel Face Model in 3DDFA-V2's reduced form (`bfm_noneck_v3.pkl`).
 
-        Its micrometres become millimetres; coefficients stay in the file's own units, not in standard deviations.
-        BFM may be used for academic purposes only and may not be redistributed. The pickle is read by an
-        unpickler that allows numpy alone.
+        Micrometres are converted to millimetres. Coefficients keep the file's own units, which are not standard
+        deviations. BFM may be used for academic purposes only and may not be redistributed. The pickle is read by an
+        unpickler that allows only numpy.
         """
         data = load_numpy_pickle(path)
         try:
             mean, identity, expression = (
                 np.asarray(data[key], dtype=np.float64) / 1000 for key in ("u", "w_shp", "w_exp")
             )
-            # The triangles run clockwise and count the vertices of the whole head, of which the file keeps some.
+            # The triangles are clockwise, and their indices refer to the whole head, of which the file has a part.
             triangles = np.unique(np.asarray(data["tri"]), return_inverse=True)[1].reshape(3, -1)[::-1].T
             keypoints = np.asarray(data["keypoints"]).reshape(LANDMARKS, 3)[:, 0] // 3
             return cls(
@@ -276,13 +278,13 @@ class FaceModel(torch.nn.Module):
             )
         except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
             raise FaceModelError(
-                f"{path}: expected 3DDFA-V2's bfm_noneck_v3.pkl, but its arrays are others "
+                f"{path}: expected 3DDFA-V2's bfm_noneck_v3.pkl, but the arrays differ "
                 f"({type(error).__name__}: {error})"
             ) from error
 
 
 def _weak_perspective(shape, target, weight):
-    """Rotation (n, 3, 3), scale (n,) and translation (n, 2) that take shape (n, P, 3) to target (n, P, 2)."""
+    """Fit rotation (n, 3, 3), scale (n,) and translation (n, 2) from shape (n, P, 3) to target (n, P, 2)."""
     share = (weight / weight.sum(1, keepdim=True))[..., None]
     shape_centre, target_centre = (shape * share).sum(1, keepdim=True), (target * share).sum(1, keepdim=True)
     moved, aim = (shape - shape_centre) * share.sqrt(), (target - target_centre) * share.sqrt()
@@ -290,7 +292,7 @@ def _weak_perspective(shape, target, weight):
     u, _, vt = torch.linalg.svd(affine, full_matrices=False)
     rows = u @ vt
     rotation = torch.cat([rows, torch.linalg.cross(rows[:, 0], rows[:, 1])[:, None]], 1)
-    # The polar factor is the best rotation only for isotropic points; its scale is refitted by least squares.
+    # The polar factor is the best rotation only for isotropic points, so the scale is fitted by least squares.
     turned = moved @ rows.mT
     scale = (turned * aim).sum((1, 2)) / (turned * turned).sum((1, 2))
     translation = target_centre[:, 0] - scale[:, None] * (shape_centre @ rows.mT)[:, 0]
@@ -303,12 +305,12 @@ class _NumpyUnpickler(pickle.Unpickler):
         if module.split(".", maxsplit=1)[0] == "numpy" and name in allowed:
             return super().find_class(module.replace("numpy.core", "numpy._core"), name)
         raise FaceModelError(
-            f"expected a pickle of numpy arrays alone, but it asks for {module}.{name}; it was not run"
+            f"expected a pickle of numpy arrays only, but it needs {module}.{name}, which was not run"
         )
 
 
 def load_numpy_pickle(path: str | Path) -> dict:
-    """Read a dictionary of numpy arrays from a pickle; anything else in it raises `FaceModelError` and is not run."""
+    """Read a dictionary of numpy arrays from a pickle. Other objects are not run and raise `FaceModelError`."""
     path = Path(path)
     try:
         data = _NumpyUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()

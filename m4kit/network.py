@@ -1,6 +1,6 @@
-"""M4Net: a crop of a face in, 62 parameters of the 3D face model out, four times and fused.
+"""M4Net: predicts the 62 parameters of the 3D face model from a crop of a face, with four heads and their fusion.
 
-`docs/m4net.md` tells which parts are the paper's and which are ours.
+`docs/m4net.md` lists which parts come from the paper and which are m4kit's own.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from m4kit.weights import (
 
 
 class RReLU(nn.RReLU):
-    """PyTorch's `RReLU`, in half the time in training: there PyTorch's own leaves the channels-last memory format.
+    """Randomized leaky ReLU. Trains twice as fast as PyTorch's, which leaves the channels-last memory format.
 
-    Slopes below 0 are drawn from `lower` to `upper` for each value; in evaluation they are their mean.
+    Slopes below 0 are drawn from `lower` to `upper` for each value. In evaluation the slope is their mean.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -51,14 +51,15 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 FUSIONS = ("static", "dynamic")
 HEAD_STAGES = ("dw5_1", "dw5_3", "dw5_5", "dw6")
-"""The layers that the four heads read, from early to late."""
+"""The layers whose outputs the four heads take, from early to late."""
 
 
 class Size(NamedTuple):
     """Channels of one size of M4Net.
 
-    `width` multiplies MobileNet-V1's channels, `last` are the channels of the last layer (fewer than
-    MobileNet-V1's, which pays for the heads) and `head` those to which each of the first three heads reduces.
+    `width` multiplies MobileNet-V1's channels. `last` is the number of channels of the last layer, which is smaller
+    than MobileNet-V1's to make up for the cost of the heads. Each of the first three heads reduces its input to
+    `head` channels.
     """
 
     width: float
@@ -68,7 +69,7 @@ class Size(NamedTuple):
 
 SIZES = {"base": Size(1.0, last=696, head=48), "small": Size(0.5, last=272, head=32)}
 
-# Name, channels at width 1 and stride of MobileNet-V1's separable layers, as 3DDFA-V2 names them.
+# Name, channels at width 1 and stride of MobileNet-V1's separable layers, with 3DDFA-V2's names.
 _LAYERS = (
     ("dw2_1", 64, 1),
     ("dw2_2", 128, 2),
@@ -87,7 +88,7 @@ _LAYERS = (
 
 
 class Separable(nn.Module):
-    """A depthwise 3x3 and a pointwise convolution, each with batch norm and activation."""
+    """Depthwise 3x3 and pointwise convolutions, each with batch norm and activation."""
 
     def __init__(self, channels: int, out_channels: int, stride: int, activation: type[nn.Module]):
         super().__init__()
@@ -105,16 +106,17 @@ class Separable(nn.Module):
         slow = self.training and x.dtype == torch.bfloat16 and x.device.type == "cpu"
         if self.conv_dw.stride == (1, 1) or not slow:
             return self.conv_dw(x)
-        # The same numbers: in bf16 on a CPU, the gradient of a strided depthwise convolution is so slow that
-        # computing every place and dropping three of four halves the time of a training step.
+        # The result is the same. In bf16 on a CPU, the gradient of a strided depthwise convolution is very slow:
+        # computing all positions and dropping three of four halves the time of a training step.
         full = nn.functional.conv2d(x, self.conv_dw.weight, padding=1, groups=self.conv_dw.groups)
         return full[:, :, ::2, ::2]
 
 
 class Backbone(nn.Module):
-    """MobileNet-V1 as 3DDFA-V2 lays it out; gives the maps that the four heads read.
+    """MobileNet-V1 in 3DDFA-V2's layout.
 
-    `forward` takes (B, 3, S, S) and gives three maps of stride 16 and one of stride 32.
+    `forward` takes (B, 3, S, S) and returns the inputs of the four heads: three maps of stride 16 and one of stride
+    32.
     """
 
     def __init__(self, width: float, last: int, activation: type[nn.Module] = nn.ReLU):
@@ -139,7 +141,7 @@ class Backbone(nn.Module):
 
 
 class SpatialHead(nn.Module):
-    """A head that sees where things are: fewer channels, one linear layer. (B, C, s, s) to (B, 62)."""
+    """A head that keeps spatial positions: a 1x1 convolution and a linear layer, (B, C, s, s) to (B, 62)."""
 
     def __init__(self, channels: int, reduced: int, side: int, activation: type[nn.Module]):
         super().__init__()
@@ -154,10 +156,10 @@ class SpatialHead(nn.Module):
 
 
 class Outputs(NamedTuple):
-    """All that M4Net says of B crops.
+    """All outputs of M4Net for B crops.
 
-    `heads` (B, 4, 62) are the heads' raw parameters, `weights` (B, 4) the heads' weights, which sum to 1, and
-    `parameters` (B, 62) the weighted sum.
+    `heads` (B, 4, 62) are the heads' raw parameters, `weights` (B, 4) are the heads' weights, which sum to 1, and
+    `parameters` (B, 62) is the weighted sum.
     """
 
     heads: torch.Tensor
@@ -166,16 +168,15 @@ class Outputs(NamedTuple):
 
 
 class M4Net(nn.Module):
-    """Four heads on a MobileNet backbone, each giving all 62 parameters, and their fusion.
+    """A MobileNet backbone with four heads, each of which predicts all 62 parameters, and their fusion.
 
-    `size` is "base" or "small" (half as wide), `activation` one of `ACTIVATIONS`. `fusion` is "static" (one
-    weight a head, the same for all faces: learned, or set by `fix_head_weights`) or "dynamic" (a fully
-    connected layer on the last features gives the weights anew for each face). `crop_size` is the side of
-    the input in pixels.
+    `size` is "base" or "small" (half as wide), and `activation` is one of `ACTIVATIONS`. `fusion` is "static" (one
+    weight per head for all faces, learned or set by `fix_head_weights`) or "dynamic" (a linear layer on the last
+    features computes the weights for each face). `crop_size` is the side of the input in pixels.
 
-    Input: (B, 3, crop_size, crop_size) float, RGB, (value - 127.5) / 128; `to_input` makes it from crops. The
-    network works in whitened parameters (mean 0, standard deviation 1 over the training set) and gives raw
-    ones; the buffers `parameter_mean` and `parameter_std` (62,) lie between.
+    The input is (B, 3, crop_size, crop_size) float, RGB, (value - 127.5) / 128, as `to_input` makes it from crops.
+    The layers compute whitened parameters (mean 0 and standard deviation 1 over the training set). The buffers
+    `parameter_mean` and `parameter_std` (62,) turn them into raw parameters, which the network returns.
     """
 
     def __init__(
@@ -193,7 +194,7 @@ class M4Net(nn.Module):
             ("fusion", fusion, FUSIONS),
         ):
             if value not in known:
-                raise ValueError(f"expected a {word} out of {', '.join(known)}, got {value!r}")
+                raise ValueError(f"{word}: expected one of {', '.join(known)}, got {value!r}")
         self.size, self.activation, self.fusion, self.crop_size = size, activation, fusion, crop_size
         self.notes: dict[str, str] = {}
         width, last, reduced = SIZES[size]
@@ -218,7 +219,7 @@ class M4Net(nn.Module):
                 fan_in = module.weight[0].numel()
                 nn.init.normal_(module.weight, std=gain / fan_in**0.5)
             elif isinstance(module, nn.Linear):
-                # A fresh network answers with the mean face, which is the best guess before it has learned.
+                # An untrained network predicts the mean face.
                 nn.init.normal_(module.weight, std=0.1 / module.in_features**0.5)
                 nn.init.zeros_(module.bias)
 
@@ -250,21 +251,21 @@ class M4Net(nn.Module):
         return Outputs(heads, weights, fuse(heads, weights))
 
     def heads_digest(self) -> str:
-        """A fingerprint of all that the heads' outputs depend on; how they are fused plays no part.
+        """A fingerprint of the weights that the heads' outputs depend on, without those of the fusion.
 
-        Networks that differ in their fusion alone (other static weights, or dynamic ones on the same heads) have
-        the same, so what was measured of the heads holds for all of them.
+        Networks with the same heads and another fusion have the same digest, so measurements of the heads hold for
+        all of them.
         """
         return fingerprint(self, without=("head_logits", "head_scores"))
 
     def whiten(self, parameters: torch.Tensor) -> torch.Tensor:
-        """Raw parameters (..., 62) in standard deviations from their mean, as the heads' layers give them."""
+        """Whiten raw parameters (..., 62): standard deviations from their mean, as the heads' layers compute them."""
         return (parameters - self.parameter_mean) / self.parameter_std
 
     def fix_head_weights(self, weights) -> M4Net:
-        """Set the static weights of the four heads by hand and freeze them; they are scaled to sum to 1."""
+        """Set the static weights of the four heads and freeze them. They are scaled to sum to 1."""
         if self.fusion != "static":
-            raise ValueError("only static fusion has weights to fix; this network's fusion is dynamic")
+            raise ValueError("fix_head_weights: expected a network of static fusion, got dynamic")
         weights = torch.as_tensor(weights, dtype=torch.float32)
         valid = weights.shape == (len(HEAD_STAGES),) and bool(
             weights.isfinite().all() and (weights >= 0).all()
@@ -277,7 +278,7 @@ class M4Net(nn.Module):
         return self
 
     def with_dynamic_fusion(self) -> M4Net:
-        """The same network with a layer that weighs the heads face by face, and at first gives the static weights."""
+        """A copy of this network with dynamic fusion, whose layer first returns the static weights for every face."""
         if self.fusion != "static":
             raise ValueError(f"expected a network of static fusion, got {self.fusion}")
         network = M4Net(self.size, self.activation, "dynamic", crop_size=self.crop_size)
@@ -289,9 +290,9 @@ class M4Net(nn.Module):
         return network.train(self.training)
 
     def save(self, path: str | Path, *, run: str = "", licence: str = "", half: bool = False) -> None:
-        """Write the weights as `.safetensors`, with what `load` needs to build the network around them.
+        """Write the weights as `.safetensors`, with the metadata that `load` needs to build the network.
 
-        `run` says which training they come from. `half` stores the large tensors in half precision.
+        `run` names the training run. `half` stores the large tensors in half precision.
         """
         metadata = {
             "network": "M4Net",
@@ -306,11 +307,11 @@ class M4Net(nn.Module):
 
     @classmethod
     def load(cls, source: str | Path = "m4net-base") -> M4Net:
-        """The network of a registered name or of a file that `save` wrote, ready to predict (`eval` mode).
+        """Load a network in `eval` mode from a registered name or a file that `save` wrote.
 
-        A file that extends other weights (its metadata says which) holds only what differs from them.
+        A file may extend other weights, which its metadata names. It then holds only the tensors that differ.
 
-        Raises `WeightsError` for a file that is missing, truncated, changed, or not M4Net's.
+        Raises `WeightsError` for a file that is missing, broken, changed, or of another network.
         """
         path = resolve(source)
         tensors, metadata = read_tensors(path)
@@ -321,7 +322,7 @@ class M4Net(nn.Module):
             network = cls(size, activation, fusion, crop_size=int(metadata["crop_size"]))
         except (KeyError, ValueError) as error:
             raise WeightsError(
-                f"{path}: expected weights that M4Net.save wrote, but its metadata does not say so ({error})"
+                f"{path}: expected weights that M4Net.save wrote, but the metadata differ ({error})"
             ) from error
         if "extends" in metadata:
             tensors = {
@@ -338,16 +339,14 @@ class M4Net(nn.Module):
 
 
 def _extended(path: Path, metadata: Mapping[str, str]) -> dict[str, torch.Tensor]:
-    """The tensors of the weights that a file extends."""
+    """Read the tensors that a file of weights extends."""
     name, sha256 = metadata["extends"], metadata.get("extends_sha256", "")
-    base = verify(
-        resolve(name), sha256, remedy=f"{path} goes with that file of {name} alone; fetch both anew"
-    )
+    base = verify(resolve(name), sha256, remedy=f"{path} needs exactly that file of {name}; fetch both again")
     return read_tensors(base)[0]
 
 
 def to_input(crops: np.ndarray, *, crop_size: int = CROP_SIZE) -> torch.Tensor:
-    """M4Net's input (n, 3, S, S) float32 from crops (n, S, S, 3) uint8 RGB: (value - 127.5) / 128."""
+    """Turn crops (n, S, S, 3) uint8 RGB into M4Net's input (n, 3, S, S) float32: (value - 127.5) / 128."""
     crops = np.asarray(crops)
     if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (crop_size, crop_size, 3):
         raise ValueError(
@@ -358,9 +357,9 @@ def to_input(crops: np.ndarray, *, crop_size: int = CROP_SIZE) -> torch.Tensor:
 
 
 def count_multiply_adds(network: nn.Module, crop_size: int = CROP_SIZE) -> dict[str, int]:
-    """Multiply-adds of each convolution and linear layer for one crop, by the layer's name.
+    """Count the multiply-adds of each convolution and linear layer for one crop, by layer name.
 
-    Batch norms count nothing: they fold into the convolutions.
+    Batch norms do not count, because they fold into the convolutions.
     """
     counts: dict[str, int] = {}
 
@@ -386,13 +385,13 @@ def count_multiply_adds(network: nn.Module, crop_size: int = CROP_SIZE) -> dict[
 
 
 def _in_full_precision(layer: nn.Linear, x: torch.Tensor) -> torch.Tensor:
-    """The layer's output in float32 also under autocast: parameters need more than bfloat16's 8 bits."""
+    """The layer's output in float32, also under autocast: bfloat16's 8 bits are too few for the parameters."""
     with torch.autocast(x.device.type, enabled=False):
         return layer(x.float())
 
 
 def _gain(activation: str) -> float:
-    """The factor that keeps the variance through a layer (He et al. 2015; 1 for ELU and SELU)."""
+    """The gain that preserves the variance through a layer (He et al. 2015; 1 for ELU and SELU)."""
     slope = {"leaky_relu": nn.LeakyReLU().negative_slope, "rrelu": (RReLU().lower + RReLU().upper) / 2}
     if activation in slope:
         return nn.init.calculate_gain("leaky_relu", slope[activation])

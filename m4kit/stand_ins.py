@@ -1,8 +1,8 @@
-"""Stand-ins for libraries of the system that Open3D links to and ray casting never calls.
+"""Stand-ins for system libraries that Open3D links to but never calls for ray casting.
 
-Open3D needs the libraries of displays, devices and domain names to load, and a machine without a desktop lacks
-some of them. A stand-in is a shared library made in memory that has the missing one's name and nothing in it;
-one more holds the functions, which return 0.
+Open3D does not load without the libraries of displays, devices and domain names, and machines without a desktop
+lack some of them. A stand-in is an empty shared library in memory with the name of the missing one. One more
+library has the functions, which return 0.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ UNUSED_LIBRARIES = {
     "libudev.so.1": "udev_",
     "libidn2.so.0": "idn2_",
 }
-"""Libraries that Open3D needs to load but not to cast rays, and how the names of their functions begin."""
+"""Libraries that Open3D needs to load but not to cast rays, and a pattern for the names of their functions."""
 
 # ELF machine number, and the instructions of `return 0`.
 _MACHINES = {
@@ -33,17 +33,17 @@ _PAGE = 1 << 16
 
 
 def stand_in_for_unused(library: Path) -> list[str]:
-    """Load stand-ins for those of `UNUSED_LIBRARIES` that the system lacks, and give their names.
+    """Load stand-ins for those of `UNUSED_LIBRARIES` that the system lacks, and return their names.
 
-    `library` is the shared library whose undefined functions they are to hold.
+    `library` is the shared library whose undefined functions the stand-ins provide.
     """
     missing = [name for name in UNUSED_LIBRARIES if not _loads(name)]
     if not missing or platform.machine() not in _MACHINES:
         return []
     starts = "|".join(UNUSED_LIBRARIES[name] for name in missing)
     functions = [name for name in undefined_symbols(library) if re.match(starts, name)]
-    # The loader aborts if a library has the name, but not the versions, that a function is wanted in; a function
-    # of a library of any other name does.
+    # The loader aborts if a library of the expected name lacks the expected symbol versions. It accepts the functions
+    # from a library of any other name.
     load_library("libm4kit-stand-in.so", functions)
     for name in missing:
         load_library(name, [])
@@ -51,15 +51,16 @@ def stand_in_for_unused(library: Path) -> list[str]:
 
 
 def load_library(name: str, functions: Sequence[str]) -> ctypes.CDLL:
-    """Make and load a library called `name` with these functions; libraries loaded later find them."""
-    # The file stays open: a later one must not get its path, by which the loader tells libraries apart.
+    """Create and load a library `name` with these functions. Libraries that are loaded later find them."""
+    # The file stays open, because the loader identifies libraries by path, and a later file must not get the same
+    # one.
     file = os.memfd_create(name)
     os.write(file, shared_library(name, functions, *_MACHINES[platform.machine()]))
     return ctypes.CDLL(f"/proc/self/fd/{file}", mode=ctypes.RTLD_GLOBAL)
 
 
 def shared_library(name: str, functions: Sequence[str], machine: int, code: bytes) -> bytes:
-    """The bytes of a 64-bit ELF library with this SONAME, whose functions are all `code`."""
+    """The bytes of a 64-bit ELF library with this SONAME and these functions, whose body is always `code`."""
     strings, offsets = b"\0", []
     for word in (name, *functions):
         offsets.append(len(strings))
@@ -70,7 +71,7 @@ def shared_library(name: str, functions: Sequence[str], machine: int, code: byte
     symbols = bytes(24) + b"".join(
         struct.pack("<IBBHQQ", offset, 0x12, 0, 1, code_at, len(code)) for offset in offsets[1:]
     )
-    # One bucket that chains all symbols.
+    # A hash table with one bucket that chains all symbols.
     count = len(functions) + 1
     table_at = symbols_at + len(symbols)
     chain = [1, 0, *range(2, count), 0][: count + 1] if functions else [0, 0]
@@ -101,7 +102,7 @@ def shared_library(name: str, functions: Sequence[str], machine: int, code: byte
 
 
 def undefined_symbols(library: Path) -> list[str]:
-    """Names that a 64-bit ELF library expects of others."""
+    """The symbols that a 64-bit ELF library expects from other libraries."""
     with library.open("rb") as file:
 
         def read(at: int, size: int) -> bytes:
