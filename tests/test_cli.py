@@ -16,7 +16,8 @@ from m4kit.images import load_image, source_name
 from m4kit.prediction import Prediction
 from m4kit.visualize.figures import NO_FACE
 
-from helpers.synthetic import face, photo, prediction
+from helpers.faces import ellipsoid
+from helpers.synthetic import photo, prediction
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def predictor(monkeypatch):
 
         def __call__(self, source):
             image, name = load_image(source), source_name(source)
-            return Prediction(image=image, faces=() if "empty" in name else (face(yaw=20),), source=name)
+            return Prediction(image=image, faces=() if "empty" in name else (ellipsoid(yaw=20),), source=name)
 
     module = types.ModuleType("m4kit.predictor")
     module.Predictor = Predictor
@@ -63,7 +64,7 @@ def test_a_folder_gives_an_overview_a_table_and_a_page(predictor, photos, tmp_pa
     assert [float(row["yaw_degrees"]) for row in rows] == [20, 20]
     record = json.loads((out / "landmarks.json").read_text(encoding="utf-8"))
     assert [len(entry["faces"]) for entry in record] == [1, 1, 0]
-    np.testing.assert_allclose(record[0]["faces"][0]["landmarks"], face(yaw=20).landmarks, atol=0.006)
+    np.testing.assert_allclose(record[0]["faces"][0]["landmarks"], ellipsoid(yaw=20).landmarks, atol=0.006)
     assert predictor == [{}]
     captured = capsys.readouterr()
     assert captured.out.strip() == str(out / "index.html")
@@ -132,7 +133,7 @@ def test_quiet_says_nothing(predictor, photos, tmp_path, capsys):
 def test_photos_of_one_name_do_not_overwrite_each_other(tmp_path):
     results = predict_page.Gallery(tmp_path, photos=3)
     sources = ("one/face.jpg", "two/face.png", "<array>")
-    paths = [results.add(prediction(face(), source=source)) for source in sources]
+    paths = [results.add(prediction(ellipsoid(), source=source)) for source in sources]
     assert [path.name for path in paths] == ["face_overview.jpg", "face_2_overview.jpg", "array_overview.jpg"]
 
 
@@ -160,7 +161,7 @@ def test_a_page_of_many_photos_stays_small(tmp_path, monkeypatch):
     results = predict_page.Gallery(tmp_path, photos=4)
     for number in range(4):
         noise = np.random.default_rng(number).integers(0, 256, (400, 400, 3), dtype=np.uint8)
-        results.add(Prediction(image=noise, faces=(face(),), source=f"{number}.png"))
+        results.add(Prediction(image=noise, faces=(ellipsoid(),), source=f"{number}.png"))
     assert results.close().stat().st_size < 1_400_000
 
 

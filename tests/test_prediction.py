@@ -15,11 +15,12 @@ import trimesh
 from PIL import Image
 
 from m4kit import predict
-from m4kit.camera import Crop, euler_from_rotation, rotation_from_euler
+from m4kit.camera import Crop, euler_from_rotation
 from m4kit.face_model import FaceModel
 from m4kit.prediction import Face, FaceBox, Prediction
 from m4kit.vertex_colours import vertex_colours
 
+from helpers.faces import parameters
 from helpers.paths import SAMPLES
 
 ANGLES = ((5, -3, 2), (25, 4, -6), (-40, 12, 15), (60, -20, 30))
@@ -31,10 +32,9 @@ def model():
 
 
 def raw_parameters(angles, *, seed, scale=0.5, shift=(2.0, -3.0, 0.0)):
-    """A camera and 50 coefficients, (62,)."""
-    camera = np.column_stack([scale * rotation_from_euler(*angles), shift])
+    """Parameters (62,) with random coefficients."""
     coefficients = np.random.default_rng(seed).normal(size=50)
-    return np.concatenate([camera.ravel(), coefficients]).astype(np.float32)
+    return parameters(angles, scale=scale, shift=shift, coefficients=coefficients).astype(np.float32)
 
 
 @pytest.fixture

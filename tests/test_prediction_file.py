@@ -10,8 +10,9 @@ import m4kit
 from m4kit.face_model import FaceModel
 from m4kit.prediction_file import PredictionFileError
 
+from helpers.faces import ellipsoid
 from helpers.paths import SAMPLES
-from helpers.synthetic import face, prediction
+from helpers.synthetic import prediction
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def test_pickles_and_copies_are_the_same_and_small(group, tmp_path):
 
 
 def test_a_face_model_of_ones_own_travels_with_a_pickle_and_is_given_to_load(tmp_path):
-    made = prediction(face(yaw=20))
+    made = prediction(ellipsoid(yaw=20))
     path = made.save(tmp_path / "own.npz")
     with pytest.raises(PredictionFileError, match=r"own\.npz: .* give that one as model="):
         m4kit.load(path)

@@ -8,8 +8,7 @@ import pytest
 from m4kit.camera import Crop
 from m4kit.vertex_colours import MODES, scalar_colours, vertex_colours, visible
 
-from helpers.faces import MODEL, face
-from helpers.synthetic import face as ellipsoid
+from helpers.faces import MODEL, ellipsoid, face
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -7,7 +7,8 @@ import scipy.io
 from m4kit.datasets import DatasetError, read_300w_lp, read_aflw2000_3d
 
 from helpers.aflw_like import write_set
-from helpers.face_sets import FACE_CROP, face, picture, zipped
+from helpers.face_sets import picture, zipped
+from helpers.faces import CROP_OF_POINTS, points68
 from helpers.paths import shared_file
 
 NAMES = ["AFW/AFW_1", "AFW_Flip/AFW_1", "IBUG/IBUG_image_003_1_0"]
@@ -17,7 +18,7 @@ def write_face(folder, name, **labels):
     """A face with its labels as the published files have them; an argument of None takes one out."""
     labels = {
         # The set counts pixels from 1.
-        "pt2d": face().T + 1,
+        "pt2d": points68().T + 1,
         "Pose_Para": np.radians([[10, -40, 5, 0, 0, 0, 0]]),
         "roi": np.array([[1, 2, 3, 4]]),
     } | labels
@@ -46,14 +47,14 @@ def test_all_folders_are_read_but_code_and_landmarks(tmp_path, archived):
 
 def test_a_face_has_its_points_pose_and_the_crop_of_the_rule(tmp_path):
     sample = read_300w_lp(write_300w_lp(tmp_path / "set"))[0]
-    np.testing.assert_allclose(sample.landmarks, face())
+    np.testing.assert_allclose(sample.landmarks, points68())
     np.testing.assert_allclose(sample.pose, (-40, 10, 5))
-    np.testing.assert_allclose(sample.crop, FACE_CROP)
+    np.testing.assert_allclose(sample.crop, CROP_OF_POINTS)
     assert sample.points21 is None
 
 
 def test_landmarks_with_depth_go_before_flat_ones(tmp_path):
-    deep = np.column_stack([face(50, 20), np.linspace(-30, 30, 68)])
+    deep = np.column_stack([points68(50, 20), np.linspace(-30, 30, 68)])
     write_face(tmp_path, "a", pt3d_68=np.add(deep, [1, 1, 0]).T)
     np.testing.assert_allclose(read_300w_lp(tmp_path)[0].landmarks, deep)
 

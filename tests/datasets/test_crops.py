@@ -7,7 +7,8 @@ from m4kit.camera import cut_crop
 from m4kit.datasets import DatasetError, read_3ddfa_list, read_aflw_crops, read_youtube_faces
 from m4kit.images import load_image
 
-from helpers.face_sets import face, picture, zipped
+from helpers.face_sets import picture, zipped
+from helpers.faces import points68
 from helpers.paths import shared_file
 
 
@@ -33,7 +34,7 @@ def write_aflw(folder, **changes):
 def write_youtube(folder, **changes):
     arrays = {
         "names": np.array(["training_A_B_01.jpg", "training_A_B_02.jpg", "test_C_D_01.jpg"]),
-        "pts68": np.stack([face(), face(10, 20, 90, 90), face(5, 5, 64, 64)]).astype(np.float32),
+        "pts68": np.stack([points68(), points68(10, 20, 90, 90), points68(5, 5, 64, 64)]).astype(np.float32),
         "identity": np.array(["A_B", "A_B", "C_D"]),
     } | changes
     for name in arrays["names"]:
@@ -135,7 +136,7 @@ class TestAflwCrops:
 class TestYoutubeFaces:
     @pytest.mark.parametrize("archived", [False, True])
     def test_points_land_in_the_crop_frame_by_the_sets_own_mapping(self, tmp_path, archived):
-        points = np.stack([face(0, 0, 128, 128), face(), face()]).astype(np.float32)
+        points = np.stack([points68(0, 0, 128, 128), points68(), points68()]).astype(np.float32)
         place = write_youtube(tmp_path / "set", pts68=points)
         sample = read_youtube_faces(zipped(place) if archived else place)[0]
         frame = sample.crop.from_photo(sample.landmarks)
@@ -152,7 +153,7 @@ class TestYoutubeFaces:
         assert samples[0].landmarks.shape == (68, 2) and samples[0].pose is None
 
     def test_a_face_without_a_picture_or_with_points_of_nan_is_left_out(self, tmp_path):
-        points = np.stack([face(), np.full((68, 2), np.nan), face()])
+        points = np.stack([points68(), np.full((68, 2), np.nan), points68()])
         place = write_youtube(tmp_path / "set", pts68=points)
         (place / "test_C_D_01.jpg").unlink()
         named = r"2 faces left out: .*_02\.jpg \(expected finite points.*, test_C_D_01\.jpg \(no picture\)"
@@ -179,7 +180,7 @@ def write_3ddfa(root, *, name="AFLW2000-3D", deep=True):
     configs.mkdir(exist_ok=True)
     # Boxes of 240 x 240 and, clipped, of 240 x 60 pixels.
     np.save(configs / f"{name}_crop.roi_box.npy", np.array([[100, 200, 340, 440], [0, 50, 240, 110]]))
-    flat = np.stack([face(100, 200, 240, 240), face(0, 50, 240, 60)]).transpose(0, 2, 1)
+    flat = np.stack([points68(100, 200, 240, 240), points68(0, 50, 240, 60)]).transpose(0, 2, 1)
     points = np.concatenate([flat, np.full((2, 1, 68), 20.0)], axis=1) if deep else flat
     np.save(configs / f"{name}.pts68.npy", points.astype(np.float32))
     np.save(configs / f"{name}.pose.npy", np.array([30.0, -60]))
@@ -222,7 +223,7 @@ class Test3ddfaLists:
     def test_other_landmarks_can_take_the_place_of_the_lists_own(self, tmp_path):
         write_3ddfa(tmp_path)
         again = tmp_path / "AFLW2000-3D-Reannotated.pts68.npy"
-        np.save(again, np.stack([face(100, 200), face(0, 50)]).transpose(0, 2, 1))
+        np.save(again, np.stack([points68(100, 200), points68(0, 50)]).transpose(0, 2, 1))
         assert read_3ddfa_list(tmp_path, landmarks=again)[0].landmarks.shape == (68, 2)
 
     def test_of_several_lists_one_has_to_be_picked(self, tmp_path):

@@ -8,7 +8,8 @@ import pytest
 from m4kit.camera import crop_from_box
 from m4kit.datasets import DatasetError, read_dlib_xml
 
-from helpers.face_sets import FACE_CROP, face, picture, zipped
+from helpers.face_sets import picture, zipped
+from helpers.faces import CROP_OF_POINTS, points68
 from helpers.paths import shared_file
 
 
@@ -17,7 +18,7 @@ def parts(points):
 
 
 BOX = "<box top='20' left='10' width='40' height='50'>{}</box>"
-FULL = BOX.format(parts(face()))
+FULL = BOX.format(parts(points68()))
 
 
 def write_xml(folder, *images, name="faces.xml", encoding="ISO-8859-1"):
@@ -35,8 +36,8 @@ def test_a_box_with_68_parts_has_landmarks_and_their_crop(tmp_path, given):
     place = write_xml(tmp_path / "set", ("pictures/café.jpg", FULL))
     place = {"xml": place, "folder": place.parent}.get(given) or zipped(place.parent)
     (sample,) = read_dlib_xml(place)
-    np.testing.assert_allclose(sample.landmarks, face())
-    np.testing.assert_allclose(sample.crop, FACE_CROP)
+    np.testing.assert_allclose(sample.landmarks, points68())
+    np.testing.assert_allclose(sample.crop, CROP_OF_POINTS)
     assert sample.name == "pictures/café"
     assert sample.image().shape == (150, 160, 3)
 
@@ -46,7 +47,7 @@ def test_a_box_reaches_half_a_pixel_around_the_pixels_that_it_covers(tmp_path):
     np.testing.assert_array_equal(sample.box, [9.5, 19.5, 49.5, 69.5])
 
 
-@pytest.mark.parametrize("inside", ["", parts(face()[:5]), "<part name='nose' x='3' y='4'/>"])
+@pytest.mark.parametrize("inside", ["", parts(points68()[:5]), "<part name='nose' x='3' y='4'/>"])
 def test_a_box_without_the_68_has_the_crop_of_the_box(tmp_path, inside):
     sample = read_dlib_xml(write_xml(tmp_path, ("a.jpg", BOX.format(inside))))[0]
     assert sample.landmarks is None
@@ -54,9 +55,11 @@ def test_a_box_without_the_68_has_the_crop_of_the_box(tmp_path, inside):
 
 
 def test_parts_are_taken_by_their_names_and_not_by_their_order(tmp_path):
-    turned = "".join(f"<part name='{i}' x='{face()[i, 0]}' y='{face()[i, 1]}'/>" for i in reversed(range(68)))
+    turned = "".join(
+        f"<part name='{i}' x='{points68()[i, 0]}' y='{points68()[i, 1]}'/>" for i in reversed(range(68))
+    )
     sample = read_dlib_xml(write_xml(tmp_path, ("a.jpg", BOX.format(turned))))[0]
-    np.testing.assert_allclose(sample.landmarks, face())
+    np.testing.assert_allclose(sample.landmarks, points68())
 
 
 def test_faces_of_one_picture_are_numbered_and_ignored_boxes_passed_over(tmp_path):
@@ -72,7 +75,7 @@ def test_pictures_that_differ_by_their_ending_keep_it(tmp_path):
 
 def test_a_file_that_counts_from_1_says_so(tmp_path):
     sample = read_dlib_xml(write_xml(tmp_path, ("a.jpg", FULL)), first_pixel=1)[0]
-    np.testing.assert_allclose(sample.landmarks, face() - 1)
+    np.testing.assert_allclose(sample.landmarks, points68() - 1)
     np.testing.assert_array_equal(sample.box, [8.5, 18.5, 48.5, 68.5])
 
 

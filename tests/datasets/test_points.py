@@ -7,7 +7,8 @@ from m4kit.datasets import DatasetError, read_folder, read_pts, read_txt
 from m4kit.datasets.sample import picture_of
 from m4kit.images import ImageError
 
-from helpers.face_sets import FACE_CROP, face, picture, zipped
+from helpers.face_sets import picture, zipped
+from helpers.faces import CROP_OF_POINTS, points68
 from helpers.paths import shared_file
 
 
@@ -19,7 +20,7 @@ def pts(points, *, declared=68):
 def write_pts(folder):
     """Two faces, counted from 1 as the files of 300W are."""
     for name in ("01_Indoor/indoor_001.png", "02_Outdoor/outdoor_001.JPG"):
-        picture(folder / name).with_suffix(".pts").write_text(pts(face() + 1))
+        picture(folder / name).with_suffix(".pts").write_text(pts(points68() + 1))
     return folder
 
 
@@ -30,55 +31,55 @@ class TestPts:
         samples = read_pts(zipped(place) if archived else place)
         assert [sample.name for sample in samples] == ["01_Indoor/indoor_001", "02_Outdoor/outdoor_001"]
         for sample in samples:
-            np.testing.assert_allclose(sample.landmarks, face(), atol=1e-5)
-            np.testing.assert_allclose(sample.crop, FACE_CROP, atol=1e-5)
+            np.testing.assert_allclose(sample.landmarks, points68(), atol=1e-5)
+            np.testing.assert_allclose(sample.crop, CROP_OF_POINTS, atol=1e-5)
             assert sample.image().shape == (150, 160, 3)
 
     def test_files_that_count_from_elsewhere_say_so(self, tmp_path):
         samples = read_pts(write_pts(tmp_path), first_pixel=0.5)
-        np.testing.assert_allclose(samples[0].landmarks, face() + 0.5, atol=1e-5)
+        np.testing.assert_allclose(samples[0].landmarks, points68() + 0.5, atol=1e-5)
 
     def test_points_in_a_folder_of_their_own_find_the_only_picture_of_their_name(self, tmp_path):
         picture(tmp_path / "images" / "a.png")
         (tmp_path / "labels").mkdir()
-        (tmp_path / "labels" / "a.pts").write_text(pts(face() + 1))
+        (tmp_path / "labels" / "a.pts").write_text(pts(points68() + 1))
         assert read_pts(tmp_path)[0].name == "images/a"
 
     def test_points_of_two_pictures_are_left_out_and_named(self, tmp_path):
         for name in ("a.jpg", "a.png", "b.jpg"):
-            picture(tmp_path / name).with_suffix(".pts").write_text(pts(face() + 1))
+            picture(tmp_path / name).with_suffix(".pts").write_text(pts(points68() + 1))
         with pytest.warns(UserWarning, match=r"1 face left out: a \(2 pictures of that name\)"):
             assert [sample.name for sample in read_pts(tmp_path)] == ["b"]
 
     @pytest.mark.parametrize(
         "content",
         [
-            ("\ufeff" + pts(face() + 1)).encode(),
-            pts(face() + 1).replace("\n", "\r\n").encode(),
-            pts(face() + 1).removeprefix("version: 1\n").encode(),
+            ("\ufeff" + pts(points68() + 1)).encode(),
+            pts(points68() + 1).replace("\n", "\r\n").encode(),
+            pts(points68() + 1).removeprefix("version: 1\n").encode(),
         ],
         ids=["byte order mark", "lines of Windows", "no version"],
     )
     def test_spellings_of_the_file_read_alike(self, tmp_path, content):
         picture(tmp_path / "a.jpg").with_suffix(".pts").write_bytes(content)
-        np.testing.assert_allclose(read_pts(tmp_path)[0].landmarks, face(), atol=1e-5)
+        np.testing.assert_allclose(read_pts(tmp_path)[0].landmarks, points68(), atol=1e-5)
 
     @pytest.mark.parametrize(
         ("content", "reason"),
         [
             (b"", "expected points between braces"),
-            (pts(face())[:-3].encode(), "expected points between braces"),
-            (pts(face()[:39], declared=39).encode(), "expected 68 points"),
-            (pts(face()[:67]).encode(), "expected the 68 points that it declares, got 67"),
-            (pts(np.where(face() == 30, np.nan, face())).encode(), "expected finite points"),
-            (pts(face()).replace(".", ",").encode(), "expected numbers"),
+            (pts(points68())[:-3].encode(), "expected points between braces"),
+            (pts(points68()[:39], declared=39).encode(), "expected 68 points"),
+            (pts(points68()[:67]).encode(), "expected the 68 points that it declares, got 67"),
+            (pts(np.where(points68() == 30, np.nan, points68())).encode(), "expected finite points"),
+            (pts(points68()).replace(".", ",").encode(), "expected numbers"),
             (pts(np.full((68, 2), 5)).encode(), "expected 68 points of a face"),
             (
-                pts(face() * [1, 0]).encode(),
+                pts(points68() * [1, 0]).encode(),
                 "expected 68 points of a face, got points without width or height",
             ),
-            (pts(face()).replace(" ", " 1 ").encode(), "expected two numbers per line"),
-            (pts(face()).encode("utf-16"), "expected UTF-8 text"),
+            (pts(points68()).replace(" ", " 1 ").encode(), "expected two numbers per line"),
+            (pts(points68()).encode("utf-16"), "expected UTF-8 text"),
         ],
     )
     def test_a_broken_file_costs_one_face_which_is_named(self, tmp_path, content, reason):
@@ -102,9 +103,9 @@ class TestPts:
 
 class TestTxt:
     def test_points_are_counted_from_0(self, tmp_path):
-        lines = "\n".join(f"{x} {y}" for x, y in face())
+        lines = "\n".join(f"{x} {y}" for x, y in points68())
         picture(tmp_path / "1.jpg").with_suffix(".txt").write_text(lines)
-        np.testing.assert_allclose(read_txt(tmp_path)[0].landmarks, face())
+        np.testing.assert_allclose(read_txt(tmp_path)[0].landmarks, points68())
 
     def test_a_text_of_another_kind_is_left_out(self, tmp_path):
         picture(tmp_path / "1.jpg").with_suffix(".txt").write_text("\n".join(["1 2", "3 4"] * 34))

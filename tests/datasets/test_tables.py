@@ -7,7 +7,8 @@ import pytest
 
 from m4kit.datasets import DatasetError, read_csv
 
-from helpers.face_sets import FACE_CROP, face, picture, zipped
+from helpers.face_sets import picture, zipped
+from helpers.faces import CROP_OF_POINTS, points68
 
 FROM_1 = [f"{axis}{number}" for number in range(1, 69) for axis in "xy"]
 FROM_0 = [f"{axis}_{number}" for axis in "xy" for number in range(68)]
@@ -21,21 +22,21 @@ def write_csv(file, titles, rows, *, delimiter=",", encoding="utf-8"):
 
 
 def by_turns(points=None):
-    return [f"{value:.6f}" for value in (face() if points is None else points).ravel()]
+    return [f"{value:.6f}" for value in (points68() if points is None else points).ravel()]
 
 
 @pytest.mark.parametrize("given", ["csv", "folder", "zip"])
 def test_a_row_is_a_face(tmp_path, given):
     for name in ("a.jpg", "more/b.png"):
         picture(tmp_path / "set" / name)
-    rows = [["a.jpg", *by_turns()], ["more/b.png", *by_turns(face(0, 0))]]
+    rows = [["a.jpg", *by_turns()], ["more/b.png", *by_turns(points68(0, 0))]]
     table = write_csv(tmp_path / "set" / "faces.csv", ["image", *FROM_1], rows)
     place = {"csv": table, "folder": table.parent}.get(given) or zipped(table.parent)
     first, second = read_csv(place)
     assert (first.name, second.name) == ("a", "more/b")
-    np.testing.assert_allclose(first.landmarks, face(), atol=1e-5)
-    np.testing.assert_allclose(first.crop, FACE_CROP, atol=1e-5)
-    np.testing.assert_allclose(second.landmarks, face(0, 0), atol=1e-5)
+    np.testing.assert_allclose(first.landmarks, points68(), atol=1e-5)
+    np.testing.assert_allclose(first.crop, CROP_OF_POINTS, atol=1e-5)
+    np.testing.assert_allclose(second.landmarks, points68(0, 0), atol=1e-5)
     assert second.image().shape == (150, 160, 3) and first.person is None
 
 
@@ -43,7 +44,7 @@ def test_a_row_is_a_face(tmp_path, given):
     ("titles", "values"),
     [
         (["image", *FROM_1], by_turns()),
-        (["File_Name", *FROM_0], by_turns(face().T)),
+        (["File_Name", *FROM_0], by_turns(points68().T)),
         (["path", *(title.upper() for title in FROM_1)], by_turns()),
         (["name", *(f"landmark_{i}_{axis}" for i in range(68) for axis in "xy")], by_turns()),
         (["", *map(str, range(136))], by_turns()),
@@ -55,7 +56,7 @@ def test_a_row_is_a_face(tmp_path, given):
 def test_spellings_of_the_header_read_alike(tmp_path, titles, values, delimiter):
     picture(tmp_path / "a.jpg")
     table = write_csv(tmp_path / "t.csv", titles, [["a.jpg", *values]], delimiter=delimiter)
-    np.testing.assert_allclose(read_csv(table)[0].landmarks, face(), atol=1e-5)
+    np.testing.assert_allclose(read_csv(table)[0].landmarks, points68(), atol=1e-5)
 
 
 def test_a_table_can_name_people_and_have_other_columns_and_a_byte_order_mark(tmp_path):
@@ -79,7 +80,7 @@ def test_pictures_can_lie_in_a_folder_of_their_own_and_pixels_count_from_elsewhe
     picture(tmp_path / "training" / "a.jpg")
     table = write_csv(tmp_path / "t.csv", ["image", *FROM_1], [["a.jpg", *by_turns()]])
     sample = read_csv(table, images="training", first_pixel=0.5)[0]
-    np.testing.assert_allclose(sample.landmarks, face() - 0.5, atol=1e-5)
+    np.testing.assert_allclose(sample.landmarks, points68() - 0.5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from PIL import Image
 
 from m4kit import Prediction, predict
 from m4kit.ablation import HeadStudy, RecordError
-from m4kit.camera import Crop, rotation_from_euler
+from m4kit.camera import Crop
 from m4kit.explore import HeadWeightExplorer
 from m4kit.explore.explorer import Explorer
 from m4kit.explore.simplex_picture import accuracy_scale, cuts_picture, shares_of
@@ -18,7 +18,8 @@ from m4kit.head_frame import HeadFrame
 from m4kit.prediction import Face, FaceBox
 from m4kit.vertex_colours import vertex_colours
 
-from helpers.canvas import MODEL, PHOTO, last_vertices, of_kind
+from helpers.canvas import PHOTO, last_vertices, of_kind
+from helpers.faces import MODEL, parameters
 from helpers.head_records import LEARNED, SLOPE, linear_study
 
 FREE = np.zeros(4, dtype=bool)
@@ -30,7 +31,7 @@ def face(*, seed=0, yaws=(20.0, 25.0, 25.0, 30.0), left=40.0, weights=LEARNED):
     heads = np.tile(random.normal(0, 0.6, 62), (len(yaws), 1))
     heads[:, 12:] += random.normal(0, 0.3, (len(yaws), 50))
     for head, yaw in zip(heads, yaws, strict=True):
-        head[:12] = np.column_stack([0.55 * rotation_from_euler(yaw, -10, 5), [1.0, -2.0, 0.0]]).ravel()
+        head[:12] = parameters((yaw, -10, 5), scale=0.55, shift=(1.0, -2.0, 0.0))[:12]
     return Face(FaceBox(60, 50, 260, 250), Crop(left, 30.0, 240.0), heads, np.asarray(weights), MODEL)
 
 

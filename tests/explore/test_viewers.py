@@ -19,14 +19,15 @@ from m4kit.head_frame import HeadFrame
 from m4kit.prediction import Face, FaceBox
 from m4kit.vertex_colours import scalar_colours, vertex_colours
 
-from helpers.canvas import MODEL, PHOTO, last_colours, last_vertices, of_kind, vertices_in
+from helpers.canvas import PHOTO, last_colours, last_vertices, of_kind, vertices_in
+from helpers.faces import MODEL, parameters
 from helpers.paths import SAMPLES
 
 
 def face(*, seed=0, pose=(25.0, -10.0, 5.0), left=40.0):
     random = np.random.default_rng(seed)
-    camera = np.column_stack([0.55 * rotation_from_euler(*pose), [1.0, -2.0, 0.0]])
-    heads = np.tile(np.concatenate([camera.ravel(), random.normal(0, 0.6, 50)]), (4, 1))
+    heads = parameters(pose, scale=0.55, shift=(1.0, -2.0, 0.0), coefficients=random.normal(0, 0.6, 50))
+    heads = np.tile(heads, (4, 1))
     heads[:, 12:] += random.normal(0, 0.2, (4, 50))
     return Face(FaceBox(60, 50, 260, 250), Crop(left, 30.0, 240.0), heads, np.full(4, 0.25), MODEL)
 

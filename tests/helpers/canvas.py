@@ -2,9 +2,6 @@
 
 import numpy as np
 
-from m4kit import FaceModel
-
-MODEL = FaceModel.load()
 PHOTO = np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
 
 

@@ -5,18 +5,19 @@ import io
 import numpy as np
 from PIL import Image
 
-from m4kit.camera import rotation_from_euler
 from m4kit.conditions import CONDITIONS
 from m4kit.scenes.columns import FACE_COLUMNS, PHOTO_COLUMNS, frame_of
 from m4kit.scenes.report import SceneReport
 from m4kit.scenes.report_data import packaged_model
 from m4kit.weights import fingerprint
 
+from helpers.faces import parameters
 
-def parameters(*, yaw=0.0, seed=0):
-    """Raw parameters (62,) of a face in the middle of its crop."""
-    camera = np.column_stack([0.6 * rotation_from_euler(yaw, 0, 0), np.zeros(3)])
-    return np.concatenate([camera.ravel(), np.random.default_rng(seed).normal(0, 0.5, 50)]).astype(np.float32)
+
+def answer_of(*, yaw=0.0, seed=0):
+    """Raw parameters (62,) of a random face in the middle of its crop."""
+    coefficients = np.random.default_rng(seed).normal(0, 0.5, 50)
+    return parameters((yaw, 0, 0), scale=0.6, coefficients=coefficients).astype(np.float32)
 
 
 def thumbnail(shade=120):
@@ -38,7 +39,7 @@ def made_report(*, scenes=6, conditions=CONDITIONS, severities=(0, 1, 3, 5), mis
     pictures = {f"{shade}.jpg": thumbnail(int(shade)) for shade in shades}
     for scene in range(scenes):
         spread = 0.8 + 0.4 * scene / max(1, scenes - 1)
-        answer = parameters(yaw=10.0 * (scene % 7) - 30, seed=scene)
+        answer = answer_of(yaw=10.0 * (scene % 7) - 30, seed=scene)
         for condition in conditions:
             for severity in severities:
                 name = f"scene{scene}/{condition}-{severity:g}-0"

@@ -11,7 +11,8 @@ from m4kit.images import ImageError
 from m4kit.predictor import predict
 from m4kit.scenes.data import benchmark, picture_of, scene_photos
 
-from helpers.face_sets import FACE_CROP, face, picture, zipped
+from helpers.face_sets import picture, zipped
+from helpers.faces import CROP_OF_POINTS, points68
 from helpers.paths import SAMPLES
 
 THE_SEVEN = "focus, haze, illumination, lens, motion, snow, rain"
@@ -141,14 +142,14 @@ class TestConditionFolders:
         ]
 
     def test_truth_lies_beside_the_photos_as_a_reader_of_datasets_has_it(self, tmp_path):
-        points = "\n".join(f"{x + 1} {y + 1}" for x, y in face())
+        points = "\n".join(f"{x + 1} {y + 1}" for x, y in points68())
         for name in ("haze/a", "snow/a"):
             picture(tmp_path / f"{name}.jpg")
             (tmp_path / f"{name}.pts").write_text(f"version: 1\nn_points: 68\n{{\n{points}\n}}\n")
         samples = read_condition_folders(tmp_path, layout="pts", all_labelled=True)
         assert [one.condition for one in samples] == ["haze", "snow"]
-        np.testing.assert_allclose(samples[0].landmarks, face(), atol=1e-5)
-        np.testing.assert_allclose(samples[0].crop, FACE_CROP, atol=1e-5)
+        np.testing.assert_allclose(samples[0].landmarks, points68(), atol=1e-5)
+        np.testing.assert_allclose(samples[0].crop, CROP_OF_POINTS, atol=1e-5)
         assert samples[0].all_labelled
 
     def test_photos_elsewhere_are_left_out_and_no_condition_at_all_names_the_seven(self, tmp_path):
@@ -259,7 +260,7 @@ class TestBenchmark:
         assert [one.seed for one in again] == [one.seed for one in samples]
 
     def test_what_is_known_of_a_clean_photo_holds_for_its_versions(self):
-        truth = face()
+        truth = points68()
         images = [Sample(f"a#{k}", lambda: None, landmarks=truth + 10 * k, box=np.arange(4)) for k in (1, 2)]
         samples = benchmark(images, conditions=["focus"], severities=[1], all_labelled=True)
         assert [one.name for one in samples] == ["a/focus-1-0#1", "a/focus-1-0#2"]
@@ -322,7 +323,9 @@ class TestPhotos:
             assert [photo.clean for photo in scene_photos(versions)] == names
 
     def test_a_plain_sample_is_a_photo_of_no_condition(self):
-        (photo,) = scene_photos([Sample("a#1", lambda: None, landmarks=face()), Sample("a#2", lambda: None)])
+        (photo,) = scene_photos(
+            [Sample("a#1", lambda: None, landmarks=points68()), Sample("a#2", lambda: None)]
+        )
         assert (photo.name, photo.condition, photo.all_labelled, len(photo.faces)) == ("a", None, False, 1)
         np.testing.assert_allclose(photo.boxes, [[30, 40, 110, 100]])
 

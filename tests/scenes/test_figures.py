@@ -11,8 +11,9 @@ from m4kit.scenes import figures
 from m4kit.scenes.figures import OVERLAYS
 from m4kit.scenes.report_data import ReportError
 
+from helpers.faces import ellipsoid
 from helpers.made_report import made_report
-from helpers.synthetic import face, prediction
+from helpers.synthetic import prediction
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +118,7 @@ def test_the_scene_figure_has_four_rows_and_a_column_a_photo():
         for k in (0, 1)
     ]
     figure = figures.scene_figure(
-        samples, condition="haze", predictor=lambda image: prediction(face(), source="x"), max_side=120
+        samples, condition="haze", predictor=lambda image: prediction(ellipsoid(), source="x"), max_side=120
     )
     assert len(figure.axes) == 4 * 2
     assert [axes.get_title() for axes in figure.axes[:2]] == ["haze0", "haze1"]

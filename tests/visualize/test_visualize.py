@@ -12,7 +12,8 @@ from m4kit.landmarks import LANDMARK_GROUPS
 from m4kit.visualize.drawing import pose_text
 from m4kit.visualize.figures import NO_FACE, ROWS
 
-from helpers.synthetic import face, photo, prediction
+from helpers.faces import ellipsoid
+from helpers.synthetic import photo, prediction
 
 DRAWINGS = [visualize.draw_landmarks, visualize.draw_pose, visualize.draw_mesh, visualize.draw_boxes]
 
@@ -53,7 +54,7 @@ class TestEveryDrawing:
     def test_the_picture_given_stays_untouched_and_the_new_one_has_its_size(self, draw):
         image = photo()
         before = image.copy()
-        picture = draw(image, face())
+        picture = draw(image, ellipsoid())
         np.testing.assert_array_equal(image, before)
         assert (picture.shape, picture.dtype) == (image.shape, np.uint8)
         assert (picture != image).any()
@@ -61,18 +62,18 @@ class TestEveryDrawing:
     @pytest.mark.parametrize("draw", DRAWINGS)
     def test_nothing_changes_far_from_the_face(self, draw):
         image = photo(400, 400)
-        points = changed(draw(image, face(centre=(150, 250), height=80)), image)
+        points = changed(draw(image, ellipsoid(centre=(150, 250), height=80)), image)
         assert np.abs(points - [150, 250]).max() < 80
 
     @pytest.mark.parametrize("draw", DRAWINGS)
     def test_a_face_half_outside_the_photo_is_drawn(self, draw):
         image = photo()
-        assert len(changed(draw(image, face(centre=(0, 190))), image))
+        assert len(changed(draw(image, ellipsoid(centre=(0, 190))), image))
 
     @pytest.mark.parametrize("draw", DRAWINGS)
     def test_several_faces_are_drawn_and_none_gives_the_photo(self, draw):
         image = photo(200, 400)
-        points = changed(draw(image, [face(centre=(100, 100)), face(centre=(300, 100))]), image)
+        points = changed(draw(image, [ellipsoid(centre=(100, 100)), ellipsoid(centre=(300, 100))]), image)
         assert points[:, 0].min() < 120
         assert points[:, 0].max() > 280
         np.testing.assert_array_equal(draw(image, []), image)
@@ -80,10 +81,10 @@ class TestEveryDrawing:
     @pytest.mark.parametrize("draw", DRAWINGS)
     def test_an_image_of_another_kind_is_refused(self, draw):
         with pytest.raises(ValueError, match="uint8 RGB"):
-            draw(np.zeros((20, 20)), face())
+            draw(np.zeros((20, 20)), ellipsoid())
 
     def test_drawings_compose(self):
-        image, one = photo(), face()
+        image, one = photo(), ellipsoid()
         picture = visualize.draw_boxes(visualize.draw_landmarks(visualize.draw_mesh(image, one), one), one)
         assert len(changed(picture, image)) > len(changed(visualize.draw_mesh(image, one), image))
 
@@ -97,7 +98,7 @@ class TestLandmarks:
 
     @pytest.mark.parametrize("points", [True, False])
     def test_every_landmark_is_painted_and_no_pixel_far_from_a_contour(self, points):
-        image, one = photo(), face()
+        image, one = photo(), ellipsoid()
         picture = visualize.draw_landmarks(image, one, points=points)
         x, y = np.rint(one.landmarks[:, :2]).astype(int).T
         assert (picture[y, x] != image[y, x]).any(axis=1).all()
@@ -114,13 +115,13 @@ class TestLandmarks:
     def test_lines_grow_with_the_face(self):
         shares = []
         for height in (60, 240, 960):
-            image, one = photo(2 * height, 2 * height), face(centre=(height, height), height=height)
+            image, one = photo(2 * height, 2 * height), ellipsoid(centre=(height, height), height=height)
             shares.append(len(changed(visualize.draw_landmarks(image, one), image)) / height**2)
         # A line of constant width would cover a sixteenth of the share on a face 16 times as tall.
         assert shares[0] < 6 * shares[2]
 
     def test_arrays_are_taken_for_faces(self):
-        image, one, two = photo(), face(), face(centre=(60, 60), height=60)
+        image, one, two = photo(), ellipsoid(), ellipsoid(centre=(60, 60), height=60)
         faces = visualize.draw_landmarks(image, [one, two])
         both = np.stack([one.landmarks, two.landmarks])
         np.testing.assert_array_equal(visualize.draw_landmarks(image, both), faces)
@@ -136,13 +137,13 @@ class TestPose:
     @pytest.mark.parametrize(("yaw", "sign"), [(35, -1), (-35, 1)])
     def test_positive_yaw_turns_the_box_to_the_photos_left(self, yaw, sign):
         image = photo()
-        picture = visualize.draw_pose(image, face(yaw=yaw))
+        picture = visualize.draw_pose(image, ellipsoid(yaw=yaw))
         front, back = coloured(picture, image, (255, 176, 32)), coloured(picture, image, (56, 139, 253))
         assert np.sign(front[0] - back[0]) == sign
 
     def test_positive_pitch_turns_the_box_up(self):
         image = photo()
-        picture = visualize.draw_pose(image, face(pitch=35))
+        picture = visualize.draw_pose(image, ellipsoid(pitch=35))
         front, back = coloured(picture, image, (255, 176, 32)), coloured(picture, image, (56, 139, 253))
         assert front[1] < back[1]
 
@@ -160,7 +161,7 @@ class TestPose:
         assert coloured(turned, image, (10, 108, 255))[0] < 90
 
     def test_the_box_surrounds_the_landmarks_of_a_frontal_face(self):
-        image, one = photo(), face()
+        image, one = photo(), ellipsoid()
         points = changed(visualize.draw_pose(image, one), image)
         low, high = one.landmarks[:, :2].min(axis=0), one.landmarks[:, :2].max(axis=0)
         assert (points.min(axis=0) < low).all()
@@ -168,26 +169,26 @@ class TestPose:
 
     def test_angles_are_written_with_their_signs(self):
         assert pose_text(HeadPose(12.4, -3.2, -0.3)) == "yaw +12°  pitch −3°  roll 0°"  # noqa: RUF001
-        image, one = photo(), face()
+        image, one = photo(), ellipsoid()
         below = visualize.draw_pose(image, one, box=False, text=True)
         assert changed(below, image)[:, 1].min() > one.landmarks[:, 1].max()
 
     def test_words_stay_in_a_small_picture(self):
         image = photo(60, 60)
-        picture = visualize.draw_pose(image, face(centre=(30, 40), height=50), text=True)
+        picture = visualize.draw_pose(image, ellipsoid(centre=(30, 40), height=50), text=True)
         assert len(changed(picture, image))
 
 
 class TestMesh:
     def test_opacity_shows_the_photo_through(self):
-        image, one = photo(), face()
+        image, one = photo(), ellipsoid()
         solid, half = (visualize.draw_mesh(image, one, opacity=opacity).astype(float) for opacity in (1, 0.5))
         np.testing.assert_allclose(half, (solid + image) / 2, atol=1.01)
 
 
 class TestOverview:
     def test_one_photo_gives_four_rows_in_the_papers_order(self):
-        figure = visualize.overview(prediction(face(), size=(300, 400)), max_side=320)
+        figure = visualize.overview(prediction(ellipsoid(), size=(300, 400)), max_side=320)
         assert [axes.get_ylabel() for axes in figure.axes] == list(ROWS)
         assert ROWS == ("landmarks", "head pose", "translucent mesh", "solid mesh")
         assert [axes.images[0].get_array().shape for axes in figure.axes] == [(240, 320, 3)] * 4
@@ -196,7 +197,11 @@ class TestOverview:
         assert all(not axes.get_xticks().size and not axes.get_yticks().size for axes in figure.axes)
 
     def test_several_photos_are_columns_of_one_height(self):
-        photos = [prediction(face(), size=(200, 200)), prediction(face(), size=(200, 300)), prediction()]
+        photos = [
+            prediction(ellipsoid(), size=(200, 200)),
+            prediction(ellipsoid(), size=(200, 300)),
+            prediction(),
+        ]
         figure = visualize.overview(photos, max_side=150)
         assert len(figure.axes) == 12
         assert {axes.images[0].get_array().shape[0] for axes in figure.axes} == {100}
@@ -212,7 +217,7 @@ class TestOverview:
         np.testing.assert_array_equal(axes.images[0].get_array(), smaller)
 
     def test_words_keep_to_their_place_however_small(self):
-        panorama = prediction(face(centre=(400, 50), height=60), size=(100, 600))
+        panorama = prediction(ellipsoid(centre=(400, 50), height=60), size=(100, 600))
         assert_words_keep_apart(visualize.overview(panorama))
         narrow = prediction(size=(400, 200))
         assert_words_keep_apart(visualize.overview([prediction(size=(100, 600)), narrow, narrow]))
@@ -221,12 +226,12 @@ class TestOverview:
         assert_words_keep_apart(visualize.overview([narrow, narrow], titles=titles, max_side=160))
 
     def test_words_that_have_room_are_of_one_size(self):
-        figure = visualize.overview([prediction(face(), size=(300, 400))] * 2, titles=["one", "two"])
+        figure = visualize.overview([prediction(ellipsoid(), size=(300, 400))] * 2, titles=["one", "two"])
         words = [axes.yaxis.label for axes in figure.axes[::2]] + [axes.title for axes in figure.axes[:2]]
         assert {one.get_fontsize() for one in words} == {12 * 72 / figure.dpi}
 
     def test_the_saved_figure_holds_the_pictures_pixel_for_pixel(self, tmp_path):
-        figure = visualize.overview(prediction(face(), size=(517, 483)), max_side=517)
+        figure = visualize.overview(prediction(ellipsoid(), size=(517, 483)), max_side=517)
         saved = np.asarray(Image.open(figure.save(tmp_path / "overview.png")).convert("RGB"))
         for axes in figure.axes:
             shown = axes.images[0].get_array()
@@ -235,12 +240,12 @@ class TestOverview:
             np.testing.assert_array_equal(part, shown)
 
     def test_it_saves_as_jpeg_too(self, tmp_path):
-        path = visualize.overview(prediction(face())).save(tmp_path / "overview.jpg")
+        path = visualize.overview(prediction(ellipsoid())).save(tmp_path / "overview.jpg")
         with Image.open(path) as image:
             assert image.format == "JPEG"
 
     def test_faces_stay_where_they_are_when_the_photo_is_scaled(self):
-        one = face(centre=(100, 80), height=60)
+        one = ellipsoid(centre=(100, 80), height=60)
         (moved,) = prediction(one).resized(3.0)
         # A pixel's centre x becomes that of the middle one of three.
         np.testing.assert_allclose(moved.landmarks[:, :2], 3 * one.landmarks[:, :2] + 1)
@@ -256,7 +261,7 @@ class TestOverview:
 
 class TestFacesFigure:
     def test_each_face_is_a_column_with_its_angles(self):
-        one, two = face(yaw=30, height=60), face(centre=(60, 60), height=40)
+        one, two = ellipsoid(yaw=30, height=60), ellipsoid(centre=(60, 60), height=40)
         figure = visualize.faces_figure(prediction(one, two), side=120)
         assert len(figure.axes) == 8
         assert [axes.get_title() for axes in figure.axes[:4]] == list(ROWS)
@@ -265,10 +270,12 @@ class TestFacesFigure:
 
     @pytest.mark.parametrize("side", [64, 110])
     def test_words_keep_to_their_row_and_column(self, side):
-        assert_words_keep_apart(visualize.faces_figure(prediction(face(yaw=-30), face()), side=side))
+        assert_words_keep_apart(
+            visualize.faces_figure(prediction(ellipsoid(yaw=-30), ellipsoid()), side=side)
+        )
 
     def test_the_largest_faces_only(self):
-        faces = [face(height=40) for _ in range(3)]
+        faces = [ellipsoid(height=40) for _ in range(3)]
         assert len(visualize.faces_figure(prediction(*faces), side=64, max_faces=2).axes) == 8
 
     def test_without_a_face_it_says_so(self):
@@ -297,7 +304,7 @@ class TestShapes:
 
 class TestInNotebooks:
     def test_pyplot_does_not_know_the_figure(self):
-        visualize.overview(prediction(face()))
+        visualize.overview(prediction(ellipsoid()))
         from matplotlib._pylab_helpers import Gcf
 
         assert Gcf.get_all_fig_managers() == []
@@ -305,7 +312,7 @@ class TestInNotebooks:
     def test_it_is_displayed_once_as_jpeg(self, monkeypatch):
         shown = []
         monkeypatch.setattr("IPython.display.display", lambda data, raw: shown.append(data))
-        figure = visualize.overview(prediction(face()))
+        figure = visualize.overview(prediction(ellipsoid()))
         figure._ipython_display_()
         (bundle,) = shown
         assert set(bundle) == {"image/jpeg", "text/plain"}
