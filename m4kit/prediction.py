@@ -402,7 +402,7 @@ class Prediction(Sequence):
 def _in_words(face: Face) -> str:
     """A face in one line."""
     angles = ", ".join(
-        f"{name} {angle:+.0f}" for name, angle in zip(face.pose._fields, face.pose, strict=True)
+        f"{name} {round(angle)}" for name, angle in zip(face.pose._fields, face.pose, strict=True)
     )
     return f"{face.box.width:.0f}x{face.box.height:.0f} px, score {face.score:.2f}, {angles}"
 
@@ -413,7 +413,8 @@ def _show(figure: NotebookFigure, prediction: Prediction, text: str) -> None:
 
     display(figure.bundle(text), raw=True)
     if len(prediction):
-        table = prediction.to_dataframe()[["score", *HeadPose._fields, "failure_probability"]]
+        # Adding 0 makes 0 of -0.
+        table = prediction.to_dataframe()[["score", *HeadPose._fields, "failure_probability"]].round(2) + 0
         table = table.rename(columns={"failure_probability": "failure probability"})
-        formats = ["{:.2f}".format, *["{:+.1f}°".format] * 3, "{:.0%}".format]
+        formats = ["{:.2f}".format, *["{:.1f}°".format] * 3, "{:.0%}".format]
         display({"text/html": table.to_html(formatters=formats, na_rep="", border=0)}, raw=True)
