@@ -1,12 +1,11 @@
-"""From a slider's event to the mesh drawn, in a real JupyterLab in headless Chromium.
+"""Time from a slider's event to the drawn mesh, in a real JupyterLab in headless Chromium.
 
     python benchmarks/viewer_latency.py [--moves 60] [--pause 400] [--kernel]
 
-A key is pressed on the first identity slider of `FaceModelExplorer`; the browser moves the vertices, computes
-normals and draws. The time runs in the page, from the key until the mesh that it asked for is drawn, to the last
-pixel of the canvas. Meanwhile the kernel computes the same mesh and sends it. With `--kernel` the browser has to wait
-for that, as it does for a mode that is moved for the first time. With software rendering, as in headless Chromium,
-drawing is most of it.
+The script presses a key on the first identity slider of `FaceModelExplorer`; the browser moves the vertices, computes
+normals and draws. The time is measured in the page, from the key to the last pixel of the new mesh. Meanwhile the
+kernel computes the same mesh and sends it. With `--kernel` the browser waits for it, as it does when a mode is moved
+for the first time. With software rendering, as in headless Chromium, drawing takes most of the time.
 """
 
 from __future__ import annotations
@@ -57,8 +56,8 @@ def main() -> None:
     """Print median and 95th percentile in milliseconds."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--moves", type=int, default=60)
-    parser.add_argument("--pause", type=int, default=400, help="milliseconds between them")
-    parser.add_argument("--kernel", action="store_true", help="the browser moves nothing by itself")
+    parser.add_argument("--pause", type=int, default=400, help="milliseconds between moves")
+    parser.add_argument("--kernel", action="store_true", help="the browser waits for the kernel")
     options = parser.parse_args()
     code = CODE + (KERNEL_ONLY if options.kernel else "") + "explorer"
     measure = _MEASURE.replace("PAUSE", str(options.pause))
@@ -66,7 +65,7 @@ def main() -> None:
         parser.error("expected Chromium on the path or in CHROMIUM, found none")
     with tempfile.TemporaryDirectory() as folder:
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
-        # Without it JupyterLab asks which kernel to take.
+        # Without it, JupyterLab asks for a kernel.
         notebook.metadata["kernelspec"] = {
             "name": "python3",
             "display_name": "Python 3",

@@ -1,8 +1,8 @@
-"""Write the README's screenshots of the explorers: notebooks 02 and 03 in a real JupyterLab, in headless Chromium.
+"""Write the README's screenshots of the explorers, from notebooks 02 and 03 in a real JupyterLab.
 
     python scripts/build_screenshots.py
 
-`docs/mesh_viewer.jpg` shows the first viewer of notebook 02, the face turned a little; `docs/face_model.jpg` the
+`docs/mesh_viewer.jpg` shows the first viewer of notebook 02 with the face turned a little, `docs/face_model.jpg` the
 explorer of notebook 03 while it explains a mode.
 """
 
@@ -21,7 +21,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH = 1080
 LARGEST = 150_000
-"""Bytes of a picture."""
+"""Largest size of a picture, in bytes."""
 
 TIMEOUT = 240
 
@@ -31,7 +31,7 @@ def main() -> None:
     if chromium() is None:
         sys.exit("expected Chromium on the path or in CHROMIUM, found none")
     with tempfile.TemporaryDirectory() as folder:
-        # JupyterLab saves what it runs: into copies.
+        # JupyterLab saves notebooks that it runs, so it gets copies.
         for name in ("notebooks", "sample_images"):
             shutil.copytree(ROOT / name, Path(folder) / name)
         with jupyter_lab(Path(folder)) as address:
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def shot(page, prepare: Callable) -> bytes:
-    """The notebook's first explorer, and nothing around it, as a JPEG file's bytes."""
+    """Encode a picture of the notebook's first explorer as a JPEG."""
     canvas = page.locator(".jp-OutputArea canvas[data-serial]").first
     canvas.wait_for(timeout=60_000)
     explorer = page.locator(".jp-OutputArea-output .jupyter-widgets.widget-vbox").first
@@ -66,7 +66,7 @@ def shot(page, prepare: Callable) -> bytes:
 
 
 def turn_a_little(page, canvas) -> None:
-    """Drag the face as a hand would, to the side and down."""
+    """Drag the face a little to the side and down."""
     box = canvas.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(x, y)
@@ -78,7 +78,7 @@ def turn_a_little(page, canvas) -> None:
 
 
 def explain_a_mode(page, canvas) -> None:
-    """Press the second slider's button, and wait until the face is nearly at an end of its swing."""
+    """Press the second slider's button, and wait until the face is near an end of its swing."""
     page.get_by_title("Explain identity 2:").first.click()
     page.mouse.move(0, 0)
     page.wait_for_function("() => Number(document.querySelector('canvas[data-swing]')?.dataset.swing) > 2.6")

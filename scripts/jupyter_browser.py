@@ -1,7 +1,7 @@
-"""A real JupyterLab in a real browser, headless: for tests, screenshots and the benchmark of the explorers.
+"""A real JupyterLab in a real headless browser, for tests, screenshots and benchmarks of the explorers.
 
 Needs Chromium (`chromium`, `chromium-browser` or `google-chrome` on the path, or the environment variable CHROMIUM)
-and the package playwright, which drives it; nothing is downloaded.
+and the package playwright, which controls it; nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ FLAGS = (
     "--use-gl=angle",
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
-    # The processor puts the page around a canvas together faster than WebGL without a graphics card does.
+    # Without a graphics card, the CPU composes the page around a canvas faster than WebGL does.
     "--disable-gpu-compositing",
     "--disable-background-networking",
 )
 START_SECONDS = 180
 
-# No questions, no news, and cells outside the window are drawn too.
+# No dialogs, no news, and cells outside the window are drawn, too.
 _SETTINGS = {
     "@jupyterlab/apputils-extension:notification": {
         "fetchNews": "false",
@@ -43,14 +43,14 @@ _SETTINGS = {
 
 
 def chromium() -> str | None:
-    """The browser's path, or None where there is none."""
+    """The path of the browser, or None if there is none."""
     names = ("chromium", "chromium-browser", "google-chrome")
     return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
 
 
 @contextlib.contextmanager
 def jupyter_lab(folder: Path) -> Iterator[str]:
-    """The address of a JupyterLab that serves a folder; it is stopped at the end."""
+    """Serve a folder with JupyterLab, and return its address; it stops at the end of the block."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -58,9 +58,9 @@ def jupyter_lab(folder: Path) -> Iterator[str]:
         settings = Path(home) / "settings"
         settings.mkdir()
         (settings / "overrides.json").write_text(json.dumps(_SETTINGS))
-        # For an extension that comes with Open3D, JupyterLab would recommend a build in a window over all.
+        # Open3D brings an extension for which JupyterLab would recommend a build, in a dialog over everything.
         (settings / "page_config.json").write_text(json.dumps({"buildCheck": False}))
-        # Nothing of the user's own Jupyter is read or changed.
+        # The user's own Jupyter settings are neither read nor changed.
         own = {
             name: str(Path(home) / name.lower())
             for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
@@ -87,7 +87,7 @@ def jupyter_lab(folder: Path) -> Iterator[str]:
 
 
 def _wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
-    # A proxy knows nothing of this machine's own address.
+    # A proxy does not know this machine's own address.
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end:
@@ -96,37 +96,47 @@ def _wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
         with contextlib.suppress(OSError), direct.open(address, timeout=5):
             return
         time.sleep(0.2)
-    raise RuntimeError(f"JupyterLab did not start; it said:\n{log.read_text()[-3000:]}")
+    raise RuntimeError(f"JupyterLab did not start; its log ends with:\n{log.read_text()[-3000:]}")
 
 
 @contextlib.contextmanager
-def browser_page(*, width: int = 1300, height: int = 1000, scale: float = 1.0) -> Iterator:
-    """A playwright page, `scale` device pixels to each of its own.
-
-    What its console says as an error is in `page.m4kit_errors`.
-    """
+def browser() -> Iterator:
+    """Start the browser, as a playwright `Browser`; it stops at the end of the block."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=list(FLAGS))
-        page = browser.new_page(viewport={"width": width, "height": height}, device_scale_factor=scale)
-        page.m4kit_errors = []
-        page.on("console", lambda said: said.type == "error" and page.m4kit_errors.append(said.text))
-        page.on("pageerror", lambda error: page.m4kit_errors.append(str(error)))
+        started = playwright.chromium.launch(executable_path=chromium(), args=list(FLAGS))
         try:
-            yield page
+            yield started
         finally:
-            browser.close()
+            started.close()
+
+
+def new_page(started, *, width: int = 1300, height: int = 1000, scale: float = 1.0):
+    """Open a page with `scale` device pixels per CSS pixel; `page.m4kit_errors` lists its console errors."""
+    page = started.new_page(viewport={"width": width, "height": height}, device_scale_factor=scale)
+    page.m4kit_errors = []
+    page.on("console", lambda message: message.type == "error" and page.m4kit_errors.append(message.text))
+    page.on("pageerror", lambda error: page.m4kit_errors.append(str(error)))
+    return page
+
+
+@contextlib.contextmanager
+def browser_page(**options) -> Iterator:
+    """Start the browser with one page; the options are those of `new_page`."""
+    with browser() as started:
+        yield new_page(started, **options)
 
 
 def open_and_run(page, address: str, notebook: str, *, fragment: str = "", timeout: float = 90) -> None:
-    """Open a notebook in JupyterLab, run all its cells, and wait until the kernel is idle again.
+    """Open a notebook in JupyterLab, run all its cells, and wait until they are done.
 
-    Each step may take `timeout` seconds; a run that takes longer raises `AssertionError` and says what it waits for.
+    Each step may take `timeout` seconds. Raises `AssertionError` with the state of the notebook if the run takes
+    longer or a cell fails.
     """
     from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
-    # Without `reset`, what was open before comes back, and JupyterLab asks which kernel the notebook shall have.
+    # Without `reset`, JupyterLab restores what was open before and asks for the notebook's kernel.
     page.goto(f"{address}/lab/tree/{notebook}?reset{fragment}", timeout=1000 * timeout)
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=1000 * timeout)
     page.wait_for_function(
@@ -134,16 +144,35 @@ def open_and_run(page, address: str, notebook: str, *, fragment: str = "", timeo
         timeout=1000 * timeout,
     )
     page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
-    # `evaluate` has no limit of time: if a message of the kernel gets lost, waiting within it never ends.
+    # `evaluate` has no timeout: if a message of the kernel gets lost, it would wait forever.
     page.evaluate(_RUN)
     try:
         page.wait_for_function("() => window.m4kitRan !== undefined", timeout=1000 * timeout)
     except PlaywrightTimeout:
-        raise AssertionError(f"{notebook}: not done in {timeout} s; {page.evaluate(_STATE)}") from None
+        raise AssertionError(f"{notebook}: not done after {timeout} s; {page.evaluate(_STATE)}") from None
     if (ran := page.evaluate("() => window.m4kitRan")) is not True:
         raise AssertionError(f"{notebook}: a cell failed ({ran}); {page.evaluate(_STATE)}")
     page.wait_for_timeout(300)
 
+
+def wait_until(page, condition: str, argument=None, *, patience: float = 20) -> None:
+    """Wait until a JavaScript condition holds, however long the kernel works.
+
+    Raises `AssertionError` with the state of the notebook once the kernel has been idle for `patience` seconds.
+    """
+    idle_since = time.monotonic()
+    while not page.evaluate(condition, argument):
+        if page.evaluate(_BUSY):
+            idle_since = time.monotonic()
+        if time.monotonic() - idle_since > patience:
+            raise AssertionError(f"{condition}: not true while the kernel is idle; {page.evaluate(_STATE)}")
+        page.wait_for_timeout(200)
+
+
+_BUSY = """() => {
+  const kernel = window.jupyterapp.shell.currentWidget?.context?.sessionContext?.session?.kernel;
+  return kernel?.status !== 'idle';
+}"""
 
 _RUN = """() => {
   window.m4kitRan = undefined;

@@ -1,4 +1,4 @@
-"""A page of faces to look at and to click: the kernel side of `face_grid.js`.
+"""A page of faces to look at and to click, kernel side; `js/face_grid.js` is the browser side.
 
 Pictures travel as messages, not as synchronised traits, so that a saved notebook stays small.
 """
@@ -12,19 +12,18 @@ from m4kit.explore.javascript import MessageView, module
 
 
 class GridFace(NamedTuple):
-    """A card: the number that a click tells, a JPEG, two lines of words, the photo's name, and its marks."""
+    """A card: the number that a click reports, a JPEG, two lines of text, the photo's name, and whether it is bad."""
 
     row: int
     jpeg: bytes
     title: str
-    words: str
+    text: str
     name: str
     bad: bool = False
-    chosen: bool = False
 
 
 class FaceGrid(MessageView):
-    """A grid of cards. `on_click(row)` is called for a click on one."""
+    """A grid of cards; a click on one calls `on_click(row)`."""
 
     _esm = module("face_grid")
 
@@ -33,23 +32,21 @@ class FaceGrid(MessageView):
         self.on_click: Callable[[int], None] = lambda row: None
         self.faces: tuple[GridFace, ...] = ()
         self._serial = 0
-        self.on_msg(self._heard)
+        self.on_msg(self._received)
 
     def show(self, faces: Sequence[GridFace]) -> None:
-        """Show these faces instead of those that are there."""
+        """Show these faces and no others."""
         self.faces = tuple(faces)
         self._serial += 1
-        self._say()
+        self._send_faces()
 
-    def _say(self) -> None:
-        about = [
-            {name: value for name, value in face._asdict().items() if name != "jpeg"} for face in self.faces
-        ]
-        content = {"kind": "faces", "faces": about, "serial": self._serial}
-        self.send(content, [face.jpeg for face in self.faces])
+    def _send_faces(self) -> None:
+        cards = [face._asdict() for face in self.faces]
+        pictures = [card.pop("jpeg") for card in cards]
+        self.send({"kind": "faces", "faces": cards, "serial": self._serial}, pictures)
 
-    def _heard(self, _widget, content: dict, _buffers) -> None:
+    def _received(self, _widget, content: dict, _buffers) -> None:
         if content.get("kind") == "ready":
-            self._say()
+            self._send_faces()
         elif content.get("kind") == "clicked":
             self.on_click(int(content["row"]))

@@ -1,4 +1,4 @@
-"""The photo behind a prediction, as the viewers show it."""
+"""The photo of a prediction, as the viewers show it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from m4kit.images import check_image, jpeg
 from m4kit.prediction import Face, Prediction
 
 MARK = np.array([[255, 59, 48]], dtype=np.uint8)
-"""The colour (1, 3) of a vertex that was clicked, on the mesh and in the photo."""
+"""Colour (1, 3) of a clicked vertex, on the mesh and in the photo."""
 
 _LARGEST = 900
 _WHITE = (255, 255, 255)
@@ -26,14 +26,13 @@ _WHITE = (255, 255, 255)
 def photo_of(prediction: Prediction) -> np.ndarray:
     """The prediction's photo (H, W, 3) uint8 RGB.
 
-    A prediction holds its photo's pixels, so a file that is moved or changed later does not matter. Raises
-    `ValueError` where it holds none.
+    A prediction holds the pixels, so its file may be moved or changed later. Raises `ValueError` if it holds none.
     """
     return check_image(prediction.image, name=f"photo of {prediction.source}")
 
 
 def thumbnail(image: np.ndarray, face: Face, *, vertex: int | None = None) -> np.ndarray:
-    """The photo around a face, square; a vertex is marked in it."""
+    """Cut a square around a face from the photo, and mark a vertex in it."""
     picture = cut_square(image, face.crop, SIDE_WIDTH, border=cv2.BORDER_REPLICATE)
     if vertex is not None:
         x, y = face.crop.to_square(face.vertices[vertex, :2], SIDE_WIDTH)
@@ -44,7 +43,7 @@ def thumbnail(image: np.ndarray, face: Face, *, vertex: int | None = None) -> np
 
 
 def picture_html(content: bytes, *, kind: str, alt: str, save_as: str = "") -> str:
-    """A picture file's bytes as HTML, with `alt` for those who do not see it; a click saves it `save_as`."""
+    """A picture file's bytes as HTML, with `alt` for screen readers; a click saves it as `save_as`, if given."""
     address = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
     style = f"width: {SIDE_WIDTH}px; max-width: 100%; display: block"
     picture = f'<img src="{address}" alt="{html.escape(alt)}" style="{style}">'
@@ -55,7 +54,7 @@ def picture_html(content: bytes, *, kind: str, alt: str, save_as: str = "") -> s
 
 
 def small_jpeg(image: np.ndarray) -> bytes:
-    """The photo as a JPEG file's bytes, small enough for one message."""
+    """Encode the photo as a JPEG, small enough for one message."""
     side = _LARGEST
     while True:
         scale = min(1.0, side / max(image.shape[:2]))
@@ -67,7 +66,7 @@ def small_jpeg(image: np.ndarray) -> bytes:
 
 
 def gif(pictures: list[np.ndarray], *, milliseconds: int) -> bytes:
-    """Pictures (H, W, 3) uint8 RGB as an endless GIF file's bytes."""
+    """Encode pictures (H, W, 3) uint8 RGB as an endless GIF."""
     first, *others = (Image.fromarray(picture) for picture in pictures)
     buffer = io.BytesIO()
     first.save(

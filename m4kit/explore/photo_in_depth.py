@@ -56,7 +56,7 @@ class PhotoInDepth(MeshExplorer):
         self.overlay = choice("Overlay", list(_DRAWINGS))
         picture = {"width": "100%", "object_fit": "contain"}
         self.pictures = [widgets.Image(format="jpeg", layout=picture) for _ in range(2)]
-        self.captions = [widgets.HTML() for _ in range(2)]
+        self.captions = [widgets.HTML().add_class("m4kit-caption") for _ in range(2)]
         self.legend = widgets.HTML()
         for control in (self.condition, self.severity, self.seed):
             self.on(control, self._degrade)

@@ -10,25 +10,23 @@ from __future__ import annotations
 import base64
 import functools
 import gzip
-from pathlib import Path
 
 import anywidget
 import plotly.graph_objects as go
 import traitlets
 from plotly.offline import get_plotlyjs
 
-_JS = Path(__file__).parent / "js"
-_READY = (_JS / "plotly_ready.js").read_text(encoding="utf-8")
+from m4kit.explore.javascript import MessageView, module
 
 
-class PlotlyView(anywidget.AnyWidget):
+class PlotlyView(MessageView):
     """Shows a plotly figure; `show` updates it.
 
     `clicked` is (trace, point, number of clicks so far), where the point of a heat map is [row, column]. `selected`
     holds the [trace, point] pairs in the last lasso or box; it is empty after a click beside the points.
     """
 
-    _esm = _READY + (_JS / "plotly_view.js").read_text(encoding="utf-8")
+    _esm = module("plotly_ready", "plotly_view")
     figure = traitlets.Unicode('{"data": [], "layout": {}}').tag(sync=True)
     clicked = traitlets.List([-1, -1, 0]).tag(sync=True)
     selected = traitlets.List().tag(sync=True)
@@ -36,10 +34,16 @@ class PlotlyView(anywidget.AnyWidget):
     def __init__(self):
         _library()
         super().__init__()
+        self.on_msg(self._received)
 
     def show(self, figure: go.Figure) -> None:
         """Show the figure as it is now."""
         self.figure = figure.to_json()
+
+    def _received(self, _widget, content: dict, _buffers) -> None:
+        if content.get("kind") == "ready":
+            # A figure that was set before the browser listened may be lost.
+            self.send_state("figure")
 
 
 @functools.cache
@@ -52,8 +56,6 @@ def _library() -> anywidget.AnyWidget:
     packed = base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
 
     class Library(anywidget.AnyWidget):
-        _esm = (
-            f'const SOURCE = "{packed}";\n{_READY}{(_JS / "plotly_library.js").read_text(encoding="utf-8")}'
-        )
+        _esm = f"const SOURCE = '{packed}';\n" + module("plotly_ready", "plotly_library")
 
     return Library()

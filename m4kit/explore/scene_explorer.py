@@ -1,4 +1,4 @@
-"""`SceneExplorer`: a scene report under a user's hands: where the system fails, whom, and why."""
+"""`SceneExplorer`: where the system fails in a scene report, on which faces, and why."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from dataclasses import replace
 import ipywidgets as widgets
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 
 from m4kit.conditions import CONDITIONS
 from m4kit.datasets import Sample
 from m4kit.datasets.scenes import CLEAN
+from m4kit.explore.controls import button, choice, row
 from m4kit.explore.explorer import Explorer
 from m4kit.explore.face_grid import FaceGrid, GridFace
 from m4kit.explore.photo_in_depth import PhotoInDepth
-from m4kit.explore.scene_chart import HeatCell, SceneChart
+from m4kit.explore.plotly_view import PlotlyView
 from m4kit.images import jpeg
 from m4kit.metrics import FAILURE_NME
 from m4kit.predictor import Predictor
@@ -28,7 +30,7 @@ from m4kit.scenes.report_data import ReportError
 from m4kit.scenes.taxonomy import RULES
 
 PAGE = 24
-"""Faces that the gallery shows at once."""
+"""Faces on a page of the gallery."""
 
 ALL = "all"
 
@@ -43,16 +45,16 @@ _COLUMNS = (
 
 
 class SceneExplorer(Explorer):
-    """A report to click through: heat map, charts, scatter, the faces worst first, and one photo in depth.
+    """A scene report to explore: heat map, charts, scatter plot, the faces worst first, and one photo in depth.
 
-    - Filters (condition, severity, yaw, face size, failure) hold for charts, scatter and faces.
-    - A click on a cell of the heat map, or a lasso in the scatter, shows the faces that it holds; a click on a face
-      shows its photo in depth: clean and made worse side by side, under a slider, with both meshes in 3D.
-    - `rows` are the rows of the report's faces that are shown, worst first; `choose(row)` does what a click does.
+    - Filters (condition, severity, yaw, face size, failure) apply to charts, scatter plot and faces.
+    - A click on a cell of the heat map shows its faces; a lasso in the scatter plot chooses faces.
+    - A click on a face shows its photo in depth: clean and degraded side by side, with a slider and both meshes in
+      3D.
+    - `rows` are the rows of the report's faces that are shown, worst first; `choose(row)` does the same as a click.
 
-    `source` is what the report was made of: its clean photos are needed for the photo in depth, and for nothing else.
-    `predictor` is by default the packaged one. `errors` lists what went wrong in callbacks; the explorer says it and
-    goes on.
+    `source` holds the samples that were analysed; only the photo in depth needs it, for the clean photos. `predictor`
+    is by default the packaged one. `errors` lists what went wrong in callbacks; the explorer shows it and goes on.
     """
 
     def __init__(
@@ -70,77 +72,89 @@ class SceneExplorer(Explorer):
         self._worst = figures.worst_first(report)
         self._nme = true_errors(report.faces).to_numpy()
         self._pictures: dict[tuple[int, str], bytes] = {}
-        self._make_filters()
-        self.metric = widgets.Dropdown(options=_metrics(report), description="Metric")
-        self.on(self.metric, self._draw_metric)
-        self.heat, self.scatter = SceneChart(), SceneChart()
-        self.heat.on_cell = self.guard(self._cell_clicked)
-        self.scatter.on_point = self.guard(lambda number: self.choose(int(self._points[number])))
-        self.scatter.on_lasso = self.guard(self._lassoed)
-        picture = {"width": "100%", "max_width": "760px", "object_fit": "contain"}
-        self.charts = [widgets.Image(format="jpeg", layout=picture) for _ in range(2)]
-        self.chart_words = widgets.HTML()
-        known = [name for name in _COLUMNS if np.isfinite(self._column(name)).any()]
-        self.across = widgets.Dropdown(options=known, description="Across")
-        self.up = widgets.Dropdown(
-            options=known, description="Up", value="true error" if "true error" in known else None
-        )
-        for control in (self.across, self.up):
-            self.on(control, self._draw_scatter)
-        self.grid = FaceGrid()
-        self.grid.on_click = self.guard(self.choose)
-        self.overlay = widgets.Dropdown(options=figures.OVERLAYS, description="Overlay")
-        self.page = widgets.BoundedIntText(1, min=1, max=1, description="Page", layout={"width": "160px"})
-        self.count = widgets.HTML()
-        for control in (self.overlay, self.page):
-            self.on(control, self._draw_faces)
-        self.depth = widgets.VBox([widgets.HTML(_asking(bool(self._images)))])
-        self.photo: PhotoInDepth | None = None
-        wrap = {"flex_flow": "row wrap", "align_items": "center"}
+        # Tabs to draw again when they are opened.
+        self._stale: set[str] = set()
+        self._make_controls()
+        self._connect()
         pages = [
-            widgets.VBox([widgets.HTML("Click a cell to see its faces."), self.heat]),
-            widgets.VBox([self.chart_words, *self.charts]),
+            widgets.VBox([widgets.HTML("Click a cell to see its faces."), self.heat_view]),
+            widgets.VBox([self.chart_errors, *self.charts]),
             widgets.VBox(
                 [
-                    widgets.HBox([self.across, self.up], layout=wrap),
+                    row(self.across, self.up),
                     widgets.HTML(
-                        "Draw a lasso around faces, then see them under Faces; click one to see its photo."
+                        "Draw a lasso around faces to see them under Faces; click one for its photo."
                     ),
-                    self.scatter,
+                    self.scatter_view,
                 ]
             ),
-            widgets.VBox([widgets.HBox([self.overlay, self.page, self.count], layout=wrap), self.grid]),
+            widgets.VBox([row(self.overlay, self.page, self.count), self.grid]),
             self.depth,
         ]
-        self.tabs = widgets.Tab(pages, titles=TABS)
-        self.on(self.tabs, self._draw_tab, trait="selected_index")
-        self.content = (
-            widgets.HBox([self.metric, *self.filters.values(), self.clear], layout=wrap),
-            self.tabs,
-        )
-        self._stale: set[str] = set()
-        self.guard(self._draw_metric)()
+        self.tabs.children = pages
+        self.tabs.titles = TABS
+        self.tabs.selected_index = 0
+        self.content = (row(self.metric, *self.filters.values(), self.clear), self.tabs)
+        self.guard(self._draw_heat)()
         self.guard(self._follow)()
+
+    def _make_controls(self) -> None:
+        faces = self.report.faces
+        self.metric = choice("Metric", _metrics(self.report))
+        severities = [(f"{one:g}", one) for one in sorted(faces["severity"].dropna().unique())]
+        labels = [label for label in RULES if self.report.failures[label]]
+        self.filters = {
+            "condition": choice("Condition", [ALL, *present(faces["condition"])]),
+            "severity": choice("Severity", [(ALL, ALL), *severities]),
+            "failures": choice("Failure", [ALL, *labels]),
+            "yaw": _range("|Yaw|", 90),
+            "size": _range(
+                "Size, px", int(np.ceil(faces["size"].max())) if faces["size"].notna().any() else 1
+            ),
+        }
+        self.clear = button("Show all")
+        self.heat_view, self.scatter_view = PlotlyView(), PlotlyView()
+        picture = {"width": "100%", "max_width": "760px", "object_fit": "contain"}
+        self.charts = [widgets.Image(format="jpeg", layout=picture) for _ in range(2)]
+        self.chart_errors = widgets.HTML()
+        known = [name for name in _COLUMNS if np.isfinite(self._column(name)).any()]
+        self.across = choice("Across", known)
+        self.up = choice("Up", known, value="true error" if "true error" in known else None)
+        self.grid = FaceGrid()
+        self.overlay = choice("Overlay", figures.OVERLAYS)
+        self.page = widgets.BoundedIntText(1, min=1, max=1, description="Page", layout={"width": "160px"})
+        self.count = widgets.HTML()
+        self.depth = widgets.VBox([widgets.HTML(_hint(bool(self._images)))])
+        self.photo: PhotoInDepth | None = None
+        self.tabs = widgets.Tab()
+
+    def _connect(self) -> None:
+        self.on(self.metric, self._metric_changed)
+        for control in self.filters.values():
+            self.on(control, self._filtered)
+        self.on(self.clear, self._set)
+        self.on(self.heat_view, self._cell_clicked, trait="clicked")
+        self.on(self.scatter_view, self._point_clicked, trait="clicked")
+        self.on(self.scatter_view, self._lassoed, trait="selected")
+        for control in (self.across, self.up):
+            self.on(control, self._draw_scatter)
+        for control in (self.overlay, self.page):
+            self.on(control, self._draw_faces)
+        self.on(self.tabs, self._draw_tab, trait="selected_index")
+        self.grid.on_click = self.guard(self.choose)
 
     @property
     def rows(self) -> np.ndarray:
-        """The rows of the report's faces that the filters and the selection leave, (n,), worst first."""
+        """The rows (n,) of the report's faces that pass the filters and are selected, worst first."""
         return self._worst[self._kept()[self._worst]]
 
-    def select(self, rows: Iterable[int] | None) -> None:
-        """Show only these rows of the report's faces, and the gallery; None shows all again."""
-        self._selected = None if rows is None else np.asarray(list(rows), dtype=int)
-        self._follow()
-        if rows is not None:
-            self.tabs.selected_index = TABS.index("Faces")
+    def choose(self, number: int) -> None:
+        """Show the photo of one row of the report's faces in depth.
 
-    def choose(self, row: int) -> None:
-        """Show the photo of a row of the report's faces in depth.
-
-        Raises `ValueError` where the clean photo is not known.
+        Raises `ValueError` if the clean photo is not known.
         """
-        face = self.report.faces.iloc[row]
-        name = scenes_of(self.report.faces).iloc[row]
+        face = self.report.faces.iloc[number]
+        name = scenes_of(self.report.faces).iloc[number]
         if name not in self._images:
             remedy = "give SceneExplorer(report, source=samples), the samples that were analysed"
             raise ValueError(f"{name}: expected its clean photo, got none; {remedy}")
@@ -150,60 +164,36 @@ class SceneExplorer(Explorer):
             self.photo.errors = self.errors
             self.depth.children = [widgets.HTML(), self.photo]
         self.depth.children[0].value = f"<b>{html.escape(face['photo'])}</b>"
-        word = "true_" if pd.isna(face["face"]) else ""
-        sides = [face[f"{word}{side}"] for side in ("left", "top", "right", "bottom")]
-        near = (sides[0] + sides[2]) / 2 / image.shape[1], (sides[1] + sides[3]) / 2 / image.shape[0]
+        prefix = "true_" if pd.isna(face["face"]) else ""
+        left, top, right, bottom = (face[f"{prefix}{side}"] for side in ("left", "top", "right", "bottom"))
+        height, width = image.shape[:2]
         self.photo.show(
             image,
             condition=face["condition"] if face["condition"] in CONDITIONS else None,
             severity=None if pd.isna(face["severity"]) else face["severity"],
             seed=None if pd.isna(face["seed"]) else int(face["seed"]),
-            near=near,
+            near=((left + right) / 2 / width, (top + bottom) / 2 / height),
         )
-        self.tabs.selected_index = TABS.index("One photo")
+        self._open("One photo")
 
     def still(self) -> bytes:
-        """The heat map as a JPEG, for readers without a kernel."""
+        """The heat map as a JPEG, drawn without a browser."""
         return figures.heat_map(self.report, self.metric.value).to_jpeg()
 
     def describe(self) -> str:
         """One line that says what is explored."""
         return f"SceneExplorer of {len(self.report)} photos"
 
-    def _make_filters(self) -> None:
-        faces = self.report.faces
-        severities = sorted(faces["severity"].dropna().unique())
-        labels = [label for label in RULES if self.report.failures[label]]
-        slim = {"width": "230px"}
-        self.filters = {
-            "condition": widgets.Dropdown(
-                options=[ALL, *present(faces["condition"])],
-                description="Condition",
-                layout=slim,
-            ),
-            "severity": widgets.Dropdown(
-                options=[(ALL, ALL), *((f"{one:g}", one) for one in severities)],
-                description="Severity",
-                layout=slim,
-            ),
-            "failures": widgets.Dropdown(options=[ALL, *labels], description="Failure", layout=slim),
-            "yaw": widgets.IntRangeSlider(
-                value=(0, 90), min=0, max=90, description="|Yaw|", layout={"width": "300px"}
-            ),
-            "size": _size_slider(faces["size"]),
-        }
-        for control in self.filters.values():
-            self.on(control, self._filtered)
-        self.clear = widgets.Button(description="Show all", layout={"width": "auto"})
-        self.on(self.clear, self._set)
+    def _open(self, tab: str) -> None:
+        self.tabs.selected_index = TABS.index(tab)
 
     def _kept(self) -> np.ndarray:
-        """Which rows the filters and the selection leave, (n,) bool."""
+        """Which rows pass the filters and are selected, (n,) bool."""
         kept = self._passing()
         return kept if self._selected is None else kept & np.isin(np.arange(len(kept)), self._selected)
 
     def _passing(self) -> np.ndarray:
-        """Which rows the filters leave, (n,) bool."""
+        """Which rows pass the filters, (n,) bool."""
         faces, value = self.report.faces, {name: one.value for name, one in self.filters.items()}
         kept = pd.Series(True, index=faces.index)
         if value["condition"] != ALL:
@@ -215,16 +205,12 @@ class SceneExplorer(Explorer):
         for name, sizes in (("yaw", faces["yaw"].abs()), ("size", faces["size"])):
             control = self.filters[name]
             if value[name] != (control.min, control.max):
-                # A missed face has neither, and is left out where one is asked for.
+                # A missed face has neither, and does not pass.
                 kept &= sizes.between(*value[name])
         return kept.to_numpy()
 
-    def _filtered(self) -> None:
-        self._selected = None
-        self._follow()
-
     def _set(self, *, condition: str = ALL, severity: str | float = ALL) -> None:
-        """All filters at once, the others at what lets every face pass; everything follows once."""
+        """Set all filters at once; those that are not given let every face pass."""
         yaw, size = ((control.min, control.max) for control in (self.filters["yaw"], self.filters["size"]))
         values = {"condition": condition, "severity": severity, "failures": ALL, "yaw": yaw, "size": size}
         with self.together():
@@ -232,8 +218,12 @@ class SceneExplorer(Explorer):
                 self.filters[name].value = value
         self._filtered()
 
+    def _filtered(self) -> None:
+        self._selected = None
+        self._follow()
+
     def _follow(self) -> None:
-        """Whatever depends on the filters is drawn anew as soon as it is seen."""
+        """Draw what depends on the filters again, hidden tabs when they are opened."""
         self._stale = {"Charts", "Scatter", "Faces"}
         self._count_faces()
         self._draw_tab()
@@ -241,8 +231,9 @@ class SceneExplorer(Explorer):
     def _count_faces(self) -> None:
         number, chosen = len(self.rows), " in the lasso" * (self._selected is not None)
         self.count.value = f"{number} face{'s' * (number != 1)}{chosen}, worst first"
-        self.page.max = max(1, -(-number // PAGE))
-        self.page.value = 1
+        with self.together():
+            self.page.max = max(1, -(-number // PAGE))
+            self.page.value = 1
 
     def _draw_tab(self) -> None:
         name = TABS[self.tabs.selected_index or 0]
@@ -250,88 +241,153 @@ class SceneExplorer(Explorer):
             self._stale.discard(name)
             {"Charts": self._draw_charts, "Scatter": self._draw_scatter, "Faces": self._draw_faces}[name]()
 
-    def _draw_metric(self) -> None:
+    def _metric_changed(self) -> None:
         self._draw_heat()
         self._stale.add("Charts")
         self._draw_tab()
 
     def _draw_heat(self) -> None:
-        metric = self.metric.value
-        self._places = heat_grid(cells(self.report, metric))
+        self._grid = heat_grid(cells(self.report, self.metric.value))
+        worse = METRICS[self.metric.value].more_is_worse
+        self.heat = _heat_map(self._grid, title=title_of(self.metric.value), more_is_worse=worse)
+        self.heat_view.show(self.heat)
 
-        def shown(cell) -> HeatCell:
-            between = "" if np.isnan(cell.low) else f"95 % interval {cell.low:.2f} to {cell.high:.2f}"
-            return HeatCell(cell.mean, f"{cell.mean:.2f}", f"n = {cell.faces}", between)
-
-        self.heat.heat(
-            title_of(metric),
-            self._places.conditions,
-            self._places.severities,
-            [[cell and shown(cell) for cell in line] for line in self._places.cells],
-            more_is_worse=METRICS[metric].more_is_worse,
-        )
-
-    def _cell_clicked(self, row: int, column: int) -> None:
-        severity = self._places.cells[row][column].severity
-        # Real photos have no severity; there is no filter for them but all.
-        self._set(condition=self._places.conditions[row], severity=ALL if np.isnan(severity) else severity)
-        self.tabs.selected_index = TABS.index("Faces")
+    def _cell_clicked(self) -> None:
+        line, column = self.heat_view.clicked[1]
+        severity = self._grid.cells[line][column].severity
+        # Real photos have no severity, and no filter for it.
+        self._set(condition=self._grid.conditions[line], severity=ALL if np.isnan(severity) else severity)
+        self._open("Faces")
 
     def _draw_charts(self) -> None:
-        kept = self._kept()
-        shown = replace(self.report, faces=self.report.faces[kept])
-        lacking = []
+        shown = replace(self.report, faces=self.report.faces[self._kept()])
+        errors = []
         for picture, draw in zip(self.charts, (figures.line_chart, figures.violins), strict=True):
             try:
                 picture.value = draw(shown, self.metric.value).to_jpeg()
                 picture.layout.display = None
             except ReportError as error:
-                # Among the faces that are left, none has what this chart shows.
+                # The remaining faces have nothing that this chart shows.
                 picture.layout.display = "none"
-                lacking.append(str(error))
-        self.chart_words.value = html.escape("; ".join(lacking))
+                errors.append(str(error))
+        self.chart_errors.value = html.escape("; ".join(errors))
 
     def _draw_scatter(self) -> None:
         across, up = self._column(self.across.value), self._column(self.up.value)
-        # With what is beside the lasso, or the next one could only be smaller.
-        self._points = np.flatnonzero(self._passing() & np.isfinite(across) & np.isfinite(up))
-        conditions = self.report.faces["condition"].iloc[self._points].fillna(CLEAN)
-        occurring = present(conditions)
-        self.scatter.scatter(
-            across[self._points],
-            up[self._points],
-            np.array([occurring.index(one) for one in conditions], dtype=np.uint8),
-            [(one, figures.COLOURS[one]) for one in occurring],
-            words=(self.across.value, self.up.value),
-        )
+        # Faces beside the lasso stay in the plot, so that the next lasso can be larger.
+        shown = self._passing() & np.isfinite(across) & np.isfinite(up)
+        conditions = self.report.faces["condition"].fillna(CLEAN)
+        groups = {name: np.flatnonzero(shown & (conditions == name)) for name in present(conditions[shown])}
+        self._points = list(groups.values())
+        self.scatter = _scatter_plot(groups, across, up, titles=(self.across.value, self.up.value))
+        with self.together():
+            self.scatter_view.selected = []
+        self.scatter_view.show(self.scatter)
 
-    def _lassoed(self, numbers: list[int]) -> None:
-        self._selected = self._points[numbers] if numbers else None
-        # The scatter stays as it is, with its lasso.
+    def _point_clicked(self) -> None:
+        trace, point, _ = self.scatter_view.clicked
+        self.choose(int(self._points[trace][point]))
+
+    def _lassoed(self) -> None:
+        pairs = self.scatter_view.selected
+        self._selected = np.array([self._points[trace][point] for trace, point in pairs]) if pairs else None
+        # The scatter plot stays, with its lasso.
         self._stale |= {"Faces", "Charts"}
         self._count_faces()
 
     def _draw_faces(self) -> None:
         first = PAGE * (self.page.value - 1)
-        self._stale.discard("Faces")
-        self.grid.show([self._card(int(row)) for row in self.rows[first : first + PAGE]])
+        self.grid.show([self._card(int(number)) for number in self.rows[first : first + PAGE]])
 
-    def _card(self, row: int) -> GridFace:
-        key = (row, self.overlay.value)
+    def _card(self, number: int) -> GridFace:
+        key = (number, self.overlay.value)
         if key not in self._pictures:
-            picture = figures.face_picture(self.report, row, overlay=self.overlay.value, side=_THUMBNAIL)
+            picture = figures.face_picture(self.report, number, overlay=self.overlay.value, side=_THUMBNAIL)
             self._pictures[key] = jpeg(picture, quality=82)
-        title, _, words = figures.caption(self.report, row).replace("\n", "; ").rstrip("; ").partition(": ")
-        face = self.report.faces.iloc[row]
-        bad = pd.isna(face["face"]) or self._nme[row] > FAILURE_NME
-        return GridFace(row, self._pictures[key], title, words, face["photo"], bool(bad))
+        caption = figures.caption(self.report, number).replace("\n", "; ").rstrip("; ")
+        title, _, text = caption.partition(": ")
+        face = self.report.faces.iloc[number]
+        bad = pd.isna(face["face"]) or self._nme[number] > FAILURE_NME
+        return GridFace(number, self._pictures[key], title, text, face["photo"], bool(bad))
 
     def _column(self, name: str) -> np.ndarray:
-        return self._nme if name == "true error" else self.report.faces[name].to_numpy()
+        return self._nme if name == "true error" else self.report.faces[name].to_numpy(dtype=float)
+
+
+def _heat_map(grid, *, title: str, more_is_worse: bool) -> go.Figure:
+    """A heat map of means, darker where they are worse, with the number of faces in each cell."""
+
+    def each(value: Callable) -> list[list]:
+        return [[None if cell is None else value(cell) for cell in line] for line in grid.cells]
+
+    def hover(cell) -> str:
+        return "" if np.isnan(cell.low) else f"<br>95 % interval {cell.low:.2f} to {cell.high:.2f}"
+
+    means = [cell.mean for line in grid.cells for cell in line if cell is not None]
+    low, high = min(means), max(means)
+    shades = np.linspace(0, 1, 17)
+    heat = go.Heatmap(
+        z=each(lambda cell: cell.mean),
+        x=grid.severities,
+        y=grid.conditions,
+        text=each(lambda cell: f"<b>{cell.mean:.2f}</b><br>n = {cell.faces}"),
+        texttemplate="%{text}",
+        customdata=each(hover),
+        hovertemplate="%{y} %{x}: %{z:.2f}%{customdata}<extra></extra>",
+        hoverongaps=False,
+        colorscale=[(at, figures.heat_colour(at, 0, 1, more_is_worse=more_is_worse)[0]) for at in shades],
+        # With one value for all, its colour is a middle one.
+        zmin=low if high > low else low - 0.3,
+        zmax=high if high > low else low + 0.7,
+        showscale=False,
+        xgap=3,
+        ygap=3,
+    )
+    axis = {"type": "category", "fixedrange": True, "showgrid": False, "ticks": ""}
+    layout = {
+        "title": {"text": f"<b>{title}</b>", "x": 0.01, "font": {"size": 13}},
+        "width": 110 + 93 * len(grid.severities),
+        "height": 70 + 47 * len(grid.conditions),
+        "margin": {"l": 100, "r": 10, "t": 60, "b": 10},
+        "xaxis": axis | {"side": "top"},
+        "yaxis": axis | {"autorange": "reversed"},
+        "dragmode": False,
+    }
+    return go.Figure(heat, layout)
+
+
+def _scatter_plot(
+    groups: dict[str, np.ndarray], across: np.ndarray, up: np.ndarray, *, titles: tuple[str, str]
+) -> go.Figure:
+    """A scatter plot of two columns, one colour per condition; a drag draws a lasso."""
+    traces = [
+        go.Scatter(
+            x=across[rows],
+            y=up[rows],
+            name=name,
+            mode="markers",
+            marker={"color": figures.COLOURS[name], "size": 8, "opacity": 0.75},
+            unselected={"marker": {"opacity": 0.15}},
+            hovertemplate=f"{name}: %{{x:.3g}}, %{{y:.3g}}<extra></extra>",
+        )
+        for name, rows in groups.items()
+    ]
+    layout = {
+        "height": 460,
+        "autosize": True,
+        "margin": {"l": 60, "r": 10, "t": 10, "b": 45},
+        "template": "plotly_white",
+        "xaxis": {"title": {"text": titles[0]}},
+        "yaxis": {"title": {"text": titles[1]}},
+        "legend": {"orientation": "h", "y": -0.14},
+        "showlegend": True,
+        "dragmode": "lasso",
+    }
+    return go.Figure(traces, layout)
 
 
 def _metrics(report: SceneReport) -> list[tuple[str, str]]:
-    """The metrics that the report has numbers for, with their names."""
+    """The metrics for which the report has numbers, with their titles."""
     found = [(title_of(name), name) for name in METRICS if values_of(report, name).notna().any()]
     if not found:
         raise ValueError(
@@ -340,15 +396,14 @@ def _metrics(report: SceneReport) -> list[tuple[str, str]]:
     return found
 
 
-def _size_slider(sizes: pd.Series) -> widgets.IntRangeSlider:
-    largest = int(np.ceil(sizes.max())) if sizes.notna().any() else 1
+def _range(label: str, largest: int) -> widgets.IntRangeSlider:
     return widgets.IntRangeSlider(
-        value=(0, largest), min=0, max=largest, description="Size, px", layout={"width": "300px"}
+        value=(0, largest), min=0, max=largest, description=label, layout={"width": "300px"}
     )
 
 
 def _clean_images(source: Iterable[Sample]) -> dict[str, Callable[[], np.ndarray]]:
-    """The clean photos by name, unread."""
+    """Functions that read the clean photos, by name."""
     images = {}
     for photo in scene_photos(source):
         if photo.clean_image is not None:
@@ -358,9 +413,9 @@ def _clean_images(source: Iterable[Sample]) -> dict[str, Callable[[], np.ndarray
     return images
 
 
-def _asking(known: bool) -> str:
+def _hint(known: bool) -> str:
     if known:
-        return "Click a face among the faces or in the scatter."
+        return "Click a face among the faces or in the scatter plot."
     return (
         "For this, give the samples that were analysed: <code>SceneExplorer(report, source=samples)</code>."
     )

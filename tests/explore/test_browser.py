@@ -1,4 +1,4 @@
-"""The explorers in a real JupyterLab in a real browser. Skipped where there is no Chromium or no playwright."""
+"""The explorers in a real JupyterLab in a real browser; skipped without Chromium or playwright."""
 
 import io
 
@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.lab_browser import NEEDS_BROWSER, ROOT, SLOW_MODULES, jupyter_browser, write_notebook
+from helpers.lab_browser import NEEDS_BROWSER, SLOW_MODULES, jupyter_browser
+from helpers.paths import ROOT
+
+open_and_run, wait_until = jupyter_browser.open_and_run, jupyter_browser.wait_until
 
 NOTEBOOK = "explorers.ipynb"
 CELLS = (
@@ -18,43 +21,30 @@ CELLS = (
     "explorer = FaceModelExplorer()\nexplorer",
     "heads = HeadWeightExplorer(prediction)\nheads",
 )
-
-
+ALL_DRAWN = "() => document.querySelectorAll('.jp-OutputArea canvas[data-serial]').length === 3"
 pytestmark = NEEDS_BROWSER
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("lab")
-    write_notebook(folder / NOTEBOOK, CELLS)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def page(folder):
-    with jupyter_browser.jupyter_lab(folder) as address, jupyter_browser.browser_page(height=1500) as page:
-        jupyter_browser.open_and_run(page, address, NOTEBOOK)
-        page.wait_for_function(
-            "() => document.querySelectorAll('.jp-OutputArea canvas[data-serial]').length === 3",
-            timeout=60_000,
-        )
-        page.m4kit_address = address
+def page(lab):
+    with lab.open(NOTEBOOK, CELLS) as page:
+        wait_until(page, ALL_DRAWN)
         yield page
 
 
 def picture(page, number: int) -> np.ndarray:
-    """What canvas `number` shows, (h, w, 3), once nothing is drawn any more."""
+    """The picture (h, w, 3) of canvas `number`, once it is drawn no more."""
     canvas = page.locator(".jp-OutputArea canvas").nth(number)
     drawn = None
     while drawn != (now := canvas.get_attribute("data-drawn")):
         drawn = now
         page.wait_for_timeout(250)
-    # Without the ring that shows where the keyboard is.
+    # Without the ring that shows the keyboard focus.
     return np.asarray(Image.open(io.BytesIO(canvas.screenshot())).convert("RGB")).astype(int)[4:-4, 4:-4]
 
 
 def changed(before: np.ndarray, after: np.ndarray) -> float:
-    """The share of pixels that differ clearly."""
+    """The share of pixels that clearly differ."""
     return float((np.abs(before - after).max(-1) > 24).mean())
 
 
@@ -234,33 +224,31 @@ def test_a_heads_slider_moved_changes_mesh_photo_and_cuts_and_the_others_follow(
 
 
 def test_the_console_has_no_error(page):
-    # Open3D brings dash along, which opens a channel that JupyterLab knows nothing of.
+    # Open3D imports dash, which opens a channel that JupyterLab does not know.
     assert [words for words in page.m4kit_errors if words != "Exception opening new comm"] == []
 
 
-def test_the_notebook_saved_with_its_viewers_is_small(page, folder):
+def test_the_notebook_saved_with_its_viewers_is_small(page, lab):
     page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
     page.wait_for_timeout(1500)
-    assert (folder / NOTEBOOK).stat().st_size < 300_000
-    outputs = [output for cell in nbformat.read(folder / NOTEBOOK, 4).cells for output in cell.outputs]
+    assert (lab.folder / NOTEBOOK).stat().st_size < 300_000
+    outputs = [output for cell in nbformat.read(lab.folder / NOTEBOOK, 4).cells for output in cell.outputs]
     assert sum("image/jpeg" in output.get("data", {}) for output in outputs) == 3
 
 
-def test_a_view_whose_module_loads_too_late_for_anywidget_still_hears_the_kernel(page):
+def test_a_view_whose_module_loads_too_late_for_anywidget_still_gets_messages(page, lab):
     page.goto("about:blank")
     page.add_init_script(SLOW_MODULES)
-    jupyter_browser.open_and_run(page, page.m4kit_address, NOTEBOOK)
-    page.wait_for_function(
-        "() => document.querySelectorAll('.jp-OutputArea canvas[data-serial]').length === 3", timeout=60_000
-    )
+    open_and_run(page, lab.address, NOTEBOOK)
+    wait_until(page, ALL_DRAWN)
 
 
-def test_a_browser_without_webgl_says_so_and_shows_a_still_picture(page):
+def test_a_browser_without_webgl_says_so_and_shows_a_still_picture(page, lab):
     page.goto("about:blank")
     page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
-    jupyter_browser.open_and_run(page, page.m4kit_address, NOTEBOOK)
-    page.get_by_text("This browser offers no WebGL 2").first.wait_for(timeout=30_000)
-    page.wait_for_function(
+    open_and_run(page, lab.address, NOTEBOOK)
+    wait_until(
+        page,
         "() => [...document.querySelectorAll('.jp-OutputArea img')].some((i) => i.alt && i.naturalWidth > 100)",
-        timeout=30_000,
     )
+    assert page.get_by_text("This browser offers no WebGL 2").count() > 0

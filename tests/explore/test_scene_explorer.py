@@ -1,4 +1,6 @@
-"""The scene explorer, driven as a user's hand would: by filters, clicks and lassos."""
+"""The scene explorer, used as a person would: by filters, clicks and lassos."""
+
+import json
 
 import numpy as np
 import pytest
@@ -58,26 +60,41 @@ def explorer(report, source):
     return SceneExplorer(report, source=source, predictor=Finder())
 
 
+def brightness(step):
+    _, colour = step
+    return sum(int(colour[place : place + 2], 16) for place in (1, 3, 5))
+
+
+def click_cell(explorer, line, column):
+    explorer.heat_view.clicked = [0, [line, column], explorer.heat_view.clicked[2] + 1]
+
+
+def points(explorer, axis):
+    return np.concatenate([trace[axis] for trace in explorer.scatter.data])
+
+
 def go_to(explorer, name):
     explorer.tabs.selected_index = TABS.index(name)
 
 
 def test_the_heat_map_shows_the_means_and_counts_of_the_metric(explorer):
-    heat = explorer.heat.shown
-    assert heat["rows"] == ["focus", "haze", "illumination", "lens", "motion", "snow", "rain"]
-    assert heat["columns"] == ["0", "1", "3", "5"]
-    assert [cell["value"] for cell in heat["cells"][1]][:3] == pytest.approx([2, 3, 5])
-    assert (heat["cells"][1][2]["text"], heat["cells"][1][2]["small"]) == ("5.00", "n = 6")
+    (heat,) = explorer.heat.data
+    assert list(heat.y) == ["focus", "haze", "illumination", "lens", "motion", "snow", "rain"]
+    assert list(heat.x) == ["0", "1", "3", "5"]
+    assert list(heat.z[1][:3]) == pytest.approx([2, 3, 5])
+    assert heat.text[1][2] == "<b>5.00</b><br>n = 6"
+    # Darker is worse: large errors, but low recalls.
+    assert brightness(heat.colorscale[0]) > brightness(heat.colorscale[-1])
     explorer.metric.value = "recall"
-    low, high = (explorer.heat.shown["cells"][1][column] for column in (3, 0))
-    assert (low["value"], high["value"]) == (pytest.approx(100 * 5 / 6), 100)
-    # Few are found where it is dark: the ink there is white.
-    assert (low["ink"], high["ink"]) == ("#ffffff", "#1f2328")
+    (heat,) = explorer.heat.data
+    assert (heat.z[1][3], heat.z[1][0]) == (pytest.approx(100 * 5 / 6), 100)
+    assert brightness(heat.colorscale[0]) < brightness(heat.colorscale[-1])
+    assert json.loads(explorer.heat_view.figure)["layout"]["title"]["text"] == "<b>Recall, %</b>"
     assert explorer.errors == []
 
 
 def test_a_click_on_a_cell_shows_its_faces_worst_first(explorer, report):
-    explorer.heat._heard(None, {"kind": "cell", "row": 1, "column": 2}, [])
+    click_cell(explorer, 1, 2)
     rows = explorer.rows
     assert len(rows) == 6
     assert set(report.faces["condition"].iloc[rows]) == {"haze"}
@@ -89,10 +106,10 @@ def test_a_click_on_a_cell_shows_its_faces_worst_first(explorer, report):
 def test_a_click_on_a_cell_shows_all_of_its_faces_whatever_the_filters_were(explorer, report):
     explorer.filters["yaw"].value = (0, 1)
     explorer.filters["failures"].value = explorer.filters["failures"].options[-1]
-    explorer.heat._heard(None, {"kind": "cell", "row": 1, "column": 2}, [])
+    click_cell(explorer, 1, 2)
     assert len(explorer.rows) == 6
     card = explorer.grid.faces[0]
-    assert (card.title, card.words) == ("haze 3", "error 6.0 %, p 30 %; blurred")
+    assert (card.title, card.text) == ("haze 3", "error 6.0 %, p 30 %; blurred")
     explorer.clear.click()
     assert len(explorer.rows) == len(report.faces["face"])
     assert explorer.errors == []
@@ -119,11 +136,10 @@ def test_charts_and_scatter_follow_the_filters(explorer):
     explorer.metric.value = "recall"
     assert bytes(explorer.charts[0].value) != first
     go_to(explorer, "Scatter")
-    assert [group["name"] for group in explorer.scatter.shown["groups"]] == ["rain"]
-    x, y = (np.frombuffer(buffer, "<f4") for buffer in explorer.scatter._buffers[:2])
-    np.testing.assert_allclose(y, x * 20, rtol=1e-5)
+    assert [trace.name for trace in explorer.scatter.data] == ["rain"]
+    np.testing.assert_allclose(points(explorer, "y"), points(explorer, "x") * 20)
     explorer.across.value = "size"
-    assert set(np.frombuffer(explorer.scatter._buffers[0], "<f4")) <= {20, 30, 40, 50, 60, 70}
+    assert set(points(explorer, "x")) <= {20, 30, 40, 50, 60, 70}
     assert explorer.errors == []
 
 
@@ -131,7 +147,7 @@ def test_a_chart_of_nothing_says_so_where_it_would_be(explorer):
     explorer.filters["condition"].value = "rain"
     explorer.filters["failures"].value = "missed"
     go_to(explorer, "Charts")
-    assert "got none" in explorer.chart_words.value
+    assert "got none" in explorer.chart_errors.value
     assert explorer.charts[0].layout.display == "none"
     explorer.clear.click()
     assert explorer.charts[0].layout.display is None
@@ -140,34 +156,44 @@ def test_a_chart_of_nothing_says_so_where_it_would_be(explorer):
 
 def test_a_lasso_chooses_its_faces_and_a_click_beside_the_points_lets_them_go(explorer, report):
     go_to(explorer, "Scatter")
-    explorer.scatter._heard(None, {"kind": "lasso", "points": [0, 2, 90]}, [])
-    wanted = set(explorer._points[[0, 2, 90]].tolist())
+    explorer.scatter_view.selected = [[0, 0], [0, 2], [3, 9]]
+    wanted = {int(explorer._points[trace][point]) for trace, point in explorer.scatter_view.selected}
     assert set(explorer.rows.tolist()) == wanted
-    assert len(set(report.faces["condition"][list(wanted)])) == 2
+    assert set(report.faces["condition"].iloc[list(wanted)]) == {"focus", "lens"}
     assert explorer.count.value == "3 faces in the lasso, worst first"
     go_to(explorer, "Faces")
     assert {card.row for card in explorer.grid.faces} == wanted
-    explorer.scatter._heard(None, {"kind": "lasso", "points": []}, [])
+    explorer.scatter_view.selected = []
     assert len(explorer.rows) == len(report.faces["face"])
     assert explorer.errors == []
 
 
-def test_the_scatter_keeps_what_lies_beside_the_lasso(explorer, report):
+def test_the_scatter_keeps_what_lies_beside_the_lasso(explorer):
     go_to(explorer, "Scatter")
     explorer.up.value = "score"
-    points = len(explorer._points)
-    explorer.scatter._heard(None, {"kind": "lasso", "points": [0, 2]}, [])
+    before = len(points(explorer, "x"))
+    explorer.scatter_view.selected = [[0, 0], [0, 2]]
     explorer.across.value = "size"
     assert len(explorer.rows) == 2
-    assert len(explorer._points) == points
+    assert len(points(explorer, "x")) == before
+
+
+def test_the_same_lasso_after_other_filters_chooses_again(explorer):
+    go_to(explorer, "Scatter")
+    explorer.scatter_view.selected = [[0, 0], [0, 2]]
+    explorer.clear.click()
+    assert len(explorer.rows) == len(explorer.report.faces)
+    explorer.scatter_view.selected = [[0, 0], [0, 2]]
+    assert len(explorer.rows) == 2
 
 
 def test_a_click_on_a_point_shows_its_photo(explorer, report):
     go_to(explorer, "Scatter")
-    explorer.scatter._heard(None, {"kind": "point", "point": 5}, [])
-    row = int(explorer._points[5])
+    explorer.scatter_view.clicked = [1, 5, 1]
+    row = int(explorer._points[1][5])
     assert TABS[explorer.tabs.selected_index] == "One photo"
-    assert str(report.faces["photo"][row]) in explorer.depth.children[0].value
+    assert report.faces["photo"].iloc[row] in explorer.depth.children[0].value
+    assert report.faces["condition"].iloc[row] == "haze"
     assert explorer.errors == []
 
 
@@ -254,9 +280,9 @@ def test_a_grid_tells_a_browser_that_opens_later_what_to_show(monkeypatch):
     grid = FaceGrid()
     grid.on_click = clicked.append
     grid.show([GridFace(7, b"jpeg", "haze 3", "too dark", "a.jpg", bad=True)])
-    grid._heard(None, {"kind": "ready"}, [])
+    grid._received(None, {"kind": "ready"}, [])
     assert said[0] == said[1]
     assert said[0][0]["faces"][0]["row"] == 7
     assert said[0][1] == [b"jpeg"]
-    grid._heard(None, {"kind": "clicked", "row": 7}, [])
+    grid._received(None, {"kind": "clicked", "row": 7}, [])
     assert clicked == [7]

@@ -1,8 +1,11 @@
-"""The scene explorer in a real JupyterLab in a real browser. Skipped where there is no Chromium or no playwright."""
+"""The scene explorer in a real JupyterLab in a real browser; skipped without Chromium or playwright."""
 
 import pytest
 
-from helpers.lab_browser import NEEDS_BROWSER, ROOT, SLOW_MODULES, jupyter_browser, write_notebook
+from helpers.lab_browser import NEEDS_BROWSER, SLOW_MODULES, jupyter_browser
+from helpers.paths import ROOT
+
+wait_until = jupyter_browser.wait_until
 
 NOTEBOOK = "scenes.ipynb"
 CELLS = (
@@ -18,22 +21,19 @@ CELLS = (
     "samples = benchmark([Sample(f'scene{k}', photo) for k in range(6)])",
     "explorer = SceneExplorer(made_report(), source=samples)\nexplorer",
 )
+CELLS_DRAWN = "document.querySelectorAll('.heatmaplayer text').length"
+SIX_FACES = "() => document.querySelectorAll('.m4kit-grid button').length === 6"
+CAPTIONS = (
+    "[...document.querySelectorAll('.m4kit-caption')].filter((e) => e.offsetParent).map((e) => e.innerText)"
+)
+LARGE_PICTURES = "[...document.images].filter((image) => image.offsetParent && image.naturalWidth > 300)"
 pytestmark = NEEDS_BROWSER
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("lab")
-    write_notebook(folder / NOTEBOOK, CELLS)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def page(folder):
-    with jupyter_browser.jupyter_lab(folder) as address, jupyter_browser.browser_page(height=1500) as page:
-        jupyter_browser.open_and_run(page, address, NOTEBOOK)
-        page.locator("td[data-cell]").first.wait_for(timeout=60_000)
-        page.m4kit_address = address
+def page(lab):
+    with lab.open(NOTEBOOK, CELLS) as page:
+        wait_until(page, f"() => {CELLS_DRAWN} === 28")
         yield page
 
 
@@ -41,12 +41,16 @@ def tab(page, words: str) -> None:
     page.locator(".lm-TabBar-tab").filter(has_text=words).last.click()
 
 
+def click_cell(page, number: int) -> None:
+    """Click a cell of the heat map, counted row by row."""
+    box = page.locator(".heatmaplayer text").nth(number).bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
+
 def test_a_click_on_a_cell_shows_its_faces(page):
-    assert page.locator("td[data-cell]").count() == 28
-    page.locator("td[data-cell='haze 3']").click()
-    page.wait_for_function(
-        "() => document.querySelectorAll('.m4kit-grid button').length === 6", timeout=30_000
-    )
+    # Haze 3.
+    click_cell(page, 6)
+    wait_until(page, SIX_FACES)
     titles = page.locator(".m4kit-grid b").all_inner_texts()
     assert titles == ["haze 3"] * 6
     assert page.locator(".m4kit-grid span").first.inner_text() == "error 6.0 %, p 30 %; blurred"
@@ -55,62 +59,55 @@ def test_a_click_on_a_cell_shows_its_faces(page):
     )
 
 
-def test_a_lasso_in_the_scatter_chooses_faces(page):
+def test_a_lasso_in_the_scatter_chooses_faces_and_a_click_beside_them_lets_them_go(page):
     page.get_by_role("button", name="Show all", exact=True).click()
     tab(page, "Scatter")
-    canvas = page.locator(".m4kit-chart canvas")
-    canvas.wait_for(timeout=30_000)
-    canvas.scroll_into_view_if_needed()
-    box = canvas.bounding_box()
-    middle = box["x"] + box["width"] / 2
-    corners = [(middle, box["y"] + 2), (box["x"] + box["width"] - 2, box["y"] + 2)]
-    corners += [(box["x"] + box["width"] - 2, box["y"] + 300), (middle, box["y"] + 300)]
-    page.mouse.move(*corners[0])
+    wait_until(page, "() => document.querySelectorAll('.scatterlayer .point').length > 100")
+    plot = page.locator(".js-plotly-plot:visible .draglayer .nsewdrag")
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    middle, right, top = box["x"] + box["width"] / 2, box["x"] + box["width"] - 2, box["y"] + 2
+    page.mouse.move(middle, top)
     page.mouse.down()
-    for corner in corners[1:]:
+    for corner in ((right, top), (right, top + 300), (middle, top + 300)):
         page.mouse.move(*corner, steps=3)
     page.mouse.up()
-    # Neither a right click nor a press that began elsewhere lets the faces go.
-    page.mouse.click(box["x"] + 70, box["y"] + 20, button="right")
-    page.mouse.move(box["x"] + 70, box["y"] - 20)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 70, box["y"] + 20)
-    page.mouse.up()
+    # A right click keeps the faces.
+    page.mouse.click(box["x"] + 30, box["y"] + 20, button="right")
     page.keyboard.press("Escape")
     tab(page, "Faces")
-    page.get_by_text("faces in the lasso, worst first").wait_for(timeout=30_000)
+    wait_until(page, "() => document.body.innerText.includes('faces in the lasso, worst first')")
     assert 0 < page.locator(".m4kit-grid button").count() <= 24
+    tab(page, "Scatter")
+    page.mouse.click(box["x"] + 30, box["y"] + 20)
+    tab(page, "Faces")
+    wait_until(page, "() => document.body.innerText.includes('168 faces, worst first')")
 
 
 def test_a_click_on_a_face_shows_its_photo_and_the_slider_makes_it_worse(page):
     page.locator(".m4kit-grid button").nth(1).click()
-    page.wait_for_function(
-        "() => [...document.querySelectorAll('.jp-OutputArea img')].filter((i) => i.offsetParent && "
-        "i.naturalWidth > 300).length === 2",
-        timeout=60_000,
-    )
-    words = page.get_by_text("drift").last
-    before = words.inner_text()
+    wait_until(page, f"() => {CAPTIONS}.length === 2 && {LARGE_PICTURES}.length === 2")
+    before = page.evaluate(f"() => {CAPTIONS}")
+    assert before[0].startswith("clean: ")
+    assert "drift" in before[1]
     handle = page.locator(".noUi-handle:visible").last
     handle.focus()
     handle.press("PageDown")
-    page.wait_for_function(
-        "(before) => ![...document.querySelectorAll('.jp-OutputArea *')].some((e) => e.innerText === before)",
-        arg=before,
-        timeout=60_000,
-    )
+    wait_until(page, f"(before) => {CAPTIONS}[1] !== before", before[1])
+    clean, worse = page.evaluate(f"() => {CAPTIONS}")
+    assert clean == before[0]
+    assert "drift" in worse
 
 
 def test_the_console_has_no_error(page):
-    # Open3D brings dash along, which opens a channel that JupyterLab knows nothing of.
+    # Open3D imports dash, which opens a channel that JupyterLab does not know.
     assert [words for words in page.m4kit_errors if words != "Exception opening new comm"] == []
 
 
-def test_charts_whose_module_loads_too_late_for_anywidget_still_hear_the_kernel(page):
+def test_charts_whose_module_loads_too_late_for_anywidget_still_get_messages(page, lab):
     page.goto("about:blank")
     page.add_init_script(SLOW_MODULES)
-    jupyter_browser.open_and_run(page, page.m4kit_address, NOTEBOOK)
-    page.locator("td[data-cell='haze 3']").click(timeout=60_000)
-    page.wait_for_function(
-        "() => document.querySelectorAll('.m4kit-grid button').length === 6", timeout=30_000
-    )
+    jupyter_browser.open_and_run(page, lab.address, NOTEBOOK)
+    wait_until(page, f"() => {CELLS_DRAWN} === 28")
+    click_cell(page, 6)
+    wait_until(page, SIX_FACES)

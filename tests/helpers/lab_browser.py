@@ -1,4 +1,4 @@
-"""A real JupyterLab in a real browser, for the tests of the explorers; skips without Chromium or playwright."""
+"""A real JupyterLab in a real browser, for tests; skips without Chromium or playwright."""
 
 import importlib.util
 import sys
@@ -29,12 +29,12 @@ SLOW_MODULES = """AbortSignal.timeout = () => {
   queueMicrotask(() => over.abort());
   return over.signal;
 }"""
-"""A script for a page in which anywidget gives up waiting for a view's module at once."""
+"""A script for a page: anywidget stops waiting for a view's module at once."""
 
 
 def write_notebook(path, cells):
-    """A notebook of these code cells."""
+    """Write a notebook of these code cells."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in cells])
-    # Without it JupyterLab asks which kernel to take.
+    # Without it, JupyterLab asks for a kernel.
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(notebook, path)
