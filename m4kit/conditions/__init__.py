@@ -1,4 +1,4 @@
-"""Bad conditions: the seven of UFDD, simulated on a photo.
+"""The seven bad conditions of UFDD, simulated on a photo.
 
     worse = conditions.degrade(image, "haze", 3, seed=0)
 

@@ -1,4 +1,4 @@
-"""One function for the seven conditions of UFDD."""
+"""`degrade`: a photo under one of the seven conditions of UFDD."""
 
 from __future__ import annotations
 
@@ -17,17 +17,21 @@ CONDITIONS = ("focus", "haze", "illumination", "lens", "motion", "snow", "rain")
 """UFDD's conditions, in the order of the paper's figures."""
 
 HARDEST = 5.0
+"""The largest severity."""
 
 
 def degrade(
     image: np.ndarray, condition: str, severity: float, *, seed: int, depth: np.ndarray | None = None
 ) -> np.ndarray:
-    """The photo (H, W, 3) uint8 RGB as it would be under a bad condition.
+    """Simulate a bad condition on a photo (H, W, 3) uint8 RGB.
 
-    `condition` is one of `CONDITIONS`. `severity` goes from 0, which gives the photo back as it is, to 5 in steps
-    of any size. The same `seed` gives the same picture. All lengths grow with the photo, so that a small and a large
-    one suffer alike. `depth` (H, W) in metres, as `scene_depth` makes it of a prediction, puts haze behind faces and
-    side light onto them; without it the photo is taken as a flat ground.
+    - `condition`: one of `CONDITIONS`.
+    - `severity`: any number from 0 (returns a copy of the photo) to 5.
+    - `seed`: the same seed gives the same picture.
+    - `depth` (H, W) in metres, for example from `scene_depth`: puts haze behind faces, and shades them in side light.
+      By default the photo counts as flat ground.
+
+    All lengths grow with the photo, so that severity means the same at any size.
 
     Raises `ValueError` for an unknown condition, a severity outside 0 to 5, or a depth of another shape.
     """
@@ -40,7 +44,7 @@ def degrade(
         raise ValueError(f"degrade: expected a finite depth {image.shape[:2]} in metres, got {depth.shape}")
     if severity == 0:
         return image.copy()
-    # Each condition draws its own numbers, whatever order they are asked for in.
+    # Each condition has its own random numbers, whatever the order of calls.
     random = np.random.default_rng([seed, zlib.crc32(condition.encode())])
     light, severity = to_linear(image), float(severity)
     if condition in ("haze", "snow", "rain"):

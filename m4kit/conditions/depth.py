@@ -1,4 +1,4 @@
-"""How far away things are, as haze needs it: a guess from the frame, better with faces in it."""
+"""Estimated depth of a photo, for haze and side light: flat ground, and the faces on it."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from m4kit.prediction import Face
 
 FOCAL = 1.2
-"""Focal length in units of the photo's longer side: 45 degrees, between a phone's and a portrait lens."""
+"""Focal length divided by the photo's longer side: 45 degrees, between a phone and a portrait lens."""
 
 NEAREST, FURTHEST = 2.0, 6.0
-"""Metres at the lower edge of a photo, and at what stands behind, where nothing better is known."""
+"""Default depth in metres of the lower edge of a photo, and of its background."""
 
 
 def ground_depth(
     shape: tuple[int, ...], *, nearest: float = NEAREST, furthest: float = FURTHEST
 ) -> np.ndarray:
-    """Depth (H, W) float32 in metres of a flat ground, and of what stands behind it from `furthest` on.
+    """Depth (H, W) float32 in metres of flat ground, up to a background at `furthest`.
 
-    On level ground depth goes with 1 / (row - horizon); the horizon lies a quarter below the upper edge.
+    On level ground depth is proportional to 1 / (row - horizon). The horizon lies a quarter below the upper edge.
     """
     height, width = shape[:2]
     row = np.linspace(0, 1, height, dtype=np.float32)
@@ -34,10 +34,10 @@ def ground_depth(
 
 
 def scene_depth(shape: tuple[int, ...], faces: Sequence[Face]) -> np.ndarray:
-    """Depth (H, W) float32 in metres of a photo of that shape with these faces before a ground.
+    """Depth (H, W) float32 in metres of a photo of that shape with faces in front of flat ground.
 
-    A face's distance follows from its scale (pixels per millimetre) and an assumed focal length, and its relief
-    from the mesh. Below a face its body is as far away as the face.
+    A face's distance follows from its scale (pixels per millimetre) and an assumed focal length, its relief from the
+    mesh. The body below a face is as far away as the face.
     """
     height, width = shape[:2]
     focal = FOCAL * max(height, width)
@@ -55,7 +55,7 @@ def _pixels_per_mm(face: Face) -> float:
 
 
 def _stand(depth: np.ndarray, face: Face, distance: float) -> None:
-    """Put a face, and the body below it, into the depth."""
+    """Write a face and the body below it into the depth."""
     low, high = face.vertices[:, :2].min(axis=0), face.vertices[:, :2].max(axis=0)
     centre, size = (low + high) / 2, high - low
     body = np.zeros(depth.shape, np.uint8)
@@ -70,7 +70,7 @@ def _stand(depth: np.ndarray, face: Face, distance: float) -> None:
 
 
 def _lay_relief(depth: np.ndarray, face: Face, distance: float) -> None:
-    """Write the mesh's own depth over the pixels that it covers."""
+    """Write the mesh's depth over the pixels that it covers."""
     points = np.round(face.vertices[:, :2]).astype(int)
     low = np.maximum(points.min(axis=0), 0)
     high = np.minimum(points.max(axis=0) + 1, depth.shape[1::-1])
@@ -79,13 +79,13 @@ def _lay_relief(depth: np.ndarray, face: Face, distance: float) -> None:
         return
     column, row = (points[inside] - low).T
     metres = distance - (face.vertices[:, 2] - face.vertices[:, 2].mean()) / (1000 * _pixels_per_mm(face))
-    # The nearest vertex of a pixel is written last.
+    # Written last: the nearest vertex of each pixel.
     order = np.argsort(-metres[inside])
     seen = np.full((high - low)[::-1], np.nan, np.float32)
     seen[row[order], column[order]] = metres[inside][order]
     covered = np.zeros(seen.shape, np.uint8)
     cv2.fillConvexPoly(covered, cv2.convexHull((points - low).astype(np.int32)), 1)
-    # A large face has pixels between its vertices: each takes the depth of the vertex next to it.
+    # In a large face, pixels between vertices take the depth of the next vertex.
     known = np.isfinite(seen)
     _, nearest = cv2.distanceTransformWithLabels(
         (~known).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL

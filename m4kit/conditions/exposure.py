@@ -1,4 +1,4 @@
-"""Wrong light: too little, too much, from behind, from one side, of one colour."""
+"""Bad illumination: underexposed, overexposed, backlit, lit from one side, or with a colour cast."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KINDS = ("under", "over", "backlight", "side", "cast")
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 
 _FULL_WELL = 6000.0
-"""Electrons that fill a pixel of a small sensor: the light of 1, from which the shot noise follows."""
+"""Electrons in a full pixel of a small sensor (light of 1); sets the shot noise."""
 
 
 def illumination(
@@ -25,14 +25,16 @@ def illumination(
     *,
     kind: str | None = None,
 ) -> np.ndarray:
-    """One of `KINDS`, drawn by chance: exposure is off by 2^EV, and what is beyond the sensor's range is clipped.
+    """Wrong light of one of `KINDS`, by default a random one, with severity s.
 
-    - `under`: -0.95 s stops, of which a camera's gain gives 30 % back, which brings out the shot noise (Poisson).
+    - `under`: -0.95 s stops, of which the camera's gain restores 30 % and so amplifies the shot noise (Poisson).
     - `over`: +0.7 s stops.
     - `backlight`: a bright background, whose glare veils a dark subject.
-    - `side`: hard light from one side. Where `depth` (H, W) in metres is given, surfaces are shaded by their normals
-      (Lambert); else a shadow's edge crosses the picture.
+    - `side`: hard light from one side. With `depth` (H, W) in metres, surfaces are shaded by their normals (Lambert);
+      without it, a shadow's edge crosses the picture.
     - `cast`: the light of a sodium lamp, a screen or leaves.
+
+    Light beyond the sensor's range is clipped later, by `to_srgb`.
     """
     kind = KINDS[random.integers(len(KINDS))] if kind is None else kind
     return {"under": _under, "over": _over, "backlight": _backlight, "side": _side, "cast": _cast}[kind](
@@ -47,7 +49,7 @@ def _luminance(light: np.ndarray) -> np.ndarray:
 def _under(light, severity, random, _depth):
     stops = 0.95 * severity
     electrons = light * np.float32(_FULL_WELL * 2.0**-stops)
-    # The normal law is Poisson's for more than some ten electrons, and fast.
+    # Above some ten electrons a normal distribution is close to Poisson's, and faster.
     noise = random.standard_normal(light.shape, dtype=np.float32)
     electrons = electrons + np.sqrt(electrons + 16) * noise
     return electrons * np.float32(2.0 ** (0.3 * stops) / _FULL_WELL)
@@ -63,7 +65,7 @@ def _backlight(light, severity, random, _depth):
     y = (np.arange(height, dtype=np.float32) / height)[:, None]
     centre = random.uniform(0.3, 0.7), random.uniform(0.05, 0.35)
     behind = np.exp(-((y - centre[1]) ** 2) / 0.10) * np.exp(-((x - centre[0]) ** 2) / 0.12)
-    # The subject hides the light: only what was bright already is the background that shines.
+    # The subject hides the light: only bright areas count as the shining background.
     bright = blurred(_luminance(light), 6 * unit(light))
     source = behind * np.clip(2.5 * bright, 0.05, 1)
     dark = light * np.float32(2.0 ** (-0.62 * severity))
@@ -99,7 +101,7 @@ def _cast(light, severity, random, _depth):
     lamp = lamp / (lamp @ _LUMINANCE)
     strength = np.float32(min(0.22 * severity, 1.0))
     grey = _luminance(light)
-    # A lamp of one colour shows no other: saturation goes with it.
+    # A lamp of one colour shows no other colour, so saturation falls.
     own = light * (1 - 0.6 * strength) + three_channels(grey * (0.6 * strength))
     tint = ((1 - strength) + strength * lamp) * np.float32(2.0 ** (-0.28 * severity))
     return cv2.transform(own, np.diag(tint))

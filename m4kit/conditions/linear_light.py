@@ -1,4 +1,4 @@
-"""Between the values of a picture and the light that they stand for, and what all conditions share."""
+"""Conversion between sRGB and linear light, and the image operations that all conditions share."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ _LEVELS = 4096
 _REFERENCE = (640 * 480) ** 0.5
 
 _DIRECT = 11
-"""OpenCV convolves with kernels up to this side directly, and much more slowly beyond."""
+"""Largest side of a kernel that OpenCV convolves directly; larger ones are much slower."""
 
 _CODES = np.arange(256) / 255
 _TO_LINEAR = np.where(_CODES <= 0.04045, _CODES / 12.92, ((_CODES + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
 _LIGHT = np.arange(_LEVELS) / (_LEVELS - 1)
-# Squared steps are finer where it is dark, where 8 bits are fine too.
+# Squared steps are finer in the dark, as the sRGB levels are.
 _LIGHT = _LIGHT**2
 _TO_SRGB = np.where(_LIGHT <= 0.0031308, 12.92 * _LIGHT, 1.055 * _LIGHT ** (1 / 2.4) - 0.055)
 _TO_SRGB = np.round(255 * _TO_SRGB).astype(np.uint8)
 
 
 def to_linear(image: np.ndarray) -> np.ndarray:
-    """Linear light (H, W, 3) float32 in [0, 1] of an sRGB picture (H, W, 3) uint8 (IEC 61966-2-1)."""
+    """Convert sRGB (H, W, 3) uint8 to linear light (H, W, 3) float32 in [0, 1] (IEC 61966-2-1)."""
     return cv2.LUT(image, _TO_LINEAR)
 
 
 def to_srgb(light: np.ndarray) -> np.ndarray:
-    """The sRGB picture (H, W, 3) uint8 of linear light; what is brighter than 1 is clipped, as a sensor does."""
+    """Convert linear light to sRGB (H, W, 3) uint8; light above 1 is clipped, as by a sensor."""
     root = cv2.sqrt(np.clip(light, 0, 1, dtype=np.float32))
-    # "clip" is only faster: no level lies outside.
+    # No level is out of range; mode="clip" is faster than the check.
     return np.take(
         _TO_SRGB, (root * np.float32(_LEVELS - 1) + np.float32(0.5)).astype(np.uint16), mode="clip"
     )
 
 
 def unit(image: np.ndarray) -> float:
-    """A length in pixels that grows with the picture: 1 for 640 x 480."""
+    """Unit of length in pixels, proportional to the picture's size: 1 for 640 x 480."""
     return float((image.shape[0] * image.shape[1]) ** 0.5 / _REFERENCE)
 
 
 def blurred(light: np.ndarray, sigma: float) -> np.ndarray:
-    """A Gaussian blur whose time does not grow with `sigma` (in pixels): wide ones work on a smaller picture."""
+    """Gaussian blur with `sigma` in pixels; a wide blur works on a smaller picture, to save time."""
     factor = 1
     while sigma / factor > 2 and min(light.shape[:2]) // (2 * factor) >= 8:
         factor *= 2
@@ -71,7 +71,7 @@ def clouds(shape: tuple[int, ...], random: np.random.Generator, *, cells: int = 
 
 
 def mixed(light: np.ndarray, other: np.ndarray | float, share: np.ndarray) -> np.ndarray:
-    """`light` (H, W, 3) and another, or a colour (3,), or a grey, mixed by the share (H, W) of the other."""
+    """Mix `light` (H, W, 3) with another picture, a colour (3,) or a grey; `share` (H, W) is that of the other."""
     share = np.asarray(share, np.float32)
     if np.ndim(other) < 3:
         other = coloured(np.ones(light.shape[:2], np.float32), np.broadcast_to(other, 3))
@@ -79,21 +79,21 @@ def mixed(light: np.ndarray, other: np.ndarray | float, share: np.ndarray) -> np
 
 
 def three_channels(values: np.ndarray) -> np.ndarray:
-    """Values (H, W) as (H, W, 3) float32, the same for each colour: much faster to reckon with than (H, W, 1)."""
+    """Repeat values (H, W) as (H, W, 3) float32: arithmetic with it is much faster than with (H, W, 1)."""
     return cv2.merge([np.asarray(values, np.float32)] * 3)
 
 
 def coloured(values: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    """Values (H, W) times a colour (3,), as (H, W, 3) float32."""
+    """Multiply values (H, W) with a colour (3,), as (H, W, 3) float32."""
     values = np.asarray(values, np.float32)
     return cv2.merge([values * np.float32(part) for part in colour])
 
 
 def convolved(light: np.ndarray, kernel_of, extent: float) -> np.ndarray:
-    """Convolution with the kernel that `kernel_of(scale)` gives for a picture made `scale` times as large.
+    """Convolve with the kernel `kernel_of(scale)`, which fits a picture resized by `scale`.
 
-    `extent` is the kernel's side in pixels. A large kernel works on a smaller picture: the detail that this costs, it
-    would have taken away.
+    `extent` is the kernel's side in pixels. A large kernel works on a smaller picture; the blur would remove the lost
+    detail anyway.
     """
     factor = 1
     while extent / factor > _DIRECT and min(light.shape[:2]) // (2 * factor) >= 16:

@@ -1,4 +1,4 @@
-"""What goes wrong in the camera: focus, motion, and what lies on the lens."""
+"""Faults of the camera: defocus, motion blur, and a wet or dirty lens."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from m4kit.conditions.linear_light import blurred, clouds, coloured, convolved, 
 
 
 def focus(light: np.ndarray, severity: float, random: np.random.Generator) -> np.ndarray:
-    """Out of focus: every point becomes a disc, the picture of the aperture.
+    """Defocus: every point becomes a disc, the image of the aperture.
 
-    The disc's radius is the circle of confusion, 0.6 s + 0.24 s^2 pixels in a photo of 640 x 480. Light that the
-    sensor had clipped was brighter than it shows, so highlights spread as discs (bokeh).
+    Its radius, the circle of confusion, is 0.6 s + 0.24 s^2 pixels in a photo of 640 x 480. Clipped light counts as
+    brighter than it shows, so that highlights spread as discs (bokeh).
     """
     radius = (0.6 * severity + 0.24 * severity**2) * unit(light)
     brightest = cv2.max(cv2.max(*cv2.split(light)[:2]), cv2.extractChannel(light, 2))
@@ -24,7 +24,7 @@ def focus(light: np.ndarray, severity: float, random: np.random.Generator) -> np
 
 
 def _disc(radius: float) -> np.ndarray:
-    """A disc as a kernel of sum 1; one of a part of a pixel blurs, too."""
+    """A disc as a kernel of sum 1. A radius below one pixel blurs too."""
     line = np.linspace(-radius, radius, 2 * max(4, int(4 * radius)) + 1)
     x, y = (places.ravel() for places in np.meshgrid(line, line))
     inside = np.hypot(x, y) <= radius
@@ -32,9 +32,9 @@ def _disc(radius: float) -> np.ndarray:
 
 
 def motion(light: np.ndarray, severity: float, random: np.random.Generator) -> np.ndarray:
-    """The camera moved while the shutter was open: along a line, or along a curve as a hand does.
+    """Motion blur: the camera moves along a line or a curve while the shutter is open.
 
-    Each point is spread over its path, 2 s + 0.9 s^2 pixels long in a photo of 640 x 480, in linear light.
+    Each point is spread in linear light over a path of 2 s + 0.9 s^2 pixels in a photo of 640 x 480.
     """
     length = (2 * severity + 0.9 * severity**2) * unit(light)
     angle, bend = random.uniform(0, np.pi), random.choice([0.0, 1.0]) * random.uniform(-1.5, 1.5)
@@ -42,7 +42,7 @@ def motion(light: np.ndarray, severity: float, random: np.random.Generator) -> n
 
 
 def _path(length: float, angle: float, bend: float) -> np.ndarray:
-    """A path of that length, turning by `bend` radians on the way, as a kernel of sum 1 that moves nothing."""
+    """A path of that length that turns by `bend` radians, as a centred kernel of sum 1."""
     steps = max(8, int(8 * length))
     direction = angle + bend * np.linspace(-0.5, 0.5, steps)
     x, y = (np.cumsum(f(direction)) * length / steps for f in (np.cos, np.sin))
@@ -50,7 +50,7 @@ def _path(length: float, angle: float, bend: float) -> np.ndarray:
 
 
 def _spread_over(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """A kernel of sum 1 that spreads a point over places (n,) and (n,) beside it, in pixels, each alike."""
+    """A kernel of sum 1 that spreads a point evenly over places x (n,) and y (n,), in pixels from it."""
     reach = int(np.ceil(max(np.abs(x).max(), np.abs(y).max()))) + 1
     kernel = np.zeros((2 * reach + 1, 2 * reach + 1))
     left, top = np.floor(x + reach).astype(int), np.floor(y + reach).astype(int)
@@ -66,9 +66,9 @@ def _spread_over(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def lens(light: np.ndarray, severity: float, random: np.random.Generator) -> np.ndarray:
-    """A lens that is wet and dirty: drops, smear, dirt, vignette (the cos^4 law) and flare.
+    """A wet and dirty lens: drops, smear, dirt, vignette (the cos^4 law) and flare.
 
-    A drop is a lens of its own that shows the scene small and upside down, out of focus, with a dark rim.
+    A drop acts as a lens: it shows the scene small, upside down and out of focus, with a dark rim.
     """
     light = smeared(light, severity, random)
     count = random.poisson(2.2 * severity)
@@ -80,9 +80,9 @@ def lens(light: np.ndarray, severity: float, random: np.random.Generator) -> np.
 
 
 def smeared(light: np.ndarray, severity: float, random: np.random.Generator) -> np.ndarray:
-    """Grease wiped over the lens: a blur along the wipe, in patches."""
+    """Grease on the lens: a blur along the wipe, in patches."""
     angle, length = random.uniform(0, np.pi), 3 * severity * unit(light)
-    # The blur after it takes the detail that a smaller picture lacks.
+    # The next blur removes the detail that a smaller picture lacks.
     wiped = convolved(light, lambda scale: _path(length * scale, angle, 0.3), 2 * length)
     wiped = blurred(wiped, 0.8 * severity * unit(light))
     return mixed(
@@ -91,7 +91,7 @@ def smeared(light: np.ndarray, severity: float, random: np.random.Generator) -> 
 
 
 def drops(light: np.ndarray, radii: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Drops of those radii in pixels on the lens, anywhere."""
+    """Drops on the lens, of these radii in pixels, at random places."""
     height, width = light.shape[:2]
     light = light.copy()
     if not len(radii):
@@ -130,20 +130,20 @@ def _vignetted(light: np.ndarray, severity: float) -> np.ndarray:
     height, width = light.shape[:2]
     x = np.linspace(-1, 1, width, dtype=np.float32) * (width / max(height, width))
     y = np.linspace(-1, 1, height, dtype=np.float32) * (height / max(height, width))
-    # cos^4 of the angle to the axis, whose tangent at the longer side's end grows with the severity.
+    # cos^4 of the angle to the axis; its tangent at the end of the longer side grows with the severity.
     tangent = 0.22 * severity
     return light * three_channels(1 / (1 + np.float32(tangent**2) * (x[None] ** 2 + y[:, None] ** 2)) ** 2)
 
 
 def flared(light: np.ndarray, severity: float, random: np.random.Generator) -> np.ndarray:
-    """A light near the frame's edge: a veil around it, and its ghosts on the line through the centre."""
+    """Flare from a light near the frame's edge: a veil around it, and ghosts on the line through the centre."""
     height, width = light.shape[:2]
     angle = random.uniform(0, 2 * np.pi)
     source = 0.55 * math.cos(angle), 0.55 * math.sin(angle) * height / width
     x = (np.arange(width, dtype=np.float32) / width - 0.5)[None]
     y = ((np.arange(height, dtype=np.float32) - height / 2) / width)[:, None]
     veil = np.float32(0.10 * severity) / (1 + 9 * ((x - source[0]) ** 2 + (y - source[1]) ** 2))
-    # The veil takes 0.4 of what it adds.
+    # The veil dims the scene by 0.4 of what it adds.
     light = mixed(light, np.array([1.0, 0.93, 0.82]) / 0.4, 0.4 * veil)
     ghosts = [(along, random.uniform(0.015, 0.06)) for along in random.uniform(-1.0, 0.3, round(severity))]
     tint = 0.017 * severity * random.uniform(0.4, 1.0, 3)
@@ -158,6 +158,6 @@ def flared(light: np.ndarray, severity: float, random: np.random.Generator) -> n
 
 
 def _extent(mask: np.ndarray) -> slice:
-    """From the first place (n,) that is true to the last."""
+    """From the first true place (n,) to the last."""
     places = np.flatnonzero(mask)
     return slice(places[0], places[-1] + 1) if len(places) else slice(0, 0)

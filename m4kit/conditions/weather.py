@@ -1,4 +1,4 @@
-"""What lies between the camera and the face: haze, snow and rain."""
+"""Weather between camera and face: haze, snow and rain."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _SHIFT = 4
 def haze(light: np.ndarray, severity: float, random: np.random.Generator, depth: np.ndarray) -> np.ndarray:
     """Atmospheric scattering, I = J t + A (1 - t) with t = exp(-beta d) (Koschmieder, 1924).
 
-    `depth` (H, W) is d in metres. beta is 0.09 s per metre, so that a face two metres away keeps exp(-0.18 s) of its
-    light: denser than outdoors, where faces would be far away, for the same loss. The air's light A is grey, a little
-    bluish or yellow, and the fog lies in banks.
+    `depth` (H, W) is d in metres. beta is 0.09 s per metre, so a face two metres away keeps exp(-0.18 s) of its
+    light. That is denser than real haze, which takes as much from faces farther away. The airlight A is grey,
+    slightly blue or yellow, and the fog lies in banks.
     """
     banks = 0.75 + 0.5 * clouds(light.shape, random, cells=3)
     share = 1 - cv2.exp(np.float32(-0.09 * severity) * banks * depth)
@@ -26,14 +26,14 @@ def haze(light: np.ndarray, severity: float, random: np.random.Generator, depth:
 
 
 def snow(light: np.ndarray, severity: float, random: np.random.Generator, depth: np.ndarray) -> np.ndarray:
-    """Falling flakes in layers: near ones large, blurred and few, far ones fine and many; white ground, and a veil.
+    """Falling flakes in layers, a veil, and white ground.
 
-    A flake twice as near is twice as large, falls twice as far while the shutter is open, and has fewer of its kind
-    in the frame.
+    Flakes twice as near are twice as large, fall twice as far while the shutter is open, and are fewer. Near ones are
+    blurred.
     """
     light = haze(light, 0.2 * severity, random, depth)
     height, width = light.shape[:2]
-    # Ground and shoulders, low in the picture, collect what falls.
+    # Ground and shoulders, low in the picture, collect snow.
     row = np.linspace(0, 1, height, dtype=np.float32)[:, None]
     lying = np.clip(1.6 * row - 1.0, 0, 1) * (0.4 + 0.6 * clouds(light.shape, random, cells=8))
     light = mixed(light, 0.75, 0.13 * severity * lying)
@@ -52,11 +52,11 @@ def snow(light: np.ndarray, severity: float, random: np.random.Generator, depth:
 
 
 def rain(light: np.ndarray, severity: float, random: np.random.Generator, depth: np.ndarray) -> np.ndarray:
-    """Streaks in layers, a veil, wet and therefore darker surfaces, and some drops on the lens.
+    """Streaks in layers, a veil, darker (wet) surfaces, and some drops on the lens.
 
-    A falling drop turns the light of a wide field towards the camera, so its streak is brighter than what lies behind
-    it (Garg and Nayar, IJCV 2007). Drop diameters follow the exponential law of Marshall and Palmer (1948): most
-    drops are small. Heavier rain has more of them, and longer streaks.
+    A falling drop refracts light from a wide field towards the camera, so its streak is brighter than the background
+    (Garg and Nayar, IJCV 2007). Drop diameters follow the exponential law of Marshall and Palmer (1948): most drops
+    are small. Heavier rain has more drops and longer streaks.
     """
     light = light * np.float32(1 - 0.07 * severity)
     light = haze(light, 0.28 * severity, random, depth)
@@ -80,7 +80,7 @@ def rain(light: np.ndarray, severity: float, random: np.random.Generator, depth:
 
 
 def _strokes(canvas, starts, ends, thickness, values) -> None:
-    """Lines (n,) of a thickness that may be a part of a pixel, drawn fainter then."""
+    """Draw lines (n,); a line thinner than a pixel is drawn fainter."""
     whole = np.maximum(1, np.rint(thickness))
     faint = np.rint(values * np.minimum(1, thickness / whole))
     points = np.rint(np.hstack([starts, ends]) * 2**_SHIFT)

@@ -1,10 +1,10 @@
-"""How likely a face is wrong: one calibrated probability made of the signs.
+"""Failure probability of a face: a calibrated score made of the signs.
 
-    face.failure_probability   # that the landmarks' NME is above 8 %, from 0 to 1, or None
+    face.failure_probability   # probability that the landmarks' NME is above 8 %, 0 to 1, or None
 
-The score is an additive logistic model. Each sign's say is a broken line that never falls as the sign gets worse and
-is level beyond what the fit saw, so that a probability can be read off its parts and nothing is extrapolated.
-`m4kit.training.failure` fits it; it holds for one network alone, whose fingerprint lies beside it.
+The score is an additive logistic model. Each sign adds a monotone piecewise-linear term to the log-odds, which is
+constant beyond the range of the fit: nothing is extrapolated, and one can read which sign adds how much.
+`m4kit.training.failure` fits the model. It is valid for one network only, whose fingerprint is stored with it.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from m4kit.prediction import Face
 
 VERSION = 1
-"""Of the file; another one is not read."""
+"""Version of the file; files of another version are refused."""
 
 KNOTS = 5
-"""Places where a sign's broken line may bend."""
+"""Number of knots of each sign's term."""
 
 _FORMAT = "m4kit failure score"
 _ASSET = "failure.json"
@@ -41,7 +41,7 @@ class FailureModelError(ValueError):
 
 
 class Sign(NamedTuple):
-    """A sign that the score uses: the name of the measured value, and whether more of it is worse."""
+    """A sign of the score: the name of its measured value, and whether more of it is worse."""
 
     value: str
     more_is_worse: bool
@@ -64,20 +64,20 @@ CHEAP = {
     "brightness": Sign("exposure", True),
     "clipped": Sign("clipped", True),
 }
-"""The signs that need no further run of the network."""
+"""Signs that need no further run of the network."""
 
 ALL = CHEAP | {"flip": Sign("flip_consistency", True), "jitter": Sign("jitter_consistency", True)}
-"""Those, and the two that run it seven times more."""
+"""The cheap signs, and two that run the network seven times more."""
 
 SETS = {"cheap": CHEAP, "all": ALL}
 
 
 @dataclass(frozen=True)
 class Line:
-    """A sign's say: log-odds that rise by `rises` (k - 1,) between the `knots` (k,), from good to bad.
+    """A sign's term: log-odds that rise by `rises` (k - 1,) between the `knots` (k,), from good to bad.
 
-    Knots are values of the sign, negative where less of it is worse, so that they always rise. `average` is its mean
-    over the fit: what a sign says that is not known.
+    Knots are values of the sign, negated where less of it is worse. `average` is the term's mean over the fit, and
+    its value where the sign is not known.
     """
 
     knots: tuple[float, ...]
@@ -85,16 +85,16 @@ class Line:
     average: float = 0.0
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
-        """Log-odds (n,) of a sign's values (n,), against the average."""
-        say = _ramps(np.asarray(values, dtype=float), self.knots) @ np.asarray(self.rises)
-        return np.where(np.isnan(values), 0.0, say - self.average)
+        """Log-odds (n,) of a sign's values (n,), minus the average."""
+        odds = _ramps(np.asarray(values, dtype=float), self.knots) @ np.asarray(self.rises)
+        return np.where(np.isnan(values), 0.0, odds - self.average)
 
 
 @dataclass(frozen=True)
 class FailureModel:
-    """The score: log-odds `intercept` and a `Line` for each sign.
+    """The score: an `intercept` in log-odds and a `Line` for each sign.
 
-    `network` and `detector` are the fingerprints of those that it was fitted with, `about` what the fit measured.
+    `network` and `detector` are the fingerprints of those that it was fitted with; `about` holds the fit's figures.
     """
 
     intercept: float
@@ -103,10 +103,10 @@ class FailureModel:
     detector: str = ""
     about: Mapping[str, object] = field(default_factory=dict, repr=False)
 
-    def say(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """What each sign adds to the log-odds of failure against its average, (n,) each.
+    def terms(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What each sign adds to the log-odds of failure, (n,) each.
 
-        `values` are the measured values by name, (n,) each, NaN where one is not known.
+        `values` holds the measured values by name, (n,) each, NaN where a value is not known.
         """
         lacking = sorted({ALL[name].value for name in self.lines} - values.keys())
         if lacking:
@@ -116,8 +116,8 @@ class FailureModel:
         return {name: line(_arranged(values, name)) for name, line in self.lines.items()}
 
     def probability(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
-        """How likely each face's NME is above `FAILURE_NME`, (n,), from 0 to 1."""
-        return 1 / (1 + np.exp(-self.intercept - sum(self.say(values).values())))
+        """Probability that each face's NME is above `FAILURE_NME`, (n,), 0 to 1."""
+        return 1 / (1 + np.exp(-self.intercept - sum(self.terms(values).values())))
 
     @classmethod
     def fit(
@@ -130,10 +130,10 @@ class FailureModel:
         network: str = "",
         detector: str = "",
     ) -> FailureModel:
-        """The most likely model of measured values (n,) each and of which faces failed, (n,) bool.
+        """Fit the model by maximum likelihood to measured values, (n,) each, and to which faces failed, (n,) bool.
 
-        `names` is one of `SETS`. The knots lie at quantiles of each sign. `smoothing` holds back rises that the
-        faces do not ask for: its product with their squares is added to the negative log-likelihood.
+        `names` is one of `SETS`. The knots lie at quantiles of each sign. `smoothing` is the weight of an L2 penalty
+        on the rises.
 
         Raises `FailureModelError` unless there are at least ten faces of either kind.
         """
@@ -149,7 +149,7 @@ class FailureModel:
             known = sign[np.isfinite(sign)]
             places = np.unique(np.quantile(known, np.linspace(0.02, 0.98, KNOTS))) if len(known) else []
             if len(places) < 2:
-                # Nearly all faces have the same value (nothing lies outside): between it and the worst.
+                # Nearly all faces have the same value: one rise between it and the worst.
                 places = np.unique([known.min(), known.max()]) if len(known) else []
             if len(places) < 2:
                 continue
@@ -168,7 +168,7 @@ class FailureModel:
         return cls(float(intercept), lines, network, detector)
 
     def to_dict(self) -> dict[str, object]:
-        """What JSON can hold of it."""
+        """The model as JSON types."""
         return {
             "intercept": self.intercept,
             "lines": {
@@ -179,7 +179,7 @@ class FailureModel:
 
 
 def save_models(models: Mapping[str, FailureModel], path: str | Path, *, about: Mapping[str, object]) -> None:
-    """Write the scores of `SETS` into one file, with what was measured of them; whole or not at all."""
+    """Write the scores of `SETS` and their figures into one file, atomically."""
     path, first = Path(path), next(iter(models.values()))
     content = {
         "format": _FORMAT,
@@ -194,7 +194,7 @@ def save_models(models: Mapping[str, FailureModel], path: str | Path, *, about: 
 
 
 def load_models(path: str | Path | None = None) -> dict[str, FailureModel]:
-    """The scores of a file by the names of `SETS`; by default those of the package.
+    """Load the scores of a file, by the names of `SETS`; by default those of the package.
 
     Raises `FailureModelError` for a file that is missing, broken or of another version.
     """
@@ -224,16 +224,16 @@ def load_models(path: str | Path | None = None) -> dict[str, FailureModel]:
 
 @cache
 def packaged() -> Mapping[str, FailureModel]:
-    """The scores that come with the package."""
+    """The scores that come with the package, loaded once."""
     return load_models()
 
 
 def note_of(network: str) -> str:
-    """Why the packaged score says nothing about the answers of a network with that fingerprint; empty if it does."""
+    """Why the packaged score is not valid for a network with this fingerprint; empty if it is valid."""
     if not network:
         return (
-            "no failure probability: it is fitted for a network's own answer, and this face was made by hand or its "
-            "heads were weighed anew"
+            "no failure probability: it is fitted for a network's own answer, and this face was made by hand or has "
+            "other head weights"
         )
     fitted_for = packaged()["cheap"].network
     if network == fitted_for:
@@ -245,34 +245,34 @@ def note_of(network: str) -> str:
 
 
 def probability_of(face: Face, *, measured: Mapping[str, float]) -> float | None:
-    """How likely the face's NME is above `FAILURE_NME`, from 0 to 1; None where `note_of` says why.
+    """Probability that the face's NME is above `FAILURE_NME`, 0 to 1; None where `note_of` gives a reason.
 
-    `measured` are the values of `signs.of_face`; with `flip_consistency` and `jitter_consistency` beside them, all
-    signs are used.
+    `measured` holds the values of `signs.of_face`. If it also holds `flip_consistency` and `jitter_consistency`, the
+    score uses all signs.
     """
     if face.origin is None or note_of(face.origin.network):
         return None
     model = packaged()["all" if {"flip_consistency", "jitter_consistency"} <= measured.keys() else "cheap"]
-    # The score of another detector, or of a box that the user gave, is on another scale.
+    # Another detector, or a given box, has scores on another scale.
     score = face.box.score if face.origin.detector == model.detector else np.nan
     values = {name: np.array([value]) for name, value in ({"score": score} | dict(measured)).items()}
     return float(model.probability(values)[0])
 
 
 def _arranged(values: Mapping[str, np.ndarray], name: str) -> np.ndarray:
-    """A sign's values (n,) turned so that more is worse."""
+    """A sign's values (n,), with a sign such that more is worse."""
     sign = ALL[name]
     return np.asarray(values[sign.value], dtype=float) * (1 if sign.more_is_worse else -1)
 
 
 def _ramps(values: np.ndarray, knots: tuple[float, ...]) -> np.ndarray:
-    """How far values (n,) have come between each two knots, (n, k - 1), from 0 to 1; NaN where they are."""
+    """Position of values (n,) between each two knots, (n, k - 1), clipped to 0 to 1; NaN where they are."""
     low, high = np.asarray(knots[:-1]), np.asarray(knots[1:])
     return np.clip((values[:, None] - low) / (high - low), 0, 1)
 
 
 def _most_likely(ramps: np.ndarray, failed: np.ndarray, smoothing: float) -> tuple[np.ndarray, float]:
-    """Rises (k,) that are not negative, and the intercept."""
+    """The most likely rises (k,), which are not negative, and the intercept."""
     signs_ = np.where(failed, 1.0, -1.0)
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
@@ -288,7 +288,7 @@ def _most_likely(ramps: np.ndarray, failed: np.ndarray, smoothing: float) -> tup
 
 
 def _rounded(content):
-    """Numbers to six digits: more would only be noise in the package's history."""
+    """The content with numbers rounded to six digits, which keeps the file's history readable."""
     if isinstance(content, float):
         return float(f"{content:.6g}")
     if isinstance(content, Mapping):

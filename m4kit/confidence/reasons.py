@@ -1,7 +1,7 @@
-"""What speaks against a face, in words, by rules that are stated: "too dark", "heads disagree about the jaw".
+"""Warnings about a prediction in words, such as "too dark" or "heads disagree about the jaw".
 
-No truth is needed, and no fit: the limits are fixed, of what the signs mean, and `m4kit.training.failure` prints how
-often each is said of right and of wrong faces.
+Each has a fixed limit on one sign, so neither truth nor a fit is needed. `m4kit.training.failure` prints how often
+each is given for right and for failed faces.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ REASONS = {
     "implausible expression": f"expression more than {EXPRESSION_LIMIT:.2f} standard deviations from the neutral one",
     "landmarks lie beside the edges": f"`signs.edge_agreement` below {BESIDE_EDGES:g}",
 }
-"""What can be said against a face, and when, in the order in which it is said: what was seen, then the answer."""
+"""Every warning with its rule, in the order of `reasons_of`: first those about the picture, then about the answer."""
 
 
 def reasons_of(face: Face, *, measured: Mapping[str, float]) -> tuple[str, ...]:
-    """Warnings about a prediction, by `REASONS`; empty for a face that no `Predictor` made.
+    """Warnings about a prediction, by the rules of `REASONS`; empty for a face that no `Predictor` made.
 
-    `measured` are the values of `signs.of_face`.
+    `measured` holds the values of `signs.of_face`.
     """
     if face.origin is None:
         return ()
     of = measured
     spread = of["head_spread"] > SPREAD
-    spoken = {
+    warnings = {
         "half outside the photo": of["outside"] > OUTSIDE[1],
         "partly outside the photo": OUTSIDE[0] < of["outside"] <= OUTSIDE[1],
         "tiny": of["size"] < TINY,
@@ -72,11 +72,11 @@ def reasons_of(face: Face, *, measured: Mapping[str, float]) -> tuple[str, ...]:
         "implausible expression": of["expression_distance"] > EXPRESSION_LIMIT,
         "landmarks lie beside the edges": of["edge_agreement"] < BESIDE_EDGES,
     }
-    return tuple(words for words, true in spoken.items() if true)
+    return tuple(words for words, true in warnings.items() if true)
 
 
 def _most_disputed(face: Face) -> str:
-    """The group of landmarks that the heads disagree most about."""
+    """The group of landmarks on which the heads disagree most."""
     placed = landmarks_in_crop(face.model, np.asarray(face.heads, dtype=np.float32))[..., :2]
     distances = np.linalg.norm(placed - placed.mean(axis=0), axis=-1).mean(axis=0)
     return max(GROUPS, key=lambda name: distances[GROUP_MEMBERS[name]].mean())

@@ -1,7 +1,7 @@
-"""What the system can know of a face by itself, without truth: signs of an answer that may be wrong.
+"""Signs that a prediction may be wrong, measured without the truth.
 
-Each is a plain function with its formula. Lengths are percents of sqrt(w * h) of the landmarks' box, as for
-`metrics.nme`. None of them is a probability of failure; `failure` makes one of them.
+Lengths are in percent of the landmarks' size, sqrt(w * h) of their box, as for `metrics.nme`. `failure` combines the
+signs into a probability.
 """
 
 from __future__ import annotations
@@ -25,20 +25,19 @@ if TYPE_CHECKING:
     from m4kit.prediction import Face
 
 JITTER = ((0.04, 0, 1), (-0.04, 0, 1), (0, 0.04, 1), (0, -0.04, 1), (0, 0, 1.07), (0, 0, 1 / 1.07))
-"""Crops beside the one that was used: x and y of the shift in its sides, and how many times as large.
+"""Crops beside the one that was used: shift in x and y, in sides of the crop, and scale.
 
-About what a second detection of the same face differs by. A fixed pattern, so that a face's figure does not
-depend on chance or on the other faces.
+About the difference between two detections of the same face. The pattern is fixed, so that a face's value depends
+neither on chance nor on the other faces.
 """
 
 PHOTO_SIDE = 240
-"""Quality is judged on pictures of at most 240 x 240 pixels in area: a face of a few pixels in a corner of a
-large photo says little of the photo, and the same photo must be judged alike at any size."""
+"""Quality is measured on pictures of at most 240 x 240 pixels in area, whatever the photo's size."""
 
 IDENTITY_LIMIT, EXPRESSION_LIMIT = 1.355, 1.720
-"""`mahalanobis` of only one in a thousand of the model's random faces is larger.
+"""Limits of `mahalanobis` that only one in a thousand random faces of the model exceeds.
 
-The root of the 99.9th percentile of chi-squared with 40 and 10 degrees of freedom, divided by these.
+The root of the 99.9th percentile of chi-squared with 40 and 10 degrees of freedom, divided by the degrees of freedom.
 """
 
 _REACH, _ON_EDGE = 10, 2
@@ -48,11 +47,11 @@ _FEWEST_EDGES = 12
 
 
 def flip_consistency(image: np.ndarray, faces: Sequence[Face], predict_crops: PredictCrops) -> np.ndarray:
-    """How far the landmarks move when the network sees the crop mirrored, (n,), in percent; 0 is no difference.
+    """How far the landmarks move when the crop is mirrored, (n,), in percent; 0 is no difference.
 
-    The mean distance between the face's landmarks and the mirrored crop's, mirrored back. `image` (H, W, 3) is
-    the photo, and `predict_crops` the network, as `evaluate.crop_predictor` makes it, by as many views as the faces:
-    where these hold the mirror image already, little is left to differ.
+    The mean distance between each face's landmarks and those of the mirrored crop, mirrored back. `image` (H, W, 3)
+    is the photo. `predict_crops` runs the network (`views.crop_predictor`), with as many views as for the faces:
+    views that contain the mirror image leave little difference.
     """
     if not faces:
         return np.zeros(0)
@@ -63,10 +62,9 @@ def flip_consistency(image: np.ndarray, faces: Sequence[Face], predict_crops: Pr
 
 
 def jitter_consistency(image: np.ndarray, faces: Sequence[Face], predict_crops: PredictCrops) -> np.ndarray:
-    """How far the landmarks move when the crop is shifted and scaled as in `JITTER`, (n,), in percent.
+    """How far the landmarks move when the crop is shifted and scaled by `JITTER`, (n,), in percent.
 
-    The mean over those crops of the mean distance to the face's landmarks, in the photo. Arguments as for
-    `flip_consistency`.
+    The mean distance to the face's landmarks in the photo, over all these crops. Arguments as for `flip_consistency`.
     """
     if not faces:
         return np.zeros(0)
@@ -78,24 +76,22 @@ def jitter_consistency(image: np.ndarray, faces: Sequence[Face], predict_crops: 
 
 
 def mahalanobis(coefficients: np.ndarray) -> np.ndarray:
-    """How far coefficients (..., k) lie from the face model's mean, (...): sqrt(c . c / k).
+    """Distance of coefficients c (..., k) from the face model's mean, (...): sqrt(c . c / k).
 
-    They are in standard deviations and uncorrelated, so sqrt(c . c) is the Mahalanobis distance; divided by
-    sqrt(k) it is 1 for the model's own random faces, whatever k.
+    The coefficients are in standard deviations and uncorrelated, so sqrt(c . c) is the Mahalanobis distance. Divided
+    by sqrt(k) it is about 1 for random faces of the model, for any k.
     """
     coefficients = np.asarray(coefficients, dtype=float)
     return np.sqrt((coefficients**2).mean(axis=-1))
 
 
 def edge_agreement(image: np.ndarray, face: Face) -> float:
-    """How well the landmarks' contours lie on edges of the picture: 1 is no better than beside them, more is
-    better.
+    """How well the landmarks' contours lie on edges of the picture; 1 is no better than beside them, more is better.
 
-    Along the normal at each place of the contours the picture's change is measured, up to 10 crop pixels to
-    both sides. The figure is the mean, over the places, of the change within 2 pixels of the contour divided by
-    the mean change on that normal; a grey level is added to both, so that a picture without edges gives 1.
-    Contrast cancels. A weak sign: skin hides the jaw of a turned face, and a beard or a shirt has edges of its
-    own.
+    The gradient is measured along normals of the contours, up to 10 crop pixels to both sides. The value is the mean,
+    over all normals, of the gradient within 2 pixels of the contour divided by the mean gradient on that normal, so
+    that contrast cancels. One grey level is added to both, so that a picture without edges gives 1. A weak sign: the
+    jaw of a turned face has no edge, and beards and shirts have edges of their own.
     """
     grey = cv2.GaussianBlur(_grey(cut_crop(image, face.crop)), (0, 0), 1.2)
     slopes = [cv2.Sobel(grey, cv2.CV_32F, *axes) / 8 for axes in ((1, 0), (0, 1))]
@@ -114,36 +110,36 @@ def edge_agreement(image: np.ndarray, face: Face) -> float:
 
 
 def outside(image: np.ndarray, face: Face) -> float:
-    """The share of the face, from 0 to 1, that lies outside the photo: of the area within its landmarks."""
+    """Share of the area within the landmarks, 0 to 1, that lies outside the photo."""
     whole = face_region(face)
     return float(1 - (whole & _within(image, face.crop)).sum() / max(1, whole.sum()))
 
 
 def turn(face: Face) -> float:
-    """How far the face looks away from the viewer, in degrees, to whichever side; 0 is straight ahead."""
+    """Angle between the face's direction and the viewer, in degrees; 0 is straight ahead."""
     return float(np.degrees(np.arccos(np.clip(decompose(face.camera)[1][2, 2], -1, 1))))
 
 
 def box_misfit(face: Face) -> float:
-    """How badly the detector's box and the landmarks that were found go together; 0 is perfectly.
+    """Mismatch between the detector's box and the landmarks; 0 is a perfect fit.
 
-    `_misfit` of the crops that each of them asks for.
+    The `_misfit` of the crops that follow from each of them.
     """
     return _misfit(crop_from_box(np.asarray(face.box)), crop_from_landmarks(face.landmarks))
 
 
 def crop_misfit(face: Face) -> float:
-    """How badly the crop that the network saw and the landmarks that it found there go together; 0 is perfectly.
+    """Mismatch between the crop that the network saw and the landmarks that it found there; 0 is a perfect fit.
 
-    A third crop would differ from the second by so much.
+    It tells how far a third crop would differ from the second.
     """
     return _misfit(face.crop, crop_from_landmarks(face.landmarks))
 
 
 def of_face(image: np.ndarray, face: Face) -> dict[str, float]:
-    """All signs of a face that need no run of the network, by name, in a photo (H, W, 3) uint8 RGB.
+    """All signs of a face in a photo (H, W, 3) uint8 RGB that need no run of the network, by name.
 
-    Quality is that of the part of the face that lies in the photo.
+    Quality is measured on the part of the face that lies in the photo.
     """
     crop, inside = cut_crop(image, face.crop), face_region(face) & _within(image, face.crop)
     return {
@@ -166,7 +162,7 @@ def quality(image: np.ndarray, *, inside: np.ndarray | None = None) -> dict[str,
 
 
 def face_region(face: Face) -> np.ndarray:
-    """Which pixels of the face's crop lie within its landmarks, (120, 120) bool: no background among them."""
+    """Pixels of the face's crop within its landmarks, without background, (120, 120) bool."""
     region = np.zeros((CROP_SIZE, CROP_SIZE), np.uint8)
     hull = cv2.convexHull(np.round(_crop_pixels(face)).astype(np.int32))
     cv2.fillConvexPoly(region, hull, 1)
@@ -174,17 +170,17 @@ def face_region(face: Face) -> np.ndarray:
 
 
 def sharpness(image: np.ndarray, *, inside: np.ndarray | None = None) -> float:
-    """How sharp the edges of a picture (H, W, 3) uint8 are: 1 / (1 + s), from 0 to 1, s their blur in pixels.
+    """Sharpness of a picture (H, W, 3) uint8, 1 / (1 + s) from 0 to 1, where s is the blur of its edges in pixels.
 
-    An edge blurred by a Gaussian of deviation s changes at its steepest place by c / s. Blurred further by two
-    known deviations, the ratio of its changes gives s and the contrast c cancels (Zhuo and Sim, Pattern
-    Recognition 2011). s is the median over the stronger half of the edges that stand out from the noise, of the
-    direction in which it is worst: motion blurs one direction alone. The pixel grid and the filter blur by
-    themselves: a perfect step has s = 0.7, fine lines less. Blurs beyond some five pixels are hardly told apart.
+    An edge blurred by a Gaussian of standard deviation s has a gradient of c / s at its steepest place. Blurring it
+    again with two known deviations gives a ratio of gradients from which s follows; the contrast c cancels (Zhuo and
+    Sim, Pattern Recognition 2011). s is the median over the stronger half of the edges above the noise, in the
+    direction where it is largest, since motion blurs only one direction. Pixel grid and filter add blur: a perfect
+    step has s = 0.7, fine lines less. Blurs of more than about five pixels give nearly the same value.
 
-    Only edges count, so a plain background has no say; a large picture is first shrunk to 240 x 240 pixels in
-    area, so that the same picture in another size gives the same. `inside` (H, W) bool chooses where edges
-    count. 0 if there is no edge at all.
+    Only edges count, so a plain background has no influence. A large picture is first shrunk to 240 x 240 pixels in
+    area, so that the value does not depend on its size. `inside` (H, W) bool selects where edges count. The value is
+    0 if there is no edge.
     """
     grey, inside = _prepared(image, inside)
     steep, edges = _edges(grey, inside)
@@ -204,37 +200,28 @@ def sharpness(image: np.ndarray, *, inside: np.ndarray | None = None) -> float:
 
 
 def contrast(image: np.ndarray, *, inside: np.ndarray | None = None) -> float:
-    """How much of the range from black to white a picture (H, W, 3) uint8 uses, from 0 to 1.
+    """Contrast of a picture (H, W, 3) uint8: the share of the range from black to white that it uses, 0 to 1.
 
-    The distance between the 5th and 95th percentile of the grey values where there is something to see:
-    `inside` (H, W) bool, by default within 2 % of the picture's size of an edge. A plain background, however
-    large, does not count.
+    The distance between the 5th and 95th percentile of the grey values inside `inside` (H, W) bool, by default within
+    2 % of the picture's size of an edge. So a plain background does not count.
     """
     low, high = np.percentile(_seen(image, inside), [5, 95])
     return float((high - low) / 255)
 
 
 def exposure(image: np.ndarray, *, inside: np.ndarray | None = None) -> float:
-    """How bright a picture (H, W, 3) uint8 is where there is something to see, from 0 to 1: the mean grey
-    value.
-
-    `inside` as for `contrast`.
-    """
+    """Mean grey value of a picture (H, W, 3) uint8, 0 to 1; `inside` as for `contrast`."""
     return float(_seen(image, inside).mean() / 255)
 
 
 def clipped(image: np.ndarray, *, inside: np.ndarray | None = None) -> float:
-    """The share of pixels, from 0 to 1, that are black or white, whose detail is lost: grey values below 4 or
-    above 251.
-
-    `inside` as for `contrast`.
-    """
+    """Share of pixels, 0 to 1, that are black or white (grey below 4 or above 251); `inside` as for `contrast`."""
     seen = _seen(image, inside)
     return float(((seen < 4) | (seen > 251)).mean())
 
 
 def _within(image: np.ndarray, crop: Crop) -> np.ndarray:
-    """Which of a crop's pixels lie in the photo, (120, 120) bool."""
+    """Pixels of a crop that lie in the photo, (120, 120) bool."""
     centres = (np.arange(CROP_SIZE) + 0.5) * crop.scale
     columns, rows = (
         (start + centres >= -0.5) & (start + centres < side - 0.5)
@@ -244,8 +231,7 @@ def _within(image: np.ndarray, crop: Crop) -> np.ndarray:
 
 
 def _misfit(crop: Crop, other: Crop) -> float:
-    """The root of: the logarithm of the ratio of their sides, squared, and the distance of their centres, in
-    sides, squared. Without limit if one is broken."""
+    """sqrt(log(ratio of the sides)^2 + (distance of the centres, in sides)^2) of two crops; inf if one is broken."""
     apart = np.linalg.norm(crop.centre - other.centre) / crop.size
     ratio = other.size / crop.size
     return float(np.hypot(math.log(ratio), apart)) if np.isfinite(ratio) and ratio > 0 else math.inf
@@ -263,7 +249,7 @@ def _crop_pixels(face: Face) -> np.ndarray:
 
 
 def _contour_normals(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places (n, 2) on the contours through the landmarks, three a segment, and unit normals (n, 2)."""
+    """Places (n, 2) on the contours through the landmarks, three per segment, and unit normals (n, 2)."""
     segments = np.array(
         [
             landmarks[list(pair)]
@@ -286,7 +272,7 @@ def _grey(image: np.ndarray) -> np.ndarray:
 
 
 def _prepared(image: np.ndarray, inside: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
-    """Grey values (h, w) float32 and what counts of them, shrunk to `PHOTO_SIDE`."""
+    """Grey values (h, w) float32 and `inside`, shrunk to `PHOTO_SIDE`."""
     image = check_image(image, name="signs")
     if inside is not None and inside.shape != image.shape[:2]:
         raise ValueError(f"signs: expected inside as {image.shape[:2]} bool, got {inside.shape}")
@@ -301,15 +287,14 @@ def _prepared(image: np.ndarray, inside: np.ndarray | None) -> tuple[np.ndarray,
 
 
 def _steepness(grey: np.ndarray) -> np.ndarray:
-    """The size of the gradient (h, w) in grey levels a pixel."""
+    """Magnitude of the gradient (h, w), in grey levels per pixel."""
     x, y = (cv2.Sobel(grey, cv2.CV_32F, *axes) for axes in ((1, 0), (0, 1)))
     return cv2.magnitude(x, y) / 8
 
 
 def _edges(grey: np.ndarray, inside: np.ndarray | None) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-    """The steepness (h, w), and rows and columns of the stronger half of its ridges that stand out from the
-    noise."""
-    # Immerkaer's filter (CVIU 1996) answers to noise and not to straight edges; the median passes over corners.
+    """The steepness (h, w), and the rows and columns of the stronger half of its ridges above the noise."""
+    # Immerkaer's filter (CVIU 1996) responds to noise and not to straight edges; the median ignores corners.
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
     noise = float(np.median(np.abs(cv2.filter2D(grey, -1, kernel)))) / (6 * 0.6745)
     steep = _steepness(cv2.GaussianBlur(grey, (0, 0), _FINE))
@@ -322,7 +307,7 @@ def _edges(grey: np.ndarray, inside: np.ndarray | None) -> tuple[np.ndarray, tup
 
 
 def _seen(image: np.ndarray, inside: np.ndarray | None) -> np.ndarray:
-    """The grey values (n,) that count; all of them if there is nothing to see."""
+    """The grey values (n,) inside `inside` or near edges; all of them if there are none."""
     grey, inside = _prepared(image, inside)
     if inside is None:
         near = np.zeros(grey.shape, np.uint8)

@@ -1,4 +1,4 @@
-"""Where the system fails in bad conditions: analysis of a set of photos, its report, figures and page.
+"""Failure analysis in bad conditions: which photos fail, how, and whether the system knows.
 
 report = scenes.analyse(scenes.benchmark("photos/"), folder="report/")
 """

@@ -1,5 +1,4 @@
-"""Where and how the system fails on photos: every face judged by the truth, by the clean photo, and by
-itself."""
+"""`analyse`: measure how the system fails on photos, against the truth, the clean photo, and its own signs."""
 
 from __future__ import annotations
 
@@ -47,23 +46,24 @@ def analyse(
     folder: str | Path | None = None,
     progress: bool = True,
 ) -> SceneReport:
-    """Find and predict the faces of photos, and judge every one by all that is known of it.
+    """Predict the faces of photos, and measure each one against everything that is known about it.
 
-    `source` is samples, as `benchmark` and the readers of `scenes` and `datasets` give them, or a folder, a
-    `.zip` or picture files without truth. `predictor` is by default the packaged one.
+    `source` is samples, from `benchmark` or a reader of `datasets`, or a folder, a `.zip` or image files without
+    truth. `predictor` is by default the packaged one.
 
-    With a `folder` each photo is kept there as soon as it is finished, and the report in the end. An analysis
-    that was ended at any moment goes on when it is called again with the same folder, source and predictor:
-    what is finished is not done again, photos that could not be read are tried once more.
+    With a `folder`, every finished photo is saved there, and the report at the end. An analysis that was stopped
+    continues if called again with the same folder, source and predictor: finished photos are skipped, and photos that
+    could not be read are tried again.
 
-    Photos that cannot be read are rows that say so, and are named in one warning. Raises `DatasetError` if
-    there is no photo or none can be read, and `ReportError` if the folder holds an analysis of other photos or
-    by other settings.
+    Photos that cannot be read get a row with the error, and one warning names them. Raises `DatasetError` if there is
+    no photo or none can be read, and `ReportError` if the folder holds an analysis of other photos or with other
+    settings.
     """
     photos, predictor = scene_photos(source), predictor or Predictor()
     if predictor.try_turns:
         raise ValueError(
-            "analyse: expected a predictor without try_turns, whose crops the network saw as they lie in the photo"
+            "analyse: expected a predictor without try_turns, since crops are compared as they lie in the photo; "
+            "give Predictor(try_turns=False)"
         )
     folder = None if folder is None else Path(folder)
     settings, analyst = _settings(predictor), _Analyst(predictor)
@@ -85,7 +85,7 @@ def analyse(
                 (folder / THUMBNAILS).mkdir(exist_ok=True)
                 for name, content in thumbnails.items():
                     write_whole(folder / THUMBNAILS / name, content)
-                # The entry last: what it names is there.
+                # The entry comes last, so that the files it names exist.
                 journal.add(entry)
             bar.update()
     ordered = [entries[photo.name] for photo in photos]
@@ -103,10 +103,9 @@ def analyse(
 
 
 def match(found: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """The number of the face that each detection hits, (n,), or -1: greedily, the best score first, each face
-    once.
+    """The index of the face that each detection hits, (n,), or -1.
 
-    `found` (n, 5) are boxes and scores, `boxes` (m, 4) the faces'.
+    Greedy: the best score first, each face once. `found` (n, 5) holds boxes and scores, `boxes` (m, 4) the faces.
     """
     hits = np.full(len(found), -1)
     order = np.argsort(-found[:, 4], kind="stable")
@@ -117,7 +116,7 @@ def match(found: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 class _Seen:
-    """What the system makes of a photo: the prediction, the seconds it took, and what it knows of each face."""
+    """A photo's prediction, the seconds it took, and each face's signs."""
 
     def __init__(self, image: np.ndarray, predictor: Predictor, predict_crops: PredictCrops):
         self._predict_crops = predict_crops
@@ -127,7 +126,7 @@ class _Seen:
 
     @cached_property
     def known(self) -> list[dict[str, float]]:
-        """What the system knows of each face by itself."""
+        """Signs, failure probability and reasons of each face, without the truth."""
         image, faces = self.prediction.image, self.prediction.faces
         flip = signs.flip_consistency(image, faces, self._predict_crops)
         jitter = signs.jitter_consistency(image, faces, self._predict_crops)
@@ -143,7 +142,7 @@ class _Seen:
 
 
 class _Analyst:
-    """Judges one photo after another, and keeps what was seen in the last clean photo for the next."""
+    """Analyses one photo after another; keeps the prediction of the last clean photo for the next."""
 
     def __init__(self, predictor: Predictor):
         self.predictor = predictor
@@ -151,7 +150,7 @@ class _Analyst:
         self._clean: tuple[object, _Seen | None, str | None] = (None, None, None)
 
     def __call__(self, photo: ScenePhoto) -> tuple[Entry, dict[str, bytes]]:
-        """A photo's rows, and the JPEG files of its faces."""
+        """A photo's rows, and the JPEG files of its faces by name."""
         row = _scene_row(photo) | {"all_labelled": photo.all_labelled}
         try:
             image = photo.image()
@@ -159,7 +158,7 @@ class _Analyst:
             return Entry(row | {"read": False, "error": str(error)}, []), {}
         before, error = self._seen_clean(photo)
         clean = None if before is None else before.prediction
-        # At severity 0 each condition's photo is the clean one.
+        # At severity 0 every condition gives the clean photo.
         same = clean is not None and np.array_equal(image, clean.image)
         seen = before if same else self._seen(image)
         reference, boxes = _reference(photo, clean)
@@ -183,7 +182,7 @@ class _Analyst:
         return _Seen(image, self.predictor, self.predict_crops)
 
     def _seen_clean(self, photo: ScenePhoto) -> tuple[_Seen | None, str | None]:
-        """What is seen in the clean photo, or why it cannot be read."""
+        """The prediction of the clean photo, or why it cannot be read."""
         if photo.clean_image is None:
             return None, None
         if self._clean[0] is not photo.clean_image:
@@ -230,7 +229,7 @@ class _Analyst:
 
 
 def _reference(photo: ScenePhoto, clean: Prediction | None) -> tuple[str | None, np.ndarray]:
-    """What says where faces are, and their boxes (m, 4)."""
+    """The source of the reference faces, `truth`, `clean` or None, and their boxes (m, 4)."""
     if photo.faces or photo.all_labelled:
         return "truth", photo.boxes
     return (None, np.zeros((0, 4))) if clean is None else ("clean", _boxes(clean)[:, :4])
@@ -263,7 +262,7 @@ def _detection_counts(
 
 
 def _own(face: Face) -> dict[str, object]:
-    """What is said of a face."""
+    """A face's box, pose, crop and parameters as columns."""
     return {
         **dict(zip((*_SIDES, "score"), map(float, np.asarray(face.box)), strict=True)),
         **dict(zip(_ANGLES, map(float, face.pose), strict=True)),
@@ -273,7 +272,7 @@ def _own(face: Face) -> dict[str, object]:
 
 
 def _compared(face: Face, sample: Sample | None, clean: Face | None) -> dict[str, object]:
-    """What is said of a face against its truth and against the clean photo's."""
+    """A face's errors against the truth and the clean photo's answer."""
     row: dict[str, object] = {}
     if clean is not None:
         row |= _drift(face, clean)
@@ -293,7 +292,7 @@ def _compared(face: Face, sample: Sample | None, clean: Face | None) -> dict[str
 
 def _drift(face: Face, clean: Face) -> dict[str, float]:
     size = np.sqrt(np.ptp(clean.landmarks[:, :2], axis=0).prod())
-    # Depth is known but for a constant.
+    # Depth is known up to a constant.
     own, before = (one.vertices - [0, 0, one.vertices[:, 2].mean()] for one in (face, clean))
     return {
         "landmark_drift": float(metrics.nme(face.landmarks[:, :2], clean.landmarks[:, :2])),
@@ -308,7 +307,7 @@ def _reference_pose(pose: Sequence[float]) -> dict[str, float]:
 
 
 def _landmark_errors(face: Face, true: np.ndarray) -> dict[str, object]:
-    """Errors by group, in percent of the true landmarks' size, and how the crop lies against the right one."""
+    """Errors by group in percent of the true landmarks' size, and the crop against the right one."""
     true, right = true[:, :2], crop_from_landmarks(true)
     distances = np.linalg.norm(face.landmarks[:, :2] - true, axis=1)
     size = np.sqrt(np.ptp(true, axis=0).prod())
@@ -335,7 +334,7 @@ def _thumbnail(image: np.ndarray, crop: Crop) -> bytes:
 
 
 def _settings(predictor: Predictor) -> dict[str, object]:
-    """What the figures depend on, as JSON can hold it."""
+    """The settings that the results depend on, as JSON types."""
     detector = predictor.detector
     return {
         "m4kit": __version__,
@@ -349,7 +348,7 @@ def _settings(predictor: Predictor) -> dict[str, object]:
         "max_faces": predictor.max_faces,
         "passes": predictor.passes,
         "views": predictor.views,
-        # Why there is no failure probability, or empty.
+        # Why there is no failure probability; empty if there is one.
         "failure_note": note_of(fingerprint(predictor.network)),
     }
 
@@ -358,7 +357,7 @@ def _check_same(entries: dict[str, Entry], photos: Sequence[ScenePhoto], folder:
     others = entries.keys() - {photo.name for photo in photos}
     if others:
         raise ReportError(
-            f"{folder}: expected an analysis of the photos given, it holds {len(others)} others (one is "
+            f"{folder}: expected an analysis of the given photos, it holds {len(others)} others (one is "
             f"{min(others)}); give all its photos, or another folder"
         )
 

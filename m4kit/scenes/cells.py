@@ -118,7 +118,10 @@ def grouped(table: pd.DataFrame) -> DataFrameGroupBy:
 
 
 def interval(values: np.ndarray, scenes: np.ndarray, *, seed: int = 0) -> tuple[float, float]:
-    """The 95 % bootstrap interval of the mean of values (n,) from scenes (n,); (NaN, NaN) for a single scene."""
+    """The 95 % bootstrap interval of the mean of values (n,) from scenes (n,); (NaN, NaN) for a single scene.
+
+    Like `metrics.bootstrap(values, groups=scenes)`, but computed from sums: a report has hundreds of intervals.
+    """
     names, scene = np.unique(scenes, return_inverse=True)
     if len(names) < 2:
         return np.nan, np.nan

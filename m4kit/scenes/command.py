@@ -1,4 +1,4 @@
-"""The command `m4kit scenes`: where and how the system fails on hard scenes."""
+"""The command `m4kit scenes`: failure analysis on hard scenes."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def add_parser(subparsers) -> None:
     parser = subparsers.add_parser(
         "scenes",
         help="find out where the system fails on hard scenes",
-        description="Analyse hard scenes: UFDD or a set laid out like it, folders named by their condition, a CSV "
-        "of photos and conditions, or clean photos, which are made worse by --conditions, --severities and --seeds. "
-        f"Prints the findings, and writes into DIR the report's tables and thumbnails, {FINDINGS} and {SUMMARY}. "
-        "Ended at any moment, the same command goes on where it was.",
+        description="Analyse hard scenes: UFDD or a set with its layout, folders named after their condition, a CSV "
+        "of photos and conditions, or clean photos, which are degraded by --conditions, --severities and --seeds. "
+        f"Prints the findings, and writes the report's tables and thumbnails, {FINDINGS} and {SUMMARY} into DIR. "
+        "A stopped analysis continues when you run the same command again.",
     )
     parser.add_argument("paths", nargs="+", metavar="PATH", help="folders, .zip, .csv or photos")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the report")
@@ -46,27 +46,27 @@ def add_parser(subparsers) -> None:
         "--as",
         dest="layout",
         choices=(*LAYOUTS, *WITH_LANDMARKS),
-        help="what the PATHs are (default: seen from them); a labelled set's name for clean photos with a truth",
+        help="layout of the PATHs (default: detected); the name of a labelled set for clean photos with landmarks",
     )
     parser.add_argument(
         "--faces",
         type=int,
         metavar="N",
-        help="of a labelled set only N faces, drawn at random, always the same",
+        help="use only N faces of a labelled set: a random draw, always the same",
     )
     parser.add_argument(
         "--conditions", nargs="+", metavar="NAME", help=f"for clean photos (default: {', '.join(CONDITIONS)})"
     )
     parser.add_argument("--severities", nargs="+", type=float, metavar="S", help="0 to 5 (default: 0 1 3 5)")
-    parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="versions of each (default: 0)")
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, metavar="N", help="seeds; one version per seed (default: 0)"
+    )
     parser.add_argument("--all-labelled", action="store_true", help="the truth names every face of a photo")
     parser.add_argument("--weights", default="m4net-base", metavar="NAME_OR_FILE", help="the network")
-    parser.add_argument(
-        "--threshold", type=float, metavar="SCORE", help="least score of the detector, 0 to 1"
-    )
-    parser.add_argument("--min-face", type=float, metavar="PIXELS", help="side of the smallest face wanted")
+    parser.add_argument("--threshold", type=float, metavar="SCORE", help="smallest detector score, 0 to 1")
+    parser.add_argument("--min-face", type=float, metavar="PIXELS", help="side of the smallest face")
     parser.add_argument("--max-faces", type=int, metavar="N", help="keep only the N largest faces of a photo")
-    parser.add_argument("--html", action="store_true", help=f"also write {PAGE}, which opens offline")
+    parser.add_argument("--html", action="store_true", help=f"also write {PAGE}, a page that opens offline")
     parser.add_argument(
         "--quiet", action="store_true", help="no progress bar and no findings on the terminal"
     )
@@ -74,7 +74,7 @@ def add_parser(subparsers) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run `m4kit scenes`: 0, or 2 if something cannot be read or does not fit."""
+    """Run `m4kit scenes`; returns 0, or 2 after an error in the arguments or files."""
     try:
         samples = read_scenes(options)
         names = ("threshold", "min_face", "max_faces")
@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
         predictor = Predictor(network=M4Net.load(options.weights), **chosen)
         report = analyse(samples, predictor=predictor, folder=options.out, progress=not options.quiet)
         written = write(report, options.out, html=options.html)
-    # DatasetError, ImageError, ReportError and WeightsError are values that are wrong.
+    # DatasetError, ImageError, ReportError and WeightsError are ValueErrors.
     except (ValueError, OSError) as error:
         print(f"m4kit scenes: {error}", file=sys.stderr)
         return 2
@@ -92,9 +92,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def read_scenes(options: argparse.Namespace) -> tuple[Sample, ...]:
-    """The samples that the command line names, each photo under a name of its own.
+    """Read the samples of the command line; every photo gets a unique name.
 
-    Raises `DatasetError` for options that do not go with what the PATHs are.
+    Raises `DatasetError` for options that do not fit the layouts of the PATHs.
     """
     layouts = [options.layout or layout_of(path) for path in options.paths]
     versions = {
@@ -104,13 +104,13 @@ def read_scenes(options: argparse.Namespace) -> tuple[Sample, ...]:
     }
     if versions and not {"photos", *WITH_LANDMARKS} & set(layouts):
         raise DatasetError(
-            f"--{next(iter(versions))}: only clean photos are made worse; {options.paths[0]} was taken as "
+            f"--{next(iter(versions))}: only clean photos are degraded; {options.paths[0]} has the layout "
             f"{layouts[0]}, give --as photos if it is a folder of clean photos"
         )
     if options.faces is not None and (options.faces < 1 or not set(WITH_LANDMARKS) & set(layouts)):
         raise DatasetError(
             f"--faces {options.faces}: expected at least 1, and a labelled set to draw from, as --as names it; "
-            f"{options.paths[0]} was taken as {layouts[0]}"
+            f"{options.paths[0]} has the layout {layouts[0]}"
         )
     versions = {"severities": (0, 1, 3, 5)} | versions
     read: list[tuple[str, tuple[Sample, ...]]] = []
@@ -145,9 +145,9 @@ def _drawn(samples: tuple[Sample, ...], count: int | None) -> tuple[Sample, ...]
 
 
 def layout_of(path: str | Path) -> str:
-    """What lies at a path: one of `LAYOUTS`, by its list of boxes, its folders' names, or its ending.
+    """Detect the layout of a path, one of `LAYOUTS`: by its list of boxes, its folders' names, or its suffix.
 
-    Raises `FileNotFoundError` if nothing does.
+    Raises `FileNotFoundError` if the path does not exist.
     """
     path = Path(path)
     if path.suffix.lower() == ".csv":
@@ -164,7 +164,7 @@ def layout_of(path: str | Path) -> str:
 
 
 def write(report: SceneReport, folder: Path, *, html: bool) -> list[Path]:
-    """Write the findings, and with `html` the page, into the report's folder; gives what was written."""
+    """Write the findings, and with `html` the page, into the report's folder; returns the paths."""
     written = [folder / FINDINGS, folder / SUMMARY]
     written[0].write_text(report.to_markdown(), encoding="utf-8")
     report.summary().round(4).to_csv(written[1], index=False)
@@ -174,7 +174,7 @@ def write(report: SceneReport, folder: Path, *, html: bool) -> list[Path]:
 
 
 def _distinct(read: Iterable[tuple[str, tuple[Sample, ...]]]) -> tuple[Sample, ...]:
-    """The samples of several sets; where two name a photo alike, the sets' names go before, numbered if alike."""
+    """The samples of several sets; if two photos share a name, every name gets its set's name in front."""
     read = list(read)
     often = Counter(name for _, samples in read for name in {picture_of(sample.name) for sample in samples})
     if not any(count > 1 for count in often.values()):

@@ -1,4 +1,4 @@
-"""Hard scenes as data: a sample with its condition, the photos of samples, and clean photos made worse."""
+"""Photos of hard scenes with their samples, and `benchmark`, which degrades clean photos."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from m4kit.prediction import Face, Prediction
 
 @dataclass(frozen=True, eq=False)
 class ScenePhoto:
-    """A photo with the samples of its faces; the other fields are those of its samples.
+    """A photo and its faces: the samples that have a box or landmarks.
 
-    `faces` are the samples that have a box or landmarks.
+    The other fields are those of its samples (`datasets.Sample`).
     """
 
     name: str
@@ -41,17 +41,17 @@ class ScenePhoto:
 
     @property
     def boxes(self) -> np.ndarray:
-        """True boxes (m, 4): the annotated one of a face, else that of its landmarks."""
+        """True boxes (m, 4): the annotated box of each face, else the box of its landmarks."""
         return np.array([face.true_box for face in self.faces], dtype=float).reshape(-1, 4)
 
 
 def scene_photos(
     source: str | PathLike | Iterable[Sample] | Iterable[str | PathLike],
 ) -> tuple[ScenePhoto, ...]:
-    """The photos of samples, of a folder, of a `.zip`, or of picture files, in the order in which they come.
+    """Collect the photos of samples, of a folder, of a `.zip`, or of image files, in their order.
 
-    Samples of one photo are those whose names differ only by `#1`, `#2`, ... at their end. Raises
-    `DatasetError` if there is no photo, and `ImageError` for a path that leads to none.
+    Samples whose names differ only by `#1`, `#2`, ... at the end belong to one photo. Raises `DatasetError` if there
+    is no photo, and `ImageError` for a path without an image.
     """
     gathered: dict[str, list[Sample]] = {}
     for sample in _samples(source):
@@ -70,18 +70,19 @@ def benchmark(
     *,
     all_labelled: bool = False,
 ) -> tuple[Sample, ...]:
-    """Clean photos under bad conditions: every photo by every condition, severity and seed, in this order.
+    """Degrade clean photos: every photo with every condition, severity and seed, in this order.
 
-    `images` is a folder, paths, arrays or whatever `load_image` takes, or samples of a data set, whose truth is
-    theirs. `truth` gives what is known of each image: a `Prediction`, whose faces then also stand before the
-    haze and take the side light (`scene_depth`), or samples. Whatever is known holds for every version, since
-    no condition moves a face. `all_labelled` says that it names every face.
+    - `images`: a folder, paths, arrays or whatever `load_image` takes, or samples of a data set with their truth.
+    - `truth`: for each image a `Prediction` or samples. The faces of a `Prediction` also stand in front of the
+      haze and take side light (`scene_depth`). The truth holds for every version, since no condition moves a face.
+    - `all_labelled`: whether the truth names every face.
 
-    Nothing is read or computed before a sample's `image()` is called, and nothing is kept. The versions are
-    named `<photo>/<condition>-<severity>-<seed>`. Each photo draws its own numbers: `Sample.seed`, with
-    which `degrade` makes the very picture, follows from the photo's name and the seed asked for. Raises
-    `ValueError` for an unknown condition, a severity outside 0 to 5, a value that comes twice, or a truth for
-    another number of images, and `DatasetError` or `ImageError` for no image.
+    Images are read and degraded when a sample's `image()` is called; nothing is kept. Versions are named
+    `<photo>/<condition>-<severity>-<seed>`. Each photo gets its own `Sample.seed`, from its name and the given
+    seed; `degrade` makes the same picture with it.
+
+    Raises `ValueError` for an unknown condition, a severity outside 0 to 5, a repeated value, or a truth for another
+    number of images, and `DatasetError` or `ImageError` if there is no image.
     """
     _check_versions(conditions, severities, seeds)
     photos = _clean_photos(images, truth)
@@ -128,7 +129,7 @@ def _of_files(paths) -> list[Sample]:
 
 
 def _names(files: Sequence[Path]) -> list[str]:
-    """What the files' samples are called (`picture_names`); with their folders where two files are named alike."""
+    """Names for the samples of files (`picture_names`), with folders where two files have the same name."""
     often = Counter(file.name for file in files)
     named = picture_names(often)
     return [named[file.name] if often[file.name] == 1 else file.as_posix() for file in files]
@@ -150,7 +151,7 @@ def _photo(name: str, samples: Sequence[Sample]) -> ScenePhoto:
 
 
 def _clean_photos(images, truth) -> list[tuple[ScenePhoto, tuple[Face, ...]]]:
-    """The clean photos with their truth, and the faces that give them depth."""
+    """The clean photos with their truth, and the faces that give depth."""
     if isinstance(images, np.ndarray | bytes):
         raise DatasetError(f"benchmark: expected images, got one {type(images).__name__}; put it in a list")
     if not isinstance(images, str | PathLike):
@@ -205,4 +206,4 @@ def _check_versions(conditions, severities, seeds) -> None:
         check_severity(severity, "benchmark")
     for word, values in (("conditions", conditions), ("severities", severities), ("seeds", seeds)):
         if not len(values) or len(set(values)) < len(values):
-            raise ValueError(f"benchmark: expected {word} that are there once each, got {list(values)}")
+            raise ValueError(f"benchmark: expected {word} without repeats, got {list(values)}")

@@ -1,6 +1,6 @@
-"""Figures of a scene report, for papers: each function returns its figure, and none shows it.
+"""Figures of a scene report, for papers. Each function returns its figure.
 
-A metric is one of `cells.METRICS`. Conditions have the same colour everywhere.
+A metric is one of `cells.METRICS`. A condition has the same colour in all figures.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ COLOURS = {
     **{CLEAN: "#57606a", "focus": "#0072b2", "haze": "#56b4e9", "illumination": "#e69f00", "lens": "#cc79a7"},
     **{"motion": "#009e73", "snow": "#8c6bb1", "rain": "#d55e00", "distractor": "#8c959f"},
 }
-"""Of the conditions, told apart by colour-blind readers too (after Okabe and Ito)."""
+"""Colours of the conditions, distinct for colour-blind readers too (after Okabe and Ito)."""
 
 OVERLAYS = ("landmarks", "pose", "translucent mesh", "solid mesh", "none")
-"""What can be drawn over a face of a report."""
+"""Choices of what to draw over a face."""
 
 _INK, _SOFT, _GRID = "#24292f", "#57606a", "#d8dee4"
 _STAGES = {
@@ -107,7 +107,7 @@ def heat_colour(value: float, low: float, high: float, *, more_is_worse: bool) -
 
 
 def line_chart(report: ReportData, metric: str = "nme") -> NotebookFigure:
-    """A metric against the severity, a line for each condition, with 95 % bootstrap intervals."""
+    """A metric by severity: one line per condition, with 95 % bootstrap intervals."""
     table = _cells(report, metric).dropna(subset="severity")
     figure, axes = _chart(6.4, 3.6)
     for condition in CONDITIONS:
@@ -138,10 +138,9 @@ def line_chart(report: ReportData, metric: str = "nme") -> NotebookFigure:
 def violins(
     report: ReportData, metric: str = "nme", *, severities: Sequence[float] | None = None
 ) -> NotebookFigure:
-    """How a metric is spread over the faces of each condition: a violin, its median, and the mean with its 95 %
-    bootstrap interval.
+    """The distribution of a metric for each condition: a violin, its median, and the mean with its 95 % interval.
 
-    Of all severities above 0, or of those given. The longest violins are cut at the 99th percentile of all faces.
+    Uses all severities above 0, or those given. Values above the 99th percentile of all faces are drawn at it.
     """
     faces = report.faces
     table = pd.DataFrame({"value": values_of(report, metric), "scene": scenes_of(faces)})
@@ -170,9 +169,9 @@ def violins(
 
 
 def score_scatter(report: ReportData) -> NotebookFigure:
-    """The failure probability against the true error of each face, in the colours of the conditions.
+    """The failure probability and the true error of each face, coloured by condition.
 
-    The error's scale is logarithmic; the line is where a face counts as failed.
+    The error has a logarithmic scale. Faces above the line count as failed.
     """
     judged = _judged(report, "score_scatter")
     figure, axes = _chart(5.6, 3.8)
@@ -200,9 +199,9 @@ def score_scatter(report: ReportData) -> NotebookFigure:
 
 
 def reliability(report: ReportData) -> NotebookFigure:
-    """Whether the failure probabilities mean what they say: the share that failed, by what was foretold.
+    """Reliability diagram: the share of faces that failed, by failure probability.
 
-    Bins hold as many faces each; bars are 95 % intervals (Wilson's).
+    All bins hold the same number of faces. Bars are Wilson's 95 % intervals.
     """
     judged = _judged(report, "reliability")
     probability, failed = judged["probability"].to_numpy(), judged["error"].to_numpy() > FAILURE_NME
@@ -211,9 +210,9 @@ def reliability(report: ReportData) -> NotebookFigure:
     bins = int(np.clip(len(failed) // _BIN_FACES, 1, _MOST_BINS))
     for rows in np.array_split(np.argsort(probability), bins):
         low, high = _wilson(int(failed[rows].sum()), len(rows))
-        foretold = 100 * probability[rows].mean()
-        axes.plot([foretold] * 2, [100 * low, 100 * high], color="#0072b2", linewidth=1.6, alpha=0.6)
-        axes.plot(foretold, 100 * failed[rows].mean(), "o", color="#0072b2", markersize=5)
+        mean = 100 * probability[rows].mean()
+        axes.plot([mean] * 2, [100 * low, 100 * high], color="#0072b2", linewidth=1.6, alpha=0.6)
+        axes.plot(mean, 100 * failed[rows].mean(), "o", color="#0072b2", markersize=5)
     axes.set(xlabel="failure probability, %", ylabel=f"faces with NME above {FAILURE_NME:g} %, %")
     axes.set(xlim=(-3, 103), ylim=(-3, 103), aspect="equal")
     axes.set_title(f"{len(failed)} faces, {failed.sum()} failed", fontsize=9, color=_SOFT, loc="left")
@@ -230,11 +229,11 @@ def gallery(
     missed: bool = True,
     side: int = 200,
 ) -> NotebookFigure:
-    """The worst faces first: what was seen, with what was made of it drawn over it.
+    """The worst faces, each with its answer drawn over it.
 
-    Sorted by the true error, where there is none by the failure probability. `overlay` is one of `OVERLAYS`; with
-    landmarks, white dots are where they should be. Faces that were missed come first, the crop of their box alone,
-    unless `missed` is False.
+    Sorted by the true error, or by the failure probability where there is none. `overlay` is one of `OVERLAYS`; with
+    landmarks, white dots show where they should be. Missed faces come first, without an answer, unless `missed` is
+    False.
     """
     faces = report.faces.reset_index(drop=True).loc[worst_first(report)]
     if not missed:
@@ -255,7 +254,7 @@ def gallery(
     for axes, row in zip(grid.flat, rows.tolist(), strict=False):
         axes.imshow(face_picture(report, row, overlay=overlay, side=side))
         title, _, words = caption(report, row).partition(": ")
-        # No line longer than its picture is wide.
+        # No line is wider than its picture.
         broken = [line for one in words.splitlines() for line in wrap(one, max(16, side // 6))]
         axes.set_title("\n".join([title, *broken]), fontsize=6.5, color=_INK, pad=2, va="bottom")
     return figure
@@ -269,10 +268,10 @@ def scene_figure(
     predictor: Predictor | None = None,
     max_side: int = 300,
 ) -> NotebookFigure:
-    """Photos of one condition as columns; as rows landmarks, head pose, translucent mesh, solid mesh.
+    """A grid like the paper's figures S4 to S8: photos as columns; landmarks, pose and two meshes as rows.
 
-    The form of the paper's figures S4 to S8. `source` is what `analyse` takes; with a `condition` only its photos
-    count, and of these the first `count`. Raises `DatasetError` if there is none.
+    `source` is what `analyse` takes. The grid shows the first `count` photos of `condition`, or of all. Raises
+    `DatasetError` if there is none.
     """
     photos = [photo for photo in scene_photos(source) if condition in (None, photo.condition)][:count]
     if not photos:
@@ -285,9 +284,9 @@ def scene_figure(
 
 
 def blame_figure(summary: pd.DataFrame) -> NotebookFigure:
-    """What `Blame.summary` says: the mean error as a stack of the stages' parts, a bar a condition and severity.
+    """`Blame.summary` as stacked bars: the stages' parts of the mean error, by condition and severity.
 
-    A part that is negative, where putting a stage right makes it worse, hangs below zero.
+    A negative part, where putting a stage right makes the answer worse, extends to the left of zero.
     """
     found = summary[summary["faces"] > 0]
     if not len(found):
@@ -371,7 +370,7 @@ def _cells(report: ReportData, metric: str) -> pd.DataFrame:
 def _judged(report: ReportData, place: str) -> pd.DataFrame:
     """Failure `probability`, true `error` in percent and `condition` of the faces that have both, clean ones once."""
     faces = report.faces.assign(error=true_errors(report.faces))
-    # Without a truth a clean photo is compared with itself.
+    # Without a truth, a clean photo is compared with itself.
     faces = faces[faces["nme"].notna() | (faces["severity"] != 0)]
     faces = counted_once(faces.dropna(subset=["failure_probability", "error"]))
     if not len(faces):
@@ -424,7 +423,7 @@ def _title(photo: ScenePhoto) -> str:
 
 
 def _wilson(hits: int, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927), which is right for few faces and for none."""
+    """The 95 % interval of a share (Wilson 1927), valid for few faces and for none."""
     z, share = 1.96, hits / count
     middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     reach = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))

@@ -1,4 +1,4 @@
-"""What an analysis has done so far, a line a photo, so that it can go on wherever it was ended."""
+"""The journal of an analysis: one line per finished photo, so that a stopped analysis can continue."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ FILE = "progress.jsonl"
 
 
 class Entry(NamedTuple):
-    """A photo's row, and the rows of its faces."""
+    """The row of a photo, and the rows of its faces."""
 
     photo: dict[str, object]
     faces: list[dict[str, object]]
 
 
 class Journal:
-    """The lines of a folder's journal: the settings first, then an `Entry` for each finished photo.
+    """A folder's journal: one line with the settings, then one `Entry` per finished photo.
 
-    A line counts once it is written to its end. Raises `ReportError` if the folder's analysis was begun by
-    another version or with other settings.
+    Only complete lines count. Raises `ReportError` if the analysis was started by another version or with other
+    settings.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, object]):
@@ -36,7 +36,7 @@ class Journal:
             self.path.write_text(json.dumps(header) + "\n", encoding="utf-8")
 
     def add(self, entry: Entry) -> None:
-        """Note a photo as finished, on the disk."""
+        """Write a finished photo to disk."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
             file.flush()
@@ -44,13 +44,13 @@ class Journal:
         self.entries[str(entry.photo["photo"])] = entry
 
     def _read(self, header: dict) -> bool:
-        """Take up the finished photos; False if nothing was begun."""
+        """Read the finished photos; False if there is no analysis yet."""
         content = self.path.read_bytes() if self.path.exists() else b""
         whole = content[: content.rfind(b"\n") + 1]
         if not whole:
             return False
         if len(whole) < len(content):
-            # The line at which the process was ended: its photo is done anew.
+            # The process stopped within this line: its photo is analysed again.
             os.truncate(self.path, len(whole))
         first, *lines = whole.decode("utf-8").splitlines()
         try:
@@ -75,8 +75,8 @@ class Journal:
         before, now = found["settings"], expected["settings"]
         differing = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
         if differing:
-            said = ", ".join(f"{name} {before.get(name)!r}, now {now.get(name)!r}" for name in differing)
+            changes = ", ".join(f"{name} {before.get(name)!r}, now {now.get(name)!r}" for name in differing)
             raise ReportError(
-                f"{self.path}: expected the settings with which this analysis was begun, got others ({said}); "
+                f"{self.path}: expected the settings with which this analysis was started, got others ({changes}); "
                 "use those, or give another folder"
             )

@@ -114,7 +114,7 @@ class SceneReport(ReportData):
         tables = {metric: cells(self, metric) for metric in _IN_MARKDOWN}
         tables = {metric: table for metric, table in tables.items() if len(table)}
         titles = [f"{METRICS[metric].label}, {METRICS[metric].unit}" for metric in tables]
-        lines = ["Mean (n faces) [95 % interval; scenes are drawn].", ""]
+        lines = ["Mean (n faces) [95 % interval; whole scenes are drawn].", ""]
         lines += _heading("condition", "severity", *titles)
         filled = [table.assign(metric=metric) for metric, table in tables.items()]
         for (condition, severity), group in grouped(pd.concat(filled)) if filled else ():
@@ -123,7 +123,7 @@ class SceneReport(ReportData):
             lines.append(_line(_words(condition), name, *(texts.get(metric, "") for metric in tables)))
         lines += ["", *_heading("condition", "NME doubles at", "recall halves at", "half-life")]
         lines += [_line(life.condition, *half_life_words(life)) for life in half_lives(self).itertuples()]
-        return "\n".join([*lines, *self._foretold()]) + "\n"
+        return "\n".join([*lines, *self._prediction_of_failures()]) + "\n"
 
     def to_html(self, path: str | Path, *, title: str = "Where it fails") -> Path:
         """Write the report as one web page under 10 MB that opens offline; returns its path."""
@@ -137,7 +137,7 @@ class SceneReport(ReportData):
             columns={"mean": metric} | {name: f"{metric}_{name}" for name in ("faces", "low", "high")}
         )
 
-    def _foretold(self) -> list[str]:
+    def _prediction_of_failures(self) -> list[str]:
         """How well the failure probability tells faces with a high NME apart; empty unless there are both kinds.
 
         A clean face counts once.

@@ -1,4 +1,4 @@
-"""The seven conditions: nothing at 0, worse step by step, the same for the same seed, for photos of any size."""
+"""The seven conditions: no change at severity 0, worse with each step, the same for the same seed and any size."""
 
 import cv2
 import numpy as np
@@ -46,7 +46,7 @@ class TestEveryCondition:
         assert changes[-1] > 8
 
     @pytest.mark.parametrize("condition", CONDITIONS)
-    def test_a_seed_is_a_picture(self, photo, condition):
+    def test_a_seed_gives_one_picture(self, photo, condition):
         before = photo.copy()
         first, again = (degrade(photo, condition, 3, seed=5) for _ in range(2))
         np.testing.assert_array_equal(first, again)
@@ -65,13 +65,13 @@ class TestEveryCondition:
 
     @pytest.mark.parametrize("condition", CONDITIONS)
     @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (200, 3), (17, 19)])
-    def test_tiny_and_narrow_photos_are_photos(self, condition, shape):
+    def test_tiny_and_narrow_photos_work(self, condition, shape):
         image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
         worse = degrade(image, condition, 5, seed=0)
         assert worse.shape == image.shape
         assert worse.dtype == np.uint8
 
-    def test_wrong_input_is_an_error_that_says_what_was_expected(self, photo):
+    def test_wrong_input_is_an_error_that_tells_what_was_expected(self, photo):
         with pytest.raises(ValueError, match=r"out of focus, haze, .*got 'fog'"):
             degrade(photo, "fog", 1, seed=0)
         for severity in (-0.1, 5.5, float("nan")):
@@ -84,7 +84,7 @@ class TestEveryCondition:
 
 
 class TestLinearLight:
-    def test_the_way_there_and_back_changes_no_value(self):
+    def test_the_round_trip_changes_no_value(self):
         every = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
         np.testing.assert_array_equal(to_srgb(to_linear(every)), every)
 
@@ -131,7 +131,7 @@ class TestOptics:
         # Shared between neighbours, a place off a pixel's middle lies up to one pixel from it: E|x| = 4 r / (3 pi).
         assert (kernel * rows**2).sum() == pytest.approx(4 * radius / (3 * np.pi), rel=0.1)
 
-    def test_large_kernels_give_nearly_what_they_would_at_full_size(self):
+    def test_large_kernels_give_nearly_the_result_at_full_size(self):
         light = to_linear(np.random.default_rng(1).integers(0, 256, (200, 240, 3), np.uint8))
         light = cv2.GaussianBlur(light, (0, 0), 3)
         direct = cv2.filter2D(light, -1, _disc(9.0), borderType=cv2.BORDER_REPLICATE)

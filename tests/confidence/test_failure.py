@@ -1,4 +1,4 @@
-"""The failure score: what it learns of known odds, whom it speaks for, and the words that go with it."""
+"""The failure score: its fit to known odds, the faces for which it is valid, and the reasons beside it."""
 
 import json
 from dataclasses import replace
@@ -60,7 +60,7 @@ class TestScore:
         for rows in np.array_split(np.argsort(probability), 5):
             assert probability[rows].mean() == pytest.approx(failed[rows].mean(), abs=0.05)
 
-    def test_signs_that_say_nothing_get_next_to_no_say(self, fitted):
+    def test_signs_without_information_get_almost_no_weight(self, fitted):
         rises = {name: sum(line.rises) for name, line in fitted.lines.items()}
         assert min(rises["heads' spread"], rises["detector score"]) > 2
         assert (
@@ -68,7 +68,7 @@ class TestScore:
         )
 
     @pytest.mark.parametrize("name", CHEAP)
-    def test_a_worse_sign_never_makes_a_face_safer(self, fitted, name):
+    def test_a_worse_sign_never_lowers_the_probability(self, fitted, name):
         sign = CHEAP[name]
         if name in ("darkness", "brightness"):
             line = fitted.lines[name](np.linspace(-2, 2, 50))
@@ -78,16 +78,16 @@ class TestScore:
         values[sign.value] = np.linspace(-2, 2, 50) * (1 if sign.more_is_worse else -1)
         assert (np.diff(fitted.probability(values)) >= -1e-12).all()
 
-    def test_beyond_what_the_fit_saw_it_is_level(self, fitted):
+    def test_it_is_constant_beyond_the_range_of_the_fit(self, fitted):
         values = {one.value: np.full(2, 0.5) for one in CHEAP.values()}
         values["head_spread"] = np.array([1.0, 1e6])
         assert np.ptp(fitted.probability(values)) == 0
 
-    def test_an_unknown_sign_says_what_signs_say_on_average(self, fitted):
+    def test_an_unknown_sign_adds_the_average(self, fitted):
         values, _, _ = drawn(3000, seed=2)
-        unknown = fitted.say(values | {"score": np.full(3000, np.nan)})["detector score"]
+        unknown = fitted.terms(values | {"score": np.full(3000, np.nan)})["detector score"]
         assert (unknown == 0).all()
-        assert fitted.say(values)["detector score"].mean() == pytest.approx(0, abs=0.05)
+        assert fitted.terms(values)["detector score"].mean() == pytest.approx(0, abs=0.05)
 
     def test_it_comes_back_from_its_file(self, fitted, tmp_path):
         path = tmp_path / "failure.json"
@@ -106,7 +106,7 @@ class TestScore:
         with pytest.raises(FailureModelError, match=r"fit it with m4kit\.training\.failure"):
             load_models(tmp_path / "nowhere.json")
 
-    def test_too_few_failures_to_learn_from_are_an_error(self):
+    def test_too_few_failures_for_a_fit_are_an_error(self):
         values, _, _ = drawn(30)
         with pytest.raises(
             FailureModelError, match="at least 10 faces that failed and 10 that did not, got 0 and 30"
@@ -120,7 +120,7 @@ class TestScore:
             )
 
 
-class TestWhomItSpeaksFor:
+class TestValidity:
     def test_the_packaged_score_is_fitted_for_the_packaged_network_and_detector(self):
         predictor = Predictor()
         for model in failure.packaged().values():
@@ -139,19 +139,19 @@ class TestWhomItSpeaksFor:
         for one in worse:
             assert one.failure_probability > 2 * face.failure_probability
 
-    def test_another_network_gets_no_probability_and_a_note_that_says_why(self, face):
+    def test_another_network_gets_no_probability_and_a_note_with_the_reason(self, face):
         other = replace(face, origin=replace(face.origin, network="0123456789abcdef"))
         assert other.failure_probability is None
         assert "0123456789abcdef answered; fit one with" in failure.note_of("0123456789abcdef")
         assert failure.note_of(face.origin.network) == ""
 
-    def test_neither_heads_weighed_anew_nor_a_face_made_by_hand_get_one(self, face):
+    def test_other_head_weights_and_a_face_made_by_hand_get_none(self, face):
         assert face.with_head_weights([0, 0, 0, 1]).failure_probability is None
         by_hand = Face(face.box, face.crop, face.heads, face.head_weights, face.model)
         assert (by_hand.failure_probability, by_hand.reasons) == (None, ())
-        assert "weighed anew" in failure.note_of("")
+        assert "other head weights" in failure.note_of("")
 
-    def test_the_score_of_a_box_that_the_user_gave_is_not_taken_for_the_detectors(self, face):
+    def test_the_score_of_a_given_box_does_not_count_as_the_detectors(self, face):
         given = replace(face, origin=replace(face.origin, detector=""))
         low = replace(given, box=replace(given.box, score=0.06))
         assert low.failure_probability == given.failure_probability
@@ -200,18 +200,18 @@ class TestReasons:
             ({"clipped": 0.5}, "detail lost in black or white"),
         ],
     )
-    def test_a_sign_beyond_its_limit_is_said(self, face, changes, words):
+    def test_a_sign_beyond_its_limit_gives_a_reason(self, face, changes, words):
         assert set(reasons_of(face, measured=measured(face, **changes))) - set(face.reasons) == {words}
         assert words in REASONS
 
-    def test_a_dark_and_a_blurred_photo_are_called_so(self, photo, face):
+    def test_a_dark_and_a_blurred_photo_get_their_reasons(self, photo, face):
         box = np.asarray(face.box)[:4]
         dark = predict((0.12 * photo).astype(np.uint8), boxes=box)[0]
         assert "too dark" in dark.reasons
         blurred = predict(cv2.GaussianBlur(photo, (0, 0), 7), boxes=box)[0]
         assert "blurred" in blurred.reasons
 
-    def test_a_face_cut_in_half_is_called_so(self, photo, face):
+    def test_a_face_cut_in_half_gets_its_reason(self, photo, face):
         middle = round((face.box.left + face.box.right) / 2)
         half = predict(photo[:, :middle], boxes=np.asarray(face.box)[:4])[0]
         assert half.reasons[0] in ("half outside the photo", "partly outside the photo")

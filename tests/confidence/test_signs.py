@@ -1,4 +1,4 @@
-"""What the system knows by itself: formulas against known answers, and the known traps of quality scores."""
+"""The signs: formulas against known answers, and the known weaknesses of quality scores."""
 
 from dataclasses import replace
 
@@ -135,7 +135,7 @@ class TestEdges:
         assert signs.edge_agreement(drawn, face) > 1.5
         assert signs.edge_agreement(drawn, beside) < 1.3
 
-    def test_a_picture_without_edges_says_nothing(self, prediction):
+    def test_a_picture_without_edges_gives_one(self, prediction):
         flat = np.full_like(prediction.image, 90)
         assert signs.edge_agreement(flat, prediction[0]) == pytest.approx(1, abs=1e-6)
 
@@ -180,7 +180,7 @@ class TestSharpness:
         assert signs.sharpness(alone) == pytest.approx(signs.sharpness(face), abs=0.06)
 
     @pytest.mark.parametrize("condition", ["focus", "motion"])
-    def test_blur_takes_sharpness_step_by_step(self, photo, condition):
+    def test_more_blur_is_less_sharp(self, photo, condition):
         values = [signs.sharpness(degrade(photo, condition, s, seed=2)) for s in (0, 1.5, 3, 4)]
         assert (np.diff(values) < -0.02).all(), values
 
@@ -192,7 +192,7 @@ class TestSharpness:
         assert signs.sharpness(along) == pytest.approx(signs.sharpness(both), abs=0.03)
         assert signs.sharpness(squares) > 1.8 * signs.sharpness(along)
 
-    def test_nothing_to_see_is_not_sharp(self):
+    def test_a_plain_picture_is_not_sharp(self):
         assert signs.sharpness(np.full((50, 60, 3), 128, np.uint8)) == 0
         noise = np.random.default_rng(0).normal(120, 0.7, (80, 80, 3))
         assert signs.sharpness(np.round(noise).astype(np.uint8)) < 0.9
@@ -208,7 +208,7 @@ class TestSharpness:
 
 
 class TestLight:
-    def test_known_greys_give_known_figures(self):
+    def test_known_greys_give_known_values(self):
         inside = np.ones((100, 100), bool)
         image = rgb(np.tile(np.repeat([51.0, 102.0, 153.0, 204.0], 25), (100, 1)))
         assert signs.exposure(image, inside=inside) == pytest.approx(0.5)
@@ -233,7 +233,7 @@ class TestLight:
         bright = [signs.exposure(np.clip(photo * k, 0, 255).astype(np.uint8)) for k in (0.4, 1.0, 1.6)]
         assert bright[0] < bright[1] < bright[2]
 
-    def test_the_region_of_a_face_is_its_own_and_no_background(self, prediction):
+    def test_the_region_of_a_face_has_no_background(self, prediction):
         region = signs.face_region(prediction[0])
         assert 0.1 < region.mean() < 0.5
         assert not region[[0, -1]].any()
@@ -242,7 +242,7 @@ class TestLight:
         assert region[rows, columns].all()
 
 
-def test_wrong_input_is_an_error_that_says_what_was_expected():
+def test_wrong_input_is_an_error_that_tells_what_was_expected():
     with pytest.raises(ValueError, match=r"\(H, W, 3\) uint8 RGB .*, got float64"):
         signs.sharpness(np.zeros((4, 4, 3)))
     with pytest.raises(ValueError, match=r"got int64 \(2,\)"):

@@ -1,4 +1,4 @@
-"""What fails where: figures against known errors, an analysis that goes on where it was ended, and its report."""
+"""`analyse` against known errors, an analysis that continues after a stop, the report, and the rules of failures."""
 
 import json
 from dataclasses import replace
@@ -66,7 +66,7 @@ def broken():
 
 
 class TestWithTruth:
-    def test_a_photo_that_is_not_made_worse_has_no_error_and_no_drift(self, photo, clean, predictor):
+    def test_severity_0_has_no_error_and_no_drift(self, photo, clean, predictor):
         report = analyse(benchmark([photo], [clean], ["focus"], [0, 5]), predictor=predictor, progress=False)
         faces = report.faces
         assert faces["severity"].tolist() == [0, 5]
@@ -86,7 +86,7 @@ class TestWithTruth:
             atol=1.5,
         )
 
-    def test_what_is_not_made_worse_is_seen_once_and_has_a_row_in_each_condition(self, photo, clean, fixed):
+    def test_severity_0_is_predicted_once_and_has_a_row_in_each_condition(self, photo, clean, fixed):
         seen = []
 
         def detector(image):
@@ -144,7 +144,7 @@ class TestWithTruth:
             assert row["precision"] == 0 if complete else np.isnan(row["precision"])
             np.testing.assert_allclose(report.faces["true_left"][1], box[0])
 
-    def test_precision_is_of_what_is_found_and_recall_of_what_is_there(self, photo, clean, predictor):
+    def test_precision_is_a_share_of_the_detections_and_recall_of_the_faces(self, photo, clean, predictor):
         box = np.asarray(clean[0].box)
         two = boxed(predictor, box, [0, 240, 50, 290, 0.9])
         report = analyse([scene(photo, box=box[:4], all_labelled=True)], predictor=two, progress=False)
@@ -158,7 +158,7 @@ class TestWithTruth:
         assert report.photos["faces"][0] == 0
         assert np.isnan(report.photos["recall"][0])
 
-    def test_a_box_that_covers_a_missed_face_badly_is_of_the_wrong_scale(self, photo, clean, predictor):
+    def test_a_box_that_covers_a_missed_face_badly_has_the_wrong_scale(self, photo, clean, predictor):
         left, top, right, bottom = np.asarray(clean[0].box)[:4]
         large = boxed(predictor, [left - 60, top - 60, right + 60, bottom + 60, 0.9])
         sample = scene(photo, box=np.array([left, top, right, bottom]), all_labelled=True)
@@ -190,7 +190,7 @@ class TestWithTruth:
 
 
 class TestWithoutTruth:
-    def test_the_system_still_knows_something_by_itself(self, photo, predictor):
+    def test_signs_need_no_truth(self, photo, predictor):
         report = analyse([Sample("a", lambda: photo)], predictor=predictor, progress=False)
         row = report.faces.iloc[0]
         for name in ("head_spread", "flip_consistency", "jitter_consistency", "edge_agreement", "sharpness"):
@@ -208,7 +208,7 @@ class TestWithoutTruth:
         assert pd.isna([row["failures"], row["pose_reference"], report.photos["reference"][0]]).all()
         assert pd.isna(report.photos["faces"][0])
 
-    def test_views_are_judged_by_as_many_views(self, photo, clean, predictor):
+    def test_consistency_uses_as_many_views(self, photo, clean, predictor):
         """The mean of a crop's and its mirror image's answers is the same for the mirror image."""
         twice = boxed(predictor, np.asarray(clean[0].box))
         twice.views = 2
@@ -216,7 +216,7 @@ class TestWithoutTruth:
         assert faces["flip_consistency"][0] < 1e-3
         assert faces["jitter_consistency"][0] > 0.1
 
-    def test_the_clean_photo_says_where_faces_are_if_nothing_else_does(self, photo, predictor):
+    def test_without_truth_the_clean_photo_is_the_reference(self, photo, predictor):
         grey = np.full_like(photo, 90)
         pair = {"condition": "haze", "clean": "clean/a", "clean_image": lambda: photo}
         report = analyse(
@@ -228,7 +228,7 @@ class TestWithoutTruth:
         assert report.faces["landmark_drift"][1] == 0
         assert np.isnan(report.faces["nme"]).all()
 
-    def test_a_clean_photo_that_cannot_be_read_is_said(self, photo, fixed):
+    def test_a_clean_photo_that_cannot_be_read_is_reported(self, photo, fixed):
         report = analyse(
             [scene(photo, condition="haze", clean="c", clean_image=broken)], predictor=fixed, progress=False
         )
@@ -249,8 +249,8 @@ class TestWithoutTruth:
         assert "0.0 %" in report.report()
 
 
-class TestFacesAgain:
-    def test_a_reports_face_is_what_the_network_said_over_its_thumbnail(self, photo, clean, predictor):
+class TestFacesOfAReport:
+    def test_a_face_of_a_report_is_the_prediction_over_its_thumbnail(self, photo, clean, predictor):
         report = analyse(benchmark([photo], [clean], ["focus"], [0]), predictor=predictor, progress=False)
         again, face = report.face(0), predictor(photo)[0]
         in_crop = face.crop.from_photo(face.landmarks)
@@ -272,7 +272,7 @@ class TestFacesAgain:
         with pytest.raises(ReportError, match="expected the face model 0123456789abcdef, got"):
             other.face(0)
 
-    def test_another_network_gets_no_probability_and_the_report_says_why(self, photo, fixed):
+    def test_another_network_gets_no_probability_and_the_report_tells_why(self, photo, fixed):
         report = analyse([scene(photo)], predictor=fixed, progress=False)
         assert report.settings["failure_note"] == ""
         network = M4Net.load()
@@ -306,7 +306,7 @@ class TestBadInput:
             analyse([scene(photo)], predictor=turning, progress=False)
 
 
-class TestGoingOn:
+class TestContinuing:
     def _photos(self, photo, count, *, stop_at=None, seen=None):
         def image(number):
             if number == stop_at:
@@ -316,7 +316,7 @@ class TestGoingOn:
 
         return [Sample(f"p{number}", partial(image, number)) for number in range(count)]
 
-    def test_what_is_finished_is_neither_done_again_nor_lost(self, photo, fixed, tmp_path):
+    def test_finished_photos_are_neither_analysed_again_nor_lost(self, photo, fixed, tmp_path):
         seen = []
         with pytest.raises(KeyboardInterrupt):
             analyse(
@@ -369,7 +369,7 @@ class TestGoingOn:
         with pytest.raises(ReportError, match=r"\(views 1, now 2\)"):
             analyse([scene(photo)], predictor=other, folder=tmp_path, progress=False)
 
-    def test_wherever_a_journal_is_cut_the_whole_lines_before_it_count(self, tmp_path):
+    def test_wherever_a_journal_is_cut_the_complete_lines_count(self, tmp_path):
         path = tmp_path / "whole" / FILE
         journal = Journal(path.parent, {"passes": 2})
         for name in ("a", "b"):
@@ -533,7 +533,7 @@ RIGHT = {
     **{f"error_{group}": 2.0 for group in ("jaw", "brows", "nose", "eyes", "lips")},
     **{"identity_distance": 0.8, "expression_distance": 0.8},
 }
-"""A face of which no rule says anything."""
+"""A face to which no rule applies."""
 
 
 class TestTaxonomy:
@@ -573,7 +573,7 @@ class TestTaxonomy:
             ({"failure_probability": 0.7}, ()),
         ],
     )
-    def test_a_rule_speaks_where_it_should(self, changes, expected):
+    def test_a_rule_applies_where_it_should(self, changes, expected):
         assert failures_of(RIGHT | changes, all_labelled=True) == expected
 
     def test_what_is_not_known_is_no_failure(self):

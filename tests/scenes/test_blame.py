@@ -1,4 +1,4 @@
-"""Which stage is to blame: parts that sum up to the error, and stages that are known to be broken."""
+"""Parts of the error: they sum to it, and stages that are known to be broken get their share."""
 
 import cv2
 import numpy as np
@@ -47,21 +47,21 @@ def sample(photo, face, image=None, **fields):
     )
 
 
-def test_the_parts_sum_up_to_the_error(blame):
+def test_the_parts_sum_to_the_error(blame):
     faces = blame.faces
     assert faces["severity"].tolist() == [0, 4]
     np.testing.assert_allclose(sum(faces[stage] for stage in STAGES), faces["nme"], atol=1e-9)
     assert (faces["best_head"] <= np.min([faces[name] for name in HEADS], axis=0) + 1e-12).all()
 
 
-def test_what_a_condition_does_not_change_is_not_to_blame(blame):
+def test_a_stage_that_a_condition_does_not_change_gets_no_part(blame):
     for stage in ("camera", "shape"):
         assert blame.faces[stage][0] == pytest.approx(0, abs=1e-4)
     assert blame.faces["nme"][0] == pytest.approx(0, abs=1e-4)
     assert abs(blame.faces["camera"][1]) + abs(blame.faces["shape"][1]) > 0.2
 
 
-def test_a_detector_that_errs_is_to_blame_alone(photo, clean, predictor):
+def test_a_wrong_detector_gets_the_whole_part(photo, clean, predictor):
     left, top, right, bottom = np.asarray(clean[0].box)[:4]
     wide = np.array([[left - 45, top - 30, right + 15, bottom + 30, 0.9]])
     erring = Predictor(
@@ -73,7 +73,7 @@ def test_a_detector_that_errs_is_to_blame_alone(photo, clean, predictor):
     assert faces["shape"][0] == pytest.approx(0, abs=1e-4)
 
 
-def test_a_missed_face_has_no_parts_but_what_a_right_crop_would_have_given(photo, clean, predictor):
+def test_a_missed_face_has_no_parts_but_an_error_in_the_true_crop(photo, clean, predictor):
     blind = Predictor(
         detector=lambda image: np.zeros((0, 5)), network=predictor.network, model=predictor.model
     )

@@ -1,4 +1,4 @@
-"""Means by condition and severity, their intervals, and the severity at which a condition has won."""
+"""Means by condition and severity, their intervals, and half-lives."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def test_a_cell_holds_mean_count_and_interval(report):
     assert 4.0 < three["low"] < 5.0 < three["high"] < 6.0
 
 
-def test_recall_counts_who_was_missed_and_errors_only_who_was_found(report):
+def test_recall_counts_missed_faces_and_errors_only_those_found(report):
     assert cell(cells(report, "recall"), "rain", 5)["mean"] == pytest.approx(100 * 5 / 6)
     assert cell(cells(report, "recall"), "rain", 3)["mean"] == 100
     five = cell(cells(report, "nme"), "rain", 5)
@@ -108,7 +108,7 @@ def test_the_findings_are_a_markdown_table(report):
     assert len(widths) == 2
 
 
-def test_the_findings_say_how_well_failures_were_foretold():
+def test_the_findings_tell_how_well_failures_were_predicted():
     known = made_report()
     known.faces["failure_probability"] = known.faces["nme"] / 10
     text = known.to_markdown()

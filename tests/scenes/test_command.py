@@ -1,4 +1,4 @@
-"""`m4kit scenes`: what it takes a path for, what it writes, and what it says of mistakes."""
+"""`m4kit scenes`: the layouts that it detects, what it writes, and its errors."""
 
 import shutil
 
@@ -30,7 +30,7 @@ def said(capsys):
     return capsys.readouterr().err
 
 
-def test_clean_photos_are_made_worse_and_the_same_command_goes_on(photo, tmp_path, capsys):
+def test_clean_photos_are_degraded_and_the_same_command_continues(photo, tmp_path, capsys):
     out = tmp_path / "report"
     command = [
         "scenes",
@@ -63,7 +63,7 @@ def test_clean_photos_are_made_worse_and_the_same_command_goes_on(photo, tmp_pat
     assert len((out / "index.html").read_bytes()) == pytest.approx(len(first), rel=0.01)
 
 
-def test_a_labelled_sets_photos_are_made_worse_and_judged_by_its_landmarks(photo, tmp_path):
+def test_a_labelled_sets_photos_are_degraded_and_compared_with_its_landmarks(photo, tmp_path):
     landmarks = predict(photo)[0].landmarks[:, :2]
     for name in ("a", "b", "c"):
         shutil.copy(photo, tmp_path / f"{name}.png")
@@ -88,7 +88,7 @@ def test_folders_named_by_condition_are_taken_as_such(photo, tmp_path):
     assert np.nanmax(report.faces["landmark_drift"]) == 0
 
 
-def test_two_sets_with_photos_of_one_name_are_told_apart(photo, tmp_path):
+def test_two_sets_with_photos_of_one_name_stay_apart(photo, tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         shutil.copy(photo, tmp_path / name / "a.png")
@@ -98,7 +98,7 @@ def test_two_sets_with_photos_of_one_name_are_told_apart(photo, tmp_path):
     assert SceneReport.load(tmp_path / "out").photos["photo"].tolist() == ["one.csv/a", "two.csv/a"]
 
 
-def test_sets_whose_folders_are_named_alike_are_told_apart_too(photo, tmp_path):
+def test_sets_whose_folders_have_one_name_stay_apart_too(photo, tmp_path):
     for name in ("one", "two"):
         folder = tmp_path / name / "faces"
         folder.mkdir(parents=True)
@@ -113,7 +113,7 @@ def test_sets_whose_folders_are_named_alike_are_told_apart_too(photo, tmp_path):
     assert photos["faces"].tolist() == [1, 1]
 
 
-def test_what_lies_at_a_path_is_seen_from_it(photo, tmp_path):
+def test_the_layout_of_a_path_is_detected(photo, tmp_path):
     assert layout_of(photo) == "photos"
     assert layout_of(photo.parent) == "photos"
     assert layout_of(tmp_path / "table.csv") == "table"
@@ -129,8 +129,8 @@ def test_what_lies_at_a_path_is_seen_from_it(photo, tmp_path):
     [
         (["--conditions", "fog"], "out of focus, haze, illumination, lens, motion, snow, rain, got 'fog'"),
         (["--severities", "1", "7"], "expected a severity from 0 to 5, got 7"),
-        (["--seeds", "1", "1"], "expected seeds that are there once each"),
-        (["--as", "table", "--severities", "1"], "only clean photos are made worse"),
+        (["--seeds", "1", "1"], "expected seeds without repeats"),
+        (["--as", "table", "--severities", "1"], "only clean photos are degraded"),
         (["--faces", "3"], "--faces 3: expected at least 1, and a labelled set to draw from"),
         (["--threshold", "2"], "expected a threshold between 0 and 1"),
         (["--weights", "nothing"], "no such file, and no registered weights"),

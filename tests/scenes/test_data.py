@@ -1,4 +1,4 @@
-"""Hard scenes as data: UFDD's list, folders named by condition, tables, and clean photos made worse when read."""
+"""Hard scenes as data: UFDD's list, folders named by condition, tables, and clean photos degraded when read."""
 
 import numpy as np
 import pytest
@@ -287,8 +287,8 @@ class TestBenchmark:
             ({"conditions": "haze"}, "expected a sequence of conditions"),
             ({"severities": [1, 6]}, "severity from 0 to 5, got 6"),
             ({"severities": [float("nan")]}, "severity from 0 to 5"),
-            ({"severities": []}, "severities that are there once each"),
-            ({"seeds": [1, 1]}, "seeds that are there once each"),
+            ({"severities": []}, "severities without repeats"),
+            ({"seeds": [1, 1]}, "seeds without repeats"),
             ({"truth": []}, "expected a truth for each of 1 images, got 0"),
         ],
     )

@@ -1,4 +1,4 @@
-"""Figures of a report: what is drawn, counted in the figures themselves; and the page that holds them."""
+"""Figures of a report, by what they contain, and the report's page."""
 
 import re
 
@@ -77,11 +77,11 @@ def test_without_a_truth_a_clean_photo_proves_nothing():
     assert len(points) == (report.faces["face"].notna() & (report.faces["severity"] > 0)).sum()
 
 
-def test_reliability_shows_what_was_foretold_and_what_came(report):
+def test_reliability_shows_predicted_and_actual_failures(report):
     (axes,) = figures.reliability(report).axes
     dots = [line for line in axes.lines if line.get_marker() == "o"]
-    foretold = np.array([line.get_xdata()[0] for line in dots])
-    assert (np.diff(foretold) >= 0).all()
+    predicted = np.array([line.get_xdata()[0] for line in dots])
+    assert (np.diff(predicted) >= 0).all()
     assert 5 <= len(dots) <= 10
     assert dots[0].get_ydata()[0] == 0
 
@@ -129,7 +129,7 @@ def test_the_scene_figure_has_four_rows_and_a_column_a_photo():
         figures.scene_figure(samples, condition="snow", predictor=lambda image: None)
 
 
-def test_numbers_that_a_report_lacks_are_an_error_that_says_what_to_do():
+def test_numbers_that_a_report_lacks_are_an_error_with_a_remedy():
     report = made_report(scenes=1, conditions=("haze",))
     for name in ("nme", "landmark_drift", "failure_probability"):
         report.faces[name] = np.nan
@@ -144,7 +144,7 @@ def test_numbers_that_a_report_lacks_are_an_error_that_says_what_to_do():
 
 
 class TestPage:
-    def test_it_holds_everything_and_asks_nothing_of_the_network(self, report, tmp_path):
+    def test_it_holds_everything_and_loads_nothing_from_elsewhere(self, report, tmp_path):
         page = report.to_html(tmp_path / "new" / "index.html", title="Seven & more")
         text = page.read_text(encoding="utf-8")
         assert "<title>Seven &amp; more</title>" in text
@@ -179,7 +179,7 @@ class TestPage:
         assert "<script>alert" not in text
         assert "&lt;script&gt;alert(&#34;{{ title }}&#34;)" in text
 
-    def test_why_there_is_no_failure_probability_is_said(self, report, tmp_path):
+    def test_it_tells_why_there_is_no_failure_probability(self, report, tmp_path):
         report = made_report(scenes=1, conditions=("haze",))
         noted = type(report)(
             report.faces,
