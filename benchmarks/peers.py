@@ -1,11 +1,11 @@
-"""Other people's networks, as `m4kit.evaluate` takes them. Not a part of the package: none of this ships.
+"""Other people's networks as functions that `m4kit.evaluate` takes. Not a part of the package.
 
-The weights lie in the folder that the environment variable M4KIT_SHARED names (default `../shared` from the
-project's root), under `peers/`.
+The weights are below `peers/` in the folder that the environment variable M4KIT_SHARED names (default `../shared`,
+relative to the project's root).
 
     python benchmarks/peers.py AFLW2000-3D [--published-crops] [--reannotated] [--whole-chain]
 
-prints the report of `m4kit evaluate landmarks` for 3DDFA-V2 with MobileNet x1; the whole chain has m4kit's detector.
+prints the report of `m4kit evaluate landmarks` for 3DDFA-V2 with MobileNet x1. The whole chain uses m4kit's detector.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 
 def shared_folder() -> Path:
-    """The folder with data and peers; it may be absent."""
+    """Folder with data and peers, which may be absent."""
     return Path(os.environ.get("M4KIT_SHARED", PROJECT.parent / "shared"))
 
 
 def tddfa_v2(folder: Path | None = None, *, threads: int = 1) -> PredictCrops:
     """3DDFA-V2 with MobileNet x1 (Guo et al., ECCV 2020) through ONNX Runtime, and its Basel Face Model.
 
-    `folder` holds `mb1_120x120.onnx`, `param_mean_std_62d_120x120.pkl` and `bfm_noneck_v3.pkl`. The landmarks
-    are in its own crop pixels, counted from the crop's edge, moved to the crop frame.
+    `folder` holds `mb1_120x120.onnx`, `param_mean_std_62d_120x120.pkl` and `bfm_noneck_v3.pkl`. Its landmarks are
+    in crop pixels counted from the crop's edge; they are moved to the crop frame.
     """
     import onnxruntime
 
@@ -68,9 +68,9 @@ def tddfa_v2(folder: Path | None = None, *, threads: int = 1) -> PredictCrops:
 
 
 def main() -> None:
-    """Evaluate the peer on AFLW2000-3D, as `m4kit evaluate landmarks` does M4Net."""
+    """Evaluate 3DDFA-V2 on AFLW2000-3D, as `m4kit evaluate landmarks` evaluates M4Net."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("path", type=Path, help="the data set: its folder, or a .zip")
+    parser.add_argument("path", type=Path, help="the data set: a folder, or a .zip that is read in place")
     parser.add_argument("--published-crops", action="store_true")
     parser.add_argument("--reannotated", action="store_true")
     parser.add_argument("--whole-chain", action="store_true")

@@ -9,7 +9,7 @@ NAMES = ("astronaut", "grace_hopper", "painted_young_man", "drawn_princess", "gr
 
 
 def main() -> None:
-    """Predict the samples and draw them side by side."""
+    """Predict the sample images and draw them side by side."""
     predictor = m4kit.Predictor()
     predictions = [predictor(ROOT / "sample_images" / f"{name}.jpg") for name in NAMES]
     figure = m4kit.visualize.overview(predictions, max_side=330)

@@ -1,13 +1,15 @@
-"""Make `sample_images/` from pictures in the public domain that package registries carry.
+"""Make `sample_images/` from public-domain pictures in packages of PyPI and Debian.
 
-The result lies in the repository, so nobody needs to run this; it says exactly what was done to each picture,
-and gives the same bytes again with the same versions of Pillow and numpy. Beforehand, in a folder SOURCES:
+The result is in the repository, so nobody needs to run this script. It documents what was done to each picture, and
+gives the same bytes again with the same versions of Pillow and numpy. First, in a folder SOURCES, run
 
     pip download --no-deps scikit-image==0.26.0
     pip download --no-deps --python-version 37 --only-binary=:all: matplotlib==3.0.3
     apt-get download openclipart-png=1:0.18+dfsg-19
 
-and unpack each there (`unzip`, `dpkg -x`). Then: python scripts/build_sample_images.py SOURCES sample_images
+and unpack each package there (`unzip`, `dpkg -x`). Then run
+
+    python scripts/build_sample_images.py SOURCES sample_images
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ STATUE = CLIPART + "people/man_head_mikhail_a.medve_01.png"
 DARK_HAIR = CLIPART + "people/cm1.png"
 PRINCESS = CLIPART + "unsorted/principessa.png"
 
-# What of each picture hangs in a frame: left, top, right, bottom in its pixels.
+# The part of each picture that is framed: left, top, right, bottom in its pixels.
 PORTRAITS = {
     ASTRONAUT: (92, 0, 356, 330),
     HOPPER: (70, 30, 462, 520),
@@ -43,7 +45,7 @@ PORTRAITS = {
     DARK_HAIR: (80, 0, 464, 480),
     STATUE: (-400, -100, 5200, 6900),
 }
-# Centre in hundredths of the wall's width and height, height in hundredths of the wall's, turn in degrees.
+# Centre in percent of the wall's width and height, height in percent of the wall's, rotation in degrees.
 SMALL_WALL = [
     (ASTRONAUT, 19, 30, 48, 0),
     (GRANDFATHER, 49, 27, 40, 6),
@@ -89,7 +91,7 @@ def main() -> None:
     save(wall(pictures, SMALL_WALL, (1200, 900)), "group.jpg")
     save(wall(pictures, LARGE_WALL, (4000, 2600)), "large_group.jpg", quality=80)
 
-    # As a camera stores a picture taken with its grip downwards: turned, with the tag that says how.
+    # A camera that is held upright stores the picture rotated, with an EXIF tag for the rotation.
     exif = Image.Exif()
     exif[0x0112] = 6
     turned = pictures[HOPPER].crop((56, 0, 476, 560)).transpose(Image.Transpose.ROTATE_90)
@@ -97,11 +99,11 @@ def main() -> None:
 
 
 def read(sources: Path, name: str) -> Image.Image:
-    """A source's picture, wherever below the folder its package was unpacked."""
+    """Read a source picture, which may be anywhere below the folder."""
     found = sorted(sources.glob(f"**/{name}"))
     if not found:
         raise SystemExit(
-            f"{name} is not below {sources}; unpack its package there, as this script's start says"
+            f"expected {name} below {sources}, found nothing; unpack its package there (see this script's docstring)"
         )
     return Image.fromarray(load_image(found[0]))
 
@@ -109,7 +111,7 @@ def read(sources: Path, name: str) -> Image.Image:
 def wall(
     pictures: dict[str, Image.Image], portraits: list[tuple[str, int, int, int, int]], size: tuple[int, int]
 ) -> Image.Image:
-    """A wall with framed portraits, lit from the upper left."""
+    """Paste framed portraits on a wall that is lit from the upper left."""
     width, height = size
     across, down = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
     light = 1.08 - 0.3 * np.hypot(across - 0.2, down)
@@ -127,7 +129,7 @@ def wall(
 
 
 def cut(picture: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
-    """A box of the picture, white beyond its edge."""
+    """Cut a box out of the picture, white outside it."""
     left, top, right, bottom = box
     part = Image.new("RGB", (right - left, bottom - top), "white")
     part.paste(picture, (-left, -top))
@@ -135,7 +137,7 @@ def cut(picture: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
 
 
 def framed(picture: Image.Image, height: int, turn: float) -> Image.Image:
-    """The picture at a height, in a wooden frame with a mount, turned counter-clockwise; RGBA."""
+    """Put the picture into a wooden frame with a mount, of a given height, rotated counter-clockwise; RGBA."""
     mount, frame = round(height * 0.04), round(height * 0.035)
     inner = height - 2 * (mount + frame)
     picture = picture.resize((round(inner * picture.width / picture.height), inner), LANCZOS)

@@ -2,8 +2,8 @@
 
     python scripts/register_weights.py m4net-base weights.safetensors --half --licence "research only"
 
-copies the file to `m4kit/assets/m4net_base.safetensors` first; without a file, the one that lies there is
-registered. `--extends m4net-base` leaves out the tensors that those weights hold already.
+copies the file to `m4kit/assets/m4net_base.safetensors` first. Without a file, the one in that place is registered.
+`--extends m4net-base` leaves out tensors that equal those of these weights.
 """
 
 import argparse
@@ -18,13 +18,13 @@ ASSETS = Path(__file__).parents[1] / "m4kit" / "assets"
 
 
 def main() -> None:
-    """Register the weights that the command line names."""
+    """Register the weights named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("name", help="the name that users give, such as m4net-base")
+    parser.add_argument("name", help="name that users give, such as m4net-base")
     parser.add_argument("file", type=Path, nargs="?", help="weights to copy into the package (.safetensors)")
     parser.add_argument("--half", action="store_true", help="store the large tensors in half precision")
-    parser.add_argument("--extends", metavar="NAME", help="registered weights that the file builds on")
-    parser.add_argument("--licence", required=True, help="the sentence that a user of the weights must know")
+    parser.add_argument("--extends", metavar="NAME", help="registered weights that the file extends")
+    parser.add_argument("--licence", required=True, help="one sentence on how the weights may be used")
     args = parser.parse_args()
     asset = ASSETS / f"{args.name.replace('-', '_')}.safetensors"
     if args.file is not None:

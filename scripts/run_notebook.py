@@ -1,8 +1,8 @@
-"""Run notebooks and keep of their outputs what a reader without a kernel needs.
+"""Run notebooks in place, and keep the outputs that a reader without a kernel needs.
 
     python scripts/run_notebook.py notebooks/*.ipynb
 
-Widgets are kept as their still picture alone; times and widget state are left out.
+Of widgets only their static picture is kept. Times and widget state are removed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def main() -> None:
-    """Run the notebooks that the command line names, in place."""
+    """Run the notebooks named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("notebooks", nargs="+", type=Path)
     for path in parser.parse_args().notebooks:

@@ -1,4 +1,4 @@
-"""The committed notebooks: each has its outputs, is small, and keeps no widget state. nbval runs them."""
+"""The committed notebooks have outputs, are small, and keep no widget state. nbval runs them."""
 
 import json
 

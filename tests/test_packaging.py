@@ -1,4 +1,4 @@
-"""What an installation brings, which versions it takes, and what an import costs."""
+"""What an installation brings, which versions it accepts, and what an import loads."""
 
 import re
 import subprocess
@@ -17,7 +17,7 @@ import m4kit
 from helpers.paths import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-# What conda-forge calls differently.
+# Packages with another name on conda-forge.
 PYPI_NAMES = {
     "matplotlib-base": "matplotlib",
     "py-opencv": "opencv-python-headless",
@@ -36,7 +36,7 @@ def set_up_extras():
 
 
 def requirements():
-    """All that `make` installs by pyproject.toml, one requirement each."""
+    """All requirements in pyproject.toml that `make` installs."""
     texts = [*PROJECT["dependencies"]]
     for extra in set_up_extras():
         texts += PROJECT["optional-dependencies"][extra]
@@ -58,7 +58,7 @@ def pinned():
 
 
 def installed(name, pins):
-    """The installed distribution of that name, if it is the pinned version: it tells what a pin means."""
+    """The installed distribution of that name if it is the pinned version, else None."""
     try:
         found = metadata.distribution(name)
     except metadata.PackageNotFoundError:
@@ -67,7 +67,7 @@ def installed(name, pins):
 
 
 def brought_in(items, pins):
-    """Names of all that requirements bring in on Linux, as far as the installed pinned versions tell."""
+    """Names of all packages that requirements bring in on Linux, according to the installed pinned versions."""
     names, done, waiting = set(), set(), list(items)
     while waiting:
         item = waiting.pop()
@@ -125,11 +125,11 @@ class TestConstraints:
         assert [item.name for item in items if canonicalize_name(item.name) not in pins] == []
         assert [str(item) for item in items if pins[canonicalize_name(item.name)] not in item.specifier] == []
 
-    def test_everything_that_is_brought_in_is_pinned(self):
+    def test_every_indirect_requirement_is_pinned(self):
         pins = pinned()
         assert brought_in(filter(needed, requirements()), pins) - pins.keys() == set()
 
-    def test_the_pinned_versions_take_the_pythons_of_debian_and_ubuntu(self):
+    def test_the_pinned_versions_accept_the_pythons_of_debian_and_ubuntu(self):
         pins, refused = pinned(), []
         for name, version in pins.items():
             if found := installed(name, pins):
@@ -156,7 +156,7 @@ class TestImport:
             "visualize",
         ]
 
-    def test_modules_resolve_at_their_first_use_and_completion_shows_them(self):
+    def test_modules_load_at_their_first_use_and_completion_shows_them(self):
         modules = [
             "conditions",
             "confidence",
@@ -178,7 +178,7 @@ class TestImport:
         with pytest.raises(AttributeError, match=r"no attribute 'detect'; it has Detector, Face,"):
             m4kit.detect  # noqa: B018
 
-    def test_importing_is_silent_and_takes_in_nothing_but_the_standard_library(self):
+    def test_importing_is_silent_and_loads_only_the_standard_library(self):
         code = (
             "import sys; before = set(sys.modules); import m4kit\n"
             "new = {name.split('.')[0] for name in set(sys.modules) - before}\n"
@@ -186,7 +186,7 @@ class TestImport:
         )
         assert self.run(code) == ("[]", "")
 
-    def test_all_of_the_public_surface_is_silent_and_takes_in_no_plotting_library(self):
+    def test_the_public_surface_is_silent_and_loads_no_plotting_library(self):
         code = (
             "import sys, m4kit.predict_page, m4kit.cli, m4kit.render; from m4kit import *\n"
             "heavy = {'matplotlib', 'plotly', 'open3d', 'IPython', 'ipywidgets', 'anywidget', 'pandas', 'onnx'}\n"

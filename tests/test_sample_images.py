@@ -1,4 +1,4 @@
-"""The samples are small, free, and show what their README says."""
+"""The sample images are small and free, and show what their README describes."""
 
 import re
 
@@ -16,7 +16,7 @@ FACES = {
 }
 
 
-def test_the_readme_names_exactly_the_files_that_are_there():
+def test_the_readme_names_exactly_the_files_in_the_folder():
     assert sorted(FACES) == [path.name for path in list_images(SAMPLES)]
 
 
@@ -41,7 +41,7 @@ def test_one_is_large():
     assert max(load_image(SAMPLES / "large_group.jpg").shape) == 4000
 
 
-def test_one_is_turned_by_its_exif_tag():
+def test_one_is_rotated_by_its_exif_tag():
     with Image.open(SAMPLES / "turned_by_exif.jpg") as image:
         assert image.getexif()[0x0112] == 6
         assert image.width > image.height

@@ -1,4 +1,4 @@
-"""What a user gets who installs m4kit without its repository: the wheel, in an empty environment elsewhere."""
+"""The wheel, installed into an empty environment outside the repository, as a user installs it."""
 
 import csv
 import json
@@ -24,7 +24,7 @@ SAMPLE = ROOT / "sample_images" / "grace_hopper.jpg"
 
 
 def run(*command, cwd):
-    """The output of a command that knows of no other Python environment; its messages if it fails."""
+    """The output of a command that runs without variables of another Python environment; its messages if it fails."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "M4KIT"))}
     words = [str(word) for word in command]
     done = subprocess.run(words, cwd=cwd, env=clean, capture_output=True, text=True, check=False)
@@ -34,7 +34,7 @@ def run(*command, cwd):
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """The wheel, built from a copy: a build leaves folders beside its sources, and takes in what lies there."""
+    """The wheel, built from a copy: a build leaves folders beside its sources, and packs what it finds there."""
     folder = tmp_path_factory.mktemp("build")
     source = folder / "source"
     shutil.copytree(ROOT / "m4kit", source / "m4kit", ignore=shutil.ignore_patterns("__pycache__"))
@@ -47,7 +47,7 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def environment(wheel, tmp_path_factory):
-    """The folder of an environment that holds the wheel, and borrows what m4kit needs from the running one."""
+    """The folder of an environment with the wheel, which borrows m4kit's requirements from the running one."""
     folder = tmp_path_factory.mktemp("elsewhere") / "environment"
     run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder.parent)
     options = ("--quiet", "--no-index", "--no-deps", "--disable-pip-version-check")
@@ -55,7 +55,7 @@ def environment(wheel, tmp_path_factory):
     run(*pip, "install", *options, wheel, cwd=folder.parent)
     code = "import sysconfig; print(sysconfig.get_path('purelib'))"
     packages = Path(run(python_of(folder), "-c", code, cwd=folder).strip())
-    # A folder in a .pth file is searched last, and the .pth files in it, so an editable m4kit's, are not read.
+    # A folder in a .pth file is searched last, and .pth files in it, such as an editable m4kit's, are not read.
     borrowed = dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib"))
     (packages / "borrowed.pth").write_text("\n".join(borrowed), encoding="utf-8")
     return folder

@@ -1,4 +1,4 @@
-"""300W-LP is read as published, from all its folders, and AFLW2000-3D's further labels come along."""
+"""300W-LP in its published layout, and AFLW2000-3D's 21 points."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ NAMES = ["AFW/AFW_1", "AFW_Flip/AFW_1", "IBUG/IBUG_image_003_1_0"]
 
 
 def write_face(folder, name, **labels):
-    """A face with its labels as the published files have them; an argument of None takes one out."""
+    """Write a face with its labels as in the published files; None removes a label."""
     labels = {
         # The set counts pixels from 1.
         "pt2d": points68().T + 1,

@@ -1,4 +1,4 @@
-"""AFLW2000-3D is read as published, from a folder or a zip, and what is broken is named and left out."""
+"""AFLW2000-3D in its published layout, from a folder or a zip; broken faces are named and left out."""
 
 import shutil
 

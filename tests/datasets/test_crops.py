@@ -1,4 +1,4 @@
-"""Sets of crops: points land in the crop frame where the sets' own mapping has them."""
+"""Sets of crops: points in the crop frame agree with the sets' own mapping."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""dlib's XML: a sample a box, with its landmarks where it has the 68."""
+"""dlib's XML: one sample per box, with landmarks if it has the 68."""
 
 import shutil
 

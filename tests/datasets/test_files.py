@@ -1,4 +1,4 @@
-"""Folders and zips are read in place and alike, and nothing outside them is."""
+"""Folders and zips are read in place and in the same way, and nothing outside them is read."""
 
 import zipfile
 

@@ -1,4 +1,4 @@
-"""A CSV of 68 points: whichever way its columns are titled, a row is a face."""
+"""A CSV of 68 points has one face per row, under any of the known titles."""
 
 import csv
 

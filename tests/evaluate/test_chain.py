@@ -1,4 +1,4 @@
-"""Detector and crops judged together, on a photo whose truth is what the chain itself converges to."""
+"""Evaluation of the whole chain, on a photo whose truth is the face that repeated cropping converges to."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def broken():
     raise ImageError("broken.jpg: expected a photo, got nothing")
 
 
-def test_a_found_face_is_judged_by_one_crop_by_two_and_by_the_true_one(found, network):
+def test_a_found_face_has_errors_of_one_crop_of_two_and_of_the_true_one(found, network):
     result = evaluate_chain(network, [sample_of(found)], progress=False)
     assert result.recall(0.3) == 1
     assert 0 < result.true_crop[0] < result.two_crops[0] + 0.5 < 2
@@ -49,7 +49,7 @@ def test_a_found_face_is_judged_by_one_crop_by_two_and_by_the_true_one(found, ne
     assert result.yaw.tolist() == [found.pose.yaw]
 
 
-def test_its_landmarks_are_those_of_predict(found, network):
+def test_its_landmarks_equal_those_of_predict(found, network):
     sample = sample_of(found)
     result = evaluate_chain(network, [sample], progress=False)
     for passes, error in ((1, result.one_crop), (2, result.two_crops)):
@@ -74,7 +74,7 @@ def test_a_detector_that_finds_nothing_at_all_is_no_error(found, network):
     assert nothing.recall(0.3) == 0
 
 
-def test_the_best_overlap_is_the_face_and_the_report_sums_up(found, network):
+def test_the_detection_with_the_best_overlap_is_the_face_and_the_report_sums_up(found, network):
     low, high = found.landmarks[:, :2].min(axis=0), found.landmarks[:, :2].max(axis=0)
     boxes = np.array([[0, 0, 60, 60, 0.99], [*low, *high, 0.6]])
     result = evaluate_chain(network, [sample_of(found)] * 2, detector=lambda image: boxes, progress=False)
@@ -85,7 +85,7 @@ def test_the_best_overlap_is_the_face_and_the_report_sums_up(found, network):
 
 
 def test_crops_are_compared_with_the_true_ones(found, network):
-    """A box half as large again as that of the true crop, moved by a quarter of a side to the right."""
+    """A box 1.5 times as large as that of the true crop, moved to the right by a quarter of a side."""
     true = crop_from_landmarks(found.landmarks)
     box = box_from_crop(Crop(true.left, true.top - 0.25 * true.size, 1.5 * true.size))
     found_so = np.array([[*box, 0.9]])

@@ -1,4 +1,4 @@
-"""Detectors judged by hand-made detections whose figures are counted by hand, and by the command."""
+"""Evaluation of detectors on made-up detections whose figures are counted by hand, and the command."""
 
 from argparse import ArgumentParser
 
@@ -78,7 +78,7 @@ class TestFigures:
             ((160, np.inf), 0.0, 2),
         ]
 
-    def test_missed_faces_say_how_near_the_detector_came(self):
+    def test_missed_faces_tell_how_near_the_detector_came(self):
         # The first is overlapped by 100 / 210 and not sure enough where it would be hit, the third by nothing.
         found = [[0, 0, 10, 21, 0.9], [*BOXES[0], 0.4], [*BOXES[1], 0.6], [120, 100, 320, 300, 0.2]]
         third, first = DetectorEvaluation((result(found),)).missed()
@@ -225,7 +225,7 @@ class TestCommand:
         assert "1 photos, 2 labelled faces" in out
         assert "false positives per photo" in out
 
-    def test_what_cannot_be_read_is_said_on_stderr_with_status_2(self, tmp_path, capsys):
+    def test_what_cannot_be_read_is_reported_on_stderr_with_status_2(self, tmp_path, capsys):
         assert self._run(tmp_path / "nowhere", "--dataset", "folder") == 2
         assert self._run(tmp_path, "--dataset", "folder", "--detectors", tmp_path / "no.pth") == 2
         err = capsys.readouterr().err

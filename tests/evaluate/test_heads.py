@@ -1,4 +1,4 @@
-"""Each head judged alone and together, from one run of the network."""
+"""Evaluation of each head alone and of fused heads, from one run of the network."""
 
 from dataclasses import replace
 
@@ -35,7 +35,7 @@ def answers(model):
     )
 
 
-def test_a_head_alone_is_judged_by_its_own_answer(answers):
+def test_a_head_alone_has_the_errors_of_its_own_answer(answers):
     assert answers.evaluate(np.eye(4)[2]).nme.max() < 1e-3
     errors = [answers.evaluate(np.eye(4)[k]).balanced.mean for k in range(4)]
     assert errors[0] == pytest.approx(2 * errors[1], rel=1e-3)
@@ -48,7 +48,7 @@ def test_by_default_the_networks_own_weights_fuse_the_heads(answers):
     np.testing.assert_allclose(fused.nme, 1.1 * last.nme, rtol=1e-3)
 
 
-def test_weights_of_each_face_are_taken_too(answers):
+def test_weights_can_differ_between_faces(answers):
     each = np.tile([0, 0, 1.0, 0], (len(YAWS), 1))
     each[0] = [1, 0, 0, 0]
     nme = answers.evaluate(each).nme

@@ -1,4 +1,4 @@
-"""The protocol: on a tiny set whose right figures are known, and on a peer whose figures are published."""
+"""Evaluation of landmarks on a tiny set with known figures, and of a peer with published figures."""
 
 import importlib.util
 import re
@@ -155,7 +155,7 @@ class TestCommand:
         assert err == ""
         assert network == ["mine.safetensors"]
 
-    def test_what_cannot_be_read_is_said_on_stderr_with_status_2(self, tmp_path, capsys, network):
+    def test_what_cannot_be_read_is_reported_on_stderr_with_status_2(self, tmp_path, capsys, network):
         assert self._run(tmp_path / "nowhere") == 2
         assert self._run(write_set(tmp_path / "set"), "--published-crops") == 2
         out, err = capsys.readouterr()
@@ -174,7 +174,9 @@ class TestCommand:
         assert "NME balanced: 8.33 %" in capsys.readouterr().out
         assert network == []
 
-    def test_what_cannot_be_written_does_not_cost_the_report(self, tmp_path, capsys, network, monkeypatch):
+    def test_the_report_is_printed_even_if_files_cannot_be_written(
+        self, tmp_path, capsys, network, monkeypatch
+    ):
         def full(*_, **__):
             raise OSError("No space left on device")
 
@@ -207,7 +209,7 @@ class TestCommand:
         assert options.run(options) == 2
         assert "only aflw2000-3d has a second set" in capsys.readouterr().err
 
-    def test_missing_weights_are_said_so(self, tmp_path, capsys):
+    def test_missing_weights_are_named(self, tmp_path, capsys):
         assert self._run(write_set(tmp_path / "set"), "--weights", tmp_path / "no.safetensors") == 2
         assert "no.safetensors" in capsys.readouterr().err
 
@@ -250,7 +252,7 @@ class TestPeer:
         low, high = on_published_crops.balanced_interval()
         assert low < on_published_crops.balanced.mean < high < low + 0.5
 
-    def test_crops_cut_anew_give_nearly_the_same(self, peers, faces, on_published_crops):
+    def test_crops_of_the_photos_give_nearly_the_same(self, peers, faces, on_published_crops):
         result = evaluate_landmarks(peers.tddfa_v2(), faces, progress=False)
         assert result.balanced.mean == pytest.approx(on_published_crops.balanced.mean, abs=0.03)
         # A pixel's confusion between counting from 0 and from 1 would show here as 0.27 %.

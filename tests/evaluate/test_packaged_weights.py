@@ -1,4 +1,4 @@
-"""The weights in the package, on the development faces of AFLW2000-3D, which had no part in their making."""
+"""The packaged weights on the development faces of AFLW2000-3D, which they were not trained on."""
 
 import numpy as np
 import pytest

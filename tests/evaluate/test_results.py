@@ -75,14 +75,14 @@ def test_the_curves_of_the_yaw_bins_hold_every_face(result, samples, tmp_path, m
     assert all(label.endswith("(n = 1)") for label in labels[1:])
 
 
-def test_predictions_read_back_are_judged_alike(folder, result, samples):
+def test_predictions_read_back_have_the_same_errors(folder, result, samples):
     again = read_predictions(folder / "predictions.npz", samples)
     np.testing.assert_allclose(again.nme, result.nme, atol=1e-4)
     np.testing.assert_allclose(again.pose_errors, result.pose_errors, atol=1e-4)
     assert again.inputs == "predictions of predictions.npz"
 
 
-def test_a_picture_that_cannot_be_read_costs_its_own_place_on_the_page(result, samples, tmp_path):
+def test_the_page_shows_the_error_in_place_of_a_picture_that_cannot_be_read(result, samples, tmp_path):
     def broken():
         raise ImageError("image00004.jpg: expected a readable image")
 
@@ -98,7 +98,7 @@ class TestForeignPredictions:
         np.savez(path, **arrays)
         return path
 
-    def test_their_order_is_free_and_poses_may_lack(self, tmp_path, samples):
+    def test_their_order_is_free_and_poses_are_optional(self, tmp_path, samples):
         names = list(reversed(POSES))
         landmarks = np.stack([s.landmarks[:, :2] + [6, 0] for s in reversed(samples)])
         result = read_predictions(self._write(tmp_path / "a.npz", names=names, landmarks=landmarks), samples)

@@ -11,7 +11,7 @@ from m4kit.camera import crop_from_landmarks, rotation_from_euler
 POSES = {"image00002": (5.0, 10.0, -3.0), "image00004": (-45.0, -8.0, 12.0), "image00006": (75.0, 2.0, 120.0)}
 """True yaw, pitch, roll in degrees of the three faces, one in each yaw bin."""
 GREYS = {"image00002": 50, "image00004": 100, "image00006": 200}
-"""Each photo is of one grey, by which a test's network knows the face."""
+"""The grey of each photo, by which the made-up network recognises the face."""
 BOXES = {"image00002": (20, 30, 140, 150), "image00004": (10, 10, 310, 250), "image00006": (-5, 0, 235, 240)}
 
 
@@ -23,7 +23,7 @@ def true_landmarks(name: str) -> np.ndarray:
 
 
 def write_set(folder: Path, *, crops: bool = False) -> Path:
-    """Write the set below a folder as the published archive has it; the folder."""
+    """Write the set below a folder in its published layout; returns the folder."""
     for name, (yaw, pitch, roll) in POSES.items():
         photo = folder / "AFLW2000" / f"{name}.jpg"
         photo.parent.mkdir(parents=True, exist_ok=True)
@@ -32,7 +32,7 @@ def write_set(folder: Path, *, crops: bool = False) -> Path:
             # The set counts pixels from 1.
             "pt3d_68": np.add(true_landmarks(name), [1, 1, 0]).T.astype(np.float32),
             "Pose_Para": np.radians([[pitch, yaw, roll, 0, 0, 0, 0]]).astype(np.float32),
-            # As in the published files, of another photo's pixels: never to be used.
+            # As in the published files, it refers to another photo and must not be used.
             "roi": np.array([[1, 2, 3, 4]]),
         }
         scipy.io.savemat(photo.with_suffix(".mat"), labels)
@@ -50,7 +50,7 @@ def write_set(folder: Path, *, crops: bool = False) -> Path:
 
 
 def _frame_of_published_box(name):
-    """Crop-frame points of photo points, by the published mapping turned round."""
+    """The inverse of the published mapping: photo points to crop-frame points."""
     left, top, right, bottom = BOXES[name]
 
     def from_photo(points):
@@ -62,7 +62,7 @@ def _frame_of_published_box(name):
 
 
 def knowing_network(*, published=False, shift=(0, 0), turn=(0, 0, 0)):
-    """A network that knows each face by its grey, and answers the truth, shifted in the photo and turned."""
+    """A network that recognises each face by its grey, and answers the truth, shifted in the photo and turned."""
 
     def predict_crops(crops):
         landmarks, cameras = [], []
