@@ -3,6 +3,7 @@
 from importlib import import_module
 
 _HOMES = {
+    "activations.collect": ("collect",),
     "activations.figures": ("activation_figure",),
     "activations.numbers": ("activation_table", "against"),
     "activations.record": ("ActivationRecord", "RunRecord"),

@@ -20,7 +20,6 @@ from m4kit.explore.explorer import Explorer
 from m4kit.explore.live_training import LiveTrainer
 from m4kit.explore.plotly_view import PlotlyView
 
-_DASHES = ("solid", "dash", "dot", "dashdot")
 _NONE = "none"
 _PURPOSES = {
     "best": "Each at its best rate",
@@ -30,7 +29,7 @@ _PURPOSES = {
 _LAYOUT = {"autosize": True, "template": "plotly_white"}
 _X = np.linspace(-6, 6, 241)
 _COLUMNS = {
-    **{"activation": "activation", "origin": "origin", "learning_rate": "learning rate"},
+    **{"activation": "activation", "learning_rate": "learning rate"},
     **{"seeds": "seeds", "diverged": "diverged", "loss": "final loss", "volatility": "volatility, %"},
     **{"nme": "NME, %", "balanced": "balanced NME, %", "pose": "pose error, degrees"},
     **{"dead": "dead units, %", "milliseconds": "ms per step", "cpu_milliseconds": "CPU ms per step"},
@@ -54,7 +53,7 @@ class ActivationExplorer(Explorer):
     def __init__(self, record: ActivationRecord | str | Path | None = None, *, live_seconds: float = 60.0):
         super().__init__()
         self.record = record if isinstance(record, ActivationRecord) else ActivationRecord.load(record)
-        self._groups: dict[tuple[str, str], list[RunRecord]] = {}
+        self._groups: dict[str, list[RunRecord]] = {}
         self._make_controls()
         self._make_figures()
         self.table = widgets.HTML()
@@ -192,12 +191,9 @@ class ActivationExplorer(Explorer):
 
     def _add_traces(self) -> None:
         """Add a band, a line and a violin per activation, still empty."""
-        origins = list(dict.fromkeys(place for _, place in self._groups))
-        for name, place in self._groups:
-            label = WORDS[name] + (f" ({place})" if len(origins) > 1 else "")
-            group = {"legendgroup": label, "name": label}
-            dash = _DASHES[origins.index(place) % len(_DASHES)]
-            line = {"color": COLOURS[name], "width": 2, "dash": dash}
+        for name in self._groups:
+            group = {"legendgroup": WORDS[name], "name": WORDS[name]}
+            line = {"color": COLOURS[name], "width": 2}
             self.curves.add_trace(
                 go.Scatter(line={"width": 0}, fillcolor=_faded(COLOURS[name]), fill="toself", hoverinfo="skip",
                            showlegend=False, **group), row=1, col=1,
@@ -211,14 +207,14 @@ class ActivationExplorer(Explorer):
 
     def _clicked(self) -> None:
         # A band, a line and a violin per activation.
-        name = list(self._groups)[self.curves_view.clicked[0] // 3][0]
+        name = list(self._groups)[self.curves_view.clicked[0] // 3]
         self.highlight.value = _NONE if self.highlight.value == name else name
 
     def _draw(self) -> None:
         """Draw lines and violins for the chosen range, smoothing and scale."""
         low, high = self.steps.value
         with self.curves.batch_update():
-            for number, (group, runs) in enumerate(self._groups.items()):
+            for number, (name, runs) in enumerate(self._groups.items()):
                 band, line, violin = self.curves.data[3 * number : 3 * number + 3]
                 diverged = [run for run in runs if run.diverged]
                 fine = [run for run in runs if not run.diverged]
@@ -234,7 +230,7 @@ class ActivationExplorer(Explorer):
                     band.x, band.y = [], []
                 losses = [run.loss[(run.step >= low) & (run.step <= high)] for run in fine]
                 values = np.concatenate(losses) if losses else []
-                violin.y, violin.x = values, [_label(group, self._groups)] * len(values)
+                violin.y, violin.x = values, [WORDS[name]] * len(values)
             self.curves.update_yaxes(type=self.scale.value)
         self.curves_view.show(self.curves)
 
@@ -242,7 +238,7 @@ class ActivationExplorer(Explorer):
         """Draw the highlighted activation strong and the others faint, and its function."""
         chosen = self.highlight.value
         with self.curves.batch_update():
-            for number, (name, _) in enumerate(self._groups):
+            for number, name in enumerate(self._groups):
                 band, line, violin = self.curves.data[3 * number : 3 * number + 3]
                 strong = chosen in (_NONE, name)
                 line.line.width = 3.5 if chosen == name else 2
@@ -252,13 +248,12 @@ class ActivationExplorer(Explorer):
 
     def _draw_function(self) -> None:
         """Draw an activation's function and slope over its inputs at a stage."""
-        names = list(dict.fromkeys(name for name, _ in self._groups))
-        name = self.highlight.value if self.highlight.value != _NONE else next(iter(names), None)
+        name = self.highlight.value if self.highlight.value != _NONE else next(iter(self._groups), None)
         if name is None:
             self.function.data, self.function.layout.title = (), None
             self.function_view.show(self.function)
             return
-        runs = [run for (own, _), some in self._groups.items() if own == name for run in some]
+        runs = self._groups.get(name, [])
         y, slope = curve(name, _X)
         middle, width = (BINS[1:] + BINS[:-1]) / 2, BINS[1] - BINS[0]
         title = f"{WORDS[name]} is not among the trainings shown"
@@ -299,8 +294,6 @@ class ActivationExplorer(Explorer):
         table = activation_table(self.record, purpose=self.purpose.value, activations=names, seeds=seeds)
         reached = {name: f"steps {name}" for name in table if name.startswith("to ")}
         columns = {name: words for name, words in (_COLUMNS | reached).items() if name in table}
-        if table["origin"].nunique() == 1:
-            columns.pop("origin")
         if tuple(self.sort.options) != tuple(columns.values()):
             kept = self.sort.value
             with self.together():
@@ -313,12 +306,11 @@ class ActivationExplorer(Explorer):
 
     def _verdicts(self) -> str:
         """The results of the tests against Sigmoid over all seeds, one sentence per activation."""
-        origins = {place for _, place in self._groups}
         trained = {run.activation for run in self.record.select(purpose=self.purpose.value)}
-        if len(origins) != 1 or "sigmoid" not in trained or self.purpose.value == "search":
+        if "sigmoid" not in trained or self.purpose.value == "search":
             return ""
         others = [name for name in ("relu", "elu", "rrelu") if name in trained]
-        table = against(self.record, purpose=self.purpose.value, origin=origins.pop(), others=others)
+        table = against(self.record, purpose=self.purpose.value, others=others)
         lines = []
         for name in others:
             own = table[(table["activation"] == name) & table["measure"].isin(["loss", "nme", "volatility"])]
@@ -337,11 +329,6 @@ def _curves(runs: Sequence[RunRecord], window: int, low: int, high: int) -> tupl
     steps = runs[0].step[:n]
     inside = (steps >= low) & (steps <= high)
     return steps[inside], np.stack([smoothed(run.loss[:n], window)[inside] for run in runs])
-
-
-def _label(group: tuple[str, str], groups) -> str:
-    several = len({place for _, place in groups}) > 1
-    return WORDS[group[0]] + (f" ({group[1]})" if several else "")
 
 
 def _faded(colour: str, strength: float = 0.15) -> str:

@@ -1,4 +1,4 @@
-"""Records of an activation study whose numbers are made up, and known."""
+"""Made-up records of an activation study."""
 
 import numpy as np
 
@@ -17,15 +17,13 @@ def run_record(
     rate=1e-3,
     purposes=("best",),
     status="finished",
-    origin="ours",
 ):
-    """A training whose loss is given, (n,), and whose validation NME falls from 20 to `nme`."""
+    """A training with the given loss (n,), whose validation NME falls from 20 to `nme`."""
     loss = np.linspace(20, 10, 40) if loss is None else np.asarray(loss, float)
     n, s, random = len(loss), len(STAGES), np.random.default_rng(seed)
     histograms = np.stack([np.exp(-np.square(BINS[:-1] - shift) / 2) for shift in (0, 1)])
     histograms = np.repeat((histograms / histograms.sum(1, keepdims=True))[:, None], s, 1)
     return RunRecord(
-        origin=origin,
         activation=activation,
         learning_rate=rate,
         seed=seed,
@@ -56,9 +54,7 @@ def run_record(
     )
 
 
-def record_of(*runs, origin="ours", missing=()):
-    """A record of those trainings."""
+def record_of(*runs):
+    """A record of these trainings."""
     plan = {"settings": {"size": "small", "crop_size": 64, "batch": 64}, "steps": 40}
-    return ActivationRecord(
-        tuple(runs), {origin: {"command": "m4kit", "plan": plan, "missing": list(missing)}}
-    )
+    return ActivationRecord(tuple(runs), "m4kit", plan)

@@ -7,9 +7,10 @@ import shlex
 import sys
 from pathlib import Path
 
-from m4kit.ablation.activations.record import ActivationRecord
+from m4kit.ablation.activations.collect import collect
+from m4kit.ablation.activations.record import BEST, COMMON, ActivationRecord
 from m4kit.ablation.activations.run import Settings, study_faces
-from m4kit.ablation.activations.study import BEST, BOTH, COMMON, Plan, Study
+from m4kit.ablation.activations.study import BOTH, Plan, Study
 from m4kit.network import ACTIVATIONS, SIZES
 
 
@@ -18,9 +19,9 @@ def add_activations_parser(targets) -> None:
     parser = targets.add_parser(
         "activations",
         help="the activation function",
-        description="Trains the network from scratch with each activation, all else equal: first short trainings "
-        "that look for each one's learning rate, then the trainings themselves, seed by seed. The same command again "
-        "goes on with a stopped study.",
+        description="Trains the network from scratch with each activation, all else equal. Short trainings first "
+        "search the learning rate of each activation; the full trainings follow, seed by seed. Run the same command "
+        "again to continue a stopped study.",
     )
     plan, settings = Plan(), Settings()
     parser.add_argument(
@@ -32,7 +33,7 @@ def add_activations_parser(targets) -> None:
         nargs="+",
         metavar="NAME",
         default=settings.sources,
-        help=f"take the faces of these sources of the labels (default: {', '.join(settings.sources)})",
+        help=f"take faces from these sources of the labels (default: {', '.join(settings.sources)})",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder of the study")
     parser.add_argument(
@@ -44,11 +45,11 @@ def add_activations_parser(targets) -> None:
         choices=ACTIVATIONS,
         metavar="NAME",
         default=plan.activations,
-        help=f"which to compare (default: {' '.join(ACTIVATIONS)})",
+        help=f"activations to compare (default: {' '.join(ACTIVATIONS)})",
     )
     for name, kind, about in (
-        ("seeds", int, "a training each"),
-        ("rates", float, "learning rates to choose from; one: no search"),
+        ("seeds", int, "one training per seed"),
+        ("rates", float, "learning rates to choose from; a single one needs no search"),
     ):
         default = getattr(plan, name)
         parser.add_argument(
@@ -59,15 +60,18 @@ def add_activations_parser(targets) -> None:
             default=default,
             help=f"{about} (default: {' '.join(f'{value:g}' for value in default)})",
         )
-    parser.add_argument("--steps", type=int, default=plan.steps, help="of a training (default: %(default)s)")
-    parser.add_argument(
-        "--search-steps", type=int, default=plan.search_steps, help="of a search (default: %(default)s)"
-    )
+    for name, about in (("steps", "steps of a full training"), ("search_steps", "steps of a short training")):
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=int,
+            default=getattr(plan, name),
+            help=f"{about} (default: %(default)s)",
+        )
     parser.add_argument(
         "--learning-rates",
         choices=(BEST, COMMON, BOTH),
         default=BEST,
-        help="train with each activation's best rate, with the one that is best for all, or both "
+        help="train with the best rate of each activation, with the rate that is best for all, or with both "
         "(default: %(default)s)",
     )
     parser.add_argument("--size", choices=SIZES, default=settings.size, help="default: %(default)s")
@@ -83,10 +87,17 @@ def add_activations_parser(targets) -> None:
         "--precision", choices=("fp32", "bf16"), default=settings.precision, help="default: %(default)s"
     )
     parser.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="train N side by side, one core each (default: 1)"
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="train N networks in parallel, one core each (default: 1)",
     )
     parser.add_argument(
-        "--checkpoint-minutes", type=float, default=1.0, help="at most so much is lost (default: %(default)s)"
+        "--checkpoint-minutes",
+        type=float,
+        default=1.0,
+        help="time between checkpoints (default: %(default)s)",
     )
     parser.add_argument(
         "--collect",
@@ -94,19 +105,19 @@ def add_activations_parser(targets) -> None:
         metavar="FILE",
         nargs="?",
         const=Path("record.parquet"),
-        help="train nothing: write the record of the trainings that have ended to FILE (default: record.parquet) "
-        "in OUT; only --out counts beside it",
+        help="do not train: write the record of the trainings that have ended to FILE in OUT "
+        "(default: record.parquet); all other options but --out are ignored",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run=run_activations)
 
 
 def run_activations(options: argparse.Namespace) -> int:
-    """Run `m4kit ablate activations`; 0, or 2 if it cannot start or a training failed."""
+    """Run `m4kit ablate activations`; returns 0, or 2 if it cannot start or a training failed."""
     try:
         if options.collect is not None:
-            # A name alone, such as the default, lies in the study's folder.
-            record = ActivationRecord.collect(options.out, partial=True)
+            record = collect(options.out, partial=True)
+            # A bare file name, such as the default, is relative to the study's folder.
             print(_in_words(record, record.save(options.out / options.collect)))
             return 0
         if options.labels is None or options.data is None:
@@ -114,7 +125,7 @@ def run_activations(options: argparse.Namespace) -> int:
                 "expected --labels, a labels file, and --data, the folder of the archives it names"
             )
         plan = _plan(options)
-        # Before a folder keeps the plan, which then goes on with no other settings.
+        # Checked before the folder saves the plan, whose settings cannot change afterwards.
         study_faces(options.labels, plan.settings)
         study = Study(plan, options.out, command=shlex.join(["m4kit", *sys.argv[1:]]))
         study.run(
@@ -125,9 +136,9 @@ def run_activations(options: argparse.Namespace) -> int:
             checkpoint_minutes=options.checkpoint_minutes,
             progress=not options.quiet,
         )
-        record = ActivationRecord.collect(study)
+        record = collect(study)
         print(_in_words(record, record.save(options.out / "record.parquet")))
-    # RecordError, TrainingError and StudyError are values that are wrong.
+    # RecordError, TrainingError and StudyError are ValueErrors.
     except (ValueError, OSError) as error:
         print(f"m4kit ablate: {error}", file=sys.stderr)
         return 2
@@ -135,7 +146,7 @@ def run_activations(options: argparse.Namespace) -> int:
 
 
 def _in_words(record: ActivationRecord, path: Path) -> str:
-    """What was written, and what is missing in it."""
+    """Summary of a record: its trainings, its file, and the missing trainings."""
     columns = [
         "activation",
         "learning_rate",
@@ -150,11 +161,8 @@ def _in_words(record: ActivationRecord, path: Path) -> str:
     lines = [record.table()[columns].to_string(index=False, float_format=lambda value: f"{value:.4g}")]
     diverged = sum(run.diverged for run in record.runs)
     lines.append(f"{path}: {len(record.runs)} trainings, {diverged} diverged")
-    for about in record.studies.values():
-        if about["missing"]:
-            lines.append(
-                f"{len(about['missing'])} planned trainings are missing: {', '.join(about['missing'])}"
-            )
+    if record.missing:
+        lines.append(f"{len(record.missing)} planned trainings are missing: {', '.join(record.missing)}")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""The study of the activations as a figure, as in the paper's Fig. S2. It is returned, never shown."""
+"""Figure of the activation study, as in the paper's Fig. S2."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ COLOURS = dict(
         strict=True,
     )
 )
-"""The saturating ones are orange, ReLU and its leaky kin blue and green, the smooth ones pink, wine and grey.
+"""Saturating activations are orange, ReLU and its leaky variants blue and green, smooth ones pink, wine and grey.
 
-Most are of Okabe and Ito (2008): a colour-blind reader tells them all apart.
+Most colours are from Okabe and Ito (2008), so that colour-blind readers can distinguish them.
 """
 
 WORDS = {
@@ -34,9 +34,8 @@ WORDS = {
 }
 
 _INK, _FAINT = "#24292f", "#8c959f"
-_DASHES = ("-", "--", ":", "-.")
 _START = 0.02
-"""The share of a training, at its beginning, that the lines' scale does not follow."""
+"""The share of a training, at its beginning, that the scale of the lines ignores."""
 
 
 def activation_figure(
@@ -45,45 +44,41 @@ def activation_figure(
     purpose: str = BEST,
     activations: Iterable[str] | None = None,
     seeds: Iterable[int] | None = None,
-    origin: str | None = None,
     window: int = WINDOW,
     last: float = LAST,
     log: bool = False,
 ) -> NotebookFigure:
-    """Training losses as lines, and as violins their distribution over the last part of training.
+    """Training losses as lines, and their distribution over the last part of the training as violins.
 
-    A line is the mean over the seeds of the loss smoothed by a moving mean over `window` steps; its band reaches from
-    the lowest to the highest seed. A violin holds the losses of all seeds' single batches over the last `last` of
-    the steps, not smoothed; its bar is the median. A training that diverged ends in a cross and has no violin. Where
-    the record holds several origins, the first is drawn solid, and the others dashed and beside it.
+    A line is the mean over seeds of the loss, smoothed by a moving mean over `window` steps. Its band goes from the
+    lowest to the highest seed. A violin shows the losses of all seeds' single batches over the share `last` of the
+    steps, without smoothing; its bar is the median. A training that diverged ends in a cross and has no violin.
 
-    Raises `ValueError` where the record has no such training.
+    Raises `ValueError` if the record has no such training.
     """
     from m4kit.visualize.notebook_figure import DPI, NotebookFigure
 
-    runs = record.select(purpose=purpose, activations=activations, seeds=seeds, origin=origin)
+    runs = record.select(purpose=purpose, activations=activations, seeds=seeds)
     if not runs:
         raise ValueError(
-            f"expected trainings with the purpose {purpose}, the record has none of these activations and seeds"
+            f"expected trainings with the purpose {purpose}, got none with these activations and seeds"
         )
     if not 0 < last <= 1:
         raise ValueError(f"expected last, a share of the training above 0 and up to 1, got {last}")
     groups = grouped(runs)
-    origins = list(dict.fromkeys(run.origin for run in runs))
     figure = NotebookFigure(figsize=(12, 5.4), dpi=DPI, facecolor="white", layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1.25, 1])
     limits, ends = [], []
-    for (name, place), own in groups.items():
-        style = {"color": COLOURS[name], "ls": _DASHES[origins.index(place) % len(_DASHES)]}
-        limits += _draw_line(left, own, _label(name, place, own, origins), window, style)
+    for name, own in groups.items():
+        limits += _draw_line(left, own, _label(name, own), window, COLOURS[name])
         ends += [(run, COLOURS[name]) for run in own if run.diverged and len(_finite(run))]
-    _draw_violins(right, groups, origins, last)
+    _draw_violins(right, groups, last)
     if limits:
         low, high = min(low for low, _ in limits), max(high for _, high in limits)
         margin = 0.05 * (high - low)
         left.set_ylim(*((0.97 * low, 1.03 * high) if log else (max(low - margin, 0), high + margin)))
     for run, colour in ends:
-        # One that went through the ceiling has its cross there.
+        # Values above the axes have their cross at the top.
         height = min(smoothed(_finite(run), window)[-1], left.get_ylim()[1])
         left.plot(run.step[len(_finite(run)) - 1], height, "x", color=colour, ms=9, mew=2, clip_on=False)
     longest = max(len(run.loss) for run in runs)
@@ -110,75 +105,66 @@ def activation_figure(
     return figure
 
 
-def grouped(runs: Iterable[RunRecord]) -> dict[tuple[str, str], list[RunRecord]]:
-    """Trainings by activation and origin."""
-    groups: dict[tuple[str, str], list[RunRecord]] = {}
+def grouped(runs: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
+    """Trainings by activation."""
+    groups: dict[str, list[RunRecord]] = {}
     for run in runs:
-        groups.setdefault((run.activation, run.origin), []).append(run)
+        groups.setdefault(run.activation, []).append(run)
     return groups
 
 
 def title_of(record: ActivationRecord, runs: Sequence[RunRecord]) -> str:
-    """What was trained, such as "small, 64 px, batch 64, 3 seeds"."""
-    settings = record.studies[runs[0].origin]["plan"]["settings"]
+    """The setting of the trainings, such as "small, 64 px, batch 64, 3 seeds"."""
+    settings = record.plan["settings"]
     seeds = len({run.seed for run in runs})
     words = f"{settings['size']}, {settings['crop_size']} px, batch {settings['batch']}"
     return f"{words}, {seeds} seed{'s' * (seeds > 1)}"
 
 
-def _label(name: str, place: str, runs: Sequence[RunRecord], origins: Sequence[str]) -> str:
-    label = WORDS[name] + (f" ({place})" if len(origins) > 1 else "")
+def _label(name: str, runs: Sequence[RunRecord]) -> str:
     diverged = sum(run.diverged for run in runs)
-    return label + (f", {diverged} of {len(runs)} diverged" if diverged else "")
+    return WORDS[name] + (f", {diverged} of {len(runs)} diverged" if diverged else "")
 
 
-def _draw_line(axes: Axes, runs: Sequence[RunRecord], label: str, window: int, style: dict) -> list:
-    """The mean line and the band of one activation; the (low, high) that the scale should hold."""
+def _draw_line(axes: Axes, runs: Sequence[RunRecord], label: str, window: int, colour: str) -> list:
+    """Draw the mean line and the band of one activation; returns the ranges (low, high) that the axis must show."""
     broken, fine = [run for run in runs if run.diverged], [run for run in runs if not run.diverged]
     limits = []
     if fine:
-        # Seeds may have been cut at different lengths.
+        # Seeds may have different lengths.
         n = min(len(run.loss) for run in fine)
         curves = np.stack([smoothed(run.loss[:n], window) for run in fine])
         steps, mean = fine[0].step[:n], curves.mean(axis=0)
-        axes.plot(steps, mean, lw=1.6, label=label, **style)
+        axes.plot(steps, mean, lw=1.6, label=label, color=colour)
         if len(fine) > 1:
-            axes.fill_between(
-                steps, curves.min(axis=0), curves.max(axis=0), color=style["color"], alpha=0.15, lw=0
-            )
+            axes.fill_between(steps, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.15, lw=0)
         limits.append((curves.min(), curves[:, int(_START * n) :].max()))
     for run in broken:
         loss = _finite(run)
         if len(loss):
             line = {"label": label} if not fine and run is broken[0] else {}
-            axes.plot(run.step[: len(loss)], smoothed(loss, window), lw=1, alpha=0.7, **line, **style)
+            axes.plot(run.step[: len(loss)], smoothed(loss, window), lw=1, alpha=0.7, color=colour, **line)
             limits.append((loss.min(), loss[0]))
     return limits
 
 
 def _finite(run: RunRecord) -> np.ndarray:
-    """A training's losses up to the first that is not finite."""
+    """Losses of a training up to the first that is not finite."""
     broken = np.flatnonzero(~np.isfinite(run.loss))
     return run.loss[: broken[0]] if len(broken) else run.loss
 
 
-def _draw_violins(
-    axes: Axes, groups: dict[tuple[str, str], list[RunRecord]], origins: Sequence[str], last: float
-) -> None:
-    names = list(dict.fromkeys(name for name, _ in groups))
-    width = 0.85 / len(origins)
-    for (name, place), runs in groups.items():
+def _draw_violins(axes: Axes, groups: dict[str, list[RunRecord]], last: float) -> None:
+    for at, (name, runs) in enumerate(groups.items()):
         losses = [last_part(run, last) for run in runs if not run.diverged]
-        at = names.index(name) + (origins.index(place) - (len(origins) - 1) / 2) * width
         if not losses:
             axes.text(at, 0.5, "diverged", rotation=90, ha="center", va="center", color=COLOURS[name],
                       fontsize=9, transform=axes.get_xaxis_transform())  # fmt: skip
             continue
         values = np.concatenate(losses)
-        parts = axes.violinplot([values], [at], widths=0.95 * width, showmedians=True, showextrema=False)
+        parts = axes.violinplot([values], [at], widths=0.8, showmedians=True, showextrema=False)
         for body in parts["bodies"]:
             body.set(facecolor=COLOURS[name], edgecolor=COLOURS[name], alpha=0.45)
-            body.set_linestyle(_DASHES[origins.index(place) % len(_DASHES)])
         parts["cmedians"].set(color=_INK, lw=1.2)
-    axes.set_xticks(range(len(names)), [WORDS[name] for name in names], rotation=30, ha="right")
-    axes.set_xlim(-0.6, len(names) - 0.4)
+    axes.set_xticks(range(len(groups)), [WORDS[name] for name in groups], rotation=30, ha="right")
+    axes.set_xlim(-0.6, len(groups) - 0.4)

@@ -1,4 +1,4 @@
-"""Activations trained live, side by side, on faces drawn on the spot: no data set, a minute, in a thread."""
+"""Live training of networks with several activations, on synthetic faces and in a thread. Needs no data set."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ _REPORT_SECONDS = 0.5
 
 
 class LiveTraining:
-    """The small network trained with each of some activations, by turns, step by step, so that all are as far.
+    """Trains the small network with each of several activations, alternating after each step.
 
-    `start` trains in the background for `seconds`; `stop` stops it after the step in hand, and `start` goes on. All
-    see the same faces in the same order, at `crop_size` pixels and not augmented, and begin with the same draws: the
-    same seed gives the same `losses`, however often it was stopped.
+    `start` trains in the background for `seconds`. `stop` stops after the current step, and `start` continues. All
+    networks see the same faces in the same order, at `crop_size` pixels and without augmentation, and have the same
+    initial draws. The same seed gives the same `losses`, no matter how often the training was stopped.
 
-    Meanwhile torch's random numbers are the notebook's own, but for RReLU: it draws from the one generator that the
-    whole process has, seeded for each of its steps and put back after it. Who draws elsewhere during such a step gets
-    numbers of the step, and changes RReLU's losses; who seeds then, loses the seed.
+    The training does not use torch's global random generator, so the notebook can. RReLU is the exception: it always
+    draws from that generator, which is seeded for each of its steps and restored afterwards. Drawing or seeding in
+    another thread during such a step changes RReLU's losses, and that seed is lost.
 
-    - `losses`: each activation's training loss, a number a step. One that is no longer finite ends its training.
-    - `state`: "ready", "drawing", "training", "stopped", "done", "diverged" once no loss is finite, or "failed", then
-      with an `error`.
-    - `drawn`: faces drawn so far, of `faces`; `elapsed`: seconds of training so far.
+    - `losses`: training loss of each activation, one number per step. A loss that is not finite ends its training.
+    - `state`: "ready", "drawing", "training", "stopped", "done", "diverged" (no loss is finite), or "failed", with
+      an `error`.
+    - `drawn`: number of faces drawn so far, out of `faces`. `elapsed`: seconds of training so far.
     """
 
     def __init__(
@@ -81,12 +81,12 @@ class LiveTraining:
 
     @property
     def running(self) -> bool:
-        """Whether it trains now."""
+        """Whether the training is running."""
         return self._thread is not None and self._thread.is_alive()
 
     @property
     def progress(self) -> float:
-        """How much is done, 0 to 1: drawing is the first fifth."""
+        """Progress from 0 to 1. Drawing the faces is the first fifth."""
         return 0.2 * self.drawn / self.faces + 0.8 * min(self.elapsed / self._until, 1)
 
     @property
@@ -95,16 +95,15 @@ class LiveTraining:
         return tuple(name for name, losses in self.losses.items() if losses and not math.isfinite(losses[-1]))
 
     def start(self, report: Callable[[], None] = lambda: None) -> None:
-        """Train in the background until done or stopped, from where it was; once done, for as long again.
+        """Start or continue the training in the background; after the end, continue for the same time again.
 
-        Once all have diverged there is nothing to go on with. `report` is called in the thread twice a second and at
-        the end.
+        Does nothing once all networks have diverged. `report` is called in the thread twice a second and at the end.
         """
         if self.running:
             return
         if self.state == DONE:
             self._until += self.seconds
-        # Here and not in the thread, for new networks draw their weights at random, as the notebook may then.
+        # Not in the thread: new networks draw random weights, and the notebook may draw at the same time.
         if not self._networks:
             self._networks = {name: self._fresh(name) for name in self.activations}
         self._stop.clear()
@@ -113,12 +112,12 @@ class LiveTraining:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop after the step in hand, and wait for that."""
+        """Stop after the current step, and wait for it."""
         self._stop.set()
         self.wait()
 
     def wait(self) -> None:
-        """Wait until it is done, stopped or diverged."""
+        """Wait until the training is done, stopped or diverged."""
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
@@ -132,7 +131,7 @@ class LiveTraining:
                 self.state = DIVERGED
             else:
                 self.state = STOPPED if self._stop.is_set() else DONE
-        # Nobody sees what a thread raises: it is kept, and shown by whoever reads the report.
+        # An exception in a thread is not visible, so it is kept for the reader of the report.
         except Exception as error:
             self.state, self.error = FAILED, error
         report()
@@ -140,38 +139,38 @@ class LiveTraining:
     def _draw(self, report: Callable[[], None]) -> None:
         if self.drawn < self.faces and self._head is None:
             self._head = Head(self.model)
-        said = time.monotonic()
+        reported = time.monotonic()
         while self.drawn < self.faces and not self._stop.is_set():
             face = random_face(np.random.default_rng([self.seed, self.drawn]), self.model, self._head)
             size = (self.crop_size, self.crop_size)
             self._crops[self.drawn] = cv2.resize(face.crop, size, interpolation=cv2.INTER_AREA)
             self._parameters[self.drawn] = face.parameters
             self.drawn += 1
-            said = _said(report, said)
+            reported = _report_if_due(report, reported)
 
     def _train(self, report: Callable[[], None]) -> None:
         if self._stop.is_set():
             return
         if not self._optimizers:
             self._prepare()
-        said = before = time.monotonic()
+        reported = before = time.monotonic()
         while not self._stop.is_set() and self.elapsed < self._until:
             going = [name for name in self.activations if name not in self.diverged]
             if not going:
                 return
-            # A whole round, so that all have done as many steps.
+            # A whole round, so that all have the same number of steps.
             for name in going:
                 self.losses[name].append(self._step(name, len(self.losses[name])))
             now = time.monotonic()
             self.elapsed, before = self.elapsed + now - before, now
-            said = _said(report, said)
+            reported = _report_if_due(report, reported)
 
     def _fresh(self, name: str) -> M4Net:
         with _draws_of(self.seed):
             return M4Net("small", name, crop_size=self.crop_size)
 
     def _prepare(self) -> None:
-        """What can be done once all faces are drawn: whitening, and the optimizers."""
+        """Set the whitening from all faces, and make the optimizers."""
         for network in self._networks.values():
             set_whitening(network, whitening_of(self._parameters))
             network.to(memory_format=torch.channels_last)
@@ -189,7 +188,7 @@ class LiveTraining:
         nobody = torch.full((self.batch, 68, 2), torch.nan)
         batch = {"parameters": truth, "points21": nobody[:, :21], "points68": nobody}
         x = to_input(self._crops[chosen], crop_size=self.crop_size)
-        # Only RReLU draws at random. For the others the generator stays as it is: the notebook may be drawing.
+        # Only RReLU draws random numbers. For the others, the generator is left to the notebook.
         with _draws_of(self.seed + step) if name == "rrelu" else nullcontext():
             loss, _ = self._loss(network, network.train().outputs(x), batch)
         optimizer.zero_grad(set_to_none=True)
@@ -200,15 +199,15 @@ class LiveTraining:
 
 @contextmanager
 def _draws_of(seed: int) -> Iterator[None]:
-    """Torch's random numbers on the CPU are those of `seed`, in all threads; afterwards they go on as before."""
+    """Seed torch's CPU generator, for all threads, and restore it afterwards."""
     with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed, which seeds the graphics cards as well.
+        # Not torch.manual_seed, which also seeds the GPUs.
         torch.default_generator.manual_seed(seed)
         yield
 
 
-def _said(report: Callable[[], None], last: float) -> float:
-    """Report if half a second has gone by since `last`; when it was done last."""
+def _report_if_due(report: Callable[[], None], last: float) -> float:
+    """Report if half a second has passed since `last`; returns the time of the last report."""
     if time.monotonic() - last < _REPORT_SECONDS:
         return last
     report()

@@ -1,4 +1,4 @@
-"""The study of the activations in numbers: speed, volatility, final loss and error, and what is told apart."""
+"""Numbers of the activation study: speed, volatility, final loss, errors, and significant differences."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ RELU_SERIES = ("relu", "elu", "rrelu")
 REFERENCE = "sigmoid"
 LAST = 0.2
 """The share of a training, at its end, whose losses count as final."""
+
 WINDOW = 25
-"""Steps of the moving mean that a loss is smoothed or detrended with."""
+"""Steps of the moving mean that smooths or detrends a loss."""
 
 
 def smoothed(values: np.ndarray, window: int) -> np.ndarray:
-    """The centred moving mean of values (n,) over `window` of them; fewer at the ends, so that none is lost."""
+    """Centred moving mean of values (n,) over `window` values, and over fewer at the ends."""
     if window < 1:
         raise ValueError(f"expected a window of at least one step, got {window}")
     values = np.asarray(values, dtype=float)
@@ -34,19 +35,19 @@ def smoothed(values: np.ndarray, window: int) -> np.ndarray:
 
 
 def last_part(run: RunRecord, share: float = LAST) -> np.ndarray:
-    """The losses of the last `share` of a training."""
+    """Losses of the last `share` of a training."""
     return run.loss[-max(round(share * len(run.loss)), 1) :]
 
 
 def final_loss(run: RunRecord) -> float:
-    """The mean loss over the last part of a training; NaN if it diverged."""
+    """Mean loss over the last part of a training; NaN if it diverged."""
     return np.nan if run.diverged else float(last_part(run).mean())
 
 
 def volatility(run: RunRecord) -> float:
-    """How much the loss jumps from batch to batch over the last part, in percent of its mean; NaN if it diverged.
+    """Batch-to-batch variation of the loss over the last part, in percent of its mean; NaN if it diverged.
 
-    The standard deviation of what is left of the loss once its moving mean is taken off.
+    This is the standard deviation of the loss after its moving mean is subtracted.
     """
     if run.diverged:
         return np.nan
@@ -55,7 +56,7 @@ def volatility(run: RunRecord) -> float:
 
 
 def steps_to(run: RunRecord, level: float) -> float:
-    """The first step at which the mean loss of the last 25 is at most `level`; infinite if it never is."""
+    """First step at which the mean loss of the last 25 steps is at most `level`; infinite if it never is."""
     window = min(WINDOW, len(run.loss))
     if not window:
         return np.inf
@@ -66,7 +67,7 @@ def steps_to(run: RunRecord, level: float) -> float:
 
 
 def default_levels(runs: Iterable[RunRecord]) -> tuple[float, ...]:
-    """Losses to reach: 1.5, 1.2 and 1 times the median final loss of trainings, rounded."""
+    """Loss levels for `steps_to`: 1.5, 1.2 and 1 times the median final loss of the trainings, rounded."""
     finals = [loss for run in runs if np.isfinite(loss := final_loss(run))]
     if not finals:
         return ()
@@ -74,7 +75,7 @@ def default_levels(runs: Iterable[RunRecord]) -> tuple[float, ...]:
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
-    """Student's interval of the mean of values, one a seed; NaN for fewer than two."""
+    """Student's t interval of the mean of values, one per seed; NaN for fewer than two."""
     values = np.asarray(values, dtype=float)
     if len(values) < 2:
         return np.nan, np.nan
@@ -86,38 +87,33 @@ def activation_table(
     record: ActivationRecord,
     *,
     purpose: str = BEST,
-    origin: str | None = None,
     activations: Iterable[str] | None = None,
     seeds: Iterable[int] | None = None,
     levels: Sequence[float] | None = None,
 ) -> pd.DataFrame:
-    """A row an activation (and origin), each number the mean over the seeds that did not diverge.
+    """One row per activation. Each number is the mean over the seeds that did not diverge.
 
-    - `learning_rate`, `seeds` (how many), `diverged` (how many of them);
-    - `to <level>`: steps until the loss is that low, the median over seeds, infinite if more than half never are;
-    - `loss`, `volatility` (%), and validation errors `nme` and `balanced` (%) and `pose` (degrees, mean of yaw, pitch
-      and roll), each with Student's 95 % interval over seeds `..._low` and `..._high`, NaN for fewer than two;
-    - `dead` (%): the largest share of dead units of a stage at the end; `milliseconds` a step and those it computed.
+    - `learning_rate`, `seeds` (their number) and `diverged` (the number of these that did).
+    - `to <level>`: steps until the loss reaches the level; median over seeds, infinite if most never reach it.
+    - `loss`, `volatility` (%), and the validation errors `nme` and `balanced` (%) and `pose` (degrees, mean of yaw,
+      pitch and roll), each with Student's 95 % interval over seeds, `..._low` and `..._high`, NaN for fewer than two.
+    - `dead` (%): largest share of dead units of a stage at the end.
+    - `milliseconds` and `cpu_milliseconds` per step.
 
-    Raises `ValueError` where the record has no such training.
+    Raises `ValueError` if the record has no such training.
     """
     import pandas as pd
 
     activations = record.activations if activations is None else tuple(activations)
-    runs = record.select(purpose=purpose, activations=activations, seeds=seeds, origin=origin)
+    runs = record.select(purpose=purpose, activations=activations, seeds=seeds)
     if not runs:
         raise ValueError(
-            f"expected trainings with the purpose {purpose}, the record has none of these activations and seeds; it "
+            f"expected trainings with the purpose {purpose}, got none with these activations and seeds; the record "
             f"has {', '.join(sorted({word for run in record.runs for word in run.purposes}))}"
         )
     levels = default_levels(runs) if levels is None else tuple(levels)
-    rows = []
-    for name in activations:
-        for place in dict.fromkeys(run.origin for run in runs):
-            own = [run for run in runs if (run.activation, run.origin) == (name, place)]
-            if own:
-                rows.append({"activation": name, "origin": place} | _row(own, levels))
-    return pd.DataFrame(rows)
+    own = {name: [run for run in runs if run.activation == name] for name in activations}
+    return pd.DataFrame([{"activation": name} | _row(some, levels) for name, some in own.items() if some])
 
 
 def _row(runs: Sequence[RunRecord], levels: Sequence[float]) -> dict:
@@ -147,7 +143,7 @@ MEASURES: dict[str, Callable[[RunRecord], float]] = {
     "balanced": lambda run: float(run.balanced[-1]),
     "pose": lambda run: float((run.yaw[-1] + run.pitch[-1] + run.roll[-1]) / 3),
 }
-"""What activations are compared by; less is better."""
+"""The measures that activations are compared by. Lower is better."""
 
 
 def against(
@@ -156,18 +152,18 @@ def against(
     reference: str = REFERENCE,
     others: Iterable[str] | None = None,
     purpose: str = BEST,
-    origin: str | None = None,
     confidence: float = 0.95,
 ) -> pd.DataFrame:
-    """Whether each of `others` (the ReLU series) differs from the `reference`: a row an activation and measure.
+    """Tests whether each of `others` (the ReLU series) differs from the `reference`: one row per activation and
+    measure.
 
-    `difference` is the mean over seeds less the reference's, with Welch's interval `low` to `high`; `p` is Welch's,
-    multiplied after Holm for all rows together. `permutation_p` is that of all ways to deal the seeds to the two, and
-    `permutation_least` the least that so many seeds can give: with three each it is 0.1, so that this test alone can
-    then tell nothing at 5 %.
+    `difference` is the mean over seeds minus the reference's, with Welch's interval `low` to `high`. `p` is Welch's,
+    with Holm's correction over all rows. `permutation_p` is from the exact permutation test, and `permutation_least`
+    is the smallest p that so many seeds can give. With three seeds each that is 0.1, so this test alone can then show
+    no difference at 5 %.
 
-    `verdict` is "lower" or "higher" (p below 1 - `confidence`), "not told apart", which is no proof that they are
-    alike, or "too few seeds to tell", with fewer than two of either that did not diverge. Seeds are all that varies:
+    `verdict` is "lower" or "higher" if p is below 1 - `confidence`, else "not told apart", which does not prove that
+    they are the same. It is "too few seeds to tell" if fewer than two of either did not diverge. Only the seeds vary:
     the faces and the order of the study are the same.
     """
     import pandas as pd
@@ -175,16 +171,7 @@ def against(
     others = (
         tuple(name for name in RELU_SERIES if name in record.activations) if others is None else tuple(others)
     )
-    groups = {
-        name: record.select(purpose=purpose, activations=[name], origin=origin)
-        for name in (reference, *others)
-    }
-    for name, runs in groups.items():
-        if len({run.origin for run in runs}) > 1:
-            raise ValueError(
-                f"expected one origin to test within, got several for {name}; give origin, one of "
-                f"{', '.join(record.origins)}"
-            )
+    groups = {name: record.select(purpose=purpose, activations=[name]) for name in (reference, *others)}
     rows = []
     for name in others:
         for measure, value in MEASURES.items():
@@ -219,7 +206,7 @@ def _compared(ours: np.ndarray, theirs: np.ndarray, confidence: float) -> dict[s
     if min(len(ours), len(theirs)) < 2:
         return {"difference": difference} | dict.fromkeys(names, np.nan)
     if not (np.ptp(ours) or np.ptp(theirs)):
-        # Numbers that do not vary at all leave nothing to test.
+        # Without any variation there is nothing to test.
         return {"difference": difference, "low": difference, "high": difference} | dict.fromkeys(
             names[2:], np.nan
         )
@@ -244,7 +231,7 @@ def _permuted(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
 
 
 def _holm(p: np.ndarray) -> np.ndarray:
-    """p values (k,) multiplied after Holm (Scand. J. Statistics 1979) for their number; NaN stays NaN."""
+    """p values (k,) with Holm's correction for their number (Scand. J. Statistics 1979); NaN stays NaN."""
     adjusted = np.full(len(p), np.nan)
     known = np.flatnonzero(np.isfinite(p))
     order = known[np.argsort(p[known])]

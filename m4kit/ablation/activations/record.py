@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import shlex
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -13,28 +12,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from m4kit.ablation.activations.run import Run
-from m4kit.ablation.activations.study import BEST, COMMON, Study
 from m4kit.ablation.activations.units import BINS
-from m4kit.ablation.record import RecordError
-from m4kit.files import whole_file
+from m4kit.ablation.record import RecordFormat, reshaped
 
 if TYPE_CHECKING:
     import pandas as pd
 
-VERSION = 1
-"""Of the record; a change in what it holds or means counts it up."""
-
-SEARCH = "search"
+SEARCH, BEST, COMMON = "search", "best", "common"
 PURPOSES = (SEARCH, BEST, COMMON)
+
 TERMS = ("landmarks", "vertices", "parameters", "rotation", "points")
 ERRORS = ("nme", "balanced", "yaw", "pitch", "roll")
 
-_ABOUT = b"m4kit activation record"
-_MOST_STEPS = 4000
-_WORDS = ("origin", "activation", "status", "why", "machine", "versions", "config")
-_NUMBERS = {"learning_rate": "float64", "seed": "int64", "planned": "int64"}
-_STEPS = {
+STEPS = {
     "step": "int32",
     **dict.fromkeys(("loss", "gradient"), "float32"),
     **dict.fromkeys((*TERMS, "seconds", "cpu_seconds"), "float16"),
@@ -44,28 +34,31 @@ _STAGES = {
     **dict.fromkeys(("dead", "saturated", "input_mean", "input_std"), "float16"),
     "stage_gradients": "float32",
 }
-_LISTS = _STEPS | _VALIDATIONS | _STAGES | {"histograms": "float16"}
+_ARRAYS = STEPS | _VALIDATIONS | _STAGES | {"histograms": "float16"}
+"""The arrays of a training and their types in the file."""
+
+_JSON = ("versions", "config")
+_LISTS = ("purposes", "stages")
 
 
 @dataclass(frozen=True, eq=False)
 class RunRecord:
     """One training.
 
-    - `purposes`: what it serves: "search" for a learning rate, "best" (trained at its activation's best rate) and
-      "common" (at the rate that is common to all). `planned` are the steps it was to take; `status` is "finished" or
-      "diverged", which `why` explains. `origin` names the study it comes from.
-    - For each of n steps: its number `step`, the `loss` and its terms for the fused output (`landmarks`, `vertices`
-      in crop-frame pixels, `parameters` in standard deviations, `rotation` in degrees, `points` in pixels), the norm
-      of the whole `gradient` before clipping, the `seconds` it took and those it computed. All (n,).
-    - At each of v validations, after step `validated`: NME and balanced NME in percent, and the mean absolute errors
-      of yaw, pitch and roll in degrees, of the averaged weights. All (v,).
-    - For each of v validations and s `stages` (v, s), as `activation_units.Units` says: the share of `dead` units, of
+    - `purposes`: "search" (for a learning rate), "best" (trained at its activation's best rate) and "common" (at the
+      rate that is common to all). `planned`: number of steps that it was to take. `status`: "finished" or "diverged",
+      which `why` explains.
+    - For each of n steps (n,): its number `step`, the `loss`, the terms of the loss of the fused output (`landmarks`
+      and `vertices` in crop-frame pixels, `parameters` in standard deviations, `rotation` in degrees, `points` in
+      pixels), the norm of the whole `gradient` before clipping, the wall-clock `seconds` and the `cpu_seconds`.
+    - At each of v validations (v,), after step `validated`: NME and balanced NME in percent, and mean absolute errors
+      of yaw, pitch and roll in degrees, all of the averaged weights.
+    - For each of v validations and s `stages` (v, s), as in `units.Units`: the share of `dead` units and of
       `saturated` values, mean and standard deviation of the pre-activations, and the norm of the stage's gradients in
-      the step before. `histograms` (2, s, 64) are the shares of the pre-activations between `activation_units.BINS`
-      before the first step and at the last validation.
+      the previous step. `histograms` (2, s, 64): shares of the pre-activations between `units.BINS`, before the first
+      step and at the last validation.
     """
 
-    origin: str
     activation: str
     learning_rate: float
     seed: int
@@ -102,85 +95,36 @@ class RunRecord:
 
     @cached_property
     def diverged(self) -> bool:
-        """Whether the loss became infinite, or not a number."""
+        """Whether the loss became infinite or NaN."""
         return self.status == "diverged" or not np.isfinite(self.loss).all()
 
-    @property
-    def name(self) -> str:
-        """The training in words."""
-        return (
-            f"{self.activation}, learning rate {self.learning_rate:g}, seed {self.seed}, {self.planned} steps"
-        )
+
+_FORMAT = RecordFormat(
+    name="activation study",
+    version=2,
+    columns=tuple(column.name for column in fields(RunRecord)),
+    about=("command", "plan", "missing"),
+    command="m4kit ablate activations --collect",
+)
 
 
 @dataclass(frozen=True, eq=False)
 class ActivationRecord:
-    """All trainings of one or more studies of the activations.
+    """All trainings of a study of the activations.
 
-    `studies` says of each, by the `origin` that its trainings name: the command, the plan, and which of the planned
-    trainings are `missing`, in words.
+    `command` is the command line of the study, `plan` its plan (`Plan.to_dict`), and `missing` names the planned
+    trainings that are not in the record.
     """
 
     runs: tuple[RunRecord, ...] = field(repr=False)
-    studies: dict[str, dict]
-
-    @classmethod
-    def collect(
-        cls, study: Study | str | Path, *, origin: str = "ours", partial: bool = False
-    ) -> ActivationRecord:
-        """The record of a study from its folder.
-
-        Raises `RecordError` where planned trainings have not ended, unless `partial`, and where what one wrote is
-        damaged. A training of more than 4000 steps keeps every second (third ...) of them.
-        """
-        study = study if isinstance(study, Study) else Study.open(study)
-        best, common = study.best_rates(), study.common_rate()
-        searches, trainings = study.plan.searches(), study.trainings()
-        missing = [run.name for run in (*searches, *trainings) if study.result(run) is None]
-        if not trainings:
-            missing.append("all trainings, whose learning rates the searches must find first")
-        if missing and not partial:
-            raise RecordError(
-                f"{study.out}: {len(missing)} trainings have not ended ({', '.join(missing[:3])}"
-                f"{', ...' if len(missing) > 3 else ''}); go on with the study, or collect what there is (partial)"
-            )
-        found = {}
-        # A purpose counts where all activations are there, so that those trainings compare like with like.
-        whole = {
-            purpose
-            for purpose, rates in ((BEST, best), (COMMON, dict.fromkeys(study.plan.activations, common)))
-            if trainings
-            and all(
-                Run(name, rates[name], seed, study.plan.steps) in trainings
-                for name in study.plan.activations
-                for seed in study.plan.seeds
-            )
-        }
-        for run in (*searches, *trainings):
-            if study.result(run) is None:
-                continue
-            purposes = (
-                *[SEARCH] * (run in searches),
-                *[BEST] * (BEST in whole and run in trainings and best[run.activation] == run.learning_rate),
-                *[COMMON] * (COMMON in whole and run in trainings and common == run.learning_rate),
-            )
-            found[run] = _read_run(study, run, origin, purposes)
-        if not found:
-            raise RecordError(f"{study.out}: expected at least one training that has ended, none has")
-        # Where files lay on another machine is nobody's business.
-        command = shlex.join(Path(word).name for word in shlex.split(study.command))
-        about = {"command": command, "plan": study.plan.to_dict(), "missing": missing}
-        return cls(tuple(found.values()), {origin: about})
+    command: str
+    plan: dict
+    missing: tuple[str, ...] = ()
 
     @property
     def activations(self) -> tuple[str, ...]:
-        """The activations in the order of the studies."""
+        """The activations in the order of the study."""
         return tuple(dict.fromkeys(run.activation for run in self.runs))
-
-    @property
-    def origins(self) -> tuple[str, ...]:
-        """The studies' names."""
-        return tuple(self.studies)
 
     def select(
         self,
@@ -188,17 +132,15 @@ class ActivationRecord:
         purpose: str = BEST,
         activations: Iterable[str] | None = None,
         seeds: Iterable[int] | None = None,
-        origin: str | None = None,
     ) -> tuple[RunRecord, ...]:
-        """The trainings of that purpose ("best", "common" or "search"), activations, seeds and origin; default: all.
+        """The trainings with that purpose ("best", "common" or "search"), activations and seeds; default: all.
 
-        Raises `ValueError` for a purpose, an activation or an origin that is not in the record.
+        Raises `ValueError` for a purpose or an activation that is not in the record.
         """
         activations = self.activations if activations is None else tuple(activations)
         for word, values, known in (
             ("a purpose", [purpose], PURPOSES),
             ("activations", activations, self.activations),
-            ("an origin", [] if origin is None else [origin], self.origins),
         ):
             if unknown := [value for value in values if value not in known]:
                 raise ValueError(
@@ -209,34 +151,15 @@ class ActivationRecord:
             run
             for name in activations
             for run in self.runs
-            if run.activation == name
-            and purpose in run.purposes
-            and (seeds is None or run.seed in seeds)
-            and origin in (None, run.origin)
+            if run.activation == name and purpose in run.purposes and (seeds is None or run.seed in seeds)
         )
 
-    def named(self, origin: str) -> ActivationRecord:
-        """The same record of one study under another name of its origin, to merge it with ours."""
-        if len(self.studies) != 1:
-            raise RecordError(f"expected a record of one study to name, got {', '.join(self.origins)}")
-        runs = tuple(replace(run, origin=origin) for run in self.runs)
-        return ActivationRecord(runs, {origin: next(iter(self.studies.values()))})
-
-    def merged(self, other: ActivationRecord) -> ActivationRecord:
-        """Both records as one; each training keeps its origin. `RecordError` if they share an origin's name."""
-        if shared := sorted(set(self.origins) & set(other.origins)):
-            raise RecordError(
-                f"both records have studies named {', '.join(shared)}; name one anew: record.named('theirs')"
-            )
-        return ActivationRecord((*self.runs, *other.runs), self.studies | other.studies)
-
     def table(self) -> pd.DataFrame:
-        """A row a training: what it was, and its last loss (mean over the last tenth) and errors."""
+        """One row per training: its settings, its last loss (mean over the last tenth) and its last errors."""
         import pandas as pd
 
         rows = [
             {
-                "origin": run.origin,
                 "activation": run.activation,
                 "learning_rate": run.learning_rate,
                 "seed": run.seed,
@@ -254,151 +177,43 @@ class ActivationRecord:
         return pd.DataFrame(rows)
 
     def save(self, path: str | Path) -> Path:
-        """Write the record as one parquet file, a row a training, whole or not at all; the path."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        columns = {name: pa.array([_as_word(getattr(run, name)) for run in self.runs]) for name in _WORDS}
-        columns |= {
-            name: pa.array([getattr(run, name) for run in self.runs], pa.type_for_alias(kind))
-            for name, kind in _NUMBERS.items()
+        """Write the record as a parquet file, one row per training, atomically; returns the path."""
+        columns = {
+            name: [_as_stored(name, getattr(run, name)) for run in self.runs] for name in _FORMAT.columns
         }
-        for name in ("purposes", "stages"):
-            columns[name] = pa.array([list(getattr(run, name)) for run in self.runs], pa.list_(pa.string()))
-        for name, kind in _LISTS.items():
-            # What is too large for its kind has diverged, and is infinite as well.
-            with np.errstate(over="ignore"):
-                flat = [np.asarray(getattr(run, name)).astype(kind).ravel() for run in self.runs]
-            columns[name] = pa.array(flat, pa.list_(pa.from_numpy_dtype(kind)))
-        about = json.dumps({"version": VERSION, "studies": self.studies})
-        table = pa.table(columns).replace_schema_metadata({_ABOUT: about.encode()})
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as part:
-            pq.write_table(table, part, compression="zstd", compression_level=12)
-        return path
+        return _FORMAT.write(path, columns, {name: getattr(self, name) for name in _FORMAT.about})
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> ActivationRecord:
         """Read a record that `save` wrote; without a path, the packaged one.
 
-        Raises `RecordError` if it is missing, truncated, lacks columns, or is of another version.
+        Raises `RecordError` if it is missing, damaged or of another version.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        path = Path(resources.files("m4kit.assets") / "activations.parquet") if path is None else Path(path)
-        expected = f"{path}: expected a record of the activation study (.parquet, version {VERSION})"
-        try:
-            table = pq.read_table(pa.BufferReader(path.read_bytes()))
-        except FileNotFoundError as error:
-            raise RecordError(
-                f"{path}: no such record; write one with `m4kit ablate activations --collect`"
-            ) from error
-        except (OSError, pa.ArrowException) as error:
-            raise RecordError(
-                f"{expected}, got a file that is truncated or something else ({error}); collect it anew"
-            ) from error
-        try:
-            about = json.loads((table.schema.metadata or {})[_ABOUT])
-            version, studies = about["version"], about["studies"]
-        except (KeyError, ValueError) as error:
-            raise RecordError(f"{expected}, got another parquet file; give a record") from error
-        if version != VERSION:
-            raise RecordError(f"{expected}, got version {version}; collect it anew with this m4kit")
-        names = (*_WORDS, *_NUMBERS, "purposes", "stages", *_LISTS)
-        if missing := sorted(set(names) - set(table.column_names)):
-            raise RecordError(
-                f"{expected}, but its columns {', '.join(missing)} are missing; collect it anew"
-            )
-        rows = zip(*(table.column(name) for name in names), strict=True)
-        return cls(tuple(_run_of(dict(zip(names, row, strict=True)), expected) for row in rows), studies)
+        path = Path(str(resources.files("m4kit.assets") / "activations.parquet")) if path is None else path
+        table, about = _FORMAT.read(path)
+        runs = tuple(_run_of(path, row) for row in table.to_dict("records"))
+        return cls(runs, about["command"], about["plan"], tuple(about["missing"]))
 
 
-def merge(records: Sequence[ActivationRecord]) -> ActivationRecord:
-    """Several records as one; see `ActivationRecord.merged`."""
-    if not records:
-        raise RecordError("expected at least one record to merge, got none")
-    whole, *rest = records
-    for record in rest:
-        whole = whole.merged(record)
-    return whole
+def _as_stored(name: str, value):
+    if name in _JSON:
+        return json.dumps(value)
+    if name in _ARRAYS:
+        # A value too large for its type comes from a divergence, and becomes infinite.
+        with np.errstate(over="ignore"):
+            return np.asarray(value).astype(_ARRAYS[name]).ravel()
+    return list(value) if name in _LISTS else value
 
 
-def _as_word(value) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _run_of(row: dict, expected: str) -> RunRecord:
-    """A training from a row's arrow scalars."""
-    values = {name: row[name].as_py() for name in (*_WORDS, *_NUMBERS)}
-    values |= {name: json.loads(values[name]) for name in ("versions", "config")}
-    values |= {name: tuple(row[name].as_py()) for name in ("purposes", "stages")}
-    arrays = {name: row[name].values.to_numpy(zero_copy_only=False) for name in _LISTS}
-    n, v, s = len(arrays["step"]), len(arrays["validated"]), len(values["stages"])
-    shapes = dict.fromkeys(_STEPS, (n,)) | dict.fromkeys(_VALIDATIONS, (v,)) | dict.fromkeys(_STAGES, (v, s))
+def _run_of(path: str | Path, row: dict) -> RunRecord:
+    """A training from its row of the table."""
+    values = (
+        row | {name: json.loads(row[name]) for name in _JSON} | {name: tuple(row[name]) for name in _LISTS}
+    )
+    n, v, s = len(row["step"]), len(row["validated"]), len(row["stages"])
+    shapes = dict.fromkeys(STEPS, (n,)) | dict.fromkeys(_VALIDATIONS, (v,)) | dict.fromkeys(_STAGES, (v, s))
     shapes["histograms"] = (2, s, len(BINS) - 1)
     for name, shape in shapes.items():
-        if arrays[name].size != np.prod(shape):
-            raise RecordError(
-                f"{expected} with {name} of shape {shape}, got {arrays[name].size} numbers; collect it anew"
-            )
-        arrays[name] = arrays[name].reshape(shape)
-        if arrays[name].dtype == np.float16:
-            arrays[name] = arrays[name].astype(np.float32)
-    return RunRecord(**values, **arrays)
-
-
-def _read_run(study: Study, run: Run, origin: str, purposes: tuple[str, ...]) -> RunRecord:
-    """A training from what it wrote into its folder."""
-    result, path = study.result(run), study.folder(run) / "metrics.jsonl"
-    try:
-        entries = [json.loads(line) for line in path.read_text().splitlines()]
-        steps = [entry for entry in entries if "loss" in entry]
-        steps = steps[:: -(-len(steps) // _MOST_STEPS) or 1]
-        validations = [entry for entry in entries if "validation" in entry]
-        observed = [entry for entry in entries if "units" in entry]
-        stages = tuple(observed[0]["units"])
-        arrays = {name: _column(steps, name, "int32" if name == "step" else "float32") for name in _STEPS}
-        arrays["validated"] = _column(validations, "step", "int32")
-        errors = [entry["validation"] for entry in validations]
-        arrays |= {name: _column(errors, name, "float32") for name in ERRORS}
-        for name, theirs in (
-            ("dead", "dead"),
-            ("saturated", "saturated"),
-            ("input_mean", "mean"),
-            ("input_std", "std"),
-        ):
-            arrays[name] = np.array(
-                [[entry["units"][stage][theirs] for stage in stages] for entry in observed], np.float32
-            )
-        arrays["stage_gradients"] = np.array(
-            [[entry["gradients"][stage] for stage in stages] for entry in observed], np.float32
-        )
-        arrays["histograms"] = np.array(
-            [
-                [entry["units"][stage]["histogram"] for stage in stages]
-                for entry in (observed[0], observed[-1])
-            ],
-            np.float32,
-        )
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise RecordError(
-            f"{path}: expected what a training wrote, but it is missing or damaged ({type(error).__name__}: "
-            f"{error}); remove {path.parent} and start the study again"
-        ) from error
-    return RunRecord(
-        origin=origin,
-        activation=run.activation,
-        learning_rate=run.learning_rate,
-        seed=run.seed,
-        planned=run.steps,
-        purposes=purposes,
-        stages=stages,
-        **{name: result[name] for name in ("status", "why", "machine", "versions", "config")},
-        **arrays,
-    )
-
-
-def _column(entries: list[dict], name: str, kind: str) -> np.ndarray:
-    return np.array([entry[name] for entry in entries], kind)
+        array = reshaped(path, name, row[name], shape)
+        values[name] = array.astype(np.float32) if array.dtype == np.float16 else array
+    return RunRecord(**values)

@@ -1,25 +1,16 @@
-"""One training of the activation study, in a folder and a process of its own, on one core.
-
-`python -m m4kit.ablation.activations.run` trains the run that a line of JSON on its standard input describes, and
-ends as soon as that input closes: whoever started it has then ended too. On its standard output it gives the
-number of each step done.
-"""
+"""One training of the activation study, in its own folder."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import platform
-import sys
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 
@@ -34,14 +25,14 @@ from m4kit.training.data import Batches, Labels
 from m4kit.training.loop import Config, Trainer, available_device
 
 RESULT = "result.json"
-"""In a run's folder: how it ended. A run without it has not ended."""
+"""In the folder of a run: how it ended. A run without this file has not ended."""
 
 UNIT_FACES = 64
-"""So many validation faces show what the units do."""
+"""Number of validation faces for the statistics of the units."""
 
 
 class Run(NamedTuple):
-    """What tells one training of a study from another."""
+    """The settings in which the trainings of a study differ."""
 
     activation: str
     learning_rate: float
@@ -50,16 +41,17 @@ class Run(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The name of its folder."""
+        """Name of the folder of the run."""
         return f"{self.activation}_lr{self.learning_rate:g}_seed{self.seed}_steps{self.steps}"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What all trainings of a study have in common.
+    """The settings that all trainings of a study share.
 
-    `size` and `crop_size` are the network's, `sources` the labels' sources to take faces of. `validate_every` is in
-    steps; then the errors on `validation_faces` held-out faces, the gradients and the units are recorded.
+    `size` and `crop_size` are the network's. `sources` are those sources of the labels that faces are taken from.
+    Every `validate_every` steps, the errors on `validation_faces` held-out faces, the gradients and the statistics of
+    the units are recorded.
     """
 
     size: str = "small"
@@ -97,24 +89,23 @@ class Settings:
 
 
 class ActivationTrainer(Trainer):
-    """A training that records each step, and with each validation what the units do.
+    """A training that logs each step, and statistics of the units at each validation.
 
-    Each step's line has `seconds`, which it took, and `cpu_seconds`, which it computed: the same where nothing else
-    ran.
-    Beside the trainer's own lines, `metrics.jsonl` gets for each validation one with `units` (see `units`) and
-    `gradients`, the norms of each stage's gradients after clipping in the step before.
+    Each step's line in `metrics.jsonl` has wall-clock `seconds` and `cpu_seconds`. Each validation adds a line with
+    `units` (see `units.units`) and `gradients`, the norms of each stage's gradients after clipping in the previous
+    step.
     """
 
     log_every = 1
 
     def run(self) -> Path:
-        """As `Trainer.run`, but validates before the first step too."""
+        """Run as `Trainer.run`, but validate before the first step too."""
         if self.step == 0:
             self.validate()
         return super().run()
 
     def validate(self) -> dict[str, float]:
-        """Errors on the held-out faces, which are recorded with the units and gradients."""
+        """Compute errors on the held-out faces, and log them with the units and gradients."""
         figures = super().validate()
         crops = np.stack([self.faces.crops[i] for i in self.held_out[:UNIT_FACES]])
         x = to_input(crops, crop_size=self.network.crop_size).to(self.config.device)
@@ -137,9 +128,9 @@ class ActivationTrainer(Trainer):
 
 
 def study_labels(path: str | Path, sources: tuple[str, ...]) -> Labels:
-    """The faces of a labels file that come from those sources.
+    """The faces of a labels file that come from these sources.
 
-    Raises `TrainingError` if there is no such source, or nobody is held out.
+    Raises `TrainingError` if a source is missing, or if there are no validation faces.
     """
     labels = Labels.load(path)
     if missing := sorted(set(sources) - set(labels.source.tolist())):
@@ -149,14 +140,14 @@ def study_labels(path: str | Path, sources: tuple[str, ...]) -> Labels:
         )
     labels = labels.subset(np.isin(labels.source, sources))
     if not labels.validation.any():
-        raise TrainingError(f"{path}: expected faces that are held out, to validate on; none is")
+        raise TrainingError(f"{path}: expected faces that are held out for validation, got none")
     return labels
 
 
 def study_faces(path: str | Path, settings: Settings) -> Labels:
-    """The faces of a labels file that a study of those settings trains on.
+    """The faces of a labels file that a study with these settings trains on.
 
-    Raises `TrainingError` if no training of the study could begin.
+    Raises `TrainingError` if no training of the study can begin.
     """
     settings.config(Run("relu", 1e-3, 0, 1))
     available_device(settings.device)
@@ -166,7 +157,7 @@ def study_faces(path: str | Path, settings: Settings) -> Labels:
 
 
 def fresh_network(run: Run, settings: Settings, labels: Labels) -> M4Net:
-    """The network that a training begins with: the same draws for all activations, scaled to suit each."""
+    """Initial network of a training: the same random draws for all activations, scaled to suit each."""
     torch.manual_seed(run.seed)
     network = M4Net(settings.size, run.activation, crop_size=settings.crop_size)
     set_whitening(network, whitening_of(labels.parameters[labels.split()[0]]))
@@ -183,16 +174,15 @@ def train(
     model: FaceModel | None = None,
     checkpoint_minutes: float = 1.0,
     progress: bool = False,
-    trainer: type[ActivationTrainer] = ActivationTrainer,
 ) -> dict:
-    """Train a run to its end, from where it was stopped; how it ended, which also goes to `result.json`.
+    """Train a run to its end, or continue it; returns how it ended, which is also written to `result.json`.
 
-    A loss that is no longer finite ends a run as "diverged".
+    A loss that is not finite ends a run as "diverged".
     """
     folder = Path(folder)
     if (folder / RESULT).is_file():
         return json.loads((folder / RESULT).read_text())
-    training = trainer(
+    training = ActivationTrainer(
         fresh_network(run, settings, labels),
         model or FaceModel.load(),
         labels,
@@ -219,13 +209,13 @@ def train(
         "machine": machine(settings.device),
     }
     write_whole(folder / RESULT, f"{json.dumps(result, indent=2)}\n".encode())
-    # What a run goes on from is of no use to one that has ended.
+    # An ended run needs no checkpoint.
     training.checkpoint.unlink(missing_ok=True)
     return result
 
 
 def machine(device: str) -> str:
-    """The kind of processor that a device is, in words."""
+    """Name of the processor of a device."""
     if device != "cpu":
         return torch.cuda.get_device_name(device)
     cpu = Path("/proc/cpuinfo")
@@ -233,47 +223,3 @@ def machine(device: str) -> str:
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     name = names[0] if names else platform.processor() or platform.machine()
     return f"{name}, one of {os.cpu_count()} cores"
-
-
-class _Reporting(ActivationTrainer):
-    """Gives the number of each step done to whoever started the process."""
-
-    pipe = sys.__stdout__
-
-    def _log(self, entry: dict) -> None:
-        super()._log(entry)
-        if "loss" in entry:
-            print(self.step, file=self.pipe, flush=True)
-
-
-def main() -> None:
-    """Train the run described on the standard input."""
-    job = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    # Numbers near 0 that a CPU is slow with.
-    torch.set_flush_denormal(True)
-    settings = Settings.from_dict(job["settings"])
-    # What the trainer says would get between the numbers of the steps.
-    with contextlib.redirect_stdout(sys.stderr):
-        train(
-            Run(**job["run"]),
-            settings,
-            study_labels(job["labels"], settings.sources),
-            job["crops"],
-            job["folder"],
-            checkpoint_minutes=job["checkpoint_minutes"],
-            trainer=_Reporting,
-        )
-
-
-def _end_with_parent() -> None:
-    # Not through sys.stdin, whose lock would be held when the process ends by itself.
-    while os.read(0, 4096):
-        pass
-    os._exit(1)
-
-
-if __name__ == "__main__":
-    main()

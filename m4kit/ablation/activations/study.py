@@ -1,51 +1,47 @@
-"""The study of the activations: which trainings it takes, in which order, and how they are run side by side."""
+"""The study of the activations: its trainings, their order, and their results in a folder."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tqdm import tqdm
 
+from m4kit.ablation.activations.record import BEST, COMMON
 from m4kit.ablation.activations.run import RESULT, Run, Settings, study_faces
+from m4kit.ablation.activations.workers import train_all
 from m4kit.files import write_whole
 from m4kit.network import ACTIVATIONS
 from m4kit.training import TrainingError
 from m4kit.training.data import decoded_crops
 
 VERSION = 1
-"""Of a study's folder: raised when an old one can no longer be gone on with."""
+"""Version of a study's folder. It is raised when an old folder can no longer be continued."""
 
-BEST, COMMON, BOTH = "best", "common", "both"
+BOTH = "both"
 
 _PLAN = "study.json"
-_MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
-"""glibc keeps what a training step frees for the next one, which then need not fault in every page."""
 
 
 class StudyError(TrainingError):
-    """A study cannot start or go on; the message says why and what to do."""
+    """A study cannot start or continue."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What the study compares.
+    """The trainings that a study compares.
 
-    - For each activation, trainings of `search_steps` steps with the first seed look for its learning rate among
-      `rates`: the best is that of the lowest validation NME at the end (the averaged weights, on the same held-out
-      faces for all). A diverged one never is.
-    - Then each activation is trained for `steps` steps with each seed: with its own best rate ("best"), with the one
-      that is best for all ("common": the lowest geometric mean of NME over the activations; rates at which one
+    - For each activation, trainings of `search_steps` steps with the first seed search its learning rate among
+      `rates`. The best rate has the lowest validation NME at the end, of the averaged weights and on the same
+      held-out faces for all. A rate that diverged is never the best.
+    - Then each activation is trained for `steps` steps with each seed: with its own best rate ("best"), with the rate
+      that is best for all ("common": the lowest geometric mean of the NME over the activations; rates at which one
       diverged come last), or "both".
 
-    `labels` is the digest of the faces that it trains on (`Labels.digest`), empty until it does.
+    `labels` is the digest of the faces that the study trains on (`Labels.digest`), empty before it runs.
     """
 
     activations: tuple[str, ...] = tuple(ACTIVATIONS)
@@ -76,7 +72,7 @@ class Plan:
             raise StudyError(f"expected learning_rates best, common or both, got {self.learning_rates!r}")
 
     def searches(self) -> list[Run]:
-        """The short trainings that look for learning rates; none where there is nothing to choose."""
+        """The short trainings that search learning rates; none if there is only one rate."""
         if len(self.rates) == 1:
             return []
         return [
@@ -86,7 +82,7 @@ class Plan:
         ]
 
     def trainings(self, best: Mapping[str, float], common: float) -> list[Run]:
-        """The trainings themselves, seed by seed, so that a study that is cut short is balanced."""
+        """The full trainings, seed by seed, so that an unfinished study is balanced."""
         runs = []
         for seed in self.seeds:
             for kind in (BEST, COMMON) if self.learning_rates == BOTH else (self.learning_rates,):
@@ -98,25 +94,26 @@ class Plan:
         return list(dict.fromkeys(runs))
 
     def to_dict(self) -> dict:
-        """The plan as plain values, for JSON."""
+        """The plan as plain values for JSON."""
         names = ("activations", "seeds", "steps", "search_steps", "rates", "learning_rates", "labels")
         plain = {name: getattr(self, name) for name in names} | {"settings": self.settings.to_dict()}
         return json.loads(json.dumps(plain))
 
     @classmethod
     def from_dict(cls, values: Mapping) -> Plan:
-        """The plan that `to_dict` gave."""
+        """The plan from the values of `to_dict`."""
         lists = {name: tuple(values[name]) for name in ("activations", "seeds", "rates")}
         return cls(**(dict(values) | lists | {"settings": Settings.from_dict(values["settings"])}))
 
 
 class Study:
-    """A study in the folder `out`: a plan, and a folder below `runs` for each of its trainings.
+    """A study in the folder `out`: its plan, and one folder below `runs` per training.
 
-    `command` is the command line that runs it. A plan is kept from when it runs, a folder's first at once.
+    `command` is the command line that runs it. The first plan of a folder is saved at once, a later one when it runs.
 
-    The same plan on the same folder goes on where it was. A plan may grow (more seeds, activations, steps); one with
-    other `settings`, or run on other labels, raises `StudyError`, for its trainings would not compare.
+    The same plan in the same folder continues the study. A plan may grow (more seeds, activations or steps). A plan
+    with other `settings`, or that runs on other labels, raises `StudyError`, because its trainings could not be
+    compared.
     """
 
     def __init__(self, plan: Plan, out: str | Path, *, command: str = ""):
@@ -128,8 +125,8 @@ class Study:
                 ours, theirs = plan.settings.to_dict(), kept.settings.to_dict()
                 differing = sorted(name for name in ours if ours[name] != theirs[name])
                 raise StudyError(
-                    f"{self.out}: it holds a study with another {', '.join(differing)}; give the same to go on "
-                    "with it, or another folder to begin a new one"
+                    f"{self.out}: expected the settings of the study in this folder, got another "
+                    f"{', '.join(differing)}; give the same to continue it, or another folder for a new study"
                 )
         else:
             self.out.mkdir(parents=True, exist_ok=True)
@@ -137,26 +134,26 @@ class Study:
 
     @classmethod
     def open(cls, out: str | Path) -> Study:
-        """The study that a folder holds; `StudyError` if it holds none."""
+        """Open the study in a folder. Raises `StudyError` if there is none."""
         study = cls.__new__(cls)
         (study.plan, study.command), study.out = _read_plan(Path(out)), Path(out)
         return study
 
     def folder(self, run: Run) -> Path:
-        """Where a training keeps its files."""
+        """Folder of a training."""
         return self.out / "runs" / run.name
 
     def result(self, run: Run) -> dict | None:
-        """How a training ended (see `activation_run.train`), or `None` if it has not."""
+        """How a training ended (see `run.train`), or `None` if it has not ended."""
         path = self.folder(run) / RESULT
         return json.loads(path.read_text()) if path.is_file() else None
 
     def search_errors(self) -> dict[Run, float]:
-        """The validation NME at the end of the searches that have ended, infinite for those that diverged."""
+        """Final validation NME of the searches that have ended, infinite if they diverged."""
         return {run: self._final_error(run) for run in self.plan.searches() if self.result(run) is not None}
 
     def best_rates(self) -> dict[str, float]:
-        """Each activation's best learning rate, for those whose searches have all ended."""
+        """Best learning rate of each activation whose searches have all ended."""
         plan, errors = self.plan, self.search_errors()
         if not plan.searches():
             return dict.fromkeys(plan.activations, plan.rates[0])
@@ -164,12 +161,12 @@ class Study:
         for name in plan.activations:
             own = [run for run in plan.searches() if run.activation == name]
             if all(run in errors for run in own):
-                # Where all diverged, the lowest rate is the likeliest to go well over a longer warm-up.
+                # If all diverged, the lowest rate is the most likely to work with a longer warm-up.
                 best[name] = min(own, key=lambda run: (errors[run], run.learning_rate)).learning_rate
         return best
 
     def common_rate(self) -> float | None:
-        """The rate that is best for all activations together, once all searches have ended."""
+        """The rate that is best for all activations, or `None` until all searches have ended."""
         plan, errors = self.plan, self.search_errors()
         if not plan.searches():
             return plan.rates[0]
@@ -184,7 +181,7 @@ class Study:
         return min(plan.rates, key=judged)
 
     def trainings(self) -> list[Run]:
-        """The trainings themselves that are known by now: all, once the searches have ended."""
+        """The full trainings; empty until all searches have ended."""
         best, common = self.best_rates(), self.common_rate()
         if len(best) < len(self.plan.activations) or common is None:
             return []
@@ -200,11 +197,11 @@ class Study:
         checkpoint_minutes: float = 1.0,
         progress: bool = True,
     ) -> None:
-        """Train all that has not ended: the searches, then the trainings; `jobs` side by side, one core each.
+        """Run all trainings that have not ended: the searches first, `jobs` at a time with one core each.
 
-        `labels` is a labels file, `data` the folder of the archives that it names, `cache` a folder for the decoded
-        crops (default: `out`). A training that diverges is one more result. If one fails otherwise, the others go on,
-        and `StudyError` says at the end what it said.
+        `labels` is a labels file, `data` the folder of the archives that it names, and `cache` a folder for the
+        decoded crops (default: `out`). A training that diverges is a result. If a training fails for another reason,
+        the others continue, and `StudyError` at the end gives its message.
         """
         if jobs < 1:
             raise StudyError(f"expected at least one job, got {jobs}")
@@ -212,8 +209,8 @@ class Study:
         faces = study_faces(labels, settings)
         if self.plan.labels not in ("", faces.digest()):
             raise StudyError(
-                f"{self.out}: it holds trainings on other labels than {labels}; give the same to go on with them, or "
-                "another folder to begin a new study"
+                f"{self.out}: expected the labels of the trainings in this folder, got others in {labels}; give the "
+                "same to continue them, or another folder for a new study"
             )
         crops = decoded_crops(
             faces,
@@ -222,79 +219,33 @@ class Study:
             crop_size=settings.crop_size,
             progress=progress,
         )
-        # Only once the trainings can begin: until then, nothing is there that others would not compare with.
+        # Saved only when the trainings can begin: until then, the folder accepts other labels.
         self.plan = replace(self.plan, labels=faces.digest())
         self._keep()
-        job = {
-            "settings": settings.to_dict(),
-            "labels": str(Path(labels).resolve()),
-            "crops": str(crops.resolve()),
+        given = {
+            "labels": Path(labels).resolve(),
+            "crops": crops.resolve(),
             "checkpoint_minutes": checkpoint_minutes,
+            "jobs": jobs,
         }
-        self._run_all("searches", self.plan.searches(), job, jobs, progress)
-        self._run_all("trainings", self.trainings(), job, jobs, progress)
+        self._run_all("searches", self.plan.searches(), given, progress)
+        self._run_all("trainings", self.trainings(), given, progress)
 
     def _keep(self) -> None:
         about = {"version": VERSION, "command": self.command, "plan": self.plan.to_dict()}
         write_whole(self.out / _PLAN, f"{json.dumps(about, indent=2)}\n".encode())
 
-    def _run_all(self, word: str, runs: Iterable[Run], job: dict, jobs: int, progress: bool) -> None:
-        open_runs = [run for run in runs if self.result(run) is None]
-        total = sum(run.steps for run in open_runs)
-        processes: list[subprocess.Popen] = []
-        failures = []
-        with (
-            tqdm(total=total, desc=word, unit="step", disable=not progress, mininterval=2) as bar,
-            ThreadPoolExecutor(jobs) as pool,
-        ):
-            try:
-                waiting = [pool.submit(self._run_one, run, job, processes, bar) for run in open_runs]
-                for future in as_completed(waiting):
-                    failures += [future.result()] if future.result() else []
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                for process in processes:
-                    process.kill()
-                raise
+    def _run_all(self, word: str, runs: Sequence[Run], given: dict, progress: bool) -> None:
+        runs = [run for run in runs if self.result(run) is None]
+        folders = [self.folder(run).resolve() for run in runs]
+        total = sum(run.steps for run in runs)
+        with tqdm(total=total, desc=word, unit="step", disable=not progress, mininterval=2) as bar:
+            failures = train_all(runs, folders, self.plan.settings, bar=bar, **given)
         if failures:
             raise StudyError(
-                f"{len(failures)} of {len(open_runs)} {word} failed; the same command again goes on with them. "
+                f"{len(failures)} of {len(runs)} {word} failed; run the same command again to continue them. "
                 + "; ".join(failures)
             )
-
-    def _run_one(self, run: Run, job: dict, processes: list[subprocess.Popen], bar: tqdm) -> str | None:
-        """Train in a process of its own; what went wrong, if anything."""
-        folder = self.folder(run)
-        folder.mkdir(parents=True, exist_ok=True)
-        log = folder / "log.txt"
-        with (
-            log.open("w") as errors,
-            subprocess.Popen(
-                [sys.executable, "-m", "m4kit.ablation.activations.run"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                env=os.environ | _MALLOC | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
-            ) as process,
-        ):
-            processes.append(process)
-            process.stdin.write(
-                json.dumps(job | {"run": run._asdict(), "folder": str(folder.resolve())}) + "\n"
-            )
-            # Left open: the process ends by itself once this one is gone.
-            process.stdin.flush()
-            step = 0
-            for line in process.stdout:
-                # The first line of a run that goes on counts the steps it had done.
-                bar.update(int(line) - step)
-                step = int(line)
-            code = process.wait()
-        bar.update(run.steps - step)
-        if code:
-            words = log.read_text(errors="replace").strip().splitlines() or [f"exit status {code}"]
-            return f"{run.name}: {words[-1]} (see {log})"
-        return None
 
     def _final_error(self, run: Run) -> float:
         if self.result(run)["status"] != "finished":
@@ -305,7 +256,7 @@ class Study:
 
 
 def _read_plan(out: Path) -> tuple[Plan, str]:
-    """The plan that a folder holds, and the command line that ran it last."""
+    """The plan in a folder, and the command line that last ran it."""
     try:
         about = json.loads((out / _PLAN).read_text())
         version = about["version"]
@@ -315,10 +266,10 @@ def _read_plan(out: Path) -> tuple[Plan, str]:
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StudyError(
-            f"{out / _PLAN}: expected the plan of a study, but reading it failed ({error})"
+            f"{out / _PLAN}: expected the plan of a study, got a file that cannot be read ({error})"
         ) from error
     if version != VERSION:
         raise StudyError(
-            f"{out}: it is of version {version}, but this m4kit goes on with version {VERSION}; take another folder"
+            f"{out}: expected a study of version {VERSION}, got version {version}; give another folder"
         )
     return Plan.from_dict(about["plan"]), about["command"]

@@ -1,4 +1,4 @@
-"""What the units of a network do on a batch of faces: dead, saturated, and where their inputs lie."""
+"""Statistics of a network's units on a batch of faces: dead, saturated, and the distribution of their inputs."""
 
 from __future__ import annotations
 
@@ -13,25 +13,24 @@ from torch import nn
 from m4kit.network import ACTIVATIONS, M4Net
 
 BINS = np.linspace(-8, 8, 65)
-"""Edges of the histograms of pre-activations; what lies beyond counts in the outermost bins."""
+"""Edges of the histograms of pre-activations. Values outside count in the first and last bin."""
 
 STILL = 1e-3
-"""A unit whose outputs on a whole batch differ by less is dead."""
+"""A unit is dead if its outputs on a whole batch differ by less than this."""
 
 FLAT = 0.05
-"""Where the slope is below this share of the activation's greatest, it is saturated."""
+"""A value is saturated if the slope there is below this share of the activation's largest slope."""
 
 _SLOPE_TABLE = np.linspace(-40, 40, 160001)
 
 
 class Units(NamedTuple):
-    """A stage's units on a batch.
+    """Statistics of a stage's units on a batch.
 
-    `dead` is the share of its units (channels of a map) whose output differs by less than `STILL` over all faces
-    and places. `saturated` is the share of all its values where the activation's slope is below `FLAT` times its
-    greatest: both ends of a sigmoid, but also the negative side of ReLU and of Leaky ReLU, and where ELU has
-    levelled out. `histogram` (64,) counts pre-activations between `BINS` as shares that sum to 1; `mean` and `std`
-    are theirs.
+    `dead` is the share of its units (channels) whose output differs by less than `STILL` over all faces and places.
+    `saturated` is the share of all its values where the activation's slope is below `FLAT` times its largest slope:
+    both ends of a sigmoid, but also the negative side of ReLU and Leaky ReLU, and the flat part of ELU. `histogram`
+    (64,) holds the shares of pre-activations between `BINS`, which sum to 1; `mean` and `std` are theirs.
     """
 
     dead: float
@@ -43,11 +42,11 @@ class Units(NamedTuple):
 
 @torch.no_grad()
 def units(network: M4Net, x: torch.Tensor) -> dict[str, Units]:
-    """What the network's stages do with inputs (B, 3, S, S), by the stage's name, early to late.
+    """Statistics of each stage on inputs (B, 3, S, S), by the stage's name, from first to last.
 
-    Batch norms go by the batch's own statistics, as in training, and everything else is in `eval` mode.
-    A stage is a layer with an activation: "conv1", the separable layers "dw2_1" to "dw6", both of whose convolutions
-    count, and the heads "head1" to "head3" (the last head has none).
+    Batch norms use the batch's own statistics, as in training; everything else is in `eval` mode. A stage is a layer
+    with an activation: "conv1", the separable layers "dw2_1" to "dw6" (both convolutions count), and the heads
+    "head1" to "head3" (the last head has none).
     """
     found: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
 
@@ -66,7 +65,7 @@ def units(network: M4Net, x: torch.Tensor) -> dict[str, Units]:
 
 
 def stage_gradients(network: M4Net) -> dict[str, float]:
-    """The Euclidean norms of the gradients that now lie in the network's stages, by stage as `units` names them."""
+    """Euclidean norm of the current gradients of each stage, with the stages' names as in `units`."""
     parts = {stage: _layer(network, stage) for stage, _ in _activations(network)}
     norms = {}
     for stage, modules in parts.items():
@@ -76,7 +75,7 @@ def stage_gradients(network: M4Net) -> dict[str, float]:
 
 
 def curve(activation: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """An activation and its slope at x (n,), as it is in `eval` mode."""
+    """Values and slopes of an activation at x (n,), in `eval` mode."""
     values = torch.tensor(np.asarray(x, dtype=np.float64), requires_grad=True)
     with torch.enable_grad():
         y = ACTIVATIONS[activation]().eval()(values)
@@ -108,7 +107,7 @@ def _observing(network: M4Net) -> Iterator[None]:
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     network.eval()
     for norm in norms:
-        # Uses the batch's statistics, and keeps its own as they are.
+        # Uses the statistics of the batch, without updating the running ones.
         norm.training, norm.track_running_stats = True, False
     try:
         yield
@@ -119,7 +118,7 @@ def _observing(network: M4Net) -> Iterator[None]:
 
 
 def _flat_intervals(activation: str) -> list[tuple[float, float]]:
-    """The stretches (low, high) of the axis where an activation is saturated, infinite at its ends."""
+    """Intervals (low, high) in which an activation is saturated; the outer ones extend to infinity."""
     slope = np.abs(curve(activation, _SLOPE_TABLE)[1])
     inside = np.diff(np.concatenate([[0], slope < FLAT * slope.max(), [0]]).astype(int))
     starts, stops = np.flatnonzero(inside == 1), np.flatnonzero(inside == -1) - 1

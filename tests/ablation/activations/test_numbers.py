@@ -65,14 +65,8 @@ class TestTable:
         # One of three seeds reaches it.
         assert table.loc[0, "to 4.2"] == np.inf
 
-    def test_origins_have_rows_of_their_own(self):
-        record = record_of(run_record()).merged(record_of(run_record(nme=7)).named("theirs"))
-        table = activation_table(record)
-        assert table["origin"].tolist() == ["ours", "theirs"]
-        assert table["nme"].tolist() == pytest.approx([5, 7])
-
     def test_what_was_not_trained_is_an_error(self):
-        with pytest.raises(ValueError, match=r"purpose common, the record has none .* it has best"):
+        with pytest.raises(ValueError, match=r"purpose common, got none .* the record has best"):
             activation_table(record_of(run_record()), purpose="common")
 
 

@@ -2,11 +2,11 @@ import json
 from dataclasses import fields
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+import pandas as pd
 import pytest
 
-from m4kit.ablation.activations.record import ActivationRecord, RunRecord, merge
+from m4kit.ablation.activations.collect import collect
+from m4kit.ablation.activations.record import ActivationRecord, RunRecord
 from m4kit.ablation.activations.study import Plan, Study
 from m4kit.ablation.record import RecordError
 
@@ -38,7 +38,7 @@ def same(one, other):
 class TestFile:
     def test_what_is_saved_is_loaded(self, record, tmp_path):
         again = ActivationRecord.load(record.save(tmp_path / "record.parquet"))
-        assert again.studies == record.studies
+        assert (again.command, again.plan, again.missing) == (record.command, record.plan, record.missing)
         for one, other in zip(record.runs, again.runs, strict=True):
             same(one, other)
 
@@ -59,40 +59,11 @@ class TestFile:
         assert again.table()["status"].tolist() == ["diverged", "diverged"]
         assert again.table()["nme"].isna().all()
 
-    def test_a_missing_file_says_how_to_write_one(self, tmp_path):
-        with pytest.raises(RecordError, match="no such record; write one with `m4kit ablate activations"):
-            ActivationRecord.load(tmp_path / "none.parquet")
-
-    @pytest.mark.parametrize("length", [0, 3, 2000])
-    def test_a_truncated_file_says_so(self, record, tmp_path, length):
-        path = record.save(tmp_path / "record.parquet")
-        path.write_bytes(path.read_bytes()[:length])
-        with pytest.raises(RecordError, match="truncated or something else"):
-            ActivationRecord.load(path)
-
-    def test_another_parquet_file_is_not_taken_for_a_record(self, tmp_path):
-        pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
-        with pytest.raises(RecordError, match="got another parquet file"):
-            ActivationRecord.load(tmp_path / "other.parquet")
-
-    def test_another_version_and_missing_columns_are_named(self, record, tmp_path):
-        path = record.save(tmp_path / "record.parquet")
-        table = pq.read_table(path)
-        pq.write_table(table.drop_columns(["gradient", "nme"]), path)
-        with pytest.raises(RecordError, match="columns gradient, nme are missing"):
-            ActivationRecord.load(path)
-        ((key, about),) = table.schema.metadata.items()
-        about = json.dumps(json.loads(about) | {"version": 99}).encode()
-        pq.write_table(table.replace_schema_metadata({key: about}), path)
-        with pytest.raises(RecordError, match="got version 99"):
-            ActivationRecord.load(path)
-
     def test_columns_of_different_lengths_are_refused(self, record, tmp_path):
         path = record.save(tmp_path / "record.parquet")
-        table = pq.read_table(path)
-        place = table.column_names.index("loss")
-        short = pa.array([[1.0]] * len(table), pa.list_(pa.float32()))
-        pq.write_table(table.set_column(place, "loss", short), path)
+        table = pd.read_parquet(path)
+        table["loss"] = [[1.0]] * len(table)
+        table.to_parquet(path)
         with pytest.raises(RecordError, match=r"loss of shape \(40,\), got 1 numbers"):
             ActivationRecord.load(path)
 
@@ -111,15 +82,6 @@ class TestSelection:
             record.select(activations=["gelu"])
         with pytest.raises(ValueError, match="a purpose out of search, best, common, got last"):
             record.select(purpose="last")
-
-    def test_merged_records_keep_their_origins(self, record):
-        theirs = record_of(run_record("gelu")).named("theirs")
-        both = merge([record, theirs])
-        assert both.origins == ("ours", "theirs")
-        assert both.activations == ("relu", "elu", "gelu")
-        assert [run.activation for run in both.select(origin="theirs")] == ["gelu"]
-        with pytest.raises(RecordError, match="both records have studies named ours; name one anew"):
-            record.merged(record)
 
     def test_the_table_holds_the_end_of_each_training(self, record):
         table = record.table()
@@ -159,38 +121,38 @@ class TestCollecting:
     def test_what_the_trainings_wrote_is_what_the_record_holds(self, study):
         for run in study.trainings():
             write_run(study, run, steps=6)
-        record = ActivationRecord.collect(study)
+        record = collect(study)
         assert [run.activation for run in record.runs] == ["relu", "elu"]
         assert record.runs[0].loss.tolist() == [99, 98, 97, 96, 95, 94]
         assert record.runs[0].nme.tolist() == [9, 5]
         assert record.runs[0].dead.tolist() == [[0.125], [0.125]]
         assert record.runs[0].purposes == ("best", "common")
-        assert record.studies["ours"]["missing"] == []
+        assert record.missing == ()
 
     def test_it_names_no_folder_of_this_machine(self, study):
         for run in study.trainings():
             write_run(study, run, steps=6)
-        assert ActivationRecord.collect(study).studies["ours"]["command"].endswith("--data faces")
+        assert collect(study).command.endswith("--data faces")
 
     def test_missing_trainings_are_an_error_unless_asked_for(self, study):
-        with pytest.raises(RecordError, match="2 trainings have not ended"):
-            ActivationRecord.collect(study)
+        with pytest.raises(RecordError, match="got 2 missing trainings"):
+            collect(study)
         with pytest.raises(RecordError, match="at least one training that has ended"):
-            ActivationRecord.collect(study, partial=True)
+            collect(study, partial=True)
         write_run(study, study.trainings()[0], steps=6)
-        record = ActivationRecord.collect(study, partial=True)
-        assert record.studies["ours"]["missing"] == ["elu_lr0.001_seed0_steps6"]
+        record = collect(study, partial=True)
+        assert record.missing == ("elu_lr0.001_seed0_steps6",)
 
     def test_a_long_training_is_thinned(self, tmp_path):
         study = Study(Plan(activations=("relu",), seeds=(0,), rates=(1e-3,), steps=9001), tmp_path)
         write_run(study, study.trainings()[0], steps=9001)
-        assert ActivationRecord.collect(study).runs[0].step[:3].tolist() == [1, 4, 7]
+        assert collect(study).runs[0].step[:3].tolist() == [1, 4, 7]
 
     def test_a_damaged_training_says_where_it_lies(self, study):
         folder = [write_run(study, run, steps=6) for run in study.trainings()][1]
         (folder / "metrics.jsonl").write_text('{"step": 1, "loss": 3.0}\n')
         with pytest.raises(RecordError, match=r"elu_lr0\.001_seed0_steps6.*missing or damaged"):
-            ActivationRecord.collect(study)
+            collect(study)
 
     def test_a_rate_that_not_all_were_trained_at_is_not_common(self, tmp_path):
         study = Study(Plan(activations=("relu", "elu"), seeds=(0,), rates=(1e-3, 1e-2), steps=6), tmp_path)
@@ -203,6 +165,6 @@ class TestCollecting:
             )
         for run in study.trainings():
             write_run(study, run, steps=6)
-        record = ActivationRecord.collect(study)
+        record = collect(study)
         assert [run.learning_rate for run in record.select(purpose="best")] == [1e-3, 1e-2]
         assert record.select(purpose="common") == ()

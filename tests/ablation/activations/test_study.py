@@ -258,7 +258,7 @@ class TestStudy:
     def test_a_folder_of_other_settings_is_not_gone_on_with(self, tmp_path):
         Study(Plan(settings=SETTINGS), tmp_path)
         Study(Plan(settings=SETTINGS, seeds=(0, 1, 2, 3)), tmp_path)
-        with pytest.raises(StudyError, match="another batch, crop_size"):
+        with pytest.raises(StudyError, match="got another batch, crop_size"):
             Study(Plan(settings=replace(SETTINGS, batch=5, crop_size=64)), tmp_path)
 
     def test_a_folder_without_a_study_or_of_another_version_says_so(self, tmp_path, monkeypatch):
@@ -267,10 +267,10 @@ class TestStudy:
         Study(Plan(), tmp_path)
         assert Study.open(tmp_path).plan == Plan()
         monkeypatch.setattr(activation_study, "VERSION", 2)
-        with pytest.raises(StudyError, match=r"of version 1, but .* version 2"):
+        with pytest.raises(StudyError, match="a study of version 2, got version 1"):
             Study.open(tmp_path)
         (tmp_path / "study.json").write_text("{")
-        with pytest.raises(StudyError, match="reading it failed"):
+        with pytest.raises(StudyError, match="got a file that cannot be read"):
             Study.open(tmp_path)
 
     def test_a_study_on_other_labels_is_not_gone_on_with(self, data, tmp_path, monkeypatch):
@@ -284,7 +284,7 @@ class TestStudy:
         np.savez(tmp_path / "other.npz", **(fields | {"parameters": labels.parameters + 0.1}))
         grown = Study(Plan(settings=SETTINGS, seeds=(0, 1)), tmp_path)
         with pytest.raises(
-            StudyError, match=r"it holds trainings on other labels than .*other.npz; give the"
+            StudyError, match=r"expected the labels of the trainings .*other.npz; give the"
         ):
             grown.run(tmp_path / "other.npz", data, cache=data, progress=False)
         assert {plan.seeds for plan in trained} == {(0,)}
@@ -340,7 +340,7 @@ def options_of(data, out):
 
 class TestCommand:
     def test_a_study_killed_and_started_again_ends_whole(self, data, tmp_path):
-        words = options_of(data, tmp_path / "study")
+        words = [*options_of(data, tmp_path / "study"), "--activations", "relu"]
         code = "import sys; from m4kit.cli import main; sys.exit(main())"
         study = subprocess.Popen([sys.executable, "-c", code, *words])
         runs = tmp_path / "study" / "runs"
@@ -350,10 +350,9 @@ class TestCommand:
         os.kill(study.pid, signal.SIGKILL)
         study.wait()
         assert main(words) == 0
-        for name in ("relu", "elu"):
-            folder = runs / f"{name}_lr0.001_seed0_steps4"
-            assert json.loads((folder / "result.json").read_text())["status"] == "finished"
-            assert [entry["step"] for entry in lines_of(folder) if "loss" in entry] == [1, 2, 3, 4]
+        folder = runs / "relu_lr0.001_seed0_steps4"
+        assert json.loads((folder / "result.json").read_text())["status"] == "finished"
+        assert [entry["step"] for entry in lines_of(folder) if "loss" in entry] == [1, 2, 3, 4]
 
     def test_it_says_what_is_missing(self, data, tmp_path, capsys):
         words = options_of(data, tmp_path)
