@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.stats import spearmanr
 
 from m4kit import metrics
 from m4kit.camera import head_pose
@@ -93,5 +92,8 @@ def validate(
     placed = np.stack([landmarks_in_crop(model, heads[:, k])[..., :2] for k in range(4)])
     disagreement = np.linalg.norm(placed - placed.mean(0), axis=-1).mean((0, 2)) / size
     if np.ptp(errors) > 0 and np.ptp(disagreement) > 0:
+        # Slow to import: one second in each process that trains.
+        from scipy.stats import spearmanr
+
         figures["spread"] = spearmanr(disagreement, errors).statistic
     return {name: round(float(value), 4) for name, value in figures.items()}

@@ -283,9 +283,7 @@ class TestStudy:
         fields = {name: getattr(labels, name) for name in labels.__dataclass_fields__}
         np.savez(tmp_path / "other.npz", **(fields | {"parameters": labels.parameters + 0.1}))
         grown = Study(Plan(settings=SETTINGS, seeds=(0, 1)), tmp_path)
-        with pytest.raises(
-            StudyError, match=r"expected the labels of the trainings .*other.npz; give the"
-        ):
+        with pytest.raises(StudyError, match=r"expected the labels of the trainings .*other.npz; give the"):
             grown.run(tmp_path / "other.npz", data, cache=data, progress=False)
         assert {plan.seeds for plan in trained} == {(0,)}
         grown.run(data / "labels.npz", data, cache=data, progress=False)
