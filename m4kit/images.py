@@ -34,15 +34,8 @@ _LONGEST_SHOWN = 300
 _FORMATS = "JPEG, PNG, WebP, BMP, GIF or TIFF"
 # Pillow's decoders raise these for broken files.
 _DECODING_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    struct.error,
-    zlib.error,
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError),
+    *(struct.error, zlib.error),
 )
 # In these formats the other frames belong to the same picture: a phone's preview, a drawing's layers.
 _STILL_FORMATS = ("MPO", "PSD")
@@ -88,7 +81,8 @@ def load_image(source: ImageSource) -> np.ndarray:
         with _decoding(name):
             return _pil_to_rgb(source, name)
     if isinstance(source, str | PathLike):
-        content = _read_file(Path(source), name)
+        with _on_disk(Path(source)):
+            content = Path(source).read_bytes()
     elif isinstance(source, bytes | bytearray | memoryview):
         content = bytes(source)
     elif hasattr(source, "read"):
@@ -111,10 +105,9 @@ def list_images(paths: str | PathLike | Iterable[str | PathLike]) -> list[Path]:
     """
     files = []
     for path in [Path(paths)] if isinstance(paths, str | PathLike) else [Path(path) for path in paths]:
-        with _on_disk(str(path)):
-            if not path.exists():
-                raise _missing(path)
+        with _on_disk(path):
             found = sorted(filter(_is_image_file, path.iterdir())) if path.is_dir() else [path]
+            path.stat()  # Raises if nothing is there.
         if not found:
             raise ImageError(
                 f"{path}: expected a folder with images, found no file in it that ends in "
@@ -145,37 +138,27 @@ def _is_image_file(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
-def _missing(path: Path) -> MissingImageError:
-    is_address = path.parts[:1] in (("http:",), ("https:",))
-    remedy = "download it first and give the file's path" if is_address else "check the path"
-    return MissingImageError(
-        f"{path}: expected an image file, found nothing there; {remedy} ({path.absolute()})"
-    )
-
-
-def _read_file(path: Path, name: str) -> bytes:
-    with _on_disk(name):
-        if path.is_dir():
-            raise ImageError(
-                f"{name}: expected an image file, got a folder; give one of its files, or use list_images"
-            )
-        if not path.exists():
-            raise _missing(path)
-        return path.read_bytes()
-
-
 @contextmanager
-def _on_disk(name: str) -> Iterator[None]:
+def _on_disk(path: Path) -> Iterator[None]:
     """Turn errors of the operating system into `ImageError`."""
     try:
         yield
-    except ImageError:
-        raise
-    except OSError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
+        is_address = path.parts[:1] in (("http:",), ("https:",))
+        remedy = "download it first and give the file's path" if is_address else "check the path"
+        raise MissingImageError(
+            f"{path}: expected an image file, found nothing there; {remedy} ({path.absolute()})"
+        ) from error
+    except IsADirectoryError as error:
+        raise ImageError(
+            f"{path}: expected an image file, got a folder; give one of its files, or use list_images"
+        ) from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        name = str(path)
         shown = name if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}..."
         raise ImageError(
-            f"{shown}: expected a readable file or folder, got {error.strerror or error}; "
-            "check the path and its permissions"
+            f"{shown}: expected a readable file or folder, got {reason}; check the path and its permissions"
         ) from error
 
 

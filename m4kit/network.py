@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from m4kit.camera import CROP_SIZE
 from m4kit.parameters import PARAMETERS, fuse
@@ -361,27 +363,16 @@ def count_multiply_adds(network: nn.Module, crop_size: int = CROP_SIZE) -> dict[
 
     Batch norms do not count, because they fold into the convolutions.
     """
-    counts: dict[str, int] = {}
-
-    def hook(name):
-        def count(module, _, output):
-            kernel = module.weight[0].numel()
-            counts[name] = output[0].numel() * kernel
-
-        return count
-
-    handles = [
-        module.register_forward_hook(hook(name))
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        copy.deepcopy(network).eval()(torch.zeros(1, 3, crop_size, crop_size))
+    flops = {
+        name.partition(".")[2]: sum(counts.values()) for name, counts in counter.get_flop_counts().items()
+    }
+    return {
+        name: flops[name] // 2
         for name, module in network.named_modules()
         if isinstance(module, nn.Conv2d | nn.Linear)
-    ]
-    training = network.training
-    with torch.no_grad():
-        network.eval()(torch.zeros(1, 3, crop_size, crop_size))
-    network.train(training)
-    for handle in handles:
-        handle.remove()
-    return counts
+    }
 
 
 def _in_full_precision(layer: nn.Linear, x: torch.Tensor) -> torch.Tensor:

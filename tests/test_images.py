@@ -376,7 +376,7 @@ class TestWhatTheSystemRefuses:
         def refuse(path, *_, **__):
             raise PermissionError(13, "Permission denied", str(path))
 
-        for name in ("exists", "is_dir"):
+        for name in ("is_dir", "read_bytes"):
             monkeypatch.setattr(Path, name, refuse)
         with pytest.raises(
             ImageError, match=r"locked/a\.jpg: .*got Permission denied; check the path and its"
