@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import rankdata
 
 from m4kit.landmarks import face_size
 
@@ -159,10 +158,11 @@ def auroc(score: np.ndarray, failed: np.ndarray) -> float:
     >>> auroc(np.array([0.1, 0.4, 0.4, 0.9]), np.array([False, False, True, True]))
     0.875
     """
-    bad, good = int(failed.sum()), int((~failed).sum())
-    if not bad or not good:
+    bad, good = score[failed], np.sort(score[~failed])
+    if not len(bad) or not len(good):
         return float("nan")
-    return float((rankdata(score)[failed].sum() - bad * (bad + 1) / 2) / (bad * good))
+    lower = [np.searchsorted(good, bad, side=side) for side in ("left", "right")]
+    return float(np.mean(lower) / len(good))
 
 
 def surest(score: np.ndarray, *, set_aside: float = 0.1) -> np.ndarray:

@@ -194,6 +194,10 @@ class TestImport:
         )
         assert self.run(code) == ("[]", "")
 
+    def test_predicting_does_not_wait_for_scipy(self):
+        code = "import sys, m4kit; m4kit.predict; print(sorted({'scipy'} & set(sys.modules)), end='')"
+        assert self.run(code) == ("[]", "")
+
     @staticmethod
     def run(code):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

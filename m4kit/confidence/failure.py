@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize
 
 from m4kit.files import write_whole
 from m4kit.metrics import FAILURE_NME
@@ -273,6 +272,9 @@ def _ramps(values: np.ndarray, knots: tuple[float, ...]) -> np.ndarray:
 
 def _most_likely(ramps: np.ndarray, failed: np.ndarray, smoothing: float) -> tuple[np.ndarray, float]:
     """The most likely rises (k,), which are not negative, and the intercept."""
+    # Slow to import, and only the fit needs it.
+    from scipy.optimize import minimize
+
     signs_ = np.where(failed, 1.0, -1.0)
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
