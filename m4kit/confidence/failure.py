@@ -189,7 +189,9 @@ def save_models(models: Mapping[str, FailureModel], path: str | Path, *, about: 
         "about": dict(about),
         "scores": {name: model.to_dict() for name, model in models.items()},
     }
-    write_whole(path, f"{json.dumps(_rounded(content), indent=1)}\n".encode())
+    # Six digits keep the file's history readable.
+    rounded = json.loads(json.dumps(content), parse_float=lambda number: float(f"{float(number):.6g}"))
+    write_whole(path, f"{json.dumps(rounded, indent=1)}\n".encode())
 
 
 def load_models(path: str | Path | None = None) -> dict[str, FailureModel]:
@@ -249,7 +251,7 @@ def probability_of(face: Face, *, measured: Mapping[str, float]) -> float | None
     `measured` holds the values of `signs.of_face`. If it also holds `flip_consistency` and `jitter_consistency`, the
     score uses all signs.
     """
-    if face.origin is None or note_of(face.origin.network):
+    if note_of(face.origin.network):
         return None
     model = packaged()["all" if {"flip_consistency", "jitter_consistency"} <= measured.keys() else "cheap"]
     # Another detector, or a given box, has scores on another scale.
@@ -287,14 +289,3 @@ def _most_likely(ramps: np.ndarray, failed: np.ndarray, smoothing: float) -> tup
     bounds = [(None, None), *[(0, None)] * ramps.shape[1]]
     found = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B", options={"maxiter": 2000})
     return found.x[1:], float(found.x[0])
-
-
-def _rounded(content):
-    """The content with numbers rounded to six digits, which keeps the file's history readable."""
-    if isinstance(content, float):
-        return float(f"{content:.6g}")
-    if isinstance(content, Mapping):
-        return {name: _rounded(value) for name, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_rounded(value) for value in content]
-    return content

@@ -46,12 +46,10 @@ REASONS = {
 
 
 def reasons_of(face: Face, *, measured: Mapping[str, float]) -> tuple[str, ...]:
-    """Warnings about a prediction, by the rules of `REASONS`; empty for a face that no `Predictor` made.
+    """Warnings about a face that a `Predictor` made, by the rules of `REASONS`.
 
     `measured` holds the values of `signs.of_face`.
     """
-    if face.origin is None:
-        return ()
     of = measured
     spread = of["head_spread"] > SPREAD
     warnings = {

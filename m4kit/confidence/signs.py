@@ -231,10 +231,9 @@ def _within(image: np.ndarray, crop: Crop) -> np.ndarray:
 
 
 def _misfit(crop: Crop, other: Crop) -> float:
-    """sqrt(log(ratio of the sides)^2 + (distance of the centres, in sides)^2) of two crops; inf if one is broken."""
+    """sqrt(log(ratio of the sides)^2 + (distance of the centres, in sides)^2) of two crops."""
     apart = np.linalg.norm(crop.centre - other.centre) / crop.size
-    ratio = other.size / crop.size
-    return float(np.hypot(math.log(ratio), apart)) if np.isfinite(ratio) and ratio > 0 else math.inf
+    return float(np.hypot(math.log(other.size / crop.size), apart))
 
 
 def _moved(crop: Crop, across: float, down: float, larger: float) -> Crop:

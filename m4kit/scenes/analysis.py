@@ -89,7 +89,7 @@ def analyse(
                 journal.add(entry)
             bar.update()
     ordered = [entries[photo.name] for photo in photos]
-    _tell_unread(ordered)
+    _warn_unread(ordered)
     report = SceneReport(
         faces=frame_of([face for entry in ordered for face in entry.faces], FACE_COLUMNS),
         photos=frame_of([entry.photo for entry in ordered], PHOTO_COLUMNS),
@@ -162,7 +162,7 @@ class _Analyst:
         same = clean is not None and np.array_equal(image, clean.image)
         seen = before if same else self._seen(image)
         reference, boxes = _reference(photo, clean)
-        found = _boxes(seen.prediction)
+        found = detections(seen.prediction)
         hits = match(found, boxes)
         faces, thumbnails = self._faces(photo, seen, clean, boxes, hits)
         row |= {
@@ -201,8 +201,8 @@ class _Analyst:
         hits: np.ndarray,
     ) -> tuple[list[dict], dict[str, bytes]]:
         rows, thumbnails, prediction = [], {}, seen.prediction
-        found = _boxes(prediction)
-        by_clean = np.full(len(found), -1) if clean is None else match(found, _boxes(clean)[:, :4])
+        found = detections(prediction)
+        by_clean = np.full(len(found), -1) if clean is None else match(found, detections(clean)[:, :4])
         missed = np.setdiff1d(np.arange(len(boxes)), hits)
         overlaps = pairwise_iou(found, boxes)
         stem = hashlib.sha256(photo.name.encode()).hexdigest()[:16]
@@ -232,7 +232,7 @@ def _reference(photo: ScenePhoto, clean: Prediction | None) -> tuple[str | None,
     """The source of the reference faces, `truth`, `clean` or None, and their boxes (m, 4)."""
     if photo.faces or photo.all_labelled:
         return "truth", photo.boxes
-    return (None, np.zeros((0, 4))) if clean is None else ("clean", _boxes(clean)[:, :4])
+    return (None, np.zeros((0, 4))) if clean is None else ("clean", detections(clean)[:, :4])
 
 
 def _scene_row(photo: ScenePhoto) -> dict[str, object]:
@@ -313,15 +313,15 @@ def _landmark_errors(face: Face, true: np.ndarray) -> dict[str, object]:
     size = np.sqrt(np.ptp(true, axis=0).prod())
     in_thumbnail = Crop(-0.5, -0.5, CROP_SIZE).to_photo(face.crop.from_photo(true))
     return {
-        "reference_points": in_thumbnail.ravel().tolist(),
+        "reference_points": in_thumbnail.round(3).ravel().tolist(),
         **{f"error_{group}": float(100 * distances[GROUP_MEMBERS[group]].mean() / size) for group in GROUPS},
         "crop_scale": float(face.crop.size / right.size),
         "crop_shift": float(np.linalg.norm(face.crop.centre - right.centre) / right.size),
     }
 
 
-def _boxes(prediction: Prediction) -> np.ndarray:
-    """Boxes and scores (n, 5)."""
+def detections(prediction: Prediction) -> np.ndarray:
+    """Boxes and scores of a prediction, (n, 5)."""
     return np.array([np.asarray(face.box) for face in prediction], dtype=float).reshape(-1, 5)
 
 
@@ -362,7 +362,7 @@ def _check_same(entries: dict[str, Entry], photos: Sequence[ScenePhoto], folder:
         )
 
 
-def _tell_unread(entries: Sequence[Entry]) -> None:
+def _warn_unread(entries: Sequence[Entry]) -> None:
     unread = [
         f"{entry.photo['photo']} ({entry.photo['error']})" for entry in entries if not entry.photo["read"]
     ]

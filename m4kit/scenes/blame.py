@@ -35,7 +35,7 @@ from m4kit.images import ImageError
 from m4kit.network import HEAD_STAGES
 from m4kit.prediction import Face, Prediction
 from m4kit.predictor import Predictor
-from m4kit.scenes.analysis import match
+from m4kit.scenes.analysis import detections, match
 from m4kit.scenes.cells import grouped
 from m4kit.scenes.columns import NUMBER, TEXT, WHOLE, frame_of
 from m4kit.scenes.data import ScenePhoto, scene_photos
@@ -150,8 +150,7 @@ def _in_true_crops(once: Predictor, image: np.ndarray, truths: Sequence[np.ndarr
 
 def _own(prediction: Prediction, photo: ScenePhoto) -> dict[int, Face]:
     """The faces that the system found, by the numbers of the true faces."""
-    found = np.array([np.asarray(face.box) for face in prediction], dtype=float).reshape(-1, 5)
-    hits = match(found, photo.boxes)
+    hits = match(detections(prediction), photo.boxes)
     return {int(hit): face for hit, face in zip(hits, prediction, strict=True) if hit >= 0}
 
 
