@@ -7,7 +7,7 @@ views.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -60,6 +60,20 @@ def view_pictures(crops: Sequence[np.ndarray] | np.ndarray, views: int = len(VIE
     )
 
 
+def maps_to_crop(views: int = len(VIEWS)) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """A matrix (3, 3) and an offset (3,) per view, which map its points to the crop: matrix @ (point - offset).
+
+    Points (x, y, depth) are in the crop frame of the view and of the crop.
+    """
+    for matrix in view_matrices(views):
+        moved = _TO_FRAME @ matrix @ np.linalg.inv(_TO_FRAME)
+        back = np.eye(3)
+        back[:2, :2] = np.linalg.inv(moved[:2, :2])
+        # Depth is not in the picture but scales with it.
+        back[2, 2] = 1 / np.sqrt(abs(np.linalg.det(moved[:2, :2])))
+        yield back, np.append(moved[:2, 2], 0.0)
+
+
 def check_views(views: int, model: FaceModel) -> None:
     """Raise `ValueError` unless `views` is one of `COUNTS` and the face model can be mirrored if necessary."""
     if views not in COUNTS:
@@ -109,14 +123,9 @@ def _averaged(heads: np.ndarray, model: FaceModel, views: int) -> np.ndarray:
         return heads
     heads = heads.reshape(-1, views, *heads.shape[1:]).astype(float)
     total = np.zeros((len(heads), *heads.shape[2:]))
-    for number, matrix in enumerate(view_matrices(views)):
-        moved = _TO_FRAME @ matrix @ np.linalg.inv(_TO_FRAME)
-        back = np.eye(3)
-        back[:2, :2] = np.linalg.inv(moved[:2, :2])
-        # Depth is not in the picture but scales with it.
-        back[2, 2] = 1 / np.sqrt(abs(np.linalg.det(moved[:2, :2])))
+    for number, (back, offset) in enumerate(maps_to_crop(views)):
         cameras, coefficients = split_camera(heads[:, number])
-        cameras[..., :2, 3] -= moved[:2, 2]
+        cameras[..., 3] -= offset
         cameras = back @ cameras
         if VIEWS[number][0]:
             # A mirror image shows the mirrored person under a mirrored camera.

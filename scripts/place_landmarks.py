@@ -4,9 +4,9 @@
     python scripts/build_face_model.py
 
 Each round fits the model to the 68 points that 3DDFA-V2's mb1 finds in training photos (see
-`m4kit.training.labels`), asks for each landmark which move on the mesh would explain what is left over, and moves it
-along the surface. No face of AFLW2000-3D takes part. The result, three vertices and their weights a landmark, goes to
-`scripts/face_model_landmarks.json`, which `build_face_model.py` reads.
+`m4kit.training.teacher`), computes the move on the mesh that best explains each landmark's remaining error, and moves
+the landmark along the surface. No face of AFLW2000-3D is used. The result, three vertices and their weights per
+landmark, goes to `scripts/face_model_landmarks.json`, which `build_face_model.py` reads.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import numpy as np
 import torch
 
 from m4kit.face_model import FaceModel
-from m4kit.landmarks import MIRROR_68
+from m4kit.landmarks import MIRROR_68, face_size
 from m4kit.render import load_open3d
 from m4kit.training.data import read_crops
 from m4kit.training.labels import annotated
-from m4kit.training.teacher import averaged_points, teacher_passes
+from m4kit.training.teacher import mean_points, peer_answers
 from m4kit.training.transfer import read_peer, read_whitening
 
 OUT = Path(__file__).with_name("face_model_landmarks.json")
@@ -52,11 +52,11 @@ UPPER_LIDS, LOWER_LIDS = (38, 39, 44, 45), (41, 42, 47, 48)
 JAW = range(1, 18)
 
 LONGEST_MOVE = 6.0
-"""Millimetres that a landmark may move in a round."""
+"""Largest move of a landmark per round, in millimetres."""
 
 
 class Skin:
-    """The mean face's surface, cut for each landmark to where it may lie."""
+    """The surface of the mean face, limited for each landmark to its allowed region."""
 
     def __init__(self, model: FaceModel):
         o3d = load_open3d()
@@ -82,7 +82,7 @@ class Skin:
             self.parts.append((scene, part))
 
     def nearest(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """For points (68, 3) the closest allowed ones: vertices (68, 3), weights (68, 3), positions (68, 3)."""
+        """The allowed points closest to points (68, 3): vertices, weights and positions, each (68, 3)."""
         vertices, weights, positions = [], [], []
         for (scene, triangles), point in zip(self.parts, points.astype(np.float32), strict=True):
             answer = scene.compute_closest_points(self.tensor(point[None]))
@@ -94,7 +94,7 @@ class Skin:
 
 
 def _descent(model: FaceModel, *actions: str) -> np.ndarray:
-    """How far actions move each vertex down, as a share of the farthest."""
+    """How far actions move each vertex down, as a share of the largest move."""
     moved = sum((model.vertices(None, model.actions[name]) - model.mean).numpy() for name in actions)
     return moved[:, 1] / moved[:, 1].min()
 
@@ -104,11 +104,10 @@ def _symmetric(points: np.ndarray) -> np.ndarray:
 
 
 def correction(model: FaceModel, target: np.ndarray) -> tuple[np.ndarray, float]:
-    """Moves (68, 3) in mm that would best explain what a fit to points (n, 68, 2) leaves, and its mean NME in %."""
+    """Moves (68, 3) in mm that best explain the residuals of a fit to points (n, 68, 2), and its mean NME in %."""
     fit = model.fit(torch.as_tensor(target), iterations=40)
     left = target - fit.landmarks[..., :2].double().numpy()
-    size = np.sqrt(np.ptp(target, axis=1).prod(1))
-    errors = 100 * np.linalg.norm(left, axis=2).mean(1) / size
+    errors = 100 * np.linalg.norm(left, axis=2).mean(1) / face_size(target)
     good = errors <= np.percentile(errors, 95)
     projection = fit.camera[good, :2, :3].double().numpy()
     moves = []
@@ -121,13 +120,11 @@ def correction(model: FaceModel, target: np.ndarray) -> tuple[np.ndarray, float]
 
 
 def main() -> None:
-    """Place the landmarks and write them."""
+    """Place the landmarks and write the file."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with aflw_train")
+    parser.add_argument("--data", type=Path, required=True, help="folder with aflw_train.npz and .zip")
     parser.add_argument("--peers", type=Path, required=True, help="folder of 3DDFA-V2's files")
-    parser.add_argument(
-        "--model", type=Path, help="the mesh: a face model as built (default: the packaged one)"
-    )
+    parser.add_argument("--model", type=Path, help="face model with the mesh (default: the packaged one)")
     parser.add_argument("--faces", type=int, default=1500)
     parser.add_argument("--rounds", type=int, default=14)
     parser.add_argument("--seed", type=int, default=0)
@@ -138,13 +135,9 @@ def main() -> None:
     names, _ = annotated(options.data, "aflw_train")
     chosen = np.random.default_rng(options.seed).choice(names, options.faces, replace=False)
     crops = read_crops(options.data / "aflw_train.zip", chosen.tolist())
-    target = averaged_points(
-        teacher_passes(crops, read_peer(options.peers / "mb1_120x120.onnx", crops[:600])),
-        read_whitening(options.peers / "param_mean_std_62d_120x120.pkl"),
-        mean=bfm.landmark_mean.numpy(),
-        modes=bfm.landmark_modes.numpy(),
-        mirrored=MIRROR_68,
-    )[..., :2]
+    mean, std = read_whitening(options.peers / "param_mean_std_62d_120x120.pkl")
+    answers = peer_answers(crops, read_peer(options.peers / "mb1_120x120.onnx", crops[:600])) * std + mean
+    target = mean_points(answers, bfm.landmark_mean.numpy(), bfm.landmark_modes.numpy(), MIRROR_68)[..., :2]
 
     eyes = model.mean[torch.tensor(model.regions["eyeballs"])].double().numpy()
     # The mesh has only the front of the eyeballs, whose middle lies about 16 mm behind it.

@@ -1,8 +1,8 @@
-"""How M4Net is trained: labels and crops, augmentation, losses, the start from 3DDFA-V2, and the loop."""
+"""Training of M4Net and of the detector: labels, crops, augmentation, losses, loops, and the failure score."""
 
 
 class TrainingError(ValueError):
-    """A training cannot start, go on or be resumed; the message says why and what to do."""
+    """A training cannot start, continue or resume; the message tells why and what to do."""
 
 
 class Diverged(TrainingError):

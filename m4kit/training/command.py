@@ -1,4 +1,4 @@
-"""`m4kit train`."""
+"""The command `m4kit train`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from m4kit.training.transfer import LICENCE, read_map, read_peer, read_whitening
 WHITENING = "param_mean_std_62d_120x120.pkl"
 TRANSFER_CROPS = 2500
 FROM_NOTHING = {"size": "base", "activation": "relu", "fusion": "static"}
-"""The network that a training from nothing begins with, where the options do not say otherwise."""
+"""The network of a training without a start, unless options give another one."""
 
 _OPTIONS = {
     "steps": int,
@@ -46,35 +46,41 @@ def add_parser(subparsers) -> argparse.ArgumentParser:
     parser = subparsers.add_parser(
         "train",
         help="train M4Net",
-        description="Train M4Net on labelled crops. The same command again goes on with a stopped run.",
+        description="Train M4Net on labelled crops. The same command continues a stopped run.",
     )
     parser.add_argument(
-        "--data", type=Path, required=True, help="folder of the archives that the labels name"
+        "--data", type=Path, required=True, help="folder with the archives that the labels name"
     )
     parser.add_argument("--labels", type=Path, required=True, help="labels file (.npz)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for all that the run writes")
+    parser.add_argument("--out", type=Path, required=True, help="folder for all files of the run")
     parser.add_argument("--cache", type=Path, help="folder for the decoded crops (default: OUT)")
     parser.add_argument("--model", type=Path, help="face model (.npz; default: the packaged one)")
     parser.add_argument(
         "--start",
         type=Path,
-        help="start from M4Net weights (.safetensors), or from 3DDFA-V2's mb1 (.onnx) or mb05 (.pth); "
-        "default: from nothing",
+        help="weights to start from: M4Net's (.safetensors), or 3DDFA-V2's mb1 (.onnx) or mb05 (.pth); "
+        "default: random weights",
     )
     parser.add_argument(
-        "--map", type=Path, help="map from 3DDFA-V2's parameters to ours (.npz), for such a start"
+        "--map",
+        type=Path,
+        help="map from 3DDFA-V2's parameters to ours (.npz); needed for a start from 3DDFA-V2",
     )
-    parser.add_argument("--whitening", type=Path, help=f"3DDFA-V2's {WHITENING} (default: beside --start)")
+    parser.add_argument(
+        "--whitening", type=Path, help=f"3DDFA-V2's {WHITENING} (default: in the folder of --start)"
+    )
     for name, choices in (("size", SIZES), ("activation", ACTIVATIONS), ("fusion", FUSIONS)):
         parser.add_argument(
-            f"--{name}", choices=choices, help=f"default: {FROM_NOTHING[name]}, or that of --start"
+            f"--{name}",
+            choices=choices,
+            help=f"of the network (default: {FROM_NOTHING[name]}, or that of --start)",
         )
     parser.add_argument(
         "--fusion-only",
         action="store_true",
-        help="with --fusion dynamic and M4Net weights as --start: train only the layer that weighs the heads",
+        help="train only the layer that weighs the heads; needs --fusion dynamic and --start with M4Net weights",
     )
-    parser.add_argument("--licence", default="", help="sentence to store with the weights")
+    parser.add_argument("--licence", default="", help="licence to store with the weights")
     add_config_options(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run=run)
@@ -82,15 +88,17 @@ def add_parser(subparsers) -> argparse.ArgumentParser:
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
-    """Add `--config` and the options that change it, which `config_of` reads."""
-    parser.add_argument("--config", type=Path, help="config.json of an earlier run; options below change it")
+    """Add `--config` and the options that change single values; `config_of` reads them."""
+    parser.add_argument(
+        "--config", type=Path, help="config.json of an earlier run; the options below override it"
+    )
     for name, kind in _OPTIONS.items():
         default = getattr(Config, name)
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=f"default: {default}")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train as the arguments say; 0 when done, or 2 if it cannot start or go on."""
+    """Run `m4kit train`; returns 0 when done, or 2 if the training cannot start or continue."""
     try:
         config = config_of(args)
         config = dataclasses.replace(config, fusion_only=config.fusion_only or args.fusion_only)
@@ -104,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
         tqdm.write(json.dumps(config.to_dict(), indent=2))
         tqdm.write(f"{len(trainer.train_indices)} faces to train on, {len(trainer.held_out)} to validate on")
         tqdm.write(str(trainer.run()))
-    # TrainingError and WeightsError are values that are wrong.
+    # TrainingError and WeightsError are ValueErrors.
     except (ValueError, OSError) as error:
         print(f"m4kit train: {error}", file=sys.stderr)
         return 2
@@ -112,15 +120,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def config_of(args: argparse.Namespace) -> Config:
-    """The config that the options of `add_config_options` give.
+    """Build the config from the options of `add_config_options`.
 
-    Raises `TrainingError` if the file is not a config's, a value is out of range, or the device is not there.
+    Raises `TrainingError` if the file holds no config, a value is out of range, or the device does not exist.
     """
     config = Config()
     if args.config is not None:
         try:
             config = config_from_dict(json.loads(args.config.read_text()))
-        # No JSON, or no config: values that are wrong.
+        # ValueError: no JSON, or no config.
         except (OSError, ValueError) as error:
             raise TrainingError(f"{args.config}: expected the config.json of a run: {error}") from error
     given = {name: getattr(args, name) for name in _OPTIONS if getattr(args, name) is not None}
@@ -130,7 +138,7 @@ def config_of(args: argparse.Namespace) -> Config:
 
 
 def _started(args: argparse.Namespace, labels: Labels, crops: np.ndarray) -> M4Net:
-    """The network that the training begins with, kept in the run's folder for when the run is resumed."""
+    """The network to start from; it is stored in the run's folder, so that the run can be resumed."""
     kept, about = args.out / "start.safetensors", f"start: {args.start or 'none'}, map: {args.map or 'none'}"
     asked = {name: getattr(args, name) for name in FROM_NOTHING if getattr(args, name) is not None}
     if args.start is None:
@@ -139,8 +147,8 @@ def _started(args: argparse.Namespace, labels: Labels, crops: np.ndarray) -> M4N
         network = M4Net.load(kept)
         if network.notes["run"] != about:
             raise TrainingError(
-                f"{args.out}: it holds a run from another start ({network.notes['run']}); give the "
-                "same to go on with it, or another --out to begin a new run"
+                f"{args.out}: it holds a run with another start ({network.notes['run']}); give the "
+                "same start to continue it, or another --out to begin a new run"
             )
         _check(network, asked, args.out)
         return network
@@ -157,14 +165,16 @@ def _started(args: argparse.Namespace, labels: Labels, crops: np.ndarray) -> M4N
     else:
         if args.map is None:
             raise TrainingError(
-                f"{args.start}: a start from 3DDFA-V2 needs the map to our face model; give --map"
+                f"{args.start}: a start from 3DDFA-V2 needs a map to our face model; give --map"
             )
         if args.activation not in (None, "relu"):
-            raise TrainingError(f"{args.start}: 3DDFA-V2's weights are for relu, not for {args.activation}")
+            raise TrainingError(
+                f"{args.start}: expected relu for 3DDFA-V2's weights, got {args.activation}; leave out --activation"
+            )
         chosen = np.sort(np.random.default_rng(0).permutation(training)[:TRANSFER_CROPS])
-        # Sorted indices read the file in order; then they are shuffled again, for the last fifth is held out.
+        # Sorted indices read the file in order; the second shuffle makes the held-out last fifth random.
         few = crops[chosen][np.random.default_rng(1).permutation(len(chosen))]
-        network, _ = transfer(
+        network = transfer(
             read_peer(args.start, few[:600]),
             few,
             peer_whitening=read_whitening(args.whitening or args.start.with_name(WHITENING)),
@@ -180,22 +190,22 @@ def _started(args: argparse.Namespace, labels: Labels, crops: np.ndarray) -> M4N
 
 
 def _check(network: M4Net, asked: Mapping[str, str], source: Path | None) -> None:
-    """Raise `TrainingError` for a network of another size, activation or fusion than the options ask for."""
+    """Raise `TrainingError` if size, activation or fusion of the network differ from the options."""
     other = [f"{name} {getattr(network, name)}" for name in asked if getattr(network, name) != asked[name]]
     if other:
         raise TrainingError(
             f"{source}: expected a network of {', '.join(' '.join(one) for one in asked.items())}, got one of "
-            f"{', '.join(other)}; give the options that fit it, or another --start or --out"
+            f"{', '.join(other)}; give its own options, or another --start or --out"
         )
 
 
 def whitening_of(parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (62,) of parameters (n, 62); 1 in place of one that is next to nothing."""
+    """Mean and standard deviation (62,) of parameters (n, 62); deviations near 0 become 1."""
     std = parameters.std(0, dtype=np.float64)
     return parameters.mean(0, dtype=np.float64), np.where(std > 1e-3, std, 1.0)
 
 
 def set_whitening(network: M4Net, whitening: tuple[np.ndarray, np.ndarray]) -> None:
-    """Put that mean and standard deviation between the network's layers and its raw parameters."""
+    """Set the mean and standard deviation by which the network turns its outputs into raw parameters."""
     for buffer, value in zip((network.parameter_mean, network.parameter_std), whitening, strict=True):
         buffer.copy_(buffer.new_tensor(value))

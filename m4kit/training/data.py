@@ -1,4 +1,4 @@
-"""The training's faces: a labels file and the crops it names, decoded once."""
+"""The faces to train on: a labels file and the crops that it names, decoded once."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ AVERAGES_21 = (
     *((37,), range(37, 43), (40,), (43,), range(43, 49), (46,)),
     *((3,), (32,), (31,), (36,), (15,), (49,), range(61, 69), (55,), (9,)),
 )
-"""Which of the 68 landmarks (counted from 1) AFLW's 21 points are, or the mean of which."""
+"""The landmarks (counted from 1) whose mean each of AFLW's 21 points is."""
 
 LOOSE_21 = {13: 0.0, 17: 0.0, 21: 0.3, 14: 0.3, 16: 0.3, **dict.fromkeys(range(1, 7), 0.3)}
-"""Weights of those of AFLW's points (counted from 1) not among the 68: ears, chin, nose wings, brows."""
+"""Weights of AFLW's points (counted from 1) that are not among the 68: ears, chin, nose wings, brows."""
 
 OTHER_21 = dict.fromkeys((13, 14, 16, 17, 21), 0.0)
-"""Ears, nose wings and chin of AFLW (counted from 1), which mark other places than any of the 68 landmarks do.
+"""Weights that leave out AFLW's ears, nose wings and chin, which mark other places than the 68 landmarks do.
 
-The loss, which sees the annotated points with the annotators' habits, leaves them out; the fit, which takes habits
-off, uses the wings and the chin.
+The loss leaves them out, since it uses the annotated points as they are. The fit of the labels removes the
+annotators' habits and uses the wings and the chin.
 """
 
 LOOSE_68 = dict.fromkeys(range(1, 18), 0.2)
-"""Weights of the outline (counted from 1), which annotators put on the visible edge, not on the jaw."""
+"""Weights of the outline (counted from 1), which annotators place on the visible edge, not on the jaw."""
 
 
 def point_weights(count: int, loose: Mapping[int, float]) -> np.ndarray:
-    """(count,): 1 for each point but the loose ones."""
+    """Weights (count,): those of `loose`, counted from 1, and 1 for all other points."""
     weights = np.ones(count, dtype=np.float32)
     for place, weight in loose.items():
         weights[place - 1] = weight
@@ -52,7 +52,7 @@ def point_weights(count: int, loose: Mapping[int, float]) -> np.ndarray:
 
 
 def averaging_matrix() -> np.ndarray:
-    """(21, 68): AFLW's points from the 68 landmarks."""
+    """The matrix (21, 68) that computes AFLW's points from the 68 landmarks."""
     matrix = np.zeros((len(AVERAGES_21), 68), dtype=np.float32)
     for row, members in zip(matrix, AVERAGES_21, strict=True):
         row[np.asarray(members) - 1] = 1 / len(members)
@@ -61,12 +61,13 @@ def averaging_matrix() -> np.ndarray:
 
 @dataclass(frozen=True)
 class Labels:
-    """What is known of n faces.
+    """Labels of n faces.
 
-    `names` (n,) are members of the archive that `source` (n,) names, or the ends of their paths; `parameters`
-    (n, 62) are raw, the camera into the crop frame; `points21` (n, 21, 2) and `points68` (n, 68, 2) are
-    hand-annotated points in the crop frame (y up, origin at the centre), NaN where there is none; `validation`
-    (n,) marks the faces that are held out.
+    - `names` (n,): members of the archive that `source` (n,) names, or the ends of their paths.
+    - `parameters` (n, 62): raw parameters, with the camera into the crop frame.
+    - `points21` (n, 21, 2), `points68` (n, 68, 2): hand-annotated points in the crop frame (y up, origin at the
+      centre), NaN where there is none.
+    - `validation` (n,): True for faces that are held out.
     """
 
     names: np.ndarray
@@ -94,8 +95,8 @@ class Labels:
         broken = np.flatnonzero(~np.isfinite(self.parameters).all(axis=1))
         if len(broken):
             raise TrainingError(
-                f"labels: {len(broken)} faces have parameters that are not finite, "
-                f"the first {self.names[broken[0]]}; leave them out of the file"
+                f"labels: expected finite parameters, but {len(broken)} faces have others, "
+                f"the first {self.names[broken[0]]}; leave these faces out"
             )
 
     @classmethod
@@ -113,23 +114,23 @@ class Labels:
         return cls(**(arrays | {"validation": arrays["validation"].astype(bool)}))
 
     def digest(self) -> str:
-        """What tells these labels from others of the same names, in hexadecimal."""
+        """SHA-256 of the labels, in hexadecimal."""
         digest = hashlib.sha256()
         for name in ("parameters", "points21", "points68", "validation"):
             digest.update(np.ascontiguousarray(getattr(self, name)))
         return digest.hexdigest()
 
     def subset(self, index: np.ndarray) -> Labels:
-        """Only those faces."""
+        """The labels of these faces only."""
         return Labels(**{name: getattr(self, name)[index] for name in self.__dataclass_fields__})
 
     def split(self) -> tuple[np.ndarray, np.ndarray]:
-        """Indices of the faces to train on and of those held out."""
+        """Indices of the faces to train on, and of those held out."""
         return np.flatnonzero(~self.validation), np.flatnonzero(self.validation)
 
 
 def read_crops(archive: Path, names: Sequence[str]) -> np.ndarray:
-    """Crops (n, 120, 120, 3) uint8 RGB of an archive; `TrainingError` names those that cannot be read."""
+    """Read crops (n, 120, 120, 3) uint8 RGB of an archive; raises `TrainingError` if some cannot be read."""
     crops = list(_decoded(archive, names))
     unreadable = [name for name, crop in zip(names, crops, strict=True) if crop is None]
     if unreadable:
@@ -141,9 +142,9 @@ def read_crops(archive: Path, names: Sequence[str]) -> np.ndarray:
 
 
 def _decoded(path: Path, names: Sequence[str], *, side: int = CROP_SIZE) -> Iterator[np.ndarray | None]:
-    """Each of the named crops (side, side, 3) uint8 RGB, None for one that is missing or unreadable.
+    """Yield each named crop (side, side, 3) uint8 RGB, or None if it is missing or unreadable.
 
-    A name is a member's, or the end of a single member's: `001.png` or `anna/001.png` of `faces/anna/001.png`.
+    A name is that of a member or the end of exactly one: `001.png` or `anna/001.png` for `faces/anna/001.png`.
     """
     try:
         archive = zipfile.ZipFile(path)
@@ -174,7 +175,7 @@ def _decoded(path: Path, names: Sequence[str], *, side: int = CROP_SIZE) -> Iter
 
 
 def _pixels(archive: zipfile.ZipFile, member: str) -> np.ndarray | None:
-    """The picture (H, W, 3) uint8 BGR, None where the member or what it holds is damaged, or encrypted."""
+    """The picture (H, W, 3) uint8 BGR, or None if the member is damaged, encrypted, or no picture."""
     try:
         return cv2.imdecode(np.frombuffer(archive.read(member), np.uint8), cv2.IMREAD_COLOR)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, cv2.error):
@@ -189,10 +190,10 @@ def decoded_crops(
     crop_size: int = CROP_SIZE,
     progress: bool = True,
 ) -> Path:
-    """A `.npy` file in the cache folder with the labels' crops, (n, S, S, 3) uint8 RGB of side `crop_size`.
+    """Decode the labels' crops once into a `.npy` file (n, S, S, 3) uint8 RGB in the cache folder; its path.
 
-    Crops are members of `<data>/<source>.zip`; such of other sizes are averaged down or resampled. The labels
-    stay in the crop frame, whatever the side.
+    Crops are members of `<data>/<source>.zip` and are resized to side `crop_size`. Labels are in the crop frame, so
+    they hold for any side.
     """
     key = hashlib.sha256("\n".join([*labels.source, *labels.names]).encode()).hexdigest()[:16]
     path = Path(cache) / f"crops{'' if crop_size == CROP_SIZE else crop_size}_{key}.npy"
@@ -212,28 +213,30 @@ def decoded_crops(
 
 
 def _allocated(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """A new `.npy` file of that shape, uint8, as a memory map; `TrainingError` if the disk has no room for it."""
+    """A new uint8 `.npy` file of that shape as a memory map; raises `TrainingError` if the disk is too full."""
     try:
         crops = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-        # Else the room is taken as the map is written to, where a full disk ends the process without a word.
+        # Otherwise a disk that gets full during a write to the map kills the process without a message.
         if hasattr(os, "posix_fallocate"):
             with path.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     except OSError as error:
         raise TrainingError(
-            f"{path}: making room for the decoded crops failed ({error}); they take "
-            f"{np.prod(shape) / 1e6:.0f} MB, so make room, or keep them in another folder"
+            f"{path}: reserving space for the decoded crops failed ({error}); they take "
+            f"{np.prod(shape) / 1e6:.0f} MB, so free some space, or give another folder"
         ) from error
     return crops
 
 
 def _decode_into(crops: np.ndarray, labels: Labels, data: Path, *, progress: bool) -> list[str]:
-    """Fill crops (n, S, S, 3) uint8 with the labels' own; gives the names of those that cannot be read."""
+    """Fill crops (n, S, S, 3) uint8 with those of the labels; return the names of unreadable ones."""
     unreadable = []
     for source in np.unique(labels.source):
         archive = data / f"{source}.zip"
         if not archive.is_file():
-            raise TrainingError(f"{archive}: no such archive, but the labels name {source} as a source")
+            raise TrainingError(
+                f"{archive}: no such archive, but the labels name the source {source}; give the archive's folder"
+            )
         chosen = np.flatnonzero(labels.source == source)
         decoded = _decoded(archive, labels.names[chosen], side=crops.shape[1])
         bar = tqdm(chosen, desc=f"decoding {source}", disable=not progress, mininterval=2)
@@ -246,7 +249,7 @@ def _decode_into(crops: np.ndarray, labels: Labels, data: Path, *, progress: boo
 
 
 class Faces(Dataset):
-    """Augmented faces. An item's key is (epoch, index): the same key gives the same sample in any process."""
+    """Augmented faces. An item's key is (epoch, index), and the same key gives the same item in any process."""
 
     def __init__(
         self,
@@ -269,13 +272,13 @@ class Faces(Dataset):
 
     @property
     def crops(self) -> np.ndarray:
-        """The crops as a memory map, opened anew in each process."""
+        """The crops as a memory map, opened by each process for itself."""
         if self._crops is None:
             self._crops = np.load(self.path, mmap_mode="r")
         return self._crops
 
-    def sample(self, index: int) -> TrainingCrop:
-        """A face as it is."""
+    def face(self, index: int) -> TrainingCrop:
+        """A face without augmentation."""
         labels = self.labels
         return TrainingCrop(
             np.array(self.crops[index]),
@@ -287,20 +290,20 @@ class Faces(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> dict:
         epoch, index = key
         random = np.random.default_rng([self.seed, epoch, index])
-        sample = augment(self.sample(index), self.augmentation, self.symmetry, random)
-        return sample._asdict() | {"index": index}
+        face = augment(self.face(index), self.augmentation, self.symmetry, random)
+        return face._asdict() | {"index": index}
 
 
 class Batches(Sequence):
-    """Keys (epoch, index) of the batches from step `start` to `stop`, each epoch in an order of its own.
+    """Keys (epoch, index) of the batches from step `start` to `stop`, with a new order in each epoch.
 
-    A short rest at an epoch's end is left out, so step s always holds the same faces.
+    An incomplete batch at the end of an epoch is left out, so step s always has the same faces.
     """
 
     def __init__(self, indices: np.ndarray, batch: int, *, seed: int, start: int = 0, stop: int):
         if batch > len(indices):
             raise TrainingError(
-                f"expected at least one batch of {batch} faces to train on, got {len(indices)}"
+                f"expected at least one batch of {batch} faces to train on, got {len(indices)}; give a smaller batch"
             )
         self.indices, self.batch, self.seed, self.start, self.stop = indices, batch, seed, start, stop
 

@@ -1,8 +1,8 @@
-"""What the detector trains on: crops of one face, photos, and a box for each face.
+"""Training material of the detector: crops of one face, photos, and a box for each face.
 
-No data set here carries boxes in the detector's own convention. The crops carry landmarks, so the official
-weights are run over a sample of the crops, and ridge regression learns the box from the landmarks: a rule
-without the official detector's scatter, which also holds where that finds nothing.
+No data set has boxes in the detector's own convention. The crops have landmarks, so the official weights find boxes
+in a sample of crops, and ridge regression learns the box from the landmarks. This rule lacks the official detector's
+scatter and also gives a box where that detector finds none.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from m4kit.boxes import pairwise_iou
 from m4kit.detector import Detector
 
 KEPT_PHOTOS = ("2008_002470", "2008_004176", "2009_004587", "bald_guys")
-"""Photos of `multi_face` that are for evaluation only."""
+"""Photos of `multi_face` that are reserved for evaluation."""
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A picture with known faces: JPEG bytes and boxes (n, 5), as in a scene."""
+    """A picture with known faces: JPEG bytes, and boxes (n, 5) as in a scene."""
 
     name: str
     jpeg: bytes
@@ -37,7 +37,7 @@ class Photo:
 
 @dataclass(frozen=True)
 class Material:
-    """What scenes are made of: single-face crops to paste, whole photos, and pictures without a face."""
+    """Pictures that scenes are made of: crops of one face, photos, and pictures without a face."""
 
     crops: tuple[Photo, ...]
     photos: tuple[Photo, ...]
@@ -45,19 +45,18 @@ class Material:
 
 
 def decode_image(data: bytes) -> np.ndarray:
-    """A picture's bytes as (H, W, 3) uint8 RGB."""
+    """Decode a picture to (H, W, 3) uint8 RGB."""
     return np.ascontiguousarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1])
 
 
 class BoxRule:
-    """Ridge regression from landmarks (n, K, 2), NaN where not visible, to boxes (n, 4), all in one unit
-    frame."""
+    """Ridge regression from landmarks (n, K, 2), NaN where hidden, to boxes (n, 4) in the same frame."""
 
     def __init__(self, landmarks: np.ndarray, boxes: np.ndarray, *, ridge: float = 1e-4):
         features = self._features(landmarks)
-        # The constant, which comes last, is free.
+        # The constant, which comes last, has no penalty.
         penalty = ridge * len(features) * np.diag(np.append(np.ones(features.shape[1] - 1), 0))
-        # The second fit leaves out what the first calls outliers: the detector on a neighbour's face.
+        # The second fit leaves out outliers of the first, where the detector found a neighbour's face.
         inliers = np.ones(len(features), dtype=bool)
         for _ in range(2):
             x, y = features[inliers], boxes[inliers]
@@ -76,10 +75,9 @@ class BoxRule:
 
 
 def official_boxes(images: list[np.ndarray], detector: Detector) -> np.ndarray:
-    """The best box (n, 4) of each single-face crop, NaN where the detector is not sure; from the crop's
-    corner.
+    """The detector's best box (n, 4) in each crop, from the crop's corner, or NaN if its score is below 0.9.
 
-    Each crop lies in the middle of a grey picture of twice its side: the detector wants some surroundings.
+    The detector needs surroundings, so it sees each crop in the middle of a grey picture of twice its side.
     """
     boxes = np.full((len(images), 4), np.nan)
     for i, image in enumerate(images):
@@ -92,15 +90,14 @@ def official_boxes(images: list[np.ndarray], detector: Detector) -> np.ndarray:
 
 
 def in_landmark_frame(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Landmarks (n, 68, 2) in the frame of their own bounding box, with that frame's origin and size (n,
-    2)."""
+    """Landmarks (n, 68, 2) relative to their bounding box, and its origin and size, each (n, 2)."""
     low, high = landmarks.min(axis=1), landmarks.max(axis=1)
     size = np.repeat((high - low).max(axis=1, keepdims=True), 2, axis=1)
     return (landmarks - low[:, None]) / size[:, None], low, size
 
 
 def fit_rule68(shared: Path, detector: Detector, *, sample: int = 1500) -> BoxRule:
-    """The box of 68 landmarks, in the frame of their bounding box, learned from YouTube-Faces."""
+    """Learn the box of 68 landmarks, relative to their bounding box, from YouTube Faces."""
     labels = np.load(shared / "data" / "youtube_faces.npz")
     with zipfile.ZipFile(shared / "data" / "youtube_faces.zip") as archive:
         chosen = np.random.default_rng(0).permutation(len(labels["names"]))[:sample]
@@ -112,7 +109,7 @@ def fit_rule68(shared: Path, detector: Detector, *, sample: int = 1500) -> BoxRu
 
 
 def boxes_of_68(landmarks: np.ndarray, rule: BoxRule) -> np.ndarray:
-    """Boxes (n, 4) of landmarks (n, 68, 2) in a picture's pixels."""
+    """Boxes (n, 4) of landmarks (n, 68, 2), both in a picture's pixels."""
     landmarks, low, size = in_landmark_frame(landmarks.astype(float))
     return rule(landmarks) * np.tile(size, 2) + np.tile(low, 2)
 
@@ -120,11 +117,11 @@ def boxes_of_68(landmarks: np.ndarray, rule: BoxRule) -> np.ndarray:
 def read_material(
     shared: Path, detector: Detector, face_free: Path | None = None
 ) -> tuple[Material, Material]:
-    """All that the detector trains on, and the part of it that is held out to choose by.
+    """Read the material to train on and the material that is held out for validation.
 
-    Held out: each tenth identity of YouTube-Faces, each twentieth crop of AFLW, each third portrait and each fourth
-    picture of the folder `face_free` (in the order of their names). Photos of `multi_face` all train, but for the
-    four that are for evaluation.
+    Held out are every tenth person of YouTube Faces, every twentieth crop of AFLW, every third portrait, and every
+    fourth picture of the folder `face_free` in the order of names. All photos of `multi_face` are for training,
+    except the four that are reserved for evaluation.
     """
     rule68 = fit_rule68(shared, detector)
     parts = [
@@ -142,7 +139,7 @@ def read_material(
 
 
 def _is_plausible(crop: Photo) -> bool:
-    """Whether a crop's box has a face's size and shape; a few crops have too few landmarks, or wrong ones."""
+    """Whether a crop's box has the size and shape of a face; a few crops have too few or wrong landmarks."""
     width, height = crop.faces[0, 2:4] - crop.faces[0, :2]
     return 30 < width < 130 and 30 < height < 130 and 0.55 < width / height < 1.1
 
@@ -195,7 +192,7 @@ def _multi_face(shared: Path, detector: Detector, rule: BoxRule) -> tuple[list[P
         faces = _sure_and_unsure(detector, decode_image(jpeg))
         if name in known:
             true = np.column_stack([known[name], np.ones(len(known[name]))])
-            # What the detector sees beside the annotated faces may be a face that nobody annotated.
+            # Other detections may be faces that nobody annotated, so they are optional.
             other = faces[pairwise_iou(faces, true).max(axis=1) < 0.3]
             faces = np.concatenate([true, np.column_stack([other[:, :4], np.zeros(len(other))])])
         photos.append(Photo(name, jpeg, faces))
@@ -203,7 +200,7 @@ def _multi_face(shared: Path, detector: Detector, rule: BoxRule) -> tuple[list[P
 
 
 def annotated_landmarks(xml: bytes) -> list[tuple[str, np.ndarray]]:
-    """Photos of dlib's face landmark XML, each with its landmarks (n, 68, 2)."""
+    """Photos of dlib's face landmark XML with their landmarks (n, 68, 2)."""
     photos = []
     for photo in ElementTree.fromstring(xml).iter("image"):
         faces = [
@@ -217,7 +214,7 @@ def annotated_landmarks(xml: bytes) -> list[tuple[str, np.ndarray]]:
 
 
 def _portraits(shared: Path, detector: Detector) -> tuple[list[Photo], list[Photo]]:
-    """Unlabelled: the official detector's boxes. A portrait in which it is sure of nothing is left out."""
+    """Portraits with the detector's boxes; those without a sure detection are left out."""
     photos = []
     with zipfile.ZipFile(shared / "data" / "painted_portraits.zip") as archive:
         for name in sorted(archive.namelist()):
@@ -238,6 +235,6 @@ def _face_free(folder: Path | None) -> tuple[list[Photo], list[Photo]]:
 
 
 def _sure_and_unsure(detector: Detector, image: np.ndarray, *, sure: float = 0.7) -> np.ndarray:
-    """Faces (n, 5) as in a scene: what the detector finds at least at 0.2, and whether it is sure of it."""
+    """Faces (n, 5) as in a scene: detections with a score of at least 0.2; those below `sure` are optional."""
     found = detector(image, threshold=0.2)
     return np.column_stack([found[:, :4] + 0.5, found[:, 4] >= sure])

@@ -1,16 +1,15 @@
-"""The fit of the failure score (`m4kit.confidence.failure`), and how good it is.
+"""Fits the failure score (`m4kit.confidence.failure`) and measures how good it is.
 
     python -m m4kit.training.failure --data DATA --labels LABELS --out m4kit/assets/failure.json
 
-The faces are those that the labels hold out of the training (`Labels.validation`); their true landmarks are those of
-the labels' parameters. Of each face a few photos are made: its 120x120 crop with a soft margin around it (the pixels
-of its rim, blurred), so that the face takes from a quarter to a half of the photo's side; some cut off through the
-face, some shrunk, since small faces come too; then one of the seven conditions at a severity from 0 to 5. The
-detector searches the photo, as it would for a user who wants hard faces too: from a score of 0.05. Every fourth face
-is instead given a box as detectors make them, shifted and scaled, so that the landmarks and not the detector have to
-say what is wrong. A face that the detector misses has no probability and is counted alone.
+The faces are those that the labels hold out of the training; their true landmarks are those of the labels'
+parameters. Each face gives a few photos: its 120x120 crop with a margin of its blurred rim, so that the face fills a
+quarter to a half of the photo's side. Some photos are cut off through the face, some are shrunk. Each gets one of the
+seven conditions at a severity from 0 to 5. The detector searches the photo down to a score of 0.05. Every fourth
+photo has a given box instead, shifted and scaled like a detector's, so that landmarks rather than the detector must
+show a failure. Faces that the detector misses have no probability and are counted separately.
 
-What is printed of the fit is cross-validated, each person on one side of a split.
+The printed figures are cross-validated, with all photos of a person in the same fold.
 """
 
 from __future__ import annotations
@@ -45,34 +44,33 @@ from m4kit.weights import fingerprint
 
 SEVERITIES = (0, 1, 2, 3, 4, 5)
 MARGINS = (30, 60, 100)
-"""Pixels around the crop: the face takes from a half to a quarter of the photo's side."""
+"""Pixels around the crop, so that the face fills from a half to a quarter of the photo's side."""
 
 SHRUNK, SMALLEST = 1 / 3, 0.4
 CUT, GIVEN = 1 / 8, 1 / 4
-"""Shares of the photos that are shrunk (at most to `SMALLEST` of their size), that are cut off through the face, and
-whose box is given."""
+"""Shares of photos that are shrunk (to `SMALLEST` of their size or more), cut off, and that have a given box."""
 
 BOX_SHIFT, BOX_SCALE = 0.08, 0.12
-"""Standard deviations of a given box's shift, in sides, and of the logarithm of its size; every third has twice as
-much."""
+"""Standard deviations of a given box's shift, in sides, and of its log size; a third of the boxes have double."""
 
 THRESHOLD = 0.05
-"""The detector's, so that the fit sees what low scores mean."""
+"""Of the detector, so that the fit sees low scores too."""
 
 FOLDS, BINS = 5, 10
 
 
 class Photo(NamedTuple):
-    """A photo made of a crop, (H, W, 3) uint8 RGB, and the true landmarks (68, 2) in its pixels."""
+    """A photo (H, W, 3) uint8 RGB that was made of a crop, and the true landmarks (68, 2) in its pixels."""
 
     image: np.ndarray
     landmarks: np.ndarray
 
 
 class Measured(NamedTuple):
-    """Of n faces: the signs by name (n,), the error in percent, what was done, whose face it is, and `reasons`.
+    """Measurements of n predicted faces.
 
-    `given` says whose box was given, `missed` (conditions x severities) how many of how many the detector missed.
+    `values` holds each sign (n,) by name, `nme` the error in percent, `given` whether the box was given, `person`
+    whose face it is. `missed` holds, per condition and severity, how many faces the detector missed, and of how many.
     """
 
     values: dict[str, np.ndarray]
@@ -86,14 +84,18 @@ class Measured(NamedTuple):
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure, fit, print how good the fit is, and write it."""
+    """Measure, fit, print the figures and write the score."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with the archives of the crops")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with the archives that the labels name"
+    )
     parser.add_argument("--labels", type=Path, required=True, help="labels file (.npz)")
     parser.add_argument("--out", type=Path, required=True, help="file to write (failure.json)")
-    parser.add_argument("--weights", default="m4net-base", help="the network: a name or a file")
-    parser.add_argument("--versions", type=int, default=2, help="photos of each face (default: 2)")
-    parser.add_argument("--faces", type=int, help="only so many faces, drawn at random")
+    parser.add_argument(
+        "--weights", default="m4net-base", help="name or file of the network (default: %(default)s)"
+    )
+    parser.add_argument("--versions", type=int, default=2, help="photos per face (default: 2)")
+    parser.add_argument("--faces", type=int, help="use only this many random faces")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     options = parser.parse_args(arguments)
     labels = Labels.load(options.labels)
@@ -102,7 +104,9 @@ def main(arguments: list[str] | None = None) -> None:
     if options.faces is not None:
         chosen = np.sort(np.random.default_rng(0).permutation(chosen)[: options.faces])
     if not len(chosen):
-        raise TrainingError(f"{options.labels}: expected faces that are held out (validation), got none")
+        raise TrainingError(
+            f"{options.labels}: expected faces that are held out (validation), got none; mark some"
+        )
     measured = measure(
         predictor, labels.subset(chosen), options.data, versions=options.versions, progress=not options.quiet
     )
@@ -118,7 +122,7 @@ def main(arguments: list[str] | None = None) -> None:
 def measure(
     predictor: Predictor, labels: Labels, data: Path, *, versions: int, progress: bool = True
 ) -> Measured:
-    """Make the photos of the labels' faces, predict them, and measure every sign and the error of each.
+    """Make the photos of the labels' faces, predict them, and measure all signs and the error of each.
 
     Raises `FailureModelError` if no face was found.
     """
@@ -130,7 +134,7 @@ def measure(
         for version in range(versions):
             bar.update()
             random = np.random.default_rng([number, version])
-            # Every condition and severity comes as often as any other.
+            # All conditions and severities are equally frequent.
             place = number * versions + version
             condition = CONDITIONS[place % len(CONDITIONS)]
             severity = SEVERITIES[place // len(CONDITIONS) % len(SEVERITIES)]
@@ -154,8 +158,8 @@ def measure(
     bar.close()
     if not rows:
         raise FailureModelError(
-            f"failure score: expected faces to fit it to, but those of all {len(labels) * versions} photos were "
-            "missed; give more faces, or more versions"
+            f"failure score: expected predicted faces, but all {len(labels) * versions} photos' faces were missed; "
+            "give more faces, or more versions"
         )
     columns = list(zip(*rows, strict=True))
     return Measured(
@@ -167,7 +171,7 @@ def measure(
 
 
 def make_photo(crop: np.ndarray, truth: np.ndarray, random: np.random.Generator) -> Photo:
-    """A photo that could have had this crop (120, 120, 3), whose true landmarks (68, 2) are in the crop frame."""
+    """Make a photo around a crop (120, 120, 3) with true landmarks (68, 2) in the crop frame."""
     margin = int(random.choice(MARGINS))
     image = cv2.copyMakeBorder(crop, *[margin] * 4, cv2.BORDER_REPLICATE)
     image = cv2.GaussianBlur(image, (0, 0), 6)
@@ -185,7 +189,7 @@ def make_photo(crop: np.ndarray, truth: np.ndarray, random: np.random.Generator)
 
 
 def jittered_box(landmarks: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """A box (4,) as a detector could give it for the face with these landmarks: right, but shifted and scaled."""
+    """The right box (4,) of a face with these landmarks, shifted and scaled at random like a detector's."""
     left, top, right, bottom = box_from_crop(crop_from_landmarks(landmarks))
     side, centre = right - left, np.array([left + right, top + bottom]) / 2
     much = 2.0 if random.random() < 1 / 3 else 1.0
@@ -195,7 +199,7 @@ def jittered_box(landmarks: np.ndarray, random: np.random.Generator) -> np.ndarr
 
 
 def person_of(name: str) -> str:
-    """Who is in a crop: all its pictures are to be on one side of a split.
+    """The person in a crop, by the crop's name.
 
     >>> person_of("training_Jackie_Sherrill_42.jpg"), person_of("image04423.jpg")
     ('training_Jackie_Sherrill', 'image04423')
@@ -204,7 +208,7 @@ def person_of(name: str) -> str:
 
 
 def fitted(measured: Measured, predictor: Predictor) -> tuple[dict[str, FailureModel], str]:
-    """The scores of `SETS` by name, fitted to all faces, and as text how good they are on faces left out."""
+    """Fit the scores of `SETS` to all faces; also return their figures on left-out faces, as text."""
     failed = measured.nme > FAILURE_NME
     own = fingerprint(predictor.network), fingerprint(predictor.detector.network)
     lines = [
@@ -219,13 +223,13 @@ def fitted(measured: Measured, predictor: Predictor) -> tuple[dict[str, FailureM
             measured.values, failed, names=names, network=own[0], detector=own[1]
         )
         lines += ["", *_figures(measured, left_out, title=f"{names} signs")]
-    lines += ["", "what each cheap sign can add to the log-odds, and its own AUROC:"]
+    lines += ["", "largest effect of each cheap sign on the log-odds, and its own AUROC:"]
     for name, line in models["cheap"].lines.items():
         value = measured.values[ALL[name].value]
         known = np.isfinite(value)
         alone = auroc(value[known] * (1 if ALL[name].more_is_worse else -1), failed[known])
         lines.append(f"  {name:16} {sum(line.rises):5.2f}   {alone:.3f}")
-    lines += ["", "how often each reason is given, of right faces and of failed ones:"]
+    lines += ["", "how often each reason is given, for right faces and for failed ones:"]
     said = {word for reasons in measured.reasons for word in reasons}
     for reason in REASONS:
         word = reason.removesuffix("...")
@@ -238,7 +242,7 @@ def fitted(measured: Measured, predictor: Predictor) -> tuple[dict[str, FailureM
 
 
 def cross_validated(measured: Measured, names: str) -> np.ndarray:
-    """Each face's probability (n,) by a score that was fitted without the face's person."""
+    """Each face's probability (n,) by a score that was fitted without photos of the same person."""
     failed = measured.nme > FAILURE_NME
     people, person = np.unique(measured.person, return_inverse=True)
     fold = np.random.default_rng(0).permutation(len(people))[person] % FOLDS
@@ -255,7 +259,7 @@ def cross_validated(measured: Measured, names: str) -> np.ndarray:
 
 
 def _faces(labels: Labels, data: Path) -> Iterator[tuple[int, str, np.ndarray, np.ndarray]]:
-    """Number, name, crop and raw parameters of the labels' faces."""
+    """Yield number, name, crop and raw parameters of the labels' faces."""
     for source in np.unique(labels.source):
         own = np.flatnonzero(labels.source == source)
         names = [str(labels.names[row]) for row in own]
@@ -265,7 +269,7 @@ def _faces(labels: Labels, data: Path) -> Iterator[tuple[int, str, np.ndarray, n
 
 
 def _found(prediction: Prediction, truth: np.ndarray, *, given: bool) -> Face | None:
-    """The face with these landmarks (68, 2), or None if it was missed."""
+    """The predicted face at these landmarks (68, 2), or None if it was missed."""
     if given:
         return prediction[0] if len(prediction) else None
     boxes = np.array([np.asarray(face.box) for face in prediction], dtype=float).reshape(-1, 5)
@@ -276,7 +280,7 @@ def _found(prediction: Prediction, truth: np.ndarray, *, given: bool) -> Face | 
 def _cut_off(
     image: np.ndarray, landmarks: np.ndarray, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The photo without one of its sides, with up to half of the face."""
+    """Cut off one side of the photo, with up to half of the face."""
     axis, far = int(random.integers(2)), bool(random.integers(2))
     low, high = landmarks[:, axis].min(), landmarks[:, axis].max()
     depth = random.uniform(0, 0.5) * (high - low)
@@ -292,7 +296,7 @@ def _cut_off(
 
 
 def _figures(measured: Measured, probability: np.ndarray, *, title: str) -> list[str]:
-    """How good the probabilities of faces that were left out are, a line each."""
+    """Lines of text with the figures of cross-validated probabilities."""
     failed = measured.nme > FAILURE_NME
     kept = surest(probability)
     lines = [
@@ -304,7 +308,8 @@ def _figures(measured: Measured, probability: np.ndarray, *, title: str) -> list
         f"{failed.mean() * (1 - failed.mean()):.4f}",
         f"  NME {measured.nme.mean():.2f} %; {measured.nme[kept].mean():.2f} % without the least sure "
         f"tenth, which holds {100 * failed[~kept].sum() / failed.sum():.0f} % of the failures",
-        "  reliability, bins of as many faces: " + "  ".join(reliability_text(probability, failed)),
+        "  reliability, bins with equal numbers of faces: "
+        + "  ".join(reliability_text(probability, failed)),
         "  AUROC within a condition at severity 3 to 5: "
         + ", ".join(_within(measured, probability, condition) for condition in CONDITIONS),
     ]
@@ -312,7 +317,7 @@ def _figures(measured: Measured, probability: np.ndarray, *, title: str) -> list
 
 
 def reliability_text(probability: np.ndarray, failed: np.ndarray) -> Iterator[str]:
-    """For each bin the mean probability and the share that failed, in percent."""
+    """For each bin the mean probability and the share of failures, in percent."""
     for rows in np.array_split(np.argsort(probability), BINS):
         yield f"{100 * probability[rows].mean():.0f}:{100 * failed[rows].mean():.0f}"
 

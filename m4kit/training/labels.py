@@ -1,19 +1,18 @@
-"""Pseudo ground truth in our face model for photos that have only sparse points.
+"""Pseudo ground truth in our face model for photos with sparse annotated points.
 
-A teacher answers (`teacher`): 3DDFA-V2's mb1, or an M4Net that earlier labels trained, or both, who count alike.
-Our model is fitted to the points that each gives; those of the Basel Face Model through the dense correspondence of
-`registration`. With the mean of the fits as the prior, the fit is drawn to the hand-annotated points
-(`refinement`), but not to what their annotators do to all faces. The points also travel along as they are: training
-uses them directly.
+One or two teachers answer (see `teacher`): 3DDFA-V2's mb1, an M4Net, or both with equal weight. Our model is fitted
+to each teacher's points. The mean of the fits is the prior of a second fit, to the hand-annotated points
+(`refinement`), which removes the annotators' habits: offsets that they show on all faces. The labels also hold the
+annotated points as they are, and training uses them directly.
 
-Where a crop's coordinates begin differs from source to source by parts of a pixel, which nobody wrote down. It is
-measured along x, where mirror images show it, and holds along y too, since pixels are counted alike in both.
+Sources differ by parts of a pixel in where a crop's coordinates begin. This offset is measured along x, where mirror
+images show it, and holds along y too, since both axes are counted alike.
 
     python -m m4kit.training.labels --data DATA --peers PEERS --out OUT
     python -m m4kit.training.labels --data DATA --peers PEERS --teacher WEIGHTS --out OUT
 
-writes `labels.npz` (see `data.Labels`), `worst_SOURCE.jpg`, the worst faces that were kept, and with `--peers`
-`map.npz`, the affine map from BFM's parameters to ours that starts a network from 3DDFA-V2's weights.
+The command writes `labels.npz` (see `data.Labels`), `worst_SOURCE.jpg` with the worst faces that were kept, and with
+`--peers` also `map.npz`, the affine map from BFM parameters to ours for a start from 3DDFA-V2's weights.
 """
 
 from __future__ import annotations
@@ -29,30 +28,31 @@ from scipy.spatial.transform import Rotation
 from m4kit.camera import CROP_SIZE, head_pose
 from m4kit.face_model import FaceModel
 from m4kit.files import whole_file
-from m4kit.parameters import PARAMETERS
+from m4kit.landmarks import face_size
+from m4kit.parameters import PARAMETERS, join, landmarks_in_crop, split_camera
 from m4kit.training.data import averaging_matrix, read_crops
 from m4kit.training.refinement import annotation, draw_to_annotation, place_annotated
-from m4kit.training.teacher import Asked, own_teacher, peer_teacher, teacher_passes
+from m4kit.training.teacher import OwnTeacher, PeerTeacher
 
 LANDMARK_NOISE = 0.6
 DENSE_NOISE = 4.0
-"""Assumed errors of the teacher's landmarks and surface, in crop pixels."""
+"""Assumed errors of the teacher's landmarks and dense points, in crop pixels."""
 
 WORST = 0.06
-"""Faces that miss their annotated points by more than this share of their size (median) are left out."""
+"""Faces whose median distance to their annotated points is above this share of their size are left out."""
 
 OUTLINE_YAW = 20.0
-"""Degrees of yaw beyond which an annotated outline is the visible edge of the cheek, not the jaw: left out."""
+"""Degrees of yaw beyond which annotated outlines are left out: they show the edge of the cheek, not the jaw."""
 
 SHEET_SIDE = 8
-"""Faces along each side of a contact sheet."""
+"""Faces per row and column of a contact sheet."""
 
 
 def fit(model: FaceModel, vertices: np.ndarray, points: np.ndarray, *, iterations: int = 25) -> np.ndarray:
-    """Raw parameters (n, 62) whose landmarks and vertices come closest to points (n, 68 + dense, 3).
+    """Fit raw parameters (n, 62) to points (n, 68 + dense, 3): the landmarks, then these vertices.
 
-    Alternates the weak-perspective camera (orthogonal Procrustes in 3D) and the 50 coefficients (maximum a
-    posteriori). The camera's depth offset, which nothing shows, is 0.
+    Alternates between the weak-perspective camera (orthogonal Procrustes in 3D) and the 50 coefficients (maximum a
+    posteriori). The camera's depth offset, which no point determines, is 0.
     """
     mean = np.concatenate([model.landmarks().numpy(), model.mean.numpy()[vertices]]).astype(np.float64)
     modes = np.concatenate([model.landmark_modes.numpy(), model.modes.numpy()[:, vertices]], axis=1)
@@ -82,34 +82,33 @@ def fit(model: FaceModel, vertices: np.ndarray, points: np.ndarray, *, iteration
         coefficients = (right @ vectors * gain) @ vectors.T
     camera = np.concatenate([scale[:, None, None] * rotation, translation.transpose(0, 2, 1)], axis=2)
     camera[:, 2, 3] = 0
-    return np.concatenate([camera.reshape(-1, 12), coefficients], axis=1)
+    return join(camera, coefficients)
 
 
 def mean_face(fits: list[np.ndarray]) -> np.ndarray:
-    """The mean (n, 62) of raw parameters of the same faces, each (n, 62) with a scaled rotation as camera."""
-    cameras = [parameters[:, :12].reshape(-1, 3, 4) for parameters in fits]
+    """The mean (n, 62) of several fits (n, 62) of the same faces; each camera is a scaled rotation."""
+    cameras, coefficients = zip(*map(split_camera, fits), strict=True)
     scales = [np.linalg.norm(camera[:, 0, :3], axis=1)[:, None, None] for camera in cameras]
-    # The nearest rotation to the mean matrix.
+    # `from_matrix` gives the rotation nearest to the mean matrix.
     rotation = Rotation.from_matrix(
         np.mean([c[:, :, :3] / s for c, s in zip(cameras, scales, strict=True)], axis=0)
     )
     camera = np.mean(cameras, axis=0)
     camera[:, :, :3] = np.mean(scales, axis=0) * rotation.as_matrix()
-    coefficients = np.mean([parameters[:, 12:] for parameters in fits], axis=0)
-    return np.concatenate([camera.reshape(-1, 12), coefficients], axis=1)
+    return join(camera, np.mean(coefficients, axis=0))
 
 
 def held_out(names: list[str], share: float) -> np.ndarray:
-    """A fixed split by name: True for the given share of names."""
+    """A fixed split by name: True for about that share of the names."""
     digits = [int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) for name in names]
     return np.array(digits) < share * 16**8
 
 
 def annotated(data: Path, source: str) -> tuple[list[str], dict[str, np.ndarray]]:
-    """Names and what is annotated of a source: points in the crop frame and which faces are held out.
+    """The names of a source's faces, their annotated points in the crop frame, and which faces are held out.
 
-    The sets' own mapping from a photo's coordinate x into a crop of `size` photo pixels is
-    (x - left) * 120 / size, counted from the crop's left edge, where the crop frame has x = -60.
+    Both sets map a photo's coordinate x into a crop of `size` photo pixels by (x - left) * 120 / size, counted from
+    the crop's left edge, where the crop frame has x = -60.
     """
     file = np.load(data / f"{source}.npz", allow_pickle=False)
     names = file["names"].tolist()
@@ -132,7 +131,7 @@ def annotated(data: Path, source: str) -> tuple[list[str], dict[str, np.ndarray]
 
 
 def affine_map(theirs: np.ndarray, ours: np.ndarray, spread: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The matrix (62, 62) and offset (62,) that best take their raw parameters to ours (ridge regression)."""
+    """Matrix (62, 62) and offset (62,) that best map their raw parameters to ours, by ridge regression."""
     mean = theirs.mean(0)
     x = (theirs - mean) / spread
     y_mean = ours.mean(0)
@@ -142,31 +141,26 @@ def affine_map(theirs: np.ndarray, ours: np.ndarray, spread: np.ndarray) -> tupl
 
 
 def main() -> None:
-    """Write the labels and the map."""
+    """Write the labels and the affine map."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with aflw_train and youtube_faces")
-    parser.add_argument("--peers", type=Path, help="folder of 3DDFA-V2's files: its mb1 is a teacher")
-    parser.add_argument("--teacher", type=Path, help="M4Net weights (.safetensors) to be a teacher")
+    parser.add_argument("--peers", type=Path, help="folder of 3DDFA-V2's files; its mb1 becomes a teacher")
+    parser.add_argument("--teacher", type=Path, help="M4Net weights (.safetensors) that become a teacher")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--sources", nargs="+", default=["aflw_train", "youtube_faces"])
     options = parser.parse_args()
     if options.peers is None and options.teacher is None:
-        parser.error("expected a teacher: --peers, --teacher or both")
+        parser.error("expected a teacher; give --peers, --teacher or both")
     options.out.mkdir(parents=True, exist_ok=True)
     model = FaceModel.load()
-    asked = []
+    teachers = []
     if options.peers is not None:
-        peer, registration = peer_teacher(model, options.peers)
-        print(
-            f"our surface to BFM's: {registration.model_distance:.2f} mm by the modes alone, "
-            f"{registration.final_distance:.2f} mm finished"
-        )
-        asked.append(peer)
+        teachers.append(PeerTeacher.load(model, options.peers))
     if options.teacher is not None:
-        asked.append(own_teacher(model, options.teacher))
-    parts, theirs = zip(
+        teachers.append(OwnTeacher(model, options.teacher))
+    parts, answers = zip(
         *(
-            label_source(source, model, asked, data=options.data, out=options.out)
+            label_source(source, model, teachers, data=options.data, out=options.out)
             for source in options.sources
         ),
         strict=True,
@@ -174,45 +168,39 @@ def main() -> None:
     labels = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     np.savez(options.out / "labels.npz", **labels)
     if options.peers is not None:
-        ours = labels["parameters"].astype(np.float64)
-        matrix, offset = affine_map(np.concatenate(theirs), ours, peer.whitening[1])
+        ours, peer = labels["parameters"].astype(np.float64), teachers[0]
+        # The first of the six views is the crop itself.
+        theirs = peer.raw(np.concatenate(answers)[:, 0])
+        matrix, offset = affine_map(theirs, ours, peer.whitening[1])
         np.savez(options.out / "map.npz", matrix=matrix, offset=offset)
 
 
 def label_source(
-    source: str, model: FaceModel, asked: list[Asked], *, data: Path, out: Path
+    source: str, model: FaceModel, teachers: list[PeerTeacher | OwnTeacher], *, data: Path, out: Path
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """A source's columns of the labels, and the first teacher's raw answers (n, 62) to the same crops as they are.
+    """The columns of a source's labels, and the first teacher's answers for the same faces.
 
-    Each teacher's six answers are kept in `out`, as is the contact sheet of the worst faces.
+    Writes each teacher's answers and the contact sheet of the worst faces into `out`. Answers that are already there
+    are read.
     """
     names, columns = annotated(data, source)
-    fits = []
-    for one in asked:
-        kept = out / f"passes_{one.name}_{source}.npy"
-        if not kept.is_file():
-            crops = read_crops(data / f"{source}.zip", names)
-            with whole_file(kept) as part, part.open("wb") as file:
-                np.save(file, teacher_passes(crops, one.network(crops)))
-        whitened = np.load(kept).astype(np.float64)
-        start = one.teacher.start_of_pixels(whitened[:1000], one.whitening)
-        print(f"{source}: the pixels of {one.name} start {start:.2f} from the edge")
-        fits.append(
-            np.concatenate(
-                [
-                    fit(model, one.teacher.vertices, one.teacher.points(chunk, one.whitening, start=start))
-                    for chunk in np.array_split(whitened, len(whitened) // 500 + 1)
-                ]
-            )
-        )
-        if one is asked[0]:
-            raw = whitened[:, 0] * one.whitening[1] + one.whitening[0]
+    fits, kept = [], []
+    for teacher in teachers:
+        path = out / f"answers_{teacher.name}_{source}.npy"
+        if not path.is_file():
+            answers = teacher.ask(read_crops(data / f"{source}.zip", names))
+            with whole_file(path) as part, part.open("wb") as file:
+                np.save(file, answers)
+        kept.append(np.load(path))
+        points = teacher.points(kept[-1])
+        parts = np.array_split(points, len(points) // 500 + 1)
+        fits.append(np.concatenate([fit(model, teacher.vertices, part) for part in parts]))
     fitted = mean_face(fits)
-    turned = np.abs([head_pose(row[:12].reshape(3, 4)).yaw for row in fitted]) > OUTLINE_YAW
+    turned = np.abs([head_pose(camera).yaw for camera in split_camera(fitted)[0]]) > OUTLINE_YAW
     columns["points68"][turned, :17] = np.nan
     shift = align_annotation(model, fitted, columns)
     parameters, habits = draw_to_annotation(model, fitted, *annotation(columns))
-    print(f"{source}: annotated points were moved by {shift:.2f}; {habits_in_words(habits)}")
+    print(f"{source}: annotated points were moved by {shift:.2f}; {habits_text(habits)}")
     missed = agreement(model, parameters, columns)
     good = missed < WORST
     print(f"{source}: {len(names)} faces, {np.count_nonzero(~good)} left out")
@@ -229,11 +217,11 @@ def label_source(
         "parameters": parameters[good].astype(np.float32),
     }
     labels |= {name: column[good] for name, column in columns.items()}
-    return labels, raw[good]
+    return labels, kept[0][good]
 
 
-def habits_in_words(habits: np.ndarray, *, count: int = 3) -> str:
-    """The largest of the annotators' habits (89, 3) in mm: AFLW's 21 points, then the 68."""
+def habits_text(habits: np.ndarray, *, count: int = 3) -> str:
+    """Describe the largest of the annotators' habits (89, 3) in mm: AFLW's 21 points, then the 68."""
     lengths = np.linalg.norm(habits, axis=1)
     largest = [i for i in np.argsort(-lengths) if lengths[i] > 0][:count]
     named = (f"{i + 1} of 21" if i < 21 else f"{i - 20} of 68" for i in largest)
@@ -243,10 +231,10 @@ def habits_in_words(habits: np.ndarray, *, count: int = 3) -> str:
 
 
 def align_annotation(model: FaceModel, parameters: np.ndarray, columns: dict[str, np.ndarray]) -> float:
-    """Move all annotated points so that they lie about the fitted ones, by one distance right and down alike.
+    """Move all annotated points, in place, right and down by the same distance, and return it in crop pixels.
 
-    The fits of `averaged_points` favour neither side, so the median distance along x is where the annotation's
-    pixels start. Gives that distance in crop pixels; changes `columns`.
+    Fits to views and their mirror images favour no side, so the median distance to them along x shows where the
+    annotation's pixels begin.
     """
     points, trust = annotation(columns)
     shift = -float(np.median((points - place_annotated(model, parameters))[trust == 1, 0]))
@@ -262,9 +250,10 @@ def contact_sheet(
     *,
     zoom: int = 2,
 ) -> np.ndarray:
-    """Crops (n, 120, 120, 3) in rows, uint8 RGB, with fitted landmarks (green) and trusted annotation (red).
+    """Draw crops (n, 120, 120, 3) uint8 RGB in rows, with fitted landmarks (green) and annotated points (red).
 
-    `landmarks` (n, 68, 2) and the points (n, 89, 2) are in the crop frame.
+    `landmarks` are (n, 68, 2); `annotated_points` are points (n, 89, 2) and the trust in each (n, 89). Points are in
+    the crop frame; those without trust are not drawn.
     """
     side = CROP_SIZE * zoom
     rows = -(-len(crops) // SHEET_SIDE)
@@ -285,11 +274,8 @@ def contact_sheet(
 
 
 def agreement(model: FaceModel, parameters: np.ndarray, columns: dict[str, np.ndarray]) -> np.ndarray:
-    """Median distance (n,) from the fitted face to its annotated points, as a share of its size."""
-    landmarks = model.landmarks(parameters[:, 12:52], parameters[:, 52:]).numpy().astype(np.float64)
-    camera = parameters[:, :12].reshape(-1, 3, 4)
-    placed = (landmarks @ camera[:, :2, :3].transpose(0, 2, 1)) + camera[:, None, :2, 3]
-    size = np.sqrt(np.ptp(placed, axis=1).prod(1))
+    """Median distance (n,) from each fitted face to its annotated points, as a share of its size."""
+    placed = landmarks_in_crop(model, parameters.astype(np.float64))[..., :2]
     distances = np.concatenate(
         [
             np.linalg.norm(averaging_matrix() @ placed - columns["points21"], axis=2),
@@ -297,7 +283,7 @@ def agreement(model: FaceModel, parameters: np.ndarray, columns: dict[str, np.nd
         ],
         axis=1,
     )
-    return np.nanmedian(distances, axis=1) / size
+    return np.nanmedian(distances, axis=1) / face_size(placed)
 
 
 if __name__ == "__main__":

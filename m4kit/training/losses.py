@@ -1,4 +1,4 @@
-"""What the training minimises: geometry first, so that each parameter counts by what it moves."""
+"""The loss of M4Net's training. It is geometric, so each parameter counts by how far it moves the face."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from torch import nn
 
 from m4kit.face_model import LANDMARKS, FaceModel
 from m4kit.network import M4Net, Outputs
+from m4kit.parameters import split_camera
 from m4kit.training.data import LOOSE_21, LOOSE_68, OTHER_21, averaging_matrix, point_weights
 
 
 @dataclass(frozen=True)
 class LossWeights:
-    """How much each term counts; distances are in crop pixels, the rotation in degrees.
+    """Weights of the loss terms; distances are in crop pixels, the rotation is in degrees.
 
-    `depth` is the share of a distance's z part within `landmarks` and `vertices`; `heads` that of each
-    single head beside the fused output.
+    `depth` is the weight of the depth part within `landmarks` and `vertices`, `heads` that of each single head
+    relative to the fused output.
     """
 
     landmarks: float = 1.0
@@ -32,9 +33,9 @@ class LossWeights:
 
 
 class GeometryLoss(nn.Module):
-    """How far answers lie from labels: landmarks, a sample of the mesh, rotation, annotated points.
+    """Distance of answers from labels: landmarks, a sample of the mesh, rotation, annotated points.
 
-    `cap` is the distance in crop pixels beyond which an annotated point stops pulling.
+    `cap` is the distance in crop pixels beyond which an annotated point no longer counts more.
     """
 
     def __init__(
@@ -58,24 +59,24 @@ class GeometryLoss(nn.Module):
         self.register_buffer("trust68", torch.tensor(point_weights(LANDMARKS, LOOSE_68)))
 
     def place(self, parameters: torch.Tensor) -> torch.Tensor:
-        """Landmarks, then sampled vertices, (..., P, 3) in the crop frame, of parameters (..., 62)."""
-        camera = parameters[..., :12].unflatten(-1, (3, 4))
-        shape = (parameters[..., 12:] @ self.modes.flatten(1)).unflatten(-1, self.mean.shape) + self.mean
+        """Landmarks and sampled vertices (..., P, 3) in the crop frame of raw parameters (..., 62)."""
+        camera, coefficients = split_camera(parameters)
+        shape = (coefficients @ self.modes.flatten(1)).unflatten(-1, self.mean.shape) + self.mean
         return shape @ camera[..., :3].mT + camera[..., None, :, 3]
 
     def forward(
         self, network: M4Net, outputs: Outputs, batch: Mapping[str, torch.Tensor]
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The loss, and its terms for the fused output, each the mean over the batch.
+        """The loss and its terms for the fused output, as means over the batch.
 
         `batch` holds `parameters` (B, 62), `points21` (B, 21, 2) and `points68` (B, 68, 2).
         """
-        # The fused output and the heads side by side, (B, 5, 62).
+        # The fused output and the four heads, (B, 5, 62).
         answers = torch.cat([outputs.parameters[:, None], outputs.heads], 1)
         target = batch["parameters"][:, None]
         placed, aim = self.place(answers), self.place(target)
         offset = placed - aim
-        # Weak perspective does not see how far away a face is, so only depth within the face counts.
+        # Weak perspective has no distance to the camera, so only depth within the face counts.
         depth = offset[..., 2] - offset[..., 2].mean(-1, keepdim=True)
         distance = _length(offset[..., :2]) + self.weights.depth * depth.abs()
         terms = {
@@ -95,7 +96,7 @@ class GeometryLoss(nn.Module):
         return total, {name: term[:, 0].detach().mean() for name, term in terms.items()}
 
     def _reprojection(self, landmarks: torch.Tensor, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Robust mean distance (B, 5) of landmarks (B, 5, 68, 2) to annotated points; 0 without any."""
+        """Robust mean distance (B, 5) from landmarks (B, 5, 68, 2) to annotated points, 0 if there are none."""
         total, trust = 0.0, 0.0
         for points, placed, weight in (
             (batch["points21"], self.averaging @ landmarks, self.trust21),
@@ -109,12 +110,11 @@ class GeometryLoss(nn.Module):
 
 
 def rotation_error(parameters: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """How far apart the cameras' axes point, in degrees for small errors: mean chord over the three rows.
+    """Angle between the axes of two cameras, as the mean chord of their three rows, in degrees for small errors.
 
-    For raw parameters (..., 62). The third row is the cross product of the two that the picture shows, as in
-    `camera.decompose`.
+    Both are raw parameters (..., 62). The third row is the cross product of the first two, as in `camera.decompose`.
     """
-    rows, aim = (_unit_rows(p[..., :12].unflatten(-1, (3, 4))[..., :3]) for p in (parameters, target))
+    rows, aim = (_unit_rows(split_camera(values)[0][..., :3]) for values in (parameters, target))
     return _length(torch.rad2deg(rows - aim)).mean(-1)
 
 
@@ -124,5 +124,5 @@ def _unit_rows(matrix: torch.Tensor) -> torch.Tensor:
 
 
 def _length(offset: torch.Tensor) -> torch.Tensor:
-    # The small constant keeps the gradient finite at 0; taken off again so that no distance is 0.
+    # The constant keeps the gradient at 0 finite; its root is subtracted, so that no distance stays 0.
     return (offset.square().sum(-1) + 1e-6).sqrt() - 1e-3

@@ -1,6 +1,6 @@
-"""Dense correspondence between m4kit's face model and the Basel Face Model, computed from a user's own BFM file.
+"""Dense correspondence between m4kit's face model and the Basel Face Model (BFM), from the user's own BFM file.
 
-It serves training alone: 3DDFA-V2's networks speak BFM's parameters, and `labels.affine_map` says them in ours.
+Training alone needs it: 3DDFA-V2's networks answer in the BFM, and labels are in our model.
 """
 
 from __future__ import annotations
@@ -18,53 +18,29 @@ from m4kit.render import load_open3d, vertex_normals
 
 @dataclass(frozen=True)
 class Registration:
-    """Where each vertex of our model lies on BFM's surface.
+    """Where each vertex of our model lies on the BFM's surface.
 
-    `corners` (V, 3) are BFM vertices and `weights` (V, 3) their barycentric weights; `valid` (V,) says which
-    vertices have a trustworthy partner. `scale`, `rotation` (3, 3) and `translation` (3,) take our model's
-    millimetres to BFM's. `model_distance` and `final_distance` are the mean distances in mm from our skin to BFM's
-    surface after fitting the 50 modes alone and after the non-rigid finish; `fitted` and `finished` (V, 3) are
-    the two shapes in BFM's frame.
+    `corners` (V, 3) are BFM vertices and `weights` (V, 3) their barycentric weights; `valid` (V,) marks vertices with
+    a trustworthy partner. `model_distance` and `final_distance` are mean distances in mm from our skin to the BFM's
+    surface, after the fit of the 50 modes and after the non-rigid fit.
     """
 
     corners: np.ndarray
     weights: np.ndarray
     valid: np.ndarray
-    scale: float
-    rotation: np.ndarray
-    translation: np.ndarray
     model_distance: float
     final_distance: float
-    fitted: np.ndarray
-    finished: np.ndarray
 
     def points(self, vertices: np.ndarray) -> np.ndarray:
         """Points (..., V, 3) of BFM meshes (..., V_bfm, 3) that correspond to our vertices."""
         return (vertices[..., self.corners, :] * self.weights[:, :, None]).sum(-2)
 
 
-def itself(model: FaceModel) -> Registration:
-    """Our model's correspondence with itself: each vertex is its own partner."""
-    count, mean = len(model.mean), model.mean.numpy()
-    return Registration(
-        corners=np.arange(count)[:, None].repeat(3, axis=1),
-        weights=np.tile([1.0, 0.0, 0.0], (count, 1)),
-        valid=~model.regions["mouth_inside"],
-        scale=1.0,
-        rotation=np.eye(3),
-        translation=np.zeros(3),
-        model_distance=0.0,
-        final_distance=0.0,
-        fitted=mean,
-        finished=mean,
-    )
-
-
 def register(model: FaceModel, bfm: FaceModel, target: np.ndarray, *, iterations: int = 40) -> Registration:
-    """Find our model's vertices on a BFM mesh `target` (V_bfm, 3) in mm, neutral and average.
+    """Find our model's vertices on the mean, neutral BFM mesh `target` (V_bfm, 3) in mm.
 
-    Non-rigid ICP: a similarity from the 68 landmarks, then similarity and the 50 modes on closest points, then a
-    smooth displacement (Laplacian regularised, stiffness falling) that serves the correspondence only.
+    Non-rigid ICP in three stages: a similarity from the 68 landmarks; similarity and the 50 modes on closest points;
+    a smooth displacement with Laplacian regularisation of falling stiffness.
     """
     surface = _Surface(target, bfm.triangles.numpy())
     mean, modes = model.mean.double().numpy(), model.modes.double().numpy()
@@ -119,18 +95,13 @@ def register(model: FaceModel, bfm: FaceModel, target: np.ndarray, *, iterations
         corners=match.corners,
         weights=match.weights,
         valid=valid,
-        scale=scale,
-        rotation=rotation,
-        translation=translation,
         model_distance=model_distance,
         final_distance=float(match.distance[use].mean()),
-        fitted=fitted,
-        finished=finished,
     )
 
 
 def similarity(source, target, weights=None):
-    """Scale, rotation (3, 3) and translation (3,) that best take source (n, 3) to target (n, 3) (Umeyama, 1991)."""
+    """Scale, rotation (3, 3) and translation (3,) that best map source (n, 3) onto target (n, 3) (Umeyama, 1991)."""
     share = np.ones(len(source)) if weights is None else weights
     share = (share / share.sum())[:, None]
     source_centre, target_centre = (source * share).sum(0), (target * share).sum(0)
@@ -156,7 +127,7 @@ class _Match:
 
 
 class _Surface:
-    """A mesh that finds the points on it closest to others."""
+    """A mesh that finds its closest point to a given point."""
 
     def __init__(self, vertices: np.ndarray, triangles: np.ndarray):
         o3d = load_open3d()

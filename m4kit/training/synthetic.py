@@ -1,12 +1,12 @@
-"""Drawn faces whose parameters are exact: an open data set that anybody can make and train on.
+"""Drawn faces with exact parameters: an open data set that anyone can make and train on.
 
-`python -m m4kit.training.synthetic --faces N --out DIR` writes `DIR/synthetic.zip`, N crops, and
-`DIR/labels.npz` (see `data.Labels`). Then
+`python -m m4kit.training.synthetic --faces N --out DIR` writes N crops into `DIR/synthetic.zip` and their labels into
+`DIR/labels.npz` (see `data.Labels`). Train on them with
 
     m4kit train --data DIR --labels DIR/labels.npz --out RUN --size small
 
-trains on them. Every face is a person of its own, in a light, a place and a pose of its own; what a camera does
-to a picture is left to the training's augmentation.
+Each face is another person in another light, place and pose. Faults of a camera come from the training's
+augmentation.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from tqdm import tqdm
 from m4kit.camera import CROP_SIZE, crop_from_landmarks, rotation_from_euler
 from m4kit.face_model import FaceModel
 from m4kit.light import Lamp, Light
-from m4kit.parameters import PARAMETERS
+from m4kit.parameters import PARAMETERS, join
 from m4kit.training import TrainingError
 from m4kit.training.data import Labels
 from m4kit.training.synthetic_head import Head, Look, draw
 
 SOURCE = "synthetic"
 HELD_OUT = 10
-"""Every how many-th face is held out."""
+"""One face in this many is held out."""
 
 YAW, PITCH, ROLL = 90.0, 40.0, 35.0
 """Largest angles, in degrees."""
@@ -45,16 +45,16 @@ _IRIS = np.array([[52, 32, 20], [84, 56, 32], [92, 96, 62], [84, 112, 132], [112
 
 
 class SyntheticFace(NamedTuple):
-    """A crop (120, 120, 3) uint8 RGB and the raw parameters (62,) that it was drawn with."""
+    """A crop (120, 120, 3) uint8 RGB and the raw parameters (62,) of its face."""
 
     crop: np.ndarray
     parameters: np.ndarray
 
 
 def random_face(random: np.random.Generator, model: FaceModel, head: Head) -> SyntheticFace:
-    """A random person in a random pose, light and place; `head` is `Head(model)`, which is slow to make.
+    """Draw a random person in a random pose, light and place; the same state of `random` gives the same face.
 
-    The same state of `random` gives the same face.
+    `head` is `Head(model)`, which is slow to make.
     """
     parameters = random_parameters(random, model)
     crop = draw(head, parameters, random_look(random), random_background(random))
@@ -62,11 +62,11 @@ def random_face(random: np.random.Generator, model: FaceModel, head: Head) -> Sy
 
 
 def random_parameters(random: np.random.Generator, model: FaceModel) -> np.ndarray:
-    """Raw parameters (62,), float32, of a random person and pose, framed as crops are.
+    """Raw parameters (62,), float32, of a random person and pose, framed like a crop.
 
-    Person and expression are those of `FaceModel.sample`. Yaw is uniform over -90 to 90 degrees, so that profiles
-    are as common as frontal faces; pitch and roll fall off linearly to 40 and 35. The camera is weak
-    perspective; scale and place are what `crop_from_landmarks` gives for the model's landmarks.
+    Person and expression come from `FaceModel.sample`. Yaw is uniform from -90 to 90 degrees, so profiles are as
+    common as frontal faces; the density of pitch and roll falls linearly to 0 at 40 and 35. The camera is weak
+    perspective, with the scale and place that `crop_from_landmarks` gives for the landmarks.
     """
     identity, expression = model.sample(1, seed=int(random.integers(2**62)))
     rotation = rotation_from_euler(
@@ -77,17 +77,17 @@ def random_parameters(random: np.random.Generator, model: FaceModel) -> np.ndarr
     scale = CROP_SIZE / frame.size
     camera = np.zeros((3, 4))
     camera[:, :3] = scale * rotation
-    # Landmarks are y up here, so the frame's `top` is its lower edge; its middle is the same.
+    # y points up here, so the frame's `top` is its lower edge; its centre is the same.
     camera[:2, 3] = -scale * frame.centre
-    return np.concatenate([camera.ravel(), identity[0].numpy(), expression[0].numpy()]).astype(np.float32)
+    return join(camera, identity[0].numpy(), expression[0].numpy()).astype(np.float32)
 
 
 def random_skin(random: np.random.Generator) -> np.ndarray:
-    """A skin colour, sRGB (3,), 0 to 255.
+    """A random skin colour, sRGB (3,), 0 to 255.
 
-    Dermatology orders skins by their individual typology angle, atan((L* - 50) / b*) in CIELAB, from below -30
-    degrees (dark) to above 55 (very light; Chardon et al., Int. J. Cosmetic Science 1991). The angle is uniform
-    from -55 to 60 here, so every shade is as common.
+    Dermatology orders skin colours by the individual typology angle, atan((L* - 50) / b*) in CIELAB, from below -30
+    degrees (dark) to above 55 (very light; Chardon et al., Int. J. Cosmetic Science 1991). Here it is uniform from
+    -55 to 60.
     """
     angle = np.radians(random.uniform(-55, 60))
     yellow = random.uniform(14, 22)
@@ -124,7 +124,7 @@ def random_look(random: np.random.Generator) -> Look:
 
 
 def random_light(random: np.random.Generator) -> Light:
-    """A key lamp from anywhere before or beside the face, a fill, and an ambient light, each of a colour."""
+    """Random coloured light: a key lamp in front of or beside the face, a fill lamp and ambient light."""
 
     def lamp(strength: float) -> Lamp:
         across, up = np.radians([random.uniform(-110, 110), random.triangular(-40, 35, 80)])
@@ -148,7 +148,7 @@ def _tinted(random: np.random.Generator, strength: float) -> tuple[float, float,
 
 
 def random_background(random: np.random.Generator) -> np.ndarray:
-    """A picture (120, 120, 3) uint8 RGB without a face: a gradient, then perhaps clouds, stripes, shapes, blur."""
+    """A random picture (120, 120, 3) uint8 RGB: a gradient with optional clouds, stripes, shapes and blur."""
     y, x = np.mgrid[:CROP_SIZE, :CROP_SIZE].astype(np.float32) / CROP_SIZE - 0.5
     turn = random.uniform(0, 2 * np.pi)
     along = (np.cos(turn) * x + np.sin(turn) * y)[..., None]
@@ -174,7 +174,7 @@ def random_background(random: np.random.Generator) -> np.ndarray:
             _add_shape(picture, random)
     if random.random() < 0.6:
         picture = cv2.GaussianBlur(picture, (0, 0), random.uniform(0.5, 5))
-    # Few places are as colourful as colours drawn evenly.
+    # Real places are less colourful than uniformly random colours.
     grey = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     colourful = random.triangular(0, 0.2, 1)
     return cv2.addWeighted(picture, colourful, grey, 1 - colourful, 0)
@@ -197,13 +197,13 @@ def _add_shape(picture: np.ndarray, random: np.random.Generator) -> None:
 def write_set(
     out: str | Path, *, faces: int, seed: int = 0, model: FaceModel | None = None, progress: bool = True
 ) -> Path:
-    """Draw a set of faces into the folder `out` and give the path of its labels.
+    """Draw a set of faces into the folder `out` and return the path of its labels.
 
-    Writes `synthetic.zip`, a JPEG a face, and `labels.npz` with the faces' parameters, each file whole or not at
-    all. Face i of a seed is the same in a set of any size; every tenth is held out, and no person comes twice.
-    There are no annotated points: the parameters say it all, those of hidden landmarks too.
+    Writes `synthetic.zip`, with one JPEG per face, and `labels.npz` with the parameters; an interrupted call writes
+    neither. Face i of a seed is the same in a set of any size, each face is another person, and every tenth is held
+    out. There are no annotated points, because the parameters are exact.
 
-    Raises `TrainingError` if the folder cannot be written to, or holds such files already.
+    Raises `TrainingError` if the folder cannot be written to or already holds such files.
     """
     if faces < 1:
         raise TrainingError(f"expected at least one face to draw, got {faces}")
@@ -211,10 +211,10 @@ def write_set(
     archive_path, labels_path = out / f"{SOURCE}.zip", out / "labels.npz"
     for path in (archive_path, labels_path):
         if path.exists():
-            raise TrainingError(f"{path}: already there; remove it, or write into another folder")
+            raise TrainingError(f"{path}: the file exists already; remove it, or write into another folder")
     model = FaceModel.load() if model is None else model
     head = Head(model)
-    # The seed is in the names because the training knows decoded crops again by them.
+    # The seed is part of the names, by which the training identifies decoded crops.
     names = [f"seed{seed}_{i:06d}.jpg" for i in range(faces)]
     parameters = np.empty((faces, PARAMETERS), dtype=np.float32)
     try:
@@ -227,7 +227,7 @@ def write_set(
                 ):
                     face = random_face(np.random.default_rng([seed, i]), model, head)
                     parameters[i] = face.parameters
-                    # A member's date would make two runs differ; ZipInfo's own is fixed.
+                    # ZipInfo has a fixed date, so that two runs write the same archive.
                     archive.writestr(zipfile.ZipInfo(name), _packed(face.crop))
             labels = Labels(
                 names=np.array(names),
@@ -243,8 +243,8 @@ def write_set(
                 (unfinished / path.name).replace(path)
     except OSError as error:
         raise TrainingError(
-            f"{out}: writing the set failed ({error}); give a folder that can be written to, with about "
-            f"{faces * 8 // 1000 + 1} MB of room"
+            f"{out}: writing the set failed ({error}); give a writable folder with about "
+            f"{faces * 8 // 1000 + 1} MB of free space"
         ) from error
     return labels_path
 
@@ -256,11 +256,11 @@ def _packed(crop: np.ndarray) -> bytes:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m m4kit.training.synthetic", description=__doc__.split("\n", maxsplit=1)[0]
     )
-    parser.add_argument("--faces", type=int, required=True, help="how many to draw")
+    parser.add_argument("--faces", type=int, required=True, help="number of faces")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True, help="folder for synthetic.zip and labels.npz")
     parser.add_argument("--model", type=Path, help="face model (.npz; default: the packaged one)")

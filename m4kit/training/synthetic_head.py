@@ -1,6 +1,7 @@
-"""A head to photograph: the face model's mesh with fewer triangles, a skull, hair, a neck, and paint.
+"""Draws a head: the face model's mesh with fewer triangles, a skull, hair, a neck, and painted colours.
 
-All in the face model's frame: millimetres, x right, y up, z towards the viewer. Colours are sRGB, 0 to 255.
+All points are in the face model's frame: millimetres, x right, y up, z towards the viewer. Colours are sRGB, 0 to
+255.
 """
 
 from __future__ import annotations
@@ -14,16 +15,17 @@ import torch
 from m4kit.camera import CROP_SIZE, Crop, head_pose, rotation_from_euler
 from m4kit.face_model import EXPRESSION_MODES, FaceModel
 from m4kit.light import Light
+from m4kit.parameters import split_camera
 from m4kit.render import load_open3d, render
 from m4kit.training import TrainingError
 
 TRIANGLES = 9000
-"""Of the face as it is drawn: at 120 pixels a third of the model's triangles shows as much, in half the time."""
+"""Triangles of the drawn face: at 120 pixels a third of the model's looks the same and takes half the time."""
 
 _REGIONS = ("eyeballs", "eyebrows", "eyes", "mouth", "mouth_inside")
 _APART = ("jawOpen", "eyeWideLeft", "eyeWideRight")
 _INSIDE = np.array([0.0, 10.0, -20.0])
-"""A point well inside every head, which hair grows away from."""
+"""A point inside every head; hair grows away from it."""
 _NECK_PIVOT = np.array([0.0, -40.0, -50.0])
 _SKULL_ROWS = 9
 _MOUTH = np.array([70, 26, 28])
@@ -31,11 +33,11 @@ _MOUTH = np.array([70, 26, 28])
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a face looks like apart from its shape and pose.
+    """The look of a face apart from its shape and pose.
 
-    Colours are sRGB (3,), 0 to 255. `hair` is None for a bald head; `hairline` moves it up, `volume` lifts it, in
-    mm. `beard` and `flush` run from 0 to 1; `brow` is half the brows' width in mm. `gaze` is the unit
-    direction of the eyes in the face's frame. `grain` seeds the skin's unevenness.
+    Colours are sRGB (3,), 0 to 255. `hair` is None for a bald head; `hairline` moves the hair up and `volume` lifts
+    it, both in mm. `beard` and `flush` are strengths from 0 to 1; `brow` is half the height of the brows in mm.
+    `gaze` is the unit direction of the eyes in the face's frame. `grain` seeds the unevenness of the skin.
     """
 
     skin: np.ndarray
@@ -57,16 +59,16 @@ class Look:
 
 
 class Head:
-    """What is the same in every picture of a face model: a light mesh, and where on it brows, lips and hair lie.
+    """The parts that all drawings of a face model share: a light mesh and the places of brows, lips and hair.
 
-    Raises `TrainingError` for a face model that does not name the regions which the paint needs.
+    Raises `TrainingError` for a face model without the regions that the colours need.
     """
 
     def __init__(self, model: FaceModel):
         missing = [name for name in _REGIONS if name not in model.regions]
         if missing:
             raise TrainingError(
-                f"expected a face model with the regions {', '.join(_REGIONS)}, but it names no "
+                f"expected a face model with the regions {', '.join(_REGIONS)}, got one without "
                 f"{', '.join(missing)}; use the packaged one"
             )
         corners, weights, self.triangles = _simplified(model)
@@ -90,7 +92,7 @@ class Head:
         self._measure(model.landmark_mean.numpy(), regions)
 
     def _measure(self, landmarks: np.ndarray, regions: dict[str, np.ndarray]) -> None:
-        """Distances in mm and shares that the paint goes by, one a point of the mean face."""
+        """Set the distances in mm and the shares that the colours depend on, one per point of the mean face."""
         points = self.mean
         x, y, z = points.T
         side = np.abs(x)
@@ -109,9 +111,9 @@ class Head:
         centres = np.stack([_sphere_centre(balls[balls[:, 0] * sign > 0]) for sign in (-1, 1)])
         looking = balls - centres[(balls[:, 0] > 0).astype(int)]
         self.looking = looking / np.linalg.norm(looking, axis=1, keepdims=True)
-        # Above the temples the hair begins on the forehead's rim, beside them before the ears.
+        # Hair begins at the rim of the forehead and, at the sides, in front of the ears.
         above = np.maximum(62 * (np.hypot(side / 62, np.maximum(y - 8, 0) / 66) - 1), -10 - z)
-        # Sideburns end above the ears' middle, and ears bear no hair.
+        # Sideburns end above the middle of the ears, and ears have no hair.
         self.above_hairline = np.where((y < 4) | (side > 71), -99, above).astype(np.float32)
         self.beard = (_step(-36 + 0.012 * side**2 - y, 14) * (side < 71)).astype(np.float32)
         flush = np.exp(-((side - 38) ** 2 + (y + 18) ** 2) / 500)
@@ -119,7 +121,7 @@ class Head:
         self.flush = np.maximum(flush, side > 71).astype(np.float32)
 
     def paint(self, look: Look) -> np.ndarray:
-        """Colours (P, 3) of the face's points, then its rim's."""
+        """Colours (P, 3) of the face's points, followed by those of its rim."""
         random = np.random.default_rng(look.grain)
         waves = random.normal(size=(3, 6)) / np.array([40, 40, 20, 20, 9, 9])
         uneven = np.cos(self.mean @ waves.astype(np.float32)).sum(axis=1)
@@ -135,7 +137,7 @@ class Head:
             (_MOUTH, self.inside_mouth),
         ):
             _mix(colours, colour, share)
-        # Degrees off the gaze: an iris is 12 mm wide on an eyeball of 24, a pupil 4.
+        # In degrees from the gaze: an iris is 12 mm wide on an eyeball of 24 mm, a pupil 4 mm.
         off = np.degrees(np.arccos(np.clip(self.looking @ look.gaze, -1, 1)))
         eyes = np.tile(look.sclera.astype(np.float32), (len(off), 1))
         _mix(eyes, look.iris, _step(27 - off, 6))
@@ -146,11 +148,11 @@ class Head:
         colours[self.eyeballs] = eyes
         return colours
 
-    def dressed(self, coefficients: np.ndarray, look: Look, *, body: np.ndarray):
-        """Points (N, 3) in mm, triangles (M, 3) and colours (N, 3) of a whole head with its neck and shoulders.
+    def whole(self, coefficients: np.ndarray, look: Look, *, body: np.ndarray):
+        """Points (N, 3) in mm, triangles (M, 3) and colours (N, 3) of a head with neck and shoulders.
 
-        `coefficients` (50,) are the face's, `body` (3, 3) is how the body is turned in the head's frame. The first
-        triangles are the face's own.
+        `coefficients` (50,) are the face's, `body` (3, 3) is the rotation of the body in the head's frame. The first
+        triangles are those of the face.
         """
         random = np.random.default_rng([look.grain, 1])
         shape = self.mean + (coefficients.astype(np.float32) @ self.modes).reshape(-1, 3)
@@ -189,22 +191,22 @@ class Head:
 
 
 def draw(head: Head, parameters: np.ndarray, look: Look, background: np.ndarray) -> np.ndarray:
-    """The crop (120, 120, 3) uint8 RGB of a face of raw parameters (62,), over a background of that shape."""
-    camera = np.asarray(parameters[:12], dtype=float).reshape(3, 4)
+    """Draw a face of raw parameters (62,) over a background (120, 120, 3) uint8 RGB; gives the crop."""
+    camera, coefficients = split_camera(np.asarray(parameters, dtype=float))
     yaw, pitch, roll = head_pose(camera)
     rotation = rotation_from_euler(yaw, pitch, roll)
-    # A head turns on its neck further than the shoulders follow.
+    # Shoulders turn less than the head.
     body = rotation.T @ rotation_from_euler(0.6 * yaw, 0.2 * pitch, 0.2 * roll)
-    points, triangles, colours = head.dressed(np.asarray(parameters[12:]), look, body=body)
+    points, triangles, colours = head.whole(coefficients, look, body=body)
     placed = Crop(-0.5, -0.5, CROP_SIZE).to_photo(points @ camera[:, :3].T + camera[:, 3])
     return render(background, [(placed, triangles)], colour=[np.clip(colours, 0, 255)], light=look.light)
 
 
 def _simplified(model: FaceModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fewer points on the model's surface: corners and weights (P, 3) of each, and triangles between them.
+    """Simplify the model's surface: corners and weights (P, 3) of the new points, and triangles between them.
 
-    Simplified with the lips and lids apart, or what touches would be taken for one surface. The eyeballs stay as
-    they are, for the irises' sake.
+    Lips and lids are apart during this, so that touching parts do not become one surface. The eyeballs keep all their
+    points, which the irises need.
     """
     open3d = load_open3d()
     triangles = model.triangles.numpy()
@@ -215,7 +217,7 @@ def _simplified(model: FaceModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     surface = model.vertices(None, torch.as_tensor(apart)).numpy().astype(np.float64)
     ball = model.regions["eyeballs"]
     of_ball = ball[triangles].all(axis=1)
-    # Roughened, flat parts count as well as curved ones: paint needs points there too.
+    # Roughness keeps points in flat parts too, where colours need them.
     painted = model.regions["mouth"] | model.regions["eyes"] | model.regions["eyebrows"]
     rough = np.random.default_rng(0).normal(size=surface.shape) * np.where(painted, 0.4, 0.15)[:, None]
     mesh = open3d.geometry.TriangleMesh(
@@ -244,7 +246,7 @@ def _simplified(model: FaceModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _rim(triangles: np.ndarray) -> np.ndarray:
-    """The vertices around a mesh's longest hole, in order: for a face, where the back of the head is missing."""
+    """The vertices around a mesh's longest hole, in order; in a face, the missing back of the head."""
     edges = {
         (int(a), int(b)) for i in range(3) for a, b in zip(triangles[:, i], triangles[:, i - 2], strict=True)
     }
@@ -259,11 +261,11 @@ def _rim(triangles: np.ndarray) -> np.ndarray:
 
 
 def _skull(rim: np.ndarray, lift: float) -> np.ndarray:
-    """Points (rows * n, 3) of the back of a head, hair included, row by row from its rim (n, 3) to its pole."""
+    """Points (rows * n, 3) of the back of a head with hair, row by row from its rim (n, 3) to its pole."""
     angle = np.linspace(0, np.pi / 2, _SKULL_ROWS - 1)[:, None, None]
     centre = rim.mean(axis=0)
     back = np.array([0.0, 32.0, -105.0 - lift])
-    # The first row lies within the face, or rays would pass between the two.
+    # The first row is inside the face, so that no gap shows between the two.
     within = rim - (rim - centre) * [0.03, 0.08, 0] + [0, 0, 6]
     rows = centre + (rim - centre) * np.cos(angle) ** 0.8 + back * np.sin(angle)
     return np.concatenate([within, rows.reshape(-1, 3)])
@@ -290,31 +292,31 @@ def _tube(rows: int, columns: int) -> np.ndarray:
 
 
 def _volume(points: np.ndarray, triangles: np.ndarray) -> float:
-    """Above 0 where triangles turn their outside away from the points' middle."""
+    """Six times the signed volume: above 0 if the triangles face away from the centre."""
     first, second, third = (points - points.mean(axis=0))[triangles].swapaxes(0, 1)
     return float((np.cross(first, second) * third).sum())
 
 
 def _distance(points: np.ndarray, line: np.ndarray) -> np.ndarray:
-    """Distances (n,) of points (n, 3) to a line through points (k, 3)."""
+    """Distances (n,) of points (n, 3) from a polyline (k, 3)."""
     along = np.linspace(0, len(line) - 1, 8 * len(line))
     dense = np.stack([np.interp(along, np.arange(len(line)), column) for column in line.T], axis=1)
     return np.linalg.norm(points[:, None] - dense.astype(np.float32), axis=2).min(axis=1)
 
 
 def _sphere_centre(points: np.ndarray) -> np.ndarray:
-    """The centre (3,) of the sphere through points (n, 3), by least squares."""
+    """Centre (3,) of the sphere through points (n, 3), by least squares."""
     system = np.column_stack([2 * points, np.ones(len(points))])
     return np.linalg.lstsq(system, (points**2).sum(axis=1), rcond=None)[0][:3]
 
 
 def _step(distance: np.ndarray, width: float) -> np.ndarray:
-    """0 below, 1 above 0, over a ramp of a width."""
+    """A linear ramp of that width from 0 to 1, centred at a distance of 0."""
     return np.clip(distance / width + 0.5, 0, 1)
 
 
 def _mix(colours: np.ndarray, other: np.ndarray, share: np.ndarray) -> None:
-    """Bring colours (n, 3), in place, to a share (n,) of their way to others, (3,) or (n, 3)."""
+    """Mix a share (n,) of other colours, (3,) or (n, 3), into colours (n, 3), in place."""
     at = np.flatnonzero(share)
     here = colours[at]
     other = np.asarray(other, dtype=np.float32)

@@ -1,15 +1,13 @@
-"""The teachers of the labels: what a network says of a crop, asked six times, as one set of points.
+"""Teachers: networks whose answers to six views of a crop become the points that labels are fitted to.
 
-A crop is shown mirrored or not, a little turned and shrunk; the six dense answers are laid back over it and averaged.
-`peer_teacher` asks 3DDFA-V2, which speaks of the Basel Face Model, `own_teacher` an M4Net, such as the one that the
-last labels trained.
+`PeerTeacher` is 3DDFA-V2's mb1, which answers in the Basel Face Model (BFM); `OwnTeacher` is an M4Net, such as one
+that earlier labels trained. Both have a `name`, under which their answers are stored, the `vertices` of our face
+model among their points, `ask(crops)`, which takes long, and `points(answers)`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,21 +15,31 @@ from tqdm import tqdm
 
 from m4kit.camera import CROP_SIZE
 from m4kit.face_model import FaceModel
+from m4kit.folding import folded
 from m4kit.landmarks import MIRROR_68
 from m4kit.network import M4Net
-from m4kit.parameters import PARAMETERS
-from m4kit.training.registration import Registration, itself, register
+from m4kit.parameters import PARAMETERS, fuse, split_camera
+from m4kit.training.registration import Registration, register
 from m4kit.training.transfer import read_peer, read_whitening
-from m4kit.views import VIEWS, view_matrices, view_pictures
+from m4kit.views import VIEWS, maps_to_crop, regress, view_pictures
 from m4kit.weights import fingerprint
-
-HALF = np.array([0.5, 0.5, 0.0])
 
 DENSE_POINTS = 400
 
 
-def teacher_passes(crops: np.ndarray, network: torch.nn.Module, *, progress: bool = True) -> np.ndarray:
-    """The teacher's whitened answers (n, 6, 62) to crops (n, 120, 120, 3) uint8 RGB."""
+def symmetric_points(model: FaceModel, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Choose `DENSE_POINTS` of the valid vertices as mirrored pairs.
+
+    Returns the vertices (400,) and, for the 68 landmarks followed by them, each point's mirror partner (468,).
+    """
+    mirror, half = model.mirror.numpy(), DENSE_POINTS // 2
+    chosen = np.random.default_rng(0).choice(np.flatnonzero(valid & valid[mirror]), half, replace=False)
+    swapped = np.roll(np.arange(DENSE_POINTS), half)
+    return np.concatenate([chosen, mirror[chosen]]), np.concatenate([MIRROR_68, 68 + swapped])
+
+
+def peer_answers(crops: np.ndarray, network: torch.nn.Module, *, progress: bool = True) -> np.ndarray:
+    """A 3DDFA-V2 network's whitened answers (n, 6, 62) to six views of crops (n, 120, 120, 3) uint8 RGB."""
     answers = []
     for start in tqdm(range(0, len(crops), 32), desc="teacher", disable=not progress):
         views = view_pictures(crops[start : start + 32])
@@ -42,18 +50,51 @@ def teacher_passes(crops: np.ndarray, network: torch.nn.Module, *, progress: boo
     return np.concatenate(answers).reshape(len(crops), len(VIEWS), PARAMETERS)
 
 
-class Teacher:
-    """BFM cut down to the points that the labels are fitted to: the 68 landmarks and mirrored pairs of the skin."""
+def peer_points(raw: np.ndarray, mean: np.ndarray, modes: np.ndarray, *, start: float = 0.0) -> np.ndarray:
+    """Points (..., P, 3) in the crop frame of 3DDFA-V2's raw parameters (..., 62).
 
-    def __init__(self, model: FaceModel, bfm: FaceModel, registration: Registration):
-        mirror = model.mirror.numpy()
-        both = np.flatnonzero(registration.valid & registration.valid[mirror])
-        half = np.random.default_rng(0).choice(both, DENSE_POINTS // 2, replace=False)
-        self.vertices = np.concatenate([half, mirror[half]])
-        swapped = np.concatenate(
-            [np.arange(DENSE_POINTS // 2) + DENSE_POINTS // 2, np.arange(DENSE_POINTS // 2)]
-        )
-        self.mirrored = np.concatenate([MIRROR_68, 68 + swapped])
+    `mean` (P, 3) and `modes` (50, P, 3) are the BFM's at these points, in mm. 3DDFA-V2's cameras take micrometres,
+    and count x from 1 and y from the lower edge. Their pixels begin `start` pixels from the crop's edge.
+    """
+    camera, coefficients = split_camera(raw)
+    shape = mean + np.tensordot(coefficients, modes, 1)
+    offset = camera[..., None, :, 3] - [1 + CROP_SIZE / 2 - start, CROP_SIZE / 2 + start, 0]
+    return shape @ (1000 * camera[..., :3]).swapaxes(-1, -2) + offset
+
+
+def mean_points(
+    raw: np.ndarray, mean: np.ndarray, modes: np.ndarray, mirrored: np.ndarray, *, start: float = 0.0
+) -> np.ndarray:
+    """The mean over six views, in the crop, of 3DDFA-V2's raw parameters (n, 6, 62); points (n, P, 3).
+
+    `mirrored` (P,) are the mirror partners of the points; the rest is as in `peer_points`.
+    """
+    total = 0
+    for number, (back, offset) in enumerate(maps_to_crop()):
+        points = (peer_points(raw[:, number], mean, modes, start=start) - offset) @ back.T
+        total = total + (points[:, mirrored] if VIEWS[number][0] else points) / len(VIEWS)
+    return total
+
+
+class PeerTeacher:
+    """3DDFA-V2's mb1, with the BFM cut down to the 68 landmarks and the dense points.
+
+    `whitening` holds mean and standard deviation (62,) of the network's parameters, `network` the ONNX file.
+    """
+
+    name = "mb1"
+
+    def __init__(
+        self,
+        model: FaceModel,
+        bfm: FaceModel,
+        registration: Registration,
+        *,
+        whitening: tuple[np.ndarray, np.ndarray],
+        network: Path,
+    ):
+        self.vertices, self.mirrored = symmetric_points(model, registration.valid)
+        self.whitening, self.network = whitening, network
 
         def points(vertices: torch.Tensor) -> np.ndarray:
             dense = registration.points(vertices.numpy())[..., self.vertices, :]
@@ -61,105 +102,71 @@ class Teacher:
 
         self.mean, self.modes = points(bfm.mean), points(bfm.modes)
 
-    def start_of_pixels(self, whitened: np.ndarray, whitening: tuple[np.ndarray, np.ndarray]) -> float:
-        """Where the teacher's coordinates have 0, in pixels from the crop's edge; of answers (n, 6, 62).
+    @classmethod
+    def load(cls, model: FaceModel, folder: Path) -> PeerTeacher:
+        """Read 3DDFA-V2's files from a folder, register our model with its BFM, and print how well that fits."""
+        bfm = FaceModel.load_bfm(folder / "bfm_noneck_v3.pkl")
+        whitening = read_whitening(folder / "param_mean_std_62d_120x120.pkl")
+        registration = register(model, bfm, bfm.vertices(whitening[0][12:52]).double().numpy())
+        print(
+            f"our surface to BFM's: {registration.model_distance:.2f} mm with the modes alone, "
+            f"{registration.final_distance:.2f} mm after the non-rigid fit"
+        )
+        return cls(model, bfm, registration, whitening=whitening, network=folder / "mb1_120x120.onnx")
 
-        A point at c in a crop and at c' in its mirror image lies at c + start and CROP_SIZE - (c' + start).
+    def ask(self, crops: np.ndarray) -> np.ndarray:
+        """Whitened answers (n, 6, 62) to crops (n, 120, 120, 3) uint8 RGB."""
+        # The batch norms that the file lacks are measured on some crops.
+        return peer_answers(crops, read_peer(self.network, crops[:600]))
+
+    def raw(self, answers: np.ndarray) -> np.ndarray:
+        """Whitened answers (..., 62) as raw parameters."""
+        return answers.astype(np.float64) * self.whitening[1] + self.whitening[0]
+
+    def points(self, answers: np.ndarray) -> np.ndarray:
+        """Points (n, 468, 3) in the crop frame of answers (n, 6, 62); prints where the pixels begin."""
+        start = self.start_of_pixels(answers[:1000])
+        print(f"the pixels of {self.name} begin {start:.2f} from the edge")
+        return np.concatenate(
+            [
+                mean_points(self.raw(part), self.mean, self.modes, self.mirrored, start=start)
+                for part in np.array_split(answers, len(answers) // 500 + 1)
+            ]
+        )
+
+    def start_of_pixels(self, answers: np.ndarray) -> float:
+        """Where the teacher's coordinates have 0, in pixels from the crop's edge, from answers (n, 6, 62).
+
+        If x is a point's place in the crop and x' its place in the mirror image, both without `start`, then
+        x + start = -(x' + start) in the crop frame.
         """
         seen, mirrored = (
-            _placed(whitened[:, k] * whitening[1] + whitening[0], self.mean, self.modes)[..., 0] - 1
-            for k in (0, 1)
+            peer_points(self.raw(answers[:, view]), self.mean, self.modes)[..., 0] for view in (0, 1)
         )
-        return float(np.median(CROP_SIZE - seen - mirrored[:, self.mirrored]) / 2)
-
-    def points(
-        self, whitened: np.ndarray, whitening: tuple[np.ndarray, np.ndarray], *, start: float = 0.0
-    ) -> np.ndarray:
-        """Six answers (n, 6, 62) as one set of points (n, 68 + dense, 3), see `averaged_points`."""
-        return averaged_points(
-            whitened, whitening, mean=self.mean, modes=self.modes, mirrored=self.mirrored, start=start
-        )
+        return float(-np.median(seen + mirrored[:, self.mirrored]) / 2)
 
 
-def averaged_points(
-    whitened: np.ndarray,
-    whitening: tuple[np.ndarray, np.ndarray],
-    *,
-    mean: np.ndarray,
-    modes: np.ndarray,
-    mirrored: np.ndarray,
-    start: float = 0.0,
-) -> np.ndarray:
-    """The teacher's six answers (n, 6, 62) as one set of points (n, P, 3) in the crop frame, z centred.
+class OwnTeacher:
+    """An M4Net from a file of weights."""
 
-    `mean` (P, 3) and `modes` (50, P, 3) are BFM's at the points, in mm; `mirrored` (P,) is each point's partner.
-    `start` is where the teacher's coordinates have 0, in pixels from the crop's edge.
-    """
-    total = 0
-    for number, matrix in enumerate(view_matrices()):
-        placed = _placed(whitened[:, number] * whitening[1] + whitening[0], mean, modes)
-        # 3DDFA-V2 counts x from 1 and y from the lower edge.
-        edge = np.stack([placed[..., 0] - 1, CROP_SIZE - placed[..., 1]], axis=-1) + start
-        pixels = np.concatenate([edge, np.ones_like(edge[..., :1])], axis=-1)
-        # The passes are maps between pixel centres.
-        pixels = (pixels - HALF) @ np.linalg.inv(matrix).T + HALF
-        depth = placed[..., 2] / np.sqrt(abs(np.linalg.det(matrix[:2, :2])))
-        framed = np.stack([pixels[..., 0] - CROP_SIZE / 2, CROP_SIZE / 2 - pixels[..., 1], depth], axis=-1)
-        if VIEWS[number][0]:
-            framed = framed[:, mirrored]
-        framed[..., 2] -= framed[..., 2].mean(1, keepdims=True)
-        total = total + framed / len(VIEWS)
-    return total
+    def __init__(self, model: FaceModel, weights: Path):
+        network = M4Net.load(weights)
+        # The fingerprint tells networks apart whose files have the same name.
+        self.name = f"{weights.stem}_{fingerprint(network)}"
+        self.model, self.network = model, folded(network)
+        self.vertices, _ = symmetric_points(model, ~model.regions["mouth_inside"])
 
+    def ask(self, crops: np.ndarray) -> np.ndarray:
+        """Raw parameters (n, 62), means over six views, of crops (n, 120, 120, 3) uint8 RGB."""
+        parts = [crops[start : start + 500] for start in range(0, len(crops), 500)]
+        bar = tqdm(parts, desc="teacher")
+        return np.concatenate([fuse(*regress(self.network, self.model, part, views=6)) for part in bar])
 
-def _placed(raw: np.ndarray, mean: np.ndarray, modes: np.ndarray) -> np.ndarray:
-    """BFM's points (n, P, 3) under the cameras of raw parameters (n, 62), whose coefficients are for micrometres."""
-    camera = raw[:, :12].reshape(-1, 3, 4)
-    shape = mean + np.tensordot(raw[:, 12:], modes, 1)
-    return shape @ (1000 * camera[:, :, :3]).transpose(0, 2, 1) + camera[:, None, :, 3]
-
-
-class Asked(NamedTuple):
-    """A teacher's points, the whitening (mean and standard deviation, (62,)) of its answers, and its network.
-
-    `network(crops)` gives what answers a batch in 3DDFA-V2's form (see `teacher_passes`); `name` tells its kept
-    answers from another's.
-    """
-
-    teacher: Teacher
-    whitening: tuple[np.ndarray, np.ndarray]
-    network: Callable[[np.ndarray], Callable[[torch.Tensor], torch.Tensor]]
-    name: str
-
-
-def peer_teacher(model: FaceModel, folder: Path) -> tuple[Asked, Registration]:
-    """3DDFA-V2's mb1, from the folder of its files, and how our model lies on its Basel Face Model."""
-    bfm = FaceModel.load_bfm(folder / "bfm_noneck_v3.pkl")
-    whitening = read_whitening(folder / "param_mean_std_62d_120x120.pkl")
-    registration = register(model, bfm, bfm.vertices(whitening[0][12:52]).double().numpy())
-    teacher = Teacher(model, bfm, registration)
-    # The batch norms that its file lacks are measured on some crops.
-    return Asked(
-        teacher, whitening, lambda crops: read_peer(folder / "mb1_120x120.onnx", crops[:600]), "mb1"
-    ), registration
-
-
-def own_teacher(model: FaceModel, weights: Path) -> Asked:
-    """An M4Net, of a file of weights."""
-    network = M4Net.load(weights)
-    return Asked(
-        Teacher(model, model, itself(model)),
-        (np.zeros(PARAMETERS), np.ones(PARAMETERS)),
-        lambda crops: lambda pixels: said_as_3ddfa(network(pixels.flip(1))),
-        # Every training calls its file alike.
-        f"{weights.stem}_{fingerprint(network)}",
-    )
-
-
-def said_as_3ddfa(parameters: torch.Tensor) -> torch.Tensor:
-    """Our raw parameters (n, 62) as 3DDFA-V2 would say them: micrometres, x counted from 1, y from the lower edge."""
-    camera = parameters[:, :12].reshape(-1, 3, 4).clone()
-    camera[:, :, :3] /= 1000
-    camera[:, 0, 3] += CROP_SIZE / 2 + 1
-    camera[:, 1, 3] += CROP_SIZE / 2
-    return torch.cat([camera.flatten(1), parameters[:, 12:]], 1)
+    def points(self, answers: np.ndarray) -> np.ndarray:
+        """Points (n, 468, 3) in the crop frame of raw parameters (n, 62)."""
+        model = self.model
+        mean = torch.cat([model.landmark_mean, model.mean[self.vertices]]).double().numpy()
+        modes = torch.cat([model.landmark_modes, model.modes[:, self.vertices]], dim=1).double().numpy()
+        camera, coefficients = split_camera(answers.astype(np.float64))
+        shape = mean + np.tensordot(coefficients, modes, 1)
+        return shape @ camera[..., :3].swapaxes(-1, -2) + camera[..., None, :, 3]

@@ -1,8 +1,7 @@
-"""A good start: 3DDFA-V2's MobileNet (MIT licence) turned into M4Net, heads and face model included.
+"""Turns 3DDFA-V2's MobileNet (MIT licence) into an M4Net as the start of a training.
 
-The steps, each measured on training crops: put the batch norms back behind the convolutions, narrow the
-last layer, take the parameters over into our face model by an affine map, and give the other three heads a
-first linear answer.
+The steps use training crops: restore the batch norms, narrow the last layer, map the parameters to our face model by
+an affine map, and fit a first linear layer for each of the other three heads.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,26 +26,14 @@ _BATCH = 64
 
 
 class AffineMap(NamedTuple):
-    """Raw parameters of our face model from 3DDFA-V2's: matrix (62, 62) @ parameters + offset (62,)."""
+    """Maps 3DDFA-V2's raw parameters to ours: matrix (62, 62) @ parameters + offset (62,)."""
 
     matrix: np.ndarray
     offset: np.ndarray
 
 
-@dataclass(frozen=True)
-class TransferReport:
-    """What the start keeps: root mean square errors over held-out crops, in standard deviations.
-
-    `narrowing` compares the narrowed last layer with 3DDFA-V2's own answer, `heads` each head, early to
-    late, with the mapped answer.
-    """
-
-    narrowing: float
-    heads: tuple[float, ...]
-
-
 class Peer(nn.Module):
-    """3DDFA-V2's network as it is, with one linear layer: BGR in, 62 whitened BFM parameters out."""
+    """3DDFA-V2's own network: BGR in, 62 whitened BFM parameters out."""
 
     def __init__(self, width: float):
         super().__init__()
@@ -82,11 +68,10 @@ def read_whitening(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_peer(path: str | Path, crops: np.ndarray) -> Peer:
-    """3DDFA-V2's network from its `.onnx` (mb1) or `.pth` (mb05) file, in `eval` mode.
+    """Read 3DDFA-V2's network from its `.onnx` (mb1) or `.pth` (mb05) file, in `eval` mode.
 
-    `crops` (n, 120, 120, 3) uint8 RGB, some hundreds, are what the batch norms of the ONNX file are
-    measured on: it has them folded into the convolutions, and they are put back so that they stand for the
-    same function.
+    The ONNX file has its batch norms folded into the convolutions. They are restored without changing the network's
+    answers; `crops` (n, 120, 120, 3) uint8 RGB, some hundreds, give their statistics.
     """
     path = Path(path)
     try:
@@ -100,7 +85,9 @@ def read_peer(path: str | Path, crops: np.ndarray) -> Peer:
         peer.load_state_dict(tensors, strict=True)
         return peer.eval()
     if any("bn" not in name for name in missing):
-        raise TrainingError(f"{path}: expected 3DDFA-V2's MobileNet, but {sorted(missing)[:3]} is missing")
+        raise TrainingError(
+            f"{path}: expected 3DDFA-V2's MobileNet, but {', '.join(sorted(missing)[:3])} are missing"
+        )
     peer.load_state_dict(peer.state_dict() | tensors, strict=True)
     return _unfold(peer, biases, crops).eval()
 
@@ -137,8 +124,7 @@ def _read_pth(path: Path) -> dict[str, torch.Tensor]:
 def _unfold(peer: Peer, biases: dict[str, torch.Tensor], crops: np.ndarray) -> Peer:
     """Set each batch norm to (x - m) / sqrt(v + eps) * sqrt(v + eps) + m + bias, which is x + bias.
 
-    m and v are the channel's mean and variance over the crops, measured layer by layer, so that training
-    finds the statistics as they are.
+    m and v are the channel's mean and variance over the crops, so that training continues with true statistics.
     """
     for module in peer.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -149,7 +135,7 @@ def _unfold(peer: Peer, biases: dict[str, torch.Tensor], crops: np.ndarray) -> P
         if isinstance(m, nn.Conv2d)
     }
     for name, norm in norms.items():
-        # The identity with the folded bias, while statistics are gathered.
+        # x + bias with the initial statistics, while new ones are gathered.
         norm.weight.copy_((norm.running_var + norm.eps).sqrt())
         norm.bias.copy_(biases[name])
     sums = {norm: [0.0, 0.0, 0] for norm in norms.values()}
@@ -192,19 +178,21 @@ def transfer(
     fusion: str = "static",
     seed: int = 0,
     report: Callable[[str], object] = lambda line: None,
-) -> tuple[M4Net, TransferReport]:
-    """M4Net with the peer's backbone and four heads that answer in our face model.
+) -> M4Net:
+    """Make an M4Net with the peer's backbone and four heads that answer in our face model.
 
-    `crops` (n, 120, 120, 3) uint8 RGB, some thousands of training faces; the last fifth measures the errors.
-    `peer_whitening` and `whitening` are mean and standard deviation (62,) of the peer's raw parameters and
-    of ours.
+    `crops` (n, 120, 120, 3) uint8 RGB are some thousands of training faces; the last fifth measures the errors.
+    `peer_whitening` and `whitening` are mean and standard deviation (62,) of the peer's raw parameters and of ours.
+    `report` receives two lines with root mean square errors in standard deviations: that of the narrowed last layer
+    against the peer's own answer, and those of the heads, early to late, against the mapped answer.
     """
     size = next(
         (s for s, spec in SIZES.items() if int(32 * spec.width) == peer.backbone.conv1.out_channels), None
     )
     if size is None:
         raise TrainingError(
-            f"no size of M4Net is as wide as this peer ({peer.backbone.conv1.out_channels} channels)"
+            f"expected a peer as wide as M4Net's {' or '.join(SIZES)}, got {peer.backbone.conv1.out_channels} "
+            "channels in its first layer"
         )
     network = M4Net(size, "relu", fusion)
     features = [[], [], [], []]
@@ -255,11 +243,11 @@ def transfer(
         head.linear.bias.copy_(bias)
         errors.append(float((flat @ weight.T + bias - target)[~fit].square().mean().sqrt()))
     errors.append(float((narrowed @ compose.T + constant - target)[~fit].square().mean().sqrt()))
-    # Weights by what the heads are worth at the start; the last one will not stay as exact as it now is.
+    # Head weights follow the errors; the limit is there because training makes the last head less exact.
     logits = -2 * torch.tensor(errors).clamp(min=0.25).log()
     (network.head_logits if fusion == "static" else network.head_scores.bias).copy_(logits)
     report("heads against the mapped answer, in std: " + ", ".join(f"{error:.3f}" for error in errors))
-    return network, TransferReport(narrowing, tuple(errors))
+    return network
 
 
 def _batches(crops: np.ndarray) -> Iterator[torch.Tensor]:
@@ -268,15 +256,15 @@ def _batches(crops: np.ndarray) -> Iterator[torch.Tensor]:
 
 
 def _most_telling(pooled: torch.Tensor, weight: torch.Tensor, count: int) -> torch.Tensor:
-    """Indices of the channels that move the answer most: variance times squared weights."""
+    """Indices of the channels that change the answer most: variance times squared weights."""
     importance = pooled.var(0) * weight.square().sum(0)
     return importance.argsort(descending=True)[:count].sort().values
 
 
 def _start_reduction(head, stage: torch.Tensor, fit: torch.Tensor, *, seed: int) -> torch.Tensor:
-    """Point the head's 1x1 convolution along the stage's principal channels; gives its features (n, F).
+    """Set the head's 1x1 convolution to the stage's principal components; return its features (n, F).
 
-    The batch norm shifts by one standard deviation, so that the activation cuts little of either sign.
+    The batch norm shifts them by one standard deviation, so that the activation cuts off little.
     """
     channels = stage.shape[1]
     flat = stage[fit].float().permute(0, 2, 3, 1).reshape(-1, channels)
@@ -300,7 +288,7 @@ def _start_reduction(head, stage: torch.Tensor, fit: torch.Tensor, *, seed: int)
 def _ridge(
     features: torch.Tensor, target: torch.Tensor, fit: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Linear weights (62, F) and bias (62,), with the penalty that does best on the rows not in `fit`."""
+    """Ridge regression: weights (62, F) and bias (62,), with the penalty that is best on rows not in `fit`."""
     centre, aim = features[fit].mean(0), target[fit].mean(0)
     x, y = features[fit] - centre, target[fit] - aim
     values, vectors = torch.linalg.eigh(x.T @ x)

@@ -1,4 +1,4 @@
-"""How good the network is on faces that are held out of the training."""
+"""Errors of a network on faces that are held out of the training."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import torch
 from m4kit import metrics
 from m4kit.camera import head_pose
 from m4kit.face_model import FaceModel
+from m4kit.landmarks import face_size
 from m4kit.network import M4Net, to_input
-from m4kit.parameters import fuse, landmarks_in_crop
+from m4kit.parameters import fuse, head_spread, landmarks_in_crop, split_camera
 from m4kit.training.data import LOOSE_21, Faces, averaging_matrix, point_weights
 
 _BATCH = 128
@@ -24,7 +25,7 @@ def predict_faces(
     precision: str = "bf16",
     device: str = "cpu",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Heads' raw parameters (n, 4, 62) and their weights (n, 4) on faces as they are, not augmented."""
+    """Heads' raw parameters (n, 4, 62) and weights (n, 4) on faces without augmentation."""
     network.eval()
     heads, weights = [], []
     for start in range(0, len(indices), _BATCH):
@@ -47,24 +48,26 @@ def validate(
 ) -> dict[str, float]:
     """Errors on the faces of those indices, against their labels.
 
-    NME in %: the 68 landmarks' mean 2D distance over sqrt(w * h) of the labelled landmarks' box. `nme` is
-    the mean over all faces and `balanced` that of three bins of yaw; `uniform` weighs the heads alike and
-    `head1` to `head4` are the heads alone. `points` is the same for AFLW's hand-annotated points. `yaw`,
-    `pitch` and `roll` are mean absolute errors in degrees. `spread` is Spearman's correlation of the heads'
-    disagreement with the error.
+    - `nme`: mean over all faces in % (mean 2D distance of the 68 landmarks divided by `face_size`); `balanced`: mean
+      of the three yaw bins, which stand beside it; `uniform`: with equal head weights; `head1` to `head4`: of single
+      heads.
+    - `weight1` to `weight4`: mean weights of the heads.
+    - `yaw`, `pitch`, `roll`: mean absolute errors in degrees.
+    - `points`: like `nme`, for AFLW's hand-annotated points.
+    - `spread`: Spearman's correlation of the heads' disagreement (`head_spread`) with the error.
     """
     labels = faces.labels.subset(indices)
     heads, weights = predict_faces(network, faces, indices, precision=precision, device=device)
     fused = fuse(heads, weights)
     truth = landmarks_in_crop(model, labels.parameters)
-    size = np.sqrt((truth.max(1) - truth.min(1))[:, :2].prod(1))
+    size = face_size(truth)
 
     def nme(parameters: np.ndarray) -> np.ndarray:
         return metrics.nme(landmarks_in_crop(model, parameters), truth)
 
     errors = nme(fused)
     pose, aim = (
-        np.array([head_pose(p[:12].reshape(3, 4)) for p in parameters])
+        np.array([head_pose(camera) for camera in split_camera(parameters)[0]])
         for parameters in (fused, labels.parameters)
     )
     bins = metrics.yaw_bin(aim[:, 0])
@@ -85,15 +88,12 @@ def validate(
     offset = averaging_matrix() @ landmarks_in_crop(model, fused)[..., :2] - labels.points21
     trust = point_weights(21, LOOSE_21) * np.isfinite(offset).all(-1)
     if (known := trust.sum(1) > 0).any():
-        distance = (np.linalg.norm(np.nan_to_num(offset), axis=-1) * trust).sum(1)[known] / trust.sum(1)[
-            known
-        ]
-        figures["points"] = (100 * distance / size[known]).mean()
-    placed = np.stack([landmarks_in_crop(model, heads[:, k])[..., :2] for k in range(4)])
-    disagreement = np.linalg.norm(placed - placed.mean(0), axis=-1).mean((0, 2)) / size
-    if np.ptp(errors) > 0 and np.ptp(disagreement) > 0:
+        distance = (np.linalg.norm(np.nan_to_num(offset), axis=-1) * trust).sum(1) / size
+        figures["points"] = (100 * distance[known] / trust.sum(1)[known]).mean()
+    spread = head_spread(model, heads, weights)
+    if np.ptp(errors) > 0 and np.ptp(spread) > 0:
         # Slow to import: one second in each process that trains.
         from scipy.stats import spearmanr
 
-        figures["spread"] = spearmanr(disagreement, errors).statistic
+        figures["spread"] = spearmanr(spread, errors).statistic
     return {name: round(float(value), 4) for name, value in figures.items()}

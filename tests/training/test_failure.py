@@ -1,4 +1,4 @@
-"""How the failure score is fitted: photos whose truth is known, people on one side of a split, and its figures."""
+"""Fit of the failure score: photos with known truth, splits by person, and figures."""
 
 import io
 import zipfile
@@ -35,7 +35,7 @@ def predictor():
 
 @pytest.fixture(scope="module")
 def labelled(predictor, tmp_path_factory):
-    """Two crops of one face in an archive, and their labels: what the network itself says of them."""
+    """Two crops of one face in an archive, with the network's own answers as labels."""
     image = load_image(SAMPLES / "grace_hopper.jpg")
     face = predictor(image)[0]
     folder = tmp_path_factory.mktemp("data")
@@ -73,7 +73,7 @@ def test_landmarks_stay_where_they_are_in_the_photo_that_is_made():
     assert len(sizes) > 8
 
 
-def test_boxes_are_right_on_average_and_never_exactly_so():
+def test_boxes_are_right_on_average_and_vary():
     landmarks = np.random.default_rng(0).uniform(40, 140, (68, 2))
     right = crop_from_landmarks(landmarks)
     random = np.random.default_rng(1)
@@ -82,7 +82,7 @@ def test_boxes_are_right_on_average_and_never_exactly_so():
     assert 0.08 < np.log(crops[:, 2] / right.size).std() < 0.25
 
 
-def test_all_pictures_of_a_person_are_of_one_person():
+def test_all_pictures_of_a_person_have_the_same_person():
     assert person_of("training_Jackie_Sherrill_42.jpg") == person_of("training_Jackie_Sherrill_07.jpg")
     assert person_of("image04423.jpg") != person_of("image04424.jpg")
 
@@ -104,7 +104,7 @@ def test_every_photo_is_measured_or_counted_as_missed(predictor, labelled):
     assert len(measured.nme) == 4 - lost
     assert of == 4 - int(measured.given.sum())
     assert set(measured.values) == {sign.value for sign in ALL.values()}
-    # The first severity is 0, at which the network says what it said of the photo itself.
+    # The first severity is 0, at which the network answers as on the photo itself.
     assert measured.nme.min() < 5
     assert set(measured.person) <= {"a", "b"}
 
@@ -125,8 +125,8 @@ def synthetic(count=900, *, seed=0):
     )
 
 
-def test_no_face_is_judged_by_a_fit_that_saw_its_person():
-    """People whose failure nothing foretells: a fit that saw them would know, one that did not cannot."""
+def test_no_face_is_scored_by_a_fit_that_saw_its_person():
+    """No sign predicts these failures, so only a fit that saw the people could."""
     measured = synthetic()
     noise = np.random.default_rng(5).permutation(measured.nme)
     left_out = cross_validated(measured._replace(nme=noise), "all")
@@ -134,7 +134,7 @@ def test_no_face_is_judged_by_a_fit_that_saw_its_person():
     assert auroc(cross_validated(measured, "all"), measured.nme > 8) > 0.8
 
 
-def test_the_figures_are_said(predictor):
+def test_the_text_has_all_figures(predictor):
     models, text = fitted(synthetic(), predictor)
     assert set(models) == {"cheap", "all"}
     for words in (
@@ -142,21 +142,21 @@ def test_the_figures_are_said(predictor):
         "missed by the detector: focus 1/10",
         "cheap signs, cross-validated over 5 folds",
         "without the least sure tenth",
-        "reliability, bins of as many faces",
+        "reliability, bins with equal numbers of faces",
         "AUROC within a condition at severity 3 to 5: focus",
         "too dark",
     ):
         assert words in text
 
 
-def test_too_few_faces_are_said_to_be_too_few(predictor, labelled, monkeypatch):
+def test_too_few_faces_are_an_error(predictor, labelled, monkeypatch):
     folder, labels = labelled
     few = measure(predictor, labels, folder, versions=1, progress=False)
     with pytest.raises(FailureModelError, match="expected at least 10 faces that failed and 10 that did not"):
         fitted(few, predictor)
     monkeypatch.setattr(failure, "_found", lambda *_, **__: None)
     with pytest.raises(
-        FailureModelError, match="expected faces to fit it to, but those of all 2 photos were missed"
+        FailureModelError, match="expected predicted faces, but all 2 photos' faces were missed"
     ):
         measure(predictor, labels, folder, versions=1, progress=False)
 
