@@ -1,11 +1,11 @@
-"""Files are there as a whole or not at all."""
+"""Atomic file writes."""
 
 import pytest
 
 from m4kit.files import whole_file, write_whole
 
 
-def test_a_file_gets_its_name_when_it_is_whole(tmp_path):
+def test_a_file_gets_its_name_when_it_is_complete(tmp_path):
     path = tmp_path / "record.json"
     with whole_file(path) as part:
         part.write_text("new")
@@ -14,7 +14,7 @@ def test_a_file_gets_its_name_when_it_is_whole(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_fails_on_the_way_leaves_the_file_before_it(tmp_path):
+def test_a_failed_write_leaves_the_previous_file(tmp_path):
     path = tmp_path / "record.json"
     write_whole(path, b"old")
     with pytest.raises(OSError, match="no room"), whole_file(path) as part:

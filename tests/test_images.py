@@ -1,4 +1,4 @@
-"""Any image in, (H, W, 3) uint8 RGB out; what cannot be read says why."""
+"""Images of all kinds become (H, W, 3) uint8 RGB; errors give the reason."""
 
 import io
 import struct
@@ -221,7 +221,7 @@ class TestModes:
     @pytest.mark.parametrize("file_format", ["JPEG", "TIFF"])
     def test_a_cmyk_file_keeps_its_colours(self, file_format):
         red = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
-        # Pillow writes CMYK JPEG as Adobe does: inverted, with the marker that says so.
+        # Pillow writes CMYK JPEG like Adobe: inverted, with Adobe's marker.
         assert file_format != "JPEG" or b"Adobe" in _encoded(red, "JPEG")
         np.testing.assert_allclose(load_image(_encoded(red, file_format))[8, 8], RED, atol=3)
 

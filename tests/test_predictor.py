@@ -1,4 +1,4 @@
-"""From a photo to its faces, with a network that is small and random or that says what is known."""
+"""From a photo to its faces, with a network that is small and random or whose outputs are known."""
 
 from pathlib import Path
 
@@ -70,8 +70,8 @@ def finds(boxes):
     return lambda image: np.array(boxes)
 
 
-def finds_nothing_for_it_is_not_asked(image):
-    raise AssertionError("the detector was asked")
+def must_not_run(image):
+    raise AssertionError("the detector ran")
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ class TestFaces:
             assert face.head_weights.sum() == pytest.approx(1)
             assert np.isfinite(face.vertices).all()
 
-    def test_faces_know_the_photo_and_whose_answer_they_are(self, build, photo):
+    def test_faces_hold_their_photo_and_the_fingerprint_of_their_network(self, build, photo):
         predictor = build()
         origins = [face.origin for face in predictor(photo)]
         assert all(origin.image is origins[0].image for origin in origins)
@@ -113,11 +113,11 @@ class TestFaces:
         assert boxes_of(build(max_faces=9)(photo)) == LARGEST_FIRST.tolist()
 
     def test_given_boxes_are_used_instead_of_detecting(self, build, photo):
-        predictor = build(detector=finds_nothing_for_it_is_not_asked)
+        predictor = build(detector=must_not_run)
         prediction = predictor(photo, boxes=BOXES[:2])
         assert boxes_of(prediction) == LARGEST_FIRST[:2].tolist()
         assert [face.box.score for face in prediction] == [1, 1]
-        with pytest.raises(AssertionError, match="asked"):
+        with pytest.raises(AssertionError, match="the detector ran"):
             predictor(photo)
 
     @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ class TestFaces:
 
 
 class TestDetectors:
-    def test_a_detector_of_ones_own_gives_boxes_without_scores(self, build, photo):
+    def test_a_detector_of_the_user_may_return_boxes_without_scores(self, build, photo):
         prediction = build(finds(BOXES[:1]))(photo)
         assert boxes_of(prediction) == BOXES[:1].tolist()
         assert prediction[0].box.score == 1
@@ -197,7 +197,7 @@ class TestCropping:
             assert second.crop != first.crop
             assert np.abs(second.heads - first.heads).max() > 0
 
-    def test_two_passes_are_what_one_gets(self, build, photo):
+    def test_two_passes_are_the_default(self, build, photo):
         default, twice = build()(photo), build(passes=2)(photo)
         assert [face.crop for face in default] == [face.crop for face in twice]
 
@@ -207,7 +207,7 @@ class TestCropping:
         for face in build(network=lost, passes=3)(photo):
             assert face.crop == crop_from_box(np.asarray(face.box))
 
-    def test_what_the_network_says_of_the_crop_is_laid_over_the_photo(self, build, model, photo):
+    def test_the_networks_output_is_transformed_from_the_crop_to_the_photo(self, build, model, photo):
         """A network that always gives the mean face under a known camera, followed by hand."""
         certain = build(network=network_around(frontal(), spread=0.0), passes=1)
         (face,) = certain(photo, boxes=[[100, 50, 200, 150]])
@@ -247,8 +247,18 @@ class TestBatches:
         for one, other in zip(together, in_batches, strict=True):
             np.testing.assert_allclose(other.landmarks, one.landmarks, atol=0.01)
 
-    def test_a_network_that_was_in_training_predicts_all_the_same(self, build, photo, network):
-        """Not with the batch's statistics, which would make a face depend on its neighbours."""
+    def test_later_changes_of_the_network_do_not_reach_the_predictor(self, photo, model):
+        changing = network_around(frontal(), spread=0.1)
+        predictor = Predictor(detector=finds(BOXES), network=changing, model=model)
+        before = predictor(photo)
+        with torch.no_grad():
+            changing.parameter_mean[:12] *= 0.9
+        for one, other in zip(before, predictor(photo), strict=True):
+            np.testing.assert_array_equal(other.heads, one.heads)
+            assert other.origin.network == one.origin.network
+
+    def test_a_network_in_training_mode_predicts_the_same(self, build, photo, network):
+        """The batch's statistics would make a face depend on its neighbours."""
         expected = build()(photo)
         network.train()
         for one, other in zip(expected, build()(photo), strict=True):
@@ -280,11 +290,11 @@ class TestBadBoxes:
             (5.0, r"got shape \(\)"),
         ],
     )
-    def test_they_are_refused_naming_the_photo_and_the_box(self, build, photo_file, boxes, message):
+    def test_they_are_refused_with_the_name_of_the_photo_and_the_box(self, build, photo_file, boxes, message):
         with pytest.raises(ValueError, match=rf"group\.png: .*{message}"):
             build()(photo_file, boxes=boxes)
 
-    def test_also_when_a_detector_gives_them(self, build, photo_file):
+    def test_a_detectors_bad_boxes_are_refused_too(self, build, photo_file):
         for boxes, message in (([[10, 20, NAN, 90]], "not finite"), ([[9, 9, 9, 9]], "no area")):
             with pytest.raises(ValueError, match=rf"group\.png: the detector's boxes: box 0, .*{message}"):
                 build(finds(boxes))(photo_file)
@@ -319,7 +329,7 @@ class TestOptions:
         with pytest.raises(TypeError, match="positional"):
             Predictor(finds(BOXES))
 
-    def test_what_is_no_photo_is_refused_naming_it(self, build, tmp_path):
+    def test_a_missing_photo_is_refused_with_its_name(self, build, tmp_path):
         with pytest.raises(m4kit.images.ImageError, match=r"nowhere\.jpg"):
             build()(tmp_path / "nowhere.jpg")
 

@@ -13,7 +13,7 @@ from m4kit.stand_ins import load_library, stand_in_for_unused, undefined_symbols
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"),
-    reason="Open3D needs stand-ins on Linux alone, on x86-64 and 64-bit ARM",
+    reason="Open3D needs stand-ins only on Linux, on x86-64 and 64-bit ARM",
 )
 EXTENSION = Path(find_spec("numpy._core._multiarray_umath").origin)
 

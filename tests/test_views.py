@@ -1,4 +1,4 @@
-"""Several views of a crop: what is shown to the network, and how its answers are laid back and averaged."""
+"""Test-time augmentation: the views of a crop, and how their predictions are transformed back and averaged."""
 
 import cv2
 import numpy as np
@@ -32,7 +32,7 @@ def crops():
 
 
 class _Knowing(torch.nn.Module):
-    """Stands for M4Net: gives prepared answers, whatever it sees."""
+    """A stand-in for M4Net that returns prepared parameters for any crops."""
 
     def __init__(self, answers):
         super().__init__()
@@ -45,7 +45,7 @@ class _Knowing(torch.nn.Module):
 
 
 def faces(count):
-    """Parameters (n, 4, 62), a face a head."""
+    """Random parameters (n, 4, 62), another face for each head."""
     random = np.random.default_rng(1)
     result = random.normal(size=(count, 4, 62))
     for row in result.reshape(-1, 62):
@@ -56,36 +56,36 @@ def faces(count):
     return result
 
 
-def said(view, parameters, model):
-    """What a perfect network says of a view of faces (n, 4, 62)."""
+def perfect(view, parameters, model):
+    """The parameters that a perfect network predicts for a view of faces (n, 4, 62)."""
     cameras = parameters[..., :12].reshape(-1, 4, 3, 4)
     cameras, coefficients = seen_in(view, cameras, parameters[..., 12:], model.symmetry.numpy())
     return np.concatenate([cameras.reshape(-1, 4, 12), coefficients], axis=-1)
 
 
 @pytest.mark.parametrize("views", [1, 2, 6])
-def test_answers_that_agree_are_laid_back_onto_one_face_exactly(model, crops, views):
+def test_views_that_agree_give_exactly_one_face(model, crops, views):
     true = faces(len(crops))
-    answers = np.stack([said(view, true, model) for view in range(views)], axis=1)
+    answers = np.stack([perfect(view, true, model) for view in range(views)], axis=1)
     heads, weights = regress(_Knowing(answers.reshape(-1, 4, 62)), model, crops, views=views)
     np.testing.assert_allclose(heads, true, atol=1e-4)
     assert weights.tolist() == [[0.25] * 4] * 3
 
 
-def test_each_view_counts_alike(model, crops):
-    answers = np.stack([said(view, faces(3), model) for view in range(2)], axis=1)
+def test_each_view_has_the_same_weight(model, crops):
+    answers = np.stack([perfect(view, faces(3), model) for view in range(2)], axis=1)
     answers[:, 0, :, 3] += 4
     heads, _ = regress(_Knowing(answers.reshape(-1, 4, 62)), model, crops, views=2)
     np.testing.assert_allclose(heads[..., 3], faces(3)[..., 3] + 2, atol=1e-4)
 
 
 class TestMatrices:
-    def test_the_first_pass_is_the_crop_and_the_second_its_mirror_image(self):
+    def test_the_first_view_is_the_crop_and_the_second_its_mirror_image(self):
         first, second = view_matrices()[:2]
         np.testing.assert_allclose(first, np.eye(3), atol=1e-12)
         np.testing.assert_allclose(second, [[-1, 0, 119], [0, 1, 0], [0, 0, 1]], atol=1e-12)
 
-    def test_a_matrix_says_where_a_pixel_of_the_crop_lies_in_the_pass(self):
+    def test_a_matrix_maps_pixels_of_the_crop_to_the_view(self):
         spot = np.zeros((120, 120), np.float32)
         spot[70, 40] = 1
         spot = cv2.GaussianBlur(spot, (0, 0), 3)
@@ -95,7 +95,7 @@ class TestMatrices:
             centre = np.array([(view * x).sum(), (view * y).sum()]) / view.sum()
             np.testing.assert_allclose(centre, (matrix @ [40, 70, 1])[:2], atol=0.05)
 
-    def test_every_pass_keeps_the_centre_and_shapes(self):
+    def test_every_view_keeps_the_centre_and_shapes(self):
         for matrix, (mirrored, _, shrink) in zip(view_matrices(), VIEWS, strict=True):
             np.testing.assert_allclose(matrix @ [59.5, 59.5, 1], [59.5, 59.5, 1])
             linear = matrix[:2, :2]
@@ -103,7 +103,7 @@ class TestMatrices:
             assert np.sign(np.linalg.det(linear)) == (-1 if mirrored else 1)
 
 
-def test_pictures_move_as_the_matrices_say():
+def test_pictures_move_as_the_matrices_do():
     crop = np.zeros((120, 120, 3), np.uint8)
     crop[40:43, 80:83] = 255
     pictures = view_pictures(crop[None])
@@ -117,7 +117,7 @@ def test_pictures_move_as_the_matrices_say():
         np.testing.assert_allclose([(x * light).sum(), (y * light).sum()], expected[:2], atol=0.3)
 
 
-def test_a_single_view_is_the_networks_own_answer(network, model, crops):
+def test_a_single_view_gives_the_networks_own_outputs(network, model, crops):
     heads, weights = regress(network, model, crops)
     with torch.inference_mode():
         outputs = network.outputs(to_input(crops))
@@ -134,12 +134,12 @@ def test_with_its_mirror_image_a_mirrored_crop_gives_the_mirrored_face(network, 
         np.testing.assert_allclose(again, points, atol=0.2)
 
 
-def test_no_crops_are_no_answers(network, model):
+def test_no_crops_give_empty_arrays(network, model):
     heads, weights = regress(network, model, [], views=6)
     assert heads.shape == (0, 4, 62) and weights.shape == (0, 4)
 
 
-def test_what_does_not_fit_is_said(network, model, crops):
+def test_other_numbers_of_views_and_models_without_symmetry_are_refused(network, model, crops):
     with pytest.raises(ValueError, match="views: expected 1, 2, 6, got 3"):
         regress(network, model, crops, views=3)
     with pytest.raises(ValueError, match="views: expected 1, 2, 6, got 0"):

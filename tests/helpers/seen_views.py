@@ -1,4 +1,4 @@
-"""What a perfect network says of a view of a face: the same points, moved as the picture was."""
+"""The parameters that a perfect network predicts for a view of a face: the same points, moved like the picture."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ MIRRORED = np.diag([-1.0, 1.0, 1.0])
 
 
 def seen_in(view, cameras, coefficients, symmetry):
-    """Cameras (..., 3, 4) into the crop frame and coefficients (..., 50), as they are in that one of `VIEWS`.
+    """Cameras (..., 3, 4) into the crop frame and coefficients (..., 50), transformed to one of `VIEWS`.
 
     A mirrored picture shows another person, whose antisymmetric coefficients have the other sign.
     """
