@@ -188,13 +188,13 @@ def run_weightings(options: argparse.Namespace) -> int:
     try:
         config, labels, model = config_of(options), Labels.load(options.labels), FaceModel.load()
         options.out.mkdir(parents=True, exist_ok=True)
-        told = {"progress": not options.quiet}
+        shown = {"progress": not options.quiet}
         places = {"data": options.data, "cache": options.cache or options.out}
-        crops = decoded_crops(labels, **places, **told)
+        crops = decoded_crops(labels, **places, **shown)
         networks = train_weightings(
-            options.start, labels, crops, config, out=options.out, model=model, **told
+            options.start, labels, crops, config, out=options.out, model=model, **shown
         )
-        samples, _ = validation_samples(labels, model, **places, **told)
+        samples, _ = validation_samples(labels, model, **places, **shown)
         record = weighting_study(
             networks,
             samples,
@@ -202,7 +202,7 @@ def run_weightings(options: argparse.Namespace) -> int:
             start=options.start.name,
             training=config.to_dict(),
             model=model,
-            **told,
+            **shown,
         )
         record.save(options.out / WEIGHTINGS_FILE)
         weightings_figure(record).save(options.out / "weightings.png")

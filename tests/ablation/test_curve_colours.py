@@ -1,4 +1,4 @@
-"""Curves that nothing but their colour names are told apart by colour-blind readers, too."""
+"""Colour-blind readers can distinguish curves that only their colour identifies."""
 
 from itertools import combinations
 

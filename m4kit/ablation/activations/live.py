@@ -185,8 +185,8 @@ class LiveTraining:
         network, optimizer = self._networks[name], self._optimizers[name]
         chosen = np.random.default_rng([self.seed, step]).choice(self.faces, self.batch, replace=False)
         truth = torch.tensor(self._parameters[chosen])
-        nobody = torch.full((self.batch, 68, 2), torch.nan)
-        batch = {"parameters": truth, "points21": nobody[:, :21], "points68": nobody}
+        unknown = torch.full((self.batch, 68, 2), torch.nan)
+        batch = {"parameters": truth, "points21": unknown[:, :21], "points68": unknown}
         x = to_input(self._crops[chosen], crop_size=self.crop_size)
         # Only RReLU draws random numbers. For the others, the generator is left to the notebook.
         with _draws_of(self.seed + step) if name == "rrelu" else nullcontext():

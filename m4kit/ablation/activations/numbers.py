@@ -183,9 +183,9 @@ def against(
             rows.append(row | _compared(ours, theirs, confidence))
     table = pd.DataFrame(rows, columns=[*_ROW_NAMES])
     table["p"] = _holm(table["p"].to_numpy(dtype=float))
-    told = table["p"] < 1 - confidence
+    significant = table["p"] < 1 - confidence
     table["verdict"] = np.select(
-        [table["p"].isna(), told & (table["difference"] < 0), told],
+        [table["p"].isna(), significant & (table["difference"] < 0), significant],
         ["too few seeds to tell", "lower", "higher"],
         "not told apart",
     )

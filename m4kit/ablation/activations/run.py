@@ -79,12 +79,12 @@ class Settings:
         )
 
     def to_dict(self) -> dict:
-        """The settings as plain values, for JSON."""
+        """The settings as plain values for JSON."""
         return json.loads(json.dumps(asdict(self)))
 
     @classmethod
     def from_dict(cls, values: Mapping) -> Settings:
-        """The settings that `to_dict` gave."""
+        """The settings from the values of `to_dict`."""
         return cls(**(dict(values) | {"sources": tuple(values["sources"])}))
 
 

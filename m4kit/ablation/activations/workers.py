@@ -60,14 +60,14 @@ def train_all(
                 working[process] = run, folder, 0
             wait([process.sentinel for process in working], timeout=_POLL_SECONDS)
             for process, (run, folder, done) in list(working.items()):
-                ended = process.exitcode is not None
-                steps = run.steps if ended else _steps_done(folder)
+                code = process.exitcode
+                steps = _steps_done(folder) if code is None else run.steps
                 bar.update(steps - done)
                 working[process] = run, folder, steps
-                if ended:
+                if code is not None:
                     del working[process]
-                if process.exitcode:
-                    failures.append(_failure(run, folder, process.exitcode))
+                if code:
+                    failures.append(_failure(run, folder, code))
     finally:
         for process in working:
             process.kill()

@@ -71,7 +71,7 @@ class TestTable:
 
 
 class TestAgainst:
-    def test_far_apart_is_told_apart_and_alike_is_not(self):
+    def test_a_large_difference_is_significant_and_a_small_one_is_not(self):
         runs = [
             run_record("sigmoid", seed, loss=noisy(20, seed=seed), nme=9 + 0.1 * seed) for seed in range(4)
         ]
@@ -130,7 +130,7 @@ class TestFigure:
         assert sum(line.get_marker() == "x" for line in left.lines) == 2
         assert [text.get_text() for text in right.texts] == ["diverged"]
 
-    def test_wrong_wishes_are_refused(self):
+    def test_wrong_arguments_are_errors(self):
         with pytest.raises(ValueError, match="above 0 and up to 1, got 0"):
             activation_figure(record_of(run_record()), last=0)
         with pytest.raises(ValueError, match="activations out of relu, got elu"):

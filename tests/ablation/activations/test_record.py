@@ -148,7 +148,7 @@ class TestCollecting:
         write_run(study, study.trainings()[0], steps=9001)
         assert collect(study).runs[0].step[:3].tolist() == [1, 4, 7]
 
-    def test_a_damaged_training_says_where_it_lies(self, study):
+    def test_a_damaged_training_is_an_error_with_its_folder(self, study):
         folder = [write_run(study, run, steps=6) for run in study.trainings()][1]
         (folder / "metrics.jsonl").write_text('{"step": 1, "loss": 3.0}\n')
         with pytest.raises(RecordError, match=r"elu_lr0\.001_seed0_steps6.*missing or damaged"):

@@ -1,11 +1,10 @@
 import json
+import multiprocessing
 import os
-import signal
-import subprocess
-import sys
 import time
 import zipfile
 from dataclasses import replace
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -14,6 +13,7 @@ import torch
 from torch import nn
 
 from m4kit.ablation.activations import study as activation_study
+from m4kit.ablation.activations import workers
 from m4kit.ablation.activations.run import (
     ActivationTrainer,
     Run,
@@ -255,13 +255,13 @@ class TestStudy:
         assert study.best_rates() == {"relu": 1e-2, "elu": 1e-3}
         assert study.common_rate() == 1e-3
 
-    def test_a_folder_of_other_settings_is_not_gone_on_with(self, tmp_path):
+    def test_a_folder_of_other_settings_is_not_continued(self, tmp_path):
         Study(Plan(settings=SETTINGS), tmp_path)
         Study(Plan(settings=SETTINGS, seeds=(0, 1, 2, 3)), tmp_path)
         with pytest.raises(StudyError, match="got another batch, crop_size"):
             Study(Plan(settings=replace(SETTINGS, batch=5, crop_size=64)), tmp_path)
 
-    def test_a_folder_without_a_study_or_of_another_version_says_so(self, tmp_path, monkeypatch):
+    def test_a_folder_without_a_study_or_of_another_version_is_an_error(self, tmp_path, monkeypatch):
         with pytest.raises(StudyError, match="expected the folder of a study"):
             Study.open(tmp_path)
         Study(Plan(), tmp_path)
@@ -273,7 +273,7 @@ class TestStudy:
         with pytest.raises(StudyError, match="got a file that cannot be read"):
             Study.open(tmp_path)
 
-    def test_a_study_on_other_labels_is_not_gone_on_with(self, data, tmp_path, monkeypatch):
+    def test_a_study_on_other_labels_is_not_continued(self, data, tmp_path, monkeypatch):
         trained = []
         monkeypatch.setattr(Study, "_run_all", lambda self, *_: trained.append(self.plan))
         Study(Plan(settings=SETTINGS, seeds=(0,)), tmp_path).run(
@@ -308,7 +308,7 @@ class TestStudy:
         grown.run(data / "labels.npz", data, cache=data, progress=False)
         assert (Study.open(tmp_path).plan.seeds, Study.open(tmp_path).command) == ((0, 1), "second")
 
-    def test_a_study_of_an_older_m4kit_did_not_keep_its_labels_and_goes_on(self, data, tmp_path, monkeypatch):
+    def test_a_study_of_an_older_m4kit_without_labels_is_continued(self, data, tmp_path, monkeypatch):
         monkeypatch.setattr(Study, "_run_all", lambda *_: None)
         Study(Plan(settings=SETTINGS), tmp_path)
         about = json.loads((tmp_path / "study.json").read_text())
@@ -316,6 +316,28 @@ class TestStudy:
         (tmp_path / "study.json").write_text(json.dumps(about))
         Study(Plan(settings=SETTINGS), tmp_path).run(data / "labels.npz", data, cache=data, progress=False)
         assert Study.open(tmp_path).plan.labels
+
+
+class TestWorkers:
+    def test_a_run_that_fails_is_reported_once_and_the_others_end(self, tmp_path, monkeypatch):
+        def broken(*, run, folder, **_):
+            (folder / "log.txt").write_text("step 1\nOSError: no space left\n")
+            if run.activation == "elu":
+                time.sleep(0.3)
+                os._exit(1)
+
+        # Forked, so that the processes have this function, and start at once.
+        fork = multiprocessing.get_context("fork")
+        monkeypatch.setattr(workers.multiprocessing, "get_context", lambda _: fork)
+        monkeypatch.setattr(workers, "_train", broken)
+        monkeypatch.setattr(workers, "_POLL_SECONDS", 0.01)
+        runs = [Run(name, 1e-3, 0, 4) for name in ("relu", "elu", "gelu")]
+        folders, steps = [tmp_path / run.name for run in runs], []
+        given = {"labels": tmp_path, "crops": tmp_path, "checkpoint_minutes": 1.0, "jobs": 2}
+        given["bar"] = SimpleNamespace(update=steps.append)
+        (failure,) = workers.train_all(runs, folders, SETTINGS, **given)
+        assert failure.startswith("elu_lr0.001_seed0_steps4: OSError: no space left (see ")
+        assert sum(steps) == 12
 
 
 def options_of(data, out):
@@ -339,20 +361,21 @@ def options_of(data, out):
 class TestCommand:
     def test_a_study_killed_and_started_again_ends_whole(self, data, tmp_path):
         words = [*options_of(data, tmp_path / "study"), "--activations", "relu"]
-        code = "import sys; from m4kit.cli import main; sys.exit(main())"
-        study = subprocess.Popen([sys.executable, "-c", code, *words])
+        # Forked, so that it need not import torch again.
+        study = multiprocessing.get_context("fork").Process(target=main, args=(words,))
+        study.start()
         runs = tmp_path / "study" / "runs"
         deadline = time.monotonic() + 120
-        while not list(runs.glob("*/checkpoint.pt")) and time.monotonic() < deadline and study.poll() is None:
+        while not list(runs.glob("*/checkpoint.pt")) and time.monotonic() < deadline and study.is_alive():
             time.sleep(0.02)
-        os.kill(study.pid, signal.SIGKILL)
-        study.wait()
+        study.kill()
+        study.join()
         assert main(words) == 0
         folder = runs / "relu_lr0.001_seed0_steps4"
         assert json.loads((folder / "result.json").read_text())["status"] == "finished"
         assert [entry["step"] for entry in lines_of(folder) if "loss" in entry] == [1, 2, 3, 4]
 
-    def test_it_says_what_is_missing(self, data, tmp_path, capsys):
+    def test_missing_options_are_named(self, data, tmp_path, capsys):
         words = options_of(data, tmp_path)
         assert main([word for word in words if not word.endswith("labels.npz") and word != "--labels"]) == 2
         assert "expected --labels, a labels file, and --data" in capsys.readouterr().err
@@ -367,7 +390,7 @@ class TestCommand:
         assert Study.open(tmp_path).plan == plan
 
     @pytest.mark.parametrize(
-        ("wrong", "said"),
+        ("wrong", "message"),
         [
             (("--batch", "64"), "at least one batch of 64 faces to train on, got 16"),
             (("--batch", "0"), "above 0"),
@@ -375,7 +398,9 @@ class TestCommand:
             (("--device", "gpu"), "device: expected one that torch finds"),
         ],
     )
-    def test_settings_that_no_training_can_begin_with_are_not_kept(self, data, tmp_path, capsys, wrong, said):
+    def test_settings_that_no_training_can_begin_with_are_not_kept(
+        self, data, tmp_path, capsys, wrong, message
+    ):
         assert main([*options_of(data, tmp_path), *wrong]) == 2
-        assert said in capsys.readouterr().err
+        assert message in capsys.readouterr().err
         assert not list(tmp_path.iterdir())

@@ -72,7 +72,7 @@ def test_any_shape_of_weights_is_taken_but_not_another_number_of_heads():
         accuracy_at(linear_study(), np.full(3, 1 / 3))
 
 
-def test_a_study_that_searched_nothing_says_where_to_look():
+def test_a_study_without_a_grid_is_an_error():
     few = np.full((1, 4), 0.25)
     record = linear_study(
         grid=judgement(few, few @ SLOPE),

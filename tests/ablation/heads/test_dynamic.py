@@ -232,7 +232,7 @@ def test_main_weights_of_dynamic_fusion_are_refused_before_anything_runs(run, ca
     assert "dynamic.safetensors: expected a network with static fusion to compare --dynamic with" in err
 
 
-def test_the_heads_are_told_though_the_dynamic_study_fails(run, capsys, monkeypatch):
+def test_the_heads_are_reported_even_if_the_dynamic_study_fails(run, capsys, monkeypatch):
     def failing(*_, **__):
         raise OSError("no space left")
 

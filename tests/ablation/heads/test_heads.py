@@ -1,4 +1,4 @@
-"""The heads' weights judged by fusing anew, the study of them, its record, its figures and its command."""
+"""Head weights evaluated by fusing again, their study, its record, its figures and its command."""
 
 import zipfile
 from argparse import ArgumentParser
@@ -110,7 +110,7 @@ class TestWeights:
             (np.zeros((0, 4)), r"got shape \(0, 4\)"),
         ],
     )
-    def test_bad_weights_are_errors_that_say_what_to_do(self, weights, message):
+    def test_bad_weights_are_errors_that_name_the_remedy(self, weights, message):
         with pytest.raises(ValueError, match=message):
             checked_weights(weights)
 
@@ -290,7 +290,7 @@ class TestStudy:
         assert "pose" not in found.report()
         assert len(head_weights_figure(found).axes) == 3
 
-    def test_the_report_has_a_line_a_setting(self, record):
+    def test_the_report_has_one_line_per_setting(self, record):
         lines = record.report().splitlines()
         assert lines[0].startswith("9 faces of nine faces, ground-truth boxes")
         assert any(line.startswith("best static") and "0.25 0 0 0.75" in line for line in lines)
@@ -436,7 +436,7 @@ class TestCommand:
 
     @pytest.fixture
     def network(self, monkeypatch, model):
-        """A network whose heads say the same of every face, each a little else."""
+        """A network whose heads differ a little, with the same output for every face."""
         heads = parameters_of(0)[:1] + np.zeros((4, 1))
         heads[:, 3] += [3, 2, 1, 0]
 
@@ -487,7 +487,7 @@ class TestCommand:
             (("nowhere", "--faces", "0"), "--faces: expected at least 1, got 0"),
         ],
     )
-    def test_what_is_wrong_is_said_on_stderr_with_status_2(self, capsys, network, arguments, message):
+    def test_errors_are_printed_on_stderr_with_status_2(self, capsys, network, arguments, message):
         assert self._run(*arguments) == 2
         out, err = capsys.readouterr()
         assert out == ""

@@ -132,7 +132,7 @@ def test_a_training_does_not_differ_from_itself(networks, folder, model):
         weighting_study({"again": networks["learned"]}, samples, dataset="some", progress=False)
 
 
-def test_the_command_goes_on_where_it_was_and_prints_a_line_per_training(run, capsys):
+def test_the_command_continues_and_prints_a_line_per_training(run, capsys):
     command_again, out = run
     weights = [out / name.replace(" ", "_") / "weights.safetensors" for name in WEIGHTINGS]
     before = [path.stat().st_mtime_ns for path in weights]
@@ -145,7 +145,7 @@ def test_the_command_goes_on_where_it_was_and_prints_a_line_per_training(run, ca
     assert (out / "weightings.png").stat().st_size > 10_000
 
 
-def test_trainings_that_ended_are_not_gone_on_with_from_another_start(run, tmp_path, capsys):
+def test_trainings_from_another_start_are_not_continued(run, tmp_path, capsys):
     command_again, out = run
     record = (out / "weightings.parquet").read_bytes()
     torch.manual_seed(1)
@@ -153,7 +153,7 @@ def test_trainings_that_ended_are_not_gone_on_with_from_another_start(run, tmp_p
     assert command_again(start=tmp_path / "other.safetensors") == 2
     assert "expected trainings that started from" in capsys.readouterr().err
     assert (out / "weightings.parquet").read_bytes() == record
-    # A folder of an older m4kit, which did not keep it, is gone on with.
+    # The folder of an older m4kit, which did not store the start, is continued.
     (out / "start.txt").unlink()
     assert command_again() == 0
 
@@ -172,7 +172,7 @@ def test_a_study_that_could_not_begin_takes_another_start(folder, model, tmp_pat
         train_weightings(folder / "start.safetensors", labels, crops, replace(SHORT, steps=1), **given)
 
 
-def test_what_does_not_fit_is_said(run, folder, tmp_path, capsys, networks):
+def test_wrong_inputs_are_errors(run, folder, tmp_path, capsys, networks):
     command_again, _ = run
     assert command_again("--minutes", "1") == 2
     assert "expected steps, got minutes" in capsys.readouterr().err
