@@ -178,8 +178,8 @@ class ActivationExplorer(Explorer):
         with self.curves.batch_update():
             self.curves.data = ()
             self._add_traces()
-        words = title_of(self.record, runs) if runs else ""
-        self.curves.layout.title = {"text": words, "font": {"size": 13}, "x": 0.5}
+        title = title_of(self.record, runs) if runs else ""
+        self.curves.layout.title = {"text": title, "font": {"size": 13}, "x": 0.5}
         self._show(self._draw, self._emphasise, self._show_table)
 
     def _show(self, *drawings: Callable[[], None]) -> None:
@@ -270,18 +270,18 @@ class ActivationExplorer(Explorer):
                     f"{saturated:.0f} % of the values saturated"
                 )
                 before, after = 100 * np.mean([run.histograms[:, place] for run in runs], axis=0)
-                for values, colour, words in (
+                for values, colour, label in (
                     (before, "rgba(140, 149, 159, 0.35)", "inputs before training"),
                     (after, _faded(COLOURS[name], 0.45), "inputs at the end"),
                 ):
                     self.function.add_trace(
                         go.Bar(x=middle, y=values, width=width, marker_color=colour, marker_line_width=0,
-                               name=words, hovertemplate="%{x:.2f}: %{y:.2f} %<extra></extra>"),
+                               name=label, hovertemplate="%{x:.2f}: %{y:.2f} %<extra></extra>"),
                         secondary_y=True,
                     )  # fmt: skip
-            for values, dash, words in ((y, "solid", WORDS[name]), (slope, "dot", "its slope")):
+            for values, dash, label in ((y, "solid", WORDS[name]), (slope, "dot", "its slope")):
                 line = {"color": COLOURS[name], "dash": dash, "width": 2.5}
-                self.function.add_trace(go.Scatter(x=_X, y=values, name=words, line=line), secondary_y=False)
+                self.function.add_trace(go.Scatter(x=_X, y=values, name=label, line=line), secondary_y=False)
             self.function.layout.title = {"text": title, "font": {"size": 13}}
         self.function_view.show(self.function)
 
@@ -293,13 +293,13 @@ class ActivationExplorer(Explorer):
         seeds = [seed for seed, button in self.seeds.items() if button.value]
         table = activation_table(self.record, purpose=self.purpose.value, activations=names, seeds=seeds)
         reached = {name: f"steps {name}" for name in table if name.startswith("to ")}
-        columns = {name: words for name, words in (_COLUMNS | reached).items() if name in table}
+        columns = {name: title for name, title in (_COLUMNS | reached).items() if name in table}
         if tuple(self.sort.options) != tuple(columns.values()):
             kept = self.sort.value
             with self.together():
                 self.sort.options = tuple(columns.values())
                 self.sort.value = kept if kept in columns.values() else columns["loss"]
-        column = next(name for name, words in columns.items() if words == self.sort.value)
+        column = next(name for name, title in columns.items() if title == self.sort.value)
         table = table.sort_values(column, ascending=not self.descending.value, na_position="last")
         rows = [_row(row, columns) for row in table.to_dict("records")]
         self.table.value = _as_html(list(columns.values()), rows) + self._verdicts()
@@ -314,9 +314,9 @@ class ActivationExplorer(Explorer):
         lines = []
         for name in others:
             own = table[(table["activation"] == name) & table["measure"].isin(["loss", "nme", "volatility"])]
-            words = "; ".join(f"{row.measure} {row.verdict}" for row in own.itertuples())
+            verdicts = "; ".join(f"{row.measure} {row.verdict}" for row in own.itertuples())
             seeds = own["seeds"].iloc[0]
-            lines.append(f"<li>{WORDS[name]} against Sigmoid ({seeds} seeds): {html.escape(words)}</li>")
+            lines.append(f"<li>{WORDS[name]} against Sigmoid ({seeds} seeds): {html.escape(verdicts)}</li>")
         return (
             "<p style='line-height:1.4'>Welch's test over all seeds, after Holm, 5 %:</p>"
             f"<ul style='line-height:1.4'>{''.join(lines)}</ul>"

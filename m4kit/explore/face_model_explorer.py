@@ -261,11 +261,11 @@ class FaceModelExplorer(MeshExplorer):
         landmarks = (corners * self.model.landmark_weights.numpy()[..., None]).sum(1)
         self.canvas.set_points("landmarks", landmarks, landmark_colours())
 
-    def _send_colours(self, words: str) -> None:
+    def _send_colours(self, label: str) -> None:
         coloured = self._shown_colours()
         self.canvas.set_colours(coloured.colours)
         self.canvas.shading = 1.0 if coloured.values is None else _SHADING
-        self.canvas.label = words
+        self.canvas.label = label
         self.legend.value = legend(coloured, width=_COLUMN)
 
     def _shown_colours(self) -> VertexColours:

@@ -70,8 +70,8 @@ class ModeSliders(widgets.VBox):
             slider.value = float(value)
 
     def _row(self, number: int) -> widgets.HBox:
-        words = f"Explain {self.word} {number + 1}: let it swing, and colour how far it moves each vertex"
-        one = widgets.Button(icon="play", tooltip=words, layout=self._slim)
+        tooltip = f"Explain {self.word} {number + 1}: let it swing, and colour how far it moves each vertex"
+        one = widgets.Button(icon="play", tooltip=tooltip, layout=self._slim)
         one.on_click(lambda _button: self._explain(number))
         return widgets.HBox([self.sliders[number], one], layout={"align_items": "center"})
 
@@ -154,9 +154,9 @@ def chart(curves: Sequence[Curve], *, title: str, x_label: str, mark: float | No
     )
 
 
-def _text(x, y, words, *, anchor="start", weight="normal", colour="currentColor") -> str:
+def _text(x, y, text, *, anchor="start", weight="normal", colour="currentColor") -> str:
     style = f'font-size="11" text-anchor="{anchor}" font-weight="{weight}" fill="{colour}"'
-    return f'<text x="{x:.1f}" y="{y:.1f}" {style}>{html.escape(words)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" {style}>{html.escape(text)}</text>'
 
 
 def _nice(value: float) -> float:

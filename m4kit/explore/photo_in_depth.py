@@ -107,8 +107,8 @@ class PhotoInDepth(MeshExplorer):
         own = self.clean[0]
         if self._near is not None:
             height, width = self.clean.image.shape[:2]
-            meant = np.array(self._near) * [width, height]
-            own = min(self.clean, key=lambda face: float(np.linalg.norm(_middle(face) - meant)))
+            place = np.array(self._near) * [width, height]
+            own = min(self.clean, key=lambda face: float(np.linalg.norm(_middle(face) - place)))
         if not self.worse:
             return own, None
         boxes = np.array([np.asarray(face.box)[:4] for face in self.worse])
@@ -134,14 +134,14 @@ class PhotoInDepth(MeshExplorer):
             return
         draw: Callable = _DRAWINGS[self.overlay.value]
         own, other = self.faces
-        for prediction, meant, picture in zip(
+        for prediction, chosen, picture in zip(
             (self.clean, self.worse), (own, other), self.pictures, strict=True
         ):
             # Fine lines need large pictures.
             resized = prediction.resized(max(1.0, PHOTO_SIDE / max(prediction.image.shape[:2])))
             drawn = draw(resized.image, resized.faces)
-            if len(resized) > 1 and meant is not None:
-                number = next(k for k, face in enumerate(prediction) if face is meant)
+            if len(resized) > 1 and chosen is not None:
+                number = next(k for k, face in enumerate(prediction) if face is chosen)
                 drawn = draw_boxes(drawn, resized[number], scores=False)
             picture.value = jpeg(drawn, quality=85)
         self.captions[0].value = _caption("clean", self.clean, own)

@@ -290,7 +290,7 @@ class TestTrainer:
         trainer.stop()
         assert trainer.status.value == "Training, 3 steps; ReLU diverged at step 2"
 
-    def test_when_all_have_diverged_it_says_so_and_another_rate_begins_anew(self, monkeypatch):
+    def test_when_all_have_diverged_it_says_so_and_another_rate_starts_over(self, monkeypatch):
         monkeypatch.setattr(LiveTraining, "_step", lambda *_: math.nan)
         trainer = LiveTrainer(("relu", "elu"), faces=6, batch=3, seconds=5)
         trainer.start()
@@ -303,7 +303,7 @@ class TestTrainer:
         assert not trainer.buttons["Start"].disabled
         assert trainer.errors == []
 
-    def test_another_choice_begins_anew(self):
+    def test_another_choice_starts_over(self):
         trainer = LiveTrainer(("relu",), **SMALL)
         trainer.start()
         trainer.training.wait()

@@ -86,30 +86,30 @@ def test_the_browser_can_find_its_model_from_the_start():
 
 
 def test_a_browser_can_move_modes_by_itself(sent):
-    """What it is told, put together, is the mesh that the kernel would send."""
+    """What it gets, added up, is the mesh that the kernel would send."""
     modes, sliders = np.stack([SQUARE[:, ::-1], SQUARE**2]), [widgets.FloatSlider(), widgets.FloatSlider()]
     canvas = Canvas()
     canvas.follow(sliders, lambda number: modes[number])
     assert canvas.sliders == {sliders[0].model_id: 0, sliders[1].model_id: 1}
     canvas.set_vertices(SQUARE, at={1: 0.5})
     canvas._received(canvas, {"kind": "mode", "mode": 1}, [])
-    (vertices, (told,)), (mode, (displacement,)) = sent
+    (vertices, (state,)), (mode, (displacement,)) = sent
     assert vertices["at"] == {"1": 0.5} and mode["mode"] == 1
 
     def undone(content, buffer):
         steps = np.frombuffer(buffer, "<u2").reshape(-1, 3)
         return np.array(content["low"]) + steps * np.array(content["step"])
 
-    moved = undone(vertices, told) + (2.0 - 0.5) * undone(mode, displacement)
+    moved = undone(vertices, state) + (2.0 - 0.5) * undone(mode, displacement)
     np.testing.assert_allclose(moved, SQUARE + 1.5 * modes[1], atol=0.02)
 
 
 def test_a_browser_that_opens_later_hears_the_looks_too(sent, monkeypatch):
-    told = []
-    monkeypatch.setattr(Canvas, "send_state", lambda self, key=None: told.extend(key))
+    state = []
+    monkeypatch.setattr(Canvas, "send_state", lambda self, key=None: state.extend(key))
     canvas = Canvas()
     canvas._received(canvas, {"kind": "ready"}, [])
-    assert {"camera", "show", "opacity", "shading", "label"} <= set(told)
+    assert {"camera", "show", "opacity", "shading", "label"} <= set(state)
 
 
 def test_a_panel_that_is_gone_is_forgotten(sent):

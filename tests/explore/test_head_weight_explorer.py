@@ -1,4 +1,4 @@
-"""The explorer of the heads' weights, driven as a user's hand would: by setting the widgets' values."""
+"""The explorer of the heads' weights, used as a person would: by setting the widgets' values."""
 
 import dataclasses
 import io
@@ -126,7 +126,7 @@ class TestAnswer:
         assert np.abs(last_vertices(sent) - expected).max() < 0.01
         assert "<b>0.00 %</b>" in explorer.readout.value
 
-    def test_a_slider_moves_the_mesh_as_fusing_anew_does_in_the_networks_own_frame(self, explorer, sent):
+    def test_a_slider_moves_the_mesh_as_fusing_again_does_in_the_networks_own_frame(self, explorer, sent):
         del sent[:]
         explorer.sliders.sliders[1].value = 0.7
         there = PREDICTION[0].with_head_weights(explorer.weights)

@@ -1,4 +1,4 @@
-"""The explorers, driven as a user's hand would: by setting the widgets' values."""
+"""The explorers, used as a person would: by setting the widgets' values."""
 
 import base64
 import dataclasses

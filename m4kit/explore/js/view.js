@@ -79,7 +79,7 @@ class View {
     this.observer = new ResizeObserver(this.onLook);
     this.observer.observe(this.el);
     this.followSliders().catch((error) => console.warn("m4kit: the mesh waits for the kernel:", error));
-    listenToHands(this.canvas, {
+    listenToGestures(this.canvas, {
       turn: (across, down) => this.move({ rotation: turned(this.camera.rotation, across, down) }),
       pan: (dx, dy) => {
         const size = this.millimetres(), [x, y] = this.camera.pan;
