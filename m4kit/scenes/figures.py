@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
+from scipy.stats import binomtest
 
 from m4kit.conditions import CONDITIONS
 from m4kit.datasets import DatasetError
@@ -209,7 +210,7 @@ def reliability(report: ReportData) -> NotebookFigure:
     axes.plot([0, 100], [0, 100], color=_GRID, linewidth=1.5, zorder=0)
     bins = int(np.clip(len(failed) // _BIN_FACES, 1, _MOST_BINS))
     for rows in np.array_split(np.argsort(probability), bins):
-        low, high = _wilson(int(failed[rows].sum()), len(rows))
+        low, high = binomtest(failed[rows].sum(), len(rows)).proportion_ci(method="wilson")
         mean = 100 * probability[rows].mean()
         axes.plot([mean] * 2, [100 * low, 100 * high], color="#0072b2", linewidth=1.6, alpha=0.6)
         axes.plot(mean, 100 * failed[rows].mean(), "o", color="#0072b2", markersize=5)
@@ -420,11 +421,3 @@ def _title(photo: ScenePhoto) -> str:
     if photo.severity is None:
         return photo.name.rpartition("/")[2][:24]
     return f"{photo.condition} {photo.severity:g}"
-
-
-def _wilson(hits: int, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927), valid for few faces and for none."""
-    z, share = 1.96, hits / count
-    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    reach = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return max(0.0, middle - reach), min(1.0, middle + reach)

@@ -72,7 +72,7 @@ class SceneReport(ReportData):
         """The summary as text, one line for each condition and severity."""
         names = {"nme": " %", "pose_error": "°", "landmark_drift": " %", "head_spread": " %"}
         lines = [
-            (
+            [
                 "condition",
                 "photos",
                 "faces",
@@ -83,7 +83,7 @@ class SceneReport(ReportData):
                 "drift",
                 "spread",
                 "failures",
-            )
+            ]
         ]
         for _, of in self.summary().iterrows():
             failed = sorted(((of[label], label) for label in RULES if of[label]), reverse=True)

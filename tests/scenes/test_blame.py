@@ -86,7 +86,7 @@ def test_a_missed_face_has_no_parts_but_an_error_in_the_true_crop(photo, clean, 
 
 
 def test_versions_of_one_photo_may_be_of_other_faces_of_it(photo, clean, predictor):
-    """As a report's worst are, given alone: each is judged by the clean answer for its own faces."""
+    """Each version is compared with the clean answer for its own faces."""
     two = np.concatenate([photo, photo], axis=1)
     left = clean[0].landmarks[:, :2]
     places = {"left": left, "right": left + np.array([photo.shape[1], 0])}
