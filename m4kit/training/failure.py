@@ -230,11 +230,11 @@ def fitted(measured: Measured, predictor: Predictor) -> tuple[dict[str, FailureM
         alone = auroc(value[known] * (1 if ALL[name].more_is_worse else -1), failed[known])
         lines.append(f"  {name:16} {sum(line.rises):5.2f}   {alone:.3f}")
     lines += ["", "how often each reason is given, for right faces and for failed ones:"]
-    said = {word for reasons in measured.reasons for word in reasons}
+    given = {word for reasons in measured.reasons for word in reasons}
     for reason in REASONS:
         word = reason.removesuffix("...")
         having = np.array([any(one.startswith(word) for one in own) for own in measured.reasons])
-        if any(one.startswith(word) for one in said):
+        if any(one.startswith(word) for one in given):
             lines.append(
                 f"  {reason:42} {100 * having[~failed].mean():5.1f} %  {100 * having[failed].mean():5.1f} %"
             )

@@ -252,7 +252,7 @@ class TestOwnTeacher:
         crops = np.random.default_rng(18).integers(0, 256, (3, 120, 120, 3), np.uint8)
         answers = own.ask(crops)
         assert answers.shape == (3, 62)
-        # The mirror images of the views are the views of the mirror image, but for two that are turned.
+        # Apart from two turned views, the mirror images of the views are the views of the mirror image.
         mirrored = own.ask(np.ascontiguousarray(crops[:, :, ::-1]))
         camera = MIRRORED @ answers[:, :12].reshape(-1, 3, 4) @ np.diag([-1, 1, 1, 1])
         np.testing.assert_allclose(mirrored[:, :12].reshape(-1, 3, 4), camera, atol=0.2)
@@ -471,8 +471,8 @@ class TestAnnotated:
 def test_the_largest_habits_are_listed_by_point_and_offset():
     habits = np.zeros((89, 3))
     habits[6], habits[20 + 38] = [-3.04, 0.5, -1.0], [0, -1.2, 0]
-    told = habits_text(habits)
-    assert told.endswith("point 7 of 21 by (-3.0, +0.5, -1.0); point 38 of 68 by (+0.0, -1.2, +0.0)")
+    text = habits_text(habits)
+    assert text.endswith("point 7 of 21 by (-3.0, +0.5, -1.0); point 38 of 68 by (+0.0, -1.2, +0.0)")
     assert habits_text(np.zeros((89, 3))).endswith("none")
 
 

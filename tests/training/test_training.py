@@ -641,7 +641,7 @@ class TestTrainer:
         assert config_from_dict(older) == SHORT
 
     @pytest.mark.parametrize(
-        ("change", "said"),
+        ("change", "message"),
         [
             ({"augmentation": {"tilt": 1}}, "unexpected keyword argument 'tilt'"),
             ({"augmentation": None}, "NoneType"),
@@ -651,8 +651,8 @@ class TestTrainer:
             ({"steps": "many"}, "str"),
         ],
     )
-    def test_a_config_of_other_values_is_refused(self, change, said):
-        with pytest.raises(TrainingError, match=f"the values of Config.to_dict, got .*{said}"):
+    def test_a_config_of_other_values_is_refused(self, change, message):
+        with pytest.raises(TrainingError, match=f"the values of Config.to_dict, got .*{message}"):
             config_from_dict(SHORT.to_dict() | change)
 
     @pytest.mark.parametrize("content", ["", "[1]", "null", '{"loss": []}'])
@@ -877,8 +877,8 @@ class TestCommand:
         args.run(args)
         for more in (["--size", "base"], ["--activation", "elu"], ["--fusion", "dynamic"]):
             assert command.run(self.args(folder, "--model", folder / "model.npz", *more)) == 2
-            said = capsys.readouterr().err
-            assert re.search(rf"out: expected .*{' '.join(more)[2:]}.*, got one of", said)
+            message = capsys.readouterr().err
+            assert re.search(rf"out: expected .*{' '.join(more)[2:]}.*, got one of", message)
 
     def test_options_that_contradict_the_start_are_refused(self, folder, capsys):
         M4Net("small", "elu").save(folder / "elu.safetensors")
