@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 
 from m4kit.images import check_image
+from m4kit.landmarks import face_size
 from m4kit.light import Light, shade
 from m4kit.stand_ins import stand_in_for_unused
 
@@ -196,7 +197,7 @@ class _Mesh:
                 f"expected finite vertices, but {wrong} of {len(self.vertices)} are NaN or infinite; "
                 "check the parameters that they come from"
             )
-        self.size = float(np.sqrt(np.ptp(self.vertices[:, :2], axis=0).prod()))
+        self.size = float(face_size(self.vertices))
 
     @cached_property
     def outside(self) -> np.ndarray:
