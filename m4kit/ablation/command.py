@@ -40,11 +40,7 @@ def add_parser(subparsers) -> None:
         "settings.csv, head_weights.png and simplex.html, and with --dynamic also dynamic.csv and dynamic.png.",
     )
     heads.add_argument("path", metavar="PATH", nargs="?", help="folder or .zip of the data set")
-    heads.add_argument(
-        "--dataset",
-        choices=WITH_LANDMARKS,
-        help="layout of the data set at PATH",
-    )
+    heads.add_argument("--dataset", choices=WITH_LANDMARKS, help="layout of the data set at PATH")
     heads.add_argument(
         "--member",
         metavar="FILE",
@@ -65,20 +61,14 @@ def add_parser(subparsers) -> None:
         "--data", type=Path, metavar="DIR", help="with --labels: folder of the archives that they name"
     )
     heads.add_argument(
-        "--cache",
-        type=Path,
-        metavar="DIR",
-        help="with --labels: folder with the decoded crops of a training",
+        "--cache", type=Path, metavar="DIR", help="with --labels: folder with the decoded crops of a training"
     )
     heads.add_argument("--faces", type=int, metavar="N", help="take N random faces")
     heads.add_argument(
         "--seed", type=int, default=0, help="seed of --faces and of the bootstrap (default: 0)"
     )
     heads.add_argument(
-        "--weights",
-        default="m4net-base",
-        metavar="NAME_OR_FILE",
-        help="M4Net weights (default: %(default)s)",
+        "--weights", default="m4net-base", metavar="NAME_OR_FILE", help="M4Net weights (default: %(default)s)"
     )
     heads.add_argument(
         "--views",

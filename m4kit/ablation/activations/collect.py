@@ -8,15 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from m4kit.ablation.activations.record import (
-    BEST,
-    COMMON,
-    ERRORS,
-    SEARCH,
-    STEPS,
-    ActivationRecord,
-    RunRecord,
-)
+from m4kit.ablation.activations.record import BEST, COMMON, ERRORS, SEARCH, STEPS, ActivationRecord, RunRecord
 from m4kit.ablation.activations.run import Run
 from m4kit.ablation.activations.study import Study
 from m4kit.ablation.record import RecordError

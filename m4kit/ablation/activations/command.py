@@ -13,6 +13,9 @@ from m4kit.ablation.activations.run import Settings, study_faces
 from m4kit.ablation.activations.study import BOTH, Plan, Study
 from m4kit.network import ACTIVATIONS, SIZES
 
+_NUMBERS = ("crop_size", "batch", "validate_every", "validation_faces")
+"""The settings that are whole numbers."""
+
 
 def add_activations_parser(targets) -> None:
     """Add `m4kit ablate activations`."""
@@ -75,7 +78,7 @@ def add_activations_parser(targets) -> None:
         "(default: %(default)s)",
     )
     parser.add_argument("--size", choices=SIZES, default=settings.size, help="default: %(default)s")
-    for name in ("crop_size", "batch", "validate_every", "validation_faces"):
+    for name in _NUMBERS:
         parser.add_argument(
             f"--{name.replace('_', '-')}",
             type=int,
@@ -167,21 +170,8 @@ def _in_words(record: ActivationRecord, path: Path) -> str:
 
 
 def _plan(options: argparse.Namespace) -> Plan:
-    settings = Settings(
-        sources=tuple(options.sources),
-        **{
-            name: getattr(options, name)
-            for name in (
-                "size",
-                "crop_size",
-                "batch",
-                "validate_every",
-                "validation_faces",
-                "device",
-                "precision",
-            )
-        },
-    )
+    names = (*_NUMBERS, "size", "device", "precision")
+    settings = Settings(sources=tuple(options.sources), **{name: getattr(options, name) for name in names})
     return Plan(
         activations=tuple(options.activations),
         seeds=tuple(options.seeds),

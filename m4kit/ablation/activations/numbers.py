@@ -118,11 +118,7 @@ def activation_table(
 
 def _row(runs: Sequence[RunRecord], levels: Sequence[float]) -> dict:
     fine = [run for run in runs if not run.diverged]
-    row = {
-        "learning_rate": runs[0].learning_rate,
-        "seeds": len(runs),
-        "diverged": len(runs) - len(fine),
-    }
+    row = {"learning_rate": runs[0].learning_rate, "seeds": len(runs), "diverged": len(runs) - len(fine)}
     row |= {f"to {level:g}": float(np.median([steps_to(run, level) for run in runs])) for level in levels}
     for name, measure in MEASURES.items():
         values = [measure(run) for run in fine]

@@ -213,11 +213,7 @@ class Study:
                 "same to continue them, or another folder for a new study"
             )
         crops = decoded_crops(
-            faces,
-            data=data,
-            cache=cache or self.out,
-            crop_size=settings.crop_size,
-            progress=progress,
+            faces, data=data, cache=cache or self.out, crop_size=settings.crop_size, progress=progress
         )
         # Saved only when the trainings can begin: until then, the folder accepts other labels.
         self.plan = replace(self.plan, labels=faces.digest())

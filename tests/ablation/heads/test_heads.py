@@ -209,15 +209,7 @@ class TestStudy:
 
     def test_every_setting_is_there_and_worse_than_the_best(self, record):
         assert record.settings == (
-            *(
-                "head 1",
-                "head 2",
-                "head 3",
-                "head 4",
-                "uniform",
-                "learned static",
-                "best static",
-            ),
+            *("head 1", "head 2", "head 3", "head 4", "uniform", "learned static", "best static"),
         )
         assert {record.verdict(name) for name in record.settings[:6]} == {"worse"}
         assert record.verdict("best static", "head 1") == "better"
