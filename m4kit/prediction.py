@@ -413,8 +413,9 @@ def _show(figure: NotebookFigure, prediction: Prediction, text: str) -> None:
 
     display(figure.bundle(text), raw=True)
     if len(prediction):
-        # Adding 0 makes 0 of -0.
-        table = prediction.to_dataframe()[["score", *HeadPose._fields, "failure_probability"]].round(2) + 0
+        digits = {"score": 2, **dict.fromkeys(HeadPose._fields, 1), "failure_probability": 2}
+        # Adding 0 turns -0 into 0.
+        table = prediction.to_dataframe()[list(digits)].round(digits) + 0
         table = table.rename(columns={"failure_probability": "failure probability"})
         formats = ["{:.2f}".format, *["{:.1f}°".format] * 3, "{:.0%}".format]
         display({"text/html": table.to_html(formatters=formats, na_rep="", border=0)}, raw=True)
