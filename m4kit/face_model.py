@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -281,6 +282,12 @@ class FaceModel(torch.nn.Module):
                 f"{path}: expected 3DDFA-V2's bfm_noneck_v3.pkl, but the arrays differ "
                 f"({type(error).__name__}: {error})"
             ) from error
+
+
+@cache
+def packaged_model() -> FaceModel:
+    """The packaged face model, loaded once and shared; do not write to its buffers."""
+    return FaceModel.load()
 
 
 def _weak_perspective(shape, target, weight):

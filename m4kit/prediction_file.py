@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from PIL import Image
 
 from m4kit.camera import Crop
 from m4kit.confidence import assess
-from m4kit.face_model import FaceModel
+from m4kit.face_model import FaceModel, packaged_model
 from m4kit.files import write_whole
 from m4kit.images import jpeg
 from m4kit.prediction import Face, FaceBox, Origin, Prediction
@@ -134,12 +133,6 @@ def own_model(prediction: Prediction) -> FaceModel | None:
     if model is None or fingerprint(model) == fingerprint(packaged_model()):
         return None
     return model
-
-
-@cache
-def packaged_model() -> FaceModel:
-    """The packaged face model, read once."""
-    return FaceModel.load()
 
 
 def _encoded(image: np.ndarray, photo: str) -> bytes:

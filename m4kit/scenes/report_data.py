@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from m4kit.camera import CROP_SIZE, Crop
-from m4kit.face_model import FaceModel
+from m4kit.face_model import FaceModel, packaged_model
 from m4kit.files import whole_file, write_whole
 from m4kit.images import load_image
 from m4kit.prediction import Face, FaceBox
@@ -129,12 +129,6 @@ class ReportData:
                 f"thumbnail {name!r}: expected its picture in {place}, found none; analyse the photos again"
             )
         return place.read_bytes()
-
-
-@cache
-def packaged_model() -> FaceModel:
-    """The packaged face model, loaded once for all faces of reports."""
-    return FaceModel.load()
 
 
 def _settings_in(path: Path) -> dict:

@@ -10,9 +10,9 @@ from m4kit.datasets import Sample
 from m4kit.explore import SceneExplorer
 from m4kit.explore.face_grid import FaceGrid, GridFace
 from m4kit.explore.scene_explorer import PAGE, TABS
+from m4kit.face_model import packaged_model
 from m4kit.prediction import Face, FaceBox, Prediction
 from m4kit.scenes.data import benchmark
-from m4kit.scenes.report_data import packaged_model
 
 from helpers.made_report import answer_of, made_report
 

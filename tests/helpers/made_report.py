@@ -6,9 +6,9 @@ import numpy as np
 from PIL import Image
 
 from m4kit.conditions import CONDITIONS
+from m4kit.face_model import packaged_model
 from m4kit.scenes.columns import FACE_COLUMNS, PHOTO_COLUMNS, frame_of
 from m4kit.scenes.report import SceneReport
-from m4kit.scenes.report_data import packaged_model
 from m4kit.weights import fingerprint
 
 from helpers.faces import parameters
