@@ -16,6 +16,7 @@ from m4kit.camera import HeadPose, cut_square, decompose
 from m4kit.explore.controls import paragraph
 from m4kit.head_frame import HeadFrame
 from m4kit.landmarks import CONTOURS
+from m4kit.parameters import split
 from m4kit.prediction import Face
 from m4kit.vertex_colours import VertexColours, clay, scalar_colours
 from m4kit.visualize.mesh_figure import mesh_still
@@ -37,7 +38,8 @@ class Reference:
     def __init__(self, face: Face):
         self.face, self.frame = face, HeadFrame.of(face)
         # Shapes are linear in the coefficients: the weighted sum of shapes is the shape of the weighted sum.
-        shapes = face.model.vertices(face.heads[:, 12:52], face.heads[:, 52:]).numpy()
+        _, identity, expression = split(face.heads)
+        shapes = face.model.vertices(identity, expression).numpy()
         self.shapes = shapes.astype(np.float32)
         self.own = self.under(face.head_weights)
         self.limits = {"spread": self._most(self.shapes), "moved": self._most(self.own.shape[None])}

@@ -23,7 +23,7 @@ from m4kit.datasets import DatasetError, Sample, warn_left_out
 from m4kit.detector import Detector
 from m4kit.files import write_whole
 from m4kit.images import ImageError, jpeg
-from m4kit.landmarks import GROUP_MEMBERS, GROUPS
+from m4kit.landmarks import GROUP_MEMBERS, GROUPS, face_size
 from m4kit.prediction import Face, Prediction
 from m4kit.predictor import Predictor
 from m4kit.scenes.columns import FACE_COLUMNS, PHOTO_COLUMNS, frame_of
@@ -291,7 +291,7 @@ def _compared(face: Face, sample: Sample | None, clean: Face | None) -> dict[str
 
 
 def _drift(face: Face, clean: Face) -> dict[str, float]:
-    size = np.sqrt(np.ptp(clean.landmarks[:, :2], axis=0).prod())
+    size = face_size(clean.landmarks)
     # Depth is known up to a constant.
     own, before = (one.vertices - [0, 0, one.vertices[:, 2].mean()] for one in (face, clean))
     return {
@@ -310,7 +310,7 @@ def _landmark_errors(face: Face, true: np.ndarray) -> dict[str, object]:
     """Errors by group in percent of the true landmarks' size, and the crop against the right one."""
     true, right = true[:, :2], crop_from_landmarks(true)
     distances = np.linalg.norm(face.landmarks[:, :2] - true, axis=1)
-    size = np.sqrt(np.ptp(true, axis=0).prod())
+    size = face_size(true)
     in_thumbnail = Crop(-0.5, -0.5, CROP_SIZE).to_photo(face.crop.from_photo(true))
     return {
         "reference_points": in_thumbnail.round(3).ravel().tolist(),

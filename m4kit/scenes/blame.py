@@ -33,6 +33,7 @@ from m4kit.camera import box_from_crop, crop_from_landmarks
 from m4kit.datasets import DatasetError, Sample, warn_left_out
 from m4kit.images import ImageError
 from m4kit.network import HEAD_STAGES
+from m4kit.parameters import split
 from m4kit.prediction import Face, Prediction
 from m4kit.predictor import Predictor
 from m4kit.scenes.analysis import detections, match
@@ -177,7 +178,5 @@ def _errors(own: Face | None, right: Face, clean: Face, truth: np.ndarray) -> di
 def _with_camera(face: Face, other: Face) -> Face:
     """The face's identity and expression under the other face's camera."""
     heads = face.heads.copy()
-    heads[:, :12] = other.camera.ravel()
-    total = float(np.sum(face.head_weights))
-    heads[:, :12] /= total
+    split(heads).camera[:] = other.camera / float(np.sum(face.head_weights))
     return Face(face.box, other.crop, heads, face.head_weights, face.model)

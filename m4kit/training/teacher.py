@@ -18,7 +18,7 @@ from m4kit.face_model import FaceModel
 from m4kit.folding import folded
 from m4kit.landmarks import MIRROR_68
 from m4kit.network import M4Net
-from m4kit.parameters import PARAMETERS, fuse, split_camera
+from m4kit.parameters import PARAMETERS, fuse, split, split_camera
 from m4kit.training.registration import Registration, register
 from m4kit.training.transfer import read_peer, read_whitening
 from m4kit.views import VIEWS, maps_to_crop, regress, view_pictures
@@ -107,7 +107,7 @@ class PeerTeacher:
         """Read 3DDFA-V2's files from a folder, register our model with its BFM, and print how well that fits."""
         bfm = FaceModel.load_bfm(folder / "bfm_noneck_v3.pkl")
         whitening = read_whitening(folder / "param_mean_std_62d_120x120.pkl")
-        registration = register(model, bfm, bfm.vertices(whitening[0][12:52]).double().numpy())
+        registration = register(model, bfm, bfm.vertices(split(whitening[0]).identity).double().numpy())
         print(
             f"our surface to BFM's: {registration.model_distance:.2f} mm with the modes alone, "
             f"{registration.final_distance:.2f} mm after the non-rigid fit"
