@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -108,10 +109,11 @@ def from_bytes(content: bytes, model: FaceModel | None = None) -> Prediction:
         raise PredictionFileError(
             f"expected a file that Prediction.save wrote, but reading it failed ({error}); save it again"
         ) from error
+    own = packaged_fingerprint() if model is None else fingerprint(model)
     model = packaged_model() if model is None else model
-    if known and fingerprint(model) != known:
+    if known and own != known:
         raise PredictionFileError(
-            f"the prediction was made with the face model {known}, not {fingerprint(model)}; give that one as model="
+            f"the prediction was made with the face model {known}, not {own}; give that one as model="
         )
     faces = tuple(
         Face(
@@ -130,9 +132,15 @@ def from_bytes(content: bytes, model: FaceModel | None = None) -> Prediction:
 def own_model(prediction: Prediction) -> FaceModel | None:
     """The face model of a prediction, or None for the packaged one, which a pickle need not carry."""
     model = prediction.faces[0].model if prediction.faces else None
-    if model is None or fingerprint(model) == fingerprint(packaged_model()):
+    if model is None or fingerprint(model) == packaged_fingerprint():
         return None
     return model
+
+
+@cache
+def packaged_fingerprint() -> str:
+    """The fingerprint of the packaged face model."""
+    return fingerprint(packaged_model())
 
 
 def _encoded(image: np.ndarray, photo: str) -> bytes:

@@ -17,6 +17,7 @@ from m4kit.face_model import FaceModel, packaged_model
 from m4kit.files import whole_file, write_whole
 from m4kit.images import load_image
 from m4kit.prediction import Face, FaceBox
+from m4kit.prediction_file import packaged_fingerprint
 from m4kit.scenes.columns import FACE_COLUMNS, PHOTO_COLUMNS
 from m4kit.scenes.taxonomy import failure_flags
 from m4kit.weights import fingerprint
@@ -70,8 +71,9 @@ class ReportData:
         of = self.faces.iloc[row]
         if pd.isna(of["face"]):
             raise ReportError(f"face {row}: expected one that was found, got a missed one; see its thumbnail")
+        own = packaged_fingerprint() if model is None else fingerprint(model)
+        wanted = self.settings.get("face_model", "")
         model = packaged_model() if model is None else model
-        own, wanted = fingerprint(model), self.settings.get("face_model", "")
         if own != wanted:
             raise ReportError(f"face {row}: expected the face model {wanted}, got {own}; give model=")
         corners = of[["left", "top", "right", "bottom"]].to_numpy(float)
