@@ -396,7 +396,8 @@ class Prediction(Sequence):
         return save_prediction(self, path, photo=photo)
 
     def _ipython_display_(self) -> None:
-        _show(self.plot(), self, repr(self))
+        # Smaller than a plot, because the picture stays in the notebook's file.
+        _show(self.plot(max_side=560), self, repr(self))
 
 
 def _in_words(face: Face) -> str:
