@@ -77,8 +77,7 @@ def overview_pictures(prediction: Prediction, *, max_side: int) -> dict[str, np.
     A photo larger than `max_side` is shrunk to it. A photo smaller than 480 pixels is enlarged to them, so that
     there is room for fine lines.
     """
-    longest = max(prediction.image.shape[:2])
-    resized = prediction.resized(min(max_side, max(longest, _SMALLEST_SIDE)) / longest)
+    resized = _fitted(prediction, max_side)
     return row_pictures(resized.image, resized.faces) if resized else {NO_FACE: resized.image}
 
 
@@ -111,16 +110,15 @@ def faces_figure(prediction: Prediction, *, side: int = 240, max_faces: int = 6)
 def photo_figure(
     prediction: Prediction,
     *,
-    landmarks: bool = True,
-    pose: bool = True,
-    mesh: bool | float = False,
-    boxes: bool = False,
-    max_side: int = 720,
+    landmarks: bool,
+    pose: bool,
+    mesh: bool | float,
+    boxes: bool,
+    max_side: int,
 ) -> NotebookFigure:
     """The photo with layers drawn over it; see `Prediction.plot`."""
     _check_side(max_side)
-    longest = max(prediction.image.shape[:2])
-    resized = prediction.resized(min(max_side, max(longest, _SMALLEST_SIDE)) / longest)
+    resized = _fitted(prediction, max_side)
     image, faces = resized.image, resized.faces
     if mesh:
         image = draw_mesh(image, faces, opacity=_TRANSLUCENT if mesh is True else float(mesh))
@@ -164,6 +162,12 @@ def shapes_figure(
         for row in turned.values()
     ]
     return _grid(rows, labels=list(turned), columns=[f"yaw {angle_text(yaw)}" for yaw in yaws])
+
+
+def _fitted(prediction: Prediction, max_side: int) -> Prediction:
+    """The prediction with its photo shrunk to `max_side`, or enlarged to `_SMALLEST_SIDE`, where it must be."""
+    longest = max(prediction.image.shape[:2])
+    return prediction.resized(min(max_side, max(longest, _SMALLEST_SIDE)) / longest)
 
 
 def _close_up(image: np.ndarray, face: Face, side: int) -> tuple[np.ndarray, Face]:
