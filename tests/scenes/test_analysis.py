@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 from functools import partial
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +12,7 @@ from pandas.testing import assert_frame_equal
 from m4kit.camera import HeadPose, crop_from_landmarks
 from m4kit.confidence.failure import ALL, packaged
 from m4kit.datasets import DatasetError, Sample
-from m4kit.images import ImageError, load_image
+from m4kit.images import ImageError
 from m4kit.network import M4Net
 from m4kit.predictor import Predictor
 from m4kit.scenes import analysis
@@ -25,8 +24,6 @@ from m4kit.scenes.report import SceneReport
 from m4kit.scenes.report_data import ReportError
 from m4kit.scenes.taxonomy import RULES, failures_of
 
-from helpers.paths import SAMPLES
-
 
 def boxed(predictor, *boxes):
     """The same predictor with a detector that always gives these boxes (left, top, right, bottom, score)."""
@@ -34,21 +31,6 @@ def boxed(predictor, *boxes):
     return Predictor(
         detector=lambda image: found, network=predictor.network, model=predictor.model, threshold=0.0
     )
-
-
-@pytest.fixture(scope="module")
-def photo():
-    return cv2.resize(load_image(SAMPLES / "grace_hopper.jpg"), (256, 300), interpolation=cv2.INTER_AREA)
-
-
-@pytest.fixture(scope="module")
-def predictor():
-    return Predictor()
-
-
-@pytest.fixture(scope="module")
-def clean(photo, predictor):
-    return predictor(photo)
 
 
 @pytest.fixture(scope="module")

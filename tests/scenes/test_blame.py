@@ -1,31 +1,13 @@
 """Parts of the error: they sum to it, and stages that are known to be broken get their share."""
 
-import cv2
 import numpy as np
 import pytest
 
 from m4kit.datasets import DatasetError, Sample
-from m4kit.images import ImageError, load_image
+from m4kit.images import ImageError
 from m4kit.predictor import Predictor
 from m4kit.scenes.blame import HEADS, STAGES, blame_stages
 from m4kit.scenes.data import benchmark
-
-from helpers.paths import SAMPLES
-
-
-@pytest.fixture(scope="module")
-def photo():
-    return cv2.resize(load_image(SAMPLES / "grace_hopper.jpg"), (256, 300), interpolation=cv2.INTER_AREA)
-
-
-@pytest.fixture(scope="module")
-def predictor():
-    return Predictor()
-
-
-@pytest.fixture(scope="module")
-def clean(photo, predictor):
-    return predictor(photo)
 
 
 @pytest.fixture(scope="module")
