@@ -5,7 +5,15 @@
 UFDD: Nada et al., "Pushing the Limits of Unconstrained Face Detection" (BTAS 2018).
 """
 
-from m4kit.conditions.degradation import CONDITIONS, HARDEST, degrade
+from m4kit.conditions.degradation import CONDITIONS, HARDEST, check_condition, check_severity, degrade
 from m4kit.conditions.depth import ground_depth, scene_depth
 
-__all__ = ["CONDITIONS", "HARDEST", "degrade", "ground_depth", "scene_depth"]
+__all__ = [
+    "CONDITIONS",
+    "HARDEST",
+    "check_condition",
+    "check_severity",
+    "degrade",
+    "ground_depth",
+    "scene_depth",
+]

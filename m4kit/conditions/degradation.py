@@ -20,6 +20,18 @@ HARDEST = 5.0
 """The largest severity."""
 
 
+def check_condition(condition: str, place: str) -> None:
+    """Raise `ValueError` for a condition that is none of `CONDITIONS`; `place` begins the message."""
+    if condition not in CONDITIONS:
+        raise ValueError(f"{place}: expected a condition out of {', '.join(CONDITIONS)}, got {condition!r}")
+
+
+def check_severity(severity: float, place: str) -> None:
+    """Raise `ValueError` for a severity that is not from 0 to 5; `place` begins the message."""
+    if not 0 <= severity <= HARDEST:
+        raise ValueError(f"{place}: expected a severity from 0 to {HARDEST:g}, got {severity}")
+
+
 def degrade(
     image: np.ndarray, condition: str, severity: float, *, seed: int, depth: np.ndarray | None = None
 ) -> np.ndarray:
@@ -35,10 +47,8 @@ def degrade(
 
     Raises `ValueError` for an unknown condition, a severity outside 0 to 5, or a depth of another shape.
     """
-    if condition not in CONDITIONS:
-        raise ValueError(f"degrade: expected a condition out of {', '.join(CONDITIONS)}, got {condition!r}")
-    if not 0 <= severity <= HARDEST:
-        raise ValueError(f"degrade: expected a severity from 0 to {HARDEST:g}, got {severity}")
+    check_condition(condition, "degrade")
+    check_severity(severity, "degrade")
     image = check_image(image, name="degrade")
     if depth is not None and (depth.shape != image.shape[:2] or not np.isfinite(depth).all()):
         raise ValueError(f"degrade: expected a finite depth {image.shape[:2]} in metres, got {depth.shape}")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from m4kit.camera import crop_from_box
-from m4kit.conditions import CONDITIONS, HARDEST
+from m4kit.conditions import CONDITIONS, check_condition, check_severity
 from m4kit.datasets.files import open_label_file, picture_names
 from m4kit.datasets.readers import read
 from m4kit.datasets.sample import (
@@ -24,18 +24,6 @@ CLEAN = "clean"
 """Name of the folder of the clean photos, and of "no condition" in a table."""
 
 _PATH = ("path", "image", "file", "name")
-
-
-def check_condition(condition: str, place: str) -> None:
-    """Raise `DatasetError` if it is none of `CONDITIONS`."""
-    if condition not in CONDITIONS:
-        raise DatasetError(f"{place}: expected a condition out of {', '.join(CONDITIONS)}, got {condition!r}")
-
-
-def check_severity(severity: float, place: str) -> None:
-    """Raise `DatasetError` if it is not from 0 to 5."""
-    if not 0 <= severity <= HARDEST:
-        raise DatasetError(f"{place}: expected a severity from 0 to {HARDEST:g}, got {severity}")
 
 
 def read_condition_folders(
@@ -152,13 +140,17 @@ def _check_record(record: dict[str, str], place: str) -> None:
     """Check condition and severity of a row; a condition becomes lower case, and empty for a clean photo."""
     condition = record.get("condition", "").lower()
     record["condition"] = "" if condition == CLEAN else condition
-    if record["condition"]:
-        check_condition(condition, place)
-    if record["severity"]:
-        try:
-            (severity,) = numbers([record["severity"]])
-        except DatasetError as error:
-            raise DatasetError(
-                f"{place}: expected a severity from 0 to {HARDEST:g}, got {record['severity']!r}"
-            ) from error
-        check_severity(severity, place)
+    try:
+        if record["condition"]:
+            check_condition(record["condition"], place)
+        if record["severity"]:
+            check_severity(_severity(record["severity"], place), place)
+    except ValueError as error:
+        raise DatasetError(str(error)) from error
+
+
+def _severity(word: str, place: str) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        raise ValueError(f"{place}: expected a number as severity, got {word!r}") from None

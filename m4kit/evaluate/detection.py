@@ -11,10 +11,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from m4kit.boxes import match, pairwise_iou
-from m4kit.conditions import degrade
+from m4kit.conditions import check_severity, degrade
 from m4kit.datasets import DatasetError, Sample, warn_left_out
 from m4kit.datasets.sample import picture_of
-from m4kit.datasets.scenes import check_severity
 from m4kit.images import ImageError
 from m4kit.landmarks import face_size
 
@@ -209,7 +208,7 @@ def report(
     `all_labelled` declares that every face is labelled. Only then does the table contain false positives, average
     precision, and the recall at the first detector's rate of false positives. `missed` is the number of faces to
     name below the table that the first detector misses in the photos as they are, least overlap first. Raises
-    `DatasetError` for a severity outside 0 to 5.
+    `ValueError` for a severity outside 0 to 5.
     """
     for severity in severities:
         check_severity(severity, "report")

@@ -13,11 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from m4kit.camera import crop_from_landmarks
-from m4kit.conditions import CONDITIONS, degrade, scene_depth
+from m4kit.conditions import CONDITIONS, check_condition, check_severity, degrade, scene_depth
 from m4kit.datasets import DatasetError, Sample, read
 from m4kit.datasets.files import picture_names
 from m4kit.datasets.sample import picture_of
-from m4kit.datasets.scenes import check_condition, check_severity
 from m4kit.images import ImageSource, list_images, load_image
 from m4kit.prediction import Face, Prediction
 

@@ -165,7 +165,7 @@ def test_the_report_puts_detectors_side_by_side():
 
 def test_a_severity_out_of_range_is_named_before_any_photo_is_read():
     photos = [LabelledPhoto("a", broken, BOXES)]
-    with pytest.raises(DatasetError, match="expected a severity from 0 to 5, got 9"):
+    with pytest.raises(ValueError, match="report: expected a severity from 0 to 5, got 9"):
         report(photos, {}, all_labelled=True, conditions=["haze"], severities=[1, 9], progress=False)
 
 

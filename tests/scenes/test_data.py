@@ -221,7 +221,7 @@ class TestTable:
             ),
             (
                 "path,condition,severity\na.jpg,haze,bad\n",
-                "row 2: expected a severity from 0 to 5, got 'bad'",
+                "row 2: expected a number as severity, got 'bad'",
             ),
             ("path,weather\na.jpg,haze\n", "expected columns path and condition, got path, weather"),
             ("", "expected columns path and condition, got an empty file"),
