@@ -83,7 +83,7 @@ class Explorer(widgets.VBox):
             # Whatever it is, the user must see it, and the explorer must go on.
             except Exception as error:
                 self.errors.append(error)
-                self.error_line.show(f"{type(error).__name__}: {error}")
+                self.error_line.show(_for_users(error))
                 return None
             self.error_line.show("")
             return result
@@ -103,6 +103,13 @@ class Explorer(widgets.VBox):
         bundle = super()._repr_mimebundle_(**options) | {"text/plain": self.describe()}
         still = self.still()
         return bundle | {"image/jpeg": base64.b64encode(still).decode()} if still else bundle
+
+
+def _for_users(error: Exception) -> str:
+    """An error as a sentence, without Python's name for it where the error says what is wrong."""
+    if str(error) and isinstance(error, ValueError | OSError | RuntimeError):
+        return str(error)
+    return f"This is a fault in m4kit, please report it: {type(error).__name__}: {error}"
 
 
 class MeshExplorer(Explorer):

@@ -31,6 +31,18 @@ def test_a_callback_that_fails_is_recorded_and_shown_until_the_next_success(expl
     assert explorer.error_line.value == ""
 
 
+def test_a_user_reads_what_is_wrong_without_its_name_in_python(explorer):
+    def fail(error):
+        raise error
+
+    guarded = explorer.guard(fail)
+    guarded(ValueError("expected a face, got none"))
+    assert explorer.error_line.text == "expected a face, got none"
+    # Nobody can act on the words "'nose'".
+    guarded(KeyError("nose"))
+    assert explorer.error_line.text == "This is a fault in m4kit, please report it: KeyError: 'nose'"
+
+
 def test_on_follows_values_and_clicks(explorer):
     slider, button = widgets.FloatSlider(), widgets.Button()
     explorer.on(slider, lambda: explorer.calls.append(slider.value))

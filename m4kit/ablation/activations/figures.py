@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from m4kit.ablation.activations.numbers import LAST, WINDOW, last_part, smoothed
+from m4kit.ablation.activations.numbers import LAST, WINDOW, at_best_rate, grouped, last_part, smoothed
 from m4kit.ablation.activations.record import BEST, ActivationRecord, RunRecord
 from m4kit.network import ACTIVATIONS
+from m4kit.visualize.spread import draw_spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,13 +53,14 @@ def activation_figure(
 
     A line is the mean over seeds of the loss, smoothed by a moving mean over `window` steps. Its band goes from the
     lowest to the highest seed. A violin shows the losses of all seeds' single batches over the share `last` of the
-    steps, without smoothing; its bar is the median. A training that diverged ends in a cross and has no violin.
+    steps, without smoothing; its bar is the median. A training that diverged ends in a cross and has no violin. Of a
+    search, each activation's best learning rate is drawn.
 
     Raises `ValueError` if the record has no such training.
     """
     from m4kit.visualize.notebook_figure import DPI, NotebookFigure
 
-    runs = record.select(purpose=purpose, activations=activations, seeds=seeds)
+    runs = at_best_rate(record.select(purpose=purpose, activations=activations, seeds=seeds))
     if not runs:
         raise ValueError(
             f"expected trainings with the purpose {purpose}, got none with these activations and seeds"
@@ -81,14 +83,8 @@ def activation_figure(
         # Values above the axes have their cross at the top.
         height = min(smoothed(_finite(run), window)[-1], left.get_ylim()[1])
         left.plot(run.step[len(_finite(run)) - 1], height, "x", color=colour, ms=9, mew=2, clip_on=False)
-    longest = max(len(run.loss) for run in runs)
-    for axes, title in (
-        (left, f"Mean over seeds, moving mean over {window} steps; band: lowest to highest seed"),
-        (
-            right,
-            f"Single batches of the last {100 * last:.0f} % of the steps ({max(round(last * longest), 1)})",
-        ),
-    ):
+    longest = max(runs, key=lambda run: len(run.loss)).step
+    for axes, title in ((left, curves_title(groups, window)), (right, batches_title(longest, last))):
         axes.set_title(title, fontsize=9.5, color=_INK)
         axes.set_ylabel("training loss", fontsize=9, color=_INK)
         axes.tick_params(which="both", labelsize=8, colors=_INK)
@@ -105,20 +101,31 @@ def activation_figure(
     return figure
 
 
-def grouped(runs: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
-    """Trainings by activation."""
-    groups: dict[str, list[RunRecord]] = {}
-    for run in runs:
-        groups.setdefault(run.activation, []).append(run)
-    return groups
-
-
 def title_of(record: ActivationRecord, runs: Sequence[RunRecord]) -> str:
-    """The setting of the trainings, such as "small, 64 px, batch 64, 3 seeds"."""
+    """The setting of trainings, such as "small, 64 px, batch 64, 2000 steps, learning rate 0.01, 3 seeds"."""
     settings = record.plan["settings"]
-    seeds = len({run.seed for run in runs})
+    seeds, rates = len({run.seed for run in runs}), {run.learning_rate for run in runs}
     words = f"{settings['size']}, {settings['crop_size']} px, batch {settings['batch']}"
-    return f"{words}, {seeds} seed{'s' * (seeds > 1)}"
+    words += f", {max(run.planned for run in runs)} steps"
+    rate = f"learning rate {rates.pop():g}" if len(rates) == 1 else "each at its best learning rate"
+    return f"{words}, {rate}, {seeds} seed{'s' * (seeds > 1)}"
+
+
+def curves_title(groups: Mapping[str, Sequence[RunRecord]], window: int) -> str:
+    """What lines of the loss show, by the trainings of each activation."""
+    seeds = max((len(runs) for runs in groups.values()), default=0)
+    smoothing = f"moving mean over {window} steps" if window > 1 else "each step"
+    if seeds < 2:
+        return f"One seed, {smoothing}"
+    return f"Mean over {seeds} seeds, {smoothing}; band: lowest to highest seed"
+
+
+def batches_title(steps: np.ndarray, last: float = LAST) -> str:
+    """Which of the steps (n,) the distributions of single batches' losses show."""
+    if not len(steps):
+        return ""
+    shown = last_part(steps, last)
+    return f"Single batches of the last {100 * last:.0f} %, steps {shown[0]} to {shown[-1]}"
 
 
 def _label(name: str, runs: Sequence[RunRecord]) -> str:
@@ -156,15 +163,13 @@ def _finite(run: RunRecord) -> np.ndarray:
 
 def _draw_violins(axes: Axes, groups: dict[str, list[RunRecord]], last: float) -> None:
     for at, (name, runs) in enumerate(groups.items()):
-        losses = [last_part(run, last) for run in runs if not run.diverged]
+        losses = [last_part(run.loss, last) for run in runs if not run.diverged]
         if not losses:
             axes.text(at, 0.5, "diverged", rotation=90, ha="center", va="center", color=COLOURS[name],
                       fontsize=9, transform=axes.get_xaxis_transform())  # fmt: skip
             continue
         values = np.concatenate(losses)
-        parts = axes.violinplot([values], [at], widths=0.8, showmedians=True, showextrema=False)
-        for body in parts["bodies"]:
-            body.set(facecolor=COLOURS[name], edgecolor=COLOURS[name], alpha=0.45)
-        parts["cmedians"].set(color=_INK, lw=1.2)
+        draw_spread(axes, at, values, colour=COLOURS[name])
+        axes.plot([at - 0.18, at + 0.18], [np.median(values)] * 2, color=_INK, lw=1.4)
     axes.set_xticks(range(len(groups)), [WORDS[name] for name in groups], rotation=30, ha="right")
     axes.set_xlim(-0.6, len(groups) - 0.4)

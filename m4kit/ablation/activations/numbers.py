@@ -34,14 +34,14 @@ def smoothed(values: np.ndarray, window: int) -> np.ndarray:
     return (sums[high] - sums[low]) / (high - low)
 
 
-def last_part(run: RunRecord, share: float = LAST) -> np.ndarray:
-    """Losses of the last `share` of a training."""
-    return run.loss[-max(round(share * len(run.loss)), 1) :]
+def last_part(losses: np.ndarray, share: float = LAST) -> np.ndarray:
+    """The last `share` of losses (n,), at least one."""
+    return losses[-max(round(share * len(losses)), 1) :]
 
 
 def final_loss(run: RunRecord) -> float:
     """Mean loss over the last part of a training; NaN if it diverged."""
-    return np.nan if run.diverged else float(last_part(run).mean())
+    return np.nan if run.diverged else float(last_part(run.loss).mean())
 
 
 def volatility(run: RunRecord) -> float:
@@ -51,8 +51,8 @@ def volatility(run: RunRecord) -> float:
     """
     if run.diverged:
         return np.nan
-    left = (run.loss - smoothed(run.loss, WINDOW))[-len(last_part(run)) :]
-    return float(100 * left.std() / last_part(run).mean())
+    left = (run.loss - smoothed(run.loss, WINDOW))[-len(last_part(run.loss)) :]
+    return float(100 * left.std() / last_part(run.loss).mean())
 
 
 def steps_to(run: RunRecord, level: float) -> float:
@@ -64,6 +64,33 @@ def steps_to(run: RunRecord, level: float) -> float:
     trailing = (sums[window:] - sums[:-window]) / window
     reached = np.flatnonzero(trailing <= level)
     return float(run.step[reached[0] + window - 1]) if len(reached) else np.inf
+
+
+def grouped(runs: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
+    """Trainings by activation."""
+    groups: dict[str, list[RunRecord]] = {}
+    for run in runs:
+        groups.setdefault(run.activation, []).append(run)
+    return groups
+
+
+def at_best_rate(runs: Iterable[RunRecord]) -> tuple[RunRecord, ...]:
+    """Of each activation, the trainings at that of its learning rates with the lowest NME at the end.
+
+    The NME is the mean over seeds; a rate at which a training diverged comes last. Only a search has several rates.
+    """
+    best: list[RunRecord] = []
+    for own in grouped(runs).values():
+        rates = sorted({run.learning_rate for run in own})
+        at = {rate: [run for run in own if run.learning_rate == rate] for rate in rates}
+        errors = {rate: np.mean([_last_nme(run) for run in some]) for rate, some in at.items()}
+        best += at[min(rates, key=errors.get)]
+    return tuple(best)
+
+
+def _last_nme(run: RunRecord) -> float:
+    known = not run.diverged and np.isfinite(run.nme[-1])
+    return float(run.nme[-1]) if known else np.inf
 
 
 def default_levels(runs: Iterable[RunRecord]) -> tuple[float, ...]:
@@ -91,7 +118,9 @@ def activation_table(
     seeds: Iterable[int] | None = None,
     levels: Sequence[float] | None = None,
 ) -> pd.DataFrame:
-    """One row per activation. Each number is the mean over the seeds that did not diverge.
+    """One row per activation and learning rate. Each number is the mean over the seeds that did not diverge.
+
+    Only a search has several rates of an activation.
 
     - `learning_rate`, `seeds` (their number) and `diverged` (the number of these that did).
     - `to <level>`: steps until the loss reaches the level; median over seeds, infinite if most never reach it.
@@ -112,8 +141,12 @@ def activation_table(
             f"has {', '.join(sorted({word for run in record.runs for word in run.purposes}))}"
         )
     levels = default_levels(runs) if levels is None else tuple(levels)
-    own = {name: [run for run in runs if run.activation == name] for name in activations}
-    return pd.DataFrame([{"activation": name} | _row(some, levels) for name, some in own.items() if some])
+    rows = [
+        {"activation": name} | _row([run for run in own if run.learning_rate == rate], levels)
+        for name, own in grouped(runs).items()
+        for rate in sorted({run.learning_rate for run in own})
+    ]
+    return pd.DataFrame(rows)
 
 
 def _row(runs: Sequence[RunRecord], levels: Sequence[float]) -> dict:
@@ -160,14 +193,17 @@ def against(
 
     `verdict` is "lower" or "higher" if p is below 1 - `confidence`, else "not told apart", which does not prove that
     they are the same. It is "too few seeds to tell" if fewer than two of either did not diverge. Only the seeds vary:
-    the faces and the order of the study are the same.
+    the faces and the order of the study are the same. Of a search, each activation's best rate is compared.
     """
     import pandas as pd
 
     others = (
         tuple(name for name in RELU_SERIES if name in record.activations) if others is None else tuple(others)
     )
-    groups = {name: record.select(purpose=purpose, activations=[name]) for name in (reference, *others)}
+    groups = {
+        name: at_best_rate(record.select(purpose=purpose, activations=[name]))
+        for name in (reference, *others)
+    }
     rows = []
     for name in others:
         for measure, value in MEASURES.items():

@@ -65,6 +65,12 @@ class TestTable:
         # One of three seeds reaches it.
         assert table.loc[0, "to 4.2"] == np.inf
 
+    def test_each_rate_of_a_search_has_its_own_row(self):
+        runs = [run_record("elu", rate=rate, nme=100 * rate, purposes=("search",)) for rate in (0.1, 0.03)]
+        table = activation_table(record_of(*runs), purpose="search")
+        assert table[["learning_rate", "seeds"]].values.tolist() == [[0.03, 1], [0.1, 1]]
+        assert table["nme"].tolist() == pytest.approx([3, 10])
+
     def test_what_was_not_trained_is_an_error(self):
         with pytest.raises(ValueError, match=r"purpose common, got none .* the record has best"):
             activation_table(record_of(run_record()), purpose="common")
@@ -105,6 +111,17 @@ class TestAgainst:
         assert set(table["verdict"]) == {"too few seeds to tell"}
         assert table.set_index("measure").loc["nme", "difference"] == pytest.approx(-3.5)
 
+    def test_the_rates_of_a_search_are_no_seeds(self):
+        rates = (0.1, 0.03, 0.01)
+        runs = [
+            run_record(name, rate=rate, nme=rate, purposes=("search",))
+            for name in ("sigmoid", "relu")
+            for rate in rates
+        ]
+        table = against(record_of(*runs), others=["relu"], purpose="search")
+        assert set(table["seeds"]) == {"1 and 1"}
+        assert set(table["verdict"]) == {"too few seeds to tell"}
+
     def test_diverged_seeds_do_not_count(self):
         runs = [run_record("sigmoid", seed, nme=9 + seed) for seed in range(3)]
         runs += [run_record("relu", seed, status="diverged") for seed in range(3)]
@@ -118,9 +135,31 @@ class TestFigure:
         left, right = figure.axes
         assert [text.get_text() for text in left.get_legend().get_texts()] == ["Sigmoid", "ReLU", "ELU"]
         assert [text.get_text() for text in right.get_xticklabels()] == ["Sigmoid", "ReLU", "ELU"]
-        assert "small, 64 px, batch 64, 2 seeds" in figure.get_suptitle()
+        assert "small, 64 px, batch 64, 40 steps, learning rate 0.001, 2 seeds" in figure.get_suptitle()
         assert left.get_yscale() == "linear"
         assert activation_figure(record_of(*runs), log=True).axes[0].get_yscale() == "log"
+
+    def test_of_a_search_each_activation_has_its_best_rate_and_a_title_that_says_so(self):
+        runs = [
+            run_record(name, rate=rate, nme=nme, loss=[loss] * 100, purposes=("search",))
+            for name, rate, nme, loss in (
+                *(("relu", 0.1, 9, 40), ("relu", 0.01, 5, 20)),
+                *(("elu", 0.1, 4, 10), ("elu", 0.01, np.nan, 30)),
+            )
+        ]
+        figure = activation_figure(record_of(*runs), purpose="search")
+        left, right = figure.axes
+        assert [line.get_ydata()[-1] for line in left.lines] == pytest.approx([20, 10])
+        assert "100 steps, each at its best learning rate, 1 seed" in figure.get_suptitle()
+        assert left.get_title() == "One seed, moving mean over 25 steps"
+        assert right.get_title() == "Single batches of the last 20 %, steps 81 to 100"
+
+    def test_few_batches_are_points_and_many_a_violin(self):
+        few, many = (np.random.default_rng(0).normal(10, 1, count) for count in (95, 500))
+        figure = activation_figure(record_of(run_record("relu", loss=few), run_record("elu", loss=many)))
+        # 19 and 100 batches; a point for each of the few, and a median each.
+        assert len(figure.axes[1].collections) == 1
+        assert len(figure.axes[1].lines[0].get_ydata()) == 19
 
     def test_a_diverged_training_is_named_and_marked(self):
         runs = [run_record("relu", 0), run_record("relu", 1, loss=[20, 900, np.nan], status="diverged")]
