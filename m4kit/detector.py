@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from m4kit.boxes import suppress
 from m4kit.folding import folded
 from m4kit.images import check_image
+from m4kit.inference import inference, loading
 from m4kit.weights import WeightsError, load_strictly, read_tensors, resolve
 
 PACKAGED_WEIGHTS = "faceboxes"
@@ -104,6 +105,8 @@ class FaceBoxes(nn.Module):
         heads = list(zip((128, 256, 256), priors, strict=True))
         self.moves = nn.ModuleList(nn.Conv2d(width, n * 4, 3, padding=1) for width, n in heads)
         self.scores = nn.ModuleList(nn.Conv2d(width, n * 2, 3, padding=1) for width, n in heads)
+        # Whatever torch's default is.
+        self.float()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The moves of all priors, (B, P, 4), and the logits of a face, (B, P).
@@ -243,13 +246,13 @@ class Detector:
         boxes = boxes * np.tile([image.shape[1] / width, image.shape[0] / height], 2) - 0.5
         return np.column_stack([boxes, scores])
 
+    @inference()
     def _candidates(self, image: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
         """Boxes (n, 4) from the image's corner, and their scores (n,), from the threshold up."""
-        with torch.inference_mode():
-            moves, logits = self._folded(network_input(image)[None])
-            scores = logits[0].sigmoid()
-            found = scores >= threshold
-            boxes = decode(moves[0, found], prior_boxes(*image.shape[:2])[found])
+        moves, logits = self._folded(network_input(image)[None])
+        scores = logits[0].sigmoid()
+        found = scores >= threshold
+        boxes = decode(moves[0, found], prior_boxes(*image.shape[:2])[found])
         return boxes.double().numpy(), scores[found].double().numpy()
 
 
@@ -294,6 +297,7 @@ def _scale(shape: tuple[int, ...], min_face: float | None) -> float:
     return scale
 
 
+@loading()
 def load_network(weights: str | Path = "m4kit") -> FaceBoxes:
     """Load the network in `eval` mode from a name or path, as for `Detector`.
 

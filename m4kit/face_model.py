@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from m4kit.files import write_whole
+from m4kit.inference import loading, one_thread
 
 IDENTITY_MODES = 40
 EXPRESSION_MODES = 10
@@ -120,7 +121,10 @@ class FaceModel(torch.nn.Module):
         ):
             if coefficients is None:
                 continue
-            values = torch.as_tensor(coefficients, dtype=mean.dtype, device=mean.device)
+            if not isinstance(coefficients, torch.Tensor):
+                # Copied, because torch warns of arrays that are read-only.
+                coefficients = torch.tensor(np.asarray(coefficients), device=mean.device)
+            values = coefficients.to(mean)
             if values.shape[-1:] != (len(modes),):
                 raise ValueError(
                     f"expected {word} coefficients of shape (..., {len(modes)}), got {tuple(values.shape)}"
@@ -152,6 +156,7 @@ class FaceModel(torch.nn.Module):
             strength[:, close] = torch.minimum(strength[:, close], strength[:, jaw])
         return identity, strength @ actions
 
+    @one_thread()
     def fit(
         self,
         landmarks,
@@ -227,6 +232,7 @@ class FaceModel(torch.nn.Module):
         write_whole(Path(path), buffer.getvalue())
 
     @classmethod
+    @loading()
     def load(cls, path: str | Path | None = None) -> FaceModel:
         """Load a model that `save` wrote, by default the packaged one.
 
@@ -249,6 +255,7 @@ class FaceModel(torch.nn.Module):
             ) from error
 
     @classmethod
+    @loading()
     def load_bfm(cls, path: str | Path) -> FaceModel:
         """Load the Basel Face Model in 3DDFA-V2's reduced form (`bfm_noneck_v3.pkl`).
 

@@ -16,6 +16,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from m4kit.camera import CROP_SIZE
+from m4kit.inference import loading
 from m4kit.parameters import PARAMETERS, fuse
 from m4kit.weights import (
     WeightsError,
@@ -213,6 +214,8 @@ class M4Net(nn.Module):
         self.register_buffer("parameter_mean", torch.zeros(PARAMETERS))
         self.register_buffer("parameter_std", torch.ones(PARAMETERS))
         self._initialise()
+        # Whatever torch's default is.
+        self.float()
 
     def _initialise(self) -> None:
         gain = _gain(self.activation)
@@ -308,6 +311,7 @@ class M4Net(nn.Module):
         write_tensors(path, self.state_dict(), metadata, half=half)
 
     @classmethod
+    @loading()
     def load(cls, source: str | Path = "m4net-base") -> M4Net:
         """Load a network in `eval` mode from a registered name or a file that `save` wrote.
 
@@ -355,7 +359,7 @@ def to_input(crops: np.ndarray, *, crop_size: int = CROP_SIZE) -> torch.Tensor:
             f"expected crops (n, {crop_size}, {crop_size}, 3) of uint8 RGB, "
             f"got {crops.shape} of {crops.dtype}"
         )
-    return torch.tensor(crops).permute(0, 3, 1, 2).float().sub_(127.5).div_(128)
+    return torch.tensor(crops, device="cpu").permute(0, 3, 1, 2).float().sub_(127.5).div_(128)
 
 
 def count_multiply_adds(network: nn.Module, crop_size: int = CROP_SIZE) -> dict[str, int]:

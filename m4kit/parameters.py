@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from m4kit.face_model import EXPRESSION_MODES, IDENTITY_MODES, FaceModel
+from m4kit.inference import inference
 from m4kit.landmarks import face_size
 
 CAMERA = 12
@@ -67,8 +68,9 @@ def head_spread(model: FaceModel, heads: np.ndarray, weights: np.ndarray) -> np.
     return 100 * np.linalg.norm(placed - placed.mean(axis=0), axis=-1).mean(axis=(0, 2)) / size
 
 
+@inference()
 def landmarks_in_crop(model: FaceModel, parameters: np.ndarray) -> np.ndarray:
     """The landmarks (n, 68, 3) of raw parameters (n, 62), in the crop frame."""
     camera, identity, expression = split(np.asarray(parameters))
-    landmarks = model.landmarks(torch.as_tensor(identity), torch.as_tensor(expression)).numpy()
+    landmarks = model.landmarks(identity, expression).numpy()
     return landmarks @ camera[..., :3].swapaxes(-1, -2) + camera[..., None, :, 3]

@@ -15,6 +15,7 @@ import numpy as np
 
 from m4kit.camera import Crop, HeadPose, cut_crop, decompose, head_pose
 from m4kit.face_model import EXPRESSION_MODES, IDENTITY_MODES, FaceModel
+from m4kit.inference import inference
 from m4kit.parameters import PARAMETERS, fuse, split
 
 if TYPE_CHECKING:
@@ -149,7 +150,8 @@ class Face:
     @cached_property
     def shape(self) -> np.ndarray:
         """Vertices in the model frame, (V, 3) in mm: the face without its pose."""
-        return self.model.vertices(self.identity, self.expression).numpy()
+        with inference():
+            return self.model.vertices(self.identity, self.expression).numpy()
 
     @cached_property
     def vertices(self) -> np.ndarray:
@@ -159,7 +161,8 @@ class Face:
     @cached_property
     def landmarks(self) -> np.ndarray:
         """The 68 iBUG landmarks over the photo, (68, 3), in the same frame as `vertices`."""
-        return self._to_photo(self.model.landmarks(self.identity, self.expression).numpy())
+        with inference():
+            return self._to_photo(self.model.landmarks(self.identity, self.expression).numpy())
 
     @property
     def triangles(self) -> np.ndarray:

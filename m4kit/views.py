@@ -16,6 +16,7 @@ import torch
 from m4kit.camera import CROP_SIZE
 from m4kit.face_model import FaceModel
 from m4kit.folding import folded
+from m4kit.inference import inference
 from m4kit.network import M4Net, to_input
 from m4kit.parameters import fuse, join, landmarks_in_crop, split, split_camera
 
@@ -84,6 +85,7 @@ def check_views(views: int, model: FaceModel) -> None:
         )
 
 
+@inference()
 def regress(
     network: M4Net, model: FaceModel, crops: Sequence[np.ndarray] | np.ndarray, *, views: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -95,11 +97,10 @@ def regress(
     check_views(views, model)
     heads, weights = [np.zeros((0, 4, 62), np.float32)], [np.zeros((0, 4), np.float32)]
     step = max(1, BATCH // views)
-    with torch.inference_mode():
-        for start in range(0, len(crops), step):
-            outputs = network.outputs(to_input(view_pictures(crops[start : start + step], views)))
-            heads.append(_averaged(outputs.heads.numpy(), model, views))
-            weights.append(outputs.weights.numpy().reshape(-1, views, 4).mean(axis=1))
+    for start in range(0, len(crops), step):
+        outputs = network.outputs(to_input(view_pictures(crops[start : start + step], views)))
+        heads.append(_averaged(outputs.heads.numpy(), model, views))
+        weights.append(outputs.weights.numpy().reshape(-1, views, 4).mean(axis=1))
     return np.concatenate(heads), np.concatenate(weights)
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from m4kit import metrics
@@ -21,6 +20,7 @@ from m4kit.camera import CROP_SIZE
 from m4kit.datasets import Sample
 from m4kit.evaluate.landmarks import compare, true_crops, true_poses
 from m4kit.face_model import FaceModel
+from m4kit.inference import inference
 from m4kit.network import M4Net, to_input
 from m4kit.parameters import fuse, landmarks_in_crop, split_camera
 
@@ -213,14 +213,14 @@ class _Pair:
         # If the heads are the same, only the fusion differs.
         self.alike = static.heads_digest() == dynamic.heads_digest()
 
+    @inference()
     def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        with torch.inference_mode():
-            pixels = to_input(crops)
-            there = self.dynamic.outputs(pixels)
-            if self.alike:
-                here = fuse(there.heads, self.static.head_logits.softmax(0).expand(len(crops), -1))
-            else:
-                here = self.static(pixels)
+        pixels = to_input(crops)
+        there = self.dynamic.outputs(pixels)
+        if self.alike:
+            here = fuse(there.heads, self.static.head_logits.softmax(0).expand(len(crops), -1))
+        else:
+            here = self.static(pixels)
         return here.numpy(), there.parameters.numpy(), there.weights.numpy()
 
 

@@ -16,6 +16,7 @@ from m4kit import metrics
 from m4kit.evaluate.heads import HeadAnswers
 from m4kit.evaluate.landmarks import POSE_LIMIT, true_poses
 from m4kit.face_model import FaceModel
+from m4kit.inference import inference
 from m4kit.landmarks import GROUP_MEMBERS, face_size
 from m4kit.network import HEAD_STAGES
 from m4kit.parameters import PARAMETERS, fuse, split, split_camera
@@ -226,6 +227,7 @@ def head_poses(cameras: np.ndarray) -> np.ndarray:
     return np.degrees(np.stack([yaw, pitch, np.where(edge, 0, roll)], axis=-1))
 
 
+@inference()
 def _placed(answers: HeadAnswers, rows: np.ndarray) -> np.ndarray:
     """The arrays P_ij minus the true landmarks, (16, f, 68, 2), in percent of the face's size.
 
@@ -261,6 +263,7 @@ def _landmark_errors(products: np.ndarray, placed: np.ndarray) -> np.ndarray:
     return (np.sqrt(distance, out=distance).reshape(-1, 68) @ means).reshape(w, f, -1)
 
 
+@inference()
 def _vertex_errors(products: np.ndarray, model: FaceModel, heads: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Root mean squared distances (w,) of one face's vertices from the true ones, in percent of its size.
 
