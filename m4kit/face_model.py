@@ -121,10 +121,9 @@ class FaceModel(torch.nn.Module):
         ):
             if coefficients is None:
                 continue
-            if not isinstance(coefficients, torch.Tensor):
-                # Copied, because torch warns of arrays that are read-only.
-                coefficients = torch.tensor(np.asarray(coefficients), device=mean.device)
-            values = coefficients.to(mean)
+            is_tensor = isinstance(coefficients, torch.Tensor)
+            # An array is copied, because torch warns of those that are read-only.
+            values = (coefficients if is_tensor else torch.tensor(np.asarray(coefficients))).to(mean)
             if values.shape[-1:] != (len(modes),):
                 raise ValueError(
                     f"expected {word} coefficients of shape (..., {len(modes)}), got {tuple(values.shape)}"

@@ -17,8 +17,9 @@ def folded(network: Network) -> Network:
     """A copy of a network that predicts faster, in `eval` mode and without gradients.
 
     Each batch norm is folded into the convolution before it, activations work in place, and the memory format is
-    channels last. The copy is in float32 on the CPU. The outputs are the same up to rounding. The copy does not follow later changes of the network. A
-    convolution and its batch norm must follow each other in their module, as in `M4Net` and `FaceBoxes`.
+    channels last. The copy is in float32 on the CPU. The outputs are the same up to rounding. The copy does not
+    follow later changes of the network. A convolution and its batch norm must follow each other in their module, as
+    in `M4Net` and `FaceBoxes`.
     """
     network = copy.deepcopy(network).eval().requires_grad_(False)
     for module in list(network.modules()):
