@@ -121,9 +121,11 @@ class FaceModel(torch.nn.Module):
         ):
             if coefficients is None:
                 continue
-            is_tensor = isinstance(coefficients, torch.Tensor)
-            # An array is copied, because torch warns of those that are read-only.
-            values = (coefficients if is_tensor else torch.tensor(np.asarray(coefficients))).to(mean)
+            if isinstance(coefficients, torch.Tensor):
+                values = coefficients.to(mean)
+            else:
+                # Copied, because torch warns of arrays that are read-only.
+                values = torch.tensor(np.asarray(coefficients), dtype=mean.dtype, device=mean.device)
             if values.shape[-1:] != (len(modes),):
                 raise ValueError(
                     f"expected {word} coefficients of shape (..., {len(modes)}), got {tuple(values.shape)}"
