@@ -7,11 +7,15 @@ from the parsed arguments to the exit status.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Sequence
 from importlib import import_module
 from typing import NamedTuple
+
+from m4kit import __version__
+from m4kit.commands import as_process, complain, passed_over, path_argument, reason_of, shows_progress
 
 
 class Command(NamedTuple):
@@ -31,20 +35,34 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command with `arguments`, by default those of the process, and return the exit status."""
-    words = sys.argv[1:] if arguments is None else list(arguments)
+    """Run the command with `arguments`, by default those of the process, and return the exit status.
+
+    Ctrl-C, SIGTERM and SIGHUP let the command write what it has, and give 128 and the signal's number.
+    """
+    if arguments is None:
+        with as_process():
+            return _run(sys.argv[1:])
+    return _run(list(arguments))
+
+
+def _run(words: list[str]) -> int:
     about = "Predict 68 landmarks, the head pose and a dense 3D mesh of every face in a photo."
     parser = argparse.ArgumentParser(prog="m4kit", description=about)
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    parser.add_argument("--version", action="version", version=f"m4kit {__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="command")
     wanted = next((word for word in words if not word.startswith("-")), None)
-    for name, command in COMMANDS.items():
-        if name == wanted:
-            # Only the command that runs is imported, so that --help is fast.
-            import_module(command.module).add_parser(subparsers)
-        else:
-            subparsers.add_parser(name, help=command.help)
-    options = parser.parse_args(words)
-    return options.run(options)
+    try:
+        for name, command in COMMANDS.items():
+            if name == wanted:
+                # Only the command that runs is imported, so that --help is fast.
+                import_module(command.module).add_parser(subparsers)
+            else:
+                subparsers.add_parser(name, help=command.help)
+        options = parser.parse_args(words)
+        return options.run(options)
+    except KeyboardInterrupt as stop:
+        print(f"m4kit {wanted}: stopped", file=sys.stderr)
+        return getattr(stop, "status", 128 + signal.SIGINT)
 
 
 def add_parser(subparsers) -> None:
@@ -55,12 +73,28 @@ def add_parser(subparsers) -> None:
         description="Find the faces in photos. Writes to DIR: an overview picture of each photo, faces.csv, "
         "landmarks.json, and index.html, a page that shows all results and works offline.",
     )
-    parser.add_argument("photos", nargs="+", metavar="PHOTO_OR_FOLDER", help="photos, or folders of photos")
     parser.add_argument(
-        "--out", required=True, metavar="DIR", help="folder for the results, created if missing"
+        "photos",
+        nargs="+",
+        type=path_argument,
+        metavar="PHOTO_OR_FOLDER",
+        help="photos, or folders of photos",
+    )
+    parser.add_argument(
+        "--out",
+        required=True,
+        type=path_argument,
+        metavar="DIR",
+        help="folder for the results, created if missing; only results of earlier runs are replaced in it",
     )
     parser.add_argument(
         "--threshold", type=float, metavar="SCORE", help="lowest score of a detection, 0 to 1 (default: 0.5)"
+    )
+    parser.add_argument(
+        "--min-face",
+        type=float,
+        metavar="PIXELS",
+        help="side of the smallest face, in pixels of the photo, or below 1 as a share of its longer side",
     )
     parser.add_argument("--passes", type=int, metavar="N", help="how often each face is cropped (default: 2)")
     parser.add_argument(
@@ -75,7 +109,10 @@ def add_parser(subparsers) -> None:
 
 
 def predict(options: argparse.Namespace) -> int:
-    """Run `m4kit predict`. Returns 0 if all photos were read, 1 if some were not, 2 if it could not start."""
+    """Run `m4kit predict`.
+
+    Returns 0 if all photos were read and everything was written, 1 if not, 2 if it could not start.
+    """
     from tqdm import tqdm
 
     from m4kit.images import ImageError, list_images
@@ -88,46 +125,44 @@ def predict(options: argparse.Namespace) -> int:
             photos += list_images(given)
         except ImageError as error:
             failures.append((given, str(error)))
+    left_out = [] if options.quiet else passed_over(options.photos)
     if not photos:
-        return _complain(failures) + 1
-    names = ("threshold", "passes", "views", "max_faces")
+        return _sum_up(options, failures, left_out=left_out) + 1
+    names = ("threshold", "min_face", "passes", "views", "max_faces")
     chosen = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     try:
+        gallery = Gallery(options.out, photos)
         predictor = Predictor(**chosen)
+        with gallery:
+            for source, message in failures:
+                gallery.add_failure(source, message)
+            for photo in tqdm(photos, desc="photos", unit="photo", disable=not shows_progress(options)):
+                start = time.perf_counter()
+                try:
+                    gallery.add(predictor(photo), seconds=time.perf_counter() - start)
+                # One odd photo must not cost the others: a decoder may raise anything, and the memory may end.
+                except Exception as error:
+                    failures.append((str(photo), reason_of(error)))
+                    gallery.add_failure(*failures[-1])
+    # Options out of range, broken weights, and a folder that cannot be written to or holds other files.
     except ValueError as error:
-        print(f"m4kit predict: {error}", file=sys.stderr)
+        complain(options, error)
         return 2
-    try:
-        gallery = Gallery(options.out, photos=len(photos))
-    except OSError as error:
-        print(
-            f"m4kit predict: {options.out}: expected a folder to write into, got {error.strerror}; "
-            "give another with --out",
-            file=sys.stderr,
-        )
-        return 2
-    # disable=None hides the bar if the output is not a terminal.
-    for photo in tqdm(photos, desc="photos", unit="photo", disable=True if options.quiet else None):
-        start = time.perf_counter()
-        try:
-            prediction = predictor(photo)
-        except ImageError as error:
-            failures.append((str(photo), str(error)))
-        else:
-            gallery.add(prediction, seconds=time.perf_counter() - start)
-    for source, message in failures:
-        gallery.add_failure(source, message)
-    page = gallery.close()
     if not options.quiet:
-        print(page)
-    return _complain(failures)
+        print(gallery.page)
+    return _sum_up(options, failures, gallery.unwritten, left_out)
 
 
-def _complain(failures: list[tuple[str, str]]) -> int:
-    """Print the photos that were not read to stderr, and return the exit status."""
-    if not failures:
-        return 0
-    print(f"m4kit predict: not read: {len(failures)}", file=sys.stderr)
-    for _, message in failures:
-        print(f"  {message}", file=sys.stderr)
-    return 1
+def _sum_up(
+    options: argparse.Namespace,
+    unread: Sequence[tuple[str, str]],
+    unwritten: Sequence[str] = (),
+    left_out: Sequence[str] = (),
+) -> int:
+    """Print what was not read, not written or left out to stderr, and return the exit status."""
+    for word, messages in (("read", [message for _, message in unread]), ("written", unwritten)):
+        if messages:
+            complain(options, "\n  ".join([f"not {word}: {len(messages)}", *messages]))
+    for line in left_out:
+        complain(options, line)
+    return 1 if unread or unwritten else 0

@@ -1,19 +1,101 @@
-"""Atomic file writes."""
+"""Atomic file writes, and folders of results in which nothing of the user's is overwritten."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+MANIFEST = ".m4kit.json"
+"""In a folder of results: the files that m4kit wrote there, with the SHA-256 of each."""
+
+_ABOUT = "Files that m4kit wrote here, with their SHA-256. m4kit replaces these, and no others."
+_NAMED = 3
+
+
+class OutputError(ValueError):
+    """A folder of results holds files that would be overwritten, or cannot be written to."""
+
+
+class OutputFolder:
+    """A folder for `names`, the files and folders that a command is about to write.
+
+    Raises `OutputError` if one of them is already there, unless m4kit wrote it and nobody changed it since, and if
+    one of them is an input. So a command that runs again replaces its own results and nothing else. As a context
+    manager it creates the folder, and keeps the list of its files up to date.
+
+    The list is a hidden file of the folder (`MANIFEST`). Until the context ends, and after a crash, the files that
+    the command is about to write have no SHA-256 in it.
+    """
+
+    def __init__(self, folder: str | Path, names: Iterable[str], *, inputs: Iterable[str | Path] = ()):
+        self.path, self.names = Path(folder), list(names)
+        present = [name for name in self.names if os.path.lexists(self.path / name)]
+        read = [one for one in map(_identity, inputs if present else ()) if one]
+        for name in present:
+            if _identity(self.path / name) in read:
+                raise OutputError(
+                    f"{self.path / name}: is one of the inputs and would be overwritten, so nothing was done; give "
+                    "another folder with --out"
+                )
+        ours = outputs_in(self.path) if present else ()
+        foreign = [name for name in present if name not in ours]
+        if foreign:
+            shown = ", ".join(foreign[:_NAMED]) + (", ..." if len(foreign) > _NAMED else "")
+            raise OutputError(
+                f"{self.path}: would overwrite {len(foreign)} files that m4kit did not write there, or that were "
+                f"changed since ({shown}), so nothing was done; give another folder with --out, or move them away"
+            )
+
+    def __enter__(self) -> OutputFolder:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._list(dict.fromkeys(self.names))
+        except OSError as error:
+            raise OutputError(
+                f"{self.path}: expected a folder to write into, got {error.strerror or error}; give another with "
+                "--out"
+            ) from error
+        return self
+
+    def __exit__(self, *_) -> None:
+        # On a full disk the list stays without the hashes, which is enough to write here again.
+        with suppress(OSError):
+            self._list({name: _sha256(self.path / name) for name in self.names})
+
+    def _list(self, files: dict[str, str | None]) -> None:
+        files = {name: digest for name, digest in (_listed(self.path) | files).items() if digest != ""}
+        content = json.dumps({"about": _ABOUT, "files": files}, indent=1)
+        write_whole(self.path / MANIFEST, content.encode())
+
+
+def outputs_in(folder: str | Path) -> frozenset[str]:
+    """Names of the files and folders in a folder that m4kit wrote as results and that nobody changed since."""
+    folder = Path(folder)
+    return frozenset(
+        name for name, digest in _listed(folder).items() if digest is None or digest == _sha256(folder / name)
+    )
+
+
+def text_of(name: str) -> str:
+    """A file's name as text that can be written anywhere: bytes that are no UTF-8 become escapes.
+
+    >>> text_of("caf\\udce9.jpg")
+    'caf\\\\udce9.jpg'
+    """
+    return name.encode(errors="backslashreplace").decode()
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write to, and rename it to `path` when the block ends.
+    """Give a temporary path with the same ending to write to, and rename it to `path` when the block ends.
 
-    If the block raises, the temporary file is deleted.
+    If the block raises, the temporary file is deleted. Each process has its own.
     """
-    part = path.with_name(f"{path.name}.part")
+    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield part
         part.replace(path)
@@ -26,3 +108,30 @@ def write_whole(path: Path, content: bytes) -> None:
     """Write a file atomically: no partial file is left if the process ends early."""
     with whole_file(path) as part:
         part.write_bytes(content)
+
+
+def _listed(folder: Path) -> dict[str, str | None]:
+    """The files of a folder's list with their SHA-256, or None for folders and files that were not finished."""
+    try:
+        return dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _sha256(path: Path) -> str | None:
+    """SHA-256 of a file, None for a folder, "" if there is nothing to read."""
+    try:
+        if path.is_dir():
+            return None
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+def _identity(path: str | Path) -> tuple[int, int] | None:
+    """What tells a file from all others, whatever it is called; None if there is none."""
+    with suppress(OSError, ValueError):
+        found = os.stat(path)
+        return found.st_dev, found.st_ino
+    return None

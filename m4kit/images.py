@@ -21,6 +21,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps
 
+from m4kit.files import outputs_in
+
 ImageSource = str | PathLike | bytes | bytearray | memoryview | BinaryIO | Image.Image | np.ndarray
 """The types that `load_image` accepts."""
 
@@ -98,7 +100,8 @@ def load_image(source: ImageSource) -> np.ndarray:
 def list_images(paths: str | PathLike | Iterable[str | PathLike]) -> list[Path]:
     """List image files: each file itself, and the images of each folder sorted by name.
 
-    Images of a folder are the files directly in it that end in one of `IMAGE_SUFFIXES`, except hidden files.
+    Images of a folder are the files directly in it that end in one of `IMAGE_SUFFIXES`, except hidden files and the
+    results that an m4kit command wrote there (`files.outputs_in`).
 
     Raises `ImageError` for a folder without images and for an empty list, `MissingImageError` for a path that does
     not exist.
@@ -106,7 +109,7 @@ def list_images(paths: str | PathLike | Iterable[str | PathLike]) -> list[Path]:
     files = []
     for path in [Path(paths)] if isinstance(paths, str | PathLike) else [Path(path) for path in paths]:
         with _on_disk(path):
-            found = sorted(filter(_is_image_file, path.iterdir())) if path.is_dir() else [path]
+            found = _images_in(path) if path.is_dir() else [path]
             path.stat()  # Raises if nothing is there.
         if not found:
             raise ImageError(
@@ -132,6 +135,11 @@ def check_image(image: np.ndarray, *, name: str) -> np.ndarray:
             "m4kit.load_image makes one"
         )
     return array
+
+
+def _images_in(folder: Path) -> list[Path]:
+    results = outputs_in(folder)
+    return sorted(path for path in folder.iterdir() if _is_image_file(path) and path.name not in results)
 
 
 def _is_image_file(path: Path) -> bool:

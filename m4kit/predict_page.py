@@ -6,14 +6,16 @@ import errno
 import json
 import os
 import re
+import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from m4kit.files import OutputFolder, text_of, whole_file
 from m4kit.pages import picture_url, render_page
 from m4kit.prediction import Face, Prediction
 from m4kit.visualize.drawing import angle_text
@@ -21,6 +23,10 @@ from m4kit.visualize.figures import NO_FACE, ROWS, figure_of, overview_pictures
 
 if TYPE_CHECKING:
     import pandas
+
+_FILES = ("faces.csv", "landmarks.json", "index.html")
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _PAGE_BYTES = 10_000_000
 """What a page's pictures may take before base64 makes them a third larger."""
@@ -39,44 +45,63 @@ class _Photo:
     source: str
     count: int | None
     failure: str = ""
+    table: pandas.DataFrame | None = None
+    record: dict | None = None
     pictures: dict[str, str] = field(default_factory=dict)
     faces: tuple[tuple[str, ...], ...] = ()
     seconds: float | None = None
 
 
 class Gallery:
-    """Writes predictions into a folder, one photo after another.
+    """Writes the predictions of `photos` into a folder, one photo after another.
 
-    Each `add` writes `<photo>_overview.jpg` at once; `close` writes `faces.csv` (one row per face),
-    `landmarks.json` and `index.html`, a page that holds its pictures itself. `photos` is the number of photos
-    to come: the more, the smaller the page's pictures, so that it stays under 15 MB up to some 150 photos.
-    Raises `OSError` for a folder that cannot be made or written to.
+    A context manager. Each `add` writes `<photo>_overview.jpg` at once. The end of the context, whether by an error
+    or not, writes `faces.csv` (one row per face), `landmarks.json` and `index.html`, a page that holds its pictures
+    itself. The more photos, the smaller the page's pictures, so that it stays under 15 MB up to some 150 photos.
+
+    A file that cannot be written, as on a full disk, ends nothing: `unwritten` says which and why. Tables and page
+    then go to the system's folder for temporary files. `page` is the path of the page.
+
+    Raises `OutputError` for a folder that cannot be written to, and for one with files that would be overwritten
+    though m4kit did not write them, or that are `photos` (`files.OutputFolder`).
     """
 
-    def __init__(self, folder: str | Path, *, photos: int, title: str = "Faces in 3D"):
-        self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(self.folder, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.folder))
-        self.title = title
-        self._budget = _PAGE_BYTES // max(1, photos * len(ROWS))
+    def __init__(self, folder: str | Path, photos: Sequence[str | Path], *, title: str = "Faces in 3D"):
+        self.title, self.unwritten = title, []
+        self._names = _file_names([str(photo) for photo in photos])
+        overviews = [name for names in self._names.values() for name in names]
+        self._output = OutputFolder(folder, [*overviews, *_FILES], inputs=photos)
+        self.folder, self.page = self._output.path, self._output.path / _FILES[-1]
+        self._budget = _PAGE_BYTES // max(1, len(photos) * len(ROWS))
         self._photos: list[_Photo] = []
-        self._tables: list[pandas.DataFrame] = []
-        self._records: list[dict] = []
-        self._names: set[str] = set()
+        self._full = False
+
+    def __enter__(self) -> Gallery:
+        self._output.__enter__()
+        return self
+
+    def __exit__(self, *stopped) -> None:
+        photos = [photo for photo in self._photos if photo.count is not None]
+        none = _table(Prediction(np.zeros((1, 1, 3), np.uint8), ()))
+        table, page = _stacked([photo.table for photo in photos] or [none]), self._page()
+        records = json.dumps([photo.record for photo in photos], indent=1)
+        self._write_or_rescue(_FILES[0], lambda path: table.to_csv(path, index=False))
+        self._write_or_rescue(_FILES[1], lambda path: path.write_text(records, encoding="utf-8"))
+        self.page = self._write_or_rescue(_FILES[2], lambda path: path.write_text(page, encoding="utf-8"))
+        self._output.__exit__(*stopped)
 
     def add(self, prediction: Prediction, *, seconds: float | None = None) -> Path:
-        """Write a photo's overview and give its path. `seconds` is what the prediction took."""
-        prediction = replace(prediction, source=_as_text(prediction.source))
-        path = self.folder / f"{self._name(prediction.source)}_overview.jpg"
+        """Write the overview of one of the photos and give its path. `seconds` is what the prediction took."""
+        names = self._names[prediction.source]
+        prediction = replace(prediction, source=text_of(prediction.source))
         pictures = overview_pictures(prediction, max_side=_SIDES[0])
-        figure_of(pictures).save(path)
-        self._tables.append(_table(prediction))
-        self._records.append(prediction.to_dict())
+        overview = figure_of(pictures)
         self._photos.append(
             _Photo(
                 prediction.source,
                 len(prediction),
+                table=_table(prediction),
+                record=prediction.to_dict(),
                 pictures={
                     name: picture_url(picture, self._budget, sides=_SIDES)
                     for name, picture in pictures.items()
@@ -85,36 +110,38 @@ class Gallery:
                 seconds=seconds,
             )
         )
+        path = self.folder / names.pop(0)
+        try:
+            if self._full:
+                # What room is left is for the tables.
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            _write(path, overview.save)
+        except OSError as error:
+            self._full = self._full or error.errno in _FULL
+            self.unwritten.append(f"{path}: {error.strerror or error}")
         return path
 
     def add_failure(self, source: str, message: str) -> None:
         """Note a photo that could not be read: a row of the page shows the message."""
-        self._photos.append(_Photo(_as_text(source), None, failure=_as_text(message)))
+        if self._names.get(source):
+            self._names[source].pop(0)
+        self._photos.append(_Photo(text_of(source), None, failure=text_of(message)))
 
-    def close(self) -> Path:
-        """Write the tables and the page, and give the page's path."""
-        import pandas
-
-        none = _table(Prediction(np.zeros((1, 1, 3), np.uint8), ()))
-        table = pandas.concat(self._tables, ignore_index=True) if self._tables else none
-        table.to_csv(self.folder / "faces.csv", index=False)
-        text = json.dumps(self._records, indent=1)
-        (self.folder / "landmarks.json").write_text(text, encoding="utf-8")
-        page = self.folder / "index.html"
-        page.write_text(self._page(), encoding="utf-8")
-        return page
-
-    def _name(self, source: str) -> str:
-        """A file name for the photo that none of this folder has yet."""
-        # A file's name may take 255 bytes.
-        stem = Path(source).stem.encode()[:_NAME_BYTES].decode(errors="ignore")
-        stem = re.sub(r"[^\w.-]+", "_", stem).strip("_.") or "photo"
-        name, number = stem, 1
-        while name.lower() in self._names:
-            number += 1
-            name = f"{stem}_{number}"
-        self._names.add(name.lower())
-        return name
+    def _write_or_rescue(self, name: str, write: Callable[[Path], object]) -> Path:
+        """Write a file into the folder, or else into one for temporary files; the path."""
+        path = self.folder / name
+        try:
+            _write(path, write)
+        except OSError as error:
+            message = f"{path}: {error.strerror or error}"
+            try:
+                path = Path(tempfile.mkdtemp(prefix="m4kit_")) / name
+                _write(path, write)
+                message += f"; written to {path} instead"
+            except OSError:
+                message += "; make room, and run the same command again"
+            self.unwritten.append(message)
+        return path
 
     def _page(self) -> str:
         read = [photo for photo in self._photos if photo.count is not None]
@@ -122,6 +149,8 @@ class Gallery:
         facts = [_count(len(read), "photo"), _count(sum(photo.count for photo in read), "face")]
         if len(read) < len(self._photos):
             facts.append(f"{_count(len(self._photos) - len(read), 'photo')} not read")
+        if left := sum(map(len, self._names.values())):
+            facts.append(f"stopped before {_count(left, 'photo')}")
         if times:
             facts.append(f"median {_duration(float(np.median(times)))} per photo")
         titles = _titles([photo.source for photo in self._photos])
@@ -139,9 +168,31 @@ class Gallery:
         return render_page("predict.html", title=self.title, facts=" · ".join(facts), photos=photos)
 
 
-def _as_text(name: str) -> str:
-    """A name that can be written: bytes on disk that are not text become escapes."""
-    return name.encode(errors="backslashreplace").decode()
+def _file_names(sources: Sequence[str]) -> dict[str, list[str]]:
+    """Different file names for the overviews: those of each source, which may be there twice."""
+    taken, names = set(), {source: [] for source in sources}
+    for source in sources:
+        # A file's name may take 255 bytes.
+        stem = Path(source).stem.encode(errors="ignore")[:_NAME_BYTES].decode(errors="ignore")
+        stem = re.sub(r"[^\w.-]+", "_", stem).strip("_.") or "photo"
+        name, number = stem, 1
+        while name.lower() in taken:
+            number += 1
+            name = f"{stem}_{number}"
+        taken.add(name.lower())
+        names[source].append(f"{name}_overview.jpg")
+    return names
+
+
+def _write(path: Path, write: Callable[[Path], object]) -> None:
+    with whole_file(path) as part:
+        write(part)
+
+
+def _stacked(tables: Sequence[pandas.DataFrame]) -> pandas.DataFrame:
+    import pandas
+
+    return pandas.concat(tables, ignore_index=True)
 
 
 def _table(prediction: Prediction) -> pandas.DataFrame:

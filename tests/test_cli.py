@@ -1,17 +1,25 @@
 """The command line and the folder that it writes."""
 
 import csv
+import errno
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 import types
+import warnings
+from contextlib import contextmanager
+from importlib.metadata import version
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from m4kit import cli, predict_page
+from m4kit.commands import Stopped
 from m4kit.images import load_image, source_name
 from m4kit.prediction import Prediction
 from m4kit.visualize.figures import NO_FACE
@@ -21,7 +29,13 @@ from helpers.synthetic import photo, prediction
 
 
 @pytest.fixture
-def predictor(monkeypatch):
+def faults():
+    """What the predictor raises for a photo, by the photo's name."""
+    return {}
+
+
+@pytest.fixture
+def predictor(monkeypatch, faults):
     """A predictor that finds a face in each photo not named `empty`; gives the options that it got."""
     made = []
 
@@ -33,6 +47,8 @@ def predictor(monkeypatch):
 
         def __call__(self, source):
             image, name = load_image(source), source_name(source)
+            if source.name in faults:
+                raise faults[source.name]
             return Prediction(image=image, faces=() if "empty" in name else (ellipsoid(yaw=20),), source=name)
 
     module = types.ModuleType("m4kit.predictor")
@@ -56,7 +72,7 @@ def test_a_folder_gives_an_overview_a_table_and_a_page(predictor, photos, tmp_pa
     assert cli.main(["predict", str(photos), "--out", str(out)]) == 0
     names = {path.name for path in out.iterdir()}
     overviews = {"a_overview.jpg", "b_overview.jpg", "empty_overview.jpg"}
-    assert names == {*overviews, "faces.csv", "landmarks.json", "index.html"}
+    assert names == {*overviews, "faces.csv", "landmarks.json", "index.html", ".m4kit.json"}
     with (out / "faces.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["photo"] for row in rows] == [str(photos / name) for name in ("a.jpg", "b.png")]
@@ -103,9 +119,9 @@ def test_nothing_to_read_is_an_error_and_leaves_no_folder(predictor, tmp_path, c
 
 
 def test_options_reach_the_predictor(predictor, photos, tmp_path):
-    options = ["--threshold", "0.4", "--passes", "1", "--max-faces", "3", "--quiet"]
+    options = ["--threshold", "0.4", "--min-face", "25", "--passes", "1", "--max-faces", "3", "--quiet"]
     cli.main(["predict", str(photos / "a.jpg"), "--out", str(tmp_path / "out"), *options])
-    assert predictor == [{"threshold": 0.4, "passes": 1, "max_faces": 3}]
+    assert predictor == [{"threshold": 0.4, "min_face": 25, "passes": 1, "max_faces": 3}]
 
 
 def test_a_folder_that_cannot_be_written_to_is_said_without_a_traceback(
@@ -115,7 +131,11 @@ def test_a_folder_that_cannot_be_written_to_is_said_without_a_traceback(
     assert re.search(
         r"a\.jpg: expected a folder to write into, got File exists; give", capsys.readouterr().err
     )
-    monkeypatch.setattr("os.access", lambda *_: False)
+
+    def denied(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("m4kit.files.write_whole", denied)
     assert cli.main(["predict", str(photos), "--out", str(tmp_path)]) == 2
     assert "got Permission denied; give another with --out" in capsys.readouterr().err
 
@@ -131,47 +151,204 @@ def test_quiet_says_nothing(predictor, photos, tmp_path, capsys):
 
 
 def test_photos_of_one_name_do_not_overwrite_each_other(tmp_path):
-    results = predict_page.Gallery(tmp_path, photos=3)
-    sources = ("one/face.jpg", "two/face.png", "<array>")
-    paths = [results.add(prediction(ellipsoid(), source=source)) for source in sources]
-    assert [path.name for path in paths] == ["face_overview.jpg", "face_2_overview.jpg", "array_overview.jpg"]
+    sources = ("one/face.jpg", "two/face.png", "<array>", "one/face.jpg")
+    with predict_page.Gallery(tmp_path, sources) as results:
+        paths = [results.add(prediction(ellipsoid(), source=source)) for source in sources]
+    assert [path.name for path in paths] == [
+        "face_overview.jpg",
+        "face_2_overview.jpg",
+        "array_overview.jpg",
+        "face_3_overview.jpg",
+    ]
+    assert all(path.is_file() for path in paths)
 
 
 def test_photos_of_one_name_are_told_apart_by_their_folders(tmp_path):
-    results = predict_page.Gallery(tmp_path, photos=5)
-    for source in ("/a/x.jpg", "b/a/x.jpg", "c/x.jpg", "only/y.jpg", "<array>"):
-        results.add(prediction(source=source))
-    page = results.close().read_text(encoding="utf-8")
-    titles = re.findall("<h2>(.*?) <small>", page)
+    sources = ("/a/x.jpg", "b/a/x.jpg", "c/x.jpg", "only/y.jpg", "<array>")
+    with predict_page.Gallery(tmp_path, sources) as results:
+        for source in sources:
+            results.add(prediction(source=source))
+    titles = re.findall("<h2>(.*?) <small>", results.page.read_text(encoding="utf-8"))
     assert titles == ["/a/x.jpg", "b/a/x.jpg", "c/x.jpg", "y.jpg", "&lt;array&gt;"]
 
 
 def test_names_that_are_long_or_no_text_are_written(tmp_path):
-    results = predict_page.Gallery(tmp_path, photos=2)
-    paths = [results.add(prediction(source=name)) for name in ("あ" * 82 + ".jpg", "caf\udce9.jpg")]
-    results.add_failure("\udce9.jpg", "\udce9.jpg: broken")
-    page = results.close().read_text(encoding="utf-8")
+    names = ("あ" * 82 + ".jpg", "caf\udce9.jpg", "two\nlines.jpg")
+    with predict_page.Gallery(tmp_path, [*names, "\udce9.jpg"]) as results:
+        paths = [results.add(prediction(ellipsoid(), source=name)) for name in names]
+        results.add_failure("\udce9.jpg", "\udce9.jpg: broken")
+    page = results.page.read_text(encoding="utf-8")
     assert all(path.is_file() for path in paths)
     assert "caf\\udce9.jpg" in page
     assert '<p class="failure">\\udce9.jpg: broken' in page
+    with (tmp_path / "faces.csv").open(encoding="utf-8") as file:
+        assert [row["photo"] for row in csv.DictReader(file)] == [names[0], "caf\\udce9.jpg", names[2]]
 
 
 def test_a_page_of_many_photos_stays_small(tmp_path, monkeypatch):
     monkeypatch.setattr(predict_page, "_PAGE_BYTES", 1_000_000)
-    results = predict_page.Gallery(tmp_path, photos=4)
-    for number in range(4):
-        noise = np.random.default_rng(number).integers(0, 256, (400, 400, 3), dtype=np.uint8)
-        results.add(Prediction(image=noise, faces=(ellipsoid(),), source=f"{number}.png"))
-    assert results.close().stat().st_size < 1_400_000
+    with predict_page.Gallery(tmp_path, [f"{number}.png" for number in range(4)]) as results:
+        for number in range(4):
+            noise = np.random.default_rng(number).integers(0, 256, (400, 400, 3), dtype=np.uint8)
+            results.add(Prediction(image=noise, faces=(ellipsoid(),), source=f"{number}.png"))
+    assert results.page.stat().st_size < 1_400_000
 
 
 def test_names_are_escaped_in_the_page(tmp_path):
-    results = predict_page.Gallery(tmp_path, photos=1)
-    results.add(prediction(source="<b>&.jpg"))
-    results.add_failure("<i>.jpg", "<i>.jpg: expected an image")
-    page = results.close().read_text(encoding="utf-8")
+    with predict_page.Gallery(tmp_path, ["<b>&.jpg"]) as results:
+        results.add(prediction(source="<b>&.jpg"))
+        results.add_failure("<i>.jpg", "<i>.jpg: expected an image")
+    page = results.page.read_text(encoding="utf-8")
     assert "&lt;b&gt;&amp;.jpg" in page
     assert "<i>" not in page
+
+
+class TestWhatIsInTheFolder:
+    def test_a_second_run_replaces_its_own_results_and_takes_none_for_a_photo(self, predictor, photos):
+        command = ["predict", str(photos), "--out", str(photos), "--quiet"]
+        assert cli.main(command) == 0
+        before = {path.name for path in photos.iterdir()}
+        assert cli.main(command) == 0
+        assert {path.name for path in photos.iterdir()} == before
+        assert len(json.loads((photos / "landmarks.json").read_text(encoding="utf-8"))) == 3
+
+    @pytest.mark.parametrize("name", ["faces.csv", "landmarks.json", "index.html", "a_overview.jpg"])
+    def test_a_file_of_the_users_is_not_overwritten(self, predictor, photos, tmp_path, capsys, name):
+        out = tmp_path / "out"
+        out.mkdir()
+        (out / name).write_text("mine")
+        assert cli.main(["predict", str(photos), "--out", str(out)]) == 2
+        assert (
+            f"would overwrite 1 files that m4kit did not write there, or that were changed since ({name})"
+            in (capsys.readouterr().err)
+        )
+        assert [path.name for path in out.iterdir()] == [name]
+        assert (out / name).read_text() == "mine"
+
+    def test_a_result_that_was_changed_since_is_the_users(self, predictor, photos, tmp_path, capsys):
+        command = ["predict", str(photos), "--out", str(tmp_path / "out"), "--quiet"]
+        assert cli.main(command) == 0
+        (tmp_path / "out" / "faces.csv").write_text("corrected by hand")
+        assert cli.main(command) == 2
+        assert "(faces.csv)" in capsys.readouterr().err
+        assert (tmp_path / "out" / "faces.csv").read_text() == "corrected by hand"
+
+    def test_an_input_is_not_overwritten_though_it_is_a_result(self, predictor, photos, capsys):
+        assert cli.main(["predict", str(photos / "a.jpg"), "--out", str(photos), "--quiet"]) == 0
+        both = [str(photos / name) for name in ("a.jpg", "a_overview.jpg")]
+        before = (photos / "a_overview.jpg").read_bytes()
+        assert cli.main(["predict", *both, "--out", str(photos)]) == 2
+        assert "a_overview.jpg: is one of the inputs" in capsys.readouterr().err
+        assert (photos / "a_overview.jpg").read_bytes() == before
+
+    def test_a_run_that_was_killed_is_run_again(self, predictor, photos, tmp_path, monkeypatch):
+        out = tmp_path / "out"
+        with monkeypatch.context() as killed:
+            killed.setattr(predict_page.Gallery, "__exit__", lambda *_: None)
+            cli.main(["predict", str(photos), "--out", str(out), "--quiet"])
+        assert (out / "a_overview.jpg").exists()
+        assert cli.main(["predict", str(photos), "--out", str(out), "--quiet"]) == 0
+
+    @pytest.mark.parametrize("words", [["x.jpg", "--out", ""], ["", "--out", "out"]])
+    def test_an_empty_path_is_not_the_current_folder(self, words, capsys):
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(["predict", *words])
+        assert stopped.value.code == 2
+        assert "expected a path, got an empty one" in capsys.readouterr().err
+
+    def test_what_a_folder_holds_beyond_its_photos_is_counted(self, predictor, photos, tmp_path, capsys):
+        for name in ("x.heic", "y.HEIC", "z.tga", "notes.txt"):
+            (photos / name).write_bytes(b"")
+        (photos / "more").mkdir()
+        command = ["predict", str(photos), "--out", str(photos / "out")]
+        assert cli.main(command) == 0
+        error = capsys.readouterr().err
+        assert "passed over 2 .heic, 1 .tga, 1 folder; give files by name" in error
+        assert cli.main([*command, "--quiet"]) == 0
+        assert capsys.readouterr().err == ""
+
+
+class TestWhenSomethingGoesWrong:
+    @pytest.mark.parametrize(
+        "error", [MemoryError(), RuntimeError("odd"), NotImplementedError(), OSError(5, "I/O")]
+    )
+    def test_one_odd_photo_costs_its_row_alone(self, predictor, faults, photos, capsys, error):
+        faults["a.jpg"] = error
+        out = photos / "out"
+        assert cli.main(["predict", str(photos), "--out", str(out), "--quiet"]) == 1
+        assert type(error).__name__ in capsys.readouterr().err
+        assert (out / "faces.csv").read_text(encoding="utf-8").count("b.png") == 1
+
+    @pytest.mark.parametrize(("stop", "status"), [(KeyboardInterrupt(), 130), (Stopped(15), 143)])
+    def test_a_stopped_run_keeps_what_it_has(self, predictor, faults, photos, stop, status):
+        faults["b.png"] = stop
+        out = photos / "out"
+        assert cli.main(["predict", str(photos), "--out", str(out), "--quiet"]) == status
+        assert (out / "faces.csv").read_text(encoding="utf-8").count("a.jpg") == 1
+        assert len(json.loads((out / "landmarks.json").read_text(encoding="utf-8"))) == 1
+        assert "stopped before 2 photos" in (out / "index.html").read_text(encoding="utf-8")
+
+    def test_a_full_disk_loses_no_table(self, predictor, photos, tmp_path, monkeypatch, capsys):
+        out, rescued = tmp_path / "out", tmp_path / "rescued"
+        rescued.mkdir()
+        monkeypatch.setattr(predict_page.tempfile, "mkdtemp", lambda prefix: str(rescued))
+        write = predict_page.whole_file
+
+        @contextmanager
+        def full(path):
+            if path in (out / "b_overview.jpg", out / "landmarks.json"):
+                raise OSError(errno.ENOSPC, "No space left on device")
+            with write(path) as part:
+                yield part
+
+        monkeypatch.setattr(predict_page, "whole_file", full)
+        assert cli.main(["predict", str(photos), "--out", str(out), "--quiet"]) == 1
+        error = capsys.readouterr().err
+        assert "not written: 3" in error
+        assert f"landmarks.json: No space left on device; written to {rescued / 'landmarks.json'}" in error
+        assert (out / "faces.csv").read_text(encoding="utf-8").count("b.png") == 1
+        assert len(json.loads((rescued / "landmarks.json").read_text(encoding="utf-8"))) == 3
+        # Once the disk is full, its last room is left to the tables.
+        assert not (out / "empty_overview.jpg").exists()
+
+
+class TestTheProcess:
+    def run(self, *words, **options):
+        code = "import sys; from m4kit.cli import main; sys.exit(main())"
+        return subprocess.run([sys.executable, "-c", code, *words], text=True, check=False, **options)
+
+    def test_the_version_is_the_packages(self):
+        done = self.run("--version", capture_output=True)
+        assert done.stdout == f"m4kit {version('m4kit')}\n"
+
+    def test_a_reader_that_has_gone_is_no_error(self):
+        read, write = os.pipe()
+        os.close(read)
+        done = self.run("--help", stdout=write, stderr=subprocess.PIPE)
+        os.close(write)
+        assert (done.returncode, done.stderr) == (0, "")
+
+    def test_a_signal_ends_a_command_as_ctrl_c_does(self, monkeypatch, capfd):
+        def run(words):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+
+        before = signal.getsignal(signal.SIGTERM)
+        monkeypatch.setattr(cli, "_run", run)
+        with pytest.raises(Stopped, match="SIGTERM"):
+            cli.main()
+        assert signal.getsignal(signal.SIGTERM) == before
+
+    def test_a_name_that_is_no_text_and_a_warning_can_be_printed(self, monkeypatch, capfd):
+        def run(words):
+            print("caf\udce9")
+            warnings.simplefilter("default")
+            warnings.warn("two frames", stacklevel=1)
+            return 0
+
+        monkeypatch.setattr(cli, "_run", run)
+        assert cli.main() == 0
+        assert capfd.readouterr() == ("caf\\udce9\n", "warning: two frames\n")
 
 
 def test_help_names_the_commands_without_loading_what_they_need(tmp_path):
