@@ -12,7 +12,8 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache, cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -63,19 +64,34 @@ def load_open3d():
     if sys.platform == "linux":
         _load_libusb()
         _load_stand_ins()
-    # Inside Jupyter, importing Open3D prints and starts a web server.
-    switch = "OPEN3D_DISABLE_WEB_VISUALIZER"
-    before = os.environ.get(switch)
-    os.environ[switch] = "true"
     try:
-        return importlib.import_module("open3d")
+        with _no_browser():
+            return importlib.import_module("open3d")
     except (ImportError, OSError) as error:
         raise RenderError(
             f"drawing meshes needs Open3D, but importing it failed ({error}). If it is not installed: "
             "pip install open3d (open3d-cpu on Linux). If a system library is missing, on Debian or "
             "Ubuntu: apt install libegl1 libgl1 libx11-6 libudev1 libidn2-0"
         ) from error
+
+
+@contextmanager
+def _no_browser() -> Iterator[None]:
+    """Within the block, imports have no browser to talk to.
+
+    Inside Jupyter, importing Open3D would print and start a web server. The dash that it brings along would open a
+    channel of its own, which JupyterLab reports as an error.
+    """
+    switch, comm = "OPEN3D_DISABLE_WEB_VISUALIZER", sys.modules.get("comm")
+    before, create = os.environ.get(switch), getattr(comm, "create_comm", None)
+    os.environ[switch] = "true"
+    if comm:
+        comm.create_comm = comm.DummyComm
+    try:
+        yield
     finally:
+        if comm:
+            comm.create_comm = create
         if before is None:
             del os.environ[switch]
         else:
