@@ -8,11 +8,13 @@ from pathlib import Path
 import anywidget
 import traitlets
 
+_EVERYWHERE = ("messages", "keyboard")
+
 
 def module(*names: str) -> str:
-    """A JavaScript module of the files `names` in this order, with `js/messages.js` before them."""
+    """A JavaScript module of the files `names` in this order, after the two that every module needs."""
     folder = Path(__file__).parent / "js"
-    return "\n".join((folder / f"{name}.js").read_text(encoding="utf-8") for name in ("messages", *names))
+    return "\n".join((folder / f"{name}.js").read_text(encoding="utf-8") for name in _EVERYWHERE + names)
 
 
 class MessageView(anywidget.AnyWidget):

@@ -56,8 +56,6 @@ function listenToGestures(canvas, actions) {
   canvas.addEventListener("keydown", (event) => {
     if (!(event.key in keys) || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
-    // JupyterLab uses arrow keys, too.
-    event.stopPropagation();
     keys[event.key]();
     if (event.key !== "0") actions.released();
   });
