@@ -2,7 +2,7 @@
 
     python scripts/run_notebook.py notebooks/*.ipynb
 
-Of widgets only their static picture is kept. Times and widget state are removed.
+Live widgets, their state and times are removed: the still picture of an explorer is an output of its own.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ def main() -> None:
             cell.metadata.pop("execution", None)
             for output in cell.get("outputs", []):
                 output.get("data", {}).pop(WIDGET, None)
+            if "outputs" in cell:
+                cell.outputs = [output for output in cell.outputs if output.get("data") != {}]
         nbformat.write(notebook, path)
         print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 

@@ -24,6 +24,19 @@ CAMERAS = {
 
 AS_IN_PHOTO = "As in photo"
 
+_WIDGET = "application/vnd.jupyter.widget-view+json"
+_OUTPUT = ".jp-OutputArea-child"
+# For a widget whose kernel is gone, JupyterLab shows an error in place of the output's other formats. So the picture
+# is an output of its own, and the style in the note below it hides what is not to be seen: picture and note beside a
+# live explorer, and otherwise the error. JupyterLab drops the style from a notebook that it does not trust; there it
+# shows neither widgets nor the error.
+_NOTE = f"""<style>
+{_OUTPUT}:has(+ {_OUTPUT} .m4kit-still):has(+ * + {_OUTPUT} .m4kit-explorer),
+{_OUTPUT}:has(.m4kit-still):has(+ {_OUTPUT} .m4kit-explorer),
+{_OUTPUT}:has(.m4kit-still) + {_OUTPUT}:has(> .jp-OutputArea-output.jupyter-widgets) {{ display: none }}
+</style>
+<em class="m4kit-still">A still picture. Run the notebook to make it live.</em>"""
+
 
 class Explorer(widgets.VBox):
     """A widget made of controls and views, with a line below them that shows what went wrong.
@@ -38,6 +51,8 @@ class Explorer(widgets.VBox):
         self.error_line = ErrorLine()
         self._quiet = False
         super().__init__()
+        # The note of the still picture and `js/keyboard.js` know explorers by it.
+        self.add_class("m4kit-explorer")
 
     @property
     def content(self) -> tuple[widgets.Widget, ...]:
@@ -99,10 +114,18 @@ class Explorer(widgets.VBox):
         return b""
 
     def _repr_mimebundle_(self, **options) -> dict:
-        # A notebook without a running kernel shows the still picture.
         bundle = super()._repr_mimebundle_(**options) | {"text/plain": self.describe()}
         still = self.still()
         return bundle | {"image/jpeg": base64.b64encode(still).decode()} if still else bundle
+
+    def _ipython_display_(self) -> None:
+        # Readers of a saved notebook see the still picture, whatever shows the notebook.
+        from IPython.display import display
+
+        bundle = self._repr_mimebundle_()
+        widget = bundle.pop(_WIDGET)
+        for output in (bundle, {"text/html": _NOTE}, {_WIDGET: widget}):
+            display(output, raw=True)
 
 
 def _for_users(error: Exception) -> str:

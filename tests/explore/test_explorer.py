@@ -73,6 +73,17 @@ def test_the_error_line_is_the_last_row(explorer):
     assert explorer.children == (one, explorer.error_line)
 
 
+def test_it_is_displayed_as_its_still_a_note_and_the_live_widget_each_on_its_own(explorer, monkeypatch):
+    """JupyterLab shows only one format of an output, and for a widget whose kernel is gone an error."""
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda bundle, raw: shown.append(bundle))
+    explorer.still = lambda: b"\xff\xd8picture"
+    explorer._ipython_display_()
+    widget = "application/vnd.jupyter.widget-view+json"
+    assert [list(bundle) for bundle in shown] == [["text/plain", "image/jpeg"], ["text/html"], [widget]]
+    assert shown[2][widget]["model_id"] == explorer.model_id
+
+
 def test_a_viewer_brings_neither_training_nor_studies_nor_plotly_along():
     code = (
         "import sys; from m4kit.explore import MeshViewer\n"
