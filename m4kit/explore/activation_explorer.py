@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -11,11 +11,26 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from m4kit.ablation.activations.figures import COLOURS, WORDS, activation_figure, grouped, title_of
-from m4kit.ablation.activations.numbers import activation_table, against, smoothed
-from m4kit.ablation.activations.record import ActivationRecord, RunRecord
+from m4kit.ablation.activations.figures import (
+    COLOURS,
+    WORDS,
+    activation_figure,
+    batches_title,
+    curves_title,
+    title_of,
+)
+from m4kit.ablation.activations.numbers import (
+    activation_table,
+    against,
+    at_best_rate,
+    grouped,
+    last_part,
+    smoothed,
+)
+from m4kit.ablation.activations.record import SEARCH, ActivationRecord, RunRecord
 from m4kit.ablation.activations.units import BINS, curve
-from m4kit.explore.controls import choice, row, toggle
+from m4kit.explore.charts import BASE, faded, spread
+from m4kit.explore.controls import choice, notice, row, toggle
 from m4kit.explore.explorer import Explorer
 from m4kit.explore.live_training import LiveTrainer
 from m4kit.explore.plotly_view import PlotlyView
@@ -24,9 +39,15 @@ _NONE = "none"
 _PURPOSES = {
     "best": "Each at its best rate",
     "common": "All at the common rate",
-    "search": "Search for the rate",
+    "search": "Search for the learning rate",
 }
-_LAYOUT = {"autosize": True, "template": "plotly_white"}
+_BEST_RATE = 0.0
+"""In place of a learning rate: each activation at its best one."""
+
+_PER_GROUP = 4
+"""Traces of an activation in the chart of the training: band, line, violin, points."""
+
+_NOTHING = "Nothing to show: choose at least one activation and one seed that were trained."
 _X = np.linspace(-6, 6, 241)
 _COLUMNS = {
     **{"activation": "activation", "learning_rate": "learning rate"},
@@ -41,7 +62,8 @@ class ActivationExplorer(Explorer):
     """The activation study: loss curves and violins, functions with their inputs, a table, and live training.
 
     - Choose activations, seeds, smoothing, a linear or logarithmic scale, and a range of steps. Lines show the loss,
-      violins the losses of single batches. "Highlight", or a click on a line or a violin, emphasises one activation.
+      violins the losses of single batches in the last fifth of these steps. "Highlight", or a click on a line or a
+      violin, emphasises one activation. Of the search, each activation's best learning rate is shown, or one for all.
     - "Function" shows the highlighted activation and its slope over the pre-activations of a chosen stage before and
       after training. "Table" can be sorted by any column.
     - "Train it yourself" (`live`) trains two or more activations on drawn faces.
@@ -57,25 +79,27 @@ class ActivationExplorer(Explorer):
         self._make_controls()
         self._make_figures()
         self.table = widgets.HTML()
+        self.nothing = widgets.HTML(notice(_NOTHING, height=120), layout={"display": "none"})
         self.live = LiveTrainer(seconds=live_seconds)
         self.live.errors = self.errors
         curves = widgets.VBox(
             [
                 row(*self.activations.values()),
-                row(self.purpose, *self.seeds.values(), self.scale, self.highlight),
+                row(self.purpose, self.rate, *self.seeds.values(), self.scale, self.highlight),
                 row(self.smoothing, self.steps),
                 self.curves_view,
+                self.nothing,
             ]
         )
-        function = widgets.VBox([row(self.highlight, self.stage), self.function_view])
-        table = widgets.VBox([row(self.sort, self.descending), self.table])
+        function = widgets.VBox([row(self.highlight, self.stage), self.function_view, self.nothing])
+        table = widgets.VBox([row(self.sort, self.descending), self.table, self.nothing])
         self.tabs = widgets.Tab(
             [curves, function, table, self.live],
             titles=("Training", "Function", "Table", "Train it yourself"),
         )
         self.content = (self.tabs,)
         self._connect()
-        self.guard(self._choose)()
+        self.guard(self._change_purpose)()
 
     def _make_controls(self) -> None:
         record = self.record
@@ -84,7 +108,10 @@ class ActivationExplorer(Explorer):
         self.seeds = {seed: toggle(f"Seed {seed}", on=True) for seed in seeds}
         found = {word for run in record.runs for word in run.purposes}
         purposes = [(label, name) for name, label in _PURPOSES.items() if name in found]
-        self.purpose = choice("", purposes, width="190px")
+        self.purpose = choice("", purposes, width="190px", tooltip="Which trainings")
+        rates = sorted({run.learning_rate for run in record.runs if SEARCH in run.purposes})
+        named = [("best of each", _BEST_RATE), *((f"{rate:g}", rate) for rate in rates)]
+        self.rate = choice("Learning rate", named)
         self.scale = widgets.ToggleButtons(options=["linear", "log"], style={"button_width": "60px"})
         names = [(_NONE, _NONE), *((WORDS[name], name) for name in record.activations)]
         self.highlight = choice("Highlight", names, width="190px")
@@ -92,9 +119,8 @@ class ActivationExplorer(Explorer):
         self.smoothing = widgets.IntSlider(
             25, min=1, max=101, step=2, description="Smoothing, steps", **named
         )
-        longest = max(int(run.step[-1]) if len(run.step) else 1 for run in record.runs)
         self.steps = widgets.IntRangeSlider(
-            value=(1, longest), min=1, max=longest, description="Steps", layout={"width": "420px"}, **named
+            value=(1, 1), min=1, max=1, description="Steps", layout={"width": "420px"}, **named
         )
         stages = record.runs[0].stages
         self.stage = choice("Inputs of the stage", stages, value=stages[len(stages) // 2])
@@ -107,18 +133,11 @@ class ActivationExplorer(Explorer):
             cols=2,
             column_widths=[0.6, 0.4],
             horizontal_spacing=0.08,
-            subplot_titles=(
-                "Mean over seeds; band: lowest to highest",
-                "Single batches in the range of steps",
-            ),
+            subplot_titles=("lines", "batches"),
         )
         self.curves, self.curves_view = go.Figure(both), PlotlyView()
         self.curves.update_layout(
-            _LAYOUT,
-            height=440,
-            margin={"l": 55, "r": 10, "t": 60, "b": 45},
-            legend={"orientation": "h", "y": -0.14},
-            violingap=0.15,
+            BASE, height=460, margin={"l": 55, "r": 10, "t": 95, "b": 60}, violingap=0.15
         )
         self.curves.update_annotations(font_size=12)
         self.curves.update_xaxes(title_text="step", row=1, col=1)
@@ -126,12 +145,7 @@ class ActivationExplorer(Explorer):
         self.function_view = PlotlyView()
         self.function = go.Figure(make_subplots(specs=[[{"secondary_y": True}]]))
         self.function.update_layout(
-            _LAYOUT,
-            height=380,
-            margin={"l": 55, "r": 55, "t": 40, "b": 45},
-            legend={"orientation": "h", "y": -0.16},
-            barmode="overlay",
-            bargap=0,
+            BASE, height=380, barmode="overlay", bargap=0, legend={**BASE["legend"], "x": 1.08}
         )
         self.function.update_xaxes(title_text="input of the activation", range=[-6, 6])
         self.function.update_yaxes(title_text="output, and slope", secondary_y=False)
@@ -144,24 +158,24 @@ class ActivationExplorer(Explorer):
         )
 
     def _connect(self) -> None:
-        for control in (*self.activations.values(), *self.seeds.values(), self.purpose):
+        self.on(self.purpose, self._change_purpose)
+        for control in (*self.activations.values(), *self.seeds.values(), self.rate):
             self.on(control, self._choose)
         for control in (self.smoothing, self.steps, self.scale):
-            self.on(control, lambda: self._show(self._draw))
+            self.on(control, self._draw)
         self.on(self.curves_view, self._clicked, trait="clicked")
-        self.on(self.highlight, lambda: self._show(self._emphasise))
-        self.on(self.stage, lambda: self._show(self._draw_function))
+        self.on(self.highlight, self._emphasise)
+        self.on(self.stage, self._draw_function)
         for control in (self.sort, self.descending):
-            self.on(control, lambda: self._show(self._show_table))
+            self.on(control, self._show_table)
 
     @property
     def chosen(self) -> tuple[RunRecord, ...]:
-        """The chosen trainings."""
-        return self.record.select(
-            purpose=self.purpose.value,
-            activations=[name for name, button in self.activations.items() if button.value],
-            seeds=[seed for seed, button in self.seeds.items() if button.value],
-        )
+        """The chosen trainings, at one learning rate for each activation."""
+        runs = self.record.select(purpose=self.purpose.value, **self._names())
+        if self.purpose.value != SEARCH or self.rate.value == _BEST_RATE:
+            return at_best_rate(runs)
+        return tuple(run for run in runs if run.learning_rate == self.rate.value)
 
     def still(self) -> bytes:
         """The curves and violins as a JPEG, drawn without a browser."""
@@ -171,79 +185,104 @@ class ActivationExplorer(Explorer):
         """One line that says what is explored."""
         return f"ActivationExplorer of {len(self.record.runs)} trainings"
 
+    def _names(self) -> dict[str, list]:
+        """The activations and the seeds whose buttons are down."""
+        return {
+            "activations": [name for name, button in self.activations.items() if button.value],
+            "seeds": [seed for seed, button in self.seeds.items() if button.value],
+        }
+
+    def _change_purpose(self) -> None:
+        """Show the trainings of another purpose, over all of their steps."""
+        searched = self.purpose.value == SEARCH
+        self.rate.layout.display = None if searched else "none"
+        runs = self.record.select(purpose=self.purpose.value)
+        with self.together():
+            self.steps.max = max(int(run.step[-1]) if len(run.step) else 1 for run in runs)
+            self.steps.value = (1, self.steps.max)
+        self._choose()
+
     def _choose(self) -> None:
-        """Show another choice of trainings."""
+        """Show another choice of trainings, or a sentence where there is none."""
         runs = self.chosen
         self._groups = grouped(runs)
+        self.nothing.layout.display = "none" if runs else None
+        for view in (self.curves_view, self.function_view, self.table):
+            view.layout.display = None if runs else "none"
         with self.curves.batch_update():
             self.curves.data = ()
-            self._add_traces()
         title = title_of(self.record, runs) if runs else ""
-        self.curves.layout.title = {"text": title, "font": {"size": 13}, "x": 0.5}
-        self._show(self._draw, self._emphasise, self._show_table)
-
-    def _show(self, *drawings: Callable[[], None]) -> None:
-        """Draw these again; raise `ValueError` each time while no training is chosen."""
-        for draw in drawings:
-            draw()
-        if not self._groups:
-            raise ValueError("nothing to show: choose at least one activation and one seed that were trained")
-
-    def _add_traces(self) -> None:
-        """Add a band, a line and a violin per activation, still empty."""
-        for name in self._groups:
-            group = {"legendgroup": WORDS[name], "name": WORDS[name]}
-            line = {"color": COLOURS[name], "width": 2}
-            self.curves.add_trace(
-                go.Scatter(line={"width": 0}, fillcolor=_faded(COLOURS[name]), fill="toself", hoverinfo="skip",
-                           showlegend=False, **group), row=1, col=1,
-            )  # fmt: skip
-            self.curves.add_trace(go.Scatter(mode="lines", line=line, **group), row=1, col=1)
-            violin = go.Violin(
-                line={"color": COLOURS[name], "width": 1.2}, points=False, meanline_visible=True,
-                spanmode="hard", showlegend=False, **group,
-            )  # fmt: skip
-            self.curves.add_trace(violin, row=1, col=2)
+        self.curves.layout.title = {
+            "text": title,
+            "font": {"size": 13},
+            "x": 0.5,
+            "y": 0.98,
+            "yanchor": "top",
+        }
+        self._draw()
+        self._draw_function()
+        self._show_table()
 
     def _clicked(self) -> None:
-        # A band, a line and a violin per activation.
-        name = list(self._groups)[self.curves_view.clicked[0] // 3]
+        name = list(self._groups)[self.curves_view.clicked[0] // _PER_GROUP]
         self.highlight.value = _NONE if self.highlight.value == name else name
 
     def _draw(self) -> None:
-        """Draw lines and violins for the chosen range, smoothing and scale."""
+        """Draw lines and violins for the chosen range, smoothing, scale and highlight."""
         low, high = self.steps.value
+        traces = [self._traces_of(place, name) for place, name in enumerate(self._groups)]
         with self.curves.batch_update():
-            for number, (name, runs) in enumerate(self._groups.items()):
-                band, line, violin = self.curves.data[3 * number : 3 * number + 3]
-                diverged = [run for run in runs if run.diverged]
-                fine = [run for run in runs if not run.diverged]
-                steps, curves = _curves(fine or diverged, self.smoothing.value, low, high)
-                mean = curves.mean(axis=0)
-                line.x, line.y = steps, mean
-                note = f"<br>{len(diverged)} of {len(runs)} diverged" if diverged else ""
-                line.hovertemplate = f"{line.name}, step %{{x}}: %{{y:.2f}}{note}<extra></extra>"
-                if len(curves) > 1:
-                    band.x = np.concatenate([steps, steps[::-1]])
-                    band.y = np.concatenate([curves.max(axis=0), curves.min(axis=0)[::-1]])
-                else:
-                    band.x, band.y = [], []
-                losses = [run.loss[(run.step >= low) & (run.step <= high)] for run in fine]
-                values = np.concatenate(losses) if losses else []
-                violin.y, violin.x = values, [WORDS[name]] * len(values)
+            self.curves.data = ()
+            for number, trace in enumerate(trace for group in traces for trace in group):
+                self.curves.add_trace(trace, row=1, col=1 + (number % _PER_GROUP > 1))
             self.curves.update_yaxes(type=self.scale.value)
+            words = [WORDS[name] for name in self._groups]
+            self.curves.update_xaxes(
+                tickvals=list(range(len(words))),
+                ticktext=words,
+                range=(-0.6, len(words) - 0.4),
+                zeroline=False,
+                col=2,
+            )
+            lines, batches = self.curves.layout.annotations
+            lines.text = _broken(curves_title(self._groups, self.smoothing.value))
+            batches.text = _broken(batches_title(np.arange(low, high + 1)))
         self.curves_view.show(self.curves)
+
+    def _traces_of(self, place: int, name: str) -> list[go.Scatter | go.Violin]:
+        """Band, line, violin and points of an activation, the `place`-th of those that are shown."""
+        (low, high), chosen, runs = self.steps.value, self.highlight.value, self._groups[name]
+        fine = [run for run in runs if not run.diverged]
+        steps, curves = _curves(fine or runs, self.smoothing.value, low, high)
+        diverged = len(runs) - len(fine)
+        note = f"<br>{diverged} of {len(runs)} diverged" if diverged else ""
+        group = {"legendgroup": name, "name": WORDS[name], "opacity": 1.0 if chosen in (_NONE, name) else 0.2}
+        between = len(curves) > 1
+        band = go.Scatter(
+            x=np.concatenate([steps, steps[::-1]]) if between else [],
+            y=np.concatenate([curves.max(axis=0), curves.min(axis=0)[::-1]]) if between else [],
+            line={"width": 0},
+            fillcolor=faded(COLOURS[name]),
+            fill="toself",
+            hoverinfo="skip",
+            showlegend=False,
+            **group,
+        )
+        line = go.Scatter(
+            x=steps,
+            y=curves.mean(axis=0),
+            mode="lines",
+            line={"color": COLOURS[name], "width": 3.5 if chosen == name else 2},
+            hovertemplate=f"{WORDS[name]}, step %{{x}}: %{{y:.2f}}{note}<extra></extra>",
+            **group,
+        )
+        losses = [last_part(run.loss[(run.step >= low) & (run.step <= high)]) for run in fine]
+        batches = np.concatenate(losses) if losses else np.zeros(0)
+        return [band, line, *spread(place, batches, colour=COLOURS[name], showlegend=False, **group)]
 
     def _emphasise(self) -> None:
         """Draw the highlighted activation strong and the others faint, and its function."""
-        chosen = self.highlight.value
-        with self.curves.batch_update():
-            for number, name in enumerate(self._groups):
-                band, line, violin = self.curves.data[3 * number : 3 * number + 3]
-                strong = chosen in (_NONE, name)
-                line.line.width = 3.5 if chosen == name else 2
-                band.opacity = line.opacity = violin.opacity = 1.0 if strong else 0.2
-        self.curves_view.show(self.curves)
+        self._draw()
         self._draw_function()
 
     def _draw_function(self) -> None:
@@ -272,7 +311,7 @@ class ActivationExplorer(Explorer):
                 before, after = 100 * np.mean([run.histograms[:, place] for run in runs], axis=0)
                 for values, colour, label in (
                     (before, "rgba(140, 149, 159, 0.35)", "inputs before training"),
-                    (after, _faded(COLOURS[name], 0.45), "inputs at the end"),
+                    (after, faded(COLOURS[name], 0.45), "inputs at the end"),
                 ):
                     self.function.add_trace(
                         go.Bar(x=middle, y=values, width=width, marker_color=colour, marker_line_width=0,
@@ -289,9 +328,7 @@ class ActivationExplorer(Explorer):
         if not self._groups:
             self.table.value = ""
             return
-        names = [name for name, button in self.activations.items() if button.value]
-        seeds = [seed for seed, button in self.seeds.items() if button.value]
-        table = activation_table(self.record, purpose=self.purpose.value, activations=names, seeds=seeds)
+        table = activation_table(self.record, purpose=self.purpose.value, **self._names())
         reached = {name: f"steps {name}" for name in table if name.startswith("to ")}
         columns = {name: title for name, title in (_COLUMNS | reached).items() if name in table}
         if tuple(self.sort.options) != tuple(columns.values()):
@@ -331,10 +368,9 @@ def _curves(runs: Sequence[RunRecord], window: int, low: int, high: int) -> tupl
     return steps[inside], np.stack([smoothed(run.loss[:n], window)[inside] for run in runs])
 
 
-def _faded(colour: str, strength: float = 0.15) -> str:
-    """A colour such as "#d1242f", translucent."""
-    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
-    return f"rgba({red}, {green}, {blue}, {strength})"
+def _broken(title: str) -> str:
+    """A title in several lines, so that it is no wider than its chart in a narrow notebook."""
+    return title.replace("; ", "<br>").replace(", ", "<br>")
 
 
 def _row(row: dict, columns: dict[str, str]) -> list[str]:

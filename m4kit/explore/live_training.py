@@ -17,6 +17,7 @@ from m4kit.ablation.activations.live import (
     LiveTraining,
 )
 from m4kit.ablation.activations.numbers import smoothed
+from m4kit.explore.charts import BASE
 from m4kit.explore.controls import button, choice, row, toggle
 from m4kit.explore.explorer import Explorer
 from m4kit.explore.plotly_view import PlotlyView
@@ -24,7 +25,7 @@ from m4kit.network import ACTIVATIONS
 
 _WINDOW = 11
 _STATUS = {
-    READY: "Choose two or more and press Start.",
+    READY: "Choose two or more and press Start; their curves grow here.",
     DRAWING: "Drawing faces",
     TRAINING: "Training",
     STOPPED: "Stopped. Start continues.",
@@ -61,17 +62,15 @@ class LiveTrainer(Explorer):
         ):
             self.on(control, call)
         self.bar = widgets.FloatProgress(0.0, min=0, max=1, layout={"width": "240px"})
-        self.status = widgets.Label(_STATUS[READY])
+        self.status = widgets.Label()
         self.view = PlotlyView()
         self.figure = go.Figure(
             layout={
+                **BASE,
                 "height": 320,
-                "autosize": True,
-                "margin": {"l": 60, "r": 10, "t": 30, "b": 40},
-                "template": "plotly_white",
+                "margin": {**BASE["margin"], "t": 15},
                 "xaxis": {"title": {"text": "step"}},
                 "yaxis": {"title": {"text": "training loss"}, "type": "log"},
-                "legend": {"orientation": "h", "y": 1.12},
                 "hovermode": "x unified",
             }
         )
@@ -118,7 +117,6 @@ class LiveTrainer(Explorer):
         self.figure.data = ()
         self.view.show(self.figure)
         self.bar.value = 0.0
-        self.status.value = _STATUS[READY]
         self._enable()
 
     def _report(self) -> None:
@@ -148,7 +146,11 @@ class LiveTrainer(Explorer):
         running = self.training is not None and self.training.running
         running = running and self.training.state not in (STOPPED, DONE, DIVERGED, FAILED)
         ended = self.training is not None and self.training.state == DIVERGED
-        self.buttons["Start"].disabled, self.buttons["Stop"].disabled = running or ended, not running
+        cannot = running or ended or not self.chosen
+        self.buttons["Start"].disabled, self.buttons["Stop"].disabled = cannot, not running
+        if self.training is None:
+            self.status.value = _STATUS[READY] if self.chosen else "Choose at least one activation."
+        self.view.layout.display = "none" if self.training is None else None
         for control in (*self.choices.values(), self.rate):
             control.disabled = running
 

@@ -31,17 +31,37 @@ def violins(explorer):
     return [trace for trace in explorer.curves.data if trace.type == "violin"]
 
 
+def points(explorer):
+    return [trace for trace in explorer.curves.data if trace.type == "scatter" and trace.mode == "markers"]
+
+
+def titles(explorer):
+    return [note.text.replace("<br>", ", ") for note in explorer.curves.layout.annotations]
+
+
+def shown(view):
+    return view.layout.display != "none"
+
+
 class TestCurves:
     def test_each_activation_has_a_line_and_a_violin_of_one_legend_entry(self, explorer):
         assert [trace.name for trace in lines(explorer)] == ["Sigmoid", "ReLU", "ELU"]
-        assert [trace.legendgroup for trace in violins(explorer)] == ["Sigmoid", "ReLU", "ELU"]
+        assert [trace.legendgroup for trace in violins(explorer)] == ["sigmoid", "relu", "elu"]
         assert explorer.errors == []
 
-    def test_the_range_of_steps_holds_for_both(self, explorer):
+    def test_lines_show_the_range_of_steps_and_violins_its_last_fifth(self, explorer):
+        # The last twelve of sixty steps, of two seeds, as in the still picture.
+        assert len(violins(explorer)[0].y) == 24
+        assert titles(explorer)[1] == "Single batches of the last 20 %, steps 49 to 60"
+        explorer.steps.value = (1, 50)
+        assert (lines(explorer)[0].x[0], lines(explorer)[0].x[-1]) == (1, 50)
+        assert len(violins(explorer)[0].y) == 20
+        assert titles(explorer)[1] == "Single batches of the last 20 %, steps 41 to 50"
+
+    def test_too_few_batches_for_a_violin_are_points(self, explorer):
         explorer.steps.value = (11, 30)
-        assert (lines(explorer)[0].x[0], lines(explorer)[0].x[-1]) == (11, 30)
-        # Twenty steps of two seeds.
-        assert len(violins(explorer)[0].y) == 40
+        assert [len(violin.y) for violin in violins(explorer)] == [0, 0, 0]
+        assert [len(some.y) for some in points(explorer)] == [8, 8, 8]
 
     def test_without_smoothing_the_line_is_the_loss(self, explorer):
         explorer.smoothing.value = 1
@@ -51,7 +71,8 @@ class TestCurves:
         explorer.activations["relu"].value = False
         explorer.seeds[1].value = False
         assert [trace.name for trace in lines(explorer)] == ["Sigmoid", "ELU"]
-        assert len(violins(explorer)[0].y) == 60
+        assert titles(explorer)[0] == "One seed, moving mean over 25 steps"
+        assert "1 seed" in explorer.curves.layout.title.text
 
     def test_the_highlighted_one_is_strong_in_both_and_its_function_is_drawn(self, explorer):
         explorer.highlight.value = "elu"
@@ -62,65 +83,88 @@ class TestCurves:
         assert function.y[0] == pytest.approx(np.exp(-6) - 1)
 
     def test_a_click_puts_forward_and_another_takes_it_back(self, explorer):
-        explorer.curves_view.clicked = [4, 0, 1]
+        explorer.curves_view.clicked = [5, 0, 1]
         assert explorer.highlight.value == "relu"
-        explorer.curves_view.clicked = [5, 0, 2]
+        explorer.curves_view.clicked = [7, 0, 2]
         assert explorer.highlight.value == "none"
 
     def test_the_browser_gets_what_the_figure_holds(self, explorer):
         explorer.scale.value = "log"
         sent = json.loads(explorer.curves_view.figure)
-        assert len(sent["data"]) == 9
+        assert len(sent["data"]) == 12
         assert sent["layout"]["yaxis"]["type"] == "log"
 
     def test_the_scale_is_linear_or_logarithmic(self, explorer):
         explorer.scale.value = "log"
         assert explorer.curves.layout.yaxis.type == explorer.curves.layout.yaxis2.type == "log"
 
-    def test_nothing_chosen_is_said_and_the_explorer_goes_on(self, explorer):
-        for button in explorer.activations.values():
+    @pytest.mark.parametrize("buttons", ["activations", "seeds"])
+    def test_nothing_chosen_is_a_sentence_in_place_of_the_charts_and_no_error(self, explorer, buttons):
+        for button in getattr(explorer, buttons).values():
             button.value = False
-        assert "choose at least one activation" in explorer.error_line.value
-        assert len(explorer.errors) == 1
-        explorer.activations["relu"].value = True
-        assert explorer.error_line.value == ""
-        assert [trace.name for trace in lines(explorer)] == ["ReLU"]
+        assert shown(explorer.nothing)
+        assert "choose at least one activation and one seed" in explorer.nothing.value
+        explorer.steps.value, explorer.highlight.value, explorer.descending.value = (11, 30), "elu", True
+        views = (explorer.curves_view, explorer.function_view, explorer.table)
+        assert not any(map(shown, views))
+        assert not explorer.curves.layout.title.text
+        assert (explorer.errors, explorer.error_line.value) == ([], "")
+        next(iter(getattr(explorer, buttons).values())).value = True
+        assert all(map(shown, views))
+        assert not shown(explorer.nothing)
+        assert len(lines(explorer)) in (1, 3)
 
-    @pytest.mark.parametrize(
-        ("control", "value"),
-        [
-            *(("smoothing", 1), ("steps", (11, 30)), ("scale", "log")),
-            *(("highlight", "elu"), ("stage", "conv1"), ("sort", "NME, %"), ("descending", True)),
-        ],
-    )
-    def test_that_nothing_is_chosen_stays_said_whatever_is_moved(self, explorer, control, value):
-        for button in explorer.seeds.values():
-            button.value = False
-        getattr(explorer, control).value = value
-        assert "nothing to show: choose at least one" in explorer.error_line.value
-        assert explorer.table.value == ""
-        explorer.seeds[0].value = True
-        assert explorer.error_line.value == ""
-
-    def test_with_nothing_chosen_no_title_tells_of_trainings(self, explorer):
-        for button in explorer.seeds.values():
-            button.value = False
-        for figure, view in (
-            (explorer.curves, explorer.curves_view),
-            (explorer.function, explorer.function_view),
-        ):
-            assert not figure.layout.title.text
-            assert len(json.loads(view.figure)["data"]) == 0
-        explorer.seeds[0].value = True
-        assert "1 seed" in explorer.curves.layout.title.text
-        assert "units dead" in explorer.function.layout.title.text
+    def test_colours_of_a_legend_stand_beside_the_axes(self, explorer):
+        for figure in (explorer.curves, explorer.function):
+            assert figure.layout.legend.x > 1
+            assert figure.layout.legend.orientation == "v"
 
     def test_diverged_trainings_are_named_and_have_no_violin(self):
         record = record_of(run_record("relu", 0), run_record("elu", 0, loss=[9, 30, 99], status="diverged"))
         explorer = ActivationExplorer(record)
         assert "1 of 1 diverged" in lines(explorer)[1].hovertemplate
-        assert not violins(explorer)[1].y
+        assert len(violins(explorer)[1].y) == len(points(explorer)[1].y) == 0
         assert explorer.errors == []
+
+
+class TestSearch:
+    @pytest.fixture
+    def searched(self):
+        runs = [
+            run_record(name, rate=rate, loss=np.full(30, 1000 * rate), nme=nme, purposes=("search",))
+            for name in ("relu", "elu")
+            for rate, nme in (
+                (0.001, 9),
+                (0.01, 5 if name == "relu" else 4),
+                (0.1, 3 if name == "elu" else 8),
+            )
+        ]
+        runs += [run_record(name, seed, rate=0.01) for name in ("relu", "elu") for seed in range(3)]
+        explorer = ActivationExplorer(record_of(*runs))
+        explorer.purpose.value = "search"
+        return explorer
+
+    def test_each_activation_is_shown_at_its_best_rate_and_the_title_says_so(self, searched):
+        assert [line.y[-1] for line in lines(searched)] == pytest.approx([10, 100])
+        assert "30 steps, each at its best learning rate, 1 seed" in searched.curves.layout.title.text
+        assert titles(searched)[0].startswith("One seed")
+
+    def test_one_rate_can_be_chosen_for_all(self, searched):
+        searched.rate.value = 0.001
+        assert [line.y[-1] for line in lines(searched)] == pytest.approx([1, 1])
+        assert "learning rate 0.001, 1 seed" in searched.curves.layout.title.text
+
+    def test_the_table_has_a_row_for_each_rate(self, searched):
+        assert searched.table.value.count("<tr>") == 1 + 6
+
+    def test_the_steps_end_with_the_trainings_shown(self, searched):
+        assert (searched.steps.max, searched.steps.value) == (30, (1, 30))
+        assert shown(searched.rate)
+        searched.purpose.value = "best"
+        assert (searched.steps.max, searched.steps.value) == (40, (1, 40))
+        assert not shown(searched.rate)
+        assert "learning rate 0.01, 3 seeds" in searched.curves.layout.title.text
+        assert searched.errors == []
 
 
 class TestFunction:
@@ -312,11 +356,14 @@ class TestTrainer:
         assert len(trainer.figure.data) == 0
         assert trainer.bar.value == 0
 
-    def test_what_goes_wrong_is_recorded_and_shown(self):
+    def test_without_an_activation_there_is_no_start_and_a_sentence_says_why(self):
         trainer = LiveTrainer((), faces=6, batch=3)
-        trainer.buttons["Start"].click()
-        assert "expected activations out of" in trainer.error_line.value
-        assert len(trainer.errors) == 1
+        assert trainer.buttons["Start"].disabled
+        assert trainer.status.value == "Choose at least one activation."
+        assert not shown(trainer.view)
+        trainer.choices["elu"].value = True
+        assert not trainer.buttons["Start"].disabled
+        assert trainer.status.value.startswith("Choose two or more and press Start")
 
     def test_what_the_thread_raises_is_shown_too(self, monkeypatch):
         def broken(*_arguments):
