@@ -15,7 +15,8 @@ from importlib import import_module
 from typing import NamedTuple
 
 from m4kit import __version__
-from m4kit.commands import as_process, complain, passed_over, path_argument, reason_of, shows_progress
+from m4kit.commands import as_process, complain, passed_over, path_argument, shows_progress
+from m4kit.files import reason_of
 
 
 class Command(NamedTuple):
@@ -49,7 +50,7 @@ def _run(words: list[str]) -> int:
     about = "Predict 68 landmarks, the head pose and a dense 3D mesh of every face in a photo."
     parser = argparse.ArgumentParser(prog="m4kit", description=about)
     parser.add_argument("--version", action="version", version=f"m4kit {__version__}")
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="command")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     wanted = next((word for word in words if not word.startswith("-")), None)
     try:
         for name, command in COMMANDS.items():
@@ -127,7 +128,7 @@ def predict(options: argparse.Namespace) -> int:
             failures.append((given, str(error)))
     left_out = [] if options.quiet else passed_over(options.photos)
     if not photos:
-        return _sum_up(options, failures, left_out=left_out) + 1
+        return _sum_up(failures, left_out=left_out) + 1
     names = ("threshold", "min_face", "passes", "views", "max_faces")
     chosen = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     try:
@@ -146,15 +147,14 @@ def predict(options: argparse.Namespace) -> int:
                     gallery.add_failure(*failures[-1])
     # Options out of range, broken weights, and a folder that cannot be written to or holds other files.
     except ValueError as error:
-        complain(options, error)
+        complain("predict", error)
         return 2
     if not options.quiet:
         print(gallery.page)
-    return _sum_up(options, failures, gallery.unwritten, left_out)
+    return _sum_up(failures, gallery.unwritten, left_out)
 
 
 def _sum_up(
-    options: argparse.Namespace,
     unread: Sequence[tuple[str, str]],
     unwritten: Sequence[str] = (),
     left_out: Sequence[str] = (),
@@ -162,7 +162,7 @@ def _sum_up(
     """Print what was not read, not written or left out to stderr, and return the exit status."""
     for word, messages in (("read", [message for _, message in unread]), ("written", unwritten)):
         if messages:
-            complain(options, "\n  ".join([f"not {word}: {len(messages)}", *messages]))
+            complain("predict", "\n  ".join([f"not {word}: {len(messages)}", *messages]))
     for line in left_out:
-        complain(options, line)
+        complain("predict", line)
     return 1 if unread or unwritten else 0

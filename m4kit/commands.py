@@ -44,15 +44,9 @@ def shows_progress(options: argparse.Namespace) -> bool:
     return not options.quiet and sys.stderr is not None and sys.stderr.isatty()
 
 
-def complain(options: argparse.Namespace, message: object) -> None:
+def complain(command: str, message: object) -> None:
     """Print a message of a command to stderr."""
-    print(f"m4kit {options.command}: {message}", file=sys.stderr)
-
-
-def reason_of(error: BaseException) -> str:
-    """What an error says, and its type where it is not one of m4kit's own."""
-    own = isinstance(error, ValueError) and type(error).__module__.startswith("m4kit")
-    return str(error) if own else f"{type(error).__name__}: {error}".removesuffix(": ")
+    print(f"m4kit {command}: {message}", file=sys.stderr)
 
 
 def passed_over(paths: Iterable[str]) -> list[str]:

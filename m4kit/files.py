@@ -1,11 +1,12 @@
-"""Atomic file writes, and folders of results in which nothing of the user's is overwritten."""
+"""Atomic file writes, folders of results in which nothing of the user's is overwritten, names and errors as text."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -28,11 +29,12 @@ class OutputFolder:
     manager it creates the folder, and keeps the list of its files up to date.
 
     The list is a hidden file of the folder (`MANIFEST`). Until the context ends, and after a crash, the files that
-    the command is about to write have no SHA-256 in it.
+    the command is about to write have no SHA-256 in it. `unwritten` has a sentence for each file that could not be
+    written, as on a full disk.
     """
 
     def __init__(self, folder: str | Path, names: Iterable[str], *, inputs: Iterable[str | Path] = ()):
-        self.path, self.names = Path(folder), list(names)
+        self.path, self.names, self.unwritten = Path(folder), list(names), []
         present = [name for name in self.names if os.path.lexists(self.path / name)]
         read = [one for one in map(_identity, inputs if present else ()) if one]
         for name in present:
@@ -66,6 +68,28 @@ class OutputFolder:
         with suppress(OSError):
             self._list({name: _sha256(self.path / name) for name in self.names})
 
+    def write(self, name: str, write: Callable[[Path], object]) -> Path:
+        """Let `write` write a file to the path that it gets, and return the file's path.
+
+        A file that does not fit into the folder goes to the system's folder for temporary files, and if it does not
+        fit there either, it is left out: see `unwritten`.
+        """
+        path = self.path / name
+        try:
+            with whole_file(path) as part:
+                write(part)
+        except OSError as error:
+            message = f"{path}: {error.strerror or error}"
+            try:
+                path = Path(tempfile.mkdtemp(prefix="m4kit_")) / name
+                with whole_file(path) as part:
+                    write(part)
+                message += f"; it is in {path} instead"
+            except OSError:
+                message += "; make room, and run the same command again"
+            self.unwritten.append(message)
+        return path
+
     def _list(self, files: dict[str, str | None]) -> None:
         files = {name: digest for name, digest in (_listed(self.path) | files).items() if digest != ""}
         content = json.dumps({"about": _ABOUT, "files": files}, indent=1)
@@ -87,6 +111,12 @@ def text_of(name: str) -> str:
     'caf\\\\udce9.jpg'
     """
     return name.encode(errors="backslashreplace").decode()
+
+
+def reason_of(error: BaseException) -> str:
+    """What an error says, and its type where it is not one of m4kit's own."""
+    own = isinstance(error, ValueError) and type(error).__module__.startswith("m4kit")
+    return str(error) if own else f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
 @contextmanager

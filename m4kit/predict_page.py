@@ -6,9 +6,8 @@ import errno
 import json
 import os
 import re
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,8 +58,8 @@ class Gallery:
     or not, writes `faces.csv` (one row per face), `landmarks.json` and `index.html`, a page that holds its pictures
     itself. The more photos, the smaller the page's pictures, so that it stays under 15 MB up to some 150 photos.
 
-    A file that cannot be written, as on a full disk, ends nothing: `unwritten` says which and why. Tables and page
-    then go to the system's folder for temporary files. `page` is the path of the page.
+    A file that cannot be written, as on a full disk, ends nothing: `unwritten` says which and why, and where tables
+    and page are instead. `page` is the path of the page.
 
     Raises `OutputError` for a folder that cannot be written to, and for one with files that would be overwritten
     though m4kit did not write them, or that are `photos` (`files.OutputFolder`).
@@ -85,9 +84,11 @@ class Gallery:
         none = _table(Prediction(np.zeros((1, 1, 3), np.uint8), ()))
         table, page = _stacked([photo.table for photo in photos] or [none]), self._page()
         records = json.dumps([photo.record for photo in photos], indent=1)
-        self._write_or_rescue(_FILES[0], lambda path: table.to_csv(path, index=False))
-        self._write_or_rescue(_FILES[1], lambda path: path.write_text(records, encoding="utf-8"))
-        self.page = self._write_or_rescue(_FILES[2], lambda path: path.write_text(page, encoding="utf-8"))
+        write = self._output.write
+        write(_FILES[0], lambda path: table.to_csv(path, index=False))
+        write(_FILES[1], lambda path: path.write_text(records, encoding="utf-8"))
+        self.page = write(_FILES[2], lambda path: path.write_text(page, encoding="utf-8"))
+        self.unwritten += self._output.unwritten
         self._output.__exit__(*stopped)
 
     def add(self, prediction: Prediction, *, seconds: float | None = None) -> Path:
@@ -115,7 +116,8 @@ class Gallery:
             if self._full:
                 # What room is left is for the tables.
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            _write(path, overview.save)
+            with whole_file(path) as part:
+                overview.save(part)
         except OSError as error:
             self._full = self._full or error.errno in _FULL
             self.unwritten.append(f"{path}: {error.strerror or error}")
@@ -126,22 +128,6 @@ class Gallery:
         if self._names.get(source):
             self._names[source].pop(0)
         self._photos.append(_Photo(text_of(source), None, failure=text_of(message)))
-
-    def _write_or_rescue(self, name: str, write: Callable[[Path], object]) -> Path:
-        """Write a file into the folder, or else into one for temporary files; the path."""
-        path = self.folder / name
-        try:
-            _write(path, write)
-        except OSError as error:
-            message = f"{path}: {error.strerror or error}"
-            try:
-                path = Path(tempfile.mkdtemp(prefix="m4kit_")) / name
-                _write(path, write)
-                message += f"; written to {path} instead"
-            except OSError:
-                message += "; make room, and run the same command again"
-            self.unwritten.append(message)
-        return path
 
     def _page(self) -> str:
         read = [photo for photo in self._photos if photo.count is not None]
@@ -182,11 +168,6 @@ def _file_names(sources: Sequence[str]) -> dict[str, list[str]]:
         taken.add(name.lower())
         names[source].append(f"{name}_overview.jpg")
     return names
-
-
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    with whole_file(path) as part:
-        write(part)
 
 
 def _stacked(tables: Sequence[pandas.DataFrame]) -> pandas.DataFrame:

@@ -9,22 +9,23 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 import types
 import warnings
 from contextlib import contextmanager
-from importlib.metadata import version
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from m4kit import cli, predict_page
+from m4kit import cli, files, predict_page
 from m4kit.commands import Stopped
 from m4kit.images import load_image, source_name
 from m4kit.prediction import Prediction
 from m4kit.visualize.figures import NO_FACE
 
 from helpers.faces import ellipsoid
+from helpers.paths import ROOT
 from helpers.synthetic import photo, prediction
 
 
@@ -291,8 +292,8 @@ class TestWhenSomethingGoesWrong:
     def test_a_full_disk_loses_no_table(self, predictor, photos, tmp_path, monkeypatch, capsys):
         out, rescued = tmp_path / "out", tmp_path / "rescued"
         rescued.mkdir()
-        monkeypatch.setattr(predict_page.tempfile, "mkdtemp", lambda prefix: str(rescued))
-        write = predict_page.whole_file
+        monkeypatch.setattr(files.tempfile, "mkdtemp", lambda prefix: str(rescued))
+        write = files.whole_file
 
         @contextmanager
         def full(path):
@@ -301,11 +302,12 @@ class TestWhenSomethingGoesWrong:
             with write(path) as part:
                 yield part
 
+        monkeypatch.setattr(files, "whole_file", full)
         monkeypatch.setattr(predict_page, "whole_file", full)
         assert cli.main(["predict", str(photos), "--out", str(out), "--quiet"]) == 1
         error = capsys.readouterr().err
         assert "not written: 3" in error
-        assert f"landmarks.json: No space left on device; written to {rescued / 'landmarks.json'}" in error
+        assert f"landmarks.json: No space left on device; it is in {rescued / 'landmarks.json'}" in error
         assert (out / "faces.csv").read_text(encoding="utf-8").count("b.png") == 1
         assert len(json.loads((rescued / "landmarks.json").read_text(encoding="utf-8"))) == 3
         # Once the disk is full, its last room is left to the tables.
@@ -319,7 +321,8 @@ class TestTheProcess:
 
     def test_the_version_is_the_packages(self):
         done = self.run("--version", capture_output=True)
-        assert done.stdout == f"m4kit {version('m4kit')}\n"
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        assert done.stdout == f"m4kit {project['version']}\n"
 
     def test_a_reader_that_has_gone_is_no_error(self):
         read, write = os.pipe()

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from m4kit.camera import CROP_SIZE, Crop, HeadPose
+from m4kit.files import text_of
 from m4kit.landmarks import face_box
 
 _NAMED_IN_WARNINGS = 5
@@ -96,6 +97,13 @@ class Sample:
     clean: str | None = None
     clean_image: Callable[[], np.ndarray] | None = field(default=None, repr=False)
     all_labelled: bool = False
+
+    def __post_init__(self) -> None:
+        # Tables and pages hold text, and a file's name may have bytes that are none.
+        for field_name in ("name", "clean"):
+            name = getattr(self, field_name)
+            if name is not None:
+                object.__setattr__(self, field_name, text_of(name))
 
     @property
     def true_box(self) -> np.ndarray | None:

@@ -14,7 +14,7 @@ from m4kit.camera import crop_from_box, cut_crop, next_crop
 from m4kit.datasets import DatasetError, Sample, warn_left_out
 from m4kit.detector import Detector
 from m4kit.evaluate.landmarks import check_labelled, evaluate_landmarks, true_poses
-from m4kit.images import ImageError
+from m4kit.files import reason_of
 from m4kit.landmarks import face_box
 from m4kit.views import PredictCrops
 
@@ -96,8 +96,9 @@ def evaluate_chain(
     for sample in tqdm(samples, desc="whole chain", unit="face", disable=not progress):
         try:
             image = sample.image()
-        except ImageError as error:
-            left_out.append(f"{sample.name} ({error})")
+        # Whatever a decoder raises: one odd picture must not cost the others.
+        except Exception as error:
+            left_out.append(f"{sample.name} ({reason_of(error)})")
             continue
         boxes = detector(image).reshape(-1, 5)
         true = sample.landmarks[:, :2]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
+from m4kit.commands import complain, path_argument, shows_progress
 from m4kit.conditions import CONDITIONS
 from m4kit.datasets import READERS, WITH_LANDMARKS, Sample, read, read_aflw2000_3d
 from m4kit.datasets.ufdd import read_ufdd
@@ -14,8 +15,10 @@ from m4kit.detector import Detector
 from m4kit.evaluate import detection
 from m4kit.evaluate.chain import evaluate_chain
 from m4kit.evaluate.heads import predict_heads
-from m4kit.evaluate.results import read_predictions, write_results
+from m4kit.evaluate.landmarks import LandmarkEvaluation
+from m4kit.evaluate.results import FILES, read_predictions, write_results
 from m4kit.face_model import FaceModel
+from m4kit.files import OutputFolder
 from m4kit.network import M4Net
 from m4kit.views import COUNTS, crop_predictor
 
@@ -45,7 +48,12 @@ def _add_landmarks(targets) -> None:
         "answer and for each head.",
     )
     add = parser.add_argument
-    add("path", metavar="PATH", help="the data set: a folder, or a .zip that is read in place")
+    add(
+        "path",
+        type=path_argument,
+        metavar="PATH",
+        help="the data set: a folder, or a .zip that is read in place",
+    )
     add("--dataset", required=True, choices=WITH_LANDMARKS, help="layout of the data set")
     _add_member(parser)
     add(
@@ -86,7 +94,7 @@ def _add_landmarks(targets) -> None:
     )
     add(
         "--out",
-        type=Path,
+        type=path_argument,
         metavar="DIR",
         help="also write a table of the faces, the error curve, the predictions, and a page of the worst faces",
     )
@@ -110,7 +118,13 @@ def _add_detector(targets) -> None:
         "one or more detectors, at IoU 0.5 and a threshold of 0.5.",
     )
     add = parser.add_argument
-    add("paths", metavar="PATH", nargs="+", help="data sets of one layout; each gets a report")
+    add(
+        "paths",
+        type=path_argument,
+        metavar="PATH",
+        nargs="+",
+        help="data sets of one layout; each gets a report",
+    )
     add(
         "--dataset",
         required=True,
@@ -152,7 +166,11 @@ def _add_detector(targets) -> None:
 
 
 def run_detector(options: argparse.Namespace) -> int:
-    """Run `m4kit evaluate detector`: print a report per path. Returns 0, or 2 if something cannot be read."""
+    """Run `m4kit evaluate detector`: print a report per path.
+
+    Returns 0, or 2 if something, be it one photo, cannot be read.
+    """
+    status = 0
     try:
         files = [Path(name).name for name in options.detectors]
         detectors = {
@@ -169,50 +187,72 @@ def run_detector(options: argparse.Namespace) -> int:
                 conditions=options.conditions,
                 severities=options.severities,
                 missed=options.missed,
-                progress=not options.quiet,
+                progress=shows_progress(options),
             )
-            print(f"{path}: {text}")
+            print(f"{path}: {text}", flush=True)
+            status = 2 if detection.UNREAD in text else status
     except (ValueError, OSError) as error:
-        print(f"m4kit evaluate: {error}", file=sys.stderr)
+        complain("evaluate", error)
         return 2
-    return 0
+    return status
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run `m4kit evaluate landmarks`: print the report. Returns 0, or 2 if something cannot be read or written."""
+    """Run `m4kit evaluate landmarks`: print the report.
+
+    Returns 0, or 2 if something, be it one picture, cannot be read or written. A stopped run reports the faces until
+    there.
+    """
     try:
         _check_predictions(options)
-        samples, report = _samples(options), []
-        if options.out is not None:
-            _make_folder(options.out)
-        if options.predictions is not None:
-            result = read_predictions(options.predictions, samples)
-            report.append(result.report())
-        else:
-            network, model = M4Net.load(options.weights), FaceModel.load()
-            answers = predict_heads(
-                network,
-                model,
-                samples,
-                published_crops=options.published_crops,
-                views=options.views,
-                progress=not options.quiet,
-            )
-            result = answers.evaluate()
-            report += [result.report(), answers.report()]
-            if options.whole_chain:
-                predict_crops = crop_predictor(network, model, views=options.views)
-                report.append(evaluate_chain(predict_crops, samples, progress=not options.quiet).report())
-        text = "\n".join(filter(None, report))
-        # Printed before anything is written, so that a full disk does not lose the figures.
-        print(text)
-        if options.out is not None:
-            write_results(result, samples, options.out, report=text)
-    # DatasetError, WeightsError and FaceModelError are ValueErrors.
+        samples, stop = _samples(options), None
+        # Whether the folder can be written to is known before the network runs.
+        with nullcontext() if options.out is None else OutputFolder(options.out, FILES):
+            if options.predictions is not None:
+                result = read_predictions(options.predictions, samples)
+                report = [result.report()]
+            else:
+                result, report, stop = _evaluated(options, samples)
+            if stop is not None:
+                report.insert(0, f"stopped: {len(result)} of {len(samples)} faces")
+            text = "\n".join(filter(None, report))
+            try:
+                # Printed before anything is written, so that a full disk does not lose the figures.
+                print(text, flush=True)
+            finally:
+                if options.out is not None:
+                    write_results(result, samples, options.out, report=text)
+        if stop is not None:
+            raise stop
+    # DatasetError, WeightsError, OutputError and FaceModelError are ValueErrors.
     except (ValueError, OSError) as error:
-        print(f"m4kit evaluate: {error}", file=sys.stderr)
+        complain("evaluate", error)
         return 2
-    return 0
+    return 2 if result.left_out else 0
+
+
+def _evaluated(
+    options: argparse.Namespace, samples: tuple[Sample, ...]
+) -> tuple[LandmarkEvaluation, list[str], KeyboardInterrupt | None]:
+    """The network's evaluation, the paragraphs of the report, and what stopped it before its end, if anything."""
+    network, model = M4Net.load(options.weights), FaceModel.load()
+    answers = predict_heads(
+        network,
+        model,
+        samples,
+        published_crops=options.published_crops,
+        views=options.views,
+        progress=shows_progress(options),
+    )
+    result, stop = answers.evaluate(), answers.interrupted
+    report = [result.report(), answers.report()]
+    if options.whole_chain and stop is None:
+        predict_crops = crop_predictor(network, model, views=options.views)
+        try:
+            report.append(evaluate_chain(predict_crops, samples, progress=shows_progress(options)).report())
+        except KeyboardInterrupt as stopped:
+            stop = stopped
+    return result, report, stop
 
 
 def _check_predictions(options: argparse.Namespace) -> None:
@@ -222,15 +262,6 @@ def _check_predictions(options: argparse.Namespace) -> None:
             f"--{given[0].replace('_', '-')} needs M4Net to run, but --predictions evaluates a file instead; "
             "leave one of them out"
         )
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(
-            f"--out {folder}: expected a folder to write into, got {error}; give another"
-        ) from error
 
 
 def _samples(options: argparse.Namespace) -> tuple[Sample, ...]:

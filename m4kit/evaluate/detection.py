@@ -14,7 +14,7 @@ from m4kit.boxes import match, pairwise_iou
 from m4kit.conditions import check_severity, degrade
 from m4kit.datasets import DatasetError, Sample, warn_left_out
 from m4kit.datasets.sample import picture_of
-from m4kit.images import ImageError
+from m4kit.files import reason_of
 from m4kit.landmarks import face_size
 
 Detect = Callable[[np.ndarray], np.ndarray]
@@ -28,6 +28,9 @@ LOWEST_SCORE = 0.05
 
 SIZES = ((0, 20), (20, 40), (40, 80), (80, 160), (160, np.inf))
 """Bins of a face's size, sqrt(w * h) of its true box in photo pixels."""
+
+UNREAD = "left out, unreadable"
+"""Begins the line of a report that counts the photos that could not be read."""
 
 
 @dataclass(frozen=True)
@@ -178,8 +181,9 @@ def evaluate_detectors(
     for number, photo in enumerate(tqdm(photos, desc=word, unit="photo", disable=not progress)):
         try:
             image = photo.image()
-        except ImageError as error:
-            left_out.append(f"{photo.name} ({error})")
+        # Whatever a decoder raises: one odd picture must not cost the others.
+        except Exception as error:
+            left_out.append(f"{photo.name} ({reason_of(error)})")
             continue
         if condition is not None:
             image = degrade(image, condition, severity, seed=number)
@@ -255,7 +259,7 @@ def report(
     others = "" if all_labelled else ", other faces may be unlabelled"
     lines = [f"{len(first.results)} photos, {first.faces} labelled faces{others}"]
     if first.left_out:
-        lines.append(f"left out, unreadable: {len(first.left_out)}")
+        lines.append(f"{UNREAD}: {len(first.left_out)}")
     lines.append(pd.DataFrame.from_dict(table, orient="index", columns=list(clean)).to_string())
     if missed > 0 and (faces := first.missed()[:missed]):
         lines.append(f"missed by {name}:")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -23,7 +24,8 @@ from m4kit.views import regress
 class HeadAnswers:
     """Raw parameters of the heads (n, 4, 62) for n faces, and the network's weights of the heads (n, 4).
 
-    `network` is the fingerprint of the heads (`M4Net.heads_digest`), empty if unknown.
+    `network` is the fingerprint of the heads (`M4Net.heads_digest`), empty if unknown. `interrupted` is what stopped
+    the run before its end: then the faces are those until there.
     """
 
     samples: tuple[Sample, ...] = field(repr=False)
@@ -33,6 +35,7 @@ class HeadAnswers:
     published_crops: bool
     left_out: tuple[str, ...] = ()
     network: str = ""
+    interrupted: KeyboardInterrupt | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -92,24 +95,30 @@ def predict_heads(
 ) -> HeadAnswers:
     """Run the network once on the ground-truth crop of every face, and keep the answer of each head.
 
-    Crops and errors are as for `evaluate_landmarks`, `views` as for `views.regress`.
+    Crops and errors are as for `evaluate_landmarks`, `views` as for `views.regress`. Ctrl-C ends the run, and the
+    answers until there are returned as `interrupted`; before the first batch it is raised.
     """
     left_out: list[str] = []
     fast = folded(network)
-    kept, heads, weights = [], [], []
+    done, interrupted = [], None
     batches = true_crops(samples, published_crops=published_crops, batch_size=batch_size, left_out=left_out)
-    for readable, crops in tqdm(batches, desc="evaluate", unit="batch", disable=not progress):
-        kept += readable
-        for some, answers in zip((heads, weights), regress(fast, model, crops, views=views), strict=True):
-            some.append(answers)
+    try:
+        for readable, crops in tqdm(batches, desc="evaluate", unit="batch", disable=not progress):
+            done.append((readable, *regress(fast, model, crops, views=views)))
+    except KeyboardInterrupt as stop:
+        if not done:
+            raise
+        interrupted = stop
+    kept, heads, weights = zip(*done, strict=True)
     return HeadAnswers(
-        samples=tuple(kept),
+        samples=tuple(chain.from_iterable(kept)),
         heads=np.concatenate(heads),
         weights=np.concatenate(weights),
         model=model,
         published_crops=published_crops,
         left_out=tuple(left_out),
         network=network.heads_digest(),
+        interrupted=interrupted,
     )
 
 

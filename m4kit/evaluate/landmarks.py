@@ -16,7 +16,7 @@ from tqdm import tqdm
 from m4kit import metrics
 from m4kit.camera import HeadPose, cut_crop, head_pose
 from m4kit.datasets import DatasetError, Sample, warn_left_out
-from m4kit.images import ImageError
+from m4kit.files import reason_of
 from m4kit.metrics import BalancedMean
 from m4kit.views import PredictCrops
 
@@ -236,8 +236,9 @@ def true_crops(
         for sample in samples[start : start + batch_size]:
             try:
                 crop = sample.published_crop() if published_crops else cut_crop(sample.image(), sample.crop)
-            except ImageError as error:
-                left_out.append(f"{sample.name} ({error})")
+            # Whatever a decoder raises: one odd picture must not cost the others.
+            except Exception as error:
+                left_out.append(f"{sample.name} ({reason_of(error)})")
                 continue
             readable.append(sample)
             crops.append(crop)

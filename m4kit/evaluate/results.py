@@ -14,7 +14,7 @@ from m4kit.camera import Crop, cut_square
 from m4kit.datasets import DatasetError, Sample
 from m4kit.datasets.files import read_arrays
 from m4kit.evaluate.landmarks import LandmarkEvaluation, check_labelled, true_poses
-from m4kit.images import ImageError
+from m4kit.files import OutputError, OutputFolder, reason_of
 from m4kit.pages import picture_url, render_page
 from m4kit.visualize import strokes
 
@@ -23,6 +23,9 @@ COLUMNS = (
     *("true_yaw", "true_pitch", "true_roll", "yaw", "pitch", "roll"),
 )
 """The columns of `faces.csv`. Angles are in degrees, y points down."""
+
+FILES = ("faces.csv", "predictions.npz", "error_curve.png", "index.html")
+"""What `write_results` writes."""
 
 WORST = 20
 _SIDES = (360, 320, 240)
@@ -35,31 +38,37 @@ _CURVE_END = 12.0
 def write_results(
     result: LandmarkEvaluation, samples: Sequence[Sample], folder: str | Path, *, report: str = ""
 ) -> Path:
-    """Write `faces.csv`, `predictions.npz`, `error_curve.png` and `index.html` into a folder; return the page.
+    """Write `FILES` into a folder; return the page.
 
     `samples` are the evaluated ones. The page shows the pictures of the twenty worst faces, or the error for a
     picture that cannot be read. `report` is the text at its top, by default that of `result`.
+
+    Raises `OutputError` for a folder with files of these names that m4kit did not write (`files.OutputFolder`), and
+    at the end for a file that did not fit, which names the file's other place.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     numbers = [result.nme, result.error_vectors, result.true_poses, result.predicted_poses]
     table = pd.DataFrame(np.column_stack(numbers).round(3), columns=COLUMNS[1:])
     table.insert(0, COLUMNS[0], result.names)
-    table.to_csv(folder / "faces.csv", index=False)
-    np.savez_compressed(
-        folder / "predictions.npz",
-        names=np.array(result.names),
-        landmarks=result.predicted.astype(np.float32),
-        poses=result.predicted_poses.astype(np.float32),
-    )
-    (folder / "error_curve.png").write_bytes(_error_curve(result))
-    page = folder / "index.html"
+    arrays = {
+        "names": np.array(result.names),
+        "landmarks": result.predicted.astype(np.float32),
+        "poses": result.predicted_poses.astype(np.float32),
+    }
     by_name = {sample.name: sample for sample in samples}
     faces = [_card(result, row, by_name[result.names[row]]) for row in np.argsort(-result.nme)[:WORST]]
     text = render_page(
         "worst_faces.html", title="Evaluation of landmarks", report=report or result.report(), faces=faces
     )
-    page.write_text(text, encoding="utf-8")
+    writers = (
+        lambda path: table.to_csv(path, index=False),
+        lambda path: np.savez_compressed(path, **arrays),
+        lambda path: path.write_bytes(_error_curve(result)),
+        lambda path: path.write_text(text, encoding="utf-8"),
+    )
+    with OutputFolder(folder, FILES) as output:
+        *_, page = map(output.write, FILES, writers)
+    if output.unwritten:
+        raise OutputError("\n  ".join(output.unwritten))
     return page
 
 
@@ -141,8 +150,9 @@ def _card(result: LandmarkEvaluation, row: int, sample: Sample) -> dict[str, obj
     try:
         compared = _compared(sample.image(), result.true[row], result.predicted[row])
         picture = picture_url(compared, _BYTES, sides=_SIDES)
-    except ImageError as problem:
-        error = str(problem)
+    # Whatever a decoder raises: the other faces and the tables count more.
+    except Exception as problem:
+        error = reason_of(problem)
     angles = " / ".join("?" if np.isnan(angle) else f"{angle:+.0f}" for angle in result.true_poses[row])
     return {
         "name": sample.name,

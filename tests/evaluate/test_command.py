@@ -1,0 +1,84 @@
+"""`m4kit evaluate`: its exit status, and what it keeps when something goes wrong."""
+
+import csv
+import errno
+
+import pytest
+
+from m4kit.cli import main
+from m4kit.commands import Stopped
+from m4kit.evaluate import heads
+
+from helpers.aflw_like import write_set
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_set(tmp_path / "set")
+
+
+def command(folder, out):
+    landmarks = ["landmarks", str(folder), "--dataset", "aflw2000-3d"]
+    return ["evaluate", *landmarks, "--weights", "m4net-small", "--out", str(out), "--quiet"]
+
+
+def rows(out):
+    with (out / "faces.csv").open(encoding="utf-8") as file:
+        return [row["name"] for row in csv.DictReader(file)]
+
+
+def test_the_same_command_replaces_its_own_files_and_no_others(folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    for _ in range(2):
+        assert main(command(folder, out)) == 0
+    assert len(rows(out)) == 3
+    (out / "faces.csv").write_text("corrected")
+    assert main(command(folder, out)) == 2
+    assert "(faces.csv), so nothing was done" in capsys.readouterr().err
+    assert (out / "faces.csv").read_text() == "corrected"
+
+
+def test_an_unreadable_picture_costs_its_row_and_the_status(folder, tmp_path):
+    (folder / "AFLW2000" / "image00004.jpg").write_bytes(b"no picture")
+    with pytest.warns(UserWarning, match="1 face left out"):
+        assert main(command(folder, tmp_path / "out")) == 2
+    assert rows(tmp_path / "out") == ["image00002", "image00006"]
+
+
+def test_a_name_that_is_no_text_is_written(folder, tmp_path):
+    for ending in ("jpg", "mat"):
+        (folder / "AFLW2000" / f"image00004.{ending}").rename(folder / "AFLW2000" / f"caf\udce9.{ending}")
+    assert main(command(folder, tmp_path / "out")) == 0
+    assert "caf\\udce9" in rows(tmp_path / "out")
+    assert "caf\\udce9" in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_stopped_run_reports_and_keeps_the_faces_until_there(folder, tmp_path, monkeypatch, capsys):
+    batches = heads.true_crops
+
+    def stopping(samples, **options):
+        yield from batches(samples[:2], **options)
+        raise Stopped(15)
+
+    monkeypatch.setattr(heads, "true_crops", stopping)
+    assert main(command(folder, tmp_path / "out")) == 143
+    assert capsys.readouterr().out.startswith("stopped: 2 of 3 faces\n")
+    assert len(rows(tmp_path / "out")) == 2
+
+
+def test_a_full_disk_is_said_after_the_report(folder, tmp_path, monkeypatch, capsys):
+    rescued = tmp_path / "rescued"
+    rescued.mkdir()
+    monkeypatch.setattr("m4kit.files.tempfile.mkdtemp", lambda prefix: str(rescued))
+
+    def full(table, path, **_):
+        if path.parent != rescued:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        path.write_text("")
+
+    monkeypatch.setattr("pandas.DataFrame.to_csv", full)
+    assert main(command(folder, tmp_path / "out")) == 2
+    captured = capsys.readouterr()
+    assert "NME balanced" in captured.out
+    assert f"faces.csv: No space left on device; it is in {rescued / 'faces.csv'} instead" in captured.err
+    assert (tmp_path / "out" / "predictions.npz").is_file()
