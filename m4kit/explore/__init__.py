@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from m4kit.explore.live_training import LiveTrainer
     from m4kit.explore.mesh_viewer import MeshViewer
     from m4kit.explore.scene_explorer import SceneExplorer
+    from m4kit.explore.slider_picture import SliderPicture
 
 _HOMES = {
     "ActivationExplorer": "activation_explorer",
@@ -18,6 +19,7 @@ _HOMES = {
     "LiveTrainer": "live_training",
     "MeshViewer": "mesh_viewer",
     "SceneExplorer": "scene_explorer",
+    "SliderPicture": "slider_picture",
 }
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "LiveTrainer",
     "MeshViewer",
     "SceneExplorer",
+    "SliderPicture",
 ]
 
 

@@ -14,7 +14,7 @@ from m4kit.visualize.drawing import (
     draw_pose_axes,
     draw_pose_box,
 )
-from m4kit.visualize.figures import faces_figure, overview, shapes_figure
+from m4kit.visualize.figures import faces_figure, overview, pictures_figure, shapes_figure
 from m4kit.visualize.mesh_figure import mesh_figure, mesh_picture
 
 __all__ = [
@@ -29,5 +29,6 @@ __all__ = [
     "mesh_figure",
     "mesh_picture",
     "overview",
+    "pictures_figure",
     "shapes_figure",
 ]

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from m4kit.camera import Crop, cut_square, rotation_from_euler
+from m4kit.images import check_image
 from m4kit.landmarks import face_size
 from m4kit.render import render
 from m4kit.visualize.drawing import angle_text, draw_boxes, draw_landmarks, draw_mesh, draw_pose, pose_text
@@ -162,6 +163,14 @@ def shapes_figure(
         for row in turned.values()
     ]
     return _grid(rows, labels=list(turned), columns=[f"yaw {angle_text(yaw)}" for yaw in yaws])
+
+
+def pictures_figure(pictures: Mapping[str, np.ndarray]) -> NotebookFigure:
+    """Pictures (H, W, 3) uint8 RGB side by side, pixel for pixel, each below its title."""
+    if not pictures:
+        raise ValueError("expected at least one picture, got none")
+    row = [check_image(picture, name=f"picture {title!r}") for title, picture in pictures.items()]
+    return _grid([row], columns=list(pictures))
 
 
 def _fitted(prediction: Prediction, max_side: int) -> Prediction:

@@ -302,6 +302,21 @@ class TestShapes:
             visualize.shapes_figure({}, self.TRIANGLES)
 
 
+class TestPictures:
+    def test_pictures_stand_side_by_side_below_their_titles_pixel_for_pixel(self, tmp_path):
+        black, grey = np.zeros((40, 60, 3), np.uint8), np.full((30, 50, 3), 99, np.uint8)
+        figure = visualize.pictures_figure({"before": black, "after": grey})
+        assert [axes.get_title() for axes in figure.axes] == ["before", "after"]
+        saved = np.asarray(Image.open(figure.save(tmp_path / "both.png")).convert("RGB"))
+        assert (saved == 99).all(axis=2).sum() == 30 * 50
+
+    def test_nothing_to_show_is_an_error_and_so_is_another_kind_of_picture(self):
+        with pytest.raises(ValueError, match="at least one picture"):
+            visualize.pictures_figure({})
+        with pytest.raises(ValueError, match="picture 'before': expected an image"):
+            visualize.pictures_figure({"before": np.zeros((40, 60))})
+
+
 class TestInNotebooks:
     def test_pyplot_does_not_know_the_figure(self):
         visualize.overview(prediction(ellipsoid()))
