@@ -13,9 +13,7 @@ test: .venv/ready
 	$(BIN)/ruff check .
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
-# Open3D installs an old extension, for which JupyterLab would ask for a rebuild at each start.
 lab: .venv/ready
-	@rm -f .venv/share/jupyter/lab/extensions/dash-jupyterlab.tgz
 	$(BIN)/jupyter lab notebooks/01_quickstart.ipynb
 
 lint: .venv/ready

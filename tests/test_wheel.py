@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jupyter_server.services.config import ConfigManager
 
 import m4kit
 from m4kit.weights import registry
@@ -33,13 +34,19 @@ def run(*command, cwd):
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """The wheel, built from a copy: a build leaves folders beside its sources, and packs what it finds there."""
-    folder = tmp_path_factory.mktemp("build")
-    source = folder / "source"
-    shutil.copytree(ROOT / "m4kit", source / "m4kit", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+def source(tmp_path_factory):
+    """A copy of the sources: a build leaves folders beside them, and packs what it finds there."""
+    source = tmp_path_factory.mktemp("build") / "source"
+    for name in ("m4kit", "jupyter-config"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
+    return source
+
+
+@pytest.fixture(scope="module")
+def wheel(source):
+    folder = source.parent
     run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, source, cwd=folder)
     (path,) = folder.glob("*.whl")
     return path
@@ -71,7 +78,7 @@ def script_of(folder, name):
 
 def test_the_wheel_holds_all_of_the_package_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as archive:
-        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+        names = {name for name in archive.namelist() if name.startswith("m4kit/")}
     paths = (
         path for path in (ROOT / "m4kit").rglob("*") if path.is_file() and "__pycache__" not in path.parts
     )
@@ -87,6 +94,17 @@ def test_the_wheel_holds_the_assets_and_their_licences(wheel):
     assert {f"m4kit/assets/{file}" for file in files} <= names
     licences = f"m4kit-{m4kit.__version__}.dist-info/licenses"
     assert {f"{licences}/LICENSE", f"{licences}/m4kit/assets/LICENSES.md"} <= names
+
+
+@pytest.mark.parametrize("editable", [False, True], ids=["wheel", "editable"])
+def test_an_installation_keeps_jupyterlab_from_recommending_a_build(request, source, tmp_path, editable):
+    """Open3D brings dash, for whose old extension JupyterLab would recommend one in a dialog at each start."""
+    what = ("--no-build-isolation", "--editable", source) if editable else (request.getfixturevalue("wheel"),)
+    options = ("--quiet", "--no-index", "--no-deps", "--disable-pip-version-check", "--prefix", tmp_path)
+    run(sys.executable, "-m", "pip", "install", "--ignore-installed", *options, *what, cwd=tmp_path)
+    config = tmp_path / "etc" / "jupyter" / "labconfig"
+    manager = ConfigManager(read_config_path=[str(config)], write_config_dir=str(config))
+    assert manager.get("page_config") == {"buildCheck": False}
 
 
 def test_every_asset_has_its_licence():

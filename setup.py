@@ -1,0 +1,7 @@
+"""What `pyproject.toml` cannot say."""
+
+from setuptools import Distribution, setup
+
+# An editable installation asks for `has_data`, which does not exist, and leaves out the data files.
+Distribution.has_data = Distribution.has_data_files
+setup()
