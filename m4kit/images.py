@@ -3,13 +3,21 @@
 The EXIF orientation is applied, grey becomes three equal channels, 16 bits are scaled to 8, CMYK is converted, and
 transparent pixels are blended with white. Of an animation only the first frame is loaded, with a warning. Colour
 profiles are not applied. An image that cannot be loaded raises `ImageError` with the reason.
+
+A hostile file does no harm. Only `FORMATS` are tried, whose decoders start no other program. A file may have
+`MOST_BYTES` and, as Pillow has it, 2 x `PIL.Image.MAX_IMAGE_PIXELS`, which is 179 million pixels by default; in WebP,
+AVIF and progressive JPEG half as many, in JPEG 2000 a third. Then no file takes more than 1.5 GB of memory. Larger
+files are refused before they are decoded. None is read at a reduced size, because boxes and landmarks count the
+photo's own pixels.
 """
 
 from __future__ import annotations
 
+import errno
 import io
-import struct
-import threading
+import os
+import re
+import stat
 import warnings
 import zlib
 from collections.abc import Iterable, Iterator
@@ -19,43 +27,54 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from m4kit.files import outputs_in
+from m4kit.pixels import (
+    Block,
+    ImageError,
+    MissingImageError,
+    array_to_rgb,
+    check_size,
+    in_blocks,
+    most_pixels,
+    plain_array,
+)
 
 ImageSource = str | PathLike | bytes | bytearray | memoryview | BinaryIO | Image.Image | np.ndarray
 """The types that `load_image` accepts."""
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+FORMATS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "AVIF": (".avif",),
+    "TIFF": (".tif", ".tiff"),
+    "JPEG2000": (".jp2", ".j2k"),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+}
+"""The formats that are read, by Pillow's names, and the endings of their files."""
+
+IMAGE_SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 """`list_images` finds the files of a folder that end in one of these, in lower or upper case."""
 
-MAX_PIXELS = 400_000_000
-"""The largest image that is loaded, in pixels: 20,000 x 20,000, which takes 1.2 GB as RGB."""
+MOST_BYTES = 1 << 29
+"""The largest file that is read, in bytes."""
 
+_NAMES = "JPEG, PNG, WebP, AVIF, TIFF, JPEG 2000, BMP, GIF or PPM"
 _LONGEST_SHOWN = 300
-_FORMATS = "JPEG, PNG, WebP, BMP, GIF or TIFF"
-# Pillow's decoders raise these for broken files.
-_DECODING_ERRORS = (
-    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError),
-    *(struct.error, zlib.error),
-)
-# In these formats the other frames belong to the same picture: a phone's preview, a drawing's layers.
-_STILL_FORMATS = ("MPO", "PSD")
-_bomb_limit_lock = threading.Lock()
+_PART = 1 << 24
 
-
-class ImageError(ValueError):
-    """An image cannot be used."""
-
-
-class MissingImageError(ImageError, FileNotFoundError):
-    """A file or folder does not exist."""
+# Pillow's warnings name no file, and concern what does not change the pixels, such as broken EXIF.
+_PILLOWS_WARNINGS = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
 
 def source_name(source: ImageSource) -> str:
     """The name of an image in messages and in `Prediction.source`: its path, or `<array>`, `<bytes>`, ..."""
     if isinstance(source, str | PathLike):
-        return str(source)
+        return os.fsdecode(source)
     if isinstance(source, np.ndarray):
         return "<array>"
     if isinstance(source, bytes | bytearray | memoryview):
@@ -73,28 +92,59 @@ def load_image(source: ImageSource) -> np.ndarray:
     (H, W, 1) grey, (H, W, 2) grey + alpha, (H, W, 3) RGB or (H, W, 4) RGBA, with values of type uint8, uint16 (0 to
     65535), float (0 to 1) or bool.
 
+    16-bit values, of a file or an array, that are all at most 255 count as 8-bit values. If they are all below 4096,
+    as those of a camera with 10 or 12 bits are, the picture comes out dark, with a warning.
+
+    A JPEG, PNG or GIF that lacks its last bytes is read if no pixel depends on them. Any other truncated file is an
+    error.
+
     Raises `ImageError` for an image that cannot be loaded. A path that does not exist raises `MissingImageError`,
     which is also a `FileNotFoundError`.
     """
     name = source_name(source)
     if isinstance(source, np.ndarray):
-        return _array_to_rgb(source, name)
+        return array_to_rgb(source, name)
     if isinstance(source, Image.Image):
-        with _decoding(name):
+        with _decoding(name, remedy="open it again, and load it before you close it"):
             return _pil_to_rgb(source, name)
     if isinstance(source, str | PathLike):
-        with _on_disk(Path(source)):
-            content = Path(source).read_bytes()
+        with _on_disk(Path(name)):
+            content = read_file(Path(name))
     elif isinstance(source, bytes | bytearray | memoryview):
-        content = bytes(source)
+        content = _content(io.BytesIO(source), name)
     elif hasattr(source, "read"):
-        content = source.read()
+        content = _content(source, name)
     else:
         raise ImageError(
             "expected a path, bytes, a binary file, a PIL image or a numpy array, "
             f"got {type(source).__name__}; convert it, for example with numpy.asarray"
         )
     return _decode(content, name)
+
+
+def read_file(path: Path) -> bytes:
+    """Read a regular file of at most `MOST_BYTES`; raise `OSError` if it is another one.
+
+    A device or a pipe is not opened, because it may block or never end.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "a device or a pipe; save what comes from it to a file first")
+    with path.open("rb") as file:
+        return read_all(file)
+
+
+def read_all(file: BinaryIO) -> bytes:
+    """Read the rest of a binary file, at most `MOST_BYTES`; raise `OSError` if there is more."""
+    parts, size = [], 0
+    while part := file.read(_PART):
+        if not isinstance(part, bytes):
+            raise TypeError(f"{type(part).__name__} instead of bytes")
+        parts.append(part)
+        size += len(part)
+        if size > MOST_BYTES:
+            raise OSError(errno.EFBIG, f"more than {MOST_BYTES:,} bytes")
+    return b"".join(parts)
 
 
 def list_images(paths: str | PathLike | Iterable[str | PathLike]) -> list[Path]:
@@ -127,7 +177,7 @@ def check_image(image: np.ndarray, *, name: str) -> np.ndarray:
 
     The error starts with `name`, which tells what needs the image.
     """
-    array = np.asarray(image)
+    array = plain_array(image, name)
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or not array.size:
         came = f"{array.dtype} {array.shape}" if array.ndim else type(image).__name__
         raise ValueError(
@@ -135,6 +185,13 @@ def check_image(image: np.ndarray, *, name: str) -> np.ndarray:
             "m4kit.load_image makes one"
         )
     return array
+
+
+def jpeg(picture: np.ndarray, *, quality: int) -> bytes:
+    """Encode a picture (H, W, 3) uint8 RGB as JPEG."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="JPEG", quality=quality)
+    return buffer.getvalue()
 
 
 def _images_in(folder: Path) -> list[Path]:
@@ -170,133 +227,132 @@ def _on_disk(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _decode(content: bytes, name: str) -> np.ndarray:
-    if not isinstance(content, bytes):
+def _content(file: BinaryIO, name: str) -> bytes:
+    """What is left to read in a file object."""
+    if isinstance(file, io.TextIOBase):
         raise ImageError(
-            f"{name}: expected a file opened in binary mode, it gave {type(content).__name__}; "
-            "open it with mode 'rb'"
+            f"{name}: expected a file opened in binary mode, got one in text mode; open it with mode 'rb'"
         )
+    try:
+        return read_all(file)
+    # A file object of another library raises what it likes.
+    except Exception as error:
+        raise ImageError(
+            f"{name}: expected a file that can be read, got {_reason(error)}; "
+            "open it again in binary mode, or give its path"
+        ) from error
+
+
+def _decode(content: bytes, name: str) -> np.ndarray:
     if not content:
         raise ImageError(f"{name}: expected an image, got an empty file (0 bytes); save or download it again")
-    with _without_bomb_limit(), _decoding(name), Image.open(io.BytesIO(content)) as image:
-        _check_size(image.width, image.height, name)
+    with _decoding(name, remedy="copy or download it again"), _opened(content) as image:
         frames = getattr(image, "n_frames", 1)
-        if frames > 1 and image.format not in _STILL_FORMATS:
+        # The other frames of an MPO belong to the same photo: a phone's preview, a second lens.
+        if frames > 1 and image.format != "MPO":
             warnings.warn(f"{name}: has {frames} frames, the first one is used", stacklevel=3)
             image.seek(0)
-        return _pil_to_rgb(image, name)
+        try:
+            return _pil_to_rgb(image, name)
+        except OSError:
+            if image.format not in ("JPEG", "MPO"):
+                raise
+            whole = _without_its_end(content, name)
+            if whole is None:
+                raise
+            return whole
+
+
+def _opened(content: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(content), formats=tuple(FORMATS))
+
+
+def _without_its_end(content: bytes, name: str) -> np.ndarray | None:
+    """The pixels of a JPEG that lacks its last bytes, or None if they depend on what is missing.
+
+    libjpeg takes whatever stands before the end marker for the missing data, so pixels that depend on it differ
+    between two endings.
+    """
+    digest = None
+    for ending in (b"", b"\x55\xa5\x33\x5a" * 64):
+        # A marker cut in half would join the bytes that follow.
+        with _opened(content.rstrip(b"\xff") + ending + b"\xff\xd9") as image:
+            picture = _pil_to_rgb(image, name)
+        before, digest = digest, zlib.crc32(picture)
+    return picture if digest == before else None
 
 
 @contextmanager
-def _decoding(name: str) -> Iterator[None]:
-    """Turn errors of Pillow into `ImageError`."""
+def _decoding(name: str, *, remedy: str) -> Iterator[None]:
+    """Turn errors of Pillow into `ImageError`, and keep its warnings back."""
+    # Other than `warnings.catch_warnings`, this can run in several threads at once.
+    filters = warnings.filters
+    filters.insert(0, _PILLOWS_WARNINGS)
     try:
         yield
-    except ImageError:
+    except (ImageError, Warning):
         raise
     except Image.UnidentifiedImageError as error:
         raise ImageError(
-            f"{name}: expected an image ({_FORMATS}), got another kind of file or a broken header; "
+            f"{name}: expected an image ({_NAMES}), got another kind of file or a broken header; "
             "open it in an image viewer and save it again as PNG or JPEG"
         ) from error
-    except _DECODING_ERRORS as error:
+    except Image.DecompressionBombError as error:
         raise ImageError(
-            f"{name}: expected a complete image, got one that is truncated or broken ({error}); "
-            "copy or download it again"
+            f"{name}: expected at most {most_pixels():,} pixels, got more; scale it down first, "
+            "or raise PIL.Image.MAX_IMAGE_PIXELS if you trust it"
         ) from error
-
-
-@contextmanager
-def _without_bomb_limit() -> Iterator[None]:
-    """Switch off Pillow's global limit of 179 million pixels. `_check_size` applies `MAX_PIXELS` instead."""
-    with _bomb_limit_lock:
-        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = before
-
-
-def _check_size(width: int, height: int, name: str) -> None:
-    if width < 1 or height < 1:
+    except MemoryError as error:
         raise ImageError(
-            f"{name}: expected at least one pixel, got {width} x {height}; check how the image was made"
-        )
-    if width * height > MAX_PIXELS:
+            f"{name}: expected an image that fits into the memory, got a larger one; scale it down first"
+        ) from error
+    # Which error a decoder raises depends on which byte is wrong.
+    except Exception as error:
         raise ImageError(
-            f"{name}: expected at most {MAX_PIXELS:,} pixels, got {width} x {height}; scale it down first"
-        )
+            f"{name}: expected a complete image, got one that is truncated or broken ({_reason(error)}); {remedy}"
+        ) from error
+    finally:
+        filters.remove(_PILLOWS_WARNINGS)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _pil_to_rgb(image: Image.Image, name: str) -> np.ndarray:
-    _check_size(image.width, image.height, name)
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):
-        values = np.asarray(image)
-        if values.min() < 0 or values.max() > 65535:
-            raise ImageError(
-                f"{name}: expected 8 or 16 bits per channel, got 32-bit values from {values.min()} to "
-                f"{values.max()}; scale them to 0..65535 first"
-            )
-        return _array_to_rgb(values.astype(np.uint16), name)
-    if image.mode == "F":
-        return _array_to_rgb(np.asarray(image), name)
-    if image.has_transparency_data:
-        return _array_to_rgb(np.asarray(image.convert("RGBA")), name)
-    return np.array(image.convert("RGB"))
-
-
-def _array_to_rgb(array: np.ndarray, name: str) -> np.ndarray:
-    if array.ndim == 2:
-        array = array[..., None]
-    if array.ndim != 3 or array.shape[2] not in (1, 2, 3, 4):
-        channels_first = array.ndim == 3 and array.shape[0] in (1, 3, 4)
-        remedy = (
-            "put the channels last with transpose(1, 2, 0)" if channels_first else "give one image at a time"
-        )
+    kind = "progressive JPEG" if image.info.get("progressive") else image.format
+    check_size(image.width, image.height, name, kind=kind)
+    if image.format == "EPS" and getattr(image, "tile", None):
         raise ImageError(
-            f"{name}: expected shape (H, W) or (H, W, 1 to 4), RGB order, got {array.shape}; {remedy}"
+            f"{name}: expected an image of pixels, got EPS, which another program must draw; save it as PNG"
         )
-    _check_size(array.shape[1], array.shape[0], name)
-    pixels = _to_8_bits(array, name)
-    if pixels.shape[2] in (2, 4):
-        pixels = _over_white(pixels)
-    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else np.array(pixels, order="C")
+    image.load()
+    deep, transparent = image.mode[0] in "IF", image.info.get("transparency")
+    mode = None if deep else "RGBA" if image.has_transparency_data else "RGB"
+
+    def read(block: Block) -> np.ndarray:
+        part = image.crop(block)
+        # Of colours with 16 bits, Pillow keeps the high bytes, but all of the transparent colour.
+        if isinstance(transparent, tuple) and max(transparent) > 255:
+            part.info["transparency"] = tuple(value >> 8 for value in transparent)
+        pixels = np.asarray(part if mode is None else part.convert(mode))
+        return pixels if pixels.ndim == 3 else pixels[..., None]
+
+    return in_blocks(
+        read,
+        image.height,
+        image.width,
+        name,
+        orientation=_orientation(image),
+        transparent=transparent if deep else None,
+    )
 
 
-def jpeg(picture: np.ndarray, *, quality: int) -> bytes:
-    """Encode a picture (H, W, 3) uint8 RGB as JPEG."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="JPEG", quality=quality)
-    return buffer.getvalue()
-
-
-def _to_8_bits(array: np.ndarray, name: str) -> np.ndarray:
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype.newbyteorder("=") == np.uint16:
-        return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    if array.dtype == bool:
-        return array.astype(np.uint8) * 255
-    if not np.issubdtype(array.dtype, np.floating):
-        raise ImageError(
-            f"{name}: expected uint8, uint16, float or bool values, got {array.dtype}; "
-            "use array.astype(numpy.uint8) if they are from 0 to 255"
-        )
-    if not np.isfinite(array).all():
-        raise ImageError(
-            f"{name}: expected finite values, got NaN or infinity; numpy.nan_to_num replaces them with numbers"
-        )
-    # Resampling in float can leave values slightly outside.
-    if array.min() < -1e-3 or array.max() > 1 + 1e-3:
-        raise ImageError(
-            f"{name}: expected float values from 0 to 1, got {array.min():g} to {array.max():g}; "
-            "divide by 255, or convert with astype(numpy.uint8)"
-        )
-    return (np.clip(array, 0, 1) * 255).round().astype(np.uint8)
-
-
-def _over_white(pixels: np.ndarray) -> np.ndarray:
-    """Blend pixels, whose last channel is alpha, with white: (H, W, 1 or 3)."""
-    colour, alpha = pixels[..., :-1].astype(np.uint16), pixels[..., -1:].astype(np.uint16)
-    return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8: 1 if there is none or if the EXIF data is broken."""
+    # Which error a broken tag raises depends on which byte is wrong.
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:
+        return 1
+    return orientation if orientation in range(1, 9) else 1

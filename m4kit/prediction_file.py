@@ -19,7 +19,7 @@ from m4kit.camera import Crop
 from m4kit.confidence import assess
 from m4kit.face_model import FaceModel, packaged_model
 from m4kit.files import write_whole
-from m4kit.images import jpeg
+from m4kit.images import jpeg, load_image
 from m4kit.prediction import Face, FaceBox, Origin, Prediction
 from m4kit.weights import fingerprint
 
@@ -98,7 +98,7 @@ def from_bytes(content: bytes, model: FaceModel | None = None) -> Prediction:
         about = json.loads(str(arrays["about"]))
         if (about["format"], about["version"]) != (FORMAT, VERSION):
             raise ValueError(f"it is {about['format']}, version {about['version']}")
-        image = np.array(Image.open(io.BytesIO(arrays["photo"].tobytes())).convert("RGB"))
+        image = load_image(arrays["photo"].tobytes())
         rows = zip(
             *(arrays[name] for name in ("boxes", "crops", "heads", "head_weights")),
             about["origins"],

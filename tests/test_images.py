@@ -1,17 +1,24 @@
 """Images of all kinds become (H, W, 3) uint8 RGB; errors give the reason."""
 
 import io
+import mmap
+import os
+import signal
 import struct
+import subprocess
+import sys
+import threading
+import warnings
 import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image, PngImagePlugin
 
-from m4kit import images
-from m4kit.images import ImageError, MissingImageError, list_images, load_image, source_name
+from m4kit import images, pixels
+from m4kit.images import ImageError, MissingImageError, check_image, list_images, load_image, source_name
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 # Two rows of three: every corner has a colour of its own, so a turned or flipped picture is recognised.
@@ -121,12 +128,6 @@ class TestUnusableFiles:
         with pytest.raises(ImageError, match=r"<bytes>: expected .*(truncated|broken)"):
             load_image(content[: int(len(content) * kept)])
 
-    def test_a_text_file_object_is_an_error(self, tmp_path):
-        path = tmp_path / "notes.txt"
-        path.write_text("text")
-        with path.open() as file, pytest.raises(ImageError, match="mode 'rb'"):
-            load_image(file)
-
     def test_an_image_of_no_pixels_is_an_error(self):
         with pytest.raises(ImageError, match="expected at least one pixel, got 0 x 5"):
             load_image(Image.new("RGB", (0, 5)))
@@ -135,33 +136,258 @@ class TestUnusableFiles:
         with pytest.raises(ImageError):
             load_image(_png_header(0, 5))
 
-    def test_an_absurd_size_is_refused_before_anything_is_decoded(self):
-        with pytest.raises(
-            ImageError, match=r"at most 400,000,000 pixels, got 100000 x 100000; scale it down"
-        ):
-            load_image(_png_header(100_000, 100_000))
+    @pytest.mark.parametrize(
+        "error",
+        [
+            *(
+                RuntimeError,
+                NotImplementedError,
+                OverflowError,
+                AttributeError,
+                ZeroDivisionError,
+                AssertionError,
+            ),
+            *(struct.error, RecursionError, UnicodeError),
+        ],
+    )
+    def test_whatever_a_decoder_raises_names_the_file_and_what_to_do(self, tmp_path, monkeypatch, error):
+        def fail(_):
+            raise error("what a decoder says")
 
-    def test_a_colour_mode_without_a_conversion_is_an_error(self, monkeypatch):
-        image = Image.fromarray(PATCH)
-        monkeypatch.setattr(image, "convert", lambda mode: (_ for _ in ()).throw(ValueError("no conversion")))
-        monkeypatch.setattr(images.ImageOps, "exif_transpose", lambda given: given)
-        with pytest.raises(ImageError, match="no conversion"):
+        path = tmp_path / "odd.png"
+        path.write_bytes(PNG)
+        monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", fail)
+        with pytest.raises(
+            ImageError, match=r"odd\.png: .* broken \(what a decoder says\); copy or download it again"
+        ):
+            load_image(path)
+
+    def test_a_photo_that_does_not_fit_into_the_memory_is_an_error(self, monkeypatch):
+        def fail(_):
+            raise MemoryError
+
+        monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", fail)
+        with pytest.raises(
+            ImageError, match=r"<bytes>: expected an image that fits into the memory, .*scale"
+        ):
+            load_image(PNG)
+
+    def test_eps_is_not_drawn_whatever_it_is_called(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(
+            EpsImagePlugin, "Ghostscript", lambda *_: pytest.fail("another program was started")
+        )
+        path = tmp_path / "photo.jpg"
+        Image.fromarray(PATCH).save(path, "EPS")
+        with pytest.raises(ImageError, match=r"photo\.jpg: expected an image \(JPEG, .* got another kind"):
+            load_image(path)
+        with (
+            Image.open(path) as image,
+            pytest.raises(ImageError, match="EPS, which another program must draw"),
+        ):
+            load_image(image)
+
+    def test_only_the_named_formats_are_tried(self):
+        written = [name for name in ("TGA", "ICO", "PCX", "SGI", "DDS", "PSD") if name in Image.SAVE]
+        assert len(written) > 3
+        for file_format in written:
+            with pytest.raises(ImageError, match="got another kind of file"):
+                load_image(_encoded(Image.fromarray(_noise()), file_format))
+
+    def test_a_closed_pil_image_is_an_error(self, tmp_path):
+        path = tmp_path / "patch.png"
+        path.write_bytes(PNG)
+        with Image.open(path) as image:
+            pass
+        with pytest.raises(
+            ImageError, match=r"patch\.png: .*; open it again, and load it before you close it"
+        ):
             load_image(image)
 
 
-def _png_header(width: int, height: int) -> bytes:
-    """A PNG that claims this size and holds next to nothing."""
+class TestBrokenExif:
+    @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
+    @pytest.mark.parametrize("exif", [b"garbage", b"MM\0*\xff\xff\xff\xff", b"II*\0\x08\0\0\0\x01\0\x12"])
+    def test_a_photo_with_broken_exif_is_read_as_it_is_stored(self, file_format, exif):
+        lossless = {"lossless": True} if file_format == "WEBP" else {}
+        content = _encoded(Image.fromarray(PATCH), file_format, exif=exif, **lossless)
+        plain = _encoded(Image.fromarray(PATCH), file_format, **lossless)
+        np.testing.assert_array_equal(load_image(content), load_image(plain))
+
+    @pytest.mark.parametrize("orientation", [0, 9, 65535])
+    def test_an_orientation_that_does_not_exist_turns_nothing(self, orientation):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        np.testing.assert_array_equal(load_image(_encoded(Image.fromarray(PATCH), "PNG", exif=exif)), PATCH)
+
+    def test_pillows_warnings_are_kept_back_and_the_filters_left_as_they_were(self):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            before = list(warnings.filters)
+            load_image(_encoded(Image.fromarray(PATCH), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01"))
+            with pytest.raises(ImageError):
+                load_image(PNG[:50])
+            assert warnings.filters == before
+
+
+class TestMissingEnd:
+    """A file without its last bytes is read as long as its pixels are whole."""
+
+    @pytest.mark.parametrize(
+        "options", [{}, {"progressive": True}, {"subsampling": 0}, {"restart_marker_rows": 1}]
+    )
+    @pytest.mark.parametrize("missing", [1, 2])
+    def test_a_jpeg_without_its_end_marker_is_read(self, options, missing):
+        content = _encoded(Image.fromarray(_noise()), "JPEG", **options)
+        np.testing.assert_array_equal(load_image(content[:-missing]), load_image(content))
+
+    @pytest.mark.parametrize(
+        "options", [{}, {"progressive": True}, {"subsampling": 0}, {"restart_marker_rows": 1}]
+    )
+    @pytest.mark.parametrize("missing", [4, 5, 6, 8, 12, 40])
+    def test_a_jpeg_that_lacks_pixels_is_refused(self, options, missing):
+        content = _encoded(Image.fromarray(_noise()), "JPEG", **options)
+        with pytest.raises(
+            ImageError, match=r"<bytes>: expected a complete image, got one that is truncated"
+        ):
+            load_image(content[:-missing])
+
+    @pytest.mark.parametrize(("file_format", "missing"), [("PNG", 12), ("GIF", 1)])
+    def test_other_files_without_their_end_are_read(self, file_format, missing):
+        content = _encoded(Image.fromarray(_noise()), file_format)
+        np.testing.assert_array_equal(load_image(content[:-missing]), load_image(content))
+
+
+class TestFileObjects:
+    def test_a_file_opened_as_text_is_answered_with_rb(self, tmp_path):
+        path = tmp_path / "photo.png"
+        path.write_bytes(PNG)
+        with path.open() as file, pytest.raises(ImageError, match=r"photo\.png: .*text mode; .* mode 'rb'"):
+            load_image(file)
+        with pytest.raises(ImageError, match="mode 'rb'"):
+            load_image(io.StringIO("text"))
+
+    def test_a_closed_file_is_an_error(self, tmp_path):
+        path = tmp_path / "photo.png"
+        path.write_bytes(PNG)
+        with path.open("rb") as file:
+            pass
+        with pytest.raises(ImageError, match=r"photo\.png: .*closed file; open it again"):
+            load_image(file)
+
+    @pytest.mark.parametrize("error", [OSError("connection reset"), TimeoutError(), KeyError("key")])
+    def test_a_file_whose_read_fails_is_an_error(self, error):
+        class Broken(io.RawIOBase):
+            def read(self, _size=-1):
+                raise error
+
+        with pytest.raises(
+            ImageError, match=r"<file>: expected a file that can be read, got .+; open it again"
+        ):
+            load_image(Broken())
+
+    def test_a_file_that_gives_anything_but_bytes_is_an_error(self):
+        class Odd:
+            def read(self, _size=-1):
+                return "text"
+
+        with pytest.raises(
+            ImageError, match="expected a file that can be read, got str instead of bytes; open"
+        ):
+            load_image(Odd())
+
+    def test_a_file_that_gives_few_bytes_at_a_time_is_read_to_its_end(self):
+        class Slow(io.BytesIO):
+            def read(self, size=-1):
+                return super().read(min(size, 7))
+
+        np.testing.assert_array_equal(load_image(Slow(PNG)), PATCH)
+
+
+class TestBudgets:
+    @pytest.mark.parametrize("kind", ["bytes", "file", "path", "mapped"])
+    def test_a_file_of_too_many_bytes_is_refused(self, tmp_path, monkeypatch, kind):
+        monkeypatch.setattr(images, "MOST_BYTES", len(PNG) - 1)
+        path = tmp_path / "long.png"
+        path.write_bytes(PNG)
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            source = {"bytes": PNG, "file": file, "path": path, "mapped": mapped}[kind]
+            with pytest.raises(ImageError, match=rf"got more than {len(PNG) - 1} bytes"):
+                load_image(source)
+
+    def test_an_endless_file_is_read_up_to_the_limit(self, monkeypatch):
+        monkeypatch.setattr(images, "MOST_BYTES", 100_000)
+        with open("/dev/zero", "rb") as file, pytest.raises(ImageError, match="got more than 100,000 bytes"):
+            load_image(file)
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+    def test_devices_and_pipes_are_refused_at_once(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe.jpg")
+        for path in (tmp_path / "pipe.jpg", Path("/dev/zero")):
+            with pytest.raises(
+                ImageError, match=f"{path}: .* device or a pipe; save what comes from it to a file"
+            ):
+                load_image(path)
+
+    @pytest.mark.parametrize(("width", "height"), [(100_000, 100_000), (20_000, 20_000)])
+    def test_an_absurd_size_is_refused_before_anything_is_decoded(self, width, height):
+        with pytest.raises(
+            ImageError, match=r"<bytes>: expected at most 178,956,970 pixels, got more; scale it down"
+        ):
+            load_image(_png_header(width, height))
+
+    def test_pillows_limit_counts(self, monkeypatch):
+        picture = np.zeros((50, 100, 3), np.uint8)
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2400)
+        for source in (_encoded(Image.fromarray(picture), "PNG"), Image.fromarray(picture), picture):
+            with pytest.raises(ImageError, match="expected at most 4,800 pixels, got"):
+                load_image(source)
+        for limit in (2500, None):
+            monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+            assert load_image(_encoded(Image.fromarray(picture), "PNG")).shape == (50, 100, 3)
+
+    @pytest.mark.parametrize(
+        ("file_format", "options", "times"),
+        [("WEBP", {}, 2), ("AVIF", {}, 2), ("JPEG", {"progressive": True}, 2), ("JPEG2000", {}, 3)],
+    )
+    def test_decoders_that_need_more_memory_get_fewer_pixels(self, monkeypatch, file_format, options, times):
+        content = _encoded(Image.fromarray(_noise(60, 100)), file_format, **options)
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 6000 * times // 2)
+        assert load_image(content).shape == (60, 100, 3)
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 6000 * times // 2 - 1)
+        with pytest.raises(ImageError, match=f"60; scale .*MAX_IMAGE_PIXELS = {3000 * times:_} if you trust"):
+            load_image(content)
+
+    @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak memory from /proc")
+    def test_no_copy_in_a_wider_type_is_as_large_as_the_photo(self, tmp_path):
+        # 12 million pixels: 37 MB as RGB, and 12 to 49 MB in Pillow.
+        for mode in ("1", "RGBA", "I;16"):
+            Image.new(mode, (3500, 3500)).save(tmp_path / f"{mode[:1]}.png", compress_level=1)
+        code = (
+            "import re, sys; from pathlib import Path; from m4kit.images import load_image; "
+            "peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1]) / 1000; "
+            "load_image(sys.argv[2]); before = peak(); load_image(sys.argv[1]); print(peak() - before)"
+        )
+        (tmp_path / "small.png").write_bytes(PNG)
+        for name, most in (("1.png", 75), ("R.png", 120), ("I.png", 120)):
+            command = [sys.executable, "-c", code, str(tmp_path / name), str(tmp_path / "small.png")]
+            peak = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            assert 36 < peak < most, name
+
+
+def _png(width: int, height: int, bits: int, colour: int, rows: bytes, **chunks: bytes) -> bytes:
+    """A PNG of these rows, and of whatever size it claims."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b"\0"))
-        + chunk(b"IEND", b"")
-    )
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    parts = {"IHDR": header} | chunks | {"IDAT": zlib.compress(rows), "IEND": b""}
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind.encode(), data) for kind, data in parts.items())
+
+
+def _png_header(width: int, height: int) -> bytes:
+    """A PNG that claims this size and holds next to nothing."""
+    return _png(width, height, 8, 2, b"\0")
 
 
 class TestSizes:
@@ -176,10 +402,14 @@ class TestSizes:
         assert image.shape == (height, 20_000, 3)
         assert image[-1, -1].tolist() == [77, 77, 77]
 
-    def test_pillows_limit_does_not_stop_a_large_image_and_is_left_as_it_was(self, monkeypatch):
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-        assert load_image(_encoded(Image.new("L", (100, 100)), "PNG")).shape == (100, 100, 3)
-        assert Image.MAX_IMAGE_PIXELS == 1000
+    def test_a_picture_of_several_blocks_is_put_together_and_turned(self, monkeypatch):
+        monkeypatch.setattr(pixels, "_BLOCK", 100)
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        for noise in (_noise(7, 300), _noise(300, 7)):
+            content = _encoded(Image.fromarray(noise), "PNG", exif=exif)
+            np.testing.assert_array_equal(load_image(content), np.rot90(noise, -1))
+            np.testing.assert_array_equal(load_image(noise.astype(float) / 255), noise)
 
 
 class TestModes:
@@ -217,6 +447,14 @@ class TestModes:
     def test_a_transparent_grey_becomes_white(self):
         content = _encoded(Image.fromarray(np.array([[10, 20]], np.uint8)), "PNG", transparency=10)
         np.testing.assert_array_equal(load_image(content), [[WHITE, (20, 20, 20)]])
+
+    def test_a_transparent_value_of_16_bits_becomes_white(self):
+        grey = np.array([[1000, 40_000]], ">u2")
+        content = _png(2, 1, 16, 0, b"\0" + grey.tobytes(), tRNS=struct.pack(">H", 1000))
+        np.testing.assert_array_equal(load_image(content), [[WHITE, (156, 156, 156)]])
+        colour = np.array([[(1000, 2000, 3000), (40_000, 0, 0)]], ">u2")
+        content = _png(2, 1, 16, 2, b"\0" + colour.tobytes(), tRNS=struct.pack(">HHH", 1000, 2000, 3000))
+        np.testing.assert_array_equal(load_image(content), [[WHITE, (156, 0, 0)]])
 
     @pytest.mark.parametrize("file_format", ["JPEG", "TIFF"])
     def test_a_cmyk_file_keeps_its_colours(self, file_format):
@@ -281,6 +519,25 @@ class TestSixteenBits:
     def test_an_array_is_scaled(self):
         np.testing.assert_array_equal(load_image(self.VALUES)[..., 2], [self.EXPECTED])
 
+    @pytest.mark.parametrize("suffix", [".png", ".tif", ".pgm", "array", "pil"])
+    def test_values_that_are_all_at_most_255_count_as_8_bit_values(self, tmp_path, suffix):
+        values = np.array([[0, 7, 128, 255]], np.uint16)
+        source = {"array": values, "pil": Image.fromarray(values.astype(np.int32))}.get(suffix)
+        if source is None:
+            source = tmp_path / f"low{suffix}"
+            cv2.imwrite(str(source), values)
+        np.testing.assert_array_equal(load_image(source)[0, :, 0], values[0])
+
+    @pytest.mark.parametrize(("high", "bits", "times"), [(256, 9, 128), (1023, 10, 64), (4095, 12, 16)])
+    def test_values_of_10_or_12_bits_are_dark_with_a_warning(self, high, bits, times):
+        values = np.array([[0, high]], np.uint16)
+        for source in (values, Image.fromarray(values)):
+            with pytest.warns(
+                UserWarning, match=rf"is dark, .* at most {high} of .* {bits} bits, .* by {times}$"
+            ) as caught:
+                assert load_image(source).max() == round(high / 257)
+            assert caught[0].filename == __file__
+
     def test_32_bit_values_are_an_error(self):
         with pytest.raises(ImageError, match="got 32-bit values from 70000 to 70000; scale"):
             load_image(Image.new("I", (2, 2), 70_000))
@@ -322,11 +579,66 @@ class TestArrays:
             (np.full((4, 4), np.inf), "got NaN or infinity"),
             (np.full((4, 4, 3), 255.0), "from 0 to 1, got 255 to 255; divide by 255"),
             (np.full((4, 4, 3), -0.5), "got -0.5 to -0.5"),
+            (np.full((4, 4, 3), 1 << 80, object), "got object"),
+            (np.zeros((4, 4, 3), "datetime64[s]"), r"got datetime64\[s\]"),
+            (np.zeros((4, 4), [("red", np.uint8)]), r"got \[\('red', 'u1'\)\]"),
+            (
+                np.broadcast_to(np.uint8(0), (20_000, 20_000, 3)),
+                "at most 178,956,970 pixels, got 20000 x 20000",
+            ),
+            (
+                np.ma.array(np.zeros((4, 4, 3), np.uint8), mask=[[[True, False, False]] * 4] * 4),
+                r"an array without a mask, got 16 masked values; fill them, for example with array\.filled",
+            ),
         ],
     )
     def test_the_rest_is_an_error_that_says_what_came_and_what_to_do(self, array, message):
         with pytest.raises(ImageError, match=f"<array>: expected .*{message}"):
             load_image(array)
+
+    def test_a_mask_that_hides_nothing_is_no_obstacle(self):
+        np.testing.assert_array_equal(load_image(np.ma.array(PATCH, mask=False)), PATCH)
+
+    def test_views_in_any_order_of_memory_are_read(self):
+        turned = PATCH[::-1, ::-1]
+        for source in (
+            turned,
+            np.asfortranarray(turned),
+            turned.astype(">f8") / 255,
+        ):
+            image = load_image(source)
+            np.testing.assert_array_equal(image[..., 0], turned[..., 0])
+            assert image.flags.c_contiguous
+
+    def test_check_image_refuses_masked_pixels_too(self):
+        with pytest.raises(ValueError, match=r"draw: expected an array without a mask, got 18 masked"):
+            check_image(np.ma.array(PATCH, mask=True), name="draw")
+
+
+def test_a_fork_in_the_middle_of_a_decode_leaves_the_child_able_to_read(monkeypatch):
+    inside, go_on = threading.Event(), threading.Event()
+    original = PngImagePlugin.PngImageFile.load
+
+    def slow(image):
+        inside.set()
+        go_on.wait(20)
+        return original(image)
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", slow)
+    reader = threading.Thread(target=load_image, args=(PNG,))
+    reader.start()
+    inside.wait(20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        PngImagePlugin.PngImageFile.load = original
+        signal.alarm(20)
+        os._exit(0 if np.array_equal(load_image(PNG), PATCH) else 1)
+    status = os.waitpid(child, 0)[1]
+    go_on.set()
+    reader.join()
+    assert status == 0
 
 
 class TestListImages:
@@ -376,7 +688,7 @@ class TestWhatTheSystemRefuses:
         def refuse(path, *_, **__):
             raise PermissionError(13, "Permission denied", str(path))
 
-        for name in ("is_dir", "read_bytes"):
+        for name in ("is_dir", "stat"):
             monkeypatch.setattr(Path, name, refuse)
         with pytest.raises(
             ImageError, match=r"locked/a\.jpg: .*got Permission denied; check the path and its"
