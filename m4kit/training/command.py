@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from m4kit.face_model import FaceModel
@@ -105,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
         labels = Labels.load(args.labels)
         model = FaceModel.load(args.model)
         crops = decoded_crops(labels, data=args.data, cache=args.cache or args.out, progress=not args.quiet)
-        network = _started(args, labels, np.load(crops, mmap_mode="r"))
+        network = _started(args, labels, np.load(crops, mmap_mode="r"), seed=config.seed)
         if args.licence:
             network.notes["licence"] = "; ".join(filter(None, (args.licence, network.notes.get("licence"))))
         trainer = Trainer(network, model, labels, crops, config, out=args.out, progress=not args.quiet)
@@ -137,7 +138,7 @@ def config_of(args: argparse.Namespace) -> Config:
     return config
 
 
-def _started(args: argparse.Namespace, labels: Labels, crops: np.ndarray) -> M4Net:
+def _started(args: argparse.Namespace, labels: Labels, crops: np.ndarray, *, seed: int) -> M4Net:
     """The network to start from; it is stored in the run's folder, so that the run can be resumed."""
     kept, about = args.out / "start.safetensors", f"start: {args.start or 'none'}, map: {args.map or 'none'}"
     asked = {name: getattr(args, name) for name in FROM_NOTHING if getattr(args, name) is not None}
@@ -156,6 +157,8 @@ def _started(args: argparse.Namespace, labels: Labels, crops: np.ndarray) -> M4N
     training, _ = labels.split()
     whitening = whitening_of(labels.parameters[training])
     if args.start is None:
+        # The trainer sets the seed too, but after these weights are drawn.
+        torch.manual_seed(seed)
         network = M4Net(**asked)
         set_whitening(network, whitening)
     elif args.start.suffix == ".safetensors":

@@ -847,6 +847,18 @@ class TestCommand:
         assert args.run(args) == 0
         assert (folder / "out" / "weights.safetensors").read_bytes() == before
 
+    def test_the_seed_alone_decides_how_a_training_from_random_weights_ends(self, folder, one_thread):
+        weights = []
+        for run, seed in (("first", 3), ("second", 3), ("other", 4)):
+            # What the program drew before.
+            torch.manual_seed(len(weights))
+            args = self.args(folder, "--model", folder / "model.npz", "--seed", seed, "--out", folder / run)
+            assert args.run(args) == 0
+            weights.append(M4Net.load(folder / run / "weights.safetensors").state_dict())
+        first, second, other = weights
+        assert all(torch.equal(first[name], second[name]) for name in first)
+        assert not torch.equal(first["backbone.conv1.weight"], other["backbone.conv1.weight"])
+
     def test_errors_are_printed_without_a_traceback(self, folder, capsys):
         assert command.run(self.args(folder, "--labels", folder / "nope.npz")) == 2
         assert f"m4kit train: {folder / 'nope.npz'}: expected a labels file" in capsys.readouterr().err
