@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
+
+from m4kit.checks import check_array, shown
+
+FARTHEST = 1_000_000
+"""The largest coordinate of a box, in photo pixels: beyond, the arithmetic of crops is no longer exact."""
+
+_EXPECTED = "boxes (n, 4) or (n, 5): left, top, right, bottom and a score"
 
 HIT_IOU = 0.3
 """A detection finds a face if their boxes have at least this IoU.
@@ -26,15 +35,18 @@ def check_boxes(boxes, shape: tuple[int, ...], *, name: str) -> np.ndarray:
     `boxes` are (n, 4) or (n, 5), or a single box; without scores the score is 1. `shape` is the photo's. A box must
     be finite, have an area and overlap the photo. The error starts with `name`.
     """
-    boxes = np.asarray(boxes, dtype=float)
+    for number, box in enumerate(boxes if isinstance(boxes, Sequence) and not isinstance(boxes, str) else ()):
+        if hasattr(box, "box"):
+            raise TypeError(f"{name}: expected boxes, got faces; give [face.box for face in faces]")
+        if isinstance(box, str | Mapping):
+            raise TypeError(f"{name}: expected {_EXPECTED}, got {shown(box)} as box {number}")
+    boxes = check_array(boxes, name, _EXPECTED)
     if boxes.size == 0:
         return np.zeros((0, 5))
     if boxes.ndim == 1:
         boxes = boxes[None]
     if boxes.ndim != 2 or boxes.shape[1] not in (4, 5):
-        raise ValueError(
-            f"{name}: expected (n, 4) or (n, 5): left, top, right, bottom and a score; got shape {boxes.shape}"
-        )
+        raise ValueError(f"{name}: expected {_EXPECTED}; got shape {boxes.shape}")
     if boxes.shape[1] == 4:
         boxes = np.column_stack([boxes, np.ones(len(boxes))])
     height, width = shape[:2]
@@ -42,6 +54,8 @@ def check_boxes(boxes, shape: tuple[int, ...], *, name: str) -> np.ndarray:
         box = f"{name}: box {number}, ({left:g}, {top:g}, {right:g}, {bottom:g}),"
         if not np.isfinite([left, top, right, bottom, score]).all():
             raise ValueError(f"{box} score {score:g}, is not finite; leave it out")
+        if max(map(abs, (left, top, right, bottom))) > FARTHEST:
+            raise ValueError(f"{box} reaches more than {FARTHEST:,} pixels away; expected photo pixels")
         if right <= left or bottom <= top:
             raise ValueError(f"{box} has no area; expected left < right and top < bottom, in photo pixels")
         if right <= 0 or bottom <= 0 or left >= width or top >= height:

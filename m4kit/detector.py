@@ -14,8 +14,8 @@ In place of a `Detector`, m4kit accepts any callable from an image to an array (
 
 from __future__ import annotations
 
-import pickle
 from functools import lru_cache
+from os import PathLike
 from pathlib import Path
 
 import cv2
@@ -25,10 +25,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from m4kit.boxes import suppress
+from m4kit.checks import check_number, check_type, check_whole
 from m4kit.folding import folded
 from m4kit.images import check_image
 from m4kit.inference import inference, loading
-from m4kit.weights import WeightsError, load_strictly, read_tensors, resolve
+from m4kit.weights import WeightsError, load_strictly, read_pickled, read_tensors, resolve
 
 PACKAGED_WEIGHTS = "faceboxes"
 """Registered name of the packaged weights."""
@@ -211,10 +212,9 @@ class Detector:
         ones are reduced as far as faces of 1.2 % of the longer side allow.
         """
         image = check_image(image, name="detector")
-        if not 0 <= threshold <= 1:
-            raise ValueError(f"threshold: expected a score between 0 and 1, got {threshold}")
-        if max_faces is not None and max_faces < 1:
-            raise ValueError(f"max_faces: expected at least 1, or None for all, got {max_faces}")
+        check_threshold(threshold)
+        check_whole(max_faces, "max_faces", least=1, optional="all")
+        check_min_face(min_face)
         found = self._search(image, _scale(image.shape, min_face), threshold)
         return found[suppress(found[:, :4], found[:, 4], iou=NMS_IOU)[:max_faces]]
 
@@ -256,6 +256,17 @@ class Detector:
         return boxes.double().numpy(), scores[found].double().numpy()
 
 
+def check_threshold(threshold: float) -> None:
+    """Raise an error unless a detection's lowest score is a number from 0 to 1."""
+    check_number(threshold, "threshold", least=0, most=1)
+
+
+def check_min_face(min_face: float | None) -> None:
+    """Raise an error unless the smallest face to find is None or a number above 0."""
+    if min_face is not None:
+        check_number(min_face, "min_face", above=0, unit="in photo pixels or as a share of the longer side")
+
+
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """Resize an image. Area averaging prevents aliasing where it shrinks."""
     if image.shape[:2] == (height, width):
@@ -283,10 +294,6 @@ def _scale(shape: tuple[int, ...], min_face: float | None) -> float:
     if min_face is None:
         wanted = NETWORK_MIN_FACE / (DEFAULT_SHARE * longer)
         return min(1.0, max(wanted, (DEFAULT_PIXELS / pixels) ** 0.5))
-    if not min_face > 0:
-        raise ValueError(
-            f"min_face: expected a side in photo pixels, or as a share of the photo, above 0, got {min_face}"
-        )
     scale = NETWORK_MIN_FACE / (min_face * longer if min_face < 1 else min_face)
     if pixels * scale**2 > MAX_PIXELS:
         least = NETWORK_MIN_FACE * (pixels / MAX_PIXELS) ** 0.5
@@ -303,6 +310,14 @@ def load_network(weights: str | Path = "m4kit") -> FaceBoxes:
 
     Raises `WeightsError` if the file is missing, broken or of another network.
     """
+    check_type(
+        weights,
+        "Detector",
+        str,
+        PathLike,
+        remedy='"m4kit" names the packaged one',
+        words="a name, path or FaceBoxes",
+    )
     path = resolve(PACKAGED_WEIGHTS if weights == "m4kit" else weights)
     tensors = _read_pth(path) if path.suffix == ".pth" else read_tensors(path)[0]
     network = FaceBoxes().eval()
@@ -312,12 +327,7 @@ def load_network(weights: str | Path = "m4kit") -> FaceBoxes:
 
 def _read_pth(path: Path) -> dict[str, Tensor]:
     """Read the official PyTorch file and rename its tensors to m4kit's names."""
-    try:
-        tensors = torch.load(path, weights_only=True, map_location="cpu")
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise WeightsError(
-            f"{path}: expected a complete PyTorch file of weights, but reading failed ({error}); fetch it again"
-        ) from error
+    tensors = read_pickled(path)
     if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise WeightsError(
             f"{path}: expected a dictionary of tensors, got {type(tensors).__name__}; give FaceBoxesProd.pth"

@@ -8,11 +8,14 @@ import pickle
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from os import PathLike
 from pathlib import Path
+from types import NoneType
 
 import numpy as np
 import torch
 
+from m4kit.checks import check_array, check_number, check_type, check_whole
 from m4kit.files import write_whole
 from m4kit.inference import loading, one_thread
 
@@ -21,6 +24,7 @@ EXPRESSION_MODES = 10
 LANDMARKS = 68
 
 ASSET = "face_model.npz"
+_GIVE_PATH = "give the path of a saved .npz, or nothing for the packaged model"
 _ARRAYS = (
     "mean",
     "identity_modes",
@@ -143,7 +147,8 @@ class FaceModel(torch.nn.Module):
         Identity is standard normal. Expression is a random mix of at most three of the model's actions, or standard
         normal if the model has none.
         """
-        generator = torch.Generator().manual_seed(seed)
+        check_whole(n, "n", least=0)
+        generator = torch.Generator().manual_seed(check_whole(seed, "seed"))
         identity = torch.randn(n, len(self.identity_modes), generator=generator)
         if not self.actions:
             return identity, torch.randn(n, len(self.expression_modes), generator=generator)
@@ -177,6 +182,10 @@ class FaceModel(torch.nn.Module):
         Raises `ValueError` for landmarks of another shape, not finite or without extent, and for weights that are
         negative or leave a face fewer than the four points that a camera needs.
         """
+        check_number(noise, "noise", above=0)
+        check_whole(iterations, "iterations", least=1)
+        if not isinstance(landmarks, torch.Tensor):
+            landmarks = check_array(landmarks, "landmarks", "points (n, 68, 2)")
         target = torch.as_tensor(landmarks, dtype=torch.float64)[..., :2]
         if target.shape[-2:] != (LANDMARKS, 2):
             raise ValueError(f"expected landmarks of shape (n, 68, 2), got {tuple(target.shape)}")
@@ -239,6 +248,7 @@ class FaceModel(torch.nn.Module):
 
         Raises `FaceModelError` for a file that is missing, broken or not a face model.
         """
+        check_type(path, "FaceModel.load", str, PathLike, NoneType, remedy=_GIVE_PATH, words="a path")
         source = resources.files("m4kit.assets") / ASSET if path is None else Path(path)
         try:
             with np.load(io.BytesIO(source.read_bytes()), allow_pickle=False) as file:
@@ -290,6 +300,11 @@ class FaceModel(torch.nn.Module):
                 f"{path}: expected 3DDFA-V2's bfm_noneck_v3.pkl, but the arrays differ "
                 f"({type(error).__name__}: {error})"
             ) from error
+
+
+def check_model(model: FaceModel, name: str = "model") -> FaceModel:
+    """Return a face model, or raise `TypeError`."""
+    return check_type(model, name, FaceModel, remedy="FaceModel.load(path) reads one from its file")
 
 
 @cache

@@ -20,6 +20,8 @@ def folded(network: Network) -> Network:
     channels last. The copy is in float32 on the CPU. The outputs are the same up to rounding. The copy does not
     follow later changes of the network. A convolution and its batch norm must follow each other in their module, as
     in `M4Net` and `FaceBoxes`.
+
+    Raises `ValueError` for weights that are not finite.
     """
     network = copy.deepcopy(network).eval().requires_grad_(False)
     for module in list(network.modules()):
@@ -29,4 +31,11 @@ def folded(network: Network) -> Network:
                 setattr(module, next_name, nn.Identity())
         if hasattr(module, "inplace"):
             module.inplace = True
+    for name, tensor in network.state_dict().items():
+        # -inf is the logit of a head that has no weight.
+        if (tensor.isnan() | tensor.isposinf()).any():
+            raise ValueError(
+                f"network: expected finite weights, but {name} holds NaN or infinity; load the network again, or "
+                "train it with a lower learning rate"
+            )
     return network.to("cpu", torch.float32, memory_format=torch.channels_last)

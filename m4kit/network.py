@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from m4kit.camera import CROP_SIZE
+from m4kit.checks import check_array, check_choice, check_type, check_whole
 from m4kit.inference import loading
 from m4kit.parameters import PARAMETERS, fuse
 from m4kit.weights import (
@@ -191,13 +193,10 @@ class M4Net(nn.Module):
         crop_size: int = CROP_SIZE,
     ):
         super().__init__()
-        for word, value, known in (
-            ("size", size, SIZES),
-            ("activation", activation, ACTIVATIONS),
-            ("fusion", fusion, FUSIONS),
-        ):
-            if value not in known:
-                raise ValueError(f"{word}: expected one of {', '.join(known)}, got {value!r}")
+        check_choice(size, "size", SIZES)
+        check_choice(activation, "activation", ACTIVATIONS)
+        check_choice(fusion, "fusion", FUSIONS)
+        check_whole(crop_size, "crop_size", least=1)
         self.size, self.activation, self.fusion, self.crop_size = size, activation, fusion, crop_size
         self.notes: dict[str, str] = {}
         width, last, reduced = SIZES[size]
@@ -271,7 +270,7 @@ class M4Net(nn.Module):
         """Set the static weights of the four heads and freeze them. They are scaled to sum to 1."""
         if self.fusion != "static":
             raise ValueError("fix_head_weights: expected a network of static fusion, got dynamic")
-        weights = torch.as_tensor(weights, dtype=torch.float32)
+        weights = torch.tensor(check_array(weights, "head weights", "four numbers"), dtype=torch.float32)
         valid = weights.shape == (len(HEAD_STAGES),) and bool(
             weights.isfinite().all() and (weights >= 0).all()
         )
@@ -319,6 +318,14 @@ class M4Net(nn.Module):
 
         Raises `WeightsError` for a file that is missing, broken, changed, or of another network.
         """
+        check_type(
+            source,
+            "M4Net.load",
+            str,
+            PathLike,
+            remedy="give M4Net's registered name or path",
+            words="a name or path",
+        )
         path = resolve(source)
         tensors, metadata = read_tensors(path)
         try:

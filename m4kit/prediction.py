@@ -14,7 +14,9 @@ import cv2
 import numpy as np
 
 from m4kit.camera import Crop, HeadPose, cut_crop, decompose, head_pose
-from m4kit.face_model import EXPRESSION_MODES, IDENTITY_MODES, FaceModel
+from m4kit.checks import check_array, check_number, check_type, read_only, shown
+from m4kit.face_model import EXPRESSION_MODES, IDENTITY_MODES, FaceModel, check_model
+from m4kit.images import check_image
 from m4kit.inference import inference
 from m4kit.parameters import PARAMETERS, fuse, split
 
@@ -83,7 +85,10 @@ class Face:
     weighted sum is `parameters` (62,): a (3, 4) camera row by row, then 40 identity and 10 expression
     coefficients in standard deviations. `origin` is None for a face that no `Predictor` made.
 
-    Raises `ValueError` for heads or weights of other shapes, or a face model with another number of modes.
+    Arrays of a face are read-only, because several faces and calls share them: change a `copy()`.
+
+    Raises `ValueError` for heads or weights of other shapes or not finite, or a face model with another number of
+    modes.
     """
 
     box: FaceBox
@@ -94,11 +99,21 @@ class Face:
     origin: Origin | None = None
 
     def __post_init__(self):
-        heads, weights = np.shape(self.heads), np.shape(self.head_weights)
+        check_type(self.box, "Face: box", FaceBox, remedy="FaceBox(left, top, right, bottom) makes one")
+        check_type(self.crop, "Face: crop", Crop, remedy="Crop(left, top, size) makes one")
+        check_model(self.model, "Face: model")
+        for name in ("heads", "head_weights"):
+            # A view, because the array itself belongs to the caller.
+            object.__setattr__(self, name, read_only(getattr(self, name)))
+        heads, weights = self.heads.shape, self.head_weights.shape
         modes = len(self.model.identity_modes), len(self.model.expression_modes)
         if len(heads) != 2 or not heads[0] or heads[1] != PARAMETERS or weights != heads[:1]:
             raise ValueError(
                 f"Face: expected heads (k, {PARAMETERS}) and weights (k,), got {heads} and {weights}"
+            )
+        if not (np.isfinite(self.heads).all() and np.isfinite(self.head_weights).all()):
+            raise ValueError(
+                "Face: expected finite heads and weights, got NaN or infinity; check the network"
             )
         if modes != (IDENTITY_MODES, EXPRESSION_MODES):
             raise ValueError(
@@ -115,7 +130,7 @@ class Face:
     @cached_property
     def parameters(self) -> np.ndarray:
         """Fused parameters, (62,)."""
-        return fuse(self.heads, self.head_weights)
+        return read_only(fuse(self.heads, self.head_weights))
 
     @property
     def camera(self) -> np.ndarray:
@@ -151,7 +166,7 @@ class Face:
     def shape(self) -> np.ndarray:
         """Vertices in the model frame, (V, 3) in mm: the face without its pose."""
         with inference():
-            return self.model.vertices(self.identity, self.expression).numpy()
+            return read_only(self.model.vertices(self.identity, self.expression).numpy())
 
     @cached_property
     def vertices(self) -> np.ndarray:
@@ -167,7 +182,7 @@ class Face:
     @property
     def triangles(self) -> np.ndarray:
         """Triangles of the mesh as vertex indices, (T, 3), counter-clockwise seen from outside."""
-        return self.model.triangles.numpy()
+        return read_only(self.model.triangles.numpy())
 
     @property
     def image(self) -> np.ndarray:
@@ -208,7 +223,7 @@ class Face:
 
         Raises `ValueError` unless there is one weight for each head and they sum to 1.
         """
-        weights = np.asarray(weights, dtype=float)
+        weights = check_array(weights, "head weights", "a number for each head")
         if weights.shape != (len(self.heads),) or not abs(weights.sum() - 1) < 1e-4:
             raise ValueError(
                 f"expected one weight for each of the {len(self.heads)} heads with a sum of 1, "
@@ -288,7 +303,7 @@ class Face:
         return Prediction(image, (self,))
 
     def _to_photo(self, points: np.ndarray) -> np.ndarray:
-        return self.crop.to_photo(points @ self.camera[:, :3].T + self.camera[:, 3])
+        return read_only(self.crop.to_photo(points @ self.camera[:, :3].T + self.camera[:, 3]))
 
     def _ipython_display_(self) -> None:
         if self.origin is None:
@@ -311,6 +326,14 @@ class Prediction(Sequence):
     source: str = "<array>"
     network: str = ""
 
+    def __post_init__(self):
+        image = read_only(check_image(self.image, name="Prediction"))
+        remedy = "m4kit.predict makes them"
+        check_type(self.faces, "Prediction: faces", Sequence, remedy=remedy, words="a list of faces")
+        faces = tuple(check_type(face, "Prediction: faces", Face, remedy=remedy) for face in self.faces)
+        object.__setattr__(self, "image", image)
+        object.__setattr__(self, "faces", faces)
+
     def __len__(self) -> int:
         return len(self.faces)
 
@@ -322,6 +345,8 @@ class Prediction(Sequence):
         chosen = np.asarray(index)
         if chosen.dtype == bool and chosen.shape != (len(self),):
             raise IndexError(f"expected a mask of {len(self)} faces, got shape {chosen.shape}")
+        if chosen.size and chosen.dtype.kind not in "biu":
+            raise IndexError(f"expected faces' numbers or a mask, got {shown(index)}")
         numbers = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(int)
         return replace(self, faces=tuple(self.faces[number] for number in numbers))
 
@@ -362,6 +387,7 @@ class Prediction(Sequence):
 
         The sides are rounded to whole pixels. The faces have no `origin`.
         """
+        check_number(scale, "scale", above=0)
         height, width = self.image.shape[:2]
         size = max(1, round(width * scale)), max(1, round(height * scale))
         way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC

@@ -10,9 +10,10 @@ import numpy as np
 
 from m4kit.boxes import check_boxes
 from m4kit.camera import Crop, crop_from_box, cut_crop, next_crop
+from m4kit.checks import check_flag, check_whole, read_only, shown
 from m4kit.confidence import assess
-from m4kit.detector import Detector
-from m4kit.face_model import FaceModel
+from m4kit.detector import Detector, check_min_face, check_threshold
+from m4kit.face_model import FaceModel, check_model
 from m4kit.folding import folded
 from m4kit.images import load_image, source_name
 from m4kit.network import M4Net
@@ -59,18 +60,22 @@ class Predictor:
         views: int = 1,
         try_turns: bool = False,
     ):
-        if passes < 1:
-            raise ValueError(f"expected at least one cropping pass, got passes={passes}")
-        if max_faces is not None and max_faces < 1:
-            raise ValueError(f"expected max_faces of at least 1, or None for all, got {max_faces}")
-        if not 0 <= threshold <= 1:
-            raise ValueError(f"expected a threshold between 0 and 1, got {threshold}")
-        if min_face is not None and not min_face > 0:
-            raise ValueError(f"expected min_face in photo pixels, or as a share, above 0, got {min_face}")
+        if not callable(detector) and detector is not None:
+            raise TypeError(
+                f"detector: expected a function from an image to boxes, got {shown(detector)}; leave it out for "
+                "m4kit's, or load one by its name or path with m4kit.Detector"
+            )
+        check_whole(passes, "passes", least=1)
+        check_whole(max_faces, "max_faces", least=1, optional="all")
+        check_threshold(threshold)
+        check_min_face(min_face)
+        check_flag(try_turns, "try_turns")
         if min_face is not None and not isinstance(detector, Detector | None):
             raise ValueError(
-                f"expected no min_face, because only m4kit's detector has that option, got {min_face}"
+                f"min_face: expected None, because only m4kit's detector has that option, got {min_face}"
             )
+        model = FaceModel.load() if model is None else check_model(model)
+        check_views(views, model)
         self.detector = Detector() if detector is None else detector
         given = isinstance(network, M4Net)
         self.network = network if given else M4Net.load(network).requires_grad_(False)
@@ -79,18 +84,18 @@ class Predictor:
         self._detector_fingerprint = (
             fingerprint(self.detector.network) if isinstance(self.detector, Detector) else ""
         )
-        self.model = FaceModel.load() if model is None else model
-        check_views(views, self.model)
+        self.model = model
         self.threshold, self.min_face = threshold, min_face
         self.max_faces, self.passes, self.views, self.try_turns = max_faces, passes, views, try_turns
 
     def __call__(self, source, *, boxes: Sequence | np.ndarray | None = None) -> Prediction:
         """Find all faces of a photo, which is a path, bytes, a PIL image or an array (H, W, 3).
 
-        If `boxes` (n, 4) or (n, 5) are given, the detector does not run. Raises `ImageError` for a photo that cannot
-        be loaded, and `ValueError` for boxes that are not finite, have no area or lie outside the photo.
+        If `boxes` (n, 4) or (n, 5), or `FaceBox`es, are given, the detector does not run. Raises `ImageError` for a
+        photo that cannot be loaded, and `ValueError` for boxes that are not finite, have no area or lie outside the
+        photo.
         """
-        image = load_image(source)
+        image = read_only(load_image(source))
         name = source_name(source)
         if boxes is not None:
             faces = self._faces(image, check_boxes(boxes, image.shape, name=f"{name}: given boxes"))
@@ -136,7 +141,8 @@ class Predictor:
     def _detect(self, image: np.ndarray, name: str) -> np.ndarray:
         if isinstance(self.detector, Detector):
             return self.detector(image, threshold=self.threshold, min_face=self.min_face)
-        found = check_boxes(self.detector(image), image.shape, name=f"{name}: the detector's boxes")
+        # A copy, because a detector may draw on its picture.
+        found = check_boxes(self.detector(image.copy()), image.shape, name=f"{name}: the detector's boxes")
         return found[found[:, 4] >= self.threshold]
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from m4kit.camera import CROP_SIZE
+from m4kit.checks import check_whole
 from m4kit.face_model import FaceModel
 from m4kit.folding import folded
 from m4kit.inference import inference
@@ -77,7 +78,7 @@ def maps_to_crop(views: int = len(VIEWS)) -> Iterator[tuple[np.ndarray, np.ndarr
 
 def check_views(views: int, model: FaceModel) -> None:
     """Raise `ValueError` unless `views` is one of `COUNTS` and the face model can be mirrored if necessary."""
-    if views not in COUNTS:
+    if check_whole(views, "views") not in COUNTS:
         raise ValueError(f"views: expected {', '.join(map(str, COUNTS))}, got {views}")
     if views > 1 and not len(model.symmetry):
         raise ValueError(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -133,6 +134,28 @@ def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, s
         raise WeightsError(
             f"{path}: expected a whole .safetensors file, but reading it failed ({error}); "
             "fetch or save it again"
+        ) from error
+
+
+def read_pickled(path: str | Path) -> object:
+    """What a PyTorch file (`.pth`, `.pt`) holds, on the CPU, if that is tensors and plain values only.
+
+    Raises `WeightsError` for a file that is missing or broken, or holds other objects, which are not run.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file; expected weights as .pth")
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except pickle.UnpicklingError:
+        # Without PyTorch's message, which tells how to run those objects.
+        raise WeightsError(
+            f"{path}: expected tensors only, but the file is broken or holds other objects, which were not run; "
+            "fetch it again from its publisher"
+        ) from None
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise WeightsError(
+            f"{path}: expected a complete PyTorch file of weights, but reading failed ({error}); fetch it again"
         ) from error
 
 

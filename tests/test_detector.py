@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import traceback
 import zipfile
 from xml.etree import ElementTree
 
@@ -316,7 +317,7 @@ def test_what_is_no_image_is_refused(detector, image, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"threshold": 1.5}, "between 0 and 1"),
+        ({"threshold": 1.5}, "from 0 to 1"),
         ({"max_faces": 0}, "at least 1"),
         ({"min_face": 0}, "above 0"),
         ({"min_face": float("nan")}, "above 0"),
@@ -353,6 +354,24 @@ def test_truncated_weights_are_an_error_that_names_the_file(tmp_path, name, leng
         path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(WeightsError, match=name):
         Detector(path)
+
+
+class Harmful:
+    """A pickle of it would call a function of its maker's choice."""
+
+    def __reduce__(self):
+        return print, ("the pickle ran",)
+
+
+def test_a_file_with_other_objects_than_tensors_is_not_run_nor_said_how_to(tmp_path, capsys):
+    torch.save({"weights": Harmful()}, tmp_path / "harmful.pth")
+    with pytest.raises(
+        WeightsError, match=r"harmful\.pth: expected tensors only, .*were not run; fetch"
+    ) as caught:
+        Detector(tmp_path / "harmful.pth")
+    told = "".join(traceback.format_exception(caught.value))
+    assert "weights_only" not in told and "arbitrary code" not in told
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])

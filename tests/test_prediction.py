@@ -1,12 +1,13 @@
 """A face's geometry and how it follows from the heads; a prediction as a sequence."""
 
 import base64
+import copy
 import io
 import json
+import pickle
 import re
 from collections.abc import Sequence
 from dataclasses import FrozenInstanceError, replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from m4kit import predict
 from m4kit.camera import Crop, euler_from_rotation
 from m4kit.face_model import FaceModel
 from m4kit.prediction import Face, FaceBox, Prediction
+from m4kit.prediction_file import load
 from m4kit.vertex_colours import vertex_colours
 
 from helpers.faces import parameters
@@ -231,7 +233,8 @@ class TestPrediction:
 
 class TestChecks:
     def test_a_face_model_of_other_modes_is_refused(self, face):
-        other = SimpleNamespace(identity_modes=np.zeros((30, 5, 3)), expression_modes=np.zeros((10, 5, 3)))
+        other = FaceModel.load()
+        other.identity_modes = other.identity_modes[:30]
         with pytest.raises(ValueError, match="40 identity and 10 expression modes, got 30 and 10"):
             replace(face, model=other)
 
@@ -239,6 +242,53 @@ class TestChecks:
     def test_heads_that_do_not_fit_are_refused(self, model, heads):
         with pytest.raises(ValueError, match=r"expected heads \(k, 62\) and weights \(k,\), got"):
             Face(FaceBox(0, 0, 1, 1), Crop(0, 0, 1), heads, np.full(len(heads), 0.25), model)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (
+                {"box": (0, 0, 9, 9)},
+                r"Face: box: expected FaceBox, got \(0, 0, 9, 9\) \(tuple\); FaceBox\(left",
+            ),
+            ({"crop": (0, 0, 9)}, r"Face: crop: expected Crop, got .* Crop\(left, top, size\) makes one"),
+            ({"model": "x"}, r"Face: model: expected FaceModel, got 'x' \(str\); FaceModel.load\(path\)"),
+        ],
+    )
+    def test_parts_of_another_type_are_refused(self, face, change, message):
+        with pytest.raises(TypeError, match=message):
+            replace(face, **change)
+
+    @pytest.mark.parametrize("wrong", [np.nan, np.inf])
+    def test_heads_that_are_not_finite_are_refused(self, face, wrong):
+        heads = face.heads.copy()
+        heads[1, 3] = wrong
+        with pytest.raises(ValueError, match="expected finite heads and weights, got NaN or infinity; check"):
+            replace(face, heads=heads)
+
+    def test_a_prediction_needs_an_image_and_faces(self, face):
+        with pytest.raises(
+            ValueError, match=r"Prediction: expected an image \(H, W, 3\) uint8 RGB .*got str"
+        ):
+            Prediction("photo.jpg", ())
+        image = np.zeros((4, 4, 3), np.uint8)
+        with pytest.raises(
+            TypeError, match=r"Prediction: faces: expected a list of faces, got .*predict makes them"
+        ):
+            Prediction(image, face)
+        with pytest.raises(TypeError, match="Prediction: faces: expected Face, got 'x'"):
+            Prediction(image, ["x"])
+        assert Prediction(image, [face]).faces == (face,)
+
+    def test_faces_are_not_chosen_by_fractions_or_words(self, face):
+        prediction = Prediction(np.zeros((4, 4, 3), np.uint8), (face,))
+        for index in ([0.5], ["0"]):
+            with pytest.raises(IndexError, match="expected faces' numbers or a mask, got"):
+                prediction[index]
+
+    @pytest.mark.parametrize("scale", [0, -1, float("nan"), float("inf")])
+    def test_a_photo_is_resized_by_a_finite_number_above_0(self, face, scale):
+        with pytest.raises(ValueError, match="scale: expected a number above 0, got"):
+            Prediction(np.zeros((4, 4, 3), np.uint8), (face,)).resized(scale)
 
     def test_a_face_of_no_photo_says_so(self, face):
         for call in (lambda: face.image, face.plot):
@@ -303,6 +353,48 @@ class TestInANotebook:
         np.testing.assert_allclose(255 * np.asarray(in_open3d.vertex_colors), colours, atol=1e-4)
         saved = trimesh.load_mesh(face.save(tmp_path / "face.ply", colour="texture"), process=False)
         np.testing.assert_array_equal(saved.visual.vertex_colors[:, :3], colours)
+
+
+class TestReadOnly:
+    """Faces keep what they computed, and share it: what one reader writes, all others would read."""
+
+    NAMES = (
+        *("heads", "head_weights", "parameters", "camera", "identity", "expression"),
+        *("shape", "vertices", "landmarks", "triangles"),
+    )
+
+    def ways(self, prediction, folder):
+        prediction.save(folder / "one.npz")
+        face = prediction[0]
+        return {
+            "predicted": prediction,
+            "pickled": pickle.loads(pickle.dumps(prediction)),
+            "copied": copy.deepcopy(prediction),
+            "loaded": load(folder / "one.npz"),
+            "with other weights": Prediction(prediction.image, (face.with_head_weights([1, 0, 0, 0]),)),
+            "resized": prediction.resized(0.5),
+        }
+
+    def test_no_array_of_a_face_or_photo_can_be_written_to(self, hopper, tmp_path):
+        for way, prediction in self.ways(hopper, tmp_path).items():
+            arrays = {name: getattr(prediction[0], name) for name in self.NAMES} | {"image": prediction.image}
+            for name, array in arrays.items():
+                with pytest.raises(ValueError, match="read-only"):
+                    array[:] = 0
+                assert array.copy().flags.writeable, (way, name)
+
+    def test_an_array_that_the_caller_gave_stays_the_callers(self, face):
+        heads, image = face.heads.copy(), np.zeros((4, 4, 3), np.uint8)
+        Prediction(image, (replace(face, heads=heads),))
+        heads[:], image[:] = 1, 1
+
+    def test_arrays_of_a_face_go_into_the_model_and_pictures_without_a_warning(self, hopper):
+        """Warnings are errors here, and torch warns of arrays that cannot be written to."""
+        face = hopper[0]
+        torch.testing.assert_close(
+            face.model.vertices(face.identity, face.expression), torch.tensor(face.shape)
+        )
+        hopper.plot(mesh=True)
 
 
 def test_geometry_needs_no_gradient(face):

@@ -10,6 +10,7 @@ from PIL import Image
 import m4kit
 from m4kit import views
 from m4kit.camera import crop_from_box, crop_from_landmarks, rotation_from_euler
+from m4kit.detector import FaceBoxes
 from m4kit.face_model import FaceModel
 from m4kit.network import M4Net
 from m4kit.prediction import FaceBox
@@ -168,6 +169,13 @@ class TestDetectors:
         build(lambda image: seen.append(image) or BOXES[:1])(photo)
         np.testing.assert_array_equal(seen[0], photo)
 
+    def test_what_it_draws_on_its_picture_does_not_reach_the_prediction(self, build, photo):
+        def draws(image):
+            image[:] = 0
+            return BOXES[:1]
+
+        np.testing.assert_array_equal(build(draws)(photo).image, photo)
+
     @pytest.mark.parametrize("nothing", [[], np.zeros((0, 4)), np.zeros((0, 5))])
     def test_no_face_is_an_empty_prediction_of_the_photo(self, build, photo, nothing):
         for prediction in (build(finds(nothing))(photo), build()(photo, boxes=nothing)):
@@ -285,14 +293,41 @@ class TestBadBoxes:
             ([[-50, 20, -3, 90]], r"\(-50, 20, -3, 90\), lies outside the photo"),
             ([[10, 500, 70, 900]], r"lies outside the photo"),
             ([[10, -90, 70, -5]], r"lies outside the photo"),
-            ([[10, 20, 70]], r"given boxes: expected \(n, 4\) or \(n, 5\): .*got shape \(1, 3\)"),
+            ([[10, 20, 70]], r"given boxes: expected boxes \(n, 4\) or \(n, 5\): .*got shape \(1, 3\)"),
             (np.ones((1, 2, 4)), r"got shape \(1, 2, 4\)"),
             (5.0, r"got shape \(\)"),
+            ([[10, 20, 70, 1e308]], r"reaches more than 1,000,000 pixels away; expected photo pixels"),
+            (
+                np.ma.masked_less([[10, 20, 70, 90]], 15),
+                "got a masked array; fill or leave out what is masked",
+            ),
         ],
     )
     def test_they_are_refused_with_the_name_of_the_photo_and_the_box(self, build, photo_file, boxes, message):
         with pytest.raises(ValueError, match=rf"group\.png: .*{message}"):
             build()(photo_file, boxes=boxes)
+
+    @pytest.mark.parametrize(
+        ("boxes", "message"),
+        [
+            ("10,20,70,90", r"expected boxes \(n, 4\) or \(n, 5\): .*, got '10,20,70,90' \(str\)"),
+            ([{"left": 10}], r"expected boxes .*, got \{'left': 10\} \(dict\) as box 0"),
+            ({"left": 10}, r"expected boxes .*, got \{'left': 10\} \(dict\)"),
+            ([["a", "b", "c", "d"]], r"expected boxes .*, got .*\(list\)"),
+            ([[10, 20, 70, 90], [10, 20]], r"expected boxes .*, got .*\(list\)"),
+            (torch.ones(1, 4, requires_grad=True), r"expected boxes .*grad"),
+        ],
+    )
+    def test_boxes_of_another_kind_are_refused(self, build, photo, boxes, message):
+        with pytest.raises(TypeError, match=f"<array>: given boxes: {message}"):
+            build()(photo, boxes=boxes)
+
+    def test_faces_are_no_boxes_but_have_some(self, build, photo):
+        found = build()(photo)
+        for given in (found, list(found)):
+            with pytest.raises(TypeError, match=r"got faces; give \[face.box for face in faces\]"):
+                build()(photo, boxes=given)
+        assert boxes_of(build()(photo, boxes=[face.box for face in found])) == boxes_of(found)
 
     def test_a_detectors_bad_boxes_are_refused_too(self, build, photo_file):
         for boxes, message in (([[10, 20, NAN, 90]], "not finite"), ([[9, 9, 9, 9]], "no area")):
@@ -310,18 +345,62 @@ class TestOptions:
     @pytest.mark.parametrize(
         ("option", "message"),
         [
-            ({"passes": 0}, "at least one cropping pass, got passes=0"),
-            ({"max_faces": 0}, "max_faces of at least 1, or None for all, got 0"),
-            ({"threshold": 1.5}, "a threshold between 0 and 1, got 1.5"),
-            ({"threshold": -0.1}, "a threshold between 0 and 1"),
-            ({"threshold": NAN}, "a threshold between 0 and 1"),
-            ({"min_face": -1}, "min_face in photo pixels, or as a share, above 0, got -1"),
-            ({"min_face": 20}, "no min_face, because only m4kit's detector .* got 20"),
+            ({"passes": 0}, "passes: expected a whole number of at least 1, got 0"),
+            ({"max_faces": 0}, "max_faces: expected a whole number of at least 1, or None for all, got 0"),
+            ({"threshold": 1.5}, "threshold: expected a number from 0 to 1, got 1.5"),
+            ({"threshold": -0.1}, "threshold: expected a number from 0 to 1"),
+            ({"threshold": NAN}, "threshold: expected a number from 0 to 1"),
+            (
+                {"min_face": -1},
+                "min_face: expected a number above 0, in photo pixels or as a share .*, got -1",
+            ),
+            ({"min_face": 20}, "min_face: expected None, because only m4kit's detector .* got 20"),
         ],
     )
     def test_options_out_of_range_are_refused(self, build, option, message):
         with pytest.raises(ValueError, match=message):
             build(**option)
+
+    @pytest.mark.parametrize(
+        ("option", "message"),
+        [
+            ({"passes": 1.5}, r"passes: expected a whole number of at least 1, got 1.5 \(float\)"),
+            ({"passes": True}, r"passes: expected a whole number .*, got True"),
+            ({"max_faces": "3"}, r"max_faces: expected a whole number .*, got '3' \(str\)"),
+            ({"threshold": "0.5"}, r"threshold: expected a number from 0 to 1, got '0.5' \(str\)"),
+            ({"threshold": None}, r"threshold: expected a number from 0 to 1, got None"),
+            ({"min_face": [20]}, r"min_face: expected a number above 0, .*, got \[20\] \(list\)"),
+            ({"views": 2.0}, r"views: expected a whole number .*, got 2.0 \(float\)"),
+            ({"try_turns": "no"}, r"try_turns: expected True or False, got 'no' \(str\)"),
+            ({"model": "x"}, r"model: expected FaceModel, got 'x' \(str\); FaceModel.load\(path\) reads one"),
+            ({"network": 5}, r"M4Net.load: expected a name or path, got 5 \(int\); give"),
+            ({"detector": "m4kit"}, r"detector: expected a function .*, got 'm4kit' \(str\); leave it out"),
+        ],
+    )
+    def test_options_of_another_type_are_refused_before_anything_is_computed(self, build, option, message):
+        with pytest.raises(TypeError, match=message):
+            build(**option)
+
+    def test_numbers_of_numpy_are_numbers(self, build, photo):
+        predictor = build(
+            passes=np.int64(1), threshold=np.float32(0.5), max_faces=np.uint8(2), views=np.int32(1)
+        )
+        assert len(predictor(photo)) == 2
+
+    @pytest.mark.parametrize("wrong", [NAN, float("inf")])
+    def test_weights_that_are_not_finite_are_refused(self, wrong):
+        network, faceboxes = M4Net("small"), FaceBoxes()
+        with torch.no_grad():
+            network.last_head.weight[0, 0] = wrong
+            faceboxes.digest1.norm.bias[0] = wrong
+        with pytest.raises(
+            ValueError, match=r"expected finite weights, but last_head.weight holds NaN or inf"
+        ):
+            Predictor(network=network)
+        with pytest.raises(
+            ValueError, match=r"expected finite weights, but digest1.conv.bias holds NaN or inf"
+        ):
+            m4kit.Detector(faceboxes)
 
     def test_an_option_that_is_not_known_is_refused(self, photo):
         with pytest.raises(TypeError, match="min_size"):

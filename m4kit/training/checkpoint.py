@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from m4kit.files import whole_file
 from m4kit.training import TrainingError
+from m4kit.weights import read_pickled
 
 
 def rate_factor(done: float, *, warm_up: float, last: float) -> float:
@@ -81,7 +82,7 @@ class Checkpoint:
         if not self.path.is_file():
             return None
         try:
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
+            state = read_pickled(self.path)
         except Exception as error:
             raise TrainingError(
                 f"{self.path}: expected a checkpoint of a training, but reading it failed ({error}); remove it to "

@@ -20,6 +20,7 @@ from m4kit.face_model import load_numpy_pickle
 from m4kit.network import SIZES, Backbone, M4Net, to_input
 from m4kit.parameters import PARAMETERS
 from m4kit.training import TrainingError
+from m4kit.weights import read_pickled
 
 LICENCE = "started from 3DDFA-V2's weights (MIT, Guo et al. 2020)"
 _BATCH = 64
@@ -108,7 +109,7 @@ def _read_onnx(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _read_pth(path: Path) -> dict[str, torch.Tensor]:
-    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    state = read_pickled(path)["state_dict"]
     tensors = {}
     for name, tensor in state.items():
         short = name.removeprefix("module.")

@@ -111,7 +111,8 @@ class _Constant(torch.nn.Module):
         return Outputs(parameters[:, None].expand(-1, 4, -1), torch.full((len(crops), 4), 0.25), parameters)
 
     def landmarks(self, identity, expression):
-        return identity[:, :1, None] + expression[:, :1, None] * torch.arange(204.0).reshape(68, 3)
+        first, second = (torch.tensor(coefficients[:, :1, None]) for coefficients in (identity, expression))
+        return first + second * torch.arange(204.0).reshape(68, 3)
 
 
 def test_crop_predictor_puts_the_models_landmarks_before_the_networks_camera():

@@ -315,17 +315,6 @@ class TestBadInput:
         assert explorer.photo_notice.text == ""
         assert explorer.errors == []
 
-    def test_a_prediction_that_lost_its_photo_says_so_beside_the_mesh(self, sent):
-        explorer = HeadWeightExplorer(dataclasses.replace(PREDICTION, image=None), study=linear_study())
-        assert "expected image (H, W, 3) uint8 RGB" in explorer.photo_notice.text
-        assert explorer.photo.layout.display == "none"
-        assert of_kind(sent, "vertices")
-        assert not of_kind(sent, "photo")
-        explorer.toggles["photo"].value = False
-        explorer.toggles["photo"].value = True
-        assert explorer.errors == []
-        assert "image/jpeg" in explorer._repr_mimebundle_()
-
     def test_an_unknown_camera_position_or_preset_is_an_error_that_names_the_known(self, explorer):
         with pytest.raises(ValueError, match=r"a camera position out of Front, .*As in photo, got 'Back'"):
             explorer.look("Back")

@@ -198,25 +198,6 @@ def test_a_photo_moved_away_after_the_prediction_does_not_matter(sent, tmp_path)
     assert 'alt="The photo around face 1"' in viewer.photo.value
 
 
-@pytest.mark.parametrize("image", [None, PHOTO.astype(float), PHOTO[..., 0]])
-def test_a_prediction_without_its_photo_says_so_in_its_place_and_the_viewer_goes_on(sent, image):
-    viewer = MeshViewer(dataclasses.replace(PREDICTION, image=image))
-    assert viewer.errors == []
-    assert "photo of two.jpg: expected an image" in viewer.photo.value
-    for press in (
-        lambda: setattr(viewer.colour, "value", "texture"),
-        lambda: setattr(viewer.toggles["photo"], "value", True),
-    ):
-        press()
-        assert "photo" in viewer.error_line.value
-    viewer.toggles["photo"].value = False
-    viewer.colour.value = "depth"
-    viewer.canvas.on_click(0, 5)
-    assert "vertex 5" in viewer.readout.value
-    assert viewer.error_line.value == ""
-    assert viewer.still()
-
-
 def test_a_face_that_cannot_have_its_colour_is_shown_in_clay(sent):
     single = dataclasses.replace(PREDICTION[1], heads=PREDICTION[1].heads[:1], head_weights=np.ones(1))
     viewer = MeshViewer(Prediction(PHOTO, (PREDICTION[0], single), "two.jpg"))

@@ -132,7 +132,7 @@ def test_the_layout_of_a_path_is_detected(photo, tmp_path):
         (["--seeds", "1", "1"], "expected seeds without repeats"),
         (["--as", "table", "--severities", "1"], "only clean photos are degraded"),
         (["--faces", "3"], "--faces 3: expected at least 1, and a labelled set to draw from"),
-        (["--threshold", "2"], "expected a threshold between 0 and 1"),
+        (["--threshold", "2"], "threshold: expected a number from 0 to 1"),
         (["--weights", "nothing"], "no such file, and no registered weights"),
     ],
 )
