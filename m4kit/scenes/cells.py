@@ -6,6 +6,7 @@ Bootstrap intervals draw whole scenes, since the versions of one photo fail toge
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,10 +17,13 @@ from m4kit.conditions import CONDITIONS
 from m4kit.datasets.sample import DISTRACTOR
 from m4kit.datasets.scenes import CLEAN
 from m4kit.metrics import FAILURE_NME
-from m4kit.scenes.columns import NUMBER, TEXT, frame_of
-from m4kit.scenes.report_data import ReportData
+from m4kit.scenes.columns import NUMBER, TEXT, WORDS, Words, frame_of
+from m4kit.scenes.report_data import ReportData, ReportError
 
 RESAMPLES = 500
+
+FEWEST = 5
+"""A mean over fewer faces than this is marked where other cells have as many: one face says little."""
 
 KEYS = ["condition", "severity"]
 
@@ -27,7 +31,7 @@ _ORDER = {name: place for place, name in enumerate((*CONDITIONS, DISTRACTOR))}
 
 
 class Metric(NamedTuple):
-    """A metric's label and unit, the factor from a face's number to this unit, and whether more is worse."""
+    """A metric's `Words`, and whether more of it is worse."""
 
     label: str
     unit: str = ""
@@ -35,24 +39,21 @@ class Metric(NamedTuple):
     more_is_worse: bool = True
 
 
+_LESS_IS_WORSE = ("score", "sharpness", "contrast", "exposure")
+
 METRICS = {
-    "nme": Metric("NME", "%"),
-    "failure_rate": Metric(f"Failed or missed (NME above {FAILURE_NME:g} %)", "%", 100.0),
+    "nme": Metric(*WORDS["nme"]),
+    "failure_rate": Metric(f"Failed or missed (error above {FAILURE_NME:g} %)", "%", 100.0),
     "recall": Metric("Recall", "%", 100.0, False),
     "precision": Metric("Precision", "%", 100.0, False),
-    "pose_error": Metric("Pose error", "°"),
-    "landmark_drift": Metric("Landmarks' drift from the clean photo", "%"),
-    "mesh_drift": Metric("Mesh drift from the clean photo", "%"),
-    "pose_drift": Metric("Pose drift from the clean photo", "°"),
-    "shape_drift": Metric("Shape drift from the clean photo", "mm"),
-    "failure_probability": Metric("Failure probability", "%", 100.0),
-    "score": Metric("Detector score", "", 1.0, False),
-    "head_spread": Metric("Heads' spread", "%"),
-    "flip_consistency": Metric("Change when mirrored", "%"),
-    "jitter_consistency": Metric("Change when the crop moves", "%"),
-    "sharpness": Metric("Sharpness of the face", "", 1.0, False),
-    "contrast": Metric("Contrast of the face", "", 1.0, False),
-    "exposure": Metric("Brightness of the face", "", 1.0, False),
+    **{
+        name: Metric(*WORDS[name], more_is_worse=name not in _LESS_IS_WORSE)
+        for name in (
+            *("pose_error", "landmark_drift", "mesh_drift", "pose_drift", "shape_drift"),
+            *("failure_probability", "score", "head_spread", "flip_consistency", "jitter_consistency"),
+            *("sharpness", "contrast", "exposure"),
+        )
+    },
 }
 """The metrics of `cells` and of the figures."""
 
@@ -84,6 +85,15 @@ def true_errors(faces: pd.DataFrame) -> pd.Series:
     return faces["nme"].fillna(faces["landmark_drift"])
 
 
+def error_words(faces: pd.DataFrame) -> str:
+    """What `true_errors` are, with the unit: the NME, the drift from the clean photo, or some of each."""
+    kinds = [WORDS[name] for name in ("nme", "landmark_drift") if faces[name].notna().any()]
+    if len(kinds) == 2 and faces.loc[faces["landmark_drift"].notna(), "nme"].notna().all():
+        # Every face has its true error.
+        kinds = kinds[:1]
+    return f"{' or '.join(one.label for one in kinds)}, %"
+
+
 def counted_once(faces: pd.DataFrame) -> pd.DataFrame:
     """The faces without repeated clean ones: at severity 0 a photo is the same under every condition and seed."""
     repeated = faces[faces["severity"] == 0].duplicated(["clean", "face"], keep="last")
@@ -92,8 +102,7 @@ def counted_once(faces: pd.DataFrame) -> pd.DataFrame:
 
 def title_of(metric: str) -> str:
     """A metric's label with its unit, for axes and headings."""
-    about = METRICS[metric]
-    return f"{about.label}, {about.unit}" if about.unit else about.label
+    return Words(*METRICS[metric][:3]).title
 
 
 def scenes_of(table: pd.DataFrame) -> pd.Series:
@@ -136,7 +145,8 @@ def cells(report: ReportData, metric: str) -> pd.DataFrame:
     """One row for each condition and severity that has the metric.
 
     Columns: `condition`, `severity`, `mean`, `faces` and `scenes` (their counts), `low` and `high` (the 95 % interval
-    of the mean; NaN for a single scene).
+    of the mean; NaN for a single scene), and `few`: whether there are fewer than `FEWEST` faces, and fewer than
+    another row has.
     """
     faces = report.faces
     table = faces[KEYS].assign(value=values_of(report, metric), scene=scenes_of(faces))
@@ -144,6 +154,7 @@ def cells(report: ReportData, metric: str) -> pd.DataFrame:
     found = groups.agg(mean=("value", "mean"), faces=("value", "size"), scenes=("scene", "nunique"))
     ends = [interval(group["value"], group["scene"]) for _, group in groups]
     found[["low", "high"]] = np.reshape(ends, (-1, 2))
+    found["few"] = found["faces"] < min(FEWEST, found["faces"].max())
     return found.reset_index()
 
 
@@ -155,10 +166,14 @@ class HeatGrid(NamedTuple):
     cells: list[list]
 
 
-def heat_grid(table: pd.DataFrame) -> HeatGrid:
-    """Arrange the rows of `cells` for a heat map; the column `real` holds photos without a severity."""
-    conditions = present(table["condition"])
-    severities = [severity_word(one) for one in sorted(table["severity"].fillna(-np.inf).unique())]
+def heat_grid(table: pd.DataFrame, *, like: pd.DataFrame | None = None) -> HeatGrid:
+    """Arrange the rows of `cells` for a heat map; the column `real` holds photos without a severity.
+
+    Its headings are those of `like`, by default those of the table.
+    """
+    like = table if like is None else like
+    conditions = present(like["condition"])
+    severities = [severity_word(one) for one in sorted(like["severity"].fillna(-np.inf).unique())]
     words = zip(table["condition"].fillna(CLEAN), map(severity_word, table["severity"]), strict=True)
     at = dict(zip(words, table.itertuples(), strict=True))
     return HeatGrid(
@@ -169,6 +184,31 @@ def heat_grid(table: pd.DataFrame) -> HeatGrid:
 def severity_word(severity: float) -> str:
     """A severity as a heading; `real` for a photo without one."""
     return f"{severity:g}" if np.isfinite(severity) else "real"
+
+
+def values_by_condition(
+    report: ReportData, metric: str, *, severities: Sequence[float] | None = None
+) -> dict[str, pd.DataFrame]:
+    """Each condition's values of a metric, in the order of all figures: `value` and `scene`, by the faces' index.
+
+    Uses all severities above 0, or those given. Raises `ReportError` if no face has the metric.
+    """
+    faces = report.faces
+    table = pd.DataFrame({"value": values_of(report, metric), "scene": scenes_of(faces)})
+    chosen = faces["severity"] != 0 if severities is None else faces["severity"].isin(list(severities))
+    table = table[chosen].dropna(subset="value")
+    conditions = faces["condition"].fillna(CLEAN)[table.index]
+    found = {name: table[conditions == name] for name in present(conditions) if len(conditions)}
+    if not found:
+        raise ReportError(
+            f"expected faces that have {metric} at a severity above 0, got none; choose another metric or severity"
+        )
+    return found
+
+
+def yes_or_no(metric: str, values: pd.Series) -> bool:
+    """Whether a metric is a count in disguise: each face has it wholly or not at all, as with recall."""
+    return metric in ("recall", "precision", "failure_rate") and values.isin([0, 100]).all()
 
 
 def half_lives(report: ReportData) -> pd.DataFrame:

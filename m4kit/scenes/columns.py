@@ -1,4 +1,4 @@
-"""The columns of a report's two tables: their types and meanings.
+"""The columns of a report's two tables: their types, their meanings, and what they are called in charts.
 
 What is not known is NaN (text, numbers), NA (whole numbers, flags) or None (arrays). Lengths and places are in photo
 pixels, angles in degrees.
@@ -7,6 +7,7 @@ pixels, angles in degrees.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -87,6 +88,49 @@ FACE_COLUMNS = (
     }
 )
 """One row per detection, and one per face that was missed."""
+
+
+class Words(NamedTuple):
+    """What a column is called for readers: its label and unit, and the factor from its values to this unit."""
+
+    label: str
+    unit: str = ""
+    times: float = 1.0
+
+    @property
+    def title(self) -> str:
+        """The label with its unit, for axes and headings."""
+        return f"{self.label}, {self.unit}" if self.unit else self.label
+
+
+WORDS = {
+    "nme": Words("NME", "%"),
+    "landmark_drift": Words("Landmarks' drift from the clean photo", "%"),
+    "mesh_drift": Words("Mesh drift from the clean photo", "%"),
+    "shape_drift": Words("Shape drift from the clean photo", "mm"),
+    "pose_error": Words("Pose error", "°"),
+    "pose_drift": Words("Pose drift from the clean photo", "°"),
+    "failure_probability": Words("Failure probability", "%", 100.0),
+    "score": Words("Detector score"),
+    "head_spread": Words("Heads' spread", "%"),
+    "flip_consistency": Words("Change when mirrored", "%"),
+    "jitter_consistency": Words("Change when the crop moves", "%"),
+    "edge_agreement": Words("Contours on edges (1 is chance)"),
+    "identity_distance": Words("Identity's distance from the mean", "standard deviations"),
+    "expression_distance": Words("Expression's distance from the mean", "standard deviations"),
+    "sharpness": Words("Sharpness of the face"),
+    "contrast": Words("Contrast of the face"),
+    "exposure": Words("Brightness of the face"),
+    "clipped": Words("Black or white pixels of the face", "%", 100.0),
+    "size": Words("Size of the face", "px"),
+    "turn": Words("Turn away from the viewer", "°"),
+    "yaw": Words("Yaw", "°"),
+    "outside": Words("Part of the face outside the photo", "%", 100.0),
+    "box_misfit": Words("Misfit of the detector's box"),
+    "crop_misfit": Words("Misfit of the crop"),
+    "severity": Words("Severity"),
+}
+"""The columns of the faces that charts show."""
 
 
 def frame_of(rows: Iterable[Mapping[str, object]], columns: Mapping[str, str]) -> pd.DataFrame:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
-from matplotlib.colors import to_hex
+from matplotlib.patches import Rectangle
 from scipy.stats import binomtest
 
 from m4kit.conditions import CONDITIONS
@@ -22,21 +21,25 @@ from m4kit.datasets.scenes import CLEAN
 from m4kit.metrics import FAILURE_NME
 from m4kit.predictor import Predictor
 from m4kit.scenes.cells import (
+    FEWEST,
     METRICS,
     cells,
     counted_once,
+    error_words,
     heat_grid,
     interval,
-    scenes_of,
     title_of,
     true_errors,
-    values_of,
+    values_by_condition,
+    yes_or_no,
 )
 from m4kit.scenes.data import ScenePhoto, scene_photos
+from m4kit.scenes.heat import digits, luminance, palette
 from m4kit.scenes.report_data import ReportData, ReportError
 from m4kit.visualize.drawing import draw_landmarks, draw_mesh, draw_pose
 from m4kit.visualize.figures import overview
 from m4kit.visualize.notebook_figure import DPI, NotebookFigure
+from m4kit.visualize.spread import draw_spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,28 +63,38 @@ _STAGES = {
 """Colour and label of each stage of `blame_stages`, in the order of the bars."""
 
 _BIN_FACES, _MOST_BINS = 15, 10
+_LEAST_ERROR = 0.1
 
 
 def heat_map(report: ReportData, metric: str = "nme") -> NotebookFigure:
     """A metric by condition and severity, darker where it is worse; each cell shows the mean and the number of faces.
 
-    Photos without a severity have their own column. Raises `ReportError` if the report does not have the metric.
+    Photos without a severity have their own column. Cells of few faces (`cells.FEWEST`) are hatched and have no
+    colour. Raises `ReportError` if the report does not have the metric.
     """
     table, about = _cells(report, metric), METRICS[metric]
-    places = heat_grid(table)
-    grid = np.array([[np.nan if cell is None else cell.mean for cell in line] for line in places.cells])
+    places, form = heat_grid(table), digits(table["mean"])
+    few = np.array([[cell is not None and cell.few for cell in line] for line in places.cells])
+    known = np.array([[np.nan if cell is None else cell.mean for cell in line] for line in places.cells])
+    grid = np.where(few, np.nan, known)
     figure = NotebookFigure(
         figsize=(2.3 + 0.85 * grid.shape[1], 1.3 + 0.48 * grid.shape[0]), dpi=DPI, layout="constrained"
     )
     axes = figure.subplots()
-    picture = axes.imshow(grid, cmap=_palette(about.more_is_worse), aspect="auto")
-    for (row, column), mean in np.ndenumerate(grid):
+    picture = axes.imshow(grid, cmap=palette(about.more_is_worse), aspect="auto")
+    for (row, column), mean in np.ndenumerate(known):
+        if few[row, column]:
+            axes.add_patch(
+                Rectangle(
+                    (column - 0.5, row - 0.5), 1, 1, facecolor=_GRID, edgecolor="white", hatch="///", lw=0
+                )
+            )
         if np.isfinite(mean):
-            dark = _luminance(picture.cmap(picture.norm(mean))) < 0.45
+            dark = not few[row, column] and luminance(picture.cmap(picture.norm(mean))) < 0.45
             axes.text(
                 column,
                 row,
-                f"{mean:{_digits(table['mean'])}}\n$n$ = {places.cells[row][column].faces}",
+                f"{mean:{form}}\n$n$ = {places.cells[row][column].faces}",
                 ha="center",
                 va="center",
                 fontsize=7.5,
@@ -98,17 +111,16 @@ def heat_map(report: ReportData, metric: str = "nme") -> NotebookFigure:
     axes.grid(which="minor", color="white", linewidth=2)
     axes.tick_params(which="minor", length=0)
     axes.set_title(title_of(metric), fontsize=10, color=_INK, loc="left")
+    if few.any():
+        axes.set_xlabel(f"severity        hatched: fewer than {FEWEST} faces", color=_SOFT)
     return figure
 
 
-def heat_colour(value: float, low: float, high: float, *, more_is_worse: bool) -> tuple[str, str]:
-    """The colours of a heat map's cell, darker where it is worse, and of the text in it, as `#rrggbb`."""
-    colour = colormaps[_palette(more_is_worse)]((value - low) / (high - low) if high > low else 0.3)
-    return to_hex(colour), "#ffffff" if _luminance(colour) < 0.48 else "#1f2328"
-
-
 def line_chart(report: ReportData, metric: str = "nme") -> NotebookFigure:
-    """A metric by severity: one line per condition, with 95 % bootstrap intervals."""
+    """A metric by severity: one line per condition, with 95 % bootstrap intervals where there are several scenes.
+
+    Means over few faces (`cells.FEWEST`) are hollow.
+    """
     table = _cells(report, metric).dropna(subset="severity")
     figure, axes = _chart(6.4, 3.6)
     for condition in CONDITIONS:
@@ -126,9 +138,14 @@ def line_chart(report: ReportData, metric: str = "nme") -> NotebookFigure:
                 linewidth=1.8,
                 label=condition,
             )
+            few = own[own["few"]]
+            hollow = {"markerfacecolor": "white", "markeredgecolor": COLOURS[condition], "markersize": 5}
+            if len(few):
+                axes.plot(few["severity"], few["mean"], "o", label="_few", **hollow)
     if not axes.lines:
         raise ReportError(f"line_chart: expected photos with a severity that have {metric}, got none")
-    axes.set(xlabel="severity", ylabel=title_of(metric))
+    hollow = f"        hollow: fewer than {FEWEST} faces" * bool(table["few"].any())
+    axes.set(xlabel=f"severity{hollow}", ylabel=title_of(metric))
     axes.set_xticks(sorted(table["severity"].unique()))
     if METRICS[metric].more_is_worse and (table["mean"] >= 0).all():
         axes.set_ylim(bottom=0)
@@ -139,32 +156,25 @@ def line_chart(report: ReportData, metric: str = "nme") -> NotebookFigure:
 def violins(
     report: ReportData, metric: str = "nme", *, severities: Sequence[float] | None = None
 ) -> NotebookFigure:
-    """The distribution of a metric for each condition: a violin, its median, and the mean with its 95 % interval.
+    """The distribution of a metric for each condition, with its median, and the mean with its 95 % interval.
 
-    Uses all severities above 0, or those given. Values above the 99th percentile of all faces are drawn at it.
+    A violin, or with few faces a point for each (`visualize.spread`). Uses all severities above 0, or those given. A
+    metric that a face has or has not, such as recall, has no distribution: only mean and interval are drawn.
     """
-    faces = report.faces
-    table = pd.DataFrame({"value": values_of(report, metric), "scene": scenes_of(faces)})
-    table["condition"] = faces["condition"].fillna(CLEAN)
-    chosen = faces["severity"] != 0 if severities is None else faces["severity"].isin(list(severities))
-    table = table[chosen].dropna(subset="value")
-    conditions = [one for one in (CLEAN, *CONDITIONS) if (table["condition"] == one).any()]
-    if not conditions:
-        raise ReportError(f"violins: expected faces that have {metric}, got none; choose another metric")
+    groups = values_by_condition(report, metric, severities=severities)
     figure, axes = _chart(6.4, 3.4)
-    top, labels = table["value"].quantile(0.99), []
-    for place, condition in enumerate(conditions):
-        own = table[table["condition"] == condition]
-        labels.append(f"{condition}\n$n$ = {len(own)}")
-        spread = own["value"].clip(upper=top) if METRICS[metric].more_is_worse else own["value"]
-        if spread.nunique() > 1:
-            (body,) = axes.violinplot([spread], [place], widths=0.8, showextrema=False)["bodies"]
-            body.set(facecolor=COLOURS[condition], alpha=0.35, edgecolor=COLOURS[condition], linewidth=1)
-        axes.plot([place - 0.16, place + 0.16], [own["value"].median()] * 2, color=_INK, linewidth=1.4)
+    for place, (condition, own) in enumerate(groups.items()):
+        if yes_or_no(metric, own["value"]):
+            axes.set_ylim(-3, 103)
+        else:
+            draw_spread(axes, place, own["value"].to_numpy(), colour=COLOURS[condition])
+            axes.plot([place - 0.16, place + 0.16], [own["value"].median()] * 2, color=_INK, linewidth=1.4)
         ends = interval(own["value"], own["scene"])
         axes.plot([place] * 2, ends, color=COLOURS[condition], linewidth=2.4, solid_capstyle="butt")
         axes.plot(place, own["value"].mean(), "o", color="white", markeredgecolor=_INK, markersize=5)
-    axes.set_xticks(range(len(conditions)), labels, fontsize=8)
+    labels = [f"{condition}\n$n$ = {len(own)}" for condition, own in groups.items()]
+    axes.set_xticks(range(len(groups)), labels, fontsize=8)
+    axes.set_xlim(-0.6, len(groups) - 0.4)
     axes.set_ylabel(title_of(metric))
     return figure
 
@@ -181,7 +191,7 @@ def score_scatter(report: ReportData) -> NotebookFigure:
         if len(own):
             axes.scatter(
                 100 * own["probability"],
-                own["error"].clip(lower=0.1),
+                own["error"].clip(lower=_LEAST_ERROR),
                 s=13,
                 color=COLOURS[condition],
                 alpha=0.7,
@@ -193,8 +203,13 @@ def score_scatter(report: ReportData) -> NotebookFigure:
         100, FAILURE_NME * 1.05, f"failed: above {FAILURE_NME:g} %", ha="right", fontsize=8, color=_SOFT
     )
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.set(xlabel="failure probability, %", ylabel="true error (NME), %", xlim=(-2, 102))
+    least = judged["error"].min()
+    axes.yaxis.set_major_formatter(
+        lambda error, _: (
+            f"{_LEAST_ERROR:g} or less" if error <= _LEAST_ERROR and least < _LEAST_ERROR else f"{error:g}"
+        )
+    )
+    axes.set(xlabel="failure probability, %", ylabel=error_words(report.faces), xlim=(-2, 102))
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
@@ -214,7 +229,7 @@ def reliability(report: ReportData) -> NotebookFigure:
         mean = 100 * probability[rows].mean()
         axes.plot([mean] * 2, [100 * low, 100 * high], color="#0072b2", linewidth=1.6, alpha=0.6)
         axes.plot(mean, 100 * failed[rows].mean(), "o", color="#0072b2", markersize=5)
-    axes.set(xlabel="failure probability, %", ylabel=f"faces with NME above {FAILURE_NME:g} %, %")
+    axes.set(xlabel="failure probability, %", ylabel=f"faces with an error above {FAILURE_NME:g} %, %")
     axes.set(xlim=(-3, 103), ylim=(-3, 103), aspect="equal")
     axes.set_title(f"{len(failed)} faces, {failed.sum()} failed", fontsize=9, color=_SOFT, loc="left")
     return figure
@@ -351,8 +366,8 @@ def face_picture(report: ReportData, row: int, *, overlay: str = "landmarks", si
 def caption(report: ReportData, row: int) -> str:
     """A face's caption in a gallery: condition, severity, error and failure probability; then the first reason."""
     of = report.faces.iloc[row]
-    error = of["landmark_drift"] if pd.isna(of["nme"]) else of["nme"]
-    words = ["missed"] if pd.isna(of["face"]) else [f"error {error:.1f} %"] if np.isfinite(error) else []
+    word, error = ("drift", of["landmark_drift"]) if pd.isna(of["nme"]) else ("error", of["nme"])
+    words = ["missed"] if pd.isna(of["face"]) else [f"{word} {error:.1f} %"] if np.isfinite(error) else []
     if np.isfinite(of["failure_probability"]):
         words.append(f"p {100 * of['failure_probability']:.0f} %")
     reason = "" if pd.isna(of["reasons"]) else of["reasons"].split("; ")[0]
@@ -402,19 +417,6 @@ def _chart(width: float, height: float) -> tuple[NotebookFigure, Axes]:
 def _scene_name(condition: str | float, severity: float) -> str:
     name = CLEAN if pd.isna(condition) else condition
     return name if np.isnan(severity) else f"{name} {severity:g}"
-
-
-def _palette(more_is_worse: bool) -> str:
-    return "YlOrRd" if more_is_worse else "YlOrRd_r"
-
-
-def _digits(values: pd.Series) -> str:
-    largest = values.abs().max()
-    return ".0f" if largest >= 100 else ".1f" if largest >= 10 else ".2f"
-
-
-def _luminance(colour: Sequence[float]) -> float:
-    return float(np.dot(colour[:3], (0.299, 0.587, 0.114)))
 
 
 def _title(photo: ScenePhoto) -> str:

@@ -31,6 +31,7 @@ from m4kit.scenes.cells import (
     true_errors,
     values_of,
 )
+from m4kit.scenes.heat import LEGEND, heat_rows
 from m4kit.scenes.report_data import ReportData, ReportError
 from m4kit.scenes.taxonomy import MISSED, RULES
 
@@ -54,6 +55,7 @@ def write_page(report: ReportData, path: str | Path, *, title: str) -> Path:
         facts=_facts(report),
         note=note[:1].upper() + note[1:],
         tiles=_tiles(report),
+        heat_legend=LEGEND,
         heats=[_heat(metric, table) for metric in _HEAT if len(table := cells(report, metric))],
         half_lives=[[life.condition, *half_life_words(life)] for life in lives],
         charts=_charts(report),
@@ -97,27 +99,13 @@ def _tiles(report: ReportData) -> list[dict[str, str]]:
 
 def _heat(metric: str, table: pd.DataFrame) -> dict[str, object]:
     """A metric's heat map: its label, its severities, and each condition with its cells."""
-    grid, low, high = heat_grid(table), table["mean"].min(), table["mean"].max()
-
-    def shown(cell, severity: str) -> dict[str, str] | None:
-        if cell is None:
-            return None
-        between = "" if np.isnan(cell.low) else f", 95 % interval {cell.low:.2f} to {cell.high:.2f}"
-        colour, ink = figures.heat_colour(cell.mean, low, high, more_is_worse=METRICS[metric].more_is_worse)
-        return {
-            "severity": severity,
-            "colour": colour,
-            "ink": ink,
-            "title": f"{cell.faces} faces{between}",
-            "mean": f"{cell.mean:.{1 if high >= 10 else 2}f}",
-            "faces": cell.faces,
-        }
-
-    rows = [
-        (condition, [shown(*pair) for pair in zip(line, grid.severities, strict=True)])
-        for condition, line in zip(grid.conditions, grid.cells, strict=True)
-    ]
-    return {"metric": metric, "label": title_of(metric), "severities": grid.severities, "rows": rows}
+    places = heat_grid(table)
+    return {
+        "metric": metric,
+        "label": title_of(metric),
+        "severities": places.severities,
+        "rows": heat_rows(places, metric),
+    }
 
 
 def _charts(report: ReportData) -> list[tuple[Markup, str]]:

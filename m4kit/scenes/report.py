@@ -131,7 +131,7 @@ class SceneReport(ReportData):
 
     def _means(self, metric: str) -> pd.DataFrame:
         """A metric's `cells` as columns of the summary, in the unit of the table of faces."""
-        table = cells(self, metric).drop(columns="scenes")
+        table = cells(self, metric).drop(columns=["scenes", "few"])
         table[["mean", "low", "high"]] /= METRICS[metric].times
         return table.rename(
             columns={"mean": metric} | {name: f"{metric}_{name}" for name in ("faces", "low", "high")}

@@ -1,6 +1,7 @@
 """Figures of a report, by what they contain, and the report's page."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,10 +50,69 @@ def test_a_line_for_each_condition_with_its_interval(report):
     np.testing.assert_allclose(axes.lines[0].get_ydata()[:3], [2, 3, 5])
 
 
-def test_a_violin_for_each_condition(report):
+def few_at(report, condition, severity, count):
+    """The report with only so many faces of a condition and severity."""
+    rows = report.faces.index[
+        (report.faces["condition"] == condition) & (report.faces["severity"] == severity)
+    ]
+    return replace(report, faces=report.faces.drop(index=rows[count:]))
+
+
+def test_a_mean_over_few_faces_has_no_colour_in_a_heat_map_and_says_why(report):
+    worst = few_at(report, "rain", 5, 2)
+    worst.faces.loc[(worst.faces["condition"] == "rain") & worst.faces["nme"].notna(), "nme"] = 99.0
+    (axes,) = figures.heat_map(worst, "nme").axes
+    image = axes.images[0].get_array()
+    assert np.ma.getmaskarray(image)[6].tolist() == [False, False, False, True]
+    assert len(axes.patches) == 1
+    assert axes.patches[0].get_hatch()
+    assert "hatched: fewer than 5 faces" in axes.get_xlabel()
+    assert words(figures.heat_map(worst, "nme"))[-1].endswith("$n$ = 1")
+    # Where no cell has more, all are compared.
+    (axes,) = figures.heat_map(made_report(scenes=1), "nme").axes
+    assert not axes.patches
+
+
+def test_a_mean_over_few_faces_is_hollow_in_a_line_chart(report):
+    (axes,) = figures.line_chart(few_at(report, "rain", 5, 2), "nme").axes
+    hollow = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
+    assert [line.get_xdata().tolist() for line in hollow] == [[5.0]]
+    assert "hollow" in axes.get_xlabel()
+
+
+def test_of_few_faces_each_is_a_point_and_of_many_a_violin_holds_the_worst():
+    (axes,) = figures.violins(made_report(scenes=19), "nme", severities=[3]).axes
+    assert len(axes.collections) == 0
+    assert len(axes.lines[0].get_ydata()) == 19
+    many = made_report(scenes=200)
+    many.faces.loc[
+        many.faces.index[(many.faces["condition"] == "haze") & (many.faces["severity"] == 3)][0], "nme"
+    ] = 70.0
+    (axes,) = figures.violins(many, "nme", severities=[3]).axes
+    tops = [body.get_paths()[0].vertices[:, 1].max() for body in axes.collections]
+    assert len(tops) == 7
+    assert max(tops) == pytest.approx(70)
+    assert 70 in axes.lines[4].get_ydata()
+    assert axes.get_ylim()[1] > 70
+
+
+def test_what_a_face_has_or_has_not_is_no_distribution(report):
+    (axes,) = figures.violins(report, "recall").axes
+    assert len(axes.collections) == 0
+    assert [len(line.get_ydata()) for line in axes.lines] == [2, 1] * 7
+
+
+def test_each_condition_is_named_with_its_number_of_faces(report):
     (axes,) = figures.violins(report, "nme", severities=[3]).axes
-    assert len(axes.collections) == 7
     assert [tick.get_text() for tick in axes.get_xticklabels()][1] == "haze\n$n$ = 6"
+
+
+def test_an_axis_names_the_error_that_it_shows(report):
+    assert figures.score_scatter(report).axes[0].get_ylabel() == "NME, %"
+    drifted = made_report()
+    drifted.faces["nme"] = np.nan
+    assert figures.score_scatter(drifted).axes[0].get_ylabel() == "Landmarks' drift from the clean photo, %"
+    assert figures.caption(drifted, 2).startswith("focus 3: drift 3.0 %")
 
 
 def test_every_face_that_has_both_is_in_the_scatter_and_a_clean_one_once(report):
@@ -151,6 +211,7 @@ class TestPage:
         assert not re.search(r"(?:src|href)=\"(?!data:|#)", text)
         assert text.count("<article") == len(report.faces["face"])
         assert text.count('class="cell"') >= 28 * 3
+        assert 'class="cell few"' not in text
         assert text.count("<svg") >= 5
         assert "half-life: severity 2.0" in text
         assert page.stat().st_size < 10_000_000
