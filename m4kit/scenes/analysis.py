@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import tempfile
+import threading
 import time
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import nullcontext
+from dataclasses import replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -21,7 +28,7 @@ from m4kit.confidence.failure import note_of, probability_of
 from m4kit.confidence.reasons import reasons_of
 from m4kit.datasets import DatasetError, Sample, warn_left_out
 from m4kit.detector import Detector
-from m4kit.files import write_whole
+from m4kit.files import OutputFolder, reason_of, text_of, write_whole
 from m4kit.images import ImageError, jpeg
 from m4kit.landmarks import GROUP_MEMBERS, GROUPS, face_size
 from m4kit.prediction import Face, Prediction
@@ -30,13 +37,16 @@ from m4kit.scenes.columns import FACE_COLUMNS, PHOTO_COLUMNS, frame_of
 from m4kit.scenes.data import ScenePhoto, scene_photos
 from m4kit.scenes.journal import Entry, Journal
 from m4kit.scenes.report import SceneReport
-from m4kit.scenes.report_data import THUMBNAILS, ReportError
+from m4kit.scenes.report_data import TABLES, THUMBNAILS, ReportError
 from m4kit.scenes.taxonomy import failures_of
 from m4kit.views import PredictCrops, crop_predictor
 from m4kit.weights import fingerprint
 
 _ANGLES = ("yaw", "pitch", "roll")
 _SIDES = ("left", "top", "right", "bottom")
+
+_MOST_THREADS = 8
+"""Photos that are analysed at once, if there are so many cores: each takes memory."""
 
 
 def analyse(
@@ -51,13 +61,16 @@ def analyse(
     `source` is samples, from `benchmark` or a reader of `datasets`, or a folder, a `.zip` or image files without
     truth. `predictor` is by default the packaged one.
 
-    With a `folder`, every finished photo is saved there, and the report at the end. An analysis that was stopped
-    continues if called again with the same folder, source and predictor: finished photos are skipped, and photos that
-    could not be read are tried again.
+    Photos are analysed in parallel, one thread each, unless the predictor has a detector of its own.
+
+    With a `folder`, every finished photo is saved there, and the report at the end. An analysis that was stopped by
+    Ctrl-C leaves a report of the photos until there, whose settings say `stopped`, and continues if called again with
+    the same folder, source and predictor: finished photos are skipped, and photos that could not be read are tried
+    again. On a full disk the report goes to a folder for temporary files, which a warning names.
 
     Photos that cannot be read get a row with the error, and one warning names them. Raises `DatasetError` if there is
-    no photo or none can be read, and `ReportError` if the folder holds an analysis of other photos or with other
-    settings.
+    no photo or none can be read, `ReportError` if the folder holds an analysis of other photos or with other
+    settings, and `OutputError` if it holds tables that m4kit did not write.
     """
     photos, predictor = scene_photos(source), predictor or Predictor()
     if predictor.try_turns:
@@ -65,41 +78,99 @@ def analyse(
             "analyse: expected a predictor without try_turns, since crops are compared as they lie in the photo; "
             "give Predictor(try_turns=False)"
         )
-    folder = None if folder is None else Path(folder)
-    settings, analyst = _settings(predictor), _Analyst(predictor)
-    journal = None if folder is None else Journal(folder, settings)
-    entries = {} if journal is None else journal.entries
-    _check_same(entries, photos, folder)
-    done = {name for name, entry in entries.items() if entry.photo["read"]}
-    pictures: dict[str, bytes] = {}
-    bar = tqdm(total=len(photos), initial=len(done), desc="analyse", unit="photo", disable=not progress)
-    with bar:
-        for photo in photos:
-            if photo.name in done:
-                continue
-            entry, thumbnails = analyst(photo)
-            if journal is None:
-                pictures |= thumbnails
-                entries[photo.name] = entry
-            else:
-                (folder / THUMBNAILS).mkdir(exist_ok=True)
-                for name, content in thumbnails.items():
-                    write_whole(folder / THUMBNAILS / name, content)
-                # The entry comes last, so that the files it names exist.
-                journal.add(entry)
-            bar.update()
-    ordered = [entries[photo.name] for photo in photos]
-    _warn_unread(ordered)
-    report = SceneReport(
-        faces=frame_of([face for entry in ordered for face in entry.faces], FACE_COLUMNS),
-        photos=frame_of([entry.photo for entry in ordered], PHOTO_COLUMNS),
-        settings=settings,
-        folder=folder,
-        pictures=pictures,
-    )
-    if folder is not None:
-        report.save(folder)
+    folder, settings = None if folder is None else Path(folder), _settings(predictor)
+    with nullcontext() if folder is None else OutputFolder(folder, TABLES):
+        results, stop = _Results(folder, settings), None
+        _check_same(results.entries, photos, folder)
+        done = {name for name, entry in results.entries.items() if entry.photo["read"]}
+        with tqdm(
+            total=len(photos), initial=len(done), desc="analyse", unit="photo", disable=not progress
+        ) as bar:
+            try:
+                for entry, thumbnails in _analysed(
+                    [one for one in photos if one.name not in done], predictor
+                ):
+                    results.add(entry, thumbnails)
+                    bar.update()
+            except KeyboardInterrupt as stopped:
+                stop = stopped
+        ordered = [results.entries[photo.name] for photo in photos if photo.name in results.entries]
+        if stop is not None and not ordered:
+            raise stop
+        _warn_unread(ordered)
+        report = SceneReport(
+            faces=frame_of([face for entry in ordered for face in entry.faces], FACE_COLUMNS),
+            photos=frame_of([entry.photo for entry in ordered], PHOTO_COLUMNS),
+            settings=settings
+            | ({} if stop is None else {"stopped": f"{len(ordered)} of {len(photos)} photos"}),
+            folder=folder,
+            pictures=results.pictures,
+        )
+        report = report if folder is None else _saved(report)
+    if stop is not None:
+        raise stop
     return report
+
+
+class _Results:
+    """The rows and pictures of an analysis; with a folder, they are saved there as they come."""
+
+    def __init__(self, folder: Path | None, settings: Mapping[str, object]):
+        self._journal = None if folder is None else Journal(folder, settings)
+        self.entries: dict[str, Entry] = {} if self._journal is None else self._journal.entries
+        self.pictures: dict[str, bytes] = {}
+        self._full = False
+
+    def add(self, entry: Entry, thumbnails: Mapping[str, bytes]) -> None:
+        if self._journal is not None and not self._full:
+            try:
+                folder = self._journal.path.parent / THUMBNAILS
+                folder.mkdir(exist_ok=True)
+                for name, content in thumbnails.items():
+                    write_whole(folder / name, content)
+                # The entry comes last, so that the files it names exist.
+                self._journal.add(entry)
+            except OSError:
+                # The rest is kept in memory, and what room is left is for the tables.
+                self._full = True
+            else:
+                return
+        self.pictures |= thumbnails
+        self.entries[str(entry.photo["photo"])] = entry
+
+
+def _saved(report: SceneReport) -> SceneReport:
+    """The report, saved in its folder, or on a full disk in one for temporary files, with a warning."""
+    try:
+        report.save(report.folder)
+    except OSError as error:
+        place = report.save(tempfile.mkdtemp(prefix="m4kit_"))
+        warnings.warn(
+            f"{report.folder}: {error.strerror or error}; the report is in {place} instead", stacklevel=3
+        )
+        return replace(report, folder=place)
+    return report
+
+
+def _analysed(photos: Sequence[ScenePhoto], predictor: Predictor) -> Iterator[tuple[Entry, dict[str, bytes]]]:
+    """Analyse photos in parallel, in the order in which they end; one after another with a detector of the user's."""
+    if not isinstance(predictor.detector, Detector):
+        yield from map(_Analyst(predictor), photos)
+        return
+    of_thread = threading.local()
+
+    def one(photo: ScenePhoto) -> tuple[Entry, dict[str, bytes]]:
+        if not hasattr(of_thread, "analyst"):
+            of_thread.analyst = _Analyst(predictor)
+        return of_thread.analyst(photo)
+
+    # Not in the form of a context manager, which would wait for all photos after Ctrl-C.
+    pool = ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS))
+    try:
+        for done in as_completed([pool.submit(one, photo) for photo in photos]):
+            yield done.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def match(found: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -153,9 +224,13 @@ class _Analyst:
         """A photo's rows, and the JPEG files of its faces by name."""
         row = _scene_row(photo) | {"all_labelled": photo.all_labelled}
         try:
-            image = photo.image()
-        except ImageError as error:
-            return Entry(row | {"read": False, "error": str(error)}, []), {}
+            return self._analysed(photo, row)
+        # One odd photo must not cost the others: a decoder may raise anything, and the memory may end.
+        except Exception as error:
+            return Entry(row | {"read": False, "error": text_of(reason_of(error))}, []), {}
+
+    def _analysed(self, photo: ScenePhoto, row: dict[str, object]) -> tuple[Entry, dict[str, bytes]]:
+        image = photo.image()
         before, error = self._seen_clean(photo)
         clean = None if before is None else before.prediction
         # At severity 0 every condition gives the clean photo.
@@ -189,7 +264,7 @@ class _Analyst:
             try:
                 self._clean = (photo.clean_image, self._seen(photo.clean_image()), None)
             except ImageError as error:
-                self._clean = (photo.clean_image, None, f"clean photo: {error}")
+                self._clean = (photo.clean_image, None, text_of(f"clean photo: {error}"))
         return self._clean[1:]
 
     def _faces(

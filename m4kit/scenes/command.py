@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from m4kit.commands import complain, passed_over, path_argument, shows_progress
 from m4kit.conditions import CONDITIONS
 from m4kit.datasets import WITH_LANDMARKS, DatasetError, Sample
 from m4kit.datasets import read as read_set
@@ -18,12 +18,14 @@ from m4kit.datasets.files import open_files
 from m4kit.datasets.sample import distinct, picture_of
 from m4kit.datasets.scenes import CLEAN, read_condition_folders, read_scene_table
 from m4kit.datasets.ufdd import read_ufdd
+from m4kit.files import OutputFolder
 from m4kit.images import list_images
 from m4kit.network import M4Net
 from m4kit.predictor import Predictor
 from m4kit.scenes.analysis import analyse
 from m4kit.scenes.data import benchmark
 from m4kit.scenes.report import SceneReport
+from m4kit.scenes.report_data import TABLES
 
 LAYOUTS = ("ufdd", "folders", "table", "photos")
 
@@ -40,8 +42,16 @@ def add_parser(subparsers) -> None:
         f"Prints the findings, and writes the report's tables and thumbnails, {FINDINGS} and {SUMMARY} into DIR. "
         "A stopped analysis continues when you run the same command again.",
     )
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="folders, .zip, .csv or photos")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the report")
+    parser.add_argument(
+        "paths", nargs="+", type=path_argument, metavar="PATH", help="folders, .zip, .csv or photos"
+    )
+    parser.add_argument(
+        "--out",
+        required=True,
+        type=path_argument,
+        metavar="DIR",
+        help="folder of the report; only results of earlier runs are replaced in it",
+    )
     parser.add_argument(
         "--as",
         dest="layout",
@@ -74,21 +84,34 @@ def add_parser(subparsers) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run `m4kit scenes`; returns 0, or 2 after an error in the arguments or files."""
+    """Run `m4kit scenes`; returns 0, or 2 after an error in the arguments or files, be it one unreadable photo."""
+    names = ("threshold", "min_face", "max_faces")
+    chosen = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     try:
+        # Before any work; `analyse` enters it again for its own files.
+        files = (FINDINGS, SUMMARY, *TABLES, *(PAGE,) * options.html)
+        output = OutputFolder(options.out, files, inputs=options.paths)
         samples = read_scenes(options)
-        names = ("threshold", "min_face", "max_faces")
-        chosen = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
         predictor = Predictor(network=M4Net.load(options.weights), **chosen)
-        report = analyse(samples, predictor=predictor, folder=options.out, progress=not options.quiet)
-        written = write(report, options.out, html=options.html)
-    # DatasetError, ImageError, ReportError and WeightsError are ValueErrors.
+        with output:
+            report = analyse(
+                samples, predictor=predictor, folder=options.out, progress=shows_progress(options)
+            )
+            written = write(report, output, html=options.html)
+    # DatasetError, ImageError, OutputError, ReportError and WeightsError are ValueErrors.
     except (ValueError, OSError) as error:
-        print(f"m4kit scenes: {error}", file=sys.stderr)
+        complain("scenes", error)
         return 2
+    except KeyboardInterrupt:
+        complain("scenes", f"the same command continues the analysis in {options.out}")
+        raise
     if not options.quiet:
         print(report.report(), *written, sep="\n")
-    return 0
+        for line in passed_over(options.paths if options.layout in (None, "photos") else ()):
+            complain("scenes", line)
+    for line in output.unwritten:
+        complain("scenes", f"not written: {line}")
+    return 0 if report.photos["read"].all() and report.folder == output.path and not output.unwritten else 2
 
 
 def read_scenes(options: argparse.Namespace) -> tuple[Sample, ...]:
@@ -163,14 +186,14 @@ def layout_of(path: str | Path) -> str:
     return "folders" if folders & {*CONDITIONS, CLEAN} else "photos"
 
 
-def write(report: SceneReport, folder: Path, *, html: bool) -> list[Path]:
+def write(report: SceneReport, output: OutputFolder, *, html: bool) -> list[Path]:
     """Write the findings, and with `html` the page, into the report's folder; returns the paths."""
-    written = [folder / FINDINGS, folder / SUMMARY]
-    written[0].write_text(report.to_markdown(), encoding="utf-8")
-    report.summary().round(4).to_csv(written[1], index=False)
-    if html:
-        written.append(report.to_html(folder / PAGE))
-    return written
+    summary = report.summary().round(4)
+    written = [
+        output.write(FINDINGS, lambda path: path.write_text(report.to_markdown(), encoding="utf-8")),
+        output.write(SUMMARY, lambda path: summary.to_csv(path, index=False)),
+    ]
+    return written + ([output.write(PAGE, report.to_html)] if html else [])
 
 
 def _distinct(read: Iterable[tuple[str, tuple[Sample, ...]]]) -> tuple[Sample, ...]:

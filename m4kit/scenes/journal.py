@@ -12,6 +12,9 @@ from m4kit.scenes.report_data import VERSION, ReportError
 
 FILE = "progress.jsonl"
 
+_HEADER_BEGINS = len(json.dumps({"version": VERSION}))
+"""Bytes of the first line that tell a journal from other files."""
+
 
 class Entry(NamedTuple):
     """The row of a photo, and the rows of its faces."""
@@ -36,11 +39,17 @@ class Journal:
             self.path.write_text(json.dumps(header) + "\n", encoding="utf-8")
 
     def add(self, entry: Entry) -> None:
-        """Write a finished photo to disk."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        """Write a finished photo to disk. If that fails, the file is as before."""
+        before = self.path.stat().st_size
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            # Ctrl-C or a full disk. The next line must not continue half a line.
+            os.truncate(self.path, before)
+            raise
         self.entries[str(entry.photo["photo"])] = entry
 
     def _read(self, header: dict) -> bool:
@@ -48,6 +57,9 @@ class Journal:
         content = self.path.read_bytes() if self.path.exists() else b""
         whole = content[: content.rfind(b"\n") + 1]
         if not whole:
+            # The process may have stopped within the first line; other files are not replaced.
+            if not json.dumps(header).encode().startswith(content[:_HEADER_BEGINS]):
+                raise self._broken("no complete line")
             return False
         if len(whole) < len(content):
             # The process stopped within this line: its photo is analysed again.
@@ -61,10 +73,13 @@ class Journal:
         except (ValueError, KeyError, TypeError) as error:
             if isinstance(error, ReportError):
                 raise
-            raise ReportError(
-                f"{self.path}: expected the journal of an analysis, got a broken one ({error}); give another folder"
-            ) from error
+            raise self._broken(error) from error
         return True
+
+    def _broken(self, reason: object) -> ReportError:
+        return ReportError(
+            f"{self.path}: expected the journal of an analysis, got a broken one ({reason}); give another folder"
+        )
 
     def _check(self, found: dict, expected: dict) -> None:
         if found["version"] != expected["version"]:

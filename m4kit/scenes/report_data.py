@@ -28,6 +28,10 @@ VERSION = 3
 THUMBNAILS = "thumbnails"
 
 _INFO = "report.json"
+
+TABLES = ("faces.parquet", "photos.parquet", _INFO)
+"""The files of a report, beside its thumbnails."""
+
 _FORMAT = "m4kit scene report"
 
 

@@ -305,8 +305,9 @@ class TestContinuing:
                 self._photos(photo, 3, stop_at=2, seen=seen), predictor=fixed, folder=tmp_path, progress=False
             )
         assert seen == [0, 1]
-        with pytest.raises(FileNotFoundError, match="call analyse with this folder again"):
-            SceneReport.load(tmp_path)
+        until_there = SceneReport.load(tmp_path)
+        assert until_there.settings["stopped"] == "2 of 3 photos"
+        assert until_there.photos["photo"].tolist() == ["p0", "p1"]
         # Ended in the middle of a line: that photo alone is done again.
         journal = tmp_path / FILE
         journal.write_bytes(journal.read_bytes()[:-40])

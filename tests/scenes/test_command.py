@@ -1,5 +1,6 @@
 """`m4kit scenes`: the layouts that it detects, what it writes, and its errors."""
 
+import errno
 import shutil
 
 import cv2
@@ -11,7 +12,9 @@ from PIL import Image
 from m4kit import predict
 from m4kit.cli import main
 from m4kit.images import load_image
+from m4kit.scenes import data
 from m4kit.scenes.command import layout_of
+from m4kit.scenes.journal import Journal
 from m4kit.scenes.report import SceneReport
 
 from helpers.paths import SAMPLES
@@ -148,3 +151,90 @@ def test_an_empty_folder_and_a_report_of_other_photos_are_named(photo, tmp_path,
     assert "found no file in it that ends in .jpg" in said(capsys)
     # The report's folder holds pictures of its own, and is no set of photos.
     assert not (tmp_path / "out").exists()
+
+
+class TestHostileFolders:
+    """One condition at severity 0, so that each photo is predicted once."""
+
+    def command(self, path, out, *options):
+        short = ["--conditions", "focus", "--severities", "0", "--quiet"]
+        return ["scenes", str(path), "--out", str(out), *short, *options]
+
+    @pytest.fixture
+    def photos(self, photo, tmp_path):
+        folder = tmp_path / "photos"
+        folder.mkdir()
+        shutil.copy(photo, folder / "a.png")
+        return folder
+
+    def test_an_unreadable_photo_is_a_row_and_the_status(self, photos, tmp_path):
+        (photos / "b.jpg").write_bytes(b"no picture")
+        with pytest.warns(UserWarning, match=r"1 face left out: b/focus-0-0 \(.*b\.jpg: expected an image"):
+            assert main(self.command(photos, tmp_path / "out")) == 2
+        assert SceneReport.load(tmp_path / "out").photos["read"].tolist() == [True, False]
+
+    @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("odd")])
+    def test_whatever_a_photo_raises_the_others_are_analysed(
+        self, photo, photos, tmp_path, monkeypatch, error
+    ):
+        shutil.copy(photo, photos / "b.png")
+        load = data.load_image
+
+        def odd(path):
+            if path.name == "b.png":
+                raise error
+            return load(path)
+
+        monkeypatch.setattr(data, "load_image", odd)
+        with pytest.warns(UserWarning, match=type(error).__name__):
+            assert main(self.command(photos, tmp_path / "out")) == 2
+        assert SceneReport.load(tmp_path / "out").photos["read"].tolist() == [True, False]
+
+    def test_names_that_are_no_text_and_broken_files_of_such_names_are_written(self, photos, tmp_path):
+        (photos / "a.png").rename(photos / "caf\udce9 \n.png")
+        (photos / "\udce9.png").write_bytes(b"")
+        with pytest.warns(UserWarning, match="left out"):
+            assert main(self.command(photos, tmp_path / "out", "--html")) == 2
+        report = SceneReport.load(tmp_path / "out")
+        assert report.photos["photo"].tolist() == ["caf\\udce9 \n/focus-0-0", "\\udce9/focus-0-0"]
+        assert "\\udce9.png: expected an image, got an empty file" in report.photos["error"][1]
+
+    @pytest.mark.parametrize("name", ["faces.parquet", "report.json", "summary.csv", "progress.jsonl"])
+    def test_a_file_of_the_users_is_not_overwritten(self, photos, tmp_path, capsys, name):
+        out = tmp_path / "out"
+        out.mkdir()
+        (out / name).write_text("mine")
+        assert main(self.command(photos, out)) == 2
+        assert name in said(capsys)
+        assert (out / name).read_text() == "mine"
+
+    def test_the_photos_folder_may_be_the_reports(self, photos):
+        for _ in range(2):
+            assert main(self.command(photos, photos, "--html")) == 0
+        assert len(SceneReport.load(photos)) == 1
+
+    def test_on_a_full_disk_the_report_goes_elsewhere(self, photos, tmp_path, monkeypatch):
+        out, rescued = tmp_path / "out", tmp_path / "rescued"
+        rescued.mkdir()
+        monkeypatch.setattr("tempfile.mkdtemp", lambda prefix: str(rescued))
+        add = Journal.add
+
+        def half(self, entry):
+            monkeypatch.setattr("os.fsync", full)
+            add(self, entry)
+
+        def full(_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def save(self, folder):
+            return saved(self, folder) if folder == str(rescued) else full(folder)
+
+        saved = SceneReport.save
+        monkeypatch.setattr(Journal, "add", half)
+        monkeypatch.setattr(SceneReport, "save", save)
+        with pytest.warns(UserWarning, match=f"No space left on device; the report is in {rescued} instead"):
+            assert main(self.command(photos, out)) == 2
+        report = SceneReport.load(rescued)
+        assert report.thumbnail(0).shape == (120, 120, 3)
+        # The journal holds no half line: the same command continues.
+        assert len((out / "progress.jsonl").read_text(encoding="utf-8").splitlines()) == 1
