@@ -122,8 +122,8 @@ def load_image(source: ImageSource) -> np.ndarray:
     return _decode(content, name)
 
 
-def read_file(path: Path) -> bytes:
-    """Read a regular file of at most `MOST_BYTES`; raise `OSError` if it is another one.
+def read_file(path: Path, *, most: int | None = None) -> bytes:
+    """Read a regular file of at most so many bytes (default: `MOST_BYTES`); raise `OSError` if it is another one.
 
     A device or a pipe is not opened, because it may block or never end.
     """
@@ -131,19 +131,20 @@ def read_file(path: Path) -> bytes:
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise OSError(errno.EINVAL, "a device or a pipe; save what comes from it to a file first")
     with path.open("rb") as file:
-        return read_all(file)
+        return read_all(file, most=most)
 
 
-def read_all(file: BinaryIO) -> bytes:
-    """Read the rest of a binary file, at most `MOST_BYTES`; raise `OSError` if there is more."""
+def read_all(file: BinaryIO, *, most: int | None = None) -> bytes:
+    """Read the rest of a binary file of at most so many bytes (default: `MOST_BYTES`); raise `OSError` for more."""
+    most = MOST_BYTES if most is None else most
     parts, size = [], 0
-    while part := file.read(_PART):
+    while part := file.read(min(_PART, most + 1)):
         if not isinstance(part, bytes):
             raise TypeError(f"{type(part).__name__} instead of bytes")
         parts.append(part)
         size += len(part)
-        if size > MOST_BYTES:
-            raise OSError(errno.EFBIG, f"more than {MOST_BYTES:,} bytes")
+        if size > most:
+            raise OSError(errno.EFBIG, f"more than {most:,} bytes")
     return b"".join(parts)
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import io
-import lzma
 import posixpath
+import stat
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -15,10 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from m4kit.datasets.sample import DatasetError, picture_of
-from m4kit.images import IMAGE_SUFFIXES, ImageError, load_image
-
-# zipfile raises RuntimeError for a password and NotImplementedError, its subclass, for an unknown compression.
-_READING_ERRORS = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+from m4kit.images import IMAGE_SUFFIXES, MOST_BYTES, ImageError, load_image, read_all, read_file
 
 
 class Files:
@@ -39,7 +35,7 @@ class Files:
         if self._archive is not None:
             return sorted(self._members)
         names = ((file, file.relative_to(self.path).as_posix()) for file in self.path.rglob("*"))
-        return sorted(name for file, name in names if _is_own(name) and file.is_file())
+        return sorted(name for file, name in names if _is_own(name) and _is_file(file))
 
     def find(self, name: str) -> str | None:
         """The file that a list calls `name`, or None if there is none or the name leads out of the set."""
@@ -47,20 +43,19 @@ class Files:
             own = posixpath.normpath(spelling)
             if not _is_own(own):
                 continue
-            try:
-                found = own in self._members if self._archive is not None else (self.path / own).is_file()
-            # A name longer than the system allows.
-            except OSError:
-                found = False
-            if found:
+            if own in self._members if self._archive is not None else _is_file(self.path / own):
                 return own
         return None
 
-    def read(self, name: str) -> bytes:
-        """A file's bytes; `DatasetError` if they cannot be read."""
+    def read(self, name: str, *, most: int | None = None) -> bytes:
+        """A file's bytes; `DatasetError` if they cannot be read, or if there are more than `most`."""
         try:
-            return (self.path / name).read_bytes() if self._archive is None else self._archive.read(name)
-        except _READING_ERRORS as error:
+            if self._archive is None:
+                return read_file(self.path / name, most=most)
+            with self._archive.open(name) as member:
+                return read_all(member, most=most)
+        # Which error zipfile raises depends on which byte is wrong.
+        except Exception as error:
             raise DatasetError(f"cannot be read: {error}") from error
 
     def text(self, name: str) -> str:
@@ -87,17 +82,21 @@ class Files:
 def open_files(path: str | Path, *, expected: str) -> Files:
     """Open a folder or zip. `expected` names the data set in errors."""
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{path}: expected a folder or a .zip of {expected}, found nothing; check the path"
-        )
-    if not path.is_dir() and not zipfile.is_zipfile(path):
-        raise DatasetError(
-            f"{path}: expected a folder or a .zip of {expected}, got another file or a broken archive"
-        )
+    wanted = f"{path}: expected a folder or a .zip of {expected}"
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(f"{wanted}, found nothing; check the path") from error
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{wanted}, got {error}; check the path and its permissions") from error
+    is_folder = stat.S_ISDIR(mode)
+    # A pipe would block.
+    if not is_folder and not (stat.S_ISREG(mode) and zipfile.is_zipfile(path)):
+        raise DatasetError(f"{wanted}, got another file or a broken archive")
     try:
         return Files(path)
-    except _READING_ERRORS as error:
+    # Which error zipfile raises depends on which byte is wrong.
+    except Exception as error:
         raise DatasetError(f"{path}: expected a readable .zip of {expected}, got {error}") from error
 
 
@@ -107,7 +106,7 @@ def open_label_file(path: str | Path, *, ending: str, member: str | None, expect
     `path` is the label file itself, or a folder or zip that holds it; `member` selects one of several.
     """
     path = Path(path)
-    if path.is_file() and not zipfile.is_zipfile(path):
+    if _is_file(path) and not zipfile.is_zipfile(path):
         if path.suffix.lower() != ending:
             raise DatasetError(
                 f"{path}: expected a {ending} file, or a folder or .zip that holds one, got another file"
@@ -179,7 +178,13 @@ def load_arrays(file: Path | io.BytesIO, name: object) -> dict[str, np.ndarray] 
     """Load a `.npz` or `.npy`; `DatasetError`, with its name, if it is broken or needs pickles."""
     try:
         # numpy leaves a file open that turns out to be broken.
-        content = io.BytesIO(file.read_bytes()) if isinstance(file, Path) else file
+        content = io.BytesIO(read_file(file)) if isinstance(file, Path) else file
+        if zipfile.is_zipfile(content):
+            with zipfile.ZipFile(content) as archive:
+                size = sum(member.file_size for member in archive.infolist())
+            if size > MOST_BYTES:
+                raise DatasetError(f"{size:,} bytes when unpacked, more than {MOST_BYTES:,}")
+        content.seek(0)
         arrays = np.load(content, allow_pickle=False)
         if isinstance(arrays, np.ndarray):
             return arrays
@@ -221,6 +226,14 @@ def check_arrays(arrays: object, rows: Rows, optional: Rows, source: object) -> 
                 f"{source}: expected {key} {' or '.join(map(str, shapes))} of {content}, got {array.dtype} "
                 f"{array.shape}"
             )
+
+
+def _is_file(path: Path) -> bool:
+    """Whether it is a regular file; not so if its name is too long or its folder is closed."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _is_own(name: str) -> bool:

@@ -7,6 +7,7 @@ photos, the published crops begin 1.0 pixel before their boxes' left edge counte
 from __future__ import annotations
 
 import io
+import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -20,6 +21,13 @@ from m4kit.datasets.sample import DatasetError, PublishedBox, Sample, checked_la
 
 # Folders of 300W-LP's archive with MATLAB code, and with the landmarks again, without photos.
 _OTHER_FOLDERS = {"code", "landmarks"}
+
+# The largest `.mat`. Those of the sets have some 10 kB, and compressed variables expand by at most 1000.
+_MOST_BYTES = 1 << 18
+
+# What a face's variables hold. Others, such as cells, may claim any size.
+_KINDS = {"double", "single"} | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+_MOST_NUMBERS = 1000
 
 
 def read_aflw2000_3d(
@@ -122,9 +130,15 @@ def _read_face(files: Files, name: str, photo: str | None, mat: str | None, *, d
     """The sample of a photo and its `.mat`. Without `depth`, `pt2d` replaces missing landmarks in 3D."""
     if photo is None or mat is None:
         raise DatasetError(f"no {'.jpg' if photo is None else '.mat'}")
-    content = io.BytesIO(files.read(mat))
+    content = io.BytesIO(files.read(mat, most=_MOST_BYTES))
     try:
-        labels = scipy.io.loadmat(content, variable_names=("pt3d_68", "pt2d", "Pose_Para"))
+        small = {
+            name
+            for name, shape, kind in scipy.io.whosmat(content)
+            if kind in _KINDS and math.prod(shape) <= _MOST_NUMBERS
+        }
+        names = [name for name in ("pt3d_68", "pt2d", "Pose_Para") if name in small]
+        labels = scipy.io.loadmat(content, variable_names=names)
     # What scipy raises depends on which byte is wrong.
     except Exception as error:
         raise DatasetError(f"broken .mat: {error}") from error

@@ -16,6 +16,8 @@ from m4kit.files import text_of
 from m4kit.landmarks import face_box
 
 _NAMED_IN_WARNINGS = 5
+# Beyond this, squares of coordinates would lose their meaning.
+_FURTHEST = 1e9
 _NUMBER = re.compile(r"#\d+$")
 
 DISTRACTOR = "distractor"
@@ -165,6 +167,8 @@ def checked_landmarks(points: object) -> np.ndarray:
         raise DatasetError(f"expected 68 points of numbers, got {array.dtype} {array.shape}")
     if not np.isfinite(array).all():
         raise DatasetError("expected finite points, got NaN or infinity")
+    if np.abs(array).max() > _FURTHEST:
+        raise DatasetError(f"expected points in pixels, got {np.abs(array).max():g}")
     if not np.ptp(array[:, :2], axis=0).all():
         raise DatasetError("expected 68 points of a face, got points without width or height")
     return array.astype(float)
@@ -173,7 +177,7 @@ def checked_landmarks(points: object) -> np.ndarray:
 def checked_box(left: float, top: float, right: float, bottom: float) -> np.ndarray:
     """Return a box (4,); raise `DatasetError` if it is not finite or has no area."""
     box = np.array([left, top, right, bottom], dtype=float)
-    if not (np.isfinite(box).all() and (box[2:] > box[:2]).all()):
+    if not ((np.abs(box) <= _FURTHEST).all() and (box[2:] > box[:2]).all()):
         raise DatasetError(f"expected a box with left < right and top < bottom, got {box.tolist()}")
     return box
 

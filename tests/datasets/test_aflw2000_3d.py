@@ -1,6 +1,8 @@
 """AFLW2000-3D in its published layout, from a folder or a zip; broken faces are named and left out."""
 
 import shutil
+import struct
+import time
 
 import numpy as np
 import pytest
@@ -95,6 +97,17 @@ class TestPublishedBox:
         np.testing.assert_allclose(box.to_photo(frame)[..., :2], box.to_photo(frame[..., :2]))
 
 
+def _matlab_variable(name: str, kind: int, rows: int) -> bytes:
+    """A `.mat` of level 5 with one variable (rows, 2) of a class, and no data."""
+
+    def element(number: int, data: bytes) -> bytes:
+        return struct.pack("<II", number, len(data)) + data + bytes(-len(data) % 8)
+
+    parts = (6, struct.pack("<II", kind, 0)), (5, struct.pack("<ii", rows, 2)), (1, name.encode())
+    header = b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack("<H", 0x0100) + b"IM"
+    return header + element(14, b"".join(element(*part) for part in parts) + bytes(8))
+
+
 class TestBrokenFiles:
     def _break(self, place, how):
         photos = place / "AFLW2000"
@@ -142,6 +155,37 @@ class TestBrokenFiles:
         assert [sample.name for sample in samples] == ["image00002", "image00006"]
         assert len(caught) == 1
         assert caught[0].filename == __file__
+
+    @pytest.mark.parametrize("kind", ["cell", "struct", "char", "function"])
+    def test_a_variable_that_claims_a_monstrous_size_is_left_out_at_once(self, tmp_path, kind):
+        place = write_set(tmp_path / "set")
+        # Numbers of MATLAB's classes, and 5 GB of pointers if the size is believed.
+        content = _matlab_variable(
+            "pt3d_68", {"cell": 1, "struct": 2, "char": 4, "function": 16}[kind], 2**28
+        )
+        (place / "AFLW2000" / "image00004.mat").write_bytes(content)
+        started = time.perf_counter()
+        with pytest.warns(UserWarning, match=r"1 face left out: image00004 \(") as caught:
+            assert len(read_aflw2000_3d(place)) == 2
+        assert len(caught) == 1
+        assert time.perf_counter() - started < 2
+
+    def test_a_large_mat_is_left_out_before_it_is_unpacked(self, tmp_path):
+        place = write_set(tmp_path / "set")
+        labels = scipy.io.loadmat(place / "AFLW2000" / "image00004.mat")
+        labels = {key: value for key, value in labels.items() if not key.startswith("__")}
+        scipy.io.savemat(place / "AFLW2000" / "image00004.mat", labels | {"other": np.zeros(40_000)})
+        with pytest.warns(
+            UserWarning, match=r"left out: image00004 \(cannot be read: .*more than 262,144 bytes\)"
+        ):
+            assert len(read_aflw2000_3d(place)) == 2
+
+    def test_points_beyond_any_photo_are_left_out(self, tmp_path):
+        place = write_set(tmp_path / "set")
+        labels = {"pt3d_68": np.eye(3, 68) * 1e200, "Pose_Para": np.zeros((1, 7))}
+        scipy.io.savemat(place / "AFLW2000" / "image00004.mat", labels)
+        with pytest.warns(UserWarning, match=r"image00004 \(expected points in pixels, got 1e\+200\)"):
+            assert len(read_aflw2000_3d(place)) == 2
 
     def test_many_broken_faces_are_counted_and_the_first_ones_named(self, tmp_path):
         place = write_set(tmp_path / "set")

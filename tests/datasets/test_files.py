@@ -1,11 +1,15 @@
 """Folders and zips are read in place and in the same way, and nothing outside them is read."""
 
+import os
 import zipfile
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from m4kit import images
 from m4kit.datasets import READERS, DatasetError, read, read_folder
-from m4kit.datasets.files import open_files
+from m4kit.datasets.files import load_arrays, open_files
 from m4kit.images import ImageError
 
 from helpers.face_sets import picture
@@ -80,3 +84,36 @@ def test_in_every_layout_a_missing_path_and_an_empty_folder_are_errors(tmp_path,
     (tmp_path / "set.zip").write_bytes(b"PK, or so")
     with pytest.raises(DatasetError, match=r"set\.zip: expected a .*, got another file"):
         read(tmp_path / "set.zip", layout)
+
+
+class TestBudgets:
+    def test_a_picture_that_a_zip_expands_without_measure_is_an_image_error(self, tmp_path, monkeypatch):
+        with zipfile.ZipFile(tmp_path / "set.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a.jpg", bytes(1_000_001))
+        assert (tmp_path / "set.zip").stat().st_size < 2000
+        monkeypatch.setattr(images, "MOST_BYTES", 1_000_000)
+        with pytest.raises(ImageError, match=r"set\.zip/a\.jpg: .* got .*more than 1,000,000 bytes"):
+            read_folder(tmp_path / "set.zip")[0].image()
+
+    def test_arrays_that_expand_without_measure_are_an_error(self, tmp_path, monkeypatch):
+        np.savez_compressed(tmp_path / "labels.npz", names=np.zeros(1_000_000))
+        assert (tmp_path / "labels.npz").stat().st_size < 10_000
+        monkeypatch.setattr("m4kit.datasets.files.MOST_BYTES", 1_000_000)
+        with pytest.raises(DatasetError, match=r"labels\.npz: .* 8,000,128 bytes when unpacked, more than"):
+            load_arrays(tmp_path / "labels.npz", tmp_path / "labels.npz")
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+    @pytest.mark.parametrize("layout", READERS)
+    def test_in_every_layout_pipes_and_devices_are_errors_at_once(self, tmp_path, layout):
+        os.mkfifo(tmp_path / "pipe")
+        for path in (tmp_path / "pipe", Path("/dev/zero")):
+            with pytest.raises(DatasetError, match=f"{path}: expected a folder or a .zip of"):
+                read(path, layout)
+        with pytest.raises(DatasetError, match=r"got .*a device or a pipe"):
+            load_arrays(tmp_path / "pipe", "labels")
+
+    @pytest.mark.parametrize("layout", READERS)
+    def test_in_every_layout_a_name_that_no_file_can_have_is_an_error(self, layout):
+        for name in ("a" * 5000, "a\0b"):
+            with pytest.raises(DatasetError, match=r"expected a folder or a \.zip of .*; check the path"):
+                read(name, layout)
