@@ -80,7 +80,8 @@ def vertex_colours(
     - `clay`: one colour. `region`: one for each part of the face.
     - `normals`: the direction of the surface in the photo's view, (x, y, z) as (R, G, B).
     - `depth`: mm towards the viewer, counted from the farthest vertex.
-    - `distance`: mm between the face's shape and the mean face, positive outward, without pose.
+    - `distance`: mm between the face's shape and the mean face, positive outward (`distance_from_mean`), without
+      pose.
     - `spread`: mm between the heads: root mean square distance of their vertices from the fused vertices.
 
     `limits` (low, high) are the ends of the colour scale of a mode with numbers, to show several faces on one scale.
@@ -238,10 +239,21 @@ def _depth(face: Face) -> VertexColours:
     return scalar_colours(depth - depth.min(), unit="mm towards the viewer", scale="cividis")
 
 
+def distance_from_mean(model: FaceModel, shape: np.ndarray, *, least: float = 1e-3) -> VertexColours:
+    """Colours of the distance of a shape (V, 3) in mm from the model's mean face.
+
+    It is measured along the mean face's normals: positive outward, negative inward. 0 is in the middle of the scale,
+    which reaches the largest distance, at least `least` mm, to both sides.
+    """
+    distance = ((shape - model.mean.numpy()) * _mean_normals(model)).sum(1)
+    limit = max(float(np.abs(distance).max()), least)
+    return scalar_colours(
+        distance, unit="mm outward from the mean face", limits=(-limit, limit), scale="coolwarm"
+    )
+
+
 def _distance(face: Face) -> VertexColours:
-    distance = ((face.shape - face.model.mean.numpy()) * _mean_normals(face.model)).sum(1)
-    limit = max(float(np.abs(distance).max()), 1e-3)
-    return scalar_colours(distance, unit="mm from the mean face", limits=(-limit, limit), scale="coolwarm")
+    return distance_from_mean(face.model, face.shape)
 
 
 def _spread(face: Face) -> VertexColours:

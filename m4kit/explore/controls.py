@@ -12,6 +12,12 @@ from m4kit.vertex_colours import VertexColours, scalar_colours
 SIDE_WIDTH = 260
 """Pixels of the column beside a view."""
 
+COLOUR_LABELS = {
+    "distance": "Distance from the mean",
+    "spread": "Spread of the heads",
+}
+"""What the explorers call the colour modes of `vertex_colours` whose own name does not say it."""
+
 WRAP = {"flex_flow": "row wrap", "align_items": "center", "grid_gap": "0 4px"}
 """Layout of a row that wraps where the notebook is narrow."""
 

@@ -37,6 +37,9 @@ _NOTE = f"""<style>
 </style>
 <em class="m4kit-still">A still picture. Run the notebook to make it live.</em>"""
 
+_HARDLY_TURNED = 3.0
+"""Degrees by which a few clicks may turn a view that nobody meant to turn."""
+
 
 class Explorer(widgets.VBox):
     """A widget made of controls and views, with a line below them that shows what went wrong.
@@ -130,6 +133,8 @@ class Explorer(widgets.VBox):
 
 def _for_users(error: Exception) -> str:
     """An error as a sentence, without Python's name for it where the error says what is wrong."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
     if str(error) and isinstance(error, ValueError | OSError | RuntimeError):
         return str(error)
     return f"This is a fault in m4kit, please report it: {type(error).__name__}: {error}"
@@ -148,6 +153,8 @@ class MeshExplorer(Explorer):
         self, *, height: int, toggles: Mapping[str, tuple[str, bool, str]], photo: bool = False, **canvas
     ):
         super().__init__()
+        # The rotation of "As in photo", if that was the last position chosen.
+        self._photo_view: np.ndarray | None = None
         self.canvas = Canvas(height=height, **canvas)
         self.canvas.show = {name: on for name, (_, on, _) in toggles.items()}
         self.canvas.on_reset = self.guard(self.reset)
@@ -172,7 +179,23 @@ class MeshExplorer(Explorer):
         known = [known for known in self.camera_buttons if known != "Reset"]
         if name not in known:
             raise ValueError(f"expected a camera position out of {', '.join(known)}, got {name!r}")
-        self.canvas.look(self.camera(name))
+        rotation = self.camera(name)
+        self._photo_view = rotation if name == AS_IN_PHOTO else None
+        self.canvas.look(rotation)
+
+    def follow_photo(self) -> None:
+        """Call this when the face has changed: seen as in the photo before, it is so again; zoom and pan stay.
+
+        A camera in another position, or turned by hand, stays.
+        """
+        if self._photo_view is None:
+            return
+        turned = np.reshape(self.canvas.camera["rotation"], (3, 3)) @ self._photo_view.T
+        if np.degrees(np.arccos(np.clip((np.trace(turned) - 1) / 2, -1, 1))) < _HARDLY_TURNED:
+            self._photo_view = self.camera(AS_IN_PHOTO)
+            self.canvas.camera = self.canvas.camera | {"rotation": self._photo_view.ravel().tolist()}
+        else:
+            self._photo_view = None
 
     def reset(self) -> None:
         """Turn the camera to where it was at the start."""

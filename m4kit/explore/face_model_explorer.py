@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import ipywidgets as widgets
 import numpy as np
 
 from m4kit.explore.canvas import landmark_colours
-from m4kit.explore.controls import button, choice, faded, legend, row, slider
+from m4kit.explore.controls import COLOUR_LABELS, button, choice, faded, legend, row, slider
 from m4kit.explore.explorer import MeshExplorer
 from m4kit.explore.modes import (
     REACH,
@@ -17,12 +19,13 @@ from m4kit.explore.modes import (
     gram_matrix,
     reconstruction_error,
 )
+from m4kit.explore.photo import check_prediction, face_choice, picture_html, thumbnail
 from m4kit.face_model import FaceModel
 from m4kit.images import jpeg
 from m4kit.prediction import Face, Prediction
-from m4kit.vertex_colours import VertexColours, clay, scalar_colours
+from m4kit.vertex_colours import VertexColours, clay, distance_from_mean, scalar_colours
 from m4kit.visualize.legend import with_legend
-from m4kit.visualize.mesh_figure import EVEN_LIGHT, mesh_still
+from m4kit.visualize.mesh_figure import EVEN_LIGHT, EXTENT, mesh_still
 
 _STILL_SIDE = 420
 _NO_ACTION = "none"
@@ -31,24 +34,32 @@ _LEAST_DISTANCE = 5.0
 """Millimetres at the end of the colour bar at least, so that tiny distances look tiny."""
 
 _SHADING = 0.55
-_COLUMN, _CONTROL = 330, "286px"
-_COLOURS = {"Clay": "clay", "Distance from the mean": "distance", "Lost with fewer modes": "lost"}
+_EXTENT = 1.12 * EXTENT
+"""Room for the chin of an open mouth."""
+
+_COLUMN, _CONTROL, _PHOTO_COLUMN = 360, "310px", 176
+_COLOURS = {"Clay": "clay", COLOUR_LABELS["distance"]: "distance", "Lost with fewer modes": "lost"}
 _CURVES = (("identity", "#4c8ed9"), ("expression", "#e8912d"))
 
 
 class FaceModelExplorer(MeshExplorer):
     """Sliders for a face model's modes, with a live mesh.
 
-    - `identity` and `expression` are the sliders, in standard deviations: the first ten of each, more on demand.
-    - An action (jawOpen, mouthSmileLeft ...) can be added to the expression; a random person, a random expression and
-      the mean are one click away.
-    - "Explain" shows one mode: colours show how far it moves each vertex in mm, while the mesh swings between -3 and
-      +3 standard deviations.
+    - `identity` and `expression` are the sliders, in standard deviations: the first ten of each, more on demand. The
+      mesh is what they say.
+    - An action (jawOpen, mouthSmileLeft ...) sets the expression's sliders; "none" sets them back. A random person, a
+      random expression and the mean are one click away.
+    - "Explain" shows one mode: colours show how far it moves each vertex in mm, while the mean face swings between -3
+      and +3 standard deviations.
     - "Modes needed" keeps only the first identity modes, and shows how far the face then is from itself.
-    - `of` (a `Face`, or a `Prediction` whose first face counts) is what "Fit to the photo" sets the sliders to.
+    - `of`, a `Prediction` or one `Face`, is what "Fit to the photo" sets the sliders to, up to their step; the photo
+      is shown beside.
 
     `model` is any `FaceModel`; the default is `of`'s, or else the packaged one. `deviations` (modes,) are the
     standard deviations of the coefficients, for a model whose modes are not scaled to 1, such as BFM.
+
+    Raises `TypeError` for a model or `of` of another type, and `ValueError` for a prediction without faces and for
+    deviations that are not positive numbers, one per mode.
     """
 
     def __init__(
@@ -61,52 +72,72 @@ class FaceModelExplorer(MeshExplorer):
     ):
         toggles = {name: (name.capitalize(), False, "") for name in ("wireframe", "landmarks")}
         layout = {"flex": "1 1 340px", "min_width": "320px"}
-        super().__init__(height=height, toggles=toggles, layout=layout)
+        super().__init__(height=height, toggles=toggles, layout=layout, extent=_EXTENT)
         self.canvas.show = {"mesh": True} | self.canvas.show
-        self.face = _face_of(of)
-        self.model = model or (self.face.model if self.face is not None else FaceModel.load())
-        self.people, self.moods = len(self.model.identity_modes), len(self.model.expression_modes)
-        self.deviations = (
-            np.ones(self.people + self.moods) if deviations is None else np.asarray(deviations, float)
-        )
-        if self.deviations.shape != (self.people + self.moods,):
-            raise ValueError(
-                f"expected deviations ({self.people + self.moods},), one per mode, got {self.deviations.shape}"
+        self.prediction, self._given = _prediction_of(of), of
+        if not isinstance(model, FaceModel | None):
+            got = type(model).__name__
+            raise TypeError(
+                f"FaceModelExplorer: expected a FaceModel, got {got}; give it FaceModel.load(file)"
             )
+        self.model = model or (FaceModel.load() if self.prediction is None else self.prediction[0].model)
+        self.people, self.moods = len(self.model.identity_modes), len(self.model.expression_modes)
+        self.deviations = _checked_deviations(deviations, self.people + self.moods)
         self._mean = self.model.mean.numpy()
         modes = self.model.modes.numpy() * self.deviations[:, None, None]
         self._modes = np.ascontiguousarray(modes.reshape(len(modes), -1), dtype=np.float32)
         self._gram = gram_matrix(modes[: self.people])
         self._draws = 0
+        # The sliders' values after the last fit, those of the mesh, and the expression's before an action.
+        self._fitted: np.ndarray | None = None
+        self._followed = np.zeros(self.people + self.moods)
+        self._before: np.ndarray | None = None
         self._build_controls()
         self._connect()
         column = {"flex": f"0 0 {_COLUMN + 8}px", "margin": "0 0 0 8px", "grid_gap": "6px"}
-        beside = widgets.VBox([self.tabs, self.legend], layout=column)
+        beside = widgets.VBox([self.tabs, self.legend, self.note], layout=column)
+        fit = self.buttons["Fit to the photo"]
+        photo = widgets.VBox(
+            [self.face_choice, fit, self.photo] if self.prediction is not None else [],
+            layout={"flex": f"0 0 {_PHOTO_COLUMN}px", "grid_gap": "6px", "margin": "0 8px 0 0"},
+        )
+        if self.prediction is None:
+            photo.layout.display = "none"
+        others = [control for control in self.buttons.values() if control is not fit]
         self.content = (
-            row(*self.buttons.values(), self.colour, self.explain),
-            widgets.HBox([self.canvas, beside], layout={"flex_flow": "row wrap"}),
-            row(*self.camera_buttons.values(), *self.toggles.values(), label="View"),
+            row(*others, self.colour, self.explain),
+            widgets.HBox([photo, self.canvas, beside], layout={"flex_flow": "row wrap"}),
+            row(*self.toggles.values(), label="Show"),
+            row(*self.camera_buttons.values(), label="View"),
         )
         self.canvas.set_triangles(self.model.triangles.numpy())
+        self._show_photo()
         self.guard(self._follow)()
 
     def _build_controls(self) -> None:
+        faces, actions = self.prediction or (), self.model.actions.values()
+        people = _largest([face.identity for face in faces], self.deviations[: self.people])
+        moods = _largest([*(face.expression for face in faces), *actions], self.deviations[self.people :])
         self._sliders = {
-            "identity": ModeSliders(self.people, word="identity", explain=self._play),
+            "identity": ModeSliders(self.people, word="identity", explain=self._play, largest=people),
             "expression": ModeSliders(
-                self.moods, word="expression", explain=lambda number: self._play(self.people + number)
+                self.moods,
+                word="expression",
+                explain=lambda number: self._play(self.people + number),
+                largest=moods,
             ),
         }
         self.identity, self.expression = (one.sliders for one in self._sliders.values())
-        self.action = choice("Action", [_NO_ACTION, *self.model.actions], width=_CONTROL)
-        self.strength = slider("Strength", 1.0, 0.0, 1.0, 0.05, width=_CONTROL)
+        tip = "Set the ten sliders to a named action; none sets them back"
+        self.action = choice("Action", [_NO_ACTION, *self.model.actions], width=_CONTROL, tooltip=tip)
+        self.strength = slider("Strength", 1.0, 0.0, 1.0, 0.05, width=_CONTROL, disabled=True)
         if not self.model.actions:
             self.action.layout.display = self.strength.layout.display = "none"
         self.kept = widgets.IntSlider(
             self.people,
             min=0,
             max=self.people,
-            description="Identity modes kept",
+            description="Modes kept",
             style={"description_width": "initial"},
             layout={"width": _CONTROL},
         )
@@ -133,14 +164,18 @@ class FaceModelExplorer(MeshExplorer):
             "Random expression": button("Random expression", tooltip="A mix of up to three actions"),
             "Fit to the photo": button("Fit to the photo", tooltip="The sliders to the photo's face"),
         }
-        if self.face is None:
-            self.buttons["Fit to the photo"].layout.display = "none"
-        self.legend = widgets.HTML()
+        self.face_choice = face_choice(self.prediction or ())
+        self.legend, self.note, self.photo = (widgets.HTML() for _ in range(3))
 
     def _connect(self) -> None:
         sliders = (*self.identity, *self.expression)
-        for control in (*sliders, self.strength, self.action, self.colour, self.kept):
-            self.on(control, self._follow)
+        for control in sliders:
+            self.on(control, self._moved)
+        self.on(self.colour, self._follow)
+        for control in (self.action, self.strength):
+            self.on(control, self._act)
+        self.on(self.kept, self._keep)
+        self.on(self.face_choice, self._face_changed)
         self.on(self.explain, self._explain)
         calls = (self.to_mean, self.random_person, self.random_expression, self.fit)
         for control, call in zip(self.buttons.values(), calls, strict=True):
@@ -148,10 +183,15 @@ class FaceModelExplorer(MeshExplorer):
         self.canvas.follow(sliders, self._mode)
 
     @property
+    def face(self) -> Face | None:
+        """The photo's chosen face; None without a photo."""
+        return None if self.prediction is None else self.prediction[self.face_choice.value]
+
+    @property
     def coefficients(self) -> np.ndarray:
         """Coefficients (modes,) of the mesh, identity first, in standard deviations.
 
-        They include the action; identity modes that are not kept are 0.
+        They are the sliders' values; identity modes that are not kept are 0.
         """
         values = self._all_coefficients()
         values[self.kept.value : self.people] = 0
@@ -192,6 +232,7 @@ class FaceModelExplorer(MeshExplorer):
             identity=identity / self.deviations[: self.people],
             expression=expression / self.deviations[self.people :],
         )
+        self._fitted = self._all_coefficients()
 
     def still(self) -> bytes:
         """The mesh from the front, with the legend of its colours, as a JPEG drawn without a browser."""
@@ -213,11 +254,11 @@ class FaceModelExplorer(MeshExplorer):
         return f"FaceModelExplorer of {self.people} identity and {self.moods} expression modes"
 
     def _all_coefficients(self) -> np.ndarray:
-        values = np.array([slider.value for slider in (*self.identity, *self.expression)])
-        if self.action.value != _NO_ACTION:
-            action = self.strength.value * self.model.actions[self.action.value]
-            values[self.people :] += action / self.deviations[self.people :]
-        return values
+        return np.concatenate([one.values for one in self._sliders.values()])
+
+    def _action(self) -> np.ndarray:
+        """Expression coefficients of the chosen action, in standard deviations."""
+        return self.strength.value * self.model.actions[self.action.value] / self.deviations[self.people :]
 
     def _vertices(self, coefficients: np.ndarray) -> np.ndarray:
         moved = coefficients.astype(np.float32) @ self._modes
@@ -232,16 +273,62 @@ class FaceModelExplorer(MeshExplorer):
         """Set sliders by kind; the mesh follows once, at the end. Another expression ends the action."""
         with self.together():
             if "expression" in values:
-                self.action.value = _NO_ACTION
+                self._end_action()
             for name, numbers in values.items():
                 self._sliders[name].set(numbers)
         self._follow()
 
+    def _act(self) -> None:
+        """Set the expression's sliders to the chosen action, or to what they were before it."""
+        if self.action.value == _NO_ACTION:
+            values, self._before = self._before, None
+        else:
+            if self._before is None:
+                self._before = self._sliders["expression"].values
+            values = self._action()
+        self.strength.disabled = self.action.value == _NO_ACTION
+        if values is not None:
+            with self.together():
+                self._sliders["expression"].set(values)
+        self._follow()
+
+    def _end_action(self) -> None:
+        self.action.value, self._before, self.strength.disabled = _NO_ACTION, None, True
+
+    def _moved(self) -> None:
+        """Follow a slider that was moved."""
+        if not np.array_equal(self._sliders["expression"].values, self._followed[self.people :]):
+            with self.together():
+                self._end_action()
+        self._follow()
+
+    def _keep(self) -> None:
+        self._sliders["identity"].use(self.kept.value)
+        self._follow()
+
+    def _face_changed(self) -> None:
+        """Show another face of the photo; sliders that are fitted to the last one are fitted to it."""
+        self._show_photo()
+        if self._fitted is not None and np.array_equal(self._all_coefficients(), self._fitted):
+            self.fit()
+
+    def _show_photo(self) -> None:
+        if self.prediction is None:
+            return
+        if isinstance(self._given, Face) and self._given.origin is None:
+            self.photo.value = faded("A face that no Predictor made has no photo.")
+            return
+        picture = jpeg(thumbnail(self.prediction.image, self.face), quality=85)
+        alt = f"The photo around face {self.face_choice.value + 1}"
+        self.photo.value = picture_html(picture, kind="jpeg", alt=alt)
+
     def _toggled(self, name: str) -> None:
-        self._send_landmarks(self._mean if self.explain.value != _NO_MODE else self.vertices)
+        if self.explain.value == _NO_MODE:
+            self._send_landmarks(self.vertices)
 
     def _follow(self) -> None:
         """Send the mesh of the present sliders."""
+        self._followed = self._all_coefficients()
         if self.explain.value != _NO_MODE:
             self.explain.value = _NO_MODE
             return
@@ -251,7 +338,7 @@ class FaceModelExplorer(MeshExplorer):
         at = {mode: value for mode, value in values if not self.kept.value <= mode < self.people}
         self.canvas.set_vertices(vertices, at=at)
         self._send_landmarks(vertices)
-        self._send_colours(f"Face model, colour: {self.colour.value}")
+        self._send_colours(f"Face model, colour: {self.colour.label}")
         self._show_error()
 
     def _send_landmarks(self, vertices: np.ndarray) -> None:
@@ -274,12 +361,11 @@ class FaceModelExplorer(MeshExplorer):
             return scalar_colours(moved, unit="mm per standard deviation")
         if self.colour.value == "clay":
             return clay(len(self._mean))
-        origin, unit = self._mean, "mm from the mean"
-        if self.colour.value == "lost":
-            origin, unit = self._vertices(self._all_coefficients()), "mm from the face with all modes"
-        distance = np.linalg.norm(self.vertices - origin, axis=1)
-        limits = (0.0, max(_LEAST_DISTANCE, float(distance.max())))
-        return scalar_colours(distance, unit=unit, limits=limits)
+        if self.colour.value == "distance":
+            return distance_from_mean(self.model, self.vertices, least=_LEAST_DISTANCE)
+        lost = np.linalg.norm(self.vertices - self._vertices(self._all_coefficients()), axis=1)
+        limits = (0.0, max(_LEAST_DISTANCE, float(lost.max())))
+        return scalar_colours(lost, unit="mm from the face with all modes", limits=limits)
 
     def _mode(self, number: int) -> np.ndarray:
         """Displacement (V, 3) of a mode in mm for one standard deviation."""
@@ -291,16 +377,21 @@ class FaceModelExplorer(MeshExplorer):
 
     def _explain(self) -> None:
         mode = self.explain.value
-        # The explanation has colours of its own.
-        self.colour.disabled = mode != _NO_MODE
+        # The explanation has colours of its own, and landmarks would stand still.
+        self.colour.disabled = self.toggles["landmarks"].disabled = mode != _NO_MODE
+        self.note.value = ""
         if mode == _NO_MODE:
             self.canvas.swing(None)
             self._follow()
             return
         # Around the mean, so that only this mode shows.
         self.canvas.set_vertices(self._mean)
-        self._send_landmarks(self._mean)
+        self.canvas.set_points("landmarks", np.zeros((0, 3)), np.zeros((0, 3)))
         self._send_colours(f"Face model, mode {self.explain.label} swinging")
+        self.note.value = faded(
+            f"The mean face swings along {self.explain.label}. The sliders' face comes back when you move one, or "
+            "choose none."
+        )
         self.canvas.swing(self._mode(mode), reach=REACH)
 
     def _variance_chart(self) -> str:
@@ -327,9 +418,41 @@ class FaceModelExplorer(MeshExplorer):
         )
 
 
-def _face_of(of: Face | Prediction | None) -> Face | None:
-    if isinstance(of, Prediction):
-        if not len(of):
-            raise ValueError(f"{of.source}: expected a prediction with at least one face, got none")
-        of = of[0]
-    return of
+def _prediction_of(of: Face | Prediction | None) -> Prediction | None:
+    """The prediction; a face becomes a prediction of its own."""
+    if of is None:
+        return None
+    if isinstance(of, Face):
+        blank = np.zeros((1, 1, 3), np.uint8)
+        return Prediction(blank if of.origin is None else of.origin.image, (of,))
+    if not isinstance(of, Prediction):
+        raise TypeError(
+            f"FaceModelExplorer: expected of to be a Prediction or a Face, got {type(of).__name__}; give it "
+            "m4kit.predict(photo)"
+        )
+    return check_prediction(of, name="FaceModelExplorer")
+
+
+def _largest(coefficients: Sequence[np.ndarray], deviations: np.ndarray) -> float:
+    """The largest of coefficients (modes,) in standard deviations, without those of another model."""
+    known = (np.abs(row / deviations) for row in coefficients if row.shape == deviations.shape)
+    return max((float(row.max(initial=0)) for row in known), default=0.0)
+
+
+def _checked_deviations(deviations: np.ndarray | None, count: int) -> np.ndarray:
+    """The deviations (count,), by default ones."""
+    if deviations is None:
+        return np.ones(count)
+    try:
+        checked = np.asarray(deviations, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"expected deviations ({count},), one number per mode, got others ({error})"
+        ) from error
+    if checked.shape != (count,):
+        raise ValueError(f"expected deviations ({count},), one per mode, got {checked.shape}")
+    if not (np.isfinite(checked) & (checked > 0)).all():
+        raise ValueError(
+            f"expected deviations above 0, got {checked[~(checked > 0)].tolist() or 'infinite ones'}"
+        )
+    return checked

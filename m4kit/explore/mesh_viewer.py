@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -12,9 +13,26 @@ import numpy as np
 
 from m4kit.camera import rotation_from_euler
 from m4kit.explore.canvas import contour_lines, landmark_colours, pose_axes
-from m4kit.explore.controls import SIDE_WIDTH, button, choice, faded, legend, notice, row, slider
+from m4kit.explore.controls import (
+    COLOUR_LABELS,
+    SIDE_WIDTH,
+    button,
+    choice,
+    faded,
+    legend,
+    row,
+    slider,
+)
 from m4kit.explore.explorer import AS_IN_PHOTO, MeshExplorer
-from m4kit.explore.photo import MARK, gif, photo_of, picture_html, small_jpeg, thumbnail
+from m4kit.explore.photo import (
+    MARK,
+    check_prediction,
+    face_choice,
+    gif,
+    picture_html,
+    small_jpeg,
+    thumbnail,
+)
 from m4kit.head_frame import HeadFrame
 from m4kit.images import jpeg
 from m4kit.prediction import Face, Prediction
@@ -61,18 +79,17 @@ class MeshViewer(MeshExplorer):
     `other` is a second prediction to compare with, of the same faces in the same order: from other head weights,
     another network, or a degraded photo. Without it, faces of the same prediction can be compared.
 
-    The camera stays where the user left it when anything else changes. `errors` lists what went wrong in callbacks;
-    the viewer shows the last one and goes on.
+    When the face or anything else changes, the camera stays where the user left it; a face seen as in the photo is
+    followed by the next one as in the photo. Side by side, "As in photo" shows each face as in its own photo.
+    `errors` lists what went wrong in callbacks; the viewer shows the last one and goes on.
 
-    Raises `ValueError` for a prediction without faces.
+    Raises `ValueError` for a prediction without faces, and `TypeError` for what is no prediction.
     """
 
     def __init__(self, prediction: Prediction, *, other: Prediction | None = None, height: int = 460):
-        if not len(prediction):
-            raise ValueError(
-                f"{prediction.source}: expected a prediction with at least one face, got none; try a larger photo, "
-                "a smaller min_face, or give predict the boxes"
-            )
+        check_prediction(prediction, name="MeshViewer")
+        if other is not None:
+            check_prediction(other, name="MeshViewer, other")
         layout = {"flex": "1 1 420px", "min_width": "320px"}
         super().__init__(height=height, toggles=_TOGGLES, photo=True, layout=layout)
         self.prediction, self.other = prediction, other
@@ -94,9 +111,9 @@ class MeshViewer(MeshExplorer):
         self.guard(self._draw)()
 
     def _build_controls(self) -> None:
-        count = len(self.prediction)
-        self.face_choice = choice("Face", [(f"Face {k + 1}", k) for k in range(count)])
-        self.colour = choice("Colour", [(mode.capitalize(), mode) for mode in MODES])
+        self.face_choice = face_choice(self.prediction)
+        labels = [(COLOUR_LABELS.get(mode, mode.capitalize()), mode) for mode in MODES]
+        self.colour = choice("Colour", labels)
         self.partner = choice("with", self._partners(0), tooltip="The face to compare with")
         self.compare = widgets.ToggleButtons(
             options=list(COMPARISONS.items()), style={"button_width": "auto"}
@@ -106,8 +123,6 @@ class MeshViewer(MeshExplorer):
             "Turntable GIF", tooltip="Save an animation of the face turning, beside the notebook, and show it"
         )
         self.photo, self.legend, self.readout, self.film = (widgets.HTML() for _ in range(4))
-        if count == 1:
-            self.face_choice.layout.display = "none"
         if not self.partner.options:
             self.compare.layout.display = "none"
 
@@ -138,6 +153,13 @@ class MeshViewer(MeshExplorer):
     def camera(self, name: str) -> np.ndarray:
         """The rotation (3, 3) of a camera position."""
         return HeadFrame.of(self.face).rotation if name == AS_IN_PHOTO else super().camera(name)
+
+    def look(self, name: str) -> None:
+        """Turn the camera to the position of one of the buttons; zoom and pan go back."""
+        before = self._photo_view is None
+        super().look(name)
+        if self.compare.value == "side" and before != (self._photo_view is None):
+            self._draw()
 
     def still(self) -> bytes:
         """The faces from the front, with their legend, as a JPEG drawn without a browser."""
@@ -178,8 +200,13 @@ class MeshViewer(MeshExplorer):
         return [("Other prediction", (self.other, number)), *own]
 
     def _face_changed(self) -> None:
+        partner = self.partner.label
         with self.together():
             self.partner.options = self._partners(self.face_choice.value)
+            if any(label == partner for label, _ in self.partner.options):
+                self.partner.label = partner
+        self.film.value = ""
+        self.follow_photo()
         self._draw()
 
     def _toggled(self, name: str) -> None:
@@ -188,10 +215,12 @@ class MeshViewer(MeshExplorer):
 
     def _save_turntable(self) -> None:
         stem = re.sub(r"\W+", "_", Path(self.prediction.source).stem).strip("_") or "photo"
-        path = Path.cwd() / f"{stem}_face_{self.face_choice.value + 1}.gif"
+        stem = f"{stem}_face_{self.face_choice.value + 1}"
         label, self.spin.description, self.spin.disabled = self.spin.description, "Drawing \u2026", True
         try:
-            content = self.turntable(path)
+            content = self.turntable()
+            path = _free_path(Path.cwd() / f"{stem}.gif", content)
+            path.write_bytes(content)
         finally:
             self.spin.description, self.spin.disabled = label, False
         picture = picture_html(content, kind="gif", alt="The face turning", save_as=path.name)
@@ -200,25 +229,39 @@ class MeshViewer(MeshExplorer):
     def _draw(self) -> None:
         """Send meshes, colours, marks and photos of all panels."""
         panels = self.shown
-        self._clicked = None
         over = self.compare.value == "difference"
         self.partner.layout.display = "none" if len(panels) == 1 else None
         self.toggles["over"].layout.display = None if over else "none"
         self.canvas.set_panels([one.title for one in panels] if len(panels) > 1 else [""], over=over)
         self._photo_sent = {panel: sent for panel, sent in self._photo_sent.items() if panel < len(panels)}
         for number, one in enumerate(panels):
-            frame = HeadFrame.of(one.face)
+            frame = self._frame(one)
             self.canvas.set_mesh(frame.from_photo(one.face.vertices), one.face.triangles, panel=number)
             if not (over and number):
                 landmarks = frame.from_photo(one.face.landmarks)
+                axes, colours = pose_axes(np.zeros((68, 3)))
+                axes = axes @ one.face.rotation.T @ frame.rotation + landmarks[30]
                 self.canvas.set_points("landmarks", landmarks, landmark_colours(), panel=number)
                 self.canvas.set_lines("contours", *contour_lines(landmarks), panel=number, width=2.2)
-                self.canvas.set_lines("axes", *pose_axes(landmarks), panel=number, width=3.0)
-            self.canvas.set_points("mark", np.zeros((0, 3)), np.zeros((0, 3)), panel=number)
+                self.canvas.set_lines("axes", axes, colours, panel=number, width=3.0)
+        # What was clicked is read in the new face, too, if it has the vertex.
+        if self._clicked is not None:
+            panel, vertex = self._clicked
+            if panel >= (1 if over else len(panels)) or vertex >= len(panels[panel].face.vertices):
+                self._clicked = None
+        self._send_marks()
         self._show_thumbnail()
         self._draw_colours()
         if self.canvas.show["photo"]:
             self._send_photos()
+
+    def _frame(self, one: Shown) -> HeadFrame:
+        """The frame in which a face is shown."""
+        frame = HeadFrame.of(one.face)
+        if self._photo_view is None or self.compare.value != "side":
+            return frame
+        # Under the first face's camera, the second one is as in its own photo, too.
+        return replace(frame, rotation=self.camera(AS_IN_PHOTO))
 
     def _draw_colours(self) -> None:
         """Send the colours of all panels; raise the reason if a face is shown in clay instead."""
@@ -262,24 +305,29 @@ class MeshViewer(MeshExplorer):
         return scalar_colours(distance, unit=f"mm from {second.title.lower()}")
 
     def _send_photos(self) -> None:
-        for panel, (_, face, prediction) in enumerate(self.shown):
-            image = photo_of(prediction)
+        for panel, one in enumerate(self.shown):
+            image = one.prediction.image
             new = self._photo_sent.get(panel) != id(image)
             height, width = image.shape[:2]
-            depth = face.vertices[:, 2].min()
-            corners = HeadFrame.of(face).photo_plane(width, height, depth)
+            depth = one.face.vertices[:, 2].min()
+            corners = self._frame(one).photo_plane(width, height, depth)
             self.canvas.set_photo(small_jpeg(image) if new else None, corners, panel=panel)
             self._photo_sent[panel] = id(image)
 
     def _click(self, panel: int, vertex: int | None) -> None:
         self._clicked = None if vertex is None else (panel, vertex)
+        self._send_marks()
+        self._show_thumbnail()
+        self._show_reading()
+
+    def _send_marks(self) -> None:
+        """Mark the clicked vertex in all panels."""
+        _, vertex = self._clicked or (0, None)
         for number, one in enumerate(self.shown):
             places = np.zeros((0, 3))
             if vertex is not None and vertex < len(one.face.vertices):
-                places = HeadFrame.of(one.face).from_photo(one.face.vertices[[vertex]])
+                places = self._frame(one).from_photo(one.face.vertices[[vertex]])
             self.canvas.set_points("mark", places, np.repeat(MARK, len(places), 0), panel=number, width=12)
-        self._show_thumbnail()
-        self._show_reading()
 
     def _show_reading(self) -> None:
         if self._clicked is None:
@@ -306,16 +354,21 @@ class MeshViewer(MeshExplorer):
         self.readout.value = f'<div style="line-height: 1.5">{"<br>".join(lines)}</div>'
 
     def _show_thumbnail(self) -> None:
-        """Show the photo around the face with the clicked vertex marked, or why there is none."""
+        """Show the photo around the face with the clicked vertex marked."""
         panel, vertex = self._clicked or (0, None)
         one = self.shown[panel]
-        try:
-            picture = thumbnail(photo_of(one.prediction), one.face, vertex=vertex)
-        except ValueError as error:
-            self.photo.value = notice(str(error), height=SIDE_WIDTH // 2)
-            return
+        picture = thumbnail(one.prediction.image, one.face, vertex=vertex)
         alt = f"The photo around {one.title.lower()}"
         self.photo.value = picture_html(jpeg(picture, quality=85), kind="jpeg", alt=alt)
+
+
+def _free_path(path: Path, content: bytes) -> Path:
+    """The path, or one with a number where a file with other content has that name."""
+    free, number = path, 1
+    while free.is_file() and free.read_bytes() != content:
+        number += 1
+        free = path.with_stem(f"{path.stem}_{number}")
+    return free
 
 
 def _picture(face: Face, coloured: VertexColours, rotation: np.ndarray, *, side: int) -> np.ndarray:

@@ -12,25 +12,36 @@ import numpy as np
 from m4kit.explore.controls import button
 
 REACH = 3.0
-"""Standard deviations to both sides that a slider covers, and that a mode swings."""
+"""Standard deviations to both sides that a mode swings."""
 
 STEP = 10
 """Modes that are shown at first, and that the button adds."""
 
-_WIDTH, _HEIGHT = 288, 164
+SLIDER_STEP = 1 / 32
+"""Step of a slider in standard deviations.
+
+Together with ends that are powers of two, it makes a browser's arithmetic exact. A value that changes by rounding is
+sent back, and what comes back late would replace what the kernel has set since.
+"""
+
+_LEAST_REACH = 4
+
+_WIDTH, _HEIGHT = 310, 164
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 8, 24, 34
 
 
 class ModeSliders(widgets.VBox):
     """One slider per mode, in standard deviations, each with a button that explains the mode.
 
-    There are `count` modes of a kind (`word`: "identity"). The button calls `explain(number)`, counted from 0.
+    There are `count` modes of a kind (`word`: "identity"), ten of them shown at first. The button calls
+    `explain(number)`, counted from 0. The sliders cover values up to `largest` to both sides, and at least 4.
     """
 
-    def __init__(self, count: int, *, word: str, explain: Callable[[int], None]):
+    def __init__(self, count: int, *, word: str, explain: Callable[[int], None], largest: float = 0.0):
+        reach = 2.0 ** np.ceil(np.log2(max(_LEAST_REACH, largest)))
         # All share one layout and one style: a browser has a third as much to set up.
         layout, style = (
-            widgets.Layout(width="264px", margin="0"),
+            widgets.Layout(width="286px", margin="0"),
             widgets.SliderStyle(description_width="22px"),
         )
         self.word, self._explain = word, explain
@@ -38,9 +49,9 @@ class ModeSliders(widgets.VBox):
         self.sliders = [
             widgets.FloatSlider(
                 0.0,
-                min=-REACH,
-                max=REACH,
-                step=0.05,
+                min=-reach,
+                max=reach,
+                step=SLIDER_STEP,
                 description=str(number + 1),
                 readout_format="+.2f",
                 layout=layout,
@@ -49,25 +60,35 @@ class ModeSliders(widgets.VBox):
             for number in range(count)
         ]
         self.rows = widgets.VBox()
-        self.more = button("More modes", tooltip=f"Ten more of the {count} modes")
-        self.more.on_click(lambda _button: self.show_more())
-        super().__init__([self.rows, self.more])
-        self.show_more()
+        self._made: list[widgets.HBox] = []
+        self.more = button("More modes", tooltip=f"Ten more of the {count} {word} modes")
+        self.fewer = button("Fewer modes", tooltip=f"Only the first ten {word} modes")
+        self.more.on_click(lambda _button: self._show(len(self.rows.children) + STEP))
+        self.fewer.on_click(lambda _button: self._show(STEP))
+        super().__init__([self.rows, widgets.HBox([self.more, self.fewer])])
+        self._show(STEP)
 
-    def show_more(self) -> None:
-        """Show ten more modes."""
-        first = len(self.rows.children)
-        new = [self._row(number) for number in range(len(self.sliders))[first : first + STEP]]
-        self.rows.children = (*self.rows.children, *new)
-        if first + STEP >= len(self.sliders):
-            self.more.layout.display = "none"
+    @property
+    def values(self) -> np.ndarray:
+        """The values (n,) of all sliders."""
+        return np.array([slider.value for slider in self.sliders])
 
     def set(self, values: np.ndarray) -> None:
-        """Set all sliders to values (n,); a slider widens for a value beyond its end."""
-        for slider, value in zip(self.sliders, values, strict=True):
-            reach = max(REACH, float(np.ceil(abs(value))))
-            slider.min, slider.max = min(-reach, slider.min), max(reach, slider.max)
-            slider.value = float(value)
+        """Set all sliders to values (n,), rounded to their step, and within their ends."""
+        for slider, steps in zip(self.sliders, np.rint(np.asarray(values) / SLIDER_STEP), strict=True):
+            slider.value = float(np.clip(steps * SLIDER_STEP, slider.min, slider.max))
+
+    def use(self, count: int) -> None:
+        """Disable all sliders but the first `count`."""
+        for number, slider in enumerate(self.sliders):
+            slider.disabled = number >= count
+
+    def _show(self, count: int) -> None:
+        """Show the first `count` modes."""
+        self._made += [self._row(number) for number in range(len(self.sliders))[len(self._made) : count]]
+        self.rows.children = self._made[:count]
+        self.more.layout.display = None if count < len(self.sliders) else "none"
+        self.fewer.layout.display = None if count > STEP else "none"
 
     def _row(self, number: int) -> widgets.HBox:
         tooltip = f"Explain {self.word} {number + 1}: let it swing, and colour how far it moves each vertex"

@@ -1,4 +1,4 @@
-"""The photo of a prediction, as the viewers show it."""
+"""A prediction and its photo, as the viewers show them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import html
 import io
 
 import cv2
+import ipywidgets as widgets
 import numpy as np
 from PIL import Image
 
 from m4kit.camera import cut_square
 from m4kit.explore.canvas import MESSAGE_BYTES
-from m4kit.explore.controls import SIDE_WIDTH
-from m4kit.images import check_image, jpeg
+from m4kit.explore.controls import SIDE_WIDTH, choice
+from m4kit.images import jpeg
 from m4kit.prediction import Face, Prediction
 
 MARK = np.array([[255, 59, 48]], dtype=np.uint8)
@@ -23,12 +24,28 @@ _LARGEST = 900
 _WHITE = (255, 255, 255)
 
 
-def photo_of(prediction: Prediction) -> np.ndarray:
-    """The prediction's photo (H, W, 3) uint8 RGB.
+def check_prediction(prediction: Prediction, *, name: str) -> Prediction:
+    """Return a prediction that has a face; else raise `TypeError` or `ValueError`.
 
-    A prediction holds the pixels, so its file may be moved or changed later. Raises `ValueError` if it holds none.
+    `name` is what was called, for the error.
     """
-    return check_image(prediction.image, name=f"photo of {prediction.source}")
+    if not isinstance(prediction, Prediction):
+        got = type(prediction).__name__
+        raise TypeError(f"{name}: expected a Prediction, got {got}; give it m4kit.predict(photo)")
+    if not len(prediction):
+        raise ValueError(
+            f"{prediction.source}: expected a prediction with at least one face, got none; try a larger photo, a "
+            "smaller min_face, or give predict the boxes"
+        )
+    return prediction
+
+
+def face_choice(prediction: Prediction) -> widgets.Dropdown:
+    """A drop-down list of the prediction's faces by number, hidden if there is only one."""
+    made = choice("Face", [(f"Face {k + 1}", k) for k in range(len(prediction))])
+    if len(prediction) == 1:
+        made.layout.display = "none"
+    return made
 
 
 def thumbnail(image: np.ndarray, face: Face, *, vertex: int | None = None) -> np.ndarray:

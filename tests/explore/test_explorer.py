@@ -38,6 +38,8 @@ def test_a_user_reads_what_is_wrong_without_its_name_in_python(explorer):
     guarded = explorer.guard(fail)
     guarded(ValueError("expected a face, got none"))
     assert explorer.error_line.text == "expected a face, got none"
+    guarded(PermissionError(13, "Permission denied", "a.gif"))
+    assert explorer.error_line.text == "a.gif: Permission denied"
     # Nobody can act on the words "'nose'".
     guarded(KeyError("nose"))
     assert explorer.error_line.text == "This is a fault in m4kit, please report it: KeyError: 'nose'"

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from m4kit import FaceModel
-from m4kit.explore.modes import Curve, chart, cumulative_variance, gram_matrix, reconstruction_error
+from m4kit.explore.modes import (
+    Curve,
+    ModeSliders,
+    chart,
+    cumulative_variance,
+    gram_matrix,
+    reconstruction_error,
+)
 
 
 def test_the_cumulative_variance_of_equal_orthogonal_modes_grows_evenly():
@@ -65,3 +72,14 @@ def test_a_chart_starts_at_zero_and_its_mark_lies_on_the_curve():
 @pytest.mark.parametrize("curves", [[], [Curve("flat", np.arange(1), np.zeros(1), "red")]])
 def test_a_chart_of_nothing_is_still_a_picture(curves):
     assert "nan" not in chart(curves, title="t", x_label="x")
+
+
+def test_what_a_browser_computes_from_a_sliders_value_is_the_value():
+    """A slider's script stores the place as a percentage and counts steps in it; other values would be sent back."""
+    for largest in (0, 4.5, 9):
+        sliders = ModeSliders(3, word="identity", explain=print, largest=largest)
+        sliders.set([0.3, -1.7, 3.97])
+        for slider in sliders.sliders:
+            span = slider.max - slider.min
+            step, place = 100 * slider.step / span, 100 * (slider.value - slider.min) / span
+            assert slider.min + round(place / step) * step * span / 100 == slider.value

@@ -12,7 +12,8 @@ const STYLES = {
   view: "position: relative; width: 100%; overflow: hidden; font: 13px var(--jp-ui-font-family, sans-serif); color: var(--jp-ui-font-color1, #333)",
   canvas: "width: 100%; height: 100%; display: block; touch-action: none; outline-offset: -2px",
   titles: "position: absolute; inset: 0; pointer-events: none; display: flex",
-  title: "flex: 1; text-align: center; padding: 4px",
+  // Readable on a photo, too.
+  title: "flex: 1; text-align: center; padding: 4px; text-shadow: 0 0 3px var(--jp-layout-color0, #fff), 0 0 3px var(--jp-layout-color0, #fff), 0 0 5px var(--jp-layout-color0, #fff)",
   // On the page's colour, so that it can be read on a photo.
   help: "position: absolute; bottom: 2px; left: 50%; transform: translateX(-50%); width: max-content; max-width: calc(100% - 16px); padding: 0 8px; border-radius: 4px; pointer-events: none; text-align: center; font-size: 12px; background: var(--jp-layout-color0, #fff); color: var(--jp-ui-font-color2, #666)",
   swing: "position: absolute; inset: 4px 8px auto auto; pointer-events: none; font-variant-numeric: tabular-nums",
