@@ -162,9 +162,9 @@ def test_sliders_that_move_nothing_are_disabled(sent):
 
 
 def test_the_sliders_reach_every_face_of_the_photo_and_every_action(sent):
-    far = dataclasses.replace(TWO_FACES[0], heads=TWO_FACES[0].heads.copy())
-    far.heads[:, 12] = 4.4
-    explorer = FaceModelExplorer(of=far)
+    heads = TWO_FACES[0].heads.copy()
+    heads[:, 12] = 4.4
+    explorer = FaceModelExplorer(of=dataclasses.replace(TWO_FACES[0], heads=heads))
     explorer.fit()
     assert explorer.identity[0].value == pytest.approx(4.4, abs=1 / 64)
     for action, wanted in MODEL.actions.items():
