@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 from m4kit import __version__
-from m4kit.commands import as_process, complain, passed_over, path_argument, shows_progress
+from m4kit.commands import as_process, complain, folder_argument, passed_over, path_argument, shows_progress
 from m4kit.files import reason_of
 
 
@@ -84,7 +84,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         "--out",
         required=True,
-        type=path_argument,
+        type=folder_argument,
         metavar="DIR",
         help="folder for the results, created if missing; only results of earlier runs are replaced in it",
     )

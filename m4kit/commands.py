@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from m4kit.files import MANIFEST, outputs_in
+from m4kit.files import FULL_DISK, MANIFEST, outputs_in
 
 SIGNALS = ("SIGTERM", "SIGHUP")
 """Signals that end a command as Ctrl-C does: it writes what it has, then stops."""
@@ -39,13 +39,25 @@ def path_argument(text: str) -> str:
     return text
 
 
+def folder_argument(text: str) -> Path:
+    """A folder of the command line, which is never the current one by accident (`path_argument`)."""
+    return Path(path_argument(text))
+
+
 def shows_progress(options: argparse.Namespace) -> bool:
     """Whether to show progress bars: on a terminal, without --quiet. A log would keep each of their states."""
     return not options.quiet and sys.stderr is not None and sys.stderr.isatty()
 
 
-def complain(command: str, message: object) -> None:
-    """Print a message of a command to stderr."""
+def complain(command: str, message: object, *, out: object = None) -> None:
+    """Print a message or an error of a command to stderr.
+
+    An error of the operating system that names no file is one of writing into `out`.
+    """
+    if isinstance(message, OSError) and message.strerror:
+        place, full = message.filename or out, message.errno in FULL_DISK
+        remedy = "make room" if full else "check the path and its permissions"
+        message = f"{place}: {message.strerror}; {remedy}, and run the same command again"
     print(f"m4kit {command}: {message}", file=sys.stderr)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -12,6 +13,9 @@ from pathlib import Path
 
 MANIFEST = ".m4kit.json"
 """In a folder of results: the files that m4kit wrote there, with the SHA-256 of each."""
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+"""Numbers of the operating system's errors for a disk, or a user's share of it, that is full."""
 
 _ABOUT = "Files that m4kit wrote here, with their SHA-256. m4kit replaces these, and no others."
 _NAMED = 3

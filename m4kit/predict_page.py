@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from m4kit.files import OutputFolder, text_of, whole_file
+from m4kit.files import FULL_DISK, OutputFolder, text_of, whole_file
 from m4kit.pages import picture_url, render_page
 from m4kit.prediction import Face, Prediction
 from m4kit.visualize.drawing import angle_text
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     import pandas
 
 _FILES = ("faces.csv", "landmarks.json", "index.html")
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _PAGE_BYTES = 10_000_000
 """What a page's pictures may take before base64 makes them a third larger."""
@@ -119,7 +117,7 @@ class Gallery:
             with whole_file(path) as part:
                 overview.save(part)
         except OSError as error:
-            self._full = self._full or error.errno in _FULL
+            self._full = self._full or error.errno in FULL_DISK
             self.unwritten.append(f"{path}: {error.strerror or error}")
         return path
 

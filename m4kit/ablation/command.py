@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +16,27 @@ from m4kit.ablation.heads.record import HeadStudy
 from m4kit.ablation.heads.study import study
 from m4kit.ablation.heads.validation import validation_samples
 from m4kit.ablation.heads.weightings import FILE as WEIGHTINGS_FILE
-from m4kit.ablation.heads.weightings import WEIGHTINGS, train_weightings, weighting_study, weightings_figure
+from m4kit.ablation.heads.weightings import (
+    WEIGHTINGS,
+    train_weightings,
+    training_files,
+    weighting_study,
+    weightings_figure,
+)
+from m4kit.commands import complain, folder_argument, shows_progress
 from m4kit.datasets import READERS, WITH_LANDMARKS, Sample, read
 from m4kit.evaluate.command import WITH_MEMBERS
 from m4kit.evaluate.heads import predict_heads
 from m4kit.face_model import FaceModel
+from m4kit.files import OutputError, OutputFolder
 from m4kit.network import M4Net
 from m4kit.training.command import add_config_options, config_of
 from m4kit.training.data import Labels, decoded_crops
 from m4kit.views import COUNTS
+
+HEAD_FILES = ("record.parquet", "settings.csv", "head_weights.png", "simplex.html")
+DYNAMIC_FILES = ("dynamic.csv", "dynamic.png")
+WEIGHTINGS_FIGURE = "weightings.png"
 
 
 def add_parser(subparsers) -> None:
@@ -96,7 +107,7 @@ def add_parser(subparsers) -> None:
         metavar="RECORD",
         help="do not search: evaluate the best weights of this record, which another set's study wrote",
     )
-    heads.add_argument("--out", type=Path, metavar="DIR", help="folder for the results")
+    heads.add_argument("--out", type=folder_argument, metavar="DIR", help="folder for the results")
     heads.add_argument("--quiet", action="store_true", help="no progress bar")
     heads.set_defaults(run=run_heads)
     _add_weightings(targets)
@@ -119,7 +130,9 @@ def _add_weightings(targets) -> None:
     parser.add_argument(
         "--start", type=Path, required=True, help="M4Net weights (.safetensors) that all trainings start from"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the study")
+    parser.add_argument(
+        "--out", type=folder_argument, required=True, metavar="DIR", help="folder of the study"
+    )
     parser.add_argument("--cache", type=Path, help="folder for the decoded crops (default: OUT)")
     add_config_options(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -132,6 +145,9 @@ def run_heads(options: argparse.Namespace) -> int:
         others = {f"own {number + 1}": _weights(given) for number, given in enumerate(options.also)}
         # Errors that are found quickly come before the network runs.
         chosen = None if options.chosen is None else HeadStudy.load(options.chosen)
+        if options.out is not None:
+            # The folder is entered when there is something to write.
+            OutputFolder(options.out, (*HEAD_FILES, *(DYNAMIC_FILES if options.dynamic else ())))
         network, model = M4Net.load(options.weights), FaceModel.load()
         second = None if options.dynamic is None else _dynamic(options.dynamic)
         if second is not None and network.fusion != "static":
@@ -140,7 +156,7 @@ def run_heads(options: argparse.Namespace) -> int:
                 f"{network.fusion}; leave --dynamic out to evaluate this one alone"
             )
         samples, truth, dataset = _faces(options, model)
-        ran = {"published_crops": options.published_crops, "progress": not options.quiet}
+        ran = {"published_crops": options.published_crops, "progress": shows_progress(options)}
         views = {"views": options.views}
         seen = f", {options.views} views of each crop" if options.views > 1 else ""
         answers = predict_heads(network, model, samples, **ran, **views)
@@ -153,7 +169,7 @@ def run_heads(options: argparse.Namespace) -> int:
             others=others,
             chosen=chosen,
             seed=options.seed,
-            progress=not options.quiet,
+            progress=shows_progress(options),
         )
         # Printed before the next long step, which may fail.
         print(record.report(), flush=True)
@@ -168,7 +184,7 @@ def run_heads(options: argparse.Namespace) -> int:
                 write_dynamic(compared, options.out)
     # DatasetError, RecordError, TrainingError and WeightsError are ValueErrors.
     except (ValueError, OSError) as error:
-        print(f"m4kit ablate: {error}", file=sys.stderr)
+        complain("ablate", error, out=options.out)
         return 2
     return 0
 
@@ -177,53 +193,69 @@ def run_weightings(options: argparse.Namespace) -> int:
     """Run `m4kit ablate weightings`; returns 0, or 2 if an input is wrong or cannot be read."""
     try:
         config, labels, model = config_of(options), Labels.load(options.labels), FaceModel.load()
-        options.out.mkdir(parents=True, exist_ok=True)
-        shown = {"progress": not options.quiet}
+        shown = {"progress": shows_progress(options)}
         places = {"data": options.data, "cache": options.cache or options.out}
-        crops = decoded_crops(labels, **places, **shown)
-        networks = train_weightings(
-            options.start, labels, crops, config, out=options.out, model=model, **shown
-        )
-        samples, _ = validation_samples(labels, model, **places, **shown)
-        record = weighting_study(
-            networks,
-            samples,
-            dataset=f"the validation people of {_sources(samples)}",
-            start=options.start.name,
-            training=config.to_dict(),
-            model=model,
-            **shown,
-        )
-        record.save(options.out / WEIGHTINGS_FILE)
-        weightings_figure(record).save(options.out / "weightings.png")
+        with OutputFolder(options.out, (*training_files(), WEIGHTINGS_FILE, WEIGHTINGS_FIGURE)) as output:
+            crops = decoded_crops(labels, **places, **shown)
+            networks = train_weightings(
+                options.start, labels, crops, config, out=options.out, model=model, **shown
+            )
+            samples, _ = validation_samples(labels, model, **places, **shown)
+            record = weighting_study(
+                networks,
+                samples,
+                dataset=f"the validation people of {_sources(samples)}",
+                start=options.start.name,
+                training=config.to_dict(),
+                model=model,
+                **shown,
+            )
+            output.write(WEIGHTINGS_FILE, record.save)
+            output.write(WEIGHTINGS_FIGURE, weightings_figure(record).save)
+        print(record.report(), flush=True)
+        _all_written(output)
     # TrainingError and WeightsError are ValueErrors.
     except (ValueError, OSError) as error:
-        print(f"m4kit ablate: {error}", file=sys.stderr)
+        complain("ablate", error, out=options.out)
         return 2
-    print(record.report())
+    except KeyboardInterrupt:
+        complain("ablate", f"the same command continues the study in {options.out}")
+        raise
     return 0
 
 
 def write_heads(record: HeadStudy, folder: str | Path) -> Path:
-    """Write `record.parquet`, `settings.csv`, `head_weights.png` and, if weights were searched, `simplex.html`."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    record.save(folder / "record.parquet")
-    record.to_dataframe().to_csv(folder / "settings.csv", index=False)
-    head_weights_figure(record).save(folder / "head_weights.png")
-    if len(record.grid):
-        # Includes plotly, so that the page works offline.
-        simplex_figure(record).write_html(folder / "simplex.html", include_plotlyjs=True)
-    return folder
+    """Write `HEAD_FILES`, the last only if weights were searched; returns the folder.
+
+    Raises `OutputError` for a folder with files of these names that m4kit did not write (`files.OutputFolder`), and
+    at the end for a file that did not fit, which names the file's other place.
+    """
+    with OutputFolder(folder, HEAD_FILES) as output:
+        table, figure = record.to_dataframe(), head_weights_figure(record)
+        output.write(HEAD_FILES[0], record.save)
+        output.write(HEAD_FILES[1], lambda path: table.to_csv(path, index=False))
+        output.write(HEAD_FILES[2], figure.save)
+        if len(record.grid):
+            # Includes plotly, so that the page works offline.
+            simplex = simplex_figure(record)
+            output.write(HEAD_FILES[3], lambda path: simplex.write_html(path, include_plotlyjs=True))
+    return _all_written(output)
 
 
 def write_dynamic(study: DynamicStudy, folder: str | Path) -> Path:
-    """Write `dynamic.csv` and `dynamic.png`; returns the folder."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    study.to_dataframe().to_csv(folder / "dynamic.csv", index=False)
-    dynamic_figure(study).save(folder / "dynamic.png")
-    return folder
+    """Write `DYNAMIC_FILES`; returns the folder. Raises as `write_heads`."""
+    with OutputFolder(folder, DYNAMIC_FILES) as output:
+        table, figure = study.to_dataframe(), dynamic_figure(study)
+        output.write(DYNAMIC_FILES[0], lambda path: table.to_csv(path, index=False))
+        output.write(DYNAMIC_FILES[1], figure.save)
+    return _all_written(output)
+
+
+def _all_written(output: OutputFolder) -> Path:
+    """The folder; raises `OutputError` if something did not fit into it."""
+    if output.unwritten:
+        raise OutputError("\n  ".join(output.unwritten))
+    return output.path
 
 
 def _faces(
@@ -246,7 +278,7 @@ def _faces(
             cache=options.cache,
             faces=options.faces,
             seed=options.seed,
-            progress=not options.quiet,
+            progress=shows_progress(options),
         )
         return samples, truth, f"the validation people of {_sources(samples)}"
     if options.dataset is None:

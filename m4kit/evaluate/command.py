@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
-from m4kit.commands import complain, path_argument, shows_progress
+from m4kit.commands import complain, folder_argument, path_argument, shows_progress
 from m4kit.conditions import CONDITIONS
 from m4kit.datasets import READERS, WITH_LANDMARKS, Sample, read, read_aflw2000_3d
 from m4kit.datasets.ufdd import read_ufdd
@@ -94,7 +94,7 @@ def _add_landmarks(targets) -> None:
     )
     add(
         "--out",
-        type=path_argument,
+        type=folder_argument,
         metavar="DIR",
         help="also write a table of the faces, the error curve, the predictions, and a page of the worst faces",
     )
@@ -226,7 +226,7 @@ def run(options: argparse.Namespace) -> int:
             raise stop
     # DatasetError, WeightsError, OutputError and FaceModelError are ValueErrors.
     except (ValueError, OSError) as error:
-        complain("evaluate", error)
+        complain("evaluate", error, out=options.out)
         return 2
     return 2 if result.left_out else 0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from m4kit.commands import complain, passed_over, path_argument, shows_progress
+from m4kit.commands import complain, folder_argument, passed_over, path_argument, shows_progress
 from m4kit.conditions import CONDITIONS
 from m4kit.datasets import WITH_LANDMARKS, DatasetError, Sample
 from m4kit.datasets import read as read_set
@@ -48,7 +48,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         "--out",
         required=True,
-        type=path_argument,
+        type=folder_argument,
         metavar="DIR",
         help="folder of the report; only results of earlier runs are replaced in it",
     )
@@ -100,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
             written = write(report, output, html=options.html)
     # DatasetError, ImageError, OutputError, ReportError and WeightsError are ValueErrors.
     except (ValueError, OSError) as error:
-        complain("scenes", error)
+        complain("scenes", error, out=options.out)
         return 2
     except KeyboardInterrupt:
         complain("scenes", f"the same command continues the analysis in {options.out}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,14 +12,17 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from m4kit.commands import complain, folder_argument, shows_progress
 from m4kit.face_model import FaceModel
+from m4kit.files import OutputFolder
 from m4kit.network import ACTIVATIONS, FUSIONS, SIZES, M4Net
 from m4kit.training import TrainingError
 from m4kit.training.data import Labels, decoded_crops
-from m4kit.training.loop import Config, Trainer, available_device, config_from_dict
+from m4kit.training.loop import FILES, Config, Trainer, available_device, config_from_dict
 from m4kit.training.transfer import LICENCE, read_map, read_peer, read_whitening, transfer
 
 WHITENING = "param_mean_std_62d_120x120.pkl"
+START = "start.safetensors"
 TRANSFER_CROPS = 2500
 FROM_NOTHING = {"size": "base", "activation": "relu", "fusion": "static"}
 """The network of a training without a start, unless options give another one."""
@@ -53,7 +55,7 @@ def add_parser(subparsers) -> argparse.ArgumentParser:
         "--data", type=Path, required=True, help="folder with the archives that the labels name"
     )
     parser.add_argument("--labels", type=Path, required=True, help="labels file (.npz)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for all files of the run")
+    parser.add_argument("--out", type=folder_argument, required=True, help="folder for all files of the run")
     parser.add_argument("--cache", type=Path, help="folder for the decoded crops (default: OUT)")
     parser.add_argument("--model", type=Path, help="face model (.npz; default: the packaged one)")
     parser.add_argument(
@@ -100,23 +102,32 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run `m4kit train`; returns 0 when done, or 2 if the training cannot start or continue."""
+    shown = {"progress": shows_progress(args)}
     try:
         config = config_of(args)
         config = dataclasses.replace(config, fusion_only=config.fusion_only or args.fusion_only)
-        labels = Labels.load(args.labels)
-        model = FaceModel.load(args.model)
-        crops = decoded_crops(labels, data=args.data, cache=args.cache or args.out, progress=not args.quiet)
-        network = _started(args, labels, np.load(crops, mmap_mode="r"), seed=config.seed)
-        if args.licence:
-            network.notes["licence"] = "; ".join(filter(None, (args.licence, network.notes.get("licence"))))
-        trainer = Trainer(network, model, labels, crops, config, out=args.out, progress=not args.quiet)
-        tqdm.write(json.dumps(config.to_dict(), indent=2))
-        tqdm.write(f"{len(trainer.train_indices)} faces to train on, {len(trainer.held_out)} to validate on")
-        tqdm.write(str(trainer.run()))
-    # TrainingError and WeightsError are ValueErrors.
+        output = OutputFolder(args.out, (*FILES, START), inputs=filter(None, (args.labels, args.start)))
+        labels, model = Labels.load(args.labels), FaceModel.load(args.model)
+        with output:
+            crops = decoded_crops(labels, data=args.data, cache=args.cache or args.out, **shown)
+            network = _started(args, labels, np.load(crops, mmap_mode="r"), seed=config.seed)
+            if args.licence:
+                network.notes["licence"] = "; ".join(
+                    filter(None, (args.licence, network.notes.get("licence")))
+                )
+            trainer = Trainer(network, model, labels, crops, config, out=args.out, **shown)
+            tqdm.write(json.dumps(config.to_dict(), indent=2))
+            tqdm.write(
+                f"{len(trainer.train_indices)} faces to train on, {len(trainer.held_out)} to validate on"
+            )
+            tqdm.write(str(trainer.run()))
+    # OutputError, TrainingError and WeightsError are ValueErrors.
     except (ValueError, OSError) as error:
-        print(f"m4kit train: {error}", file=sys.stderr)
+        complain("train", error, out=args.out)
         return 2
+    except KeyboardInterrupt:
+        complain("train", f"the same command continues the training in {args.out}")
+        raise
     return 0
 
 
@@ -140,7 +151,7 @@ def config_of(args: argparse.Namespace) -> Config:
 
 def _started(args: argparse.Namespace, labels: Labels, crops: np.ndarray, *, seed: int) -> M4Net:
     """The network to start from; it is stored in the run's folder, so that the run can be resumed."""
-    kept, about = args.out / "start.safetensors", f"start: {args.start or 'none'}, map: {args.map or 'none'}"
+    kept, about = args.out / START, f"start: {args.start or 'none'}, map: {args.map or 'none'}"
     asked = {name: getattr(args, name) for name in FROM_NOTHING if getattr(args, name) is not None}
     if args.start is None:
         asked = FROM_NOTHING | asked

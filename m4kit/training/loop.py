@@ -32,6 +32,9 @@ VERSION = 1
 CHECKPOINT_VERSION = 3
 """Version of checkpoints, raised when the same config trains differently than before."""
 
+FILES = ("config.json", "metrics.jsonl", "checkpoint.pt", "weights.safetensors")
+"""What a `Trainer` writes."""
+
 LONGEST_STEP_SECONDS = 60
 """A step counts for at most this long, because a suspended process does not train."""
 

@@ -323,7 +323,7 @@ class TestData:
 
         monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
         with pytest.raises(
-            TrainingError, match=r"crops_\w+.npy.part: .*No space left.*1 MB, so free some space"
+            TrainingError, match=r"crops_\w+\.\d+\.part\.npy: .*No space left.*1 MB, so free some space"
         ):
             decoded_crops(labels, data=tmp_path, cache=cache, progress=False)
         assert not list(cache.iterdir())
@@ -876,10 +876,21 @@ class TestCommand:
         )
         assert not (folder / "out").exists()
 
+    def test_files_of_the_users_and_the_start_are_not_overwritten(self, folder, capsys):
+        (folder / "out").mkdir()
+        (folder / "out" / "config.json").write_text("mine")
+        assert command.run(self.args(folder, "--model", folder / "model.npz")) == 2
+        assert "would overwrite 1 files that m4kit did not write there" in capsys.readouterr().err
+        assert (folder / "out" / "config.json").read_text() == "mine"
+        M4Net("small").save(folder / "start.safetensors")
+        given = ["--model", folder / "model.npz", "--start", folder / "start.safetensors"]
+        assert command.run(self.args(folder, *given, "--out", folder)) == 2
+        assert "start.safetensors: is one of the inputs" in capsys.readouterr().err
+
     def test_a_run_with_another_start_is_refused(self, folder, capsys):
         args = self.args(folder, "--model", folder / "model.npz")
         args.run(args)
-        weights = folder / "out" / "weights.safetensors"
+        weights = (folder / "out" / "weights.safetensors").rename(folder / "weights.safetensors")
         other = self.args(folder, "--model", folder / "model.npz", "--start", weights)
         assert other.run(other) == 2
         assert "with another start" in capsys.readouterr().err

@@ -11,7 +11,11 @@ from m4kit.ablation.activations.collect import collect
 from m4kit.ablation.activations.record import BEST, COMMON, ActivationRecord
 from m4kit.ablation.activations.run import Settings, study_faces
 from m4kit.ablation.activations.study import BOTH, Plan, Study
+from m4kit.commands import complain, folder_argument, shows_progress
+from m4kit.files import OutputFolder
 from m4kit.network import ACTIVATIONS, SIZES
+
+RECORD = "record.parquet"
 
 _NUMBERS = ("crop_size", "batch", "validate_every", "validation_faces")
 """The settings that are whole numbers."""
@@ -38,7 +42,9 @@ def add_activations_parser(targets) -> None:
         default=settings.sources,
         help=f"take faces from these sources of the labels (default: {', '.join(settings.sources)})",
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder of the study")
+    parser.add_argument(
+        "--out", type=folder_argument, metavar="DIR", required=True, help="folder of the study"
+    )
     parser.add_argument(
         "--cache", type=Path, metavar="DIR", help="folder for the decoded crops (default: OUT)"
     )
@@ -107,9 +113,9 @@ def add_activations_parser(targets) -> None:
         type=Path,
         metavar="FILE",
         nargs="?",
-        const=Path("record.parquet"),
+        const=Path(RECORD),
         help="do not train: write the record of the trainings that have ended to FILE in OUT "
-        "(default: record.parquet); all other options but --out are ignored",
+        f"(default: {RECORD}); all other options but --out are ignored",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run=run_activations)
@@ -121,7 +127,9 @@ def run_activations(options: argparse.Namespace) -> int:
         if options.collect is not None:
             record = collect(options.out, partial=True)
             # A bare file name, such as the default, is relative to the study's folder.
-            print(_in_words(record, record.save(options.out / options.collect)))
+            path = options.out / options.collect
+            with OutputFolder(path.parent, [path.name]):
+                print(_in_words(record, record.save(path)))
             return 0
         if options.labels is None or options.data is None:
             raise ValueError(
@@ -130,21 +138,26 @@ def run_activations(options: argparse.Namespace) -> int:
         plan = _plan(options)
         # Checked before the folder saves the plan, whose settings cannot change afterwards.
         study_faces(options.labels, plan.settings)
-        study = Study(plan, options.out, command=shlex.join(["m4kit", *sys.argv[1:]]))
-        study.run(
-            options.labels,
-            options.data,
-            cache=options.cache,
-            jobs=options.jobs,
-            checkpoint_minutes=options.checkpoint_minutes,
-            progress=not options.quiet,
-        )
-        record = collect(study)
-        print(_in_words(record, record.save(options.out / "record.parquet")))
+        # The study checks its own plan.
+        with OutputFolder(options.out, [RECORD]):
+            study = Study(plan, options.out, command=shlex.join(["m4kit", *sys.argv[1:]]))
+            study.run(
+                options.labels,
+                options.data,
+                cache=options.cache,
+                jobs=options.jobs,
+                checkpoint_minutes=options.checkpoint_minutes,
+                progress=shows_progress(options),
+            )
+            record = collect(study)
+            print(_in_words(record, record.save(options.out / RECORD)))
     # RecordError, TrainingError and StudyError are ValueErrors.
     except (ValueError, OSError) as error:
-        print(f"m4kit ablate: {error}", file=sys.stderr)
+        complain("ablate", error, out=options.out)
         return 2
+    except KeyboardInterrupt:
+        complain("ablate", f"the same command continues the study in {options.out}")
+        raise
     return 0
 
 

@@ -158,6 +158,11 @@ class WeightingStudy:
         return cls(tuple(table["names"]), **arrays, **about | {"counts": tuple(about["counts"])})
 
 
+def training_files() -> list[str]:
+    """Names of what `train_weightings` writes: a file, and a folder for each training."""
+    return [_START, *map(_folder_name, WEIGHTINGS)]
+
+
 def train_weightings(
     start: str | Path,
     labels: Labels,
@@ -194,7 +199,7 @@ def train_weightings(
     write_whole(kept, digest.encode())
     networks = {}
     for name, weights in WEIGHTINGS.items():
-        folder = Path(out) / name.replace(" ", "_")
+        folder = Path(out) / _folder_name(name)
         network = M4Net.load(start)
         if name == DYNAMIC:
             network = network.with_dynamic_fusion()
@@ -204,6 +209,10 @@ def train_weightings(
         )
         networks[name] = M4Net.load(trainer.run())
     return networks
+
+
+def _folder_name(weighting: str) -> str:
+    return weighting.replace(" ", "_")
 
 
 def weighting_study(
