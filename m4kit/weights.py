@@ -8,9 +8,11 @@ variable `M4KIT_CACHE` names (default: `~/.cache/m4kit`). With `M4KIT_OFFLINE=1`
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import pickle
+import sys
 import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +28,9 @@ from m4kit.files import write_whole
 
 REGISTRY = "weights.json"
 
+LARGEST_DOWNLOAD = 2_000_000_000
+"""Bytes at which the download of a file of unknown size stops."""
+
 
 class WeightsError(ValueError):
     """A file of weights is missing, broken, changed, or of another network."""
@@ -35,8 +40,8 @@ class WeightsError(ValueError):
 class Source:
     """Where one set of registered weights is.
 
-    `file` is its name in `m4kit/assets`, or in the cache folder if it has a `url`. `sha256` is the file's hash in
-    hexadecimal. `licence` is one sentence for the users of the weights.
+    `file` is its name in `m4kit/assets`, or in the cache folder if it has a `url`; then `bytes` is its size. `sha256`
+    is the file's hash in hexadecimal. `licence` is one sentence for the users of the weights.
     """
 
     name: str
@@ -44,6 +49,7 @@ class Source:
     sha256: str
     licence: str
     url: str | None = None
+    bytes: int | None = None
 
 
 @cache
@@ -65,7 +71,7 @@ def resolve(source: str | Path, *, sha256: str | None = None) -> Path:
     if text in registry():
         entry = registry()[text]
         if entry.url:
-            return _downloaded(entry.url, sha256=entry.sha256, file=entry.file)
+            return _downloaded(entry.url, sha256=entry.sha256, file=entry.file, size=entry.bytes)
         path = Path(str(resources.files("m4kit.assets") / entry.file))
         return verify(path, entry.sha256, remedy="install m4kit again")
     if urllib.parse.urlsplit(text).scheme in ("http", "https"):
@@ -83,23 +89,47 @@ def resolve(source: str | Path, *, sha256: str | None = None) -> Path:
     return path
 
 
-def _downloaded(url: str, *, sha256: str, file: str = "") -> Path:
-    """The URL's file in the cache folder, downloaded unless it is there already."""
+def _downloaded(url: str, *, sha256: str, file: str = "", size: int = LARGEST_DOWNLOAD) -> Path:
+    """The URL's file of at most `size` bytes in the cache folder, downloaded unless it is there already.
+
+    Several processes may download it at once: each into a file of its own, of which one stays.
+    """
     folder = Path(os.environ.get("M4KIT_CACHE") or Path.home() / ".cache" / "m4kit") / sha256[:12]
     path = folder / (file or Path(urllib.parse.urlsplit(url).path).name or "file")
-    if path.is_file() and sha256_of(path) == sha256.lower():
+    came = sha256_of(path) if path.is_file() else None
+    if came == sha256.lower():
         return path
     by_hand = f"download {url} by other means, with SHA-256 {sha256}, and put it there: {path}"
     if os.environ.get("M4KIT_OFFLINE", "") not in ("", "0"):
-        raise WeightsError(f"{path}: no such file, and M4KIT_OFFLINE forbids downloads; {by_hand}")
+        found = "no such file" if came is None else f"a damaged file, with SHA-256 {came}"
+        raise WeightsError(f"{path}: {found}, and M4KIT_OFFLINE forbids downloads; {by_hand}")
     import pooch
 
+    def download(url: str, part: str, pooch_: object) -> None:
+        fetch = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=30)
+        with _Bounded(part, size) as bounded:
+            fetch(url, bounded, pooch_)
+
     try:
-        pooch.retrieve(url, f"sha256:{sha256}", fname=path.name, path=folder, progressbar=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        pooch.retrieve(url, f"sha256:{sha256}", fname=path.name, path=folder, downloader=download)
     # The errors of requests are OSErrors. A wrong hash or a malformed address is a ValueError.
     except (OSError, ValueError) as error:
         raise WeightsError(f"{url}: the download failed ({error}); try again, or {by_hand}") from error
     return path
+
+
+class _Bounded(io.FileIO):
+    """A new file that takes only so many bytes, for a server that does not stop."""
+
+    def __init__(self, path: str, size: int):
+        super().__init__(path, "w")
+        self.size = size
+
+    def write(self, content: bytes) -> int:
+        if self.tell() + len(content) > self.size:
+            raise OSError(f"expected at most {self.size} bytes, got more")
+        return super().write(content)
 
 
 def sha256_of(path: Path) -> str:

@@ -3,7 +3,10 @@
 import hashlib
 import json
 import pathlib
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 
@@ -44,6 +47,8 @@ class Server:
         self.requests = 0
         self.declared: int | None = None
         self.content = CONTENT
+        self.endless = False
+        self.together: threading.Barrier | None = None
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -55,7 +60,16 @@ class Server:
                 if self.path.endswith("gone"):
                     self.send_error(404)
                     return
+                if outer.together is not None:
+                    outer.together.wait()
                 self.send_response(200)
+                if outer.endless:
+                    # Without a length the body ends with the connection.
+                    self.end_headers()
+                    with suppress(OSError):
+                        while True:
+                            self.wfile.write(outer.content)
+                    return
                 length = len(outer.content) if outer.declared is None else outer.declared
                 self.send_header("Content-Length", str(length))
                 self.end_headers()
@@ -158,7 +172,7 @@ class TestDownloads:
         assert resolve(server.url, sha256=DIGEST).read_bytes() == CONTENT
 
     def test_registered_weights_may_have_another_name_than_their_address(self, server, monkeypatch):
-        entry = weights.Source("other", "mine.bin", DIGEST, "MIT", server.url)
+        entry = weights.Source("other", "mine.bin", DIGEST, "MIT", server.url, len(CONTENT))
         monkeypatch.setattr(weights, "registry", lambda: {"other": entry})
         assert resolve("other").name == "mine.bin"
 
@@ -180,9 +194,40 @@ class TestDownloads:
         path = resolve("http://m4kit.invalid/weights.bin", sha256=DIGEST)
         assert path.read_bytes() == CONTENT
 
-    def test_a_bar_shows_the_progress(self, server, capsys):
+    def test_a_bar_shows_the_progress_on_a_terminal_alone(self, server, monkeypatch, capsys):
+        path = resolve(server.url, sha256=DIGEST)
+        assert "%" not in capsys.readouterr().err
+        path.unlink()
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
         resolve(server.url, sha256=DIGEST)
         assert "100%" in capsys.readouterr().err
+
+    def test_a_body_without_end_stops_at_the_known_size(self, server, cache, monkeypatch):
+        server.endless = True
+        entry = weights.Source("other", "mine.bin", DIGEST, "MIT", server.url, len(CONTENT))
+        monkeypatch.setattr(weights, "registry", lambda: {"other": entry})
+        with pytest.raises(WeightsError, match=r"expected at most 1500000 bytes, got more\); try again, or"):
+            resolve("other")
+        assert files_in(cache) == []
+
+    def test_processes_that_download_at_once_all_get_the_file(self, server, cache):
+        # All have seen that there is no file before the first one has it.
+        server.together = threading.Barrier(3, timeout=20)
+        with ThreadPoolExecutor(3) as pool:
+            paths = list(pool.map(lambda _: resolve(server.url, sha256=DIGEST), range(3)))
+        assert server.requests == 3
+        assert {path.read_bytes() for path in paths} == {CONTENT}
+        assert files_in(cache) == ["weights.bin"]
+
+    def test_a_damaged_file_in_the_cache_is_named_as_such_offline(self, server, monkeypatch):
+        path = resolve(server.url, sha256=DIGEST)
+        path.write_bytes(b"damaged")
+        monkeypatch.setenv("M4KIT_OFFLINE", "1")
+        digest = hashlib.sha256(b"damaged").hexdigest()
+        with pytest.raises(
+            WeightsError, match=f"weights.bin: a damaged file, with SHA-256 {digest}, and .*put it there"
+        ):
+            resolve(server.url, sha256=DIGEST)
 
     def test_a_missing_file_is_an_error_with_the_servers_answer(self, server):
         with pytest.raises(WeightsError, match=r"gone: the download failed .*404"):
@@ -236,5 +281,6 @@ def test_half_precision_is_for_the_large_tensors_alone(tmp_path):
 def test_the_registry_file_is_plain_json():
     entries = json.loads((resources.files("m4kit.assets") / weights.REGISTRY).read_text(encoding="utf-8"))
     for entry in entries.values():
-        assert set(entry) - {"url"} == {"file", "sha256", "licence"}
+        assert set(entry) - {"url", "bytes"} == {"file", "sha256", "licence"}
+        assert ("url" in entry) == ("bytes" in entry)
         assert pathlib.PurePath(entry["file"]).name == entry["file"]

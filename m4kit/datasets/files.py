@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from m4kit.datasets.sample import DatasetError, picture_of
+from m4kit.files import MANIFEST, outputs_in
 from m4kit.images import IMAGE_SUFFIXES, MOST_BYTES, ImageError, load_image, read_all, read_file
 
 
@@ -31,10 +32,16 @@ class Files:
         self._members = frozenset(name for name in members if not name.endswith("/") and _is_own(name))
 
     def names(self) -> list[str]:
-        """All names, sorted."""
+        """All names, sorted, without the results that m4kit commands wrote below the folder (`files.outputs_in`)."""
         if self._archive is not None:
             return sorted(self._members)
-        names = ((file, file.relative_to(self.path).as_posix()) for file in self.path.rglob("*"))
+        folders = [place.parent for place in self.path.rglob(MANIFEST)]
+        results = {folder / name for folder in folders for name in outputs_in(folder)}
+        names = (
+            (file, file.relative_to(self.path).as_posix())
+            for file in self.path.rglob("*")
+            if not results or results.isdisjoint([file, *file.parents])
+        )
         return sorted(name for file, name in names if _is_own(name) and _is_file(file))
 
     def find(self, name: str) -> str | None:

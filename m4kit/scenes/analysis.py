@@ -37,7 +37,7 @@ from m4kit.scenes.columns import FACE_COLUMNS, PHOTO_COLUMNS, frame_of
 from m4kit.scenes.data import ScenePhoto, scene_photos
 from m4kit.scenes.journal import Entry, Journal
 from m4kit.scenes.report import SceneReport
-from m4kit.scenes.report_data import TABLES, THUMBNAILS, ReportError
+from m4kit.scenes.report_data import FILES, THUMBNAILS, ReportError
 from m4kit.scenes.taxonomy import failures_of
 from m4kit.views import PredictCrops, crop_predictor
 from m4kit.weights import fingerprint
@@ -79,7 +79,7 @@ def analyse(
             "give Predictor(try_turns=False)"
         )
     folder, settings = None if folder is None else Path(folder), _settings(predictor)
-    with nullcontext() if folder is None else OutputFolder(folder, TABLES):
+    with nullcontext() if folder is None else OutputFolder(folder, FILES):
         results, stop = _Results(folder, settings), None
         _check_same(results.entries, photos, folder)
         done = {name for name, entry in results.entries.items() if entry.photo["read"]}

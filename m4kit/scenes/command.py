@@ -25,7 +25,7 @@ from m4kit.predictor import Predictor
 from m4kit.scenes.analysis import analyse
 from m4kit.scenes.data import benchmark
 from m4kit.scenes.report import SceneReport
-from m4kit.scenes.report_data import TABLES
+from m4kit.scenes.report_data import FILES
 
 LAYOUTS = ("ufdd", "folders", "table", "photos")
 
@@ -89,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
     chosen = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     try:
         # Before any work; `analyse` enters it again for its own files.
-        files = (FINDINGS, SUMMARY, *TABLES, *(PAGE,) * options.html)
+        files = (FINDINGS, SUMMARY, *FILES, *(PAGE,) * options.html)
         output = OutputFolder(options.out, files, inputs=options.paths)
         samples = read_scenes(options)
         predictor = Predictor(network=M4Net.load(options.weights), **chosen)

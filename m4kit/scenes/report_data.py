@@ -29,8 +29,8 @@ THUMBNAILS = "thumbnails"
 
 _INFO = "report.json"
 
-TABLES = ("faces.parquet", "photos.parquet", _INFO)
-"""The files of a report, beside its thumbnails."""
+FILES = ("faces.parquet", "photos.parquet", _INFO, THUMBNAILS)
+"""The files of a report, and the folder of its thumbnails."""
 
 _FORMAT = "m4kit scene report"
 

@@ -10,6 +10,7 @@ import pytest
 from m4kit import images
 from m4kit.datasets import READERS, DatasetError, read, read_folder
 from m4kit.datasets.files import load_arrays, open_files
+from m4kit.files import OutputFolder
 from m4kit.images import ImageError
 
 from helpers.face_sets import picture
@@ -19,6 +20,15 @@ def test_what_systems_leave_behind_is_passed_over(tmp_path):
     for name in ("a.jpg", "._a.jpg", "__MACOSX/a.jpg", ".thumbnails/a.jpg"):
         picture(tmp_path / "set" / name)
     assert [sample.name for sample in read_folder(tmp_path / "set")] == ["a"]
+
+
+def test_results_that_a_command_wrote_into_the_set_are_passed_over(tmp_path):
+    picture(tmp_path / "a.jpg")
+    with OutputFolder(tmp_path / "out", ["overview.jpg", "thumbnails"]):
+        picture(tmp_path / "out" / "overview.jpg")
+        picture(tmp_path / "out" / "thumbnails" / "face.jpg")
+        picture(tmp_path / "out" / "b.jpg")
+    assert [sample.name for sample in read_folder(tmp_path)] == ["a", "out/b"]
 
 
 def test_members_of_a_zip_that_lead_out_of_it_are_passed_over(tmp_path):
