@@ -26,7 +26,7 @@ from m4kit.datasets.files import (
     picture_names,
     read_arrays,
 )
-from m4kit.datasets.sample import DatasetError, Sample, checked_box, checked_landmarks, collect
+from m4kit.datasets.sample import DatasetError, Sample, check_points, checked_box, checked_landmarks, collect
 
 YOUTUBE_FACES_SIZE = 128
 """Side of YouTube Faces' crops, in pixels."""
@@ -162,11 +162,11 @@ def _read_crop(
     box = checked_box(*labels["roi"]) if "roi" in labels else np.array([0, 0, side, side])
     landmarks = points21 = pose = None
     if "pts68" in labels:
+        check_points(labels["pts68"])
         landmarks = checked_landmarks(_to_crop(labels["pts68"].T, box, side))
     if "pts21" in labels:
         points21 = labels["pts21"].T
-        if not np.isfinite(points21).all():
-            raise DatasetError("expected finite points, got NaN or infinity")
+        check_points(points21)
         visible = (points21 != -1).all(axis=1, keepdims=True)
         points21 = np.where(visible, _to_crop(points21, box, side), np.nan)
     if "yaw" in labels:

@@ -6,28 +6,22 @@ photos, the published crops begin 1.0 pixel before their boxes' left edge counte
 
 from __future__ import annotations
 
-import io
-import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import scipy.io
 
 from m4kit.camera import HeadPose, crop_from_landmarks
 from m4kit.datasets.files import Files, array_file, open_files, read_arrays, stem
+from m4kit.datasets.mat_file import read_matrices
 from m4kit.datasets.sample import DatasetError, PublishedBox, Sample, checked_landmarks, collect
 
 # Folders of 300W-LP's archive with MATLAB code, and with the landmarks again, without photos.
 _OTHER_FOLDERS = {"code", "landmarks"}
 
-# The largest `.mat`. Those of the sets have some 10 kB, and compressed variables expand by at most 1000.
-_MOST_BYTES = 1 << 18
-
-# What a face's variables hold. Others, such as cells, may claim any size.
-_KINDS = {"double", "single"} | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
-_MOST_NUMBERS = 1000
+# The largest `.mat`: those of the sets have some 10 kB.
+_MOST_BYTES = 1 << 24
 
 
 def read_aflw2000_3d(
@@ -130,17 +124,10 @@ def _read_face(files: Files, name: str, photo: str | None, mat: str | None, *, d
     """The sample of a photo and its `.mat`. Without `depth`, `pt2d` replaces missing landmarks in 3D."""
     if photo is None or mat is None:
         raise DatasetError(f"no {'.jpg' if photo is None else '.mat'}")
-    content = io.BytesIO(files.read(mat, most=_MOST_BYTES))
+    content = files.read(mat, most=_MOST_BYTES)
     try:
-        small = {
-            name
-            for name, shape, kind in scipy.io.whosmat(content)
-            if kind in _KINDS and math.prod(shape) <= _MOST_NUMBERS
-        }
-        names = [name for name in ("pt3d_68", "pt2d", "Pose_Para") if name in small]
-        labels = scipy.io.loadmat(content, variable_names=names)
-    # What scipy raises depends on which byte is wrong.
-    except Exception as error:
+        labels = read_matrices(content, ("pt3d_68", "pt2d", "Pose_Para"))
+    except ValueError as error:
         raise DatasetError(f"broken .mat: {error}") from error
     key, shape = ("pt3d_68", (3, 68)) if depth or "pt3d_68" in labels else ("pt2d", (2, 68))
     landmarks = _array(labels, key, shape).T

@@ -160,15 +160,20 @@ def numbers(words: Iterable[object], kind: type = float) -> np.ndarray:
         raise DatasetError(f"expected numbers ({error})") from error
 
 
+def check_points(points: np.ndarray) -> None:
+    """Raise `DatasetError` unless all coordinates are finite and within any photo."""
+    if not np.isfinite(points).all():
+        raise DatasetError("expected finite points, got NaN or infinity")
+    if np.abs(points).max() > _FURTHEST:
+        raise DatasetError(f"expected points in pixels, got {np.abs(points).max():g}")
+
+
 def checked_landmarks(points: object) -> np.ndarray:
     """Return landmarks (68, 2 or 3) as floats; raise `DatasetError` if they are not finite or span no box."""
     array = np.asarray(points)
     if array.shape not in ((68, 2), (68, 3)) or array.dtype.kind not in "fiu":
         raise DatasetError(f"expected 68 points of numbers, got {array.dtype} {array.shape}")
-    if not np.isfinite(array).all():
-        raise DatasetError("expected finite points, got NaN or infinity")
-    if np.abs(array).max() > _FURTHEST:
-        raise DatasetError(f"expected points in pixels, got {np.abs(array).max():g}")
+    check_points(array)
     if not np.ptp(array[:, :2], axis=0).all():
         raise DatasetError("expected 68 points of a face, got points without width or height")
     return array.astype(float)

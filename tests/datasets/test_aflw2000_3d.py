@@ -174,11 +174,13 @@ class TestBrokenFiles:
         place = write_set(tmp_path / "set")
         labels = scipy.io.loadmat(place / "AFLW2000" / "image00004.mat")
         labels = {key: value for key, value in labels.items() if not key.startswith("__")}
-        scipy.io.savemat(place / "AFLW2000" / "image00004.mat", labels | {"other": np.zeros(40_000)})
+        scipy.io.savemat(place / "AFLW2000" / "image00004.mat", labels | {"other": np.zeros(3_000_000)})
+        shutil.make_archive(str(place), "zip", place)
+        assert place.with_suffix(".zip").stat().st_size < 100_000
         with pytest.warns(
-            UserWarning, match=r"left out: image00004 \(cannot be read: .*more than 262,144 bytes\)"
+            UserWarning, match=r"left out: image00004 \(cannot be read: .*more than 16,777,216 bytes\)"
         ):
-            assert len(read_aflw2000_3d(place)) == 2
+            assert len(read_aflw2000_3d(place.with_suffix(".zip"))) == 2
 
     def test_points_beyond_any_photo_are_left_out(self, tmp_path):
         place = write_set(tmp_path / "set")
