@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -93,7 +94,7 @@ class Predictor:
 
         If `boxes` (n, 4) or (n, 5), or `FaceBox`es, are given, the detector does not run. Raises `ImageError` for a
         photo that cannot be loaded, and `ValueError` for boxes that are not finite, have no area or lie outside the
-        photo.
+        photo. Warns if a large photo seems to show many faces that are too small to be found without `min_face`.
         """
         image = read_only(load_image(source))
         name = source_name(source)
@@ -140,7 +141,15 @@ class Predictor:
 
     def _detect(self, image: np.ndarray, name: str) -> np.ndarray:
         if isinstance(self.detector, Detector):
-            return self.detector(image, threshold=self.threshold, min_face=self.min_face)
+            boxes, hidden = self.detector.look(image, threshold=self.threshold, min_face=self.min_face)
+            if hidden is not None:
+                warnings.warn(
+                    f"{name}: there seem to be many faces below {hidden:.0f} pixels, the smallest that are found in "
+                    f"a photo of this size by default; min_face={hidden / 2:.0f} (--min-face) also finds smaller "
+                    "ones, but takes longer",
+                    stacklevel=3,
+                )
+            return boxes
         # A copy, because a detector may draw on its picture.
         found = check_boxes(self.detector(image.copy()), image.shape, name=f"{name}: the detector's boxes")
         return found[found[:, 4] >= self.threshold]

@@ -175,14 +175,16 @@ def render(
     picture = image.copy()
     uncovered = np.ones(image.shape[:2], dtype=np.float32) if len(parts) > 1 else None
     for index in sorted(range(len(parts)), key=lambda i: -parts[i].size):
-        low, high = parts[index].box()
+        # What a mesh computes to be drawn takes megabytes, which a crowd of faces cannot keep.
+        part, parts[index] = parts[index], None
+        low, high = part.box()
         # One pixel more on each side: finding an edge needs both of its sides.
         left, top = np.maximum(low - 1, 0)
         right, bottom = np.minimum(high + 2, [image.shape[1], image.shape[0]])
         if left >= right or top >= bottom:
             continue
         window = (slice(top, bottom), slice(left, right))
-        shaded, coverage = _draw(parts[index], (left, top, right, bottom), colours[index], light)
+        shaded, coverage = _draw(part, (left, top, right, bottom), colours[index], light)
         if uncovered is not None:
             coverage *= uncovered[window]
             uncovered[window] -= coverage

@@ -27,7 +27,8 @@ VIEWS = ((0, 0.0, 1.0), (1, 0.0, 1.0), (0, 7.0, 1.08), (1, 7.0, 1.08), (0, -7.0,
 COUNTS = (1, 2, 6)
 """How many of `VIEWS` can be used: the crop alone, the crop and its mirror image, or all."""
 
-BATCH = 64
+BATCH = 24
+"""Crops that run together: with more, the layers' outputs no longer fit into a processor's cache."""
 
 PredictCrops = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """A network as a function of crops (n, 120, 120, 3) uint8 RGB. It returns landmarks (n, 68, 2 or 3) in the crop frame

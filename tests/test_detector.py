@@ -10,9 +10,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from m4kit.boxes import pairwise_iou, suppress
+from m4kit.camera import Crop, cut_square
 from m4kit.detector import (
     Detector,
     FaceBoxes,
@@ -24,6 +26,7 @@ from m4kit.detector import (
     prior_boxes,
 )
 from m4kit.images import load_image
+from m4kit.predictor import Predictor
 from m4kit.weights import WeightsError
 
 from helpers.paths import ROOT, SHARED
@@ -265,6 +268,47 @@ def test_the_back_row_of_a_large_photo_is_found_by_default(detector, group):
     assert len(detector(photo)) == 6
     assert len(detector(large)) >= 5
     assert len(detector(large, min_face=40)) == 6
+
+
+@pytest.fixture(scope="module")
+def crowd(detector, group):
+    """1,500 faces of 14 to 22 pixels on 2,000 x 1,200: by default, those from 24 pixels are found."""
+    random, faces = np.random.default_rng(0), []
+    for left, top, right, bottom, _ in detector(group):
+        side = 1.5 * (bottom - top)
+        faces.append(cut_square(group, Crop((left + right - side) / 2, (top + bottom - side) / 2, side), 96))
+    photo = np.full((1200, 2000, 3), 120, np.uint8)
+    for y, x in itertools.product(range(0, 1200, 40), range(0, 2000, 40)):
+        side = round(1.5 * random.uniform(14, 22))
+        face = faces[random.integers(len(faces))]
+        photo[y : y + side, x : x + side] = cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA)
+    return photo
+
+
+class TestCrowd:
+    """Photos that are reduced so far that none of many small faces is left."""
+
+    def test_it_tells_below_which_size_many_faces_seem_to_be_hidden(self, detector, crowd):
+        found = detector.look(crowd)
+        assert len(found.boxes) == 0
+        assert found.hidden == pytest.approx(24)
+        assert len(detector(crowd, min_face=found.hidden / 2)) > 750
+
+    def test_prediction_warns_with_the_photos_name_and_the_remedy(self, crowd, tmp_path):
+        Image.fromarray(crowd).save(tmp_path / "crowd.png")
+        with pytest.warns(UserWarning, match=r"crowd\.png: .* many faces below 24 pixels.* min_face=12 "):
+            assert len(Predictor()(tmp_path / "crowd.png")) == 0
+
+    def test_a_large_photo_without_a_crowd_gives_no_such_sign(self, detector, group):
+        large = cv2.resize(group, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+        assert detector.look(large).hidden is None
+
+    def test_small_faces_that_are_found_give_no_such_sign(self, detector, crowd):
+        """Each has fainter boxes beside its own."""
+        larger = cv2.resize(crowd[:400, :680], None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
+        found = detector.look(larger)
+        assert len(found.boxes) > 140
+        assert found.hidden is None
 
 
 def test_a_face_larger_than_a_tile_is_found_once(detector, group):

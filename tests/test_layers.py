@@ -8,7 +8,18 @@ import m4kit
 PACKAGE = Path(m4kit.__file__).parent
 
 LAYERS = (
-    ("checks", "stand_ins", "pixels", "images", "camera", "files", "inference", "pages", "assets", "commands"),
+    (
+        "checks",
+        "stand_ins",
+        "pixels",
+        "images",
+        "camera",
+        "files",
+        "inference",
+        "pages",
+        "assets",
+        "commands",
+    ),
     ("landmarks", "boxes", "metrics"),
     ("face_model",),
     ("parameters",),

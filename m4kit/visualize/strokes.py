@@ -18,6 +18,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 Colour = tuple[int, int, int]
 
+_SMALL = 2500
+"""Pixels of a window that counts as small."""
+
 
 class Stencil(NamedTuple):
     """The share of each pixel that a shape covers: `coverage` (h, w) in [0, 1], in a window of a picture."""
@@ -111,36 +114,47 @@ def width(text: str, *, height: float) -> float:
     return _font(max(6, int(height))).getlength(text)
 
 
-def _union(picture: np.ndarray, segments: list[tuple[np.ndarray, np.ndarray]], radius: float) -> Stencil:
+def _union(picture: np.ndarray, segments: Sequence[tuple[np.ndarray, np.ndarray]], radius: float) -> Stencil:
     """The shape of all points within `radius` of a segment."""
-    ends = np.array(segments, dtype=float).reshape(-1, 2)
-    if not len(ends):
+    segments = np.array(segments, dtype=float).reshape(-1, 2, 2)
+    if not len(segments):
         return Stencil(0, 0, np.zeros((0, 0), dtype=np.float32))
     margin = radius + 1
-    low, high = _window(picture, ends, margin)
+    low, high = _window(picture, segments, margin)
     coverage = np.zeros((max(0, high[1] - low[1]), max(0, high[0] - low[0])), dtype=np.float32)
     # A line thinner than a pixel is drawn one pixel wide, but fainter.
     strength, radius = min(1.0, 2 * radius), max(radius, 0.5)
-    for a, b in segments:
-        first, last = _window(picture, np.array([a, b]), margin)
+    # In a small window all segments at once cost less than a call for each.
+    for some in [segments] if coverage.size <= _SMALL else segments[:, None]:
+        first, last = _window(picture, some, margin)
         if (first >= last).any():
             continue
-        x = np.arange(first[0], last[0], dtype=np.float32) - np.float32(a[0])
-        y = np.arange(first[1], last[1], dtype=np.float32)[:, None] - np.float32(a[1])
-        along = (b - a).astype(np.float32)
-        length = float(along @ along)
-        at = np.clip((x * along[0] + y * along[1]) / length, 0, 1) if length > 0 else np.float32(0)
-        distance = np.hypot(x - at * along[0], y - at * along[1])
+        x, y = (np.arange(start, end, dtype=np.float32) for start, end in zip(first, last, strict=True))
+        distance = _distances(x, y[:, None], some)
         part = coverage[first[1] - low[1] : last[1] - low[1], first[0] - low[0] : last[0] - low[0]]
         np.maximum(part, strength * np.clip(radius + 0.5 - distance, 0, 1), out=part)
     return Stencil(int(low[0]), int(low[1]), coverage)
 
 
+def _distances(x: np.ndarray, y: np.ndarray, segments: np.ndarray) -> np.ndarray:
+    """Distances (h, w) of pixels at x (w,) and y (h, 1) from the nearest of the segments (n, 2, 2)."""
+    starts, along = np.float32(segments[:, 0]), np.float32(segments[:, 1] - segments[:, 0])
+    lengths = np.square(along).sum(axis=1)
+    lengths[lengths == 0] = 1
+    x, y = x - starts[:, 0, None, None], y - starts[:, 1, None, None]
+    across, down = along[:, 0, None, None], along[:, 1, None, None]
+    at = np.clip((x * across + y * down) / lengths[:, None, None], 0, 1)
+    return np.hypot(x - at * across, y - at * down).min(axis=0)
+
+
 def _window(picture: np.ndarray, points: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndarray]:
-    """First pixel (x, y) and the one after the last of the points' bounding box with a margin, in the picture."""
-    size = np.array([picture.shape[1], picture.shape[0]])
-    low = np.floor(points.min(axis=0) - margin)
-    high = np.ceil(points.max(axis=0) + margin) + 1
+    """First pixel (x, y) of the bounding box of points (..., 2) with a margin, and the one after its last.
+
+    Both are in the picture.
+    """
+    size, axes = np.array([picture.shape[1], picture.shape[0]]), tuple(range(points.ndim - 1))
+    low = np.floor(points.min(axis=axes) - margin)
+    high = np.ceil(points.max(axis=axes) + margin) + 1
     return np.clip(low, 0, size).astype(int), np.clip(high, 0, size).astype(int)
 
 
