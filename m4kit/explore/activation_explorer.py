@@ -179,7 +179,7 @@ class ActivationExplorer(Explorer):
 
     def still(self) -> bytes:
         """The curves and violins as a JPEG, drawn without a browser."""
-        return activation_figure(self.record, purpose=self.purpose.value).to_jpeg()
+        return activation_figure(self.record, purpose=self.purpose.value).to_bytes()
 
     def describe(self) -> str:
         """One line that says what is explored."""

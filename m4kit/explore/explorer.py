@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import numpy as np
 from m4kit.camera import rotation_from_euler
 from m4kit.explore.canvas import Canvas
 from m4kit.explore.controls import ErrorLine, button, toggle
+from m4kit.visualize.pictures import picture_bundle
 
 CAMERAS = {
     "Front": rotation_from_euler(0, 0, 0),
@@ -113,13 +113,13 @@ class Explorer(widgets.VBox):
         return type(self).__name__
 
     def still(self) -> bytes:
-        """A JPEG of what is shown, drawn without a browser; empty if there is none."""
+        """A PNG or JPEG of what is shown, drawn without a browser; empty if there is none."""
         return b""
 
     def _repr_mimebundle_(self, **options) -> dict:
         bundle = super()._repr_mimebundle_(**options) | {"text/plain": self.describe()}
         still = self.still()
-        return bundle | {"image/jpeg": base64.b64encode(still).decode()} if still else bundle
+        return bundle | picture_bundle(still) if still else bundle
 
     def _ipython_display_(self) -> None:
         # Readers of a saved notebook see the still picture, whatever shows the notebook.

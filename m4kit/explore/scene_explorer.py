@@ -178,7 +178,7 @@ class SceneExplorer(Explorer):
 
     def still(self) -> bytes:
         """The heat map as a JPEG, drawn without a browser."""
-        return figures.heat_map(self.report, self.metric.value).to_jpeg()
+        return figures.heat_map(self.report, self.metric.value).to_bytes()
 
     def describe(self) -> str:
         """One line that says what is explored."""
@@ -264,7 +264,7 @@ class SceneExplorer(Explorer):
         errors = []
         for picture, draw in zip(self.charts, (figures.line_chart, figures.violins), strict=True):
             try:
-                picture.value = draw(shown, self.metric.value).to_jpeg()
+                picture.value = draw(shown, self.metric.value).to_bytes()
                 picture.layout.display = None
             except ReportError as error:
                 # The remaining faces have nothing that this chart shows.

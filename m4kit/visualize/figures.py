@@ -13,6 +13,7 @@ from m4kit.images import check_image
 from m4kit.landmarks import face_size
 from m4kit.render import render
 from m4kit.visualize.drawing import angle_text, draw_boxes, draw_landmarks, draw_mesh, draw_pose, pose_text
+from m4kit.visualize.pictures import without_ground
 
 if TYPE_CHECKING:
     from matplotlib.text import Text
@@ -148,20 +149,18 @@ def shapes_figure(
     _check_side(side)
     if not shapes or not len(yaws):
         raise ValueError(f"expected at least one shape and one yaw, got {len(shapes)} and {len(yaws)}")
-    paper = np.full((side, side, 3), 255, dtype=np.uint8)
     turned = {
         name: [np.asarray(vertices, dtype=float) @ rotation_from_euler(yaw, pitch, 0).T for yaw in yaws]
         for name, vertices in shapes.items()
     }
     reach = max(np.abs(vertices[:, :2]).max() for row in turned.values() for vertices in row)
     scale = 0.48 * side / reach
-    rows = [
-        [
-            render(paper, [(vertices * [scale, -scale, scale] + [side / 2, side / 2, 0], triangles)])
-            for vertices in row
-        ]
-        for row in turned.values()
-    ]
+
+    def drawn(vertices: np.ndarray) -> np.ndarray:
+        mesh = vertices * [scale, -scale, scale] + [side / 2, side / 2, 0], triangles
+        return without_ground(lambda grey: render(np.full((side, side, 3), grey, np.uint8), [mesh]))
+
+    rows = [[drawn(vertices) for vertices in row] for row in turned.values()]
     return _grid(rows, labels=list(turned), columns=[f"yaw {angle_text(yaw)}" for yaw in yaws])
 
 

@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
-import base64
 import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.spines import Spine
+from matplotlib.text import Text
+
+from m4kit.visualize.pictures import picture_bundle, small_png
 
 DPI = 128
 """Pixels per inch. A power of two, so that sizes in pixels convert to inches and back exactly."""
+
+INK, SOFT, GRID = "#24292f", "#57606a", "#d8dee4"
+"""Colours on paper: of text, of text that is less prominent, and of lines behind a chart."""
+
+SCREEN_INK = "#747b84"
+"""Stands for both inks in a notebook. Its contrast is 4.3 to the page of either theme; no colour has more to both."""
+MAT, MAT_INK = "#4a525b", "#f0f3f6"
+"""The ground of photos in a notebook, and the ink on it: a JPEG cannot be transparent."""
+
+_INKED = {
+    Text: ("color",),
+    Line2D: ("color", "markeredgecolor", "markerfacecolor"),
+    LineCollection: ("color",),
+    Spine: ("edgecolor",),
+}
+"""Colours of artists that may be ink."""
 
 _QUALITY = {"quality": 88, "subsampling": 0}
 _NOTEBOOK_QUALITY = {"quality": 75}
@@ -19,8 +45,9 @@ _NOTEBOOK_QUALITY = {"quality": 75}
 class NotebookFigure(Figure):
     """A matplotlib figure outside pyplot, so that it does not open a window or appear twice.
 
-    A notebook shows it at the end of a cell or through `display`. It is stored as JPEG, because photos as PNG make
-    notebooks large.
+    It is drawn in dark ink on white, and saved so. A notebook, which shows it at the end of a cell or through
+    `display`, may have a light or a dark page: there a chart has no ground, and greys that can be read on both, and
+    photos lie on a dark mat. Charts are stored as PNG, photos as JPEG: as PNG, they make notebooks large.
     """
 
     def save(self, path: str | Path) -> Path:
@@ -30,15 +57,21 @@ class NotebookFigure(Figure):
         self.savefig(path, dpi=self.dpi, **options)
         return path
 
-    def to_jpeg(self) -> bytes:
-        """The figure as the bytes of a JPEG file, as a notebook stores it."""
+    def to_bytes(self) -> bytes:
+        """The PNG or JPEG that a notebook stores."""
+        photos = any(picture.get_array().shape[2:] == (3,) for axes in self.axes for picture in axes.images)
         buffer = io.BytesIO()
-        self.savefig(buffer, format="jpeg", dpi=self.dpi, pil_kwargs=_NOTEBOOK_QUALITY)
-        return buffer.getvalue()
+        with _for_screens(self, ground=MAT if photos else "none", ink=MAT_INK if photos else SCREEN_INK):
+            if photos:
+                self.savefig(buffer, format="jpeg", dpi=self.dpi, pil_kwargs=_NOTEBOOK_QUALITY)
+                return buffer.getvalue()
+            self.savefig(buffer, format="rgba", dpi=self.dpi)
+        width, height = self.canvas.get_width_height()
+        return small_png(np.frombuffer(buffer.getvalue(), np.uint8).reshape(height, width, 4))
 
     def bundle(self, text: str | None = None) -> dict[str, str]:
-        """The figure for `IPython.display.display(..., raw=True)`: a JPEG, and the text for a terminal."""
-        return {"image/jpeg": base64.b64encode(self.to_jpeg()).decode(), "text/plain": text or repr(self)}
+        """The figure for `IPython.display.display(..., raw=True)`: a picture, and the text for a terminal."""
+        return picture_bundle(self.to_bytes()) | {"text/plain": text or repr(self)}
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
@@ -50,3 +83,46 @@ class NotebookFigure(Figure):
         from IPython.display import display
 
         display(self.bundle(), raw=True)
+
+
+@contextmanager
+def _for_screens(figure: Figure, *, ground: str, ink: str) -> Iterator[None]:
+    """Within the block, the figure has another ground, and another ink in place of black and dark grey.
+
+    Text over the cells of a heat map keeps its colour.
+    """
+    # Makes all ticks.
+    figure.draw_without_rendering()
+    over_cells = {text for axes in figure.axes if axes.images for text in axes.texts}
+    axis = [axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)]
+    behind = {line for one in axis for line in one.get_gridlines()}
+    undo: list[Callable[[], None]] = []
+
+    def change(artist: Artist, name: str, new) -> None:
+        put, old = getattr(artist, f"set_{name}"), getattr(artist, f"get_{name}")()
+        undo.append(lambda: put(old))
+        put(new)
+
+    change(figure, "facecolor", ground)
+    for axes in figure.axes:
+        change(axes, "facecolor", "none")
+    for artist in figure.findobj(lambda artist: artist not in over_cells):
+        for name in next((names for kind, names in _INKED.items() if isinstance(artist, kind)), ()):
+            colour = getattr(artist, f"get_{name}")()
+            if _grey(colour, below=0.45 if isinstance(artist, Text | Spine) else 0.35):
+                change(artist, name, ink)
+            elif _grey(colour) and (artist in behind or isinstance(artist, Spine)):
+                change(artist, name, "#808080")
+                change(artist, "alpha", 0.35)
+    try:
+        yield
+    finally:
+        for back in reversed(undo):
+            back()
+
+
+def _grey(colour, *, below: float = 1.0) -> bool:
+    """Whether a colour, or each of several, is grey, or nearly, and darker than `below`."""
+    colours = to_rgba_array(colour)
+    most = colours[:, :3].max(axis=1)
+    return bool(((colours[:, 3] > 0) & (most < below) & (most - colours[:, :3].min(axis=1) < 0.12)).all())

@@ -259,7 +259,7 @@ def test_a_report_without_a_face_is_an_error_that_says_so(report):
 
 def test_a_reader_without_a_kernel_sees_the_heat_map(explorer):
     bundle = explorer._repr_mimebundle_()
-    assert len(bundle["image/jpeg"]) > 5_000
+    assert len(bundle["image/png"]) > 5_000
     assert bundle["text/plain"] == "SceneExplorer of 168 photos"
 
 

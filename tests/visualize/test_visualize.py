@@ -294,7 +294,7 @@ class TestShapes:
     def test_a_nose_turned_to_positive_yaw_points_to_the_left(self):
         nose = np.array([[-5, -5, 60], [5, -5, 60], [0, 5, 60.0]])
         figure = visualize.shapes_figure({"nose": nose}, self.TRIANGLES, yaws=(-40, 40))
-        painted = [(axes.images[0].get_array() < 250).any(-1).nonzero()[1].mean() for axes in figure.axes]
+        painted = [axes.images[0].get_array()[..., 3].nonzero()[1].mean() for axes in figure.axes]
         assert painted[0] > 110 > painted[1]
 
     def test_nothing_to_show_is_an_error(self):
@@ -324,7 +324,7 @@ class TestInNotebooks:
 
         assert Gcf.get_all_fig_managers() == []
 
-    def test_it_is_displayed_once_as_jpeg(self, monkeypatch):
+    def test_photos_are_displayed_once_as_jpeg(self, monkeypatch):
         shown = []
         monkeypatch.setattr("IPython.display.display", lambda data, raw: shown.append(data))
         figure = visualize.overview(prediction(ellipsoid()))

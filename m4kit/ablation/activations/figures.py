@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 COLOURS = dict(
     zip(
         ACTIVATIONS,
-        ("#d55e00", "#e69f00", "#0072b2", "#56b4e9", "#009e73", "#cc79a7", "#882255", "#6e7781"),
+        ("#d55e00", "#e69f00", "#0072b2", "#56b4e9", "#009e73", "#cc79a7", "#8250df", "#6e7781"),
         strict=True,
     )
 )
-"""Saturating activations are orange, ReLU and its leaky variants blue and green, smooth ones pink, wine and grey.
+"""Saturating activations are orange, ReLU and its leaky variants blue and green, smooth ones pink, violet and grey.
 
 Most colours are from Okabe and Ito (2008), so that colour-blind readers can distinguish them.
 """

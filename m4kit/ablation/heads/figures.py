@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from m4kit.visualize.notebook_figure import NotebookFigure
 
-_INK, _FAINT, _BAND = "#24292f", "#8c959f", "#dbe9f9"
+_INK, _FAINT, _BAND = "#24292f", "#8c959f", ("#54aeff", 0.2)
 _COLOURS = {BEST: "#d55e00", LEARNED: "#009e73", UNIFORM: "#0072b2", DYNAMIC: "#cc79a7"}
 _BIN_COLOURS = ("#c3cad1", "#8c959f", "#57606a")
 _MOST = 20
