@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 
 import ipywidgets as widgets
 import numpy as np
@@ -121,15 +122,25 @@ def legend(coloured: VertexColours, *, width: int = SIDE_WIDTH) -> str:
 def _bar(coloured: VertexColours, width: int) -> str:
     low, high = coloured.limits
     steps = scalar_colours(np.linspace(low, high, 12), limits=(low, high), scale=coloured.scale).colours
-    stops = ", ".join(f"rgb({r},{g},{b})" for r, g, b in steps)
-    bar = f"background: linear-gradient(to right, {stops}); height: 12px; border-radius: 3px"
-    ends = f"display: flex; justify-content: space-between; {_LEGEND}"
     low, high = (f"{value:.3g}".replace("-", "\N{MINUS SIGN}") for value in (low, high))
-    unit = html.escape(coloured.unit)
+    return colour_bar(
+        steps,
+        (low, coloured.unit, high),
+        label=f"colours from {low} to {high} {coloured.unit}",
+        width=width,
+    )
+
+
+def colour_bar(colours: np.ndarray, texts: Sequence[str], *, label: str, width: int = SIDE_WIDTH) -> str:
+    """A bar of colours (n, 3) as HTML, with texts spread evenly below it, and `label` for screen readers."""
+    stops = ", ".join(f"rgb({r},{g},{b})" for r, g, b in colours)
+    bar = f"background: linear-gradient(to right, {stops}); height: 12px; border-radius: 3px"
+    below = f"display: flex; justify-content: space-between; {_LEGEND}"
     return (
-        f'<div style="width: {width}px" role="img" aria-label="colours from {low} to {high} {unit}">'
-        f'<div style="{bar}"></div><div style="{ends}">'
-        f"<span>{low}</span><span>{unit}</span><span>{high}</span></div></div>"
+        f'<div style="width: {width}px; max-width: 100%" role="img" aria-label="{html.escape(label)}">'
+        f'<div style="{bar}"></div><div style="{below}">'
+        + "".join(f"<span>{html.escape(text)}</span>" for text in texts)
+        + "</div></div>"
     )
 
 

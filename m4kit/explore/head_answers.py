@@ -13,7 +13,7 @@ import numpy as np
 
 from m4kit import metrics
 from m4kit.camera import HeadPose, cut_square, decompose
-from m4kit.explore.controls import paragraph
+from m4kit.explore.controls import COLOUR_LABELS, paragraph
 from m4kit.head_frame import HeadFrame
 from m4kit.inference import inference
 from m4kit.landmarks import CONTOURS
@@ -22,7 +22,7 @@ from m4kit.prediction import Face
 from m4kit.vertex_colours import VertexColours, clay, scalar_colours
 from m4kit.visualize.mesh_figure import mesh_still
 
-COLOURS = {"Clay": "clay", "Heads' disagreement": "spread", "Moved from the network's own": "moved"}
+COLOURS = {"Clay": "clay", COLOUR_LABELS["spread"]: "spread", "Moved from the network's own": "moved"}
 """Labels and names of the mesh's colour modes."""
 
 GREY = (120, 128, 138)
@@ -125,7 +125,7 @@ class Answer:
         return paragraph(
             "From the network's own answer:<br>"
             f"landmarks <b>{self.landmark_distance:.2f} %</b> of the face's size<br>"
-            f"head turned by <b>{self.turn:.1f}°</b> (yaw {yaw}, pitch {pitch}, roll {roll})"
+            f"head turned by <b>{self.turn:.1f}°</b><br>(yaw {yaw}, pitch {pitch}, roll {roll})"
         )
 
     def photo(self, image: np.ndarray, *, side: int) -> np.ndarray:

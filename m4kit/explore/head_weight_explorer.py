@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,11 +15,12 @@ from m4kit.ablation.heads.judge import HEADS
 from m4kit.ablation.heads.record import BEST, HeadStudy
 from m4kit.ablation.record import RecordError
 from m4kit.explore.canvas import contour_lines, landmark_colours
-from m4kit.explore.controls import WRAP, ErrorLine, button, choice, legend, paragraph, row, slider
+from m4kit.explore.controls import SIDE_WIDTH, WRAP, button, choice, legend, paragraph, row, slider
+from m4kit.explore.cut_view import CutView
 from m4kit.explore.explorer import AS_IN_PHOTO, MeshExplorer
 from m4kit.explore.head_answers import COLOURS, GREY, Answer, Reference
-from m4kit.explore.photo import small_jpeg
-from m4kit.explore.simplex_picture import accuracy_html, accuracy_line, cuts_picture
+from m4kit.explore.photo import check_prediction, face_choice, picture_html, small_jpeg
+from m4kit.explore.simplex_picture import accuracy_html, accuracy_line, cuts, cuts_picture
 from m4kit.explore.weight_sliders import WeightSliders, checked
 from m4kit.images import jpeg
 from m4kit.prediction import Face, Prediction
@@ -28,28 +30,33 @@ OWN, UNIFORM, BEST_MEASURED = "Network's own", "Uniform", "Best measured"
 """The presets besides each head alone."""
 
 _TOGGLES = {
-    "photo": ("Photo", True, ""),
-    "mesh": ("Mesh", True, ""),
-    "contours": ("Contours", True, ""),
-    "landmarks": ("Landmarks", False, ""),
-    "own": ("Own contours", True, ""),
+    "photo": ("Photo", True, "The photo, behind the face"),
+    "mesh": ("Mesh", True, "The face's surface under the present weights"),
+    "contours": ("Contours", True, "Lines through the 68 points under the present weights"),
+    "landmarks": ("Landmarks", False, "The 68 points under the present weights"),
+    "own": ("Own contours", True, "The contours of the network's own answer, grey"),
 }
 _BEHIND = 1.0
 _OPACITY = 0.65
-_PHOTO_WIDTH, _CUT_WIDTH, _COLUMN = 260, 145, 336
+_COLUMN = 336
+_CUT = {"flex": "1 1 210px", "max_width": "250px"}
 _STILL_SIDE, _STILL_LINE = 300, 24
 
 
 class HeadWeightExplorer(MeshExplorer):
     """Sliders for the weights of the heads, with mesh and landmarks following live on the photo.
 
-    The sliders keep a sum of 1 (`WeightSliders`); presets set them at once. Text beside them says how far the present
-    answer is from the network's own, and how accurate these weights are on labelled faces, interpolated between
-    measured weights. That comes from a record of `m4kit ablate heads`: `study`, or its file, by default the packaged
-    one. A record of other heads is not used, and the explorer says why.
+    The sliders keep a sum of 1 (`WeightSliders`); presets set them at once, also locked ones. Text beside them says
+    how far the present answer is from the network's own, and how accurate these weights are on labelled faces,
+    interpolated between measured weights. That comes from a record of `m4kit ablate heads`: `study`, or its file, by
+    default the packaged one. A record of other heads is not used, and the explorer says why. A press in one of its
+    triangles sets the weights there.
 
-    `weights` can also be set from code. What cannot be shown (no face, a face without its heads' outputs, invalid
-    weights, no photo) is explained in its place; `errors` lists what went wrong in callbacks.
+    `weights` can also be set from code; invalid ones change nothing and are explained. `errors` lists what went wrong
+    in callbacks.
+
+    Raises `ValueError` for a prediction without faces, or with faces of different numbers of heads, and `TypeError`
+    for what is no prediction.
     """
 
     start = AS_IN_PHOTO
@@ -60,60 +67,58 @@ class HeadWeightExplorer(MeshExplorer):
         layout = {"flex": "1 1 360px", "min_width": "320px"}
         super().__init__(height=height, toggles=_TOGGLES, photo=True, opacity=_OPACITY, layout=layout)
         self.canvas.still = self._mesh_still
-        self.prediction = prediction
+        self.prediction = check_prediction(prediction, name="HeadWeightExplorer")
         self.count = _heads_of(prediction)
         self.study, self._refused = _fitting(study, prediction.network, self.count)
-        self._reference: Reference | None = None
+        self._reference = Reference(prediction[0])
         self._photo_sent = False
         self._build_controls()
         self.on(self.face_choice, self._face_changed)
         self.on(self.colour, self._follow)
         self.on(self.opacity, lambda: setattr(self.canvas, "opacity", self.opacity.value))
         for name, control in self.presets.items():
-            self.on(control, lambda name=name: self.sliders.set(self.preset(name)))
+            self.on(control, functools.partial(self._set_preset, name))
+        for cut in self.cuts:
+            cut.on_press = self.guard(self.sliders.aim)
         top = WRAP | {"align_items": "flex-start"}
         weights = widgets.VBox(
             [self.sliders, row(*self.presets.values()), self.readout, self.legend],
-            layout={"width": f"{_COLUMN}px"},
+            layout={"width": f"{_COLUMN}px", "margin": "0 0 0 8px"},
         )
         accuracy = {"flex": "1 1 400px", "min_width": "300px"}
         self.content = (
-            row(self.face_choice, self.colour, *self.toggles.values()),
-            widgets.HBox([self.canvas, self.notice, weights], layout=top),
-            row(*self.camera_buttons.values(), self.opacity),
+            row(self.face_choice, self.colour),
+            widgets.HBox([self.canvas, weights], layout=top),
+            row(*self.toggles.values(), self.opacity, label="Show"),
+            row(*self.camera_buttons.values(), label="View"),
             widgets.HBox(
-                [
-                    widgets.VBox([self.photo, self.photo_notice]),
-                    widgets.VBox([self.simplex, self.accuracy], layout=accuracy),
-                ],
+                [self.photo, widgets.VBox([self.simplex, self.accuracy], layout=accuracy)],
                 layout=top,
             ),
         )
-        self.guard(self._face_changed)()
+        self.reset()
+        self.guard(self._show_face)()
+        self.sliders.set(self.preset(OWN))
 
     def _build_controls(self) -> None:
         heads = [f"Head {head + 1}" for head in range(self.count)]
         self.sliders = WeightSliders(heads, explorer=self, on_change=self._follow)
-        faces = [(f"Face {k + 1}", k) for k in range(len(self.prediction))]
-        self.face_choice = choice("Face", faces)
+        self.face_choice = face_choice(self.prediction)
         self.colour = choice("Colour", list(COLOURS.items()))
-        self.presets = {name: button(name) for name in (OWN, UNIFORM, BEST_MEASURED, *heads)}
+        self.presets = {
+            name: button(name, tooltip=_tip(name)) for name in (OWN, UNIFORM, BEST_MEASURED, *heads)
+        }
         self.presets[BEST_MEASURED].disabled = self.study is None
-        self.opacity = slider("Opacity", _OPACITY, 0.1, 1.0, 0.05, readout_format=".2f")
-        self.notice, self.photo_notice = ErrorLine(), ErrorLine()
+        self.opacity = slider("Opacity", _OPACITY, 0.1, 1.0, 0.05, width="160px", readout=False)
         self.legend, self.readout, self.accuracy = widgets.HTML(), widgets.HTML(), widgets.HTML()
-        self.photo = widgets.Image(format="jpeg", layout={"width": f"{_PHOTO_WIDTH}px"})
-        wide = {"width": f"{HEADS * _CUT_WIDTH}px", "max_width": "100%"}
-        self.simplex = widgets.Image(format="jpeg", layout=wide)
-        if len(faces) < 2:
-            self.face_choice.layout.display = "none"
-        if self.study is None:
-            self.simplex.layout.display = "none"
+        self.photo = widgets.HTML()
+        self.cuts = [CutView(layout=_CUT) for _ in range(0 if self.study is None else HEADS)]
+        self.simplex = widgets.HBox(self.cuts, layout=WRAP)
 
     @property
-    def face(self) -> Face | None:
-        """The chosen face as the network predicted it; None if the prediction has none."""
-        return self.prediction[self.face_choice.value] if len(self.prediction) else None
+    def face(self) -> Face:
+        """The chosen face as the network predicted it."""
+        return self.prediction[self.face_choice.value]
 
     @property
     def weights(self) -> np.ndarray:
@@ -125,22 +130,18 @@ class HeadWeightExplorer(MeshExplorer):
         self.guard(self.sliders.set)(weights)
 
     @property
-    def answer(self) -> Answer | None:
-        """The chosen face under the present weights; None if it cannot be shown."""
+    def answer(self) -> Answer:
+        """The chosen face under the present weights."""
         return self.under(self.weights)
 
-    def under(self, weights) -> Answer | None:
-        """The chosen face under weights (n,), without moving the sliders; None if it cannot be shown.
-
-        Raises `ValueError` for invalid weights.
-        """
-        weights = checked(weights, self.count)
-        return None if self._reference is None else self._reference.under(weights)
+    def under(self, weights) -> Answer:
+        """The chosen face under weights (n,), without moving the sliders; raises `ValueError` for invalid weights."""
+        return self._reference.under(checked(weights, self.count))
 
     def preset(self, name: str) -> np.ndarray:
         """The weights (n,) of a preset, by the name of its button.
 
-        Raises `ValueError` for an unknown name, and if the prediction or the record does not have the preset.
+        Raises `ValueError` for an unknown name, and for the best measured weights without a record.
         """
         if name not in self.presets:
             raise ValueError(f"expected a preset out of {', '.join(self.presets)}, got {name!r}")
@@ -151,33 +152,25 @@ class HeadWeightExplorer(MeshExplorer):
                 raise ValueError(f"{name}: expected a record of these heads, got none; {self._refused}")
             return self.study.weights(BEST)
         if name == OWN:
-            if self._reference is None:
-                raise ValueError(f"{name}: expected a face with the weights of its heads, got none")
             return checked(self._reference.face.head_weights, self.count)
         return np.eye(self.count)[list(self.presets).index(name) - 3]
 
     def camera(self, name: str) -> np.ndarray:
-        """The rotation (3, 3) of a camera position; "As in photo" is the front if there is no face."""
-        if name != AS_IN_PHOTO:
-            return super().camera(name)
-        return np.eye(3) if self._reference is None else self._reference.frame.rotation
+        """The rotation (3, 3) of a camera position."""
+        return self._reference.frame.rotation if name == AS_IN_PHOTO else super().camera(name)
 
     def still(self) -> bytes:
         """Photo, mesh and cuts under the present weights as a JPEG, drawn without a browser."""
         answer, side = self.answer, _STILL_SIDE
-        seen = []
-        if answer is not None:
-            if self._has_photo:
-                seen.append(
-                    (answer.photo(self.prediction.image, side=side), Path(self.prediction.source).name)
-                )
-            seen.append((answer.mesh(self.colour.value, side=side), self._weights_text()))
+        seen = [
+            (answer.photo(self.prediction.image, side=side), Path(self.prediction.source).name),
+            (answer.mesh(self.colour.value, side=side), self._weights_text()),
+        ]
         if self.study is not None:
-            cuts = np.split(cuts_picture(self.study, self.weights, side=side // 2), HEADS, axis=1)
-            square = np.concatenate([np.concatenate(cuts[k : k + 2], axis=1) for k in (0, 2)])
+            triangles = np.split(cuts_picture(self.study, self.weights, side=side // 2), HEADS, axis=1)
+            square = np.concatenate([np.concatenate(triangles[k : k + 2], axis=1) for k in (0, 2)])
             seen.append((square, accuracy_line(self.study, self.weights)))
-        blank = np.full((side, side, 3), 255, np.uint8)
-        return jpeg(_in_a_row(seen or [(blank, self.notice.text)]), quality=80)
+        return jpeg(_in_a_row(seen), quality=80)
 
     def describe(self) -> str:
         """One line that says what is explored."""
@@ -187,43 +180,41 @@ class HeadWeightExplorer(MeshExplorer):
         return "weights " + ", ".join(f"{weight:.2f}" for weight in self.weights)
 
     def _mesh_still(self) -> bytes:
-        answer = self.answer
-        return b"" if answer is None else jpeg(answer.mesh(self.colour.value, side=420), quality=82)
+        return jpeg(self.answer.mesh(self.colour.value, side=420), quality=82)
+
+    def _set_preset(self, name: str) -> None:
+        self.sliders.unlock()
+        self.sliders.set(self.preset(name))
 
     def _face_changed(self) -> None:
-        before, self._reference, fault = self._reference, None, ""
-        try:
-            self._reference = self._reference_of(self.face)
-        except ValueError as error:
-            fault = str(error)
-        self.notice.show(fault)
-        self.canvas.layout.display = "none" if fault else None
-        self._photo_sent = False
-        if self._reference is not None:
-            self.canvas.set_triangles(self._reference.face.triangles)
-            # A little behind, so that the present contours cover them in the same place.
-            behind = _BEHIND * self._reference.frame.rotation[2]
-            self._send_lines("own", self._reference.own.landmarks - behind, grey=True)
-            self.reset()
-            if self.canvas.show["photo"]:
-                self._send_photo()
-        # If the sliders show the network's own weights, they show those of the next face, which may differ.
-        at_own = before is None or np.allclose(self.weights, before.face.head_weights, atol=1e-6)
-        if self._reference is not None and at_own:
+        """Show another face; sliders at the network's own weights go to those of the face, which may differ."""
+        at_own = np.allclose(self.weights, self._reference.face.head_weights, atol=1e-6)
+        self._reference = Reference(self.face)
+        self.follow_photo()
+        self._show_face()
+        if at_own:
             self.sliders.set(self.preset(OWN))
         else:
             self._follow()
 
+    def _show_face(self) -> None:
+        """Send what does not depend on the weights."""
+        self.canvas.set_triangles(self._reference.face.triangles)
+        # A little behind, so that the present contours cover them in the same place.
+        behind = _BEHIND * self._reference.frame.rotation[2]
+        self._send_lines("own", self._reference.own.landmarks - behind, grey=True)
+        if self.canvas.show["photo"]:
+            self._send_photo()
+
     def _toggled(self, name: str) -> None:
-        needed = name == "photo" and self.canvas.show["photo"] and not self._photo_sent
-        if needed and self._reference is not None:
+        if name == "photo" and self.canvas.show["photo"]:
             self._send_photo()
 
     def _send_photo(self) -> None:
-        if self._has_photo:
-            image = self.prediction.image
-            self.canvas.set_photo(small_jpeg(image), self._reference.photo_plane(image))
-            self._photo_sent = True
+        image = self.prediction.image
+        content = None if self._photo_sent else small_jpeg(image)
+        self.canvas.set_photo(content, self._reference.photo_plane(image))
+        self._photo_sent = True
 
     def _send_lines(self, name: str, landmarks: np.ndarray, *, grey: bool = False) -> None:
         self.canvas.set_lines(
@@ -233,29 +224,18 @@ class HeadWeightExplorer(MeshExplorer):
     def _follow(self) -> None:
         """Send the answer under the present weights."""
         answer = self.answer
-        if answer is None:
-            self.readout.value = self.legend.value = ""
-            self._show_photo(None)
-        else:
-            coloured = answer.colours(self.colour.value)
-            self.canvas.set_vertices(answer.vertices)
-            self.canvas.set_colours(coloured.colours)
-            self._send_lines("contours", answer.landmarks)
-            self.canvas.set_points("landmarks", answer.landmarks, landmark_colours(), width=6)
-            self.legend.value = legend(coloured)
-            self.readout.value = answer.describe()
-            self._show_photo(answer)
+        coloured = answer.colours(self.colour.value)
+        self.canvas.set_vertices(answer.vertices)
+        self.canvas.set_colours(coloured.colours)
+        self._send_lines("contours", answer.landmarks)
+        self.canvas.set_points("landmarks", answer.landmarks, landmark_colours(), width=6)
+        self.canvas.label = f"3D view of face {self.face_choice.value + 1}, {self._weights_text()}"
+        self.legend.value = legend(coloured)
+        self.readout.value = answer.describe()
+        photo = jpeg(answer.photo(self.prediction.image, side=2 * SIDE_WIDTH), quality=85)
+        alt = "The photo with the contours under the present weights in colour, and the network's own in grey"
+        self.photo.value = picture_html(photo, kind="jpeg", alt=alt)
         self._show_accuracy()
-
-    def _show_photo(self, answer: Answer | None) -> None:
-        lost = answer is not None and not self._has_photo
-        self.photo_notice.show(
-            "The prediction has no photo: expected image (H, W, 3) uint8 RGB; predict the photo again." * lost
-        )
-        self.photo.layout.display = "none" if answer is None or lost else None
-        if answer is not None and not lost:
-            picture = answer.photo(self.prediction.image, side=2 * _PHOTO_WIDTH)
-            self.photo.value = jpeg(picture, quality=85)
 
     def _show_accuracy(self) -> None:
         if self.study is None:
@@ -263,36 +243,28 @@ class HeadWeightExplorer(MeshExplorer):
                 f"The accuracy of these weights is not known: {html.escape(self._refused)}"
             )
             return
-        self.simplex.value = jpeg(cuts_picture(self.study, self.weights), quality=92)
+        for view, cut in zip(self.cuts, cuts(self.study, self.weights), strict=True):
+            view.show(cut)
         self.accuracy.value = accuracy_html(self.study, self.weights)
 
-    @property
-    def _has_photo(self) -> bool:
-        image = self.prediction.image
-        return isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape[2:] == (3,)
 
-    def _reference_of(self, face: Face | None) -> Reference:
-        """The reference of a face; raises `ValueError` that says why it cannot be shown."""
-        if face is None:
-            raise ValueError(
-                f"{self.prediction.source}: expected a prediction with at least one face, got none; try a larger "
-                "photo, a smaller min_face, or give predict the boxes"
-            )
-        reference = Reference(face)
-        if len(face.heads) != self.count:
-            raise ValueError(
-                f"expected a face with {self.count} heads like the first, got {len(face.heads)}; explore it in a "
-                "prediction of its own"
-            )
-        return reference
+def _tip(preset: str) -> str:
+    return {
+        OWN: "The weights with which the network answers",
+        UNIFORM: "All heads alike",
+        BEST_MEASURED: "The weights with the lowest error in the record",
+    }.get(preset, f"{preset} alone")
 
 
 def _heads_of(prediction: Prediction) -> int:
-    """The number of heads of the first face that has any."""
-    for face in prediction:
-        if np.ndim(getattr(face, "heads", None)) == 2 and len(face.heads):
-            return len(face.heads)
-    return HEADS
+    """The number of heads of all faces."""
+    counts = sorted({len(face.heads) for face in prediction})
+    if len(counts) > 1:
+        raise ValueError(
+            f"{prediction.source}: expected faces with one number of heads, got {' and '.join(map(str, counts))}; "
+            "explore them in predictions of their own"
+        )
+    return counts[0]
 
 
 def _fitting(study: HeadStudy | str | Path | None, network: str, heads: int) -> tuple[HeadStudy | None, str]:

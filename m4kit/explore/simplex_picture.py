@@ -8,7 +8,7 @@ weights and show what any change from there would do.
 from __future__ import annotations
 
 import html
-from functools import cache, lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import cv2
@@ -17,8 +17,8 @@ import numpy as np
 from m4kit.ablation.heads.accuracy import Accuracy, accuracy_at
 from m4kit.ablation.heads.judge import HEADS
 from m4kit.ablation.heads.record import HeadStudy
-from m4kit.explore.controls import legend, paragraph
-from m4kit.vertex_colours import VertexColours, scalar_colours
+from m4kit.explore.controls import colour_bar, paragraph
+from m4kit.vertex_colours import scalar_colours
 from m4kit.visualize import strokes
 
 PARTS = 25
@@ -27,26 +27,38 @@ PARTS = 25
 _INK, _PAPER, _LINE = (36, 41, 47), (255, 255, 255), (255, 255, 255)
 _PRESENT = (255, 59, 48)
 _TEXT = {"colour": _INK, "halo": _PAPER}
+_LEGEND_PARTS = 4
 
 
-def accuracy_scale(record: HeadStudy, values: np.ndarray | None = None) -> VertexColours:
-    """Colours of errors (n,) in percent on the record's own scale; by default those of its grid.
+class Cut(NamedTuple):
+    """The cut that holds the weight of one head, `held`, at what it is in `weights` (4,).
 
-    The scale ends at the grid's 90th percentile: a single bad head would take the colours from the rest.
+    Its corners, lower left, lower right and top, give the whole rest to one of the other heads, in their order.
+    Places in it are shares (3,) of the corners. `colours` (H, W, 3) uint8 fill the box around the triangle, and
+    `lowest` (3,) has the lowest error.
     """
-    errors = record.grid.headline
-    limits = float(errors.min()), float(np.percentile(errors, 90))
-    return scalar_colours(
-        errors if values is None else values, unit=f"{record.criterion}, %", limits=limits, scale="viridis"
-    )
+
+    held: int
+    weights: np.ndarray
+    colours: np.ndarray
+    lowest: np.ndarray
+
+    @property
+    def present(self) -> np.ndarray:
+        """The place (3,) of the weights."""
+        return shares_of(self.weights, self.held)
+
+    def at(self, shares: np.ndarray) -> np.ndarray:
+        """The weights (4,) at a place (3,)."""
+        weight = self.weights[self.held]
+        return np.insert((1 - weight) * shares, self.held, weight)
 
 
-def cuts_picture(record: HeadStudy, weights: np.ndarray, *, side: int = 210) -> np.ndarray:
-    """Four cuts through weights (4,), side by side, (H, 4 * side, 3) uint8 RGB.
+def cuts(record: HeadStudy, weights: np.ndarray, *, side: int = 240) -> list[Cut]:
+    """Four cuts through weights (4,), `side` pixels wide.
 
-    Each cut holds one head's weight; a corner gives the whole rest to the head that it names. Colours are those of
-    `accuracy_scale`, interpolated between measured weights. Red marks the weights, a cross the lowest error on the
-    cut; inside the white line, weights do not differ from the best.
+    Colours are those of `accuracy_colours`, interpolated between measured weights. Inside the white line, weights do
+    not differ from the best.
     """
     weights = np.asarray(weights, dtype=float)
     shares = _lattice()
@@ -54,13 +66,71 @@ def cuts_picture(record: HeadStudy, weights: np.ndarray, *, side: int = 210) -> 
         [np.insert((1 - weights[held]) * shares, held, weights[held], axis=1) for held in range(HEADS)]
     )
     found = accuracy_at(record, points)
-    return np.concatenate(
-        [
-            _cut(_blank(held, side), record, found.nme[held], found.difference[held, :, 1], weights)
-            for held in range(HEADS)
-        ],
-        axis=1,
+    return [
+        Cut(
+            held,
+            weights,
+            _colours(record, found.nme[held], found.difference[held, :, 1], side),
+            shares[found.nme[held].argmin()],
+        )
+        for held in range(HEADS)
+    ]
+
+
+def accuracy_colours(record: HeadStudy, values: np.ndarray) -> np.ndarray:
+    """Colours (n, 3) uint8 of errors (n,) in percent, from the lowest of the record's grid to the highest.
+
+    The scale follows the square root of what an error has above the lowest. Most weights are almost as good as the
+    best, so on an even scale a single bad head would take the colours from the rest.
+    """
+    low, high = _limits(record)
+    share = np.sqrt(np.clip((values - low) / max(high - low, 1e-9), 0, 1))
+    return scalar_colours(share, limits=(0, 1)).colours
+
+
+def accuracy_legend(record: HeadStudy) -> str:
+    """The legend of `accuracy_colours` as HTML."""
+    low, high = _limits(record)
+    values, ticks = (
+        low + np.linspace(0, 1, parts + 1) ** 2 * (high - low) for parts in (3 * _LEGEND_PARTS, _LEGEND_PARTS)
     )
+    return colour_bar(
+        accuracy_colours(record, values),
+        [f"{value:.2f}" for value in ticks],
+        label=f"colours from {low:.2f} to {high:.2f} {record.criterion}, %",
+    )
+
+
+def _limits(record: HeadStudy) -> tuple[float, float]:
+    return float(record.grid.headline.min()), float(record.grid.headline.max())
+
+
+def cuts_picture(record: HeadStudy, weights: np.ndarray, *, side: int) -> np.ndarray:
+    """The four cuts side by side with their names, (H, 4 * side, 3) uint8 RGB.
+
+    Red marks the weights, a cross the lowest error on the cut.
+    """
+    # Pixels around a triangle.
+    unit = side / 150
+    margin, top, below = round(21 * unit), round(38 * unit), round(21 * unit)
+    pictures = []
+    for cut in cuts(record, weights, side=side - 2 * margin):
+        height, width = cut.colours.shape[:2]
+        picture = np.full((top + height + below, side, 3), _PAPER, dtype=np.uint8)
+        corners = np.add(_corners(width, height), [margin, top])
+        mask = np.zeros(picture.shape[:2], dtype=np.uint8)
+        cv2.fillConvexPoly(mask, np.rint(corners * 16).astype(np.int32), 255, cv2.LINE_AA, 4)
+        inside = picture[top : top + height, margin : margin + width]
+        cover = mask[top : top + height, margin : margin + width, None] / np.float32(255)
+        inside[:] = np.rint(inside + (cut.colours.astype(np.float32) - inside) * cover)
+        title = f"head {cut.held + 1} held"
+        strokes.words(picture, title, (side / 2, 8 * unit), height=11 * unit, **_TEXT)
+        names = [f"{head + 1}" for head in range(HEADS) if head != cut.held]
+        for name, (x, y), (across, down) in zip(names, corners, ((-9, 6), (9, 6), (0, -9)), strict=True):
+            strokes.words(picture, name, (x + across * unit, y + down * unit), height=11 * unit, **_TEXT)
+        _mark(picture, cut.lowest @ corners, cut.present @ corners, unit)
+        pictures.append(picture)
+    return np.concatenate(pictures, axis=1)
 
 
 def shares_of(weights: np.ndarray, held: int) -> np.ndarray:
@@ -69,52 +139,18 @@ def shares_of(weights: np.ndarray, held: int) -> np.ndarray:
     return others / others.sum() if others.sum() > 1e-9 else np.full(3, 1 / 3)
 
 
-class _Blank(NamedTuple):
-    """The part of a cut that does not depend on the weights.
-
-    `held` is the held head, `picture` (H, W, 3) the cut without colours, `corners` (3, 2) the places of the other
-    heads in their order (lower left, lower right, top), `places` the (rows, columns) of the pixels that the triangle
-    covers, and `share` how much of each pixel it covers.
-    """
-
-    held: int
-    picture: np.ndarray
-    corners: np.ndarray
-    places: tuple[np.ndarray, np.ndarray]
-    share: np.ndarray
+def _colours(record: HeadStudy, error: np.ndarray, above: np.ndarray, side: int) -> np.ndarray:
+    """The colours (H, side, 3) of a cut, from errors (n,) on the lattice and lower bounds (n,) of what they lose."""
+    size = side, round(side * 0.75**0.5)
+    error, above = (_in_triangle(values, _corners(*size), size) for values in (error, above))
+    colours = accuracy_colours(record, error).astype(np.float32)
+    line = np.clip(side / 100 - _distance_from_zero(above), 0, 1)[..., None]
+    return np.rint(colours + (np.float32(_LINE) - colours) * line).astype(np.uint8)
 
 
-@lru_cache(maxsize=16)
-def _blank(held: int, side: int) -> _Blank:
-    unit = side / 150
-    picture = np.full((round(1.02 * side), side, 3), _PAPER, dtype=np.uint8)
-    margin, top = 21 * unit, 38 * unit
-    height = (side - 2 * margin) * 0.75**0.5
-    corners = np.array([[margin, top + height], [side - margin, top + height], [side / 2, top]])
-    strokes.words(picture, f"head {held + 1} held", (side / 2, 8 * unit), height=11 * unit, **_TEXT)
-    names = [f"{head + 1}" for head in range(HEADS) if head != held]
-    for name, (x, y), (across, down) in zip(names, corners, ((-9, 6), (9, 6), (0, -9)), strict=True):
-        strokes.words(picture, name, (x + across * unit, y + down * unit), height=11 * unit, **_TEXT)
-    mask = np.zeros(picture.shape[:2], dtype=np.uint8)
-    cv2.fillConvexPoly(mask, np.rint(corners * 16).astype(np.int32), 255, cv2.LINE_AA, 4)
-    places = np.nonzero(mask)
-    return _Blank(held, picture, corners, places, mask[places][:, None].astype(np.float32) / 255)
-
-
-def _cut(
-    blank: _Blank, record: HeadStudy, error: np.ndarray, above: np.ndarray, weights: np.ndarray
-) -> np.ndarray:
-    """Draw one cut from the errors (n,) on the lattice, and the lower bounds (n,) of their excess over the best."""
-    picture = blank.picture.copy()
-    unit = picture.shape[1] / 150
-    placed = [_in_triangle(values, blank.corners, picture.shape[1::-1]) for values in (error, above)]
-    colours = accuracy_scale(record, placed[0][blank.places]).colours.astype(np.float32)
-    line = np.clip(1.1 * unit - _distance_from_zero(placed[1])[blank.places], 0, 1)[:, None]
-    colours += (np.float32(_LINE) - colours) * line
-    picture[blank.places] = np.rint(_PAPER + (colours - _PAPER) * blank.share)
-    lowest = _lattice()[error.argmin()]
-    _mark(picture, lowest @ blank.corners, shares_of(weights, blank.held) @ blank.corners, unit)
-    return picture
+def _corners(width: int, height: int) -> np.ndarray:
+    """The corners (3, 2) of a triangle in its box: lower left, lower right, top."""
+    return np.array([[0, height], [width, height], [width / 2, 0]]) - 0.5
 
 
 @cache
@@ -165,24 +201,24 @@ def accuracy_html(study: HeadStudy, weights: np.ndarray) -> str:
     share = f"{100 * study.confidence:.0f} %"
     verdict = "better" if most < 0 else "worse" if least > 0 else "does not differ"
     numbers = (
-        f"{study.criterion} <b>{found.nme:.2f} %</b> (<b>{_source(found)}</b>; {share} interval {low:.2f} to "
-        f"{high:.2f})<br>"
-        f"minus the best measured weights': {more:+.3f} ({least:+.3f} to {most:+.3f}, paired): {verdict}<br>"
+        f"{study.criterion} <b>{found.nme:.3f} %</b> (<b>{_source(found)}</b>; {share} interval {low:.3f} to "
+        f"{high:.3f})<br>"
+        f"minus the best measured weights': {more:+.2g} ({least:+.2g} to {most:+.2g}, paired): {verdict}<br>"
         f"on {study.faces} faces of {html.escape(study.dataset)}, not on this photo"
     )
     how_to_read = (
-        "Each triangle holds one head's weight and shares the rest among the other three. Red: the present weights. "
-        "Cross: the lowest error on the cut. Inside the white line, weights do not differ from the best. The last "
-        "colour stands for all larger errors. Weights were measured in steps of 0.1, and finer around the best; "
-        "between them, errors are interpolated."
+        f"Colours: {study.criterion} in percent, finer near the lowest. Each triangle holds one head's weight and "
+        "shares the rest among the other three: press in it to set the weights there. Red: the present weights. "
+        "Cross: the lowest error on the cut. Inside the white line, weights do not differ from the best. Weights "
+        "were measured in steps of 0.1, and finer around the best; between them, errors are interpolated."
     )
-    return paragraph(numbers) + legend(accuracy_scale(study)) + paragraph(how_to_read, faint=True)
+    return paragraph(numbers) + accuracy_legend(study) + paragraph(how_to_read, faint=True)
 
 
 def accuracy_line(study: HeadStudy, weights: np.ndarray) -> str:
     """The accuracy of weights (4,) in a study, in a few words."""
     found = accuracy_at(study, weights)
-    return f"{study.criterion} {found.nme:.2f} %, {_source(found)}, on {study.faces} other faces"
+    return f"{study.criterion} {found.nme:.3f} %, {_source(found)}, on {study.faces} other faces"
 
 
 def _source(found: Accuracy) -> str:

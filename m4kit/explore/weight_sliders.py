@@ -10,8 +10,8 @@ import numpy as np
 
 from m4kit.explore.explorer import Explorer
 
-STEP = 0.01
-"""Step of a slider; weights set by code may lie between steps."""
+STEP, _DECIMALS = 0.01, 2
+"""Step of a slider; weights may lie between steps."""
 
 _SUM_TOLERANCE = 1e-4
 _ZERO = 1e-9
@@ -24,8 +24,8 @@ class WeightSliders(widgets.VBox):
     equally if they were all 0. A locked weight keeps its value and limits the moved one; if all others are locked, it
     cannot move.
 
-    `weights` (n,) are the exact values; the sliders show two decimals. `on_change()` is called once per move, after
-    all sliders have followed. Errors are shown by `explorer`.
+    `weights` (n,) are the exact values; the sliders show them rounded to their step. `on_change()` is called once per
+    move, after all sliders have followed. Errors are shown by `explorer`.
     """
 
     def __init__(self, names: Sequence[str], *, explorer: Explorer, on_change: Callable[[], None]):
@@ -56,8 +56,23 @@ class WeightSliders(widgets.VBox):
         self._weights, self._move = checked(weights, len(self.sliders)), None
         self._follow()
 
+    def aim(self, weights) -> None:
+        """Set weights (n,) as far as the locks allow: locked ones stay, the others share the rest in proportion."""
+        locked = np.array([lock.value for lock in self.locks])
+        if locked.sum() > len(locked) - 2:
+            return
+        aimed, free = checked(weights, len(self.sliders)), ~locked
+        rest, total = 1 - self._weights[locked].sum(), aimed[free].sum()
+        aimed[free] = rest * aimed[free] / total if total > _ZERO else rest / free.sum()
+        self.set(np.where(locked, self._weights, aimed))
+
+    def unlock(self) -> None:
+        """Open all locks."""
+        for lock in self.locks:
+            lock.value = False
+
     def _moved(self, head: int) -> None:
-        # The browser sends back a value set here, rounded to the slider's step: that is no move.
+        # A slider shows its weight rounded: that is no move.
         if abs(self.sliders[head].value - self._weights[head]) < 0.51 * STEP:
             return
         if self._move is None or self._move[0] != head:
@@ -76,7 +91,8 @@ class WeightSliders(widgets.VBox):
     def _follow(self) -> None:
         with self._explorer.together():
             for slider, weight in zip(self.sliders, self._weights, strict=True):
-                slider.value = float(np.clip(weight, 0, 1))
+                # A browser rounds other values, and sends them back.
+                slider.value = round(float(np.clip(weight, 0, 1)), _DECIMALS)
         self.on_change()
 
 

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from m4kit import FaceModel
+
 from helpers.lab_browser import NEEDS_BROWSER, SLOW_MODULES, jupyter_browser
 from helpers.paths import ROOT
 
@@ -230,8 +232,9 @@ def test_a_mode_explained_moves_by_itself_until_it_is_stopped(page):
 
 def test_a_heads_slider_moved_changes_mesh_photo_and_cuts_and_the_others_follow(page):
     cell = page.locator(".jp-CodeCell").nth(3)
-    pictures = cell.locator("img >> visible=true")
-    before, shown = picture(page, 2), [pictures.nth(k).get_attribute("src") for k in range(2)]
+    photo, cut = cell.get_by_alt_text("The photo with the contours"), cell.locator("svg image").first
+    addresses = ((photo, "src"), (cut, "href"))
+    before, shown = picture(page, 2), [one.get_attribute(name) for one, name in addresses]
     others = cell.locator(".widget-readout").nth(3).inner_text()
     handle = cell.locator(".noUi-handle").first
     handle.focus()
@@ -240,9 +243,58 @@ def test_a_heads_slider_moved_changes_mesh_photo_and_cuts_and_the_others_follow(
     cell.get_by_text("interpolated").first.wait_for(timeout=10_000)
     assert changed(before, picture(page, 2)) > 0.002
     assert cell.locator(".widget-readout").nth(3).inner_text() != others
-    assert all(pictures.nth(k).get_attribute("src") != src for k, src in enumerate(shown))
+    assert all(one.get_attribute(name) != was for (one, name), was in zip(addresses, shown, strict=True))
     press(page, "Network's own", 3)
     assert changed(before, picture(page, 2)) < 0.001
+
+
+def test_a_press_in_a_triangle_and_arrow_keys_there_set_the_weights(page):
+    cell = page.locator(".jp-CodeCell").nth(3)
+    cut, readouts = cell.get_by_role("application", name="Head 2 held"), cell.locator(".widget-readout")
+
+    def weights():
+        page.wait_for_timeout(600)
+        return [float(readouts.nth(k).inner_text()) for k in range(4)]
+
+    own = weights()
+    cut.scroll_into_view_if_needed()
+    box = cut.bounding_box()
+    # The lower left corner: nothing of what head 2 leaves to heads 3 and 4.
+    page.mouse.click(box["x"] + 0.12 * box["width"], box["y"] + 0.89 * box["height"])
+    near, held, *rest = weights()
+    assert held == own[1]
+    assert near > 0.9 * (1 - held) and max(rest) < 0.06
+    cut.focus()
+    for _ in range(10):
+        cut.press("ArrowRight")
+    moved = weights()
+    assert moved[0] < near - 0.1 and moved[1] == held and moved[2] > 0.1
+    press(page, "Network's own", 3)
+    assert weights() == own
+
+
+def test_an_action_moves_the_ten_sliders_and_fast_clicks_leave_sliders_and_face_alike(page, lab):
+    cell = page.locator(".jp-CodeCell").nth(2)
+    cell.get_by_role("tab").nth(1).click()
+    action = cell.locator("select").filter(has_text="jawOpen").first
+    action.select_option(label="jawOpen")
+    page.wait_for_timeout(800)
+    readouts = cell.locator(".widget-readout:visible")
+    assert float(readouts.nth(1).inner_text().replace("\u2212", "-")) < -4
+    assert action.locator("option:checked").inner_text() == "jawOpen"
+    press(page, "Mean", 2)
+    cell.get_by_role("tab").first.click()
+    cell.get_by_role("button", name="Random person").first.evaluate(
+        """(button) => {
+          let clicks = 0;
+          const again = setInterval(() => { button.click(); if (++clicks === 6) clearInterval(again); }, 60);
+        }"""
+    )
+    page.wait_for_timeout(2500)
+    shown = [float(text.replace("\u2212", "-")) for text in readouts.all_inner_texts()]
+    drawn = FaceModel.load().sample(1, seed=5)[0][0, : len(shown)].numpy()
+    np.testing.assert_allclose(shown, drawn, atol=0.03)
+    press(page, "Mean", 2)
 
 
 def test_the_console_has_no_error(page):

@@ -1,7 +1,9 @@
 """The explorer of the heads' weights, used as a person would: by setting the widgets' values."""
 
+import base64
 import dataclasses
 import io
+import re
 
 import numpy as np
 import pytest
@@ -11,8 +13,9 @@ from m4kit import Prediction, predict
 from m4kit.ablation import HeadStudy, RecordError
 from m4kit.camera import Crop
 from m4kit.explore import HeadWeightExplorer
+from m4kit.explore.cut_view import CutView
 from m4kit.explore.explorer import Explorer
-from m4kit.explore.simplex_picture import accuracy_scale, cuts_picture, shares_of
+from m4kit.explore.simplex_picture import accuracy_colours, accuracy_legend, cuts_picture, shares_of
 from m4kit.explore.weight_sliders import WeightSliders, moved
 from m4kit.head_frame import HeadFrame
 from m4kit.prediction import Face, FaceBox
@@ -46,7 +49,8 @@ def explorer(sent):
 
 
 def pixels(widget):
-    with Image.open(io.BytesIO(widget.value)) as picture:
+    content = base64.b64decode(re.search(r"base64,([^\"]+)", widget.value)[1])
+    with Image.open(io.BytesIO(content)) as picture:
         return np.asarray(picture.convert("RGB")).astype(int)
 
 
@@ -153,7 +157,7 @@ class TestAnswer:
         )
         explorer.presets["Head 4"].click()
         # Head 2 looks 25 degrees aside, head 4 looks 30.
-        assert "turned by <b>5.0°</b> (yaw +5.0, pitch +0.0, roll +0.0)" in explorer.readout.value
+        assert "turned by <b>5.0°</b><br>(yaw +5.0, pitch +0.0, roll +0.0)" in explorer.readout.value
         here, there = (plain.with_head_weights(row).landmarks[:, :2] for row in np.eye(4)[[1, 3]])
         size = np.sqrt(np.ptp(here, axis=0).prod())
         share = 100 * np.linalg.norm(here - there, axis=1).mean() / size
@@ -192,8 +196,15 @@ class TestAnswer:
     def test_as_in_photo_the_camera_has_the_heads_pose_and_the_photo_lies_behind(self, explorer, sent):
         expected = HeadFrame.of(PREDICTION[0]).rotation
         np.testing.assert_allclose(np.reshape(explorer.canvas.camera["rotation"], (3, 3)), expected)
+        explorer.face_choice.value = 1
+        expected = HeadFrame.of(PREDICTION[1]).rotation
+        np.testing.assert_allclose(np.reshape(explorer.canvas.camera["rotation"], (3, 3)), expected)
         explorer.camera_buttons["Front"].click()
+        explorer.face_choice.value = 0
         np.testing.assert_allclose(np.reshape(explorer.canvas.camera["rotation"], (3, 3)), np.eye(3))
+        # The photo travelled once, and where it lies with each face.
+        assert len(of_kind(sent, "photo")) == 1
+        assert len(of_kind(sent, "photo corners")) == 3
 
 
 class TestAccuracy:
@@ -201,15 +212,15 @@ class TestAccuracy:
         explorer.weights = [0.55, 0.15, 0.15, 0.15]
         error = np.array([0.55, 0.15, 0.15, 0.15]) @ SLOPE
         said = explorer.accuracy.value
-        assert f"NME balanced <b>{error:.2f} %</b> (<b>interpolated</b>" in said
-        assert f"95 % interval {error - 0.5:.2f} to {error + 0.5:.2f}" in said
-        assert f"{error - 1:+.3f} ({error - 1.5:+.3f} to {error - 0.5:+.3f}, paired): worse" in said
+        assert f"NME balanced <b>{error:.3f} %</b> (<b>interpolated</b>" in said
+        assert f"95 % interval {error - 0.5:.3f} to {error + 0.5:.3f}" in said
+        assert f"{error - 1:+.2g} ({error - 1.5:+.2g} to {error - 0.5:+.2g}, paired): worse" in said
         assert "on 30 faces of made-up people, not on this photo" in said
 
     def test_measured_weights_are_said_to_be_measured(self, explorer):
         explorer.presets["Best measured"].click()
         np.testing.assert_allclose(explorer.weights, [0, 0, 0, 1])
-        assert "<b>1.00 %</b> (<b>measured</b>" in explorer.accuracy.value
+        assert "<b>1.000 %</b> (<b>measured</b>" in explorer.accuracy.value
         assert "does not differ" in explorer.accuracy.value
 
     def test_a_cut_has_the_colours_of_its_corners_and_the_present_point_in_red(self):
@@ -222,7 +233,7 @@ class TestAccuracy:
         for row, column, head in ((0.85, 0.2, 0), (0.85, 0.8, 1), (0.3, 0.5, 2)):
             near = last[int(row * side), int(column * side)]
             weights = 0.4 * np.eye(4)[3] + 0.6 * np.eye(4)[head]
-            expected = accuracy_scale(record, np.array([weights @ SLOPE])).colours[0]
+            expected = accuracy_colours(record, np.array([weights @ SLOPE]))[0]
             assert np.abs(near - expected).max() < 60, head
 
     def test_moving_the_held_head_leaves_the_point_on_its_cut_where_it_is(self):
@@ -231,10 +242,63 @@ class TestAccuracy:
         np.testing.assert_allclose(shares_of(after, 3), shares_of(weights, 3))
         np.testing.assert_allclose(shares_of(np.eye(4)[3], 3), 1 / 3)
 
-    def test_the_picture_follows_the_slider(self, explorer):
-        before = pixels(explorer.simplex)
+    def test_no_error_of_the_record_lies_beyond_the_end_of_the_colours(self):
+        record = linear_study()
+        errors = np.sort(record.grid.headline)
+        colours = accuracy_colours(record, errors)
+        for end in (0, -1):
+            same = (colours == colours[end]).all(axis=1)
+            assert np.ptp(errors[same]) < 0.05
+        assert "<span>1.00</span>" in accuracy_legend(record)
+        assert "<span>4.00</span>" in accuracy_legend(record)
+
+    def test_the_cuts_follow_the_slider(self, explorer):
+        before = [view.cut for view in explorer.cuts]
         explorer.sliders.sliders[0].value = 0.8
-        assert (np.abs(pixels(explorer.simplex) - before).max(axis=-1) > 40).mean() > 0.02
+        for view, cut in zip(explorer.cuts, before, strict=True):
+            assert (np.abs(view.cut.colours.astype(int) - cut.colours).max(axis=-1) > 40).mean() > 0.02
+            np.testing.assert_allclose(view.cut.at(view.cut.present), explorer.weights)
+
+    def test_a_press_in_a_triangle_sets_the_weights_there(self, explorer, sent):
+        explorer.weights = [0.1, 0.2, 0.3, 0.4]
+        # Held is head 2; the corners are heads 1, 3 and 4.
+        press = {"kind": "pressed", "shares": [0.25, 0.0, 0.75]}
+        explorer.cuts[1]._received(None, press, [])
+        np.testing.assert_allclose(explorer.weights, [0.2, 0.2, 0, 0.6])
+        assert [slider.value for slider in explorer.sliders.sliders] == [0.2, 0.2, 0, 0.6]
+        assert (
+            "<b>interpolated</b>" in explorer.accuracy.value or "<b>measured</b>" in explorer.accuracy.value
+        )
+        expected = explorer.under([0.2, 0.2, 0, 0.6]).vertices
+        assert np.abs(last_vertices(sent) - expected).max() < 0.01
+
+    def test_a_press_leaves_locked_weights_as_they_are_and_a_preset_opens_the_locks(self, explorer):
+        explorer.weights = [0.1, 0.2, 0.3, 0.4]
+        explorer.sliders.locks[0].value = True
+        explorer.cuts[1]._received(None, {"kind": "pressed", "shares": [0.8, 0.05, 0.15]}, [])
+        # Head 2 has 0.2 of the 0.9 that are free, heads 3 and 4 share their part one to three.
+        weights = np.array([0.2, 0.04, 0.12]) * 0.9 / 0.36
+        np.testing.assert_allclose(explorer.weights, [0.1, *weights])
+        for lock in explorer.sliders.locks[:3]:
+            lock.value = True
+        explorer.cuts[0]._received(None, {"kind": "pressed", "shares": [1, 0, 0]}, [])
+        np.testing.assert_allclose(explorer.weights, [0.1, *weights])
+        explorer.presets["Head 2"].click()
+        np.testing.assert_allclose(explorer.weights, [0, 1, 0, 0])
+        assert not any(lock.value for lock in explorer.sliders.locks)
+
+    def test_the_browser_gets_every_cut_when_it_is_ready_and_an_answer_to_each_press(
+        self, explorer, monkeypatch
+    ):
+        answers = []
+        monkeypatch.setattr(CutView, "send", lambda view, *message: answers.append(message))
+        explorer.cuts[2]._received(None, {"kind": "ready"}, [])
+        (content, (picture,)) = answers.pop()
+        assert (content["title"], content["names"]) == ("Head 3 held at 0.31", ["Head 1", "Head 2", "Head 4"])
+        assert Image.open(io.BytesIO(picture)).size == (240, 208)
+        np.testing.assert_allclose(content["present"], shares_of(LEARNED, 2))
+        explorer.cuts[2]._received(None, {"kind": "pressed", "shares": [0, 0, 1]}, [])
+        assert answers[-1] == ({"kind": "heard"},)
 
     @pytest.mark.parametrize(
         ("changes", "message"),
@@ -248,7 +312,7 @@ class TestAccuracy:
         prediction = dataclasses.replace(PREDICTION, network=changes.get("network", "these heads"))
         explorer = HeadWeightExplorer(prediction, study=changes.get("study", linear_study()))
         assert message in explorer.accuracy.value
-        assert explorer.simplex.layout.display == "none"
+        assert explorer.simplex.children == ()
         assert explorer.presets["Best measured"].disabled
         del sent[:]
         explorer.sliders.sliders[0].value = 0.9
@@ -296,14 +360,24 @@ class TestBadInput:
         explorer.weights = [0.25, 0.25, 0.25, 0.25]
         assert explorer.error_line.text == ""
 
-    def test_a_prediction_without_faces_says_so_and_still_shows_the_accuracy(self, sent):
-        explorer = HeadWeightExplorer(Prediction(PHOTO, (), "empty.jpg", "these heads"), study=linear_study())
-        assert "empty.jpg: expected a prediction with at least one face, got none" in explorer.notice.text
-        assert explorer.canvas.layout.display == "none"
-        explorer.sliders.sliders[0].value = 1.0
-        assert "<b>4.00 %</b>" in explorer.accuracy.value
-        assert explorer.errors == []
-        assert "image/jpeg" in explorer._repr_mimebundle_()
+    def test_a_prediction_without_faces_or_none_at_all_is_refused_in_a_sentence(self):
+        with pytest.raises(
+            ValueError, match=r"empty\.jpg: expected a prediction with at least one face, got none; "
+        ):
+            HeadWeightExplorer(Prediction(PHOTO, (), "empty.jpg", "these heads"))
+        with pytest.raises(
+            TypeError, match=r"HeadWeightExplorer: expected a Prediction, got ndarray; give it m4kit"
+        ):
+            HeadWeightExplorer(PHOTO)
+
+    def test_faces_of_different_heads_are_refused(self):
+        mixed = Prediction(
+            PHOTO, (face(), face(yaws=(1.0, 2.0), weights=[0.5, 0.5])), "mixed.jpg", "these heads"
+        )
+        with pytest.raises(
+            ValueError, match=r"mixed\.jpg: expected faces with one number of heads, got 2 and 4"
+        ):
+            HeadWeightExplorer(mixed)
 
     def test_the_photos_file_may_move_away(self, sent, tmp_path):
         path = tmp_path / "photo.png"
@@ -312,7 +386,6 @@ class TestBadInput:
         explorer = HeadWeightExplorer(prediction)
         path.unlink()
         explorer.sliders.sliders[0].value = 0.9
-        assert explorer.photo_notice.text == ""
         assert explorer.errors == []
 
     def test_an_unknown_camera_position_or_preset_is_an_error_that_names_the_known(self, explorer):
