@@ -67,6 +67,9 @@ _NAMES = "JPEG, PNG, WebP, AVIF, TIFF, JPEG 2000, BMP, GIF or PPM"
 _LONGEST_SHOWN = 300
 _PART = 1 << 24
 
+# Programs write some 10 scans.
+_MOST_SCANS = 100
+
 # Pillow's warnings name no file, and concern what does not change the pixels, such as broken EXIF.
 _PILLOWS_WARNINGS = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
@@ -248,11 +251,16 @@ def _decode(content: bytes, name: str) -> np.ndarray:
     if not content:
         raise ImageError(f"{name}: expected an image, got an empty file (0 bytes); save or download it again")
     with _decoding(name, remedy="copy or download it again"), _opened(content) as image:
-        frames = getattr(image, "n_frames", 1)
-        # The other frames of an MPO belong to the same photo: a phone's preview, a second lens.
-        if frames > 1 and image.format != "MPO":
-            warnings.warn(f"{name}: has {frames} frames, the first one is used", stacklevel=3)
+        # Their number may be a lie, and takes long to find. The other frames of an MPO belong to the same photo: a
+        # phone's preview, a second lens.
+        if getattr(image, "is_animated", False) and image.format != "MPO":
+            warnings.warn(f"{name}: has several frames, the first one is used", stacklevel=3)
             image.seek(0)
+        if image.info.get("progressive") and _scans(content) > _MOST_SCANS:
+            raise ImageError(
+                f"{name}: expected a JPEG of at most {_MOST_SCANS} scans, got {_scans(content):,}, which would take "
+                "very long; save it again as a JPEG that is not progressive"
+            )
         try:
             return _pil_to_rgb(image, name)
         except OSError:
@@ -266,6 +274,22 @@ def _decode(content: bytes, name: str) -> np.ndarray:
 
 def _opened(content: bytes) -> Image.Image:
     return Image.open(io.BytesIO(content), formats=tuple(FORMATS))
+
+
+def _scans(content: bytes) -> int:
+    """The number of scans of a JPEG, each of which passes over the whole photo."""
+    at, scans = 2, 0
+    while 0 <= (at := content.find(b"\xff", at)) < len(content) - 3:
+        marker = content[at + 1]
+        if marker == 0xD9:
+            break
+        # Fill bytes, escaped data, restarts.
+        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8:
+            at += 1
+        else:
+            scans += marker == 0xDA
+            at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+    return scans
 
 
 def _without_its_end(content: bytes, name: str) -> np.ndarray | None:

@@ -357,6 +357,18 @@ class TestBudgets:
         with pytest.raises(ImageError, match=f"60; scale .*MAX_IMAGE_PIXELS = {3000 * times:_} if you trust"):
             load_image(content)
 
+    def test_a_jpeg_of_endless_scans_is_refused(self):
+        content = _encoded(Image.fromarray(_noise()), "JPEG", progressive=True)
+        last = content.rindex(b"\xff\xda")
+        repeated = content[:last] + content[last:-2] * 1000 + content[-2:]
+        scans = content.count(b"\xff\xda") - 1 + 1000
+        with pytest.raises(
+            ImageError, match=f"at most 100 scans, got {scans:,}, which would take very long; save"
+        ):
+            load_image(repeated)
+        # A film that a phone appends to its photo may contain anything.
+        np.testing.assert_array_equal(load_image(content + b"\xff\xda\0\x02" * 1000), load_image(content))
+
     @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak memory from /proc")
     def test_no_copy_in_a_wider_type_is_as_large_as_the_photo(self, tmp_path):
         # 12 million pixels: 37 MB as RGB, and 12 to 49 MB in Pillow.
@@ -489,7 +501,7 @@ class TestModes:
         frames = [Image.new("RGB", (8, 6), colour) for colour in (RED, GREEN, BLUE)]
         options = {"lossless": True} if file_format == "WEBP" else {}
         frames[0].save(path, file_format, save_all=True, append_images=frames[1:], **options)
-        with pytest.warns(UserWarning, match="moving.* has 3 frames, the first one is used") as caught:
+        with pytest.warns(UserWarning, match="moving.* has several frames, the first one is used") as caught:
             image = load_image(path)
         assert caught[0].filename == __file__
         np.testing.assert_array_equal(image, np.full((6, 8, 3), RED))
