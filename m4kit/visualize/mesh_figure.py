@@ -17,6 +17,7 @@ from m4kit.render import PORCELAIN, render
 from m4kit.vertex_colours import VertexColours, scalar_colours, vertex_colours
 from m4kit.visualize.drawing import AXIS_COLOURS, draw_landmarks, draw_pose_axes, pose_text
 from m4kit.visualize.legend import with_legend
+from m4kit.visualize.style import CLEAR, INK, SCREEN_INK
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -51,7 +52,6 @@ _NEAR = 3.0
 _ZOOM = 2.15
 """Side length of plotly's scene at which the head fills the figure's height."""
 
-_INK = "#24292f"
 _UPPER_LEFT = {
     "x": 0,
     "y": 1,
@@ -111,8 +111,8 @@ def mesh_figure(
         layout={
             "height": height,
             "margin": {"l": 0, "r": 0, "t": 44, "b": 0},
-            "paper_bgcolor": "white",
-            "font": {"color": _INK, "size": 12},
+            "paper_bgcolor": CLEAR,
+            "font": {"color": SCREEN_INK, "size": 12},
             "annotations": [{"text": pose_text(face.pose), "showarrow": False} | _UPPER_LEFT],
             "legend": {
                 "orientation": "h",
@@ -121,7 +121,7 @@ def mesh_figure(
                 "itemsizing": "constant",
                 "bgcolor": "rgba(0,0,0,0)",
             },
-            "hoverlabel": {"bgcolor": "white", "font": {"color": _INK}},
+            "hoverlabel": {"bgcolor": "white", "font": {"color": INK}},
             # The mouse does the same, and in a narrow figure these would cover the buttons.
             "modebar": {
                 "remove": [

@@ -17,17 +17,10 @@ from matplotlib.spines import Spine
 from matplotlib.text import Text
 
 from m4kit.visualize.pictures import picture_bundle, small_png
+from m4kit.visualize.style import MAT, MAT_INK, SCREEN_INK
 
 DPI = 128
 """Pixels per inch. A power of two, so that sizes in pixels convert to inches and back exactly."""
-
-INK, SOFT, GRID = "#24292f", "#57606a", "#d8dee4"
-"""Colours on paper: of text, of text that is less prominent, and of lines behind a chart."""
-
-SCREEN_INK = "#747b84"
-"""Stands for both inks in a notebook. Its contrast is 4.3 to the page of either theme; no colour has more to both."""
-MAT, MAT_INK = "#4a525b", "#f0f3f6"
-"""The ground of photos in a notebook, and the ink on it: a JPEG cannot be transparent."""
 
 _INKED = {
     Text: ("color",),

@@ -7,7 +7,8 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from m4kit.visualize.notebook_figure import DPI, INK, MAT, MAT_INK, SCREEN_INK, NotebookFigure
+from m4kit.visualize.notebook_figure import DPI, NotebookFigure
+from m4kit.visualize.style import INK, MAT, MAT_INK, SCREEN_INK
 
 PAGES = ("#ffffff", "#111111")
 """Grounds of JupyterLab's light and dark theme."""

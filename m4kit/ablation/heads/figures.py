@@ -10,6 +10,7 @@ from m4kit import metrics
 from m4kit.ablation.heads.judge import GROUPS, HEADS
 from m4kit.ablation.heads.record import BEST, DYNAMIC, LEARNED, UNIFORM, HeadStudy
 from m4kit.network import HEAD_STAGES
+from m4kit.visualize.style import CLEAR, SCREEN_INK
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -142,6 +143,8 @@ def simplex_figure(record: HeadStudy) -> go.Figure:
             "margin": {"l": 0, "r": 0, "b": 0, "t": 70},
             "legend": {"x": 0.01, "y": 0.02, "yanchor": "bottom"},
             "template": "plotly_white",
+            "paper_bgcolor": CLEAR,
+            "font": {"color": SCREEN_INK},
             "height": 640,
         },
     )
