@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -47,11 +48,14 @@ class Explorer(widgets.VBox):
     A subclass calls `super().__init__()` first, then makes its controls, connects them with `on`, and sets `content`.
     ipywidgets drops exceptions of callbacks, so a user would see nothing happen and a test would pass. `on` and
     `guard` record them in `errors` and show the last one in `error_line`; the explorer goes on.
+
+    JupyterLab delivers messages in several threads. Callbacks hold `lock`, so that no two run at once.
     """
 
     def __init__(self):
         self.errors: list[Exception] = []
         self.error_line = ErrorLine()
+        self.lock = threading.RLock()
         self._quiet = False
         super().__init__()
         # The note of the still picture and `js/keyboard.js` know explorers by it.
@@ -74,8 +78,10 @@ class Explorer(widgets.VBox):
         guarded = self.guard(call)
 
         def changed(_change) -> None:
-            if not self._quiet:
-                guarded()
+            # What another thread does quietly is over once the lock is free.
+            with self.lock:
+                if not self._quiet:
+                    guarded()
 
         if isinstance(control, widgets.Button):
             control.on_click(changed)
@@ -85,26 +91,28 @@ class Explorer(widgets.VBox):
     @contextmanager
     def together(self) -> Iterator[None]:
         """Change several controls as one: within the block, no callback of `on` runs."""
-        before, self._quiet = self._quiet, True
-        try:
-            yield
-        finally:
-            self._quiet = before
+        with self.lock:
+            before, self._quiet = self._quiet, True
+            try:
+                yield
+            finally:
+                self._quiet = before
 
     def guard(self, call: Callable) -> Callable:
         """Wrap a function, so that its exceptions are recorded and shown, and not raised."""
 
         @functools.wraps(call)
         def guarded(*args, **kwargs):
-            try:
-                result = call(*args, **kwargs)
-            # Whatever it is, the user must see it, and the explorer must go on.
-            except Exception as error:
-                self.errors.append(error)
-                self.error_line.show(_for_users(error))
-                return None
-            self.error_line.show("")
-            return result
+            with self.lock:
+                try:
+                    result = call(*args, **kwargs)
+                # Whatever it is, the user must see it, and the explorer must go on.
+                except Exception as error:
+                    self.errors.append(error)
+                    self.error_line.show(_for_users(error))
+                    return None
+                self.error_line.show("")
+                return result
 
         return guarded
 

@@ -100,7 +100,7 @@ class LiveTrainer(Explorer):
                         for name in self.chosen
                     ]
                 )
-        self.training.start(self.guard(self._report))
+        self.training.start(self._report_from_thread)
         self._enable()
 
     def stop(self) -> None:
@@ -119,8 +119,19 @@ class LiveTrainer(Explorer):
         self.bar.value = 0.0
         self._enable()
 
+    def _report_from_thread(self) -> None:
+        # Who stops the training holds the lock while waiting for this thread, and reports afterwards.
+        training = self.training
+        while not self.lock.acquire(timeout=0.1):
+            if training is None or training.stopping:
+                return
+        try:
+            self.guard(self._report)()
+        finally:
+            self.lock.release()
+
     def _report(self) -> None:
-        """Show the progress; also called by the training's thread."""
+        """Show the progress."""
         training = self.training
         if training is None:
             return

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import threading
+import time
 
 import ipywidgets as widgets
 import pytest
@@ -52,6 +54,25 @@ def test_on_follows_values_and_clicks(explorer):
     slider.value = 2.0
     button.click()
     assert explorer.calls == [2.0, "click"]
+
+
+def test_callbacks_of_two_threads_do_not_run_at_once_and_none_is_lost(explorer):
+    sliders = [widgets.FloatSlider() for _ in range(2)]
+    for slider in sliders:
+
+        def slow(slider=slider):
+            explorer.calls.append("begin")
+            with explorer.together():
+                time.sleep(0.05)
+            explorer.calls.append("end")
+
+        explorer.on(slider, slow)
+    threads = [threading.Thread(target=setattr, args=(slider, "value", 1.0)) for slider in sliders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert explorer.calls == ["begin", "end"] * 2
 
 
 def test_changes_made_together_run_no_callback_even_if_they_fail(explorer):

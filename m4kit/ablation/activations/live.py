@@ -85,6 +85,11 @@ class LiveTraining:
         return self._thread is not None and self._thread.is_alive()
 
     @property
+    def stopping(self) -> bool:
+        """Whether it was told to stop after the current step."""
+        return self._stop.is_set()
+
+    @property
     def progress(self) -> float:
         """Progress from 0 to 1. Drawing the faces is the first fifth."""
         return 0.2 * self.drawn / self.faces + 0.8 * min(self.elapsed / self._until, 1)
