@@ -156,6 +156,20 @@ def of_face(image: np.ndarray, face: Face) -> dict[str, float]:
     }
 
 
+def of_faces(image: np.ndarray, faces: Sequence[Face], predict_crops: PredictCrops) -> list[dict[str, float]]:
+    """All signs of each face by name, with the two that run the network: `of_face`, and flip and jitter consistency.
+
+    Arguments as for `flip_consistency`.
+    """
+    flip = flip_consistency(image, faces, predict_crops)
+    jitter = jitter_consistency(image, faces, predict_crops)
+    return [
+        of_face(image, face)
+        | {"flip_consistency": float(flip[number]), "jitter_consistency": float(jitter[number])}
+        for number, face in enumerate(faces)
+    ]
+
+
 def quality(image: np.ndarray, *, inside: np.ndarray | None = None) -> dict[str, float]:
     """`sharpness`, `contrast`, `exposure` and `clipped` of a picture, by name."""
     return {sign.__name__: sign(image, inside=inside) for sign in (sharpness, contrast, exposure, clipped)}

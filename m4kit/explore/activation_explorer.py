@@ -238,6 +238,7 @@ class ActivationExplorer(Explorer):
             self.curves.update_yaxes(type=self.scale.value)
             words = [WORDS[name] for name in self._groups]
             self.curves.update_xaxes(
+                type="linear",
                 tickvals=list(range(len(words))),
                 ticktext=words,
                 range=(-0.6, len(words) - 0.4),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import cv2
 import ipywidgets as widgets
@@ -11,6 +12,8 @@ import numpy as np
 from m4kit import metrics
 from m4kit.boxes import HIT_IOU, pairwise_iou
 from m4kit.conditions import CONDITIONS, HARDEST, degrade, scene_depth
+from m4kit.confidence import signs
+from m4kit.confidence.failure import probability_of
 from m4kit.explore.controls import choice, legend, row, slider
 from m4kit.explore.explorer import MeshExplorer
 from m4kit.head_frame import HeadFrame
@@ -18,10 +21,11 @@ from m4kit.images import jpeg
 from m4kit.prediction import Face, Prediction
 from m4kit.predictor import Predictor
 from m4kit.vertex_colours import clay, scalar_colours
+from m4kit.views import PredictCrops, crop_predictor
 from m4kit.visualize.drawing import draw_boxes, draw_landmarks, draw_mesh, draw_pose
 
 PHOTO_SIDE = 480
-"""Longest side in pixels to which the photo is scaled, so that a step of the slider takes about 300 ms."""
+"""Longest side in pixels of a simulation, so that a step of the slider takes less than half a second."""
 
 _DRAWINGS = {
     "landmarks": draw_landmarks,
@@ -34,10 +38,11 @@ _DRAWINGS = {
 
 
 class PhotoInDepth(MeshExplorer):
-    """A photo beside its degraded copy, with what is found in each, and both meshes of the largest face.
+    """A photo beside its degraded copy, with what is found in each, and both meshes of one face.
 
     `show(image)` sets the photo; sliders choose condition, severity and seed, and everything follows. `clean` and
-    `worse` are the predictions of the two pictures.
+    `worse` are the predictions of the two pictures. The failure probability is that of a scene report: by all signs,
+    on the photo at its full size. A simulation at other settings works on a copy of at most `PHOTO_SIDE` pixels.
     """
 
     def __init__(self, predictor: Predictor, *, height: int = 330):
@@ -46,8 +51,11 @@ class PhotoInDepth(MeshExplorer):
         self.predictor = predictor
         self.clean: Prediction | None = None
         self.worse: Prediction | None = None
+        self._copy: Prediction | None = None
+        self._given: tuple[tuple, Prediction, str] | None = None
         self._depth: np.ndarray | None = None
         self._near: tuple[float, float] | None = None
+        self._name = "clean"
         self.condition = choice("Condition", CONDITIONS)
         self.severity = slider("Severity", 3.0, 0.0, HARDEST, 0.25, readout_format=".2f")
         self.seed = widgets.BoundedIntText(
@@ -61,14 +69,15 @@ class PhotoInDepth(MeshExplorer):
         for control in (self.condition, self.severity, self.seed):
             self.on(control, self._degrade)
         self.on(self.overlay, self._draw)
-        column = {"flex": "1 1 300px", "min_width": "260px"}
+        # Captions of different length stand above pictures at the same height.
+        column = {"flex": "1 1 300px", "min_width": "260px", "justify_content": "flex-end"}
         sides = [
             widgets.VBox([caption, picture], layout=column)
             for caption, picture in zip(self.captions, self.pictures, strict=True)
         ]
         self.content = (
             row(self.condition, self.severity, self.seed, self.overlay),
-            widgets.HBox(sides, layout={"flex_flow": "row wrap"}),
+            widgets.HBox(sides, layout={"flex_flow": "row wrap", "grid_gap": "0 12px"}),
             self.canvas,
             self.legend,
         )
@@ -77,57 +86,91 @@ class PhotoInDepth(MeshExplorer):
         self,
         image: np.ndarray,
         *,
+        degraded: np.ndarray | None = None,
         condition: str | None = None,
         severity: float | None = None,
         seed: int | None = None,
         near: tuple[float, float] | None = None,
+        name: str = "clean",
+        degraded_name: str = "",
     ) -> None:
-        """Show a clean photo (H, W, 3) uint8 RGB; what is not given stays as it was.
+        """Show a photo (H, W, 3) uint8 RGB, called `name`; settings that are not given stay as they were.
 
+        `degraded` (H, W, 3) is the same photo at the given settings, if it is known; it is shown until they change,
+        as `degraded_name`, by default the settings.
         `near` (x, y), in shares of the photo's width and height, chooses the face, by default the largest; among
         several faces, a box marks it.
         """
-        scale = min(1.0, PHOTO_SIDE / max(image.shape[:2]))
-        if scale < 1:
-            image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        self.clean, self._near = self.predictor(image), near
-        self._depth = scene_depth(image.shape, self.clean.faces) if len(self.clean) else None
-        wanted = ((self.condition, condition), (self.severity, severity), (self.seed, seed))
-        with self.together():
-            for control, value in wanted:
-                if value is not None:
-                    control.value = value
-        self._degrade()
+        with self.lock:
+            self.clean, self._near, self._name = self.predictor(image), near, name
+            self._copy = self.clean if max(image.shape[:2]) <= PHOTO_SIDE else None
+            self._depth = None
+            wanted = ((self.condition, condition), (self.severity, severity), (self.seed, seed))
+            with self.together():
+                for control, value in wanted:
+                    if value is not None:
+                        control.value = value
+            self._given = None
+            if degraded is not None:
+                self._given = (self._settings(), self.predictor(degraded), degraded_name)
+            self._degrade()
 
     @property
     def faces(self) -> tuple[Face | None, Face | None]:
         """The chosen face in the clean and in the degraded photo; None where it is not found."""
-        if not self.clean:
-            return None, None
-        own = self.clean[0]
-        if self._near is not None:
-            height, width = self.clean.image.shape[:2]
-            place = np.array(self._near) * [width, height]
-            own = min(self.clean, key=lambda face: float(np.linalg.norm(_middle(face) - place)))
-        if not self.worse:
-            return own, None
+        return self._chosen(self.clean), self._other()
+
+    def _settings(self) -> tuple[str, float, int]:
+        return self.condition.value, self.severity.value, self.seed.value
+
+    def _reference(self) -> Prediction:
+        """The prediction of the clean photo at the size of the degraded one."""
+        return self.clean if self._is_given() else self._copy
+
+    def _is_given(self) -> bool:
+        return self._given is not None and self._given[0] == self._settings()
+
+    def _chosen(self, prediction: Prediction) -> Face | None:
+        if not prediction:
+            return None
+        if self._near is None:
+            return prediction[0]
+        height, width = prediction.image.shape[:2]
+        place = np.array(self._near) * [width, height]
+        return min(prediction, key=lambda face: float(np.linalg.norm(_middle(face) - place)))
+
+    def _other(self) -> Face | None:
+        """The chosen face in the degraded photo."""
+        own = self._chosen(self._reference())
+        if own is None or not self.worse:
+            return None
         boxes = np.array([np.asarray(face.box)[:4] for face in self.worse])
         overlap = pairwise_iou(np.asarray(own.box)[None, :4], boxes)[0]
-        return own, self.worse[int(overlap.argmax())] if overlap.max() >= HIT_IOU else None
+        return self.worse[int(overlap.argmax())] if overlap.max() >= HIT_IOU else None
 
     def _degrade(self) -> None:
         if self.clean is None:
             return
-        image = degrade(
-            self.clean.image,
-            self.condition.value,
-            self.severity.value,
-            seed=self.seed.value,
-            depth=self._depth,
-        )
-        self.worse = self.predictor(image)
+        if self._is_given():
+            self.worse = self._given[1]
+        else:
+            self._simulate()
         self._draw()
         self._mesh()
+
+    def _simulate(self) -> None:
+        if self._copy is None:
+            image = self.clean.image
+            scale = PHOTO_SIDE / max(image.shape[:2])
+            self._copy = self.predictor(
+                cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            )
+        if self._depth is None and len(self._copy):
+            self._depth = scene_depth(self._copy.image.shape, self._copy.faces)
+        condition, severity, seed = self._settings()
+        self.worse = self.predictor(
+            degrade(self._copy.image, condition, severity, seed=seed, depth=self._depth)
+        )
 
     def _draw(self) -> None:
         if self.clean is None or self.worse is None:
@@ -138,26 +181,61 @@ class PhotoInDepth(MeshExplorer):
             (self.clean, self.worse), (own, other), self.pictures, strict=True
         ):
             # Fine lines need large pictures.
-            resized = prediction.resized(max(1.0, PHOTO_SIDE / max(prediction.image.shape[:2])))
+            resized = prediction.resized(PHOTO_SIDE / max(prediction.image.shape[:2]))
             drawn = draw(resized.image, resized.faces)
             if len(resized) > 1 and chosen is not None:
                 number = next(k for k, face in enumerate(prediction) if face is chosen)
                 drawn = draw_boxes(drawn, resized[number], scores=False)
             picture.value = jpeg(drawn, quality=85)
-        self.captions[0].value = _caption("clean", self.clean, own)
-        title = f"{self.condition.value} {self.severity.value:g}"
-        self.captions[1].value = _caption(title, self.worse, other, against=own)
+        self.captions[0].value = self._caption(self._name, self.clean, own)
+        copied = "" if self._is_given() or self._copy is self.clean else f", on a copy of {PHOTO_SIDE} px"
+        reference = self._chosen(self._reference())
+        self.captions[1].value = self._caption(self._title + copied, self.worse, other, against=reference)
+
+    @property
+    def _title(self) -> str:
+        named = self._given[2] if self._is_given() else ""
+        return named or f"{self.condition.value} {self.severity.value:g}"
+
+    def _caption(
+        self, title: str, prediction: Prediction, face: Face | None, *, against: Face | None = None
+    ) -> str:
+        """The caption of a picture: drift `against` the clean photo's face, failure probability and warnings."""
+        if face is None:
+            found = f"{len(prediction)} face{'s' * (len(prediction) != 1)} found"
+            rest = "" if against is None else ", this one is missed"
+            return f"<b>{title}</b>: {found}{rest}"
+        parts = []
+        if against is not None:
+            drift = float(metrics.nme(face.landmarks[:, :2], against.landmarks[:, :2]))
+            parts.append(f"drift {drift:.1f} %")
+        if (probability := self._probability(prediction, face)) is not None:
+            parts.append(f"failure probability {100 * probability:.0f} %")
+        parts.append(f"score {face.box.score:.2f}")
+        return f"<b>{title}</b>: {', '.join([*parts, *face.reasons])}"
+
+    def _probability(self, prediction: Prediction, face: Face) -> float | None:
+        """The failure probability by all signs, as in a scene report."""
+        if face.failure_probability is None:
+            return None
+        (measured,) = signs.of_faces(prediction.image, [face], self._predict_crops)
+        return probability_of(face, measured=measured)
+
+    @cached_property
+    def _predict_crops(self) -> PredictCrops:
+        predictor = self.predictor
+        return crop_predictor(predictor.network, predictor.model, views=predictor.views)
 
     def _mesh(self) -> None:
-        own, other = self.faces
+        own, other = self._chosen(self._reference()), self._other()
         if own is None:
             self.canvas.set_panels([])
             self.legend.value = ""
             return
         shown = [(own, None)] if other is None else [(own, None), (other, own)]
-        titles = ["clean", f"{self.condition.value} {self.severity.value:g}"]
+        titles = [self._name, self._title]
         self.canvas.set_panels(
-            titles[: len(shown)] if len(shown) > 1 else [f"clean; not found in {titles[1]}"]
+            titles[: len(shown)] if len(shown) > 1 else [f"{self._name}; not found in {titles[1]}"]
         )
         for panel, (face, reference) in enumerate(shown):
             self.canvas.set_mesh(HeadFrame.of(face).from_photo(face.vertices), face.triangles, panel=panel)
@@ -176,18 +254,3 @@ class PhotoInDepth(MeshExplorer):
 
 def _middle(face: Face) -> np.ndarray:
     return np.array([face.box.left + face.box.right, face.box.top + face.box.bottom]) / 2
-
-
-def _caption(title: str, prediction: Prediction, face: Face | None, *, against: Face | None = None) -> str:
-    """The caption of a picture: drift `against` the clean photo's face, failure probability and warnings."""
-    if face is None:
-        found = f"{len(prediction)} face{'s' * (len(prediction) != 1)} found"
-        rest = "" if against is None else ", this one is missed"
-        return f"<b>{title}</b>: {found}{rest}"
-    parts = []
-    if against is not None:
-        parts.append(f"drift {float(metrics.nme(face.landmarks[:, :2], against.landmarks[:, :2])):.1f} %")
-    if face.failure_probability is not None:
-        parts.append(f"failure probability {100 * face.failure_probability:.0f} %")
-    parts.append(f"score {face.box.score:.2f}")
-    return f"<b>{title}</b>: {', '.join([*parts, *face.reasons])}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import ipywidgets as widgets
@@ -17,14 +17,28 @@ from m4kit.datasets.scenes import CLEAN
 from m4kit.explore.controls import button, choice, row
 from m4kit.explore.explorer import Explorer
 from m4kit.explore.face_grid import FaceGrid, GridFace
+from m4kit.explore.heat_table import HeatTable
 from m4kit.explore.photo_in_depth import PhotoInDepth
 from m4kit.explore.plotly_view import PlotlyView
+from m4kit.explore.scene_charts import line_chart, scatter_chart, spread_chart
 from m4kit.images import jpeg
 from m4kit.metrics import FAILURE_NME
 from m4kit.predictor import Predictor
 from m4kit.scenes import figures
-from m4kit.scenes.cells import METRICS, cells, heat_grid, present, scenes_of, title_of, true_errors, values_of
-from m4kit.scenes.data import scene_photos
+from m4kit.scenes.cells import (
+    METRICS,
+    cells,
+    error_words,
+    heat_grid,
+    present,
+    scenes_of,
+    severity_word,
+    title_of,
+    true_errors,
+    values_of,
+)
+from m4kit.scenes.columns import WORDS
+from m4kit.scenes.data import ScenePhoto, scene_photos
 from m4kit.scenes.report import SceneReport
 from m4kit.scenes.report_data import ReportError
 from m4kit.scenes.taxonomy import RULES
@@ -32,13 +46,19 @@ from m4kit.scenes.taxonomy import RULES
 PAGE = 24
 """Faces on a page of the gallery."""
 
-ALL = "all"
+ALL, REAL = "all", "real"
 
 TABS = ("Heat map", "Charts", "Scatter", "Faces", "One photo")
 
+_ERROR = "true error"
+_NONE = "no face passes the filters and has this metric"
+_EMPTY = (
+    "No face that passes the filters has this metric and a severity, so there is no chart by severity.",
+    "No face that passes the filters has this metric, so there is no chart of the faces.",
+)
 _THUMBNAIL = 150
 _COLUMNS = (
-    *("failure_probability", "true error", "head_spread", "flip_consistency", "jitter_consistency", "score"),
+    *("failure_probability", _ERROR, "head_spread", "flip_consistency", "jitter_consistency", "score"),
     *("edge_agreement", "identity_distance", "expression_distance", "sharpness", "contrast", "exposure"),
     *("clipped", "size", "turn", "yaw", "outside", "box_misfit", "crop_misfit", "pose_error", "severity"),
 )
@@ -47,10 +67,12 @@ _COLUMNS = (
 class SceneExplorer(Explorer):
     """A scene report to explore: heat map, charts, scatter plot, the faces worst first, and one photo in depth.
 
-    - Filters (condition, severity, yaw, face size, failure) apply to charts, scatter plot and faces.
-    - A click on a cell of the heat map shows its faces; a lasso in the scatter plot chooses faces.
-    - A click on a face shows its photo in depth: clean and degraded side by side, with a slider and both meshes in
-      3D.
+    - Filters (condition, severity, yaw, face size, failure) apply to all views. The heat map keeps the cells of other
+      conditions and severities, but pale.
+    - A click on a cell of the heat map chooses its condition and severity, keeps the other filters, and shows the
+      faces; a lasso in the scatter plot chooses faces.
+    - A click on a face, or on its point in a chart, shows its photo in depth: clean and degraded side by side, with a
+      slider and both meshes in 3D.
     - `rows` are the rows of the report's faces that are shown, worst first; `choose(row)` does the same as a click.
 
     `source` holds the samples that were analysed; only the photo in depth needs it, for the clean photos. `predictor`
@@ -65,20 +87,25 @@ class SceneExplorer(Explorer):
         predictor: Predictor | None = None,
     ):
         super().__init__()
-        self.report = report
-        self._images = {} if source is None else _clean_images(source)
+        # A row has one number everywhere, also in a report that somebody has filtered.
+        self.report = report = replace(report, faces=report.faces.reset_index(drop=True))
+        photos = () if source is None else scene_photos(source)
+        self._images = _clean_images(photos)
+        self._analysed = {photo.name: photo.image for photo in photos}
         self._predictor = predictor
         self._selected: np.ndarray | None = None
         self._worst = figures.worst_first(report)
         self._nme = true_errors(report.faces).to_numpy()
         self._pictures: dict[tuple[int, str], bytes] = {}
+        self._cells: dict[str, pd.DataFrame] = {}
+        self._spread_rows: list[np.ndarray] = []
         # Tabs to draw again when they are opened.
         self._stale: set[str] = set()
         self._make_controls()
         self._connect()
         pages = [
             widgets.VBox([widgets.HTML("Click a cell to see its faces."), self.heat_view]),
-            widgets.VBox([self.chart_errors, *self.charts]),
+            widgets.VBox([self.chart_errors, widgets.HBox(self.charts, layout={"flex_flow": "row wrap"})]),
             widgets.VBox(
                 [
                     row(self.across, self.up),
@@ -94,14 +121,14 @@ class SceneExplorer(Explorer):
         self.tabs.children = pages
         self.tabs.titles = TABS
         self.tabs.selected_index = 0
-        self.content = (row(self.metric, *self.filters.values(), self.clear), self.tabs)
-        self.guard(self._draw_heat)()
+        self.content = (row(self.metric, *self.filters.values(), self.clear, self.passing), self.tabs)
         self.guard(self._follow)()
 
     def _make_controls(self) -> None:
         faces = self.report.faces
         self.metric = choice("Metric", _metrics(self.report))
-        severities = [(f"{one:g}", one) for one in sorted(faces["severity"].dropna().unique())]
+        severities = [(severity_word(one), one) for one in sorted(faces["severity"].dropna().unique())]
+        severities = [(REAL, REAL)] * bool(faces["severity"].isna().any()) + severities
         labels = [label for label in RULES if self.report.failures[label]]
         self.filters = {
             "condition": choice("Condition", [ALL, *present(faces["condition"])]),
@@ -113,13 +140,17 @@ class SceneExplorer(Explorer):
             ),
         }
         self.clear = button("Show all")
-        self.heat_view, self.scatter_view = PlotlyView(), PlotlyView()
-        picture = {"width": "100%", "max_width": "760px", "object_fit": "contain"}
-        self.charts = [widgets.Image(format="jpeg", layout=picture) for _ in range(2)]
+        self.passing = widgets.HTML()
+        self.heat_view, self.scatter_view = HeatTable(), PlotlyView()
+        self.charts = [PlotlyView() for _ in range(2)]
+        for view in self.charts:
+            # Side by side where there is room.
+            view.layout.flex, view.layout.min_width = "1 1 420px", "0"
         self.chart_errors = widgets.HTML()
         known = [name for name in _COLUMNS if np.isfinite(self._column(name)).any()]
-        self.across = choice("Across", known)
-        self.up = choice("Up", known, value="true error" if "true error" in known else None)
+        named = [(self._title(name), name) for name in known]
+        self.across = choice("Across", named)
+        self.up = choice("Up", named, value=_ERROR if _ERROR in known else None)
         self.grid = FaceGrid()
         self.overlay = choice("Overlay", figures.OVERLAYS)
         self.page = widgets.BoundedIntText(1, min=1, max=1, description="Page", layout={"width": "160px"})
@@ -132,8 +163,9 @@ class SceneExplorer(Explorer):
         self.on(self.metric, self._metric_changed)
         for control in self.filters.values():
             self.on(control, self._filtered)
-        self.on(self.clear, self._set)
+        self.on(self.clear, self._show_all)
         self.on(self.heat_view, self._cell_clicked, trait="clicked")
+        self.on(self.charts[1], self._spread_clicked, trait="clicked")
         self.on(self.scatter_view, self._point_clicked, trait="clicked")
         self.on(self.scatter_view, self._lassoed, trait="selected")
         for control in (self.across, self.up):
@@ -151,24 +183,33 @@ class SceneExplorer(Explorer):
     def choose(self, number: int) -> None:
         """Show the photo of one row of the report's faces in depth.
 
-        Raises `ValueError` if the clean photo is not known.
+        The degraded photo is the one that was analysed, until a slider moves. Raises `ValueError` if the clean photo
+        is not known.
         """
         face = self.report.faces.iloc[number]
         name = scenes_of(self.report.faces).iloc[number]
         if name not in self._images:
             remedy = "give SceneExplorer(report, source=samples), the samples that were analysed"
             raise ValueError(f"{name}: expected its clean photo, got none; {remedy}")
-        image = self._images[name]()
+        image, degraded = self._images[name](), self._analysed.get(face["photo"])
+        # A real photo without a clean one stands alone.
+        paired = pd.notna(face["clean"])
         if self.photo is None:
             self.photo = PhotoInDepth(self._predictor or Predictor())
             self.photo.errors = self.errors
             self.depth.children = [widgets.HTML(), self.photo]
-        self.depth.children[0].value = f"<b>{html.escape(face['photo'])}</b>"
+        said = figures.caption(self.report, number).replace("\n", "; ").rstrip("; ")
+        self.depth.children[
+            0
+        ].value = f"<b>{html.escape(face['photo'])}</b><br>In the report: {html.escape(said)}"
         prefix = "true_" if pd.isna(face["face"]) else ""
         left, top, right, bottom = (face[f"{prefix}{side}"] for side in ("left", "top", "right", "bottom"))
         height, width = image.shape[:2]
         self.photo.show(
             image,
+            name="clean" if paired else "the photo",
+            degraded=degraded() if paired and degraded is not None else None,
+            degraded_name=f"{face['condition']}, as photographed" if pd.isna(face["severity"]) else "",
             condition=face["condition"] if face["condition"] in CONDITIONS else None,
             severity=None if pd.isna(face["severity"]) else face["severity"],
             seed=None if pd.isna(face["seed"]) else int(face["seed"]),
@@ -192,13 +233,16 @@ class SceneExplorer(Explorer):
         kept = self._passing()
         return kept if self._selected is None else kept & np.isin(np.arange(len(kept)), self._selected)
 
-    def _passing(self) -> np.ndarray:
-        """Which rows pass the filters, (n,) bool."""
+    def _passing(self, *, but: Sequence[str] = ()) -> np.ndarray:
+        """Which rows pass the filters, `but` for some, (n,) bool."""
         faces, value = self.report.faces, {name: one.value for name, one in self.filters.items()}
+        value |= dict.fromkeys(but, ALL)
         kept = pd.Series(True, index=faces.index)
         if value["condition"] != ALL:
             kept &= faces["condition"].fillna(CLEAN) == value["condition"]
-        if value["severity"] != ALL:
+        if value["severity"] == REAL:
+            kept &= faces["severity"].isna()
+        elif value["severity"] != ALL:
             kept &= faces["severity"] == value["severity"]
         if value["failures"] != ALL:
             kept &= faces["failures"].str.contains(value["failures"], regex=False, na=False)
@@ -209,14 +253,21 @@ class SceneExplorer(Explorer):
                 kept &= sizes.between(*value[name])
         return kept.to_numpy()
 
-    def _set(self, *, condition: str = ALL, severity: str | float = ALL) -> None:
-        """Set all filters at once; those that are not given let every face pass."""
-        yaw, size = ((control.min, control.max) for control in (self.filters["yaw"], self.filters["size"]))
-        values = {"condition": condition, "severity": severity, "failures": ALL, "yaw": yaw, "size": size}
+    def _shown(self, kept: np.ndarray) -> SceneReport:
+        """The report with only these faces, (n,) bool."""
+        return replace(self.report, faces=self.report.faces[kept])
+
+    def _show_all(self) -> None:
+        """Let every face pass."""
         with self.together():
-            for name, value in values.items():
-                self.filters[name].value = value
+            for name, control in self.filters.items():
+                control.value = (control.min, control.max) if name in ("yaw", "size") else ALL
         self._filtered()
+
+    def _counted(self, passing: np.ndarray) -> str:
+        """How many faces pass the filters, of (n,) bool."""
+        some, every = int(passing.sum()), len(passing)
+        return f"{some} of {every} faces pass the filters" if some < every else f"all {every} faces"
 
     def _filtered(self) -> None:
         self._selected = None
@@ -224,7 +275,8 @@ class SceneExplorer(Explorer):
 
     def _follow(self) -> None:
         """Draw what depends on the filters again, hidden tabs when they are opened."""
-        self._stale = {"Charts", "Scatter", "Faces"}
+        self._stale = {"Heat map", "Charts", "Scatter", "Faces"}
+        self.passing.value = self._counted(self._passing())
         self._count_faces()
         self._draw_tab()
 
@@ -239,38 +291,72 @@ class SceneExplorer(Explorer):
         name = TABS[self.tabs.selected_index or 0]
         if name in self._stale:
             self._stale.discard(name)
-            {"Charts": self._draw_charts, "Scatter": self._draw_scatter, "Faces": self._draw_faces}[name]()
+            draw = {"Heat map": self._draw_heat, "Charts": self._draw_charts, "Scatter": self._draw_scatter}
+            draw.get(name, self._draw_faces)()
 
     def _metric_changed(self) -> None:
-        self._draw_heat()
-        self._stale.add("Charts")
+        self._stale |= {"Heat map", "Charts"}
         self._draw_tab()
 
     def _draw_heat(self) -> None:
-        self._grid = heat_grid(cells(self.report, self.metric.value))
-        worse = METRICS[self.metric.value].more_is_worse
-        self.heat = _heat_map(self._grid, title=title_of(self.metric.value), more_is_worse=worse)
-        self.heat_view.show(self.heat)
+        metric, others = self.metric.value, self._passing(but=("condition", "severity"))
+        means = cells(self._shown(others), metric)
+        # The whole map stays in place around the cells that the filters choose.
+        self._grid = heat_grid(means, like=self._every_cell(metric))
+        severity = self.filters["severity"].value
+        severity = severity if severity in (ALL, REAL) else severity_word(severity)
+        faded = {
+            (one, other)
+            for one in self._grid.conditions
+            for other in self._grid.severities
+            if self.filters["condition"].value not in (ALL, one) or severity not in (ALL, other)
+        }
+        about = self._counted(others) if len(means) else _NONE
+        self.heat_view.show(self._grid, metric, title=title_of(metric), about=about, faded=faded)
+
+    def _every_cell(self, metric: str) -> pd.DataFrame:
+        if metric not in self._cells:
+            self._cells[metric] = cells(self.report, metric)
+        return self._cells[metric]
 
     def _cell_clicked(self) -> None:
-        line, column = self.heat_view.clicked[1]
-        severity = self._grid.cells[line][column].severity
-        # Real photos have no severity, and no filter for it.
-        self._set(condition=self._grid.conditions[line], severity=ALL if np.isnan(severity) else severity)
+        line, column, _ = self.heat_view.clicked
+        word = self._grid.severities[column]
+        severity = next(value for label, value in self.filters["severity"].options if label == word)
+        with self.together():
+            self.filters["condition"].value = self._grid.conditions[line]
+            self.filters["severity"].value = severity
+        self._filtered()
         self._open("Faces")
 
     def _draw_charts(self) -> None:
-        shown = replace(self.report, faces=self.report.faces[self._kept()])
-        errors = []
-        for picture, draw in zip(self.charts, (figures.line_chart, figures.violins), strict=True):
+        shown, severity = self._shown(self._kept()), self.filters["severity"].value
+        chosen = None if severity in (ALL, REAL) else [severity]
+        self._spread_rows = []
+        sentences = []
+        for view, draw, empty in zip(self.charts, (self._lines, self._spread), _EMPTY, strict=True):
             try:
-                picture.value = draw(shown, self.metric.value).to_bytes()
-                picture.layout.display = None
-            except ReportError as error:
+                view.show(draw(shown, chosen))
+                view.layout.display = None
+            except ReportError:
                 # The remaining faces have nothing that this chart shows.
-                picture.layout.display = "none"
-                errors.append(str(error))
-        self.chart_errors.value = html.escape("; ".join(errors))
+                view.layout.display = "none"
+                sentences.append(empty)
+        self.chart_errors.value = html.escape(" ".join(sentences))
+
+    def _lines(self, shown: SceneReport, _severities) -> go.Figure:
+        return line_chart(shown, self.metric.value)
+
+    def _spread(self, shown: SceneReport, severities) -> go.Figure:
+        figure, self._spread_rows = spread_chart(
+            shown, self.metric.value, names=self.report.faces["photo"], severities=severities
+        )
+        return figure
+
+    def _spread_clicked(self) -> None:
+        trace, point, _ = self.charts[1].clicked
+        if point < len(self._spread_rows[trace]):
+            self.choose(int(self._spread_rows[trace][point]))
 
     def _draw_scatter(self) -> None:
         across, up = self._column(self.across.value), self._column(self.up.value)
@@ -279,7 +365,8 @@ class SceneExplorer(Explorer):
         conditions = self.report.faces["condition"].fillna(CLEAN)
         groups = {name: np.flatnonzero(shown & (conditions == name)) for name in present(conditions[shown])}
         self._points = list(groups.values())
-        self.scatter = _scatter_plot(groups, across, up, titles=(self.across.value, self.up.value))
+        titles = (self.across.label, self.up.label)
+        self.scatter = scatter_chart(groups, across, up, titles=titles)
         with self.together():
             self.scatter_view.selected = []
         self.scatter_view.show(self.scatter)
@@ -311,79 +398,12 @@ class SceneExplorer(Explorer):
         return GridFace(number, self._pictures[key], title, text, face["photo"], bool(bad))
 
     def _column(self, name: str) -> np.ndarray:
-        return self._nme if name == "true error" else self.report.faces[name].to_numpy(dtype=float)
-
-
-def _heat_map(grid, *, title: str, more_is_worse: bool) -> go.Figure:
-    """A heat map of means, darker where they are worse, with the number of faces in each cell."""
-
-    def each(value: Callable) -> list[list]:
-        return [[None if cell is None else value(cell) for cell in line] for line in grid.cells]
-
-    def hover(cell) -> str:
-        return "" if np.isnan(cell.low) else f"<br>95 % interval {cell.low:.2f} to {cell.high:.2f}"
-
-    means = [cell.mean for line in grid.cells for cell in line if cell is not None]
-    low, high = min(means), max(means)
-    shades = np.linspace(0, 1, 17)
-    heat = go.Heatmap(
-        z=each(lambda cell: cell.mean),
-        x=grid.severities,
-        y=grid.conditions,
-        text=each(lambda cell: f"<b>{cell.mean:.2f}</b><br>n = {cell.faces}"),
-        texttemplate="%{text}",
-        customdata=each(hover),
-        hovertemplate="%{y} %{x}: %{z:.2f}%{customdata}<extra></extra>",
-        hoverongaps=False,
-        colorscale=[(at, figures.heat_colour(at, 0, 1, more_is_worse=more_is_worse)[0]) for at in shades],
-        # With one value for all, its colour is a middle one.
-        zmin=low if high > low else low - 0.3,
-        zmax=high if high > low else low + 0.7,
-        showscale=False,
-        xgap=3,
-        ygap=3,
-    )
-    axis = {"type": "category", "fixedrange": True, "showgrid": False, "ticks": ""}
-    layout = {
-        "title": {"text": f"<b>{title}</b>", "x": 0.01, "font": {"size": 13}},
-        "width": 110 + 93 * len(grid.severities),
-        "height": 70 + 47 * len(grid.conditions),
-        "margin": {"l": 100, "r": 10, "t": 60, "b": 10},
-        "xaxis": axis | {"side": "top"},
-        "yaxis": axis | {"autorange": "reversed"},
-        "dragmode": False,
-    }
-    return go.Figure(heat, layout)
-
-
-def _scatter_plot(
-    groups: dict[str, np.ndarray], across: np.ndarray, up: np.ndarray, *, titles: tuple[str, str]
-) -> go.Figure:
-    """A scatter plot of two columns, one colour per condition; a drag draws a lasso."""
-    traces = [
-        go.Scatter(
-            x=across[rows],
-            y=up[rows],
-            name=name,
-            mode="markers",
-            marker={"color": figures.COLOURS[name], "size": 8, "opacity": 0.75},
-            unselected={"marker": {"opacity": 0.15}},
-            hovertemplate=f"{name}: %{{x:.3g}}, %{{y:.3g}}<extra></extra>",
+        return (
+            self._nme if name == _ERROR else WORDS[name].times * self.report.faces[name].to_numpy(dtype=float)
         )
-        for name, rows in groups.items()
-    ]
-    layout = {
-        "height": 460,
-        "autosize": True,
-        "margin": {"l": 60, "r": 10, "t": 10, "b": 45},
-        "template": "plotly_white",
-        "xaxis": {"title": {"text": titles[0]}},
-        "yaxis": {"title": {"text": titles[1]}},
-        "legend": {"orientation": "h", "y": -0.14},
-        "showlegend": True,
-        "dragmode": "lasso",
-    }
-    return go.Figure(traces, layout)
+
+    def _title(self, name: str) -> str:
+        return error_words(self.report.faces) if name == _ERROR else WORDS[name].title
 
 
 def _metrics(report: SceneReport) -> list[tuple[str, str]]:
@@ -402,10 +422,10 @@ def _range(label: str, largest: int) -> widgets.IntRangeSlider:
     )
 
 
-def _clean_images(source: Iterable[Sample]) -> dict[str, Callable[[], np.ndarray]]:
+def _clean_images(photos: Iterable[ScenePhoto]) -> dict[str, Callable[[], np.ndarray]]:
     """Functions that read the clean photos, by name."""
     images = {}
-    for photo in scene_photos(source):
+    for photo in photos:
         if photo.clean_image is not None:
             images[photo.clean] = photo.clean_image
         elif photo.severity is None:

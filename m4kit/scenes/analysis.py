@@ -199,14 +199,9 @@ class _Seen:
     def known(self) -> list[dict[str, float]]:
         """Signs, failure probability and reasons of each face, without the truth."""
         image, faces = self.prediction.image, self.prediction.faces
-        flip = signs.flip_consistency(image, faces, self._predict_crops)
-        jitter = signs.jitter_consistency(image, faces, self._predict_crops)
         rows = []
-        for number, face in enumerate(faces):
-            known = signs.of_face(image, face)
-            reasons = reasons_of(face, measured=known)
-            known |= {"flip_consistency": float(flip[number]), "jitter_consistency": float(jitter[number])}
-            probability = probability_of(face, measured=known)
+        for face, known in zip(faces, signs.of_faces(image, faces, self._predict_crops), strict=True):
+            reasons, probability = reasons_of(face, measured=known), probability_of(face, measured=known)
             known["failure_probability"] = np.nan if probability is None else probability
             rows.append(known | {"reasons": "; ".join(reasons) or None})
         return rows

@@ -1,6 +1,7 @@
 """The scene explorer, used as a person would: by filters, clicks and lassos."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,12 +10,15 @@ from m4kit.camera import Crop
 from m4kit.datasets import Sample
 from m4kit.explore import SceneExplorer
 from m4kit.explore.face_grid import FaceGrid, GridFace
+from m4kit.explore.photo_in_depth import PHOTO_SIDE
 from m4kit.explore.scene_explorer import PAGE, TABS
 from m4kit.face_model import packaged_model
+from m4kit.images import load_image
 from m4kit.prediction import Face, FaceBox, Prediction
-from m4kit.scenes.data import benchmark
+from m4kit.scenes import analyse, benchmark, figures
 
 from helpers.made_report import answer_of, made_report
+from helpers.paths import SAMPLES
 
 PHOTO = np.random.default_rng(0).integers(60, 200, (160, 200, 3)).astype(np.uint8)
 
@@ -60,13 +64,17 @@ def explorer(report, source):
     return SceneExplorer(report, source=source, predictor=Finder())
 
 
-def brightness(step):
-    _, colour = step
+def brightness(colour):
     return sum(int(colour[place : place + 2], 16) for place in (1, 3, 5))
 
 
+def cell_of(explorer, condition, severity):
+    table = explorer.heat_view.table
+    return dict(table["rows"])[condition][table["severities"].index(severity)]
+
+
 def click_cell(explorer, line, column):
-    explorer.heat_view.clicked = [0, [line, column], explorer.heat_view.clicked[2] + 1]
+    explorer.heat_view.clicked = [line, column, explorer.heat_view.clicked[2] + 1]
 
 
 def points(explorer, axis):
@@ -78,19 +86,58 @@ def go_to(explorer, name):
 
 
 def test_the_heat_map_shows_the_means_and_counts_of_the_metric(explorer):
-    (heat,) = explorer.heat.data
-    assert list(heat.y) == ["focus", "haze", "illumination", "lens", "motion", "snow", "rain"]
-    assert list(heat.x) == ["0", "1", "3", "5"]
-    assert list(heat.z[1][:3]) == pytest.approx([2, 3, 5])
-    assert heat.text[1][2] == "<b>5.00</b><br>n = 6"
+    table = explorer.heat_view.table
+    assert [name for name, _ in table["rows"]] == [
+        "focus",
+        "haze",
+        "illumination",
+        "lens",
+        "motion",
+        "snow",
+        "rain",
+    ]
+    assert table["severities"] == ["0", "1", "3", "5"]
+    assert [cell_of(explorer, "haze", one)["mean"] for one in "013"] == ["2.00", "3.00", "5.00"]
+    assert cell_of(explorer, "haze", "3")["about"].startswith("6 faces, 95 % interval")
     # Darker is worse: large errors, but low recalls.
-    assert brightness(heat.colorscale[0]) > brightness(heat.colorscale[-1])
+    dark, light = (brightness(cell_of(explorer, "haze", one)["colour"]) for one in "50")
+    assert dark < light
     explorer.metric.value = "recall"
-    (heat,) = explorer.heat.data
-    assert (heat.z[1][3], heat.z[1][0]) == (pytest.approx(100 * 5 / 6), 100)
-    assert brightness(heat.colorscale[0]) < brightness(heat.colorscale[-1])
-    assert json.loads(explorer.heat_view.figure)["layout"]["title"]["text"] == "<b>Recall, %</b>"
+    assert (cell_of(explorer, "haze", "5")["mean"], cell_of(explorer, "haze", "0")["mean"]) == ("83", "100")
+    dark, light = (brightness(cell_of(explorer, "haze", one)["colour"]) for one in "50")
+    assert dark < light
+    assert explorer.heat_view.table["title"] == "Recall, %"
     assert explorer.errors == []
+
+
+def test_the_heat_map_follows_the_filters(explorer):
+    explorer.filters["size"].value = (55, 70)
+    # Scenes 4 and 5 of six, with errors 1.12 and 1.2 times as large.
+    assert cell_of(explorer, "haze", "3")["mean"] == "5.80"
+    assert cell_of(explorer, "haze", "3")["faces"] == 2
+    assert explorer.heat_view.table["about"] == "56 of 168 faces pass the filters"
+    explorer.clear.click()
+    explorer.filters["failures"].value = "landmarks drifted"
+    assert cell_of(explorer, "haze", "1") is None
+    # At severity 5, scenes 3, 4 and 5 have errors above 7 %.
+    assert cell_of(explorer, "haze", "5")["faces"] == 3
+    explorer.filters["failures"].value = "missed"
+    assert "no face passes" in explorer.heat_view.table["about"]
+    assert explorer.errors == []
+
+
+def test_the_cells_of_other_conditions_and_severities_stay_but_are_pale(explorer):
+    assert not any(cell["faded"] for _, cells in explorer.heat_view.table["rows"] for cell in cells)
+    explorer.filters["condition"].value = "haze"
+    explorer.filters["severity"].value = 3.0
+    strong = [
+        (name, cell["severity"])
+        for name, cells in explorer.heat_view.table["rows"]
+        for cell in cells
+        if not cell["faded"]
+    ]
+    assert strong == [("haze", "3")]
+    assert cell_of(explorer, "rain", "5")["mean"] == "7.28"
 
 
 def test_a_click_on_a_cell_shows_its_faces_worst_first(explorer, report):
@@ -103,15 +150,29 @@ def test_a_click_on_a_cell_shows_its_faces_worst_first(explorer, report):
     assert [card.row for card in explorer.grid.faces] == rows.tolist()
 
 
-def test_a_click_on_a_cell_shows_all_of_its_faces_whatever_the_filters_were(explorer, report):
-    explorer.filters["yaw"].value = (0, 1)
-    explorer.filters["failures"].value = explorer.filters["failures"].options[-1]
+def test_a_click_on_a_cell_keeps_the_other_filters_and_shows_as_many_faces_as_the_cell_says(explorer):
+    explorer.filters["size"].value = (55, 70)
+    said = cell_of(explorer, "haze", "3")["faces"]
     click_cell(explorer, 1, 2)
-    assert len(explorer.rows) == 6
+    assert explorer.filters["size"].value == (55, 70)
+    assert (explorer.filters["condition"].value, explorer.filters["severity"].value) == ("haze", 3.0)
+    assert len(explorer.rows) == said == 2
     card = explorer.grid.faces[0]
     assert (card.title, card.text) == ("haze 3", "error 6.0 %, p 30 %; blurred")
     explorer.clear.click()
-    assert len(explorer.rows) == len(report.faces["face"])
+    assert len(explorer.rows) == len(explorer.report.faces)
+    assert explorer.errors == []
+
+
+def test_real_photos_are_a_column_of_their_own_that_can_be_chosen(report, source):
+    real = replace(report, faces=report.faces.copy())
+    real.faces.loc[real.faces["severity"] == 5, "severity"] = np.nan
+    explorer = SceneExplorer(real, source=source, predictor=Finder())
+    assert explorer.heat_view.table["severities"] == ["real", "0", "1", "3"]
+    click_cell(explorer, 1, 0)
+    assert explorer.filters["severity"].value == "real"
+    # Of six faces one is missed, and has no error to be in the mean.
+    assert len(explorer.rows) == cell_of(explorer, "haze", "real")["faces"] + 1 == 6
     assert explorer.errors == []
 
 
@@ -128,18 +189,49 @@ def test_filters_by_yaw_size_and_failure_leave_out_what_has_neither(explorer, re
     assert explorer.errors == []
 
 
+def drawn(view):
+    return json.loads(view.figure)
+
+
 def test_charts_and_scatter_follow_the_filters(explorer):
     explorer.filters["condition"].value = "rain"
     go_to(explorer, "Charts")
-    first = bytes(explorer.charts[0].value)
-    assert all(bytes(picture.value[:2]) == b"\xff\xd8" for picture in explorer.charts)
+    lines, faces = map(drawn, explorer.charts)
+    assert [trace["name"] for trace in lines["data"] if trace.get("name")] == ["rain"]
+    assert faces["layout"]["xaxis"]["ticktext"] == ["rain<br>n = 17"]
     explorer.metric.value = "recall"
-    assert bytes(explorer.charts[0].value) != first
+    assert drawn(explorer.charts[0])["layout"]["yaxis"]["title"]["text"] == "Recall, %"
     go_to(explorer, "Scatter")
     assert [trace.name for trace in explorer.scatter.data] == ["rain"]
-    np.testing.assert_allclose(points(explorer, "y"), points(explorer, "x") * 20)
+    # The probability is in percent, a twentieth of the error as a share.
+    np.testing.assert_allclose(points(explorer, "x"), points(explorer, "y") * 5)
     explorer.across.value = "size"
     assert set(points(explorer, "x")) <= {20, 30, 40, 50, 60, 70}
+    assert explorer.errors == []
+
+
+def test_axes_are_named_in_plain_words_with_units(explorer):
+    go_to(explorer, "Scatter")
+    titles = [explorer.scatter.layout[axis].title.text for axis in ("xaxis", "yaxis")]
+    assert titles == ["Failure probability, %", "NME, %"]
+    assert not any("_" in label for label in explorer.across._options_labels)
+
+
+def test_few_faces_are_points_and_a_click_on_one_shows_its_photo(explorer, report):
+    go_to(explorer, "Charts")
+    # An outline without values, six points, and the mean, for each condition.
+    explorer.filters["severity"].value = 3.0
+    figure = drawn(explorer.charts[1])
+    assert len(figure["data"]) == 3 * 7
+    explorer.charts[1].clicked = [4, 2, 1]
+    (row,) = np.flatnonzero(report.faces["photo"] == "scene2/haze-3-0")
+    assert explorer._spread_rows[4][2] == row
+    assert TABS[explorer.tabs.selected_index] == "One photo"
+    assert "scene2/haze-3-0" in explorer.depth.children[0].value
+    go_to(explorer, "Charts")
+    # The mean is no face.
+    explorer.charts[1].clicked = [5, 0, 2]
+    assert TABS[explorer.tabs.selected_index] == "Charts"
     assert explorer.errors == []
 
 
@@ -147,9 +239,10 @@ def test_a_chart_of_nothing_says_so_where_it_would_be(explorer):
     explorer.filters["condition"].value = "rain"
     explorer.filters["failures"].value = "missed"
     go_to(explorer, "Charts")
-    assert "got none" in explorer.chart_errors.value
-    assert explorer.charts[0].layout.display == "none"
+    assert "No face that passes the filters has this metric" in explorer.chart_errors.value
+    assert [view.layout.display for view in explorer.charts] == ["none", "none"]
     explorer.clear.click()
+    assert explorer.chart_errors.value == ""
     assert explorer.charts[0].layout.display is None
     assert explorer.errors == []
 
@@ -226,6 +319,41 @@ def test_a_click_on_a_face_shows_its_photo_clean_and_made_worse(explorer, report
     shown.overlay.value = "solid mesh"
     assert explorer._predictor.asked == 3
     assert shown.pictures[0].value != clean
+    assert explorer.errors == []
+
+
+def test_the_photo_in_depth_has_the_failure_probability_that_the_report_has():
+    # Larger than the copy on which a slider works.
+    photo = load_image(SAMPLES / "grace_hopper.jpg")
+    assert max(photo.shape) > PHOTO_SIDE
+    samples = benchmark([Sample("hopper", photo.copy)], conditions=["motion"], severities=[5])
+    report = analyse(samples, progress=False)
+    explorer = SceneExplorer(report, source=samples)
+    explorer.choose(0)
+    caption = explorer.photo.captions[1]
+    known = f"failure probability {100 * report.faces['failure_probability'][0]:.0f} %"
+    assert caption.value.startswith("<b>motion 5</b>: drift ")
+    assert known in caption.value
+    assert figures.caption(report, 0).split("\n")[0] in explorer.depth.children[0].value
+    explorer.photo.severity.value = 4.0
+    assert caption.value.startswith("<b>motion 4, on a copy of 480 px</b>")
+    explorer.photo.severity.value = 5.0
+    assert known in caption.value
+    assert explorer.errors == []
+
+
+def test_a_real_photo_is_shown_as_it_was_photographed(report):
+    clean, hazy = np.full((160, 200, 3), 120, np.uint8), np.full((160, 200, 3), 180, np.uint8)
+    real = replace(report, faces=report.faces.copy())
+    real.faces.loc[real.faces["condition"] == "haze", "severity"] = np.nan
+    name = "scene2/haze-3-0"
+    pair = Sample(name, lambda: hazy, condition="haze", clean="scene2", clean_image=lambda: clean)
+    explorer = SceneExplorer(real, source=[pair], predictor=Finder())
+    explorer.choose(int(np.flatnonzero(real.faces["photo"] == name)[0]))
+    assert explorer.photo.worse.image.mean() == 180
+    assert explorer.photo.captions[1].value.startswith("<b>haze, as photographed</b>")
+    explorer.photo.severity.value = 5.0
+    assert explorer.photo.captions[1].value.startswith("<b>haze 5</b>")
     assert explorer.errors == []
 
 

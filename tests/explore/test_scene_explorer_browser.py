@@ -21,7 +21,7 @@ CELLS = (
     "samples = benchmark([Sample(f'scene{k}', photo) for k in range(6)])",
     "explorer = SceneExplorer(made_report(), source=samples)\nexplorer",
 )
-CELLS_DRAWN = "document.querySelectorAll('.heatmaplayer text').length"
+CELLS_DRAWN = "document.querySelectorAll('.m4kit-heat button').length"
 SIX_FACES = "() => document.querySelectorAll('.m4kit-grid button').length === 6"
 CAPTIONS = (
     "[...document.querySelectorAll('.m4kit-caption')].filter((e) => e.offsetParent).map((e) => e.innerText)"
@@ -43,8 +43,7 @@ def tab(page, words: str) -> None:
 
 def click_cell(page, number: int) -> None:
     """Click a cell of the heat map, counted row by row."""
-    box = page.locator(".heatmaplayer text").nth(number).bounding_box()
-    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.locator(".m4kit-heat button").nth(number).click()
 
 
 def test_a_click_on_a_cell_shows_its_faces(page):
@@ -57,6 +56,23 @@ def test_a_click_on_a_cell_shows_its_faces(page):
     assert page.evaluate(
         "() => [...document.querySelectorAll('.m4kit-grid img')].every((i) => i.naturalWidth > 100)"
     )
+
+
+def test_the_cells_are_reached_and_pressed_with_the_keyboard_alone(page):
+    page.get_by_role("button", name="Show all", exact=True).click()
+    tab(page, "Heat map")
+    page.get_by_role("button", name="Show all", exact=True).focus()
+    titles = []
+    for _ in range(4):
+        page.keyboard.press("Tab")
+        titles.append(page.evaluate("() => document.activeElement.title"))
+    assert titles[-1].startswith("focus ")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    where = page.evaluate("() => document.activeElement.title")
+    assert where.startswith("illumination ")
+    page.keyboard.press("Enter")
+    wait_until(page, "() => document.querySelector('.m4kit-grid b')?.innerText.startsWith('illumination')")
 
 
 def test_a_lasso_in_the_scatter_chooses_faces_and_a_click_beside_them_lets_them_go(page):
