@@ -39,7 +39,8 @@ class CutView(MessageView):
         others = [f"Head {head + 1}" for head in range(len(self.cut.weights)) if head != held]
         content = {
             "kind": "cut",
-            "title": f"Head {held + 1} " + (f"held at {weight:.2f}" if weight < 1 else "has the whole weight"),
+            "title": f"Head {held + 1} "
+            + (f"held at {weight:.2f}" if weight < 1 else "has the whole weight"),
             "label": f"Colours show the error for all shares of {', '.join(others)}.",
             "names": others,
             "best": self.cut.lowest.tolist(),

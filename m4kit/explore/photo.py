@@ -59,11 +59,16 @@ def thumbnail(image: np.ndarray, face: Face, *, vertex: int | None = None) -> np
     return picture
 
 
-def picture_html(content: bytes, *, kind: str, alt: str, save_as: str = "") -> str:
-    """A picture file's bytes as HTML, with `alt` for screen readers; a click saves it as `save_as`, if given."""
+def picture_html(
+    content: bytes, *, kind: str, alt: str, width: str = f"{SIDE_WIDTH}px", save_as: str = ""
+) -> str:
+    """A picture file's bytes as HTML, with `alt` for screen readers; a click saves it as `save_as`, if given.
+
+    `width` is in units of CSS.
+    """
     address = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
     # Decoded at once, or a picture that follows a slider would flicker.
-    style = f"width: {SIDE_WIDTH}px; max-width: 100%; display: block"
+    style = f"width: {width}; max-width: 100%; display: block"
     picture = f'<img src="{address}" alt="{html.escape(alt)}" decoding="sync" style="{style}">'
     if not save_as:
         return picture

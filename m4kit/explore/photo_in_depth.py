@@ -14,8 +14,9 @@ from m4kit.boxes import HIT_IOU, pairwise_iou
 from m4kit.conditions import CONDITIONS, HARDEST, degrade, scene_depth
 from m4kit.confidence import signs
 from m4kit.confidence.failure import probability_of
-from m4kit.explore.controls import choice, legend, row, slider
+from m4kit.explore.controls import choice, faded, legend, row, slider
 from m4kit.explore.explorer import MeshExplorer
+from m4kit.explore.photo import picture_html
 from m4kit.head_frame import HeadFrame
 from m4kit.images import jpeg
 from m4kit.prediction import Face, Prediction
@@ -62,9 +63,9 @@ class PhotoInDepth(MeshExplorer):
             0, min=0, max=2**32 - 1, description="Seed", layout={"width": "200px"}
         )
         self.overlay = choice("Overlay", list(_DRAWINGS))
-        picture = {"width": "100%", "object_fit": "contain"}
-        self.pictures = [widgets.Image(format="jpeg", layout=picture) for _ in range(2)]
+        self.pictures = [widgets.HTML() for _ in range(2)]
         self.captions = [widgets.HTML().add_class("m4kit-caption") for _ in range(2)]
+        self.meshes = widgets.VBox([self.canvas, row(*self.camera_buttons.values(), label="View")])
         self.legend = widgets.HTML()
         for control in (self.condition, self.severity, self.seed):
             self.on(control, self._degrade)
@@ -78,7 +79,7 @@ class PhotoInDepth(MeshExplorer):
         self.content = (
             row(self.condition, self.severity, self.seed, self.overlay),
             widgets.HBox(sides, layout={"flex_flow": "row wrap", "grid_gap": "0 12px"}),
-            self.canvas,
+            self.meshes,
             self.legend,
         )
 
@@ -177,8 +178,8 @@ class PhotoInDepth(MeshExplorer):
             return
         draw: Callable = _DRAWINGS[self.overlay.value]
         own, other = self.faces
-        for prediction, chosen, picture in zip(
-            (self.clean, self.worse), (own, other), self.pictures, strict=True
+        for title, prediction, chosen, picture in zip(
+            (self._name, self._title), (self.clean, self.worse), (own, other), self.pictures, strict=True
         ):
             # Fine lines need large pictures.
             resized = prediction.resized(PHOTO_SIDE / max(prediction.image.shape[:2]))
@@ -186,7 +187,8 @@ class PhotoInDepth(MeshExplorer):
             if len(resized) > 1 and chosen is not None:
                 number = next(k for k, face in enumerate(prediction) if face is chosen)
                 drawn = draw_boxes(drawn, resized[number], scores=False)
-            picture.value = jpeg(drawn, quality=85)
+            alt = f"The photo, {title}, {_found(prediction)}"
+            picture.value = picture_html(jpeg(drawn, quality=85), kind="jpeg", alt=alt, width="100%")
         self.captions[0].value = self._caption(self._name, self.clean, own)
         copied = "" if self._is_given() or self._copy is self.clean else f", on a copy of {PHOTO_SIDE} px"
         reference = self._chosen(self._reference())
@@ -202,9 +204,8 @@ class PhotoInDepth(MeshExplorer):
     ) -> str:
         """The caption of a picture: drift `against` the clean photo's face, failure probability and warnings."""
         if face is None:
-            found = f"{len(prediction)} face{'s' * (len(prediction) != 1)} found"
             rest = "" if against is None else ", this one is missed"
-            return f"<b>{title}</b>: {found}{rest}"
+            return f"<b>{title}</b>: {_found(prediction)}{rest}"
         parts = []
         if against is not None:
             drift = float(metrics.nme(face.landmarks[:, :2], against.landmarks[:, :2]))
@@ -228,15 +229,19 @@ class PhotoInDepth(MeshExplorer):
 
     def _mesh(self) -> None:
         own, other = self._chosen(self._reference()), self._other()
+        self.meshes.layout.display = "none" if own is None else None
         if own is None:
             self.canvas.set_panels([])
-            self.legend.value = ""
+            self.legend.value = faded(
+                f"No face is found in the photo, {self._name}: there is no mesh to compare."
+            )
             return
         shown = [(own, None)] if other is None else [(own, None), (other, own)]
         titles = [self._name, self._title]
         self.canvas.set_panels(
             titles[: len(shown)] if len(shown) > 1 else [f"{self._name}; not found in {titles[1]}"]
         )
+        self.canvas.label = "3D view of the face: " + " and ".join(titles[: len(shown)])
         for panel, (face, reference) in enumerate(shown):
             self.canvas.set_mesh(HeadFrame.of(face).from_photo(face.vertices), face.triangles, panel=panel)
             if reference is None:
@@ -244,12 +249,16 @@ class PhotoInDepth(MeshExplorer):
                 continue
             distance = np.linalg.norm(face.shape - reference.shape, axis=1)
             found = scalar_colours(
-                distance, unit="mm from the clean photo's", limits=(0.0, max(3.0, float(distance.max())))
+                distance, unit="mm from the clean photo's face", limits=(0.0, max(3.0, float(distance.max())))
             )
             self.canvas.set_colours(found.colours, panel=panel)
             self.legend.value = legend(found)
         if other is None:
             self.legend.value = ""
+
+
+def _found(prediction: Prediction) -> str:
+    return f"{len(prediction)} face{'s' * (len(prediction) != 1)} found"
 
 
 def _middle(face: Face) -> np.ndarray:

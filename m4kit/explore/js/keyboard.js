@@ -7,8 +7,16 @@ function keepKeys(event) {
   event.target.toggleAttribute("data-lm-suppress-shortcuts", !shortcut);
 }
 
+// A slider's handle has no name of its own for screen readers; its label stands beside it.
+function nameSlider(event) {
+  const slider = event.target.closest?.(".m4kit-explorer .widget-slider");
+  const label = slider?.querySelector("label")?.textContent;
+  if (label && event.target.classList.contains("noUi-handle")) event.target.setAttribute("aria-label", label);
+}
+
 // The window hears of a key before JupyterLab does. Once per page, whichever view is first.
 if (!globalThis.m4kitKeys) {
   globalThis.m4kitKeys = keepKeys;
   window.addEventListener("keydown", keepKeys, true);
+  window.addEventListener("focusin", nameSlider, true);
 }
