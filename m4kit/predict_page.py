@@ -17,7 +17,7 @@ import numpy as np
 from m4kit.files import FULL_DISK, OutputFolder, text_of, whole_file
 from m4kit.pages import picture_url, render_page
 from m4kit.prediction import Face, Prediction
-from m4kit.visualize.drawing import angle_text
+from m4kit.visualize.drawing import angle_text, pose_text
 from m4kit.visualize.figures import NO_FACE, ROWS, figure_of, overview_pictures
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ _PAGE_BYTES = 10_000_000
 """What a page's pictures may take before base64 makes them a third larger."""
 
 _NAME_BYTES = 200
+
+_CAPTIONED = 3
+"""So many faces of a photo have their angles below its picture of head poses; of more, the table is open."""
 
 _SIDES = (1200, 960, 720, 560, 420, 320, 240)
 
@@ -45,6 +48,7 @@ class _Photo:
     table: pandas.DataFrame | None = None
     record: dict | None = None
     pictures: dict[str, str] = field(default_factory=dict)
+    poses: tuple[str, ...] = ()
     faces: tuple[tuple[str, ...], ...] = ()
     seconds: float | None = None
 
@@ -105,6 +109,7 @@ class Gallery:
                     name: picture_url(picture, self._budget, sides=_SIDES)
                     for name, picture in pictures.items()
                 },
+                poses=_poses(prediction),
                 faces=tuple(_row(number, face) for number, face in enumerate(prediction, start=1)),
                 seconds=seconds,
             )
@@ -145,7 +150,9 @@ class Gallery:
                 "count": _count(photo.count or 0, "face"),
                 "failure": photo.failure,
                 "pictures": photo.pictures,
+                "poses": photo.poses,
                 "faces": photo.faces,
+                "open": len(photo.faces) > _CAPTIONED,
             }
             for photo, title in zip(self._photos, titles, strict=True)
         ]
@@ -188,6 +195,15 @@ def _row(number: int, face: Face) -> tuple[str, ...]:
     """A face's row in the page's table."""
     size = f"{face.box.width:.0f} \N{MULTIPLICATION SIGN} {face.box.height:.0f}"
     return (str(number), size, f"{face.score:.2f}", *map(angle_text, face.pose))
+
+
+def _poses(prediction: Prediction) -> tuple[str, ...]:
+    """What stands below the picture of the head poses, which is too small for the angles that it holds."""
+    faces = list(prediction)
+    if len(faces) > _CAPTIONED:
+        return (f"the angles of all {len(faces)} faces are in the table",)
+    numbers = [f"face {number}: " if len(faces) > 1 else "" for number in range(1, len(faces) + 1)]
+    return tuple(number + pose_text(face.pose) for number, face in zip(numbers, faces, strict=True))
 
 
 def _titles(sources: Sequence[str]) -> list[str]:

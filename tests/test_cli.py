@@ -99,6 +99,19 @@ def test_the_page_holds_its_pictures_and_asks_for_nothing_from_elsewhere(predict
     assert re.search(r"1 face · \d+ ms", page)
 
 
+def test_the_angles_stand_below_the_pictures_of_few_faces_and_in_an_open_table_of_many(tmp_path):
+    few, many = tuple(ellipsoid(yaw=20 * k) for k in range(2)), (ellipsoid(),) * 5
+    with predict_page.Gallery(tmp_path, ["one.png", "two.png", "five.png"]) as results:
+        for source, faces in (("one.png", few[1:]), ("two.png", few), ("five.png", many)):
+            results.add(prediction(*faces, source=source))
+    page = results.page.read_text(encoding="utf-8")
+    assert page.count("<b>yaw +20°  pitch 0°  roll 0°</b>") == 1
+    assert "<b>face 1: yaw" in page
+    assert "<b>face 2: yaw" in page
+    assert page.count("<details open>") == 1
+    assert "<b>the angles of all 5 faces are in the table</b>" in page
+
+
 def test_an_unreadable_photo_costs_one_row_and_the_exit_status(predictor, photos, tmp_path, capsys):
     (photos / "broken.jpg").write_bytes((photos / "a.jpg").read_bytes()[:500])
     out = tmp_path / "out"

@@ -253,6 +253,20 @@ def half_life_words(life: NamedTuple) -> list[str]:
     ]
 
 
+def half_life_table(report: ReportData) -> tuple[list[str], list[list[str]]]:
+    """The half-lives in words: headings, and a row for each condition that has one.
+
+    A column that is known for no condition is left out: without true landmarks there is no NME that could double.
+    """
+    lives = half_lives(report).dropna(subset="half_life")
+    heads = {"nme_doubles": "NME doubles at", "recall_halves": "recall halves at"}
+    known = [name for name in heads if lives[name].notna().any()]
+    # The smaller of one is the same number again.
+    chosen = [number for number, name in enumerate(heads) if name in known] + [2] * (len(known) > 1)
+    rows = [[life.condition, *(half_life_words(life)[one] for one in chosen)] for life in lives.itertuples()]
+    return ["condition", *(heads[name] for name in known), *["half-life"] * (len(known) > 1)], rows
+
+
 def _crossing(table: pd.DataFrame, condition: str, *, factor: float) -> tuple[float, float]:
     """The severity at which a condition's mean reaches `factor` times that at 0, and the largest one measured.
 

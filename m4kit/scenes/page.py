@@ -1,11 +1,12 @@
 """A scene report as one web page that opens offline: what failed where, and the worst faces first.
 
-Charts are SVG and pictures JPEG, all inside the page. JavaScript switches metrics and filters the gallery; without it
-the page shows everything at once.
+Charts and landmarks are SVG and pictures JPEG, all inside the page. JavaScript switches metrics, filters the gallery,
+shows it in steps and enlarges a face; without it the page shows everything at once.
 """
 
 from __future__ import annotations
 
+import base64
 import io
 from pathlib import Path
 
@@ -14,13 +15,16 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from m4kit.camera import CROP_SIZE
 from m4kit.datasets.scenes import CLEAN
+from m4kit.landmarks import LANDMARK_GROUPS
 from m4kit.metrics import FAILURE_NME
-from m4kit.pages import picture_url, render_page
+from m4kit.pages import render_page
 from m4kit.scenes import figures
 from m4kit.scenes.cells import (
     METRICS,
     cells,
+    half_life_table,
     half_life_words,
     half_lives,
     heat_grid,
@@ -31,14 +35,42 @@ from m4kit.scenes.cells import (
     true_errors,
     values_of,
 )
+from m4kit.scenes.columns import WORDS
 from m4kit.scenes.heat import LEGEND, heat_rows
 from m4kit.scenes.report_data import ReportData, ReportError
 from m4kit.scenes.taxonomy import MISSED, RULES
+from m4kit.visualize.drawing import angle_text
 
 FACES_BYTES = 8_000_000
 """Budget for the gallery's pictures, so that the page stays under 10 MB."""
 
-SIDE, MOST_FACES = 180, 400
+MOST_FACES = 400
+
+STEP = 24
+"""Faces that the gallery shows at once."""
+
+_DETAILS = (
+    *("nme", "landmark_drift", "mesh_drift", "pose_error", "pose_drift", "failure_probability"),
+    *(
+        "score",
+        "head_spread",
+        "flip_consistency",
+        "jitter_consistency",
+        "turn",
+        "size",
+        "sharpness",
+        "exposure",
+    ),
+)
+"""Columns that an enlarged face shows, where they are known."""
+
+_INKS = {
+    "#24292f": "var(--text)",
+    "#57606a": "var(--soft)",
+    "#d8dee4": "var(--line)",
+    "#ffffff": "var(--card)",
+}
+"""The colours of the figures' text, axes and paper, and what follows a dark theme in their place."""
 
 _HEAT = ("failure_rate", "recall", "nme", "landmark_drift", "pose_error", "mesh_drift", "failure_probability")
 _LINES = ("recall", "failure_rate", "failure_probability", "head_spread")
@@ -48,7 +80,7 @@ def write_page(report: ReportData, path: str | Path, *, title: str) -> Path:
     """Write the page and return its path."""
     path, note = Path(path), str(report.settings.get("failure_note", ""))
     path.parent.mkdir(parents=True, exist_ok=True)
-    lives = list(half_lives(report).dropna(subset="half_life").itertuples())
+    heads, lives = half_life_table(report)
     page = render_page(
         "scenes.html",
         title=title,
@@ -57,12 +89,15 @@ def write_page(report: ReportData, path: str | Path, *, title: str) -> Path:
         tiles=_tiles(report),
         heat_legend=LEGEND,
         heats=[_heat(metric, table) for metric in _HEAT if len(table := cells(report, metric))],
-        half_lives=[[life.condition, *half_life_words(life)] for life in lives],
+        half_life_heads=heads,
+        half_lives=lives,
+        nme_known=bool(report.faces["nme"].notna().any()),
         charts=_charts(report),
         filters=_filters(report),
         cards=_cards(report),
         faces=len(report.faces),
-        side=SIDE,
+        step=STEP,
+        groups={name: "rgb({} {} {})".format(*colour) for name, (_, colour) in LANDMARK_GROUPS.items()},
         rules=[(label, report.failures[label], rule) for label, rule in RULES.items()],
         settings={name: value for name, value in report.settings.items() if value not in ("", None)},
     )
@@ -137,6 +172,8 @@ def _svg(figure: Figure) -> Markup:
     # Without a date the same report gives the same page.
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
+    for colour, variable in _INKS.items():
+        text = text.replace(colour, variable)
     return Markup(text[text.index("<svg") :].replace("<svg ", '<svg role="img" ', 1))
 
 
@@ -154,12 +191,28 @@ def _cards(report: ReportData) -> list[dict[str, object]]:
     cards, taken = [], 0
     errors = true_errors(report.faces).to_numpy()
     for row in figures.worst_first(report)[:MOST_FACES].tolist():
-        picture = picture_url(figures.face_picture(report, row, side=SIDE), FACES_BYTES, sides=(SIDE,))
+        picture = f"data:image/jpeg;base64,{base64.b64encode(report.thumbnail_jpeg(row)).decode()}"
         taken += len(picture)
         if taken > FACES_BYTES:
             break
-        cards.append({"picture": picture} | _card(report.faces.iloc[row], errors[row]))
+        cards.append({"picture": picture} | _lines(report, row) | _card(report.faces.iloc[row], errors[row]))
     return cards
+
+
+def _lines(report: ReportData, row: int) -> dict[str, object]:
+    """SVG paths over a face's thumbnail: the landmarks' contours by group, and dots at the right places."""
+    lines, right = {}, report.reference_landmarks(row)
+    if pd.notna(report.faces["face"].iloc[row]):
+        # SVG counts from a pixel's corner, and m4kit from its centre.
+        places = report.face(row).landmarks[:, :2] + 0.5
+        for name, (contours, _) in LANDMARK_GROUPS.items():
+            lines[name] = "".join(_path(places[list(contour)]) for contour in contours)
+    dots = "" if right is None else "".join(f"M{x:.1f} {y:.1f}h0" for x, y in right + 0.5)
+    return {"lines": lines, "dots": dots if lines else "", "side": CROP_SIZE}
+
+
+def _path(points: np.ndarray) -> str:
+    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
 
 
 def _card(face: pd.Series, error: float) -> dict[str, object]:
@@ -181,4 +234,25 @@ def _card(face: pd.Series, error: float) -> dict[str, object]:
         "numbers": numbers,
         "failures": failures,
         "reasons": reasons,
+        "details": _details(face),
     }
+
+
+def _details(face: pd.Series) -> list[tuple[str, str]]:
+    """What an enlarged face tells beside its picture: labels and values."""
+    details = []
+    for prefix, label in (("", "Box found"), ("true_", "Box to find")):
+        left, top, right, bottom = (face[prefix + side] for side in ("left", "top", "right", "bottom"))
+        if np.isfinite(left):
+            size = f"{right - left:.0f} \N{MULTIPLICATION SIGN} {bottom - top:.0f} px"
+            details.append((label, f"{size} at {left:.0f}, {top:.0f}"))
+    if np.isfinite(face["yaw"]):
+        angles = (angle_text(face[name]) for name in ("yaw", "pitch", "roll") if np.isfinite(face[name]))
+        details.append(("Yaw, pitch, roll", ", ".join(angles)))
+    for name in _DETAILS:
+        value, words = face[name], WORDS[name]
+        if np.isfinite(value):
+            value *= words.times
+            unit = words.unit if words.unit in ("", "°") else f"\N{NO-BREAK SPACE}{words.unit}"
+            details.append((words.label, f"{value:{'.0f' if abs(value) >= 100 else '.3g'}}{unit}"))
+    return details

@@ -10,7 +10,7 @@ import pandas as pd
 
 from m4kit.conditions import CONDITIONS
 from m4kit.metrics import FAILURE_NME, auroc, surest
-from m4kit.scenes.cells import KEYS, METRICS, cells, counted_once, grouped, half_life_words, half_lives
+from m4kit.scenes.cells import KEYS, METRICS, cells, counted_once, grouped, half_life_table
 from m4kit.scenes.page import write_page
 from m4kit.scenes.report_data import ReportData
 from m4kit.scenes.taxonomy import RULES, failure_flags
@@ -121,8 +121,9 @@ class SceneReport(ReportData):
             texts = {row.metric: _cell(row) for row in group.itertuples()}
             name = "" if np.isnan(severity) else f"{severity:g}"
             lines.append(_line(_words(condition), name, *(texts.get(metric, "") for metric in tables)))
-        lines += ["", *_heading("condition", "NME doubles at", "recall halves at", "half-life")]
-        lines += [_line(life.condition, *half_life_words(life)) for life in half_lives(self).itertuples()]
+        heads, lives = half_life_table(self)
+        if lives:
+            lines += ["", *_heading(*heads), *(_line(*life) for life in lives)]
         return "\n".join([*lines, *self._prediction_of_failures()]) + "\n"
 
     def to_html(self, path: str | Path, *, title: str = "Where it fails") -> Path:

@@ -64,7 +64,11 @@ class ReportData:
 
     def thumbnail(self, row: int) -> np.ndarray:
         """The crop of a face, or the crop around a missed face's box, (120, 120, 3) uint8 RGB."""
-        return load_image(self._jpeg(self.faces["thumbnail"].iloc[row]))
+        return load_image(self.thumbnail_jpeg(row))
+
+    def thumbnail_jpeg(self, row: int) -> bytes:
+        """The file of `thumbnail`."""
+        return self._jpeg(self.faces["thumbnail"].iloc[row])
 
     def face(self, row: int, *, model: FaceModel | None = None) -> Face:
         """The predicted face of a row, in its thumbnail's pixels. No network runs.

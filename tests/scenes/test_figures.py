@@ -216,6 +216,24 @@ class TestPage:
         assert "half-life: severity 2.0" in text
         assert page.stat().st_size < 10_000_000
 
+    def test_a_faces_lines_are_its_landmarks_and_its_values_are_told(self, report, tmp_path):
+        text = report.to_html(tmp_path / "a.html").read_text(encoding="utf-8")
+        row = next(row for row in figures.worst_first(report).tolist() if report.faces["face"].notna()[row])
+        # iBUG's points 0 to 16 are the jaw; the corner of the first pixel is at -0.5.
+        places = report.face(row).landmarks[:17, :2] + 0.5
+        jaw = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+        assert f'<path class="jaw" d="{jaw}"/>' in text
+        assert "<dt>NME</dt><dd>" in text
+
+    def test_without_true_landmarks_it_tells_why_no_nme_doubles(self, tmp_path):
+        report = made_report(scenes=2, conditions=("haze", "rain"), missed_from=3.0)
+        assert "<th>NME doubles at</th>" in report.to_html(tmp_path / "a.html").read_text(encoding="utf-8")
+        report.faces["nme"] = np.nan
+        text = report.to_html(tmp_path / "b.html").read_text(encoding="utf-8")
+        assert "NME doubles at" not in text
+        assert "there is no NME that could double" in text
+        assert "NME doubles at" not in report.to_markdown()
+
     def test_many_faces_are_cut_to_the_worst(self, tmp_path, monkeypatch):
         from m4kit.scenes import page
 
