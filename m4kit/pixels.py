@@ -54,7 +54,7 @@ def plain_array(array: object, name: str) -> np.ndarray:
     if np.ma.is_masked(array):
         raise ImageError(
             f"{name}: expected an array without a mask, got {np.ma.count_masked(array):,} masked values; "
-            "fill them, for example with array.filled(255)"
+            "fill them, for example with array.filled(0)"
         )
     return np.asarray(array)
 

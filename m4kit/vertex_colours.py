@@ -151,9 +151,14 @@ def texture(face: Face, image: np.ndarray | None = None) -> VertexColours:
     height, width = image.shape[:2]
     inside = (vertices[:, :2] > -0.5).all(1) & (vertices[:, :2] < [width - 0.5, height - 0.5]).all(1)
     seen &= inside
-    places = vertices[:, :2].astype(np.float32)
+    # OpenCV reads from pictures of less than 32,767 pixels a side.
+    start = np.clip(vertices[:, :2].min(axis=0).astype(int) - 1, 0, [width - 1, height - 1])
+    start = start if max(height, width) > 32766 else np.zeros(2, int)
+    places = (vertices[:, :2] - start).astype(np.float32)
     sampled = cv2.remap(
-        image, places[:, :1], places[:, 1:], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        image[start[1] :, start[0] :][:32766, :32766],
+        *(places[:, :1], places[:, 1:], cv2.INTER_LINEAR),
+        borderMode=cv2.BORDER_REPLICATE,
     )[:, 0]
     colours, known = sampled.astype(float), seen.copy()
     mirror = face.model.mirror.numpy()

@@ -11,6 +11,8 @@ def test_of_mutated_files_and_odd_arrays_nothing_comes_but_documented_errors_and
     command = [sys.executable, ROOT / "scripts" / "fuzz.py", "--seconds", "4", "--seed", "0"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
-    cases, read, refused = re.match(r"(\d+) cases: (\d+) read, (\d+) refused, 0 failed; ", done.stdout).groups()
+    cases, read, refused = re.match(
+        r"(\d+) cases: (\d+) read, (\d+) refused, 0 failed; ", done.stdout
+    ).groups()
     assert int(cases) == int(read) + int(refused)
     assert min(int(read), int(refused)) > 50

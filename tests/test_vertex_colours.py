@@ -30,6 +30,21 @@ def test_the_texture_is_the_photos_colour_where_the_photo_shows_the_vertex():
     assert np.abs(texture.colours[seen, :2] - expected).max() < 2
 
 
+def test_a_photo_wider_than_opencv_reads_gives_the_same_texture():
+    across = np.linspace(0, 255, 240).astype(np.uint8)
+    wide = np.zeros((240, 40_000, 3), np.uint8)
+    photo = wide[:, -240:]
+    photo[:] = np.stack(np.broadcast_arrays(across[None], across[:, None], np.uint8(40)), axis=-1)
+    shown = face()
+    moved = dataclasses.replace(shown, crop=shown.crop._replace(left=shown.crop.left + 40_000 - 240))
+    here, there = (
+        vertex_colours(one, "texture", image=image) for one, image in ((shown, photo), (moved, wide))
+    )
+    both = ~here.filled & ~there.filled
+    assert both.sum() > 0.95 * (~here.filled).sum() > 1000
+    assert np.abs(there.colours[both].astype(int) - here.colours[both]).max() <= 2
+
+
 def test_what_the_photo_hides_is_filled_from_the_mirrored_side():
     """A photo that is red on the seen cheek only: turned away, the other cheek is red too, not the wall behind."""
     shown = face(pose=(50, 0, 0))

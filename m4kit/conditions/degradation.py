@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from numbers import Integral, Real
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from m4kit.conditions.linear_light import to_linear, to_srgb
 from m4kit.conditions.optics import focus, lens, motion
 from m4kit.conditions.weather import haze, rain, snow
 from m4kit.images import check_image
+from m4kit.pixels import plain_array
 
 CONDITIONS = ("focus", "haze", "illumination", "lens", "motion", "snow", "rain")
 """UFDD's conditions, in the order of the paper's figures."""
@@ -19,17 +21,23 @@ CONDITIONS = ("focus", "haze", "illumination", "lens", "motion", "snow", "rain")
 HARDEST = 5.0
 """The largest severity."""
 
+# OpenCV's, for the picture that `cv2.remap` reads.
+_LONGEST = 32766
+
+_FURTHEST_METRES = 1e9
+
 
 def check_condition(condition: str, place: str) -> None:
     """Raise `ValueError` for a condition that is none of `CONDITIONS`; `place` begins the message."""
-    if condition not in CONDITIONS:
+    if not isinstance(condition, str) or condition not in CONDITIONS:
         raise ValueError(f"{place}: expected a condition out of {', '.join(CONDITIONS)}, got {condition!r}")
 
 
 def check_severity(severity: float, place: str) -> None:
     """Raise `ValueError` for a severity that is not from 0 to 5; `place` begins the message."""
-    if not 0 <= severity <= HARDEST:
-        raise ValueError(f"{place}: expected a severity from 0 to {HARDEST:g}, got {severity}")
+    if not isinstance(severity, Real) or not 0 <= severity <= HARDEST:
+        came = f"{severity:g}" if isinstance(severity, Real) else repr(severity)
+        raise ValueError(f"{place}: expected a severity from 0 to {HARDEST:g}, got {came}")
 
 
 def degrade(
@@ -39,29 +47,50 @@ def degrade(
 
     - `condition`: one of `CONDITIONS`.
     - `severity`: any number from 0 (returns a copy of the photo) to 5.
-    - `seed`: the same seed gives the same picture.
+    - `seed`: a whole number from 0; the same seed gives the same picture.
     - `depth` (H, W) in metres, for example from `scene_depth`: puts haze behind faces, and shades them in side light.
       By default the photo counts as flat ground.
 
     All lengths grow with the photo, so that severity means the same at any size.
 
-    Raises `ValueError` for an unknown condition, a severity outside 0 to 5, or a depth of another shape.
+    Raises `ValueError` for an unknown condition, a severity outside 0 to 5, a negative seed, a photo with a side of
+    more than 32,766 pixels, or a depth of another shape or that is not above 0.
     """
     check_condition(condition, "degrade")
     check_severity(severity, "degrade")
     image = check_image(image, name="degrade")
-    if depth is not None and (depth.shape != image.shape[:2] or not np.isfinite(depth).all()):
-        raise ValueError(f"degrade: expected a finite depth {image.shape[:2]} in metres, got {depth.shape}")
+    if not isinstance(seed, Integral) or seed < 0:
+        raise ValueError(f"degrade: expected a whole number from 0 as seed, got {seed!r}")
+    if max(image.shape) > _LONGEST:
+        raise ValueError(
+            f"degrade: expected sides of at most {_LONGEST:,} pixels, got {image.shape[1]} x {image.shape[0]}; "
+            "scale the photo down, or cut it"
+        )
+    depth = None if depth is None else _checked_depth(depth, image.shape[:2])
     if severity == 0:
         return image.copy()
     # Each condition has its own random numbers, whatever the order of calls.
     random = np.random.default_rng([seed, zlib.crc32(condition.encode())])
     light, severity = to_linear(image), float(severity)
     if condition in ("haze", "snow", "rain"):
-        ground = ground_depth(image.shape) if depth is None else depth.astype(np.float32)
+        ground = ground_depth(image.shape) if depth is None else depth
         light = {"haze": haze, "snow": snow, "rain": rain}[condition](light, severity, random, ground)
     elif condition == "illumination":
         light = illumination(light, severity, random, depth)
     else:
         light = {"focus": focus, "lens": lens, "motion": motion}[condition](light, severity, random)
     return to_srgb(light)
+
+
+def _checked_depth(depth: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Depth (H, W) float32 in metres; `ValueError` unless it has that shape and is finite and above 0."""
+    depth = plain_array(depth, "degrade")
+    if depth.shape != shape or depth.dtype.kind not in "fiu":
+        raise ValueError(f"degrade: expected a depth {shape} in metres, got {depth.dtype} {depth.shape}")
+    lowest, highest = depth.min(), depth.max()
+    if not 0 < lowest <= highest < _FURTHEST_METRES:
+        raise ValueError(
+            f"degrade: expected a finite depth in metres, above 0, got {lowest:g} to {highest:g}; "
+            "scene_depth estimates one"
+        )
+    return depth.astype(np.float32)

@@ -19,6 +19,8 @@ FOCAL = 1.2
 NEAREST, FURTHEST = 2.0, 6.0
 """Default depth in metres of the lower edge of a photo, and of its background."""
 
+_CLOSEST = np.float32(0.01)
+
 
 def ground_depth(
     shape: tuple[int, ...], *, nearest: float = NEAREST, furthest: float = FURTHEST
@@ -47,7 +49,8 @@ def scene_depth(shape: tuple[int, ...], faces: Sequence[Face]) -> np.ndarray:
     )
     for distance, face in sorted(zip(distances, faces, strict=True), key=lambda pair: -pair[0]):
         _stand(depth, face, distance)
-    return depth
+    # The relief of a face that fills the photo may reach behind the camera.
+    return np.maximum(depth, _CLOSEST)
 
 
 def _pixels_per_mm(face: Face) -> float:
