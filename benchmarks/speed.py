@@ -3,16 +3,19 @@
     python benchmarks/speed.py [--threads 1] [--rounds 15]
 
 prints medians in milliseconds. All parts run once per round, so that other load on the machine slows all of them
-equally. Ratios are medians of the rounds' ratios. Peers are measured if their files are there (see `peers.py`).
+equally. Ratios are medians of the rounds' ratios. First, a prediction on one thread is compared with one on torch's
+own number of threads. Peers are measured if their files are there (see `peers.py`).
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -146,6 +149,22 @@ def measure(timed: dict[str, Callable[[], object]], rounds: int) -> dict[str, np
     return {name: values[1:] for name, values in times.items()}
 
 
+def compare_threads(rounds: int) -> None:
+    """Print the time of a prediction on one thread, as m4kit runs it, and on as many as torch uses by itself."""
+    predictor, photo = m4kit.Predictor(), load_image(PROJECT / "sample_images" / "group.jpg")
+
+    def on_torchs_threads():
+        with mock.patch("m4kit.inference.one_thread", contextlib.nullcontext):
+            predictor(photo)
+
+    own = f"predict, group.jpg, torch's {torch.get_num_threads()} thread(s)"
+    one = "predict, group.jpg, one thread, as m4kit runs it"
+    times = measure({one: lambda: predictor(photo), own: on_torchs_threads}, rounds)
+    for name, values in times.items():
+        print(f"{np.median(values):8.1f} ms  {name}, longest {values.max():.1f}")
+    print(f"{np.median(times[own] / times[one]):8.2f} times as long on torch's threads")
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -153,6 +172,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--photo", type=Path, default=PROJECT / "sample_images" / "grace_hopper.jpg")
     options = parser.parse_args()
+    compare_threads(options.rounds)
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(options.threads)
     photo = cv2.resize(load_image(options.photo), PHOTO_SIZE, interpolation=cv2.INTER_AREA)
