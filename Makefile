@@ -9,6 +9,7 @@ demo: .venv/ready
 	$(BIN)/m4kit predict sample_images --out build/demo
 	@echo "Open build/demo/index.html in a browser."
 
+# Trainings use all of torch's threads; beside other tests those would wait for each other.
 test: .venv/ready
 	$(BIN)/ruff check .
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile

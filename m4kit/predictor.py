@@ -44,6 +44,9 @@ class Predictor:
     - `try_turns`: if no face is found, try again with the photo turned by 90, 270 and 180 degrees. The results are in
       the frame of the photo as it was given.
 
+    The networks run on one thread, whatever torch's number is: a second one gains nothing. To use more cores, predict
+    several photos at once: `with ThreadPoolExecutor() as pool: predictions = list(pool.map(predictor, photos))`.
+
     The predictor makes a folded copy of the network once. Later changes of `network` do not reach it: create another
     predictor after you change the weights.
     """
