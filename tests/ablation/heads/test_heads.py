@@ -455,7 +455,13 @@ class TestCommand:
         assert printed.out.startswith("3 faces of aflw2000-3d (set), ")
         assert "\nown 1 " in printed.out
         written = sorted(path.name for path in out.iterdir())
-        assert written == [".m4kit.json", "head_weights.png", "record.parquet", "settings.csv", "simplex.html"]
+        assert written == [
+            ".m4kit.json",
+            "head_weights.png",
+            "record.parquet",
+            "settings.csv",
+            "simplex.html",
+        ]
         assert HeadStudy.load(out / "record.parquet").report() + "\n" == printed.out
         with Image.open(out / "head_weights.png") as figure:
             assert figure.width > 1000
