@@ -314,7 +314,7 @@ class Face:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Prediction(Sequence):
-    """A photo, `image` (H, W, 3) uint8 RGB, and its faces, largest first.
+    """A photo, `image` (H, W, 3) uint8 RGB, and its faces, in the order of their boxes' areas, largest first.
 
     It is a sequence: `prediction[0]` is a face; slices, lists of indices and masks give predictions, so
     `prediction[prediction.to_dataframe()["yaw"] > 30]` keeps the faces turned to the left. `source` is the photo's
@@ -434,7 +434,7 @@ def _in_words(face: Face) -> str:
     angles = ", ".join(
         f"{name} {round(angle)}" for name, angle in zip(face.pose._fields, face.pose, strict=True)
     )
-    return f"{face.box.width:.0f}x{face.box.height:.0f} px, score {face.score:.2f}, {angles}"
+    return f"{face.box.width:.0f}x{face.box.height:.0f} px, score {face.score:.3f}, {angles}"
 
 
 def _show(figure: NotebookFigure, prediction: Prediction, text: str) -> None:
@@ -443,9 +443,9 @@ def _show(figure: NotebookFigure, prediction: Prediction, text: str) -> None:
 
     display(figure.bundle(text), raw=True)
     if len(prediction):
-        digits = {"score": 2, **dict.fromkeys(HeadPose._fields, 1), "failure_probability": 2}
+        digits = {"score": 3, **dict.fromkeys(HeadPose._fields, 1), "failure_probability": 2}
         # Adding 0 turns -0 into 0.
         table = prediction.to_dataframe()[list(digits)].round(digits) + 0
         table = table.rename(columns={"failure_probability": "failure probability"})
-        formats = ["{:.2f}".format, *["{:.1f}°".format] * 3, "{:.0%}".format]
+        formats = ["{:.3f}".format, *["{:.1f}°".format] * 3, "{:.0%}".format]
         display({"text/html": table.to_html(formatters=formats, na_rep="", border=0)}, raw=True)

@@ -186,9 +186,9 @@ class TestPrediction:
     def test_its_text_is_one_line_per_face(self, prediction):
         first, *lines = repr(prediction).splitlines()
         assert first == "Prediction('group.jpg', 500x400 pixels, 3 faces)"
-        assert lines[1] == "  [1] 200x230 px, score 0.90, yaw 25, pitch 4, roll -6"
+        assert lines[1] == "  [1] 200x230 px, score 0.900, yaw 25, pitch 4, roll -6"
         assert len(lines) == 3
-        assert repr(prediction[1]) == "Face(200x230 px, score 0.90, yaw 25, pitch 4, roll -6)"
+        assert repr(prediction[1]) == "Face(200x230 px, score 0.900, yaw 25, pitch 4, roll -6)"
 
     def test_slices_lists_and_masks_give_predictions(self, prediction, faces):
         table = prediction.to_dataframe()
