@@ -75,11 +75,17 @@ def read_obj(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return np.array(vertices), {name: np.array(quads) for name, quads in groups.items()}
 
 
-def macro_people(source: Source, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Displacements (n, V, 3) of adults of random sex, age, origin, muscle and weight."""
+def macro_people(source: Source, n: int, rng: np.random.Generator, **fixed) -> np.ndarray:
+    """Displacements (n, V, 3) of adults of random sex, age, origin, muscle and weight.
+
+    `fixed` sets some of these for all people: `sex` 0 (female) to 1 (male), `age` 0 (25 years) to 1 (90 years), and
+    `origin` (3,), the shares of the targets african, asian and caucasian.
+    """
     sex = rng.beta(0.4, 0.4, n)
-    age = rng.uniform(0, 0.8, n)  # 0 is 25 years, 1 is 90
+    age = rng.uniform(0, 0.8, n)
     origin = rng.dirichlet([0.7] * 3, n)
+    sex, age = np.full(n, fixed.get("sex", sex)), np.full(n, fixed.get("age", age))
+    origin = np.broadcast_to(fixed.get("origin", origin), (n, 3))
     two = {
         "female": 1 - sex,
         "male": sex,
@@ -112,6 +118,20 @@ def macro_people(source: Source, n: int, rng: np.random.Generator) -> np.ndarray
                 shares.append(base * two[name])
                 targets.append(source.target(f"{folder}/{name}-{sex_name}-{age_name}.target.gz"))
     return np.einsum("tn,tvc->nvc", np.array(shares), np.array(targets), optimize=True)
+
+
+def random_people(source: Source, n: int, rng: np.random.Generator, **fixed) -> np.ndarray:
+    """Vertices (n, V, 3) of random adults in the unit of the base mesh; `fixed` as for `macro_people`."""
+    people = source.vertices[source.keep] + macro_people(source, n, rng, **fixed)
+    for sides in local_changes(source):
+        common = rng.normal(size=n)
+        for side, (negative, positive) in sides.items():
+            amount = common
+            if side != "unsided":
+                amount = SIDES_CORRELATION**0.5 * common + (1 - SIDES_CORRELATION) ** 0.5 * rng.normal(size=n)
+            amount = LOCAL_DEVIATION * amount[:, None, None]
+            people += np.clip(amount, 0, 1) * positive + np.clip(-amount, 0, 1) * negative
+    return people
 
 
 def local_changes(source: Source) -> list[dict[str, tuple[np.ndarray, np.ndarray]]]:
@@ -407,30 +427,25 @@ PITCH = 0.4
 """Rotation of the mean face about x in degrees, so that zero pose agrees with AFLW2000-3D's annotations."""
 
 
-def build(source: Source, *, people: int, expressions: int, seed: int) -> FaceModel:
-    """Build the face model; prints the share of variance that the modes explain."""
-    rng = np.random.default_rng(seed)
+def cut_of(source: Source) -> tuple[Cut, np.ndarray]:
+    """The face's part of the base mesh, which `source` keeps from then on, and the mean adult (V, 3) in mm."""
     middle = source.vertices + macro_people(source, 200, np.random.default_rng(0)).mean(0)
     middle *= DECIMETRE
     eyeballs = np.unique(np.concatenate([source.groups["helper-l-eye"], source.groups["helper-r-eye"]]))
     cut = Cut(source, middle - middle[eyeballs].mean(0))
-
     source.keep = cut.vertices
+    return cut, middle
+
+
+def build(source: Source, *, people: int, expressions: int, seed: int) -> FaceModel:
+    """Build the face model; prints the share of variance that the modes explain."""
+    rng = np.random.default_rng(seed)
+    cut, middle = cut_of(source)
     weights = vertex_areas(middle[cut.vertices], cut.faces) ** 0.5
     weights[cut.ears] *= 0.3
     weights[cut.cavity | cut.eyeballs] *= 0.1
 
-    sample = source.vertices[cut.vertices] + macro_people(source, people, rng)
-    for sides in local_changes(source):
-        common = rng.normal(size=people)
-        for side, (negative, positive) in sides.items():
-            amount = common
-            if side != "unsided":
-                amount = SIDES_CORRELATION**0.5 * common + (1 - SIDES_CORRELATION) ** 0.5 * rng.normal(
-                    size=people
-                )
-            amount = LOCAL_DEVIATION * amount[:, None, None]
-            sample += np.clip(amount, 0, 1) * positive + np.clip(-amount, 0, 1) * negative
+    sample = random_people(source, people, rng)
     rigid = weights * ~(cut.ears | cut.cavity | cut.eyeballs)
     sample = align((sample * DECIMETRE).astype(np.float32), rigid)
     mean = sample.mean(0)

