@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-import cv2
 import ipywidgets as widgets
 import numpy as np
 from PIL import Image
@@ -14,21 +12,21 @@ from PIL import Image
 from m4kit.explore.controls import WRAP, slider
 from m4kit.explore.explorer import Explorer
 from m4kit.images import check_image, jpeg
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from m4kit.visualize.notebook_figure import NotebookFigure
+from m4kit.visualize.pictures import small_png
 
 _QUALITY = 85
-_STILL_QUALITY, _STILL_WIDTH = 55, 520
-"""Lower, because the still picture stays in the notebook's file."""
+_STILL_QUALITY = 55
+_STILL_WIDTH = {"JPEG": 520, "PNG": 300}
+"""Small, because the still picture stays in the notebook's file, and a PNG without a ground takes more room."""
 _SLIDER_WIDTH = "340px"
 
 
 class SliderPicture(Explorer):
     """Sliders above a picture that follows them.
 
-    `draw` gets the sliders' values by name and returns a picture (H, W, 3) uint8 RGB or a matplotlib figure. Each
-    slider is given as (lowest, highest, start). It has whole numbers if all three are whole, and else 200 steps:
+    `draw` gets the sliders' values by name and returns a picture (H, W, 3) uint8 RGB or one of m4kit's figures.
+    Each slider is given as (lowest, highest, start). It has whole numbers if all three are whole, and else 200 steps:
 
         SliderPicture(draw, yaw=(-90, 90, 0), metres=(0.25, 5.0, 1.0))
 
@@ -37,7 +35,7 @@ class SliderPicture(Explorer):
 
     def __init__(
         self,
-        draw: Callable[..., np.ndarray | Figure],
+        draw: Callable[..., np.ndarray | NotebookFigure],
         **sliders: tuple[float, float, float],
     ):
         if not sliders:
@@ -45,7 +43,7 @@ class SliderPicture(Explorer):
         super().__init__()
         self.draw = draw
         self.sliders = {name: _slider(name, limits) for name, limits in sliders.items()}
-        self.picture = widgets.Image(format="jpeg", layout={"max_width": "100%", "align_self": "flex-start"})
+        self.picture = widgets.Image(layout={"max_width": "100%", "align_self": "flex-start"})
         # Shows its exception at once: with a function that always fails there is nothing to explore.
         self.redraw()
         for control in self.sliders.values():
@@ -59,28 +57,25 @@ class SliderPicture(Explorer):
 
     def redraw(self) -> None:
         """Draw the picture of the present values."""
-        self.picture.value = jpeg(self._drawn(), quality=_QUALITY)
+        drawn = self.draw(**self.values)
+        if not isinstance(drawn, NotebookFigure):
+            drawn = check_image(drawn, name="SliderPicture: the picture")
+        self.picture.value = (
+            drawn.to_bytes() if isinstance(drawn, NotebookFigure) else jpeg(drawn, quality=_QUALITY)
+        )
 
     def describe(self) -> str:
         """The sliders and their values in one line."""
         return "SliderPicture: " + ", ".join(f"{name} {value:g}" for name, value in self.values.items())
 
     def still(self) -> bytes:
-        """The picture of the present values as JPEG."""
-        drawn = self._drawn()
-        height, width = drawn.shape[:2]
-        if width > _STILL_WIDTH:
-            size = _STILL_WIDTH, max(1, round(height * _STILL_WIDTH / width))
-            drawn = cv2.resize(drawn, size, interpolation=cv2.INTER_AREA)
-        return jpeg(drawn, quality=_STILL_QUALITY)
-
-    def _drawn(self) -> np.ndarray:
-        drawn = self.draw(**self.values)
-        if hasattr(drawn, "savefig"):
-            buffer = io.BytesIO()
-            drawn.savefig(buffer, format="png", dpi=drawn.dpi, pil_kwargs={"compress_level": 1})
-            drawn = np.asarray(Image.open(buffer).convert("RGB"))
-        return check_image(drawn, name="SliderPicture: the picture")
+        """A smaller picture of the present values."""
+        with Image.open(io.BytesIO(self.picture.value)) as shown:
+            width, opaque = _STILL_WIDTH[shown.format], shown.format == "JPEG"
+            picture = shown.convert("RGB" if opaque else "RGBA")
+        picture.thumbnail((width, picture.height))
+        pixels = np.asarray(picture)
+        return jpeg(pixels, quality=_STILL_QUALITY) if opaque else small_png(pixels)
 
 
 def _slider(name: str, limits: tuple[float, float, float]) -> widgets.Widget:

@@ -5,11 +5,11 @@ import io
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from PIL import Image
 
 from m4kit.explore import SliderPicture
 from m4kit.visualize import pictures_figure
+from m4kit.visualize.notebook_figure import NotebookFigure
 
 
 def grey(level, **_):
@@ -36,14 +36,16 @@ def test_a_saved_notebook_keeps_a_smaller_picture_of_the_same_values():
     assert abs(kept.mean() - 100) < 2
 
 
-@pytest.mark.parametrize("figure", [Figure(figsize=(2, 1), dpi=100), pictures_figure({"grey": grey(9)})])
-def test_it_shows_a_figure_pixel_for_pixel(figure):
-    width, height = figure.get_size_inches() * figure.dpi
-    assert pixels(SliderPicture(lambda level: figure, level=(0, 9, 1)).picture.value).shape == (
-        height,
-        width,
-        3,
-    )
+def test_it_shows_a_figure_pixel_for_pixel_and_keeps_a_chart_without_a_ground():
+    chart = NotebookFigure(figsize=(6, 1), dpi=100)
+    chart.subplots().plot([1, 2])
+    for figure in (chart, pictures_figure({"grey": grey(9)})):
+        shown = SliderPicture(lambda level, figure=figure: figure, level=(0, 9, 1))
+        width, height = figure.get_size_inches() * figure.dpi
+        assert pixels(shown.picture.value).shape[:2] == (height, width)
+    with Image.open(io.BytesIO(SliderPicture(lambda level: chart, level=(0, 9, 1)).still())) as kept:
+        assert kept.width < 600
+        assert kept.convert("RGBA").getpixel((0, 0))[3] == 0
 
 
 def test_an_exception_of_the_first_picture_is_raised_and_a_later_one_is_shown():
