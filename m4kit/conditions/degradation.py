@@ -54,7 +54,7 @@ def degrade(
     All lengths grow with the photo, so that severity means the same at any size.
 
     Raises `ValueError` for an unknown condition, a severity outside 0 to 5, a negative seed, a photo with a side of
-    more than 32,766 pixels, or a depth of another shape or that is not above 0.
+    more than 32,766 pixels, or a depth of another shape or below 0.
     """
     check_condition(condition, "degrade")
     check_severity(severity, "degrade")
@@ -83,14 +83,14 @@ def degrade(
 
 
 def _checked_depth(depth: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Depth (H, W) float32 in metres; `ValueError` unless it has that shape and is finite and above 0."""
+    """Depth (H, W) float32 in metres; `ValueError` unless it has that shape and is finite and from 0."""
     depth = plain_array(depth, "degrade")
     if depth.shape != shape or depth.dtype.kind not in "fiu":
         raise ValueError(f"degrade: expected a depth {shape} in metres, got {depth.dtype} {depth.shape}")
     lowest, highest = depth.min(), depth.max()
-    if not 0 < lowest <= highest < _FURTHEST_METRES:
+    if not 0 <= lowest <= highest < _FURTHEST_METRES:
         raise ValueError(
-            f"degrade: expected a finite depth in metres, above 0, got {lowest:g} to {highest:g}; "
+            f"degrade: expected a finite depth in metres from 0, got {lowest:g} to {highest:g}; "
             "scene_depth estimates one"
         )
     return depth.astype(np.float32)

@@ -19,8 +19,6 @@ FOCAL = 1.2
 NEAREST, FURTHEST = 2.0, 6.0
 """Default depth in metres of the lower edge of a photo, and of its background."""
 
-_CLOSEST = np.float32(0.01)
-
 
 def ground_depth(
     shape: tuple[int, ...], *, nearest: float = NEAREST, furthest: float = FURTHEST
@@ -50,7 +48,7 @@ def scene_depth(shape: tuple[int, ...], faces: Sequence[Face]) -> np.ndarray:
     for distance, face in sorted(zip(distances, faces, strict=True), key=lambda pair: -pair[0]):
         _stand(depth, face, distance)
     # The relief of a face that fills the photo may reach behind the camera.
-    return np.maximum(depth, _CLOSEST)
+    return np.maximum(depth, np.float32(0))
 
 
 def _pixels_per_mm(face: Face) -> float:
