@@ -17,6 +17,7 @@ LAYERS = (
         "files",
         "inference",
         "pages",
+        "tables",
         "assets",
         "commands",
     ),

@@ -16,6 +16,7 @@ from m4kit.datasets import DatasetError, Sample, warn_left_out
 from m4kit.datasets.sample import picture_of
 from m4kit.files import reason_of
 from m4kit.landmarks import face_size
+from m4kit.tables import as_text
 
 Detect = Callable[[np.ndarray], np.ndarray]
 """A detector as a function: it maps a photo (H, W, 3) uint8 RGB to boxes (n, 5), left, top, right, bottom in photo
@@ -260,7 +261,8 @@ def report(
     lines = [f"{len(first.results)} photos, {first.faces} labelled faces{others}"]
     if first.left_out:
         lines.append(f"{UNREAD}: {len(first.left_out)}")
-    lines.append(pd.DataFrame.from_dict(table, orient="index", columns=list(clean)).to_string())
+    frame = pd.DataFrame.from_dict(table, orient="index", columns=list(clean))
+    lines.append(as_text(frame.rename_axis("").reset_index()))
     if missed > 0 and (faces := first.missed()[:missed]):
         lines.append(f"missed by {name}:")
         lines += [

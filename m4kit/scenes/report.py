@@ -10,16 +10,19 @@ import pandas as pd
 
 from m4kit.conditions import CONDITIONS
 from m4kit.metrics import FAILURE_NME, auroc, surest
-from m4kit.scenes.cells import KEYS, METRICS, cells, counted_once, grouped, half_life_table
+from m4kit.scenes.cells import KEYS, METRICS, cells, counted_once, grouped, half_life_table, severity_word
 from m4kit.scenes.page import write_page
 from m4kit.scenes.report_data import ReportData
 from m4kit.scenes.taxonomy import RULES, failure_flags
+from m4kit.tables import as_text
 
 FIGURES = (
     *("nme", "pose_error", "landmark_drift", "mesh_drift", "pose_drift"),
     *("score", "head_spread", "flip_consistency", "jitter_consistency", "failure_probability"),
 )
 """Columns of the faces whose means `summary` gives."""
+
+_UNKNOWN = "clean or unknown"
 
 _IN_MARKDOWN = ("nme", "recall", "failure_rate", "pose_error", "failure_probability")
 
@@ -68,46 +71,32 @@ class SceneReport(ReportData):
         counted = [*(f"{name}_faces" for name in FIGURES), *RULES]
         return table.fillna(dict.fromkeys(counted, 0)).astype(dict.fromkeys(counted, "int64"))
 
-    def report(self) -> str:
-        """The summary as text, one line for each condition and severity."""
-        names = {"nme": " %", "pose_error": "°", "landmark_drift": " %", "head_spread": " %"}
-        lines = [
-            [
-                "condition",
-                "photos",
-                "faces",
-                "recall",
-                "precision",
-                "NME",
-                "pose",
-                "drift",
-                "spread",
-                "failures",
-            ]
+    def overview(self) -> pd.DataFrame:
+        """The main figures of `summary` for readers, with units, and which failures there are."""
+        table = self.summary()
+        failed = [
+            sorted(((row[name], name) for name in RULES if row[name]), reverse=True)
+            for _, row in table.iterrows()
         ]
-        for _, of in self.summary().iterrows():
-            failed = sorted(((of[label], label) for label in RULES if of[label]), reverse=True)
-            lines.append(
-                (
-                    _words(of["condition"]) + ("" if np.isnan(of["severity"]) else f" {of['severity']:g}"),
-                    f"{of['photos']}" + (f" (+{of['unread']} unread)" if of["unread"] else ""),
-                    f"{of['faces']}",
-                    *(
-                        "-" if np.isnan(of[name]) else f"{100 * of[name]:.1f} %"
-                        for name in ("recall", "precision")
-                    ),
-                    *(
-                        "-" if np.isnan(of[name]) else f"{of[name]:.2f}{unit} (n = {of[f'{name}_faces']})"
-                        for name, unit in names.items()
-                    ),
-                    ", ".join(f"{label} {count}" for count, label in failed) or "none",
-                )
-            )
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-            for line in lines
-        )
+        columns = {
+            "condition": table["condition"].fillna(_UNKNOWN),
+            "severity": table["severity"].map(severity_word),
+            **{name: table[name] for name in ("photos", "unread", "faces", "found")},
+            **{f"{name}, %": (100 * table[name]).round(1) for name in ("recall", "precision")},
+            "NME, %": table["nme"].round(2),
+            "faces with an NME": table["nme_faces"],
+            "pose error, °": table["pose_error"].round(2),
+            "drift, %": table["landmark_drift"].round(2),
+            "heads' spread, %": table["head_spread"].round(2),
+            "failures": [
+                ", ".join(f"{label} {count}" for count, label in found) or "none" for found in failed
+            ],
+        }
+        return pd.DataFrame(columns)
+
+    def report(self) -> str:
+        """The overview as text, one line for each condition and severity."""
+        return as_text(self.overview())
 
     def to_markdown(self) -> str:
         """The findings as Markdown tables: means with counts and 95 % intervals, and each condition's half-life."""
@@ -166,7 +155,7 @@ class SceneReport(ReportData):
 
 
 def _words(condition: str | float) -> str:
-    return "clean or unknown" if pd.isna(condition) else condition
+    return _UNKNOWN if pd.isna(condition) else condition
 
 
 def _cell(row: NamedTuple) -> str:

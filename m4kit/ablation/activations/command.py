@@ -14,6 +14,7 @@ from m4kit.ablation.activations.study import BOTH, Plan, Study
 from m4kit.commands import complain, folder_argument, shows_progress
 from m4kit.files import OutputFolder
 from m4kit.network import ACTIVATIONS, SIZES
+from m4kit.tables import as_text
 
 RECORD = "record.parquet"
 
@@ -174,7 +175,7 @@ def _in_words(record: ActivationRecord, path: Path) -> str:
         "nme",
         "balanced",
     ]
-    lines = [record.table()[columns].to_string(index=False, float_format=lambda value: f"{value:.4g}")]
+    lines = [as_text(record.table()[columns].round(4))]
     diverged = sum(run.diverged for run in record.runs)
     lines.append(f"{path}: {len(record.runs)} trainings, {diverged} diverged")
     if record.missing:

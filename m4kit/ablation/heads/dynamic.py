@@ -23,6 +23,7 @@ from m4kit.face_model import FaceModel
 from m4kit.inference import inference
 from m4kit.network import M4Net, to_input
 from m4kit.parameters import fuse, landmarks_in_crop, split_camera
+from m4kit.tables import as_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,20 +115,32 @@ class DynamicStudy:
             f"static weights {_joined(self.static_weights)}; dynamic weights {_joined(plain.weights.mean(axis=0))} "
             f"on average, with a standard deviation over faces of {_joined(plain.weights.std(axis=0))}",
         ]
-        for one in self.conditions:
-            low, high = one.interval()
-            name = one.kind if one.level == 0 else f"{one.kind} {one.level:g}"
-            lines.append(
-                f"{name:14s} static {one.static.mean():5.2f}  dynamic {one.dynamic.mean():5.2f}  difference "
-                f"{one.difference.mean():+.3f} ({low:+.3f} to {high:+.3f}) {one.verdict}; weights "
-                f"{_joined(one.weights.mean(axis=0))}"
-            )
+        lines.append(as_text(self.summary()))
         helps = (plain.difference < 0).mean()
         lines.append(
             f"on unchanged faces it helps {100 * helps:.0f} %, by {-plain.difference.min():.2f} at most, and hurts "
             f"the others by {plain.difference.max():.2f} at most"
         )
         return "\n".join(lines)
+
+    def summary(self) -> pd.DataFrame:
+        """The conditions for readers, one row each: both errors, their difference, and the mean dynamic weights."""
+        import pandas as pd
+
+        rows = []
+        for one in self.conditions:
+            low, high = one.interval()
+            rows.append(
+                {
+                    "faces": one.kind if one.level == 0 else f"{one.kind} {one.level:g}",
+                    "static": one.static.mean(),
+                    "dynamic": one.dynamic.mean(),
+                    "difference": f"{one.difference.mean():+.3f} ({low:+.3f} to {high:+.3f})",
+                    "verdict": one.verdict,
+                    "mean weights": _joined(one.weights.mean(axis=0)),
+                }
+            )
+        return pd.DataFrame(rows).round(3)
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row per condition and face."""

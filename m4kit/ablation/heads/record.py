@@ -12,6 +12,7 @@ import numpy as np
 from m4kit import metrics
 from m4kit.ablation.heads.judge import GROUPS, HEADS, Judgement
 from m4kit.ablation.record import RecordFormat, reshaped
+from m4kit.tables import as_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,7 +114,7 @@ class HeadStudy:
             lines.append(f"the best weights were chosen on {self.chosen_on}; nothing was searched here")
         else:
             lines.append("the best weights were chosen on these same faces, which favours them")
-        lines += aligned(self._rows())
+        lines.append(as_text(self.summary()))
         if len(self.grid):
             lines.append(
                 f"{self.not_differing.sum()} of {len(self.grid)} static weights do not differ from the best "
@@ -121,31 +122,33 @@ class HeadStudy:
             )
         return "\n".join(lines)
 
-    def _rows(self) -> list[list[str]]:
+    def summary(self) -> pd.DataFrame:
+        """The settings for readers, one row each: their weights, errors and intervals, and how they compare."""
+        import pandas as pd
+
         table, reference = self.table, self.row(BEST)
         posed, meshed = (bool(np.isfinite(some).all()) for some in (table.pose, table.vertices))
-        titles = ["setting", "heads' weights", "NME", "interval"]
+        weights = [" ".join(f"{weight:.3g}" for weight in own.round(3)) for own in table.weights]
+        if DYNAMIC in self.settings:
+            weights[self.row(DYNAMIC)] = f"mean {weights[self.row(DYNAMIC)]}"
+        differences = self.differences[:, reference]
+        compared = [f"{middle:+.3f} ({low:+.3f} to {high:+.3f})" for middle, low, high in differences]
+        columns = {
+            "setting": self.settings,
+            "heads' weights": weights,
+            "NME": table.headline,
+            "interval": [f"{low:.3f} to {high:.3f}" for low, high in self.intervals],
+        }
         if all(self.counts):
-            titles += [f"{low}-{high}" for low, high in metrics.YAW_BINS]
-        titles += [*GROUPS, *["pose"] * posed, *["vertices"] * meshed, f"minus {BEST}"]
-        rows = [titles]
-        for row, name in enumerate(self.settings):
-            low, high = self.intervals[row]
-            numbers = [*(table.bins[row] if all(self.counts) else ()), *table.groups[row]]
-            numbers += [table.pose[row].mean()] * posed + [table.vertices[row]] * meshed
-            difference, least, most = self.differences[row, reference]
-            compared = f"{difference:+.3f} ({least:+.3f} to {most:+.3f}) {self.verdict(name)}"
-            rows.append(
-                [
-                    name,
-                    "mean " * (name == DYNAMIC) + " ".join(f"{w:.3g}" for w in table.weights[row].round(3)),
-                    f"{table.headline[row]:.2f}",
-                    f"{low:.2f} to {high:.2f}",
-                    *(f"{number:.2f}" for number in numbers),
-                    "" if name == BEST else compared,
-                ]
-            )
-        return rows
+            columns |= {f"{low}-{high}": table.bins[:, k] for k, (low, high) in enumerate(metrics.YAW_BINS)}
+        columns |= {group: table.groups[:, k] for k, group in enumerate(GROUPS)}
+        columns |= {"pose": table.pose.mean(axis=1)} if posed else {}
+        columns |= {"vertices": table.vertices} if meshed else {}
+        columns |= {f"minus {BEST}": compared, "verdict": [self.verdict(name) for name in self.settings]}
+        # With two digits, the best and the next best look the same.
+        shown = pd.DataFrame(columns).round(3)
+        shown.loc[reference, [f"minus {BEST}", "verdict"]] = ""
+        return shown
 
     def save(self, path: str | Path) -> Path:
         """Write the record as a parquet file, atomically; returns the path."""
@@ -213,11 +216,3 @@ class HeadStudy:
 def verdicts(differences: np.ndarray) -> np.ndarray:
     """Indices into `VERDICTS` (...) of differences (..., 3) with their intervals."""
     return np.where(differences[..., 2] < 0, 1, np.where(differences[..., 1] > 0, 2, 0))
-
-
-def aligned(rows: list[list[str]]) -> list[str]:
-    """Rows of words as lines with aligned columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from m4kit.ablation.heads.judge import HEADS, bin_counts, judge, judge_own, simplex, yaw_bins
-from m4kit.ablation.heads.record import VERDICTS, aligned, verdicts
+from m4kit.ablation.heads.record import VERDICTS, verdicts
 from m4kit.ablation.heads.study import paired_differences, paired_intervals
 from m4kit.ablation.record import RecordFormat, reshaped
 from m4kit.datasets import Sample
@@ -23,12 +23,15 @@ from m4kit.evaluate.heads import predict_heads
 from m4kit.face_model import FaceModel
 from m4kit.files import write_whole
 from m4kit.network import M4Net
+from m4kit.tables import as_text
 from m4kit.training import TrainingError
 from m4kit.training.data import Labels
 from m4kit.training.loop import Config, Trainer
 from m4kit.weights import fingerprint
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from m4kit.visualize.notebook_figure import NotebookFigure
 
 LEARNED, DYNAMIC = "learned", "dynamic"
@@ -107,35 +110,29 @@ class WeightingStudy:
             f"NME {balanced} in %, with 95 % intervals (bootstrap over faces)",
             "the best static weights were chosen on these same faces, which favours them",
         ]
-        titles = [
-            "trained under",
-            "weights",
-            "NME",
-            "interval",
-            "minus learned",
-            "",
-            "fused again",
-            "best static",
-        ]
-        rows = [[*titles, "at", *(f"head {head + 1}" for head in range(HEADS))]]
-        for row, name in enumerate(self.names):
-            low, high = self.intervals[row]
-            difference, least, most = self.differences[row]
-            compared = f"{difference:+.3f} ({least:+.3f} to {most:+.3f})"
-            rows.append(
-                [
-                    name,
-                    _joined(self.weights[row]),
-                    f"{self.own[row]:.2f}",
-                    f"{low:.2f} to {high:.2f}",
-                    *(["", ""] if name == LEARNED else [compared, self.verdict(name)]),
-                    f"{self.again[row]:.2f}",
-                    f"{self.best[row]:.2f}",
-                    _joined(self.best_weights[row]),
-                    *(f"{error:.2f}" for error in self.heads[row]),
-                ]
-            )
-        return "\n".join([*lines, *aligned(rows)])
+        return "\n".join([*lines, as_text(self.summary())])
+
+    def summary(self) -> pd.DataFrame:
+        """The trainings for readers, one row each: their weights, errors and intervals, and how they compare."""
+        import pandas as pd
+
+        columns = {
+            "trained under": self.names,
+            "weights": list(map(_joined, self.weights)),
+            "NME": self.own,
+            "interval": [f"{low:.3f} to {high:.3f}" for low, high in self.intervals],
+            f"minus {LEARNED}": [
+                f"{middle:+.3f} ({low:+.3f} to {high:+.3f})" for middle, low, high in self.differences
+            ],
+            "verdict": [self.verdict(name) for name in self.names],
+            "fused again": self.again,
+            "best static": self.best,
+            "at": list(map(_joined, self.best_weights)),
+            **{f"head {head + 1}": self.heads[:, head] for head in range(HEADS)},
+        }
+        shown = pd.DataFrame(columns).round(3)
+        shown.loc[self.names.index(LEARNED), [f"minus {LEARNED}", "verdict"]] = ""
+        return shown
 
     def save(self, path: str | Path) -> Path:
         """Write the record as a parquet file, atomically; returns the path."""

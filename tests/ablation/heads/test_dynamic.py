@@ -180,7 +180,7 @@ class TestStudy:
     def test_the_report_has_one_line_per_condition_and_the_table_one_row_per_face(self, study):
         lines = study.report().splitlines()
         assert lines[0].startswith("Dynamic against static weights on 9 faces of nine faces")
-        assert [line.split()[0] for line in lines[2:5]] == ["as", "blur", "occlusion"]
+        assert [line.split()[0] for line in lines[2:6]] == ["faces", "as", "blur", "occlusion"]
         assert lines[-1].startswith(
             f"on unchanged faces it helps {100 * (study.plain.difference < 0).mean():.0f} %"
         )
