@@ -62,6 +62,8 @@ _STAGES = {
 }
 """Colour and label of each stage of `blame_stages`, in the order of the bars."""
 
+_GALLERY_FONT, _GAP = 6.5, 10
+_GALLERY_LINE = 1.36 * _GALLERY_FONT / 72 * DPI
 _BIN_FACES, _MOST_BINS = 15, 10
 _LEAST_ERROR = 0.1
 
@@ -256,23 +258,24 @@ def gallery(
         faces = faces[faces["face"].notna()]
     if condition is not None:
         faces = faces[faces["condition"] == condition]
-    rows = faces.index[:count]
-    if not len(rows):
+    rows = faces.index[:count].tolist()
+    if not rows:
         raise ReportError(
             f"gallery: expected faces{f' of {condition}' * bool(condition)}, got none in the report"
         )
-    lines = -(-len(rows) // columns)
-    size = np.array([min(columns, len(rows)) * (side + 8), lines * (side + 64)]) / DPI
-    figure = NotebookFigure(figsize=tuple(size), dpi=DPI, layout="constrained")
-    grid = figure.subplots(lines, min(columns, len(rows)), squeeze=False)
-    for axes in grid.flat:
+    titles = [_broken(caption(report, row), max(14, side // 7)) for row in rows]
+    columns, lines = min(columns, len(rows)), -(-len(rows) // columns)
+    across = side + _GAP
+    down = across + round(_GALLERY_LINE * (1 + max(title.count("\n") for title in titles)))
+    width, height = columns * across, lines * down
+    figure = NotebookFigure(figsize=(width / DPI, height / DPI), dpi=DPI)
+    for place, (row, title) in enumerate(zip(rows, titles, strict=True)):
+        line, column = divmod(place, columns)
+        corner = column * across + _GAP / 2, height - (line + 1) * down + _GAP / 2
+        axes = figure.add_axes((corner[0] / width, corner[1] / height, side / width, side / height))
         axes.axis("off")
-    for axes, row in zip(grid.flat, rows.tolist(), strict=False):
         axes.imshow(face_picture(report, row, overlay=overlay, side=side))
-        title, _, words = caption(report, row).partition(": ")
-        # No line is wider than its picture.
-        broken = [line for one in words.splitlines() for line in wrap(one, max(16, side // 6))]
-        axes.set_title("\n".join([title, *broken]), fontsize=6.5, color=_INK, pad=2, va="bottom")
+        axes.set_title(title, fontsize=_GALLERY_FONT, color=_INK, pad=2, va="bottom")
     return figure
 
 
@@ -372,6 +375,12 @@ def caption(report: ReportData, row: int) -> str:
         words.append(f"p {100 * of['failure_probability']:.0f} %")
     reason = "" if pd.isna(of["reasons"]) else of["reasons"].split("; ")[0]
     return f"{_scene_name(of['condition'], of['severity'])}: {', '.join(words)}\n{reason}"
+
+
+def _broken(words: str, width: int) -> str:
+    """A caption in lines of at most `width` letters, so that none is wider than its picture."""
+    title, _, words = words.partition(": ")
+    return "\n".join([title, *(line for one in words.splitlines() for line in wrap(one, width))])
 
 
 def _cells(report: ReportData, metric: str) -> pd.DataFrame:

@@ -157,6 +157,22 @@ def test_the_gallery_begins_with_the_worst(report):
     assert figure.axes[1].get_title() == "haze 5\nerror 8.4 %, p 42 %\nblurred"
 
 
+@pytest.mark.parametrize("side", [100, 150])
+def test_however_long_a_reason_is_the_gallery_holds_it_and_pictures_keep_their_size(report, side):
+    faces = report.faces.assign(
+        reasons="the landmarks lie beside the edges, and the heads disagree about the jaw"
+    )
+    told = made_report()
+    object.__setattr__(told, "faces", faces)
+    figure = figures.gallery(told, count=6, columns=3, missed=False, side=side)
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        title = axes.title.get_window_extent()
+        assert title.x0 >= 0 and title.x1 <= figure.bbox.width and title.y1 <= figure.bbox.height
+        assert title.width < side + 8
+        assert axes.get_window_extent().width > 0.95 * side
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_what_the_user_chooses_is_drawn_over_the_face(report, overlay):
     row = int(figures.worst_first(report)[-1])
