@@ -229,7 +229,7 @@ class TestWithoutTruth:
         assert report.faces["failures"].tolist() == ["missed", "missed"]
         assert report.summary()["recall"].tolist() == [0, 0]
         assert report.overview()["recall, %"].tolist() == [0, 0]
-        assert report.report().splitlines()[1].startswith("haze      0")
+        assert report.report().splitlines()[1].split()[:2] == ["haze", "0"]
 
 
 class TestFacesOfAReport:
