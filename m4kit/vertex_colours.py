@@ -252,9 +252,7 @@ def distance_from_mean(model: FaceModel, shape: np.ndarray, *, least: float = 1e
     """
     distance = ((shape - model.mean.numpy()) * _mean_normals(model)).sum(1)
     limit = max(float(np.abs(distance).max()), least)
-    return scalar_colours(
-        distance, unit="mm outward from the mean face", limits=(-limit, limit), scale="coolwarm"
-    )
+    return scalar_colours(distance, unit="mm outward from the mean", limits=(-limit, limit), scale="coolwarm")
 
 
 def _distance(face: Face) -> VertexColours:

@@ -135,7 +135,7 @@ def colour_bar(colours: np.ndarray, texts: Sequence[str], *, label: str, width: 
     """A bar of colours (n, 3) as HTML, with texts spread evenly below it, and `label` for screen readers."""
     stops = ", ".join(f"rgb({r},{g},{b})" for r, g, b in colours)
     bar = f"background: linear-gradient(to right, {stops}); height: 12px; border-radius: 3px"
-    below = f"display: flex; justify-content: space-between; {_LEGEND}"
+    below = f"display: flex; justify-content: space-between; gap: 8px; text-align: center; {_LEGEND}"
     return (
         f'<div style="width: {width}px; max-width: 100%" role="img" aria-label="{html.escape(label)}">'
         f'<div style="{bar}"></div><div style="{below}">'

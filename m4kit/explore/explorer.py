@@ -11,6 +11,7 @@ import ipywidgets as widgets
 import numpy as np
 
 from m4kit.camera import rotation_from_euler
+from m4kit.checks import check_whole
 from m4kit.explore.canvas import Canvas
 from m4kit.explore.controls import ErrorLine, button, toggle
 from m4kit.visualize.pictures import picture_bundle
@@ -160,6 +161,7 @@ class MeshExplorer(Explorer):
     def __init__(
         self, *, height: int, toggles: Mapping[str, tuple[str, bool, str]], photo: bool = False, **canvas
     ):
+        height = check_whole(height, f"{type(self).__name__}: height, pixels", least=1)
         super().__init__()
         # The rotation of "As in photo", if that was the last position chosen.
         self._photo_view: np.ndarray | None = None

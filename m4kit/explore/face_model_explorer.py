@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import ipywidgets as widgets
 import numpy as np
 
+from m4kit.checks import check_array, check_type
 from m4kit.explore.canvas import landmark_colours
 from m4kit.explore.controls import COLOUR_LABELS, button, choice, faded, legend, row, slider
 from m4kit.explore.explorer import MeshExplorer
@@ -75,11 +76,8 @@ class FaceModelExplorer(MeshExplorer):
         super().__init__(height=height, toggles=toggles, layout=layout, extent=_EXTENT)
         self.canvas.show = {"mesh": True} | self.canvas.show
         self.prediction, self._given = _prediction_of(of), of
-        if not isinstance(model, FaceModel | None):
-            got = type(model).__name__
-            raise TypeError(
-                f"FaceModelExplorer: expected a FaceModel, got {got}; give it FaceModel.load(file)"
-            )
+        remedy = "give it FaceModel.load(file)"
+        check_type(model, "FaceModelExplorer", FaceModel, type(None), remedy=remedy)
         self.model = model or (FaceModel.load() if self.prediction is None else self.prediction[0].model)
         self.people, self.moods = len(self.model.identity_modes), len(self.model.expression_modes)
         self.deviations = _checked_deviations(deviations, self.people + self.moods)
@@ -425,11 +423,7 @@ def _prediction_of(of: Face | Prediction | None) -> Prediction | None:
     if isinstance(of, Face):
         blank = np.zeros((1, 1, 3), np.uint8)
         return Prediction(blank if of.origin is None else of.origin.image, (of,))
-    if not isinstance(of, Prediction):
-        raise TypeError(
-            f"FaceModelExplorer: expected of to be a Prediction or a Face, got {type(of).__name__}; give it "
-            "m4kit.predict(photo)"
-        )
+    check_type(of, "FaceModelExplorer: of", Prediction, Face, remedy="give it m4kit.predict(photo)")
     return check_prediction(of, name="FaceModelExplorer")
 
 
@@ -443,16 +437,13 @@ def _checked_deviations(deviations: np.ndarray | None, count: int) -> np.ndarray
     """The deviations (count,), by default ones."""
     if deviations is None:
         return np.ones(count)
-    try:
-        checked = np.asarray(deviations, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"expected deviations ({count},), one number per mode, got others ({error})"
-        ) from error
+    name = "FaceModelExplorer: deviations"
+    checked = check_array(deviations, name, f"({count},) numbers above 0, one per mode")
     if checked.shape != (count,):
-        raise ValueError(f"expected deviations ({count},), one per mode, got {checked.shape}")
+        raise ValueError(f"{name}: expected ({count},), one per mode, got {checked.shape}")
     if not (np.isfinite(checked) & (checked > 0)).all():
+        wrong = checked[~np.isfinite(checked) | (checked <= 0)]
         raise ValueError(
-            f"expected deviations above 0, got {checked[~(checked > 0)].tolist() or 'infinite ones'}"
+            f"{name}: expected numbers above 0, got {wrong[0]:g} for {len(wrong)} of {count} modes"
         )
     return checked

@@ -14,6 +14,7 @@ from m4kit.ablation.heads.accuracy import check_heads_of
 from m4kit.ablation.heads.judge import HEADS
 from m4kit.ablation.heads.record import BEST, HeadStudy
 from m4kit.ablation.record import RecordError
+from m4kit.checks import check_type
 from m4kit.explore.canvas import contour_lines, landmark_colours
 from m4kit.explore.controls import SIDE_WIDTH, WRAP, button, choice, legend, paragraph, row, slider
 from m4kit.explore.cut_view import CutView
@@ -68,6 +69,8 @@ class HeadWeightExplorer(MeshExplorer):
         super().__init__(height=height, toggles=_TOGGLES, photo=True, opacity=_OPACITY, layout=layout)
         self.canvas.still = self._mesh_still
         self.prediction = check_prediction(prediction, name="HeadWeightExplorer")
+        remedy = "give it HeadStudy.load(file), or the file's path"
+        check_type(study, "HeadWeightExplorer: study", HeadStudy, str, Path, type(None), remedy=remedy)
         self.count = _heads_of(prediction)
         self.study, self._refused = _fitting(study, prediction.network, self.count)
         self._reference = Reference(prediction[0])

@@ -12,6 +12,7 @@ import ipywidgets as widgets
 import numpy as np
 
 from m4kit.camera import rotation_from_euler
+from m4kit.checks import check_whole
 from m4kit.explore.canvas import contour_lines, landmark_colours, pose_axes
 from m4kit.explore.controls import (
     COLOUR_LABELS,
@@ -177,6 +178,8 @@ class MeshViewer(MeshExplorer):
 
         It has `frames` pictures of `side` x `side` pixels, in the chosen colours.
         """
+        frames = check_whole(frames, "turntable: frames", least=1)
+        side = check_whole(side, "turntable: side, pixels", least=16)
         angles = 75 * np.sin(np.linspace(0, 2 * np.pi, frames, endpoint=False))
         (colours, *_), _ = self._coloured()
         content = gif(

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from m4kit.camera import cut_square
+from m4kit.checks import check_type
 from m4kit.explore.canvas import MESSAGE_BYTES
 from m4kit.explore.controls import SIDE_WIDTH, choice
 from m4kit.images import jpeg
@@ -29,9 +30,7 @@ def check_prediction(prediction: Prediction, *, name: str) -> Prediction:
 
     `name` is what was called, for the error.
     """
-    if not isinstance(prediction, Prediction):
-        got = type(prediction).__name__
-        raise TypeError(f"{name}: expected a Prediction, got {got}; give it m4kit.predict(photo)")
+    check_type(prediction, name, Prediction, remedy="give it m4kit.predict(photo)")
     if not len(prediction):
         raise ValueError(
             f"{prediction.source}: expected a prediction with at least one face, got none; try a larger photo, a "

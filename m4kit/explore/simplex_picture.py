@@ -203,7 +203,7 @@ def accuracy_html(study: HeadStudy, weights: np.ndarray) -> str:
     numbers = (
         f"{study.criterion} <b>{found.nme:.3f} %</b> (<b>{_source(found)}</b>; {share} interval {low:.3f} to "
         f"{high:.3f})<br>"
-        f"minus the best measured weights': {more:+.2g} ({least:+.2g} to {most:+.2g}, paired): {verdict}<br>"
+        f"{more:+.2g} against the best measured weights ({least:+.2g} to {most:+.2g}, paired): {verdict}<br>"
         f"on {study.faces} faces of {html.escape(study.dataset)}, not on this photo"
     )
     how_to_read = (

@@ -297,21 +297,27 @@ def test_deviations_make_sliders_count_in_standard_deviations(sent):
     explorer.identity[0].value = 0.5
     expected = MODEL.mean.numpy() + 5 * MODEL.identity_modes[0].numpy()
     assert np.abs(explorer.vertices - expected).max() < NEAR
-    with pytest.raises(ValueError, match=r"expected deviations \(7,\)"):
+    with pytest.raises(ValueError, match=r"deviations: expected \(7,\), one per mode, got \(3,\)"):
         FaceModelExplorer(small_model(), deviations=np.ones(3))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"model": "model.npz"}, r"expected a FaceModel, got str; give it FaceModel\.load"),
-        ({"of": "photo.jpg"}, r"expected of to be a Prediction or a Face, got str; give it m4kit\.predict"),
+        (
+            {"model": "model.npz"},
+            r"expected FaceModel or None, got 'model.npz' \(str\); give it FaceModel\.load",
+        ),
+        (
+            {"of": "photo.jpg"},
+            r"of: expected Prediction or Face, got 'photo.jpg' \(str\); give it m4kit\.predict",
+        ),
         (
             {"of": Prediction(PHOTO, (), "empty.jpg")},
             r"empty\.jpg: expected a prediction with at least one face",
         ),
-        ({"deviations": "wide"}, r"expected deviations \(50,\), one number per mode"),
-        ({"deviations": np.zeros(50)}, "expected deviations above 0"),
+        ({"deviations": "wide"}, r"expected \(50,\) numbers above 0, one per mode, got 'wide'"),
+        ({"deviations": np.zeros(50)}, "expected numbers above 0, got 0 for 50 of 50 modes"),
     ],
 )
 def test_what_cannot_be_explored_is_refused_in_a_sentence(options, message):

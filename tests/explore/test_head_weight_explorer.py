@@ -214,7 +214,8 @@ class TestAccuracy:
         said = explorer.accuracy.value
         assert f"NME balanced <b>{error:.3f} %</b> (<b>interpolated</b>" in said
         assert f"95 % interval {error - 0.5:.3f} to {error + 0.5:.3f}" in said
-        assert f"{error - 1:+.2g} ({error - 1.5:+.2g} to {error - 0.5:+.2g}, paired): worse" in said
+        paired = f"({error - 1.5:+.2g} to {error - 0.5:+.2g}, paired): worse"
+        assert f"{error - 1:+.2g} against the best measured weights {paired}" in said
         assert "on 30 faces of made-up people, not on this photo" in said
 
     def test_measured_weights_are_said_to_be_measured(self, explorer):
@@ -366,9 +367,13 @@ class TestBadInput:
         ):
             HeadWeightExplorer(Prediction(PHOTO, (), "empty.jpg", "these heads"))
         with pytest.raises(
-            TypeError, match=r"HeadWeightExplorer: expected a Prediction, got ndarray; give it m4kit"
+            TypeError, match=r"HeadWeightExplorer: expected Prediction, got an array .*; give it m4kit"
         ):
             HeadWeightExplorer(PHOTO)
+        with pytest.raises(
+            TypeError, match=r"HeadWeightExplorer: study: expected HeadStudy or str .*got 3 \(int\)"
+        ):
+            HeadWeightExplorer(PREDICTION, study=3)
 
     def test_faces_of_different_heads_are_refused(self):
         mixed = Prediction(

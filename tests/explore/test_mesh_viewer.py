@@ -231,8 +231,10 @@ def test_a_prediction_without_faces_is_an_error_that_says_what_to_do():
 
 @pytest.mark.parametrize("wrong", ["photo.jpg", None, [], TWO_FACES[0]])
 def test_what_is_no_prediction_is_refused_in_a_sentence(wrong):
-    with pytest.raises(TypeError, match=r"MeshViewer: expected a Prediction, got .*m4kit\.predict\(photo\)"):
+    with pytest.raises(TypeError, match=r"MeshViewer: expected Prediction, got .*m4kit\.predict\(photo\)"):
         MeshViewer(wrong)
+    with pytest.raises(TypeError, match=r"MeshViewer: height, pixels: expected a whole number of at least 1"):
+        MeshViewer(TWO_FACES, height=wrong)
 
 
 def test_a_face_of_one_head_says_so_below_the_view_and_the_viewer_goes_on(sent):
@@ -282,7 +284,7 @@ def test_the_legend_names_each_region_and_gives_numbers_their_unit(sent):
     viewer.colour.value = "region"
     assert all(name.replace("_", " ") in viewer.legend.value for name in MODEL.regions)
     viewer.colour.value = "distance"
-    assert "mm outward from the mean face" in viewer.legend.value
+    assert "mm outward from the mean" in viewer.legend.value
 
 
 def test_another_colour_keeps_what_was_clicked_and_sends_no_mesh(sent):

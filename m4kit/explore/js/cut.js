@@ -33,7 +33,8 @@ class Cut {
     this.model = model;
     this.svg = drawn(el, "svg", { viewBox: "0 0 100 98", role: "application", tabindex: 0 });
     this.svg.style.cssText = "display: block; width: 100%; cursor: crosshair; touch-action: none; user-select: none; outline-offset: -2px; outline-color: var(--jp-brand-color1, #1976d2); color: var(--jp-ui-font-color1, #333); font: 5.6px var(--jp-ui-font-family, sans-serif)";
-    const clip = `m4kit-${model.get("own_id")}`, points = CORNERS.map((corner) => corner.join()).join(" ");
+    // Of this view alone: another view of the same cut may be hidden, and its shapes with it.
+    const clip = `m4kit-cut-${Math.random().toString(36).slice(2)}`, points = CORNERS.map((corner) => corner.join()).join(" ");
     drawn(drawn(this.svg, "clipPath", { id: clip }), "polygon", { points });
     this.image = drawn(this.svg, "image", { x: LEFT, y: TOP, width: SIDE, height: HEIGHT, preserveAspectRatio: "none", "clip-path": `url(#${clip})` });
     this.title = this.text([50, 7]);
