@@ -10,6 +10,7 @@ import argparse
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from typing import NamedTuple
@@ -134,7 +135,9 @@ def predict(options: argparse.Namespace) -> int:
     try:
         gallery = Gallery(options.out, photos)
         predictor = Predictor(**chosen)
-        with gallery:
+        # A warning in the middle of many photos is not seen.
+        with warnings.catch_warnings(record=True) as noted, gallery:
+            warnings.simplefilter("always")
             for source, message in failures:
                 gallery.add_failure(source, message)
             for photo in tqdm(photos, desc="photos", unit="photo", disable=not shows_progress(options)):
@@ -143,14 +146,20 @@ def predict(options: argparse.Namespace) -> int:
                     gallery.add(predictor(photo), seconds=time.perf_counter() - start)
                 # One odd photo must not cost the others: a decoder may raise anything, and the memory may end.
                 except Exception as error:
-                    failures.append((str(photo), reason_of(error)))
+                    reason = reason_of(error)
+                    failures.append((str(photo), reason if str(photo) in reason else f"{photo}: {reason}"))
                     gallery.add_failure(*failures[-1])
     # Options out of range, broken weights, and a folder that cannot be written to or holds other files.
     except ValueError as error:
         complain("predict", error)
         return 2
+    except KeyboardInterrupt:
+        complain("predict", f"the photos until there are in {options.out}")
+        raise
     if not options.quiet:
         print(gallery.page)
+    for message in dict.fromkeys(str(warning.message) for warning in noted):
+        complain("predict", f"warning: {message}")
     return _sum_up(failures, gallery.unwritten, left_out)
 
 

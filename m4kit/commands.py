@@ -69,18 +69,27 @@ def passed_over(paths: Iterable[str]) -> list[str]:
 def _passed_over(folder: Path) -> str:
     from m4kit.images import IMAGE_SUFFIXES
 
-    results = outputs_in(folder)
-    there = [path for path in folder.iterdir() if not path.name.startswith(".") and path.name not in results]
+    try:
+        results = outputs_in(folder)
+        there = [
+            path for path in folder.iterdir() if not path.name.startswith(".") and path.name not in results
+        ]
+    except OSError:
+        # `list_images` has told why.
+        return ""
     endings = Counter(path.suffix.lower() for path in there if path.is_file())
-    counts = [
-        f"{endings[one]} {one}" for one in sorted(OTHER_PICTURES.difference(IMAGE_SUFFIXES) & set(endings))
-    ]
-    remedies = ["give files by name to try them, or save them as JPEG"] if counts else []
+    others = sorted(OTHER_PICTURES.difference(IMAGE_SUFFIXES) & set(endings))
+    links = sum(path.suffix.lower() in IMAGE_SUFFIXES and not path.exists() for path in there)
     folders = sum(path.is_dir() and not (path / MANIFEST).exists() for path in there)
-    if folders:
-        counts.append("1 folder" if folders == 1 else f"{folders} folders")
-        remedies.append("give a folder's path to take its photos")
-    return f"{folder}: passed over {', '.join(counts)}; {'; '.join(remedies)}" if counts else ""
+    counts = [f"{endings[one]} {one}" for one in others]
+    counts += [
+        f"{count} {word}{'s' * (count > 1)}"
+        for count, word in ((links, "broken link"), (folders, "folder"))
+        if count
+    ]
+    remedies = ["give files by name to try them, or save them as JPEG"] * bool(others)
+    remedies += ["give a folder's path to take its photos"] * bool(folders)
+    return f"{folder}: {'; '.join(['passed over ' + ', '.join(counts), *remedies])}" if counts else ""
 
 
 @contextmanager

@@ -118,9 +118,9 @@ def text_of(name: str) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """What an error says, and its type where it is not one of m4kit's own."""
-    own = isinstance(error, ValueError) and type(error).__module__.startswith("m4kit")
-    return str(error) if own else f"{type(error).__name__}: {error}".removesuffix(": ")
+    """What an error says, with its type in front of what is no `ValueError`, as m4kit's own errors are."""
+    text = str(error)
+    return text if text and isinstance(error, ValueError) else f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
 @contextmanager

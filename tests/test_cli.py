@@ -31,7 +31,7 @@ from helpers.synthetic import photo, prediction
 
 @pytest.fixture
 def faults():
-    """What the predictor raises for a photo, by the photo's name."""
+    """What the predictor raises, or the text of its warning, by the photo's name."""
     return {}
 
 
@@ -48,8 +48,11 @@ def predictor(monkeypatch, faults):
 
         def __call__(self, source):
             image, name = load_image(source), source_name(source)
-            if source.name in faults:
-                raise faults[source.name]
+            fault = faults.get(source.name)
+            if isinstance(fault, str):
+                warnings.warn(fault, stacklevel=1)
+            elif fault is not None:
+                raise fault
             return Prediction(image=image, faces=() if "empty" in name else (ellipsoid(yaw=20),), source=name)
 
     module = types.ModuleType("m4kit.predictor")
@@ -274,10 +277,11 @@ class TestWhatIsInTheFolder:
         for name in ("x.heic", "y.HEIC", "z.tga", "notes.txt"):
             (photos / name).write_bytes(b"")
         (photos / "more").mkdir()
+        (photos / "lost.jpg").symlink_to(photos / "nowhere")
         command = ["predict", str(photos), "--out", str(photos / "out")]
         assert cli.main(command) == 0
         error = capsys.readouterr().err
-        assert "passed over 2 .heic, 1 .tga, 1 folder; give files by name" in error
+        assert "passed over 2 .heic, 1 .tga, 1 broken link, 1 folder; give files by name" in error
         assert cli.main([*command, "--quiet"]) == 0
         assert capsys.readouterr().err == ""
 
@@ -292,6 +296,14 @@ class TestWhenSomethingGoesWrong:
         assert cli.main(["predict", str(photos), "--out", str(out), "--quiet"]) == 1
         assert type(error).__name__ in capsys.readouterr().err
         assert (out / "faces.csv").read_text(encoding="utf-8").count("b.png") == 1
+
+    def test_warnings_stand_at_the_end(self, predictor, faults, photos, capsys):
+        faults |= {"a.jpg": "a.jpg: many small faces", "b.png": "b.png: two frames"}
+        assert cli.main(["predict", str(photos), "--out", str(photos / "out"), "--quiet"]) == 0
+        assert capsys.readouterr().err.splitlines() == [
+            "m4kit predict: warning: a.jpg: many small faces",
+            "m4kit predict: warning: b.png: two frames",
+        ]
 
     @pytest.mark.parametrize(("stop", "status"), [(KeyboardInterrupt(), 130), (Stopped(15), 143)])
     def test_a_stopped_run_keeps_what_it_has(self, predictor, faults, photos, stop, status):
