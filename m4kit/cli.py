@@ -41,10 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Ctrl-C, SIGTERM and SIGHUP let the command write what it has, and give 128 and the signal's number.
     """
-    if arguments is None:
-        with as_process():
-            return _run(sys.argv[1:])
-    return _run(list(arguments))
+    if arguments is not None:
+        return _run(list(arguments))
+    with as_process() as lost:
+        status = _run(sys.argv[1:])
+    if lost:
+        print(f"m4kit: not everything was printed: {lost[0].strerror}", file=sys.stderr)
+    return status or int(bool(lost))
 
 
 def _run(words: list[str]) -> int:

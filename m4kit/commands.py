@@ -93,11 +93,12 @@ def _passed_over(folder: Path) -> str:
 
 
 @contextmanager
-def as_process() -> Iterator[None]:
+def as_process() -> Iterator[list[OSError]]:
     """Run the block as the command line does: signals, closed pipes, names that are no text, and warnings.
 
     - `SIGNALS` raise `Stopped`.
-    - What nobody reads any more, as after `| head`, is dropped, and the work goes on.
+    - What nobody reads any more, as after `| head`, is dropped, and the work goes on. So is what finds no room: the
+      list that the block gets has the errors.
     - Characters that the terminal cannot show become escapes.
     - A warning is one line, without the place in the code.
     """
@@ -105,7 +106,7 @@ def as_process() -> Iterator[None]:
     def stop(number, _) -> None:
         raise Stopped(number)
 
-    before, streams = {}, (sys.stdout, sys.stderr)
+    before, streams, lost = {}, (sys.stdout, sys.stderr), []
     for name in SIGNALS:
         # Windows has no SIGHUP. `nohup` has it ignored, and only the main thread may set a handler.
         with suppress(AttributeError, ValueError):
@@ -113,32 +114,42 @@ def as_process() -> Iterator[None]:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 before[number] = signal.signal(number, stop)
     try:
-        sys.stdout, sys.stderr = map(_that_may_close, streams)
+        sys.stdout, sys.stderr = (_that_may_close(stream, lost) for stream in streams)
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
-            yield
+            yield lost
     finally:
-        sys.stdout.flush()
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.flush()
         sys.stdout, sys.stderr = streams
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 class _MayClose(io.FileIO):
+    """A stream that drops what cannot be written, and lists why, unless its reader has gone."""
+
+    def __init__(self, number: int, lost: list[OSError]):
+        super().__init__(number, "w", closefd=False)
+        self.lost = lost
+
     def write(self, data) -> int:
         try:
             return super().write(data)
         except BrokenPipeError:
             return len(data)
+        except OSError as error:
+            self.lost.append(error)
+            return len(data)
 
 
-def _that_may_close(stream):
-    """A stream of the process that drops what is written once its reader has gone; others as they are."""
+def _that_may_close(stream, lost: list[OSError]):
+    """A stream of the process as `_MayClose`; others as they are."""
     try:
         number = stream.fileno()
     except (AttributeError, OSError):
         # None under pythonw, and a notebook's stream has no file.
         return stream
     stream.flush()
-    raw = io.BufferedWriter(_MayClose(number, "w", closefd=False))
+    raw = io.BufferedWriter(_MayClose(number, lost))
     return io.TextIOWrapper(raw, encoding=stream.encoding, errors="backslashreplace", line_buffering=True)

@@ -39,6 +39,7 @@ class OutputFolder:
 
     def __init__(self, folder: str | Path, names: Iterable[str], *, inputs: Iterable[str | Path] = ()):
         self.path, self.names, self.unwritten = Path(folder), list(names), []
+        self._elsewhere: Path | None = None
         present = [name for name in self.names if os.path.lexists(self.path / name)]
         read = [one for one in map(_identity, inputs if present else ()) if one]
         for name in present:
@@ -85,7 +86,8 @@ class OutputFolder:
         except OSError as error:
             message = f"{path}: {error.strerror or error}"
             try:
-                path = Path(tempfile.mkdtemp(prefix="m4kit_")) / name
+                self._elsewhere = self._elsewhere or Path(tempfile.mkdtemp(prefix="m4kit_"))
+                path = self._elsewhere / name
                 with whole_file(path) as part:
                     write(part)
                 message += f"; it is in {path} instead"
@@ -120,7 +122,11 @@ def text_of(name: str) -> str:
 def reason_of(error: BaseException) -> str:
     """What an error says, with its type in front of what is no `ValueError`, as m4kit's own errors are."""
     text = str(error)
-    return text if text and isinstance(error, ValueError) else f"{type(error).__name__}: {text}".removesuffix(": ")
+    return (
+        text
+        if text and isinstance(error, ValueError)
+        else f"{type(error).__name__}: {text}".removesuffix(": ")
+    )
 
 
 @contextmanager

@@ -356,6 +356,18 @@ class TestTheProcess:
         os.close(write)
         assert (done.returncode, done.stderr) == (0, "")
 
+    @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+    def test_what_finds_no_room_is_said_at_the_end(self):
+        with open("/dev/full", "w") as full:
+            code = "import sys; from m4kit import cli; cli._run = lambda words: print(1) or 0; sys.exit(cli.main())"
+            done = subprocess.run(
+                [sys.executable, "-c", code], check=False, stdout=full, stderr=subprocess.PIPE, text=True
+            )
+        assert (done.returncode, done.stderr) == (
+            1,
+            "m4kit: not everything was printed: No space left on device\n",
+        )
+
     def test_a_signal_ends_a_command_as_ctrl_c_does(self, monkeypatch, capfd):
         def run(words):
             os.kill(os.getpid(), signal.SIGTERM)
