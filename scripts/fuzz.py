@@ -39,9 +39,10 @@ GROWTH_MB, PEAK_MB = 40, 250
 """What memory may grow by from the first quarter of the cases to the end, and what a case may take."""
 
 DOCUMENTED = re.compile(
-    r"has several frames, the first one is used$|is dark, because its 16-bit|left out: ", re.M
+    r"has several frames, the first one is used$|is dark, because its 16-bit|left out: |^invalid escape sequence",
+    re.M,
 )
-"""Warnings that m4kit gives on purpose."""
+"""Warnings that m4kit gives on purpose, and one of numpy's reader."""
 
 NUMBERS = (0, 1, 2, 127, 128, 255, 256, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 

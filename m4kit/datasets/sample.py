@@ -16,8 +16,8 @@ from m4kit.files import text_of
 from m4kit.landmarks import face_box
 
 _NAMED_IN_WARNINGS = 5
-# Beyond this, squares of coordinates would lose their meaning.
-_FURTHEST = 1e9
+# Beyond these, in pixels, coordinates and their quotients would overflow, and mean nothing.
+_FURTHEST, _SMALLEST = 1e9, 1e-3
 _NUMBER = re.compile(r"#\d+$")
 
 DISTRACTOR = "distractor"
@@ -174,7 +174,7 @@ def checked_landmarks(points: object) -> np.ndarray:
     if array.shape not in ((68, 2), (68, 3)) or array.dtype.kind not in "fiu":
         raise DatasetError(f"expected 68 points of numbers, got {array.dtype} {array.shape}")
     check_points(array)
-    if not np.ptp(array[:, :2], axis=0).all():
+    if np.ptp(array[:, :2], axis=0).min() < _SMALLEST:
         raise DatasetError("expected 68 points of a face, got points without width or height")
     return array.astype(float)
 
@@ -182,7 +182,7 @@ def checked_landmarks(points: object) -> np.ndarray:
 def checked_box(left: float, top: float, right: float, bottom: float) -> np.ndarray:
     """Return a box (4,); raise `DatasetError` if it is not finite or has no area."""
     box = np.array([left, top, right, bottom], dtype=float)
-    if not ((np.abs(box) <= _FURTHEST).all() and (box[2:] > box[:2]).all()):
+    if not ((np.abs(box) <= _FURTHEST).all() and (box[2:] - box[:2] > _SMALLEST).all()):
         raise DatasetError(f"expected a box with left < right and top < bottom, got {box.tolist()}")
     return box
 

@@ -86,6 +86,11 @@ def test_a_file_that_counts_from_1_says_so(tmp_path):
         (BOX.replace("'40'", "'wide'").format(""), r"expected numbers \(.*'wide'"),
         (BOX.replace("'40'", "'0'").format(""), "expected a box with left < right"),
         (BOX.replace("'40'", "'inf'").format(""), "expected a box with left < right"),
+        (BOX.replace("'40'", "'1e300'").format(""), "expected a box with left < right"),
+        (
+            BOX.replace("'10'", "'0'").replace("'40'", "'1e-300'").format(""),
+            "expected a box with left < right",
+        ),
         (FULL.replace("x='", "x='nan' z='"), "expected finite points"),
     ],
 )
