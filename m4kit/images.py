@@ -17,6 +17,7 @@ import errno
 import io
 import os
 import re
+import reprlib
 import stat
 import warnings
 import zlib
@@ -85,7 +86,7 @@ def source_name(source: ImageSource) -> str:
     if isinstance(source, Image.Image):
         return str(getattr(source, "filename", "") or "<image>")
     name = getattr(source, "name", None)
-    return name if isinstance(name, str) else "<file>"
+    return str(name) if isinstance(name, str | PathLike) and str(name) else "<file>"
 
 
 def load_image(source: ImageSource) -> np.ndarray:
@@ -111,11 +112,10 @@ def load_image(source: ImageSource) -> np.ndarray:
         with _decoding(name, remedy="open it again, and load it before you close it"):
             return _pil_to_rgb(source, name)
     if isinstance(source, str | PathLike):
-        with _on_disk(Path(name)):
-            content = read_file(Path(name))
-    elif isinstance(source, bytes | bytearray | memoryview):
-        content = _content(io.BytesIO(source), name)
-    elif hasattr(source, "read"):
+        path = _path(source)
+        with _on_disk(path):
+            content = read_file(path)
+    elif isinstance(source, bytes | bytearray | memoryview) or hasattr(source, "read"):
         content = _content(source, name)
     else:
         raise ImageError(
@@ -161,7 +161,13 @@ def list_images(paths: str | PathLike | Iterable[str | PathLike]) -> list[Path]:
     not exist.
     """
     files = []
-    for path in [Path(paths)] if isinstance(paths, str | PathLike) else [Path(path) for path in paths]:
+    try:
+        given = [_path(path) for path in ([paths] if isinstance(paths, str | PathLike) else paths)]
+    except TypeError as error:
+        raise ImageError(
+            f"expected a path or several, got {reprlib.repr(paths)}; give text or Path"
+        ) from error
+    for path in given:
         with _on_disk(path):
             found = _images_in(path) if path.is_dir() else [path]
             path.stat()  # Raises if nothing is there.
@@ -207,6 +213,14 @@ def _is_image_file(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
+def _path(source: str | PathLike) -> Path:
+    name = os.fsdecode(source)
+    # The path of nothing is the current folder.
+    if not name:
+        raise ImageError("expected the path of an image, got an empty text; check where it comes from")
+    return Path(name)
+
+
 @contextmanager
 def _on_disk(path: Path) -> Iterator[None]:
     """Turn errors of the operating system into `ImageError`."""
@@ -231,20 +245,27 @@ def _on_disk(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _content(file: BinaryIO, name: str) -> bytes:
-    """What is left to read in a file object."""
-    if isinstance(file, io.TextIOBase):
+def _content(source: bytes | bytearray | memoryview | BinaryIO, name: str) -> bytes:
+    """The bytes, or what is left to read in a file object."""
+    if isinstance(source, io.TextIOBase):
         raise ImageError(
             f"{name}: expected a file opened in binary mode, got one in text mode; open it with mode 'rb'"
         )
+    is_file = hasattr(source, "read")
     try:
-        return read_all(file)
+        content = read_all(source if is_file else io.BytesIO(bytes(source)))
+        was_read = is_file and not content and source.tell() > 0
     # A file object of another library raises what it likes.
     except Exception as error:
         raise ImageError(
-            f"{name}: expected a file that can be read, got {_reason(error)}; "
+            f"{name}: expected {'a file' if is_file else 'bytes'} that can be read, got {_reason(error)}; "
             "open it again in binary mode, or give its path"
         ) from error
+    if was_read:
+        raise ImageError(
+            f"{name}: expected an image, got a file that was read to its end; go back with seek(0)"
+        )
+    return content
 
 
 def _decode(content: bytes, name: str) -> np.ndarray:
@@ -341,7 +362,9 @@ def _decoding(name: str, *, remedy: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    """What an error says, with its type if that is a word at most."""
+    text = getattr(error, "strerror", None) or str(error)
+    return text if " " in text else f"{type(error).__name__} {text}".strip()
 
 
 def _pil_to_rgb(image: Image.Image, name: str) -> np.ndarray:
@@ -354,6 +377,8 @@ def _pil_to_rgb(image: Image.Image, name: str) -> np.ndarray:
     image.load()
     deep, transparent = image.mode[0] in "IF", image.info.get("transparency")
     mode = None if deep else "RGBA" if image.has_transparency_data else "RGB"
+    # Premultiplied grey is converted to no other mode.
+    mode = "LA" if image.mode == "La" else mode
 
     def read(block: Block) -> np.ndarray:
         part = image.crop(block)

@@ -127,10 +127,12 @@ def _scaling(
         return lambda values: values
     if kind == "b":
         return lambda values: values.astype(np.uint8) * np.uint8(255)
+    # Alpha tells nothing about the bits of the colours.
+    colours = first.shape[2] if kind == "f" else (1, 1, 3, 3)[first.shape[2] - 1]
     # NaN stays NaN in a minimum.
-    low, high = first.min(), first.max()
+    low, high = first[..., :colours].min(), first[..., :colours].max()
     for block in others:
-        low, high = np.minimum(low, block.min()), np.maximum(high, block.max())
+        low, high = np.minimum(low, block[..., :colours].min()), np.maximum(high, block[..., :colours].max())
     return _floats_to_8_bits(low, high, name) if kind == "f" else _deep_to_8_bits(low, high, name)
 
 
@@ -140,9 +142,14 @@ def _deep_to_8_bits(low: int, high: int, name: str) -> Callable[[np.ndarray], np
             f"{name}: expected 8 or 16 bits per channel, got 32-bit values from {low} to {high}; "
             "scale them to 0..65535 first"
         )
-    # At 16 bits these would be black, whatever they show.
+
+    def nearest(values: np.ndarray) -> np.ndarray:
+        """The nearest of 256 levels: 65535 / 257 = 255."""
+        return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+    # At 16 bits these colours would be black, whatever they show. A larger value is alpha.
     if high <= 255:
-        return lambda values: values.astype(np.uint8)
+        return lambda values: np.where(values > 255, nearest(values), values.astype(np.uint8))
     if high < 4096:
         bits = int(high).bit_length()
         warnings.warn(
@@ -150,8 +157,7 @@ def _deep_to_8_bits(low: int, high: int, name: str) -> Callable[[np.ndarray], np
             f"multiply its values by {2 ** (16 - bits)}",
             stacklevel=6,
         )
-    # The nearest of 256 levels: 65535 / 257 = 255.
-    return lambda values: ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return nearest
 
 
 def _floats_to_8_bits(low: float, high: float, name: str) -> Callable[[np.ndarray], np.ndarray]:

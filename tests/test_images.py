@@ -285,6 +285,32 @@ class TestFileObjects:
         ):
             load_image(Broken())
 
+    def test_a_file_that_was_read_before_is_answered_with_seek(self):
+        file = io.BytesIO(PNG)
+        load_image(file)
+        with pytest.raises(
+            ImageError, match=r"<file>: .*a file that was read to its end; go back with seek\(0\)"
+        ):
+            load_image(file)
+
+    def test_a_file_opened_for_writing_is_an_error(self, tmp_path):
+        with (
+            (tmp_path / "new.png").open("wb") as file,
+            pytest.raises(ImageError, match=r"new\.png: .* got UnsupportedOperation read; open it again"),
+        ):
+            load_image(file)
+
+    def test_bytes_that_are_gone_are_an_error_and_bytes_with_gaps_are_none(self):
+        gone = memoryview(PNG)
+        gone.release()
+        with pytest.raises(
+            ImageError, match=r"<bytes>: expected bytes that can be read, got .*released memoryview"
+        ):
+            load_image(gone)
+        spread = bytearray(2 * len(PNG))
+        spread[::2] = PNG
+        np.testing.assert_array_equal(load_image(memoryview(spread)[::2]), PATCH)
+
     def test_a_file_that_gives_anything_but_bytes_is_an_error(self):
         class Odd:
             def read(self, _size=-1):
@@ -439,6 +465,7 @@ class TestModes:
             ("CMYK", (255, 0, 0, 0), (0, 255, 255)),
             ("CMYK", (0, 0, 0, 255), (0, 0, 0)),
             ("HSV", (0, 255, 255), RED),
+            ("La", (18, 51), (222, 222, 222)),
             ("I", 65535, WHITE),
             ("F", 0.2, (51, 51, 51)),
         ],
@@ -539,6 +566,13 @@ class TestSixteenBits:
             source = tmp_path / f"low{suffix}"
             cv2.imwrite(str(source), values)
         np.testing.assert_array_equal(load_image(source)[0, :, 0], values[0])
+
+    @pytest.mark.parametrize("alpha", [255, 65535])
+    def test_alpha_does_not_tell_the_bits_of_the_colours(self, alpha):
+        np.testing.assert_array_equal(
+            load_image(np.array([[[9, 80, 200, alpha]]], np.uint16)), [[[9, 80, 200]]]
+        )
+        np.testing.assert_array_equal(load_image(np.array([[[77, alpha]]], np.uint16)), [[[77, 77, 77]]])
 
     @pytest.mark.parametrize(("high", "bits", "times"), [(256, 9, 128), (1023, 10, 64), (4095, 12, 16)])
     def test_values_of_10_or_12_bits_are_dark_with_a_warning(self, high, bits, times):
@@ -682,6 +716,11 @@ class TestListImages:
         with pytest.raises(ImageError, match="got an empty list"):
             list_images([])
 
+    @pytest.mark.parametrize("given", [None, 7, [None], b"a.png"])
+    def test_anything_but_paths_is_an_error(self, given):
+        with pytest.raises(ImageError, match=r"expected a path or several, got .+; give text or Path"):
+            list_images(given)
+
     def test_a_missing_path_is_an_error(self, tmp_path):
         with pytest.raises(MissingImageError, match="nowhere"):
             list_images([tmp_path / "nowhere"])
@@ -689,6 +728,10 @@ class TestListImages:
 
 @pytest.mark.parametrize("read", [load_image, list_images])
 class TestWhatTheSystemRefuses:
+    def test_an_empty_path_is_not_the_current_folder(self, read):
+        with pytest.raises(ImageError, match="expected the path of an image, got an empty text"):
+            read("")
+
     def test_a_name_that_no_file_can_have_is_shown_in_part(self, read):
         with pytest.raises(
             ImageError, match=r"^data:image/png;base64,A+\.\.\.: expected a readable"
