@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from m4kit.checks import check_array, check_number, check_type, check_whole
-from m4kit.files import write_whole
+from m4kit.files import reason_of, write_whole
 from m4kit.inference import loading, one_thread
 
 IDENTITY_MODES = 40
@@ -261,8 +261,8 @@ class FaceModel(torch.nn.Module):
             raise FaceModelError(f"{source}: no such face model; give the path of a saved .npz") from error
         except Exception as error:
             raise FaceModelError(
-                f"{source}: expected a face model written by FaceModel.save, but reading it failed ({error}); "
-                "fetch or build the file again"
+                f"{source}: expected a face model written by FaceModel.save, but reading it failed "
+                f"({reason_of(error)}); fetch or build the file again"
             ) from error
 
     @classmethod

@@ -121,7 +121,8 @@ def text_of(name: str) -> str:
 
 def reason_of(error: BaseException) -> str:
     """What an error says, with its type in front of what is no `ValueError`, as m4kit's own errors are."""
-    text = str(error)
+    # numpy goes on to advise how to load the file unsafely.
+    text = str(error).partition(" If you trust the file")[0]
     return (
         text
         if text and isinstance(error, ValueError)

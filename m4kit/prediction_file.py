@@ -18,7 +18,7 @@ from PIL import Image
 from m4kit.camera import Crop
 from m4kit.confidence import assess
 from m4kit.face_model import FaceModel, packaged_model
-from m4kit.files import write_whole
+from m4kit.files import reason_of, write_whole
 from m4kit.images import jpeg, load_image
 from m4kit.prediction import Face, FaceBox, Origin, Prediction
 from m4kit.weights import fingerprint
@@ -107,7 +107,7 @@ def from_bytes(content: bytes, model: FaceModel | None = None) -> Prediction:
         source, network, known = about["source"], about["network"], about["face_model"]
     except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise PredictionFileError(
-            f"expected a file that Prediction.save wrote, but reading it failed ({error}); save it again"
+            f"expected a file that Prediction.save wrote, but reading it failed ({reason_of(error)}); save it again"
         ) from error
     own = packaged_fingerprint() if model is None else fingerprint(model)
     model = packaged_model() if model is None else model

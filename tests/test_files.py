@@ -1,8 +1,9 @@
 """Atomic file writes, and folders in which nothing of the user's is overwritten."""
 
+import numpy as np
 import pytest
 
-from m4kit.files import MANIFEST, OutputError, OutputFolder, outputs_in, whole_file, write_whole
+from m4kit.files import MANIFEST, OutputError, OutputFolder, outputs_in, reason_of, whole_file, write_whole
 
 
 def test_a_file_gets_its_name_when_it_is_complete(tmp_path):
@@ -22,6 +23,14 @@ def test_a_failed_write_leaves_the_previous_file(tmp_path):
         raise OSError("no room")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_numpys_advice_to_load_a_file_unsafely_is_not_passed_on(tmp_path):
+    (tmp_path / "a.npy").write_bytes(b"no array")
+    with pytest.raises(ValueError, match="unsafely") as caught:
+        np.load(tmp_path / "a.npy")
+    assert "pickle" in reason_of(caught.value)
+    assert "unsafely" not in reason_of(caught.value)
 
 
 class TestOutputFolder:

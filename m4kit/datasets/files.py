@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from m4kit.datasets.sample import DatasetError, picture_of
-from m4kit.files import MANIFEST, outputs_in
+from m4kit.files import MANIFEST, outputs_in, reason_of
 from m4kit.images import IMAGE_SUFFIXES, MOST_BYTES, ImageError, load_image, read_all, read_file
 
 
@@ -203,7 +203,9 @@ def load_arrays(file: Path | io.BytesIO, name: object) -> dict[str, np.ndarray] 
         ) from error
     # What numpy raises depends on which byte is wrong.
     except Exception as error:
-        raise DatasetError(f"{name}: expected numpy arrays without pickles, got {error}") from error
+        raise DatasetError(
+            f"{name}: expected numpy arrays without pickles, got {reason_of(error)}"
+        ) from error
 
 
 Rows = Mapping[str, list[tuple[int, ...]]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -40,11 +41,13 @@ class Journal:
 
     def add(self, entry: Entry) -> None:
         """Write a finished photo to disk. If that fails, the file is as before."""
+        line = f"{json.dumps(entry)}\n".encode()
         before = self.path.stat().st_size
         try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")
-                file.flush()
+            # In one piece, so that two processes that write here do not mix their lines.
+            with self.path.open("ab", buffering=0) as file:
+                if file.write(line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
                 os.fsync(file.fileno())
         except BaseException:
             # Ctrl-C or a full disk. The next line must not continue half a line.

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from m4kit.camera import CROP_SIZE
-from m4kit.files import whole_file
+from m4kit.files import reason_of, whole_file
 from m4kit.parameters import PARAMETERS
 from m4kit.training import TrainingError
 from m4kit.training.augmentation import Augmentation, TrainingCrop, augment
@@ -107,7 +107,8 @@ class Labels:
                 arrays = {name: file[name] for name in cls.__dataclass_fields__}
         except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             raise TrainingError(
-                f"{path}: expected a labels file (.npz with {', '.join(cls.__dataclass_fields__)}): {error}"
+                f"{path}: expected a labels file (.npz with {', '.join(cls.__dataclass_fields__)}), got "
+                f"another or a broken one ({reason_of(error)}); give the file that m4kit.training.labels wrote"
             ) from error
         for name in ("parameters", "points21", "points68"):
             arrays[name] = arrays[name].astype(np.float32)

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from m4kit.face_model import load_numpy_pickle
+from m4kit.files import reason_of
 from m4kit.network import SIZES, Backbone, M4Net, to_input
 from m4kit.parameters import PARAMETERS
 from m4kit.training import TrainingError
@@ -52,7 +53,7 @@ def read_map(path: str | Path) -> AffineMap:
             result = AffineMap(file["matrix"].astype(np.float64), file["offset"].astype(np.float64))
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise TrainingError(
-            f"{path}: expected an affine map (.npz with matrix and offset): {error}"
+            f"{path}: expected an affine map (.npz with matrix and offset): {reason_of(error)}"
         ) from error
     if result.matrix.shape != (PARAMETERS, PARAMETERS) or result.offset.shape != (PARAMETERS,):
         raise TrainingError(
