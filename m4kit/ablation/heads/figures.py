@@ -184,7 +184,7 @@ def _draw_settings(axes, record: HeadStudy) -> None:
             label=record.criterion if number == 0 else None,
         )
         axes.annotate(
-            f"{middle:.2f}",
+            f"{middle:.3f}",
             (number, middle),
             (9, 0),
             textcoords="offset points",
@@ -205,7 +205,11 @@ def _label(record: HeadStudy, name: str) -> str:
         lines = [name, HEAD_STAGES[int(name[5:]) - 1]]
     else:
         lines = [name, "mean" if name == DYNAMIC else "", _short(weights)]
-    return "\n".join(filter(None, [*lines, "" if name == BEST else record.verdict(name)]))
+    if name != BEST:
+        lines.append(
+            f"{record.verdict(name)}: {record.differences[record.row(name), record.row(BEST)][0]:+.3f}"
+        )
+    return "\n".join(filter(None, lines))
 
 
 def _short(weights: np.ndarray) -> str:

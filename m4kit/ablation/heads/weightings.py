@@ -293,7 +293,7 @@ def weightings_figure(study: WeightingStudy) -> NotebookFigure:
         for x, value in zip(place + shift, values, strict=True):
             side = (-9, "right") if shift < 0 else (9, "left")
             axes.annotate(
-                f"{value:.2f}",
+                f"{value:.3f}",
                 (x, value),
                 (side[0], 0),
                 textcoords="offset points",
@@ -301,9 +301,13 @@ def weightings_figure(study: WeightingStudy) -> NotebookFigure:
                 va="center",
                 fontsize=8,
             )
+    compared = [
+        "" if name == LEARNED else f"{study.verdict(name)}: {difference[0]:+.3f}"
+        for name, difference in zip(study.names, study.differences, strict=True)
+    ]
     labels = [
-        "\n".join(filter(None, [name, _joined(weights), "" if name == LEARNED else study.verdict(name)]))
-        for name, weights in zip(study.names, study.weights, strict=True)
+        "\n".join(filter(None, [name, _joined(weights), verdict]))
+        for name, weights, verdict in zip(study.names, study.weights, compared, strict=True)
     ]
     axes.set_xticks(place, labels, fontsize=8)
     axes.set_xlim(-0.6, len(place) - 0.4)
