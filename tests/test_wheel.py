@@ -130,7 +130,7 @@ def test_the_installed_command_predicts_a_sample(environment, tmp_path):
     out = tmp_path / "out"
     said = run(script_of(environment, "m4kit"), "predict", SAMPLE, "--out", out, cwd=tmp_path)
     assert said.strip() == str(out / "index.html")
-    names = {"grace_hopper_overview.jpg", "faces.csv", "landmarks.json", "index.html"}
+    names = {"grace_hopper_overview.jpg", "faces.csv", "landmarks.json", "index.html", ".m4kit.json"}
     assert {path.name for path in out.iterdir()} == names
     with (out / "faces.csv").open(encoding="utf-8") as file:
         (row,) = csv.DictReader(file)

@@ -39,7 +39,7 @@ class Canvas(MessageView):
     - `shading`: 1 for a mesh lit as clay, 0 for plain colours (a photo on the mesh has its own light).
     - `label`: what is shown, in words, for screen readers.
     - `on_click(panel, vertex)` is called for a click on a mesh (vertex None beside it), `on_reset()` for a double
-      click, and `still()` returns a JPEG for browsers without WebGL.
+      click, and `still()` returns a PNG or JPEG for browsers without WebGL.
     """
 
     _esm = module("shaders", "geometry", "panel", "renderer", "gestures", "view")

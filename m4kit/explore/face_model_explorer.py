@@ -27,6 +27,7 @@ from m4kit.prediction import Face, Prediction
 from m4kit.vertex_colours import VertexColours, clay, distance_from_mean, scalar_colours
 from m4kit.visualize.legend import with_legend
 from m4kit.visualize.mesh_figure import EVEN_LIGHT, EXTENT, mesh_still
+from m4kit.visualize.pictures import small_png, without_ground
 
 _STILL_SIDE = 420
 _NO_ACTION = "none"
@@ -233,19 +234,24 @@ class FaceModelExplorer(MeshExplorer):
         self._fitted = self._all_coefficients()
 
     def still(self) -> bytes:
-        """The mesh from the front, with the legend of its colours, as a JPEG drawn without a browser."""
+        """The mesh from the front, with the legend of its colours, as a PNG without a ground."""
         coloured, vertices = self._shown_colours(), self._mean
         if self.explain.value == _NO_MODE:
             vertices = self.vertices
-        picture = mesh_still(
-            vertices,
-            self.model.triangles.numpy(),
-            coloured.colours,
-            rotation=np.eye(3),
-            side=_STILL_SIDE,
-            light=None if coloured.values is None else EVEN_LIGHT,
-        )
-        return jpeg(with_legend(picture, coloured), quality=82)
+
+        def draw(ground: int) -> np.ndarray:
+            picture = mesh_still(
+                vertices,
+                self.model.triangles.numpy(),
+                coloured.colours,
+                rotation=np.eye(3),
+                side=_STILL_SIDE,
+                light=None if coloured.values is None else EVEN_LIGHT,
+                ground=ground,
+            )
+            return with_legend(picture, coloured)
+
+        return small_png(without_ground(draw))
 
     def describe(self) -> str:
         """One line that says what is explored."""

@@ -5,6 +5,7 @@ The heads' shapes are computed once per face; other weights then cost one weight
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -140,11 +141,11 @@ class Answer:
                 _trace(picture, landmarks, max(1, round(thickness * side / 520)), ink)
         return picture
 
-    def mesh(self, mode: str, *, side: int) -> np.ndarray:
-        """The mesh as in the photo, on white, (side, side, 3) uint8 RGB."""
-        colours = self.colours(mode).colours
+    def mesh(self, mode: str, *, side: int, ground: int | Sequence[int]) -> np.ndarray:
+        """The mesh as in the photo, on a ground of one grey value or colour (3,), (side, side, 3) uint8 RGB."""
+        colours, rotation = self.colours(mode).colours, self.reference.frame.rotation
         return mesh_still(
-            self.vertices, self.face.triangles, colours, rotation=self.reference.frame.rotation, side=side
+            self.vertices, self.face.triangles, colours, rotation=rotation, side=side, ground=ground
         )
 
 

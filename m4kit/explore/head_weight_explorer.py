@@ -26,6 +26,8 @@ from m4kit.explore.weight_sliders import WeightSliders, checked
 from m4kit.images import jpeg
 from m4kit.prediction import Face, Prediction
 from m4kit.visualize import strokes
+from m4kit.visualize.pictures import small_png, without_ground
+from m4kit.visualize.style import MAT_INK_RGB, MAT_RGB
 
 OWN, UNIFORM, BEST_MEASURED = "Network's own", "Uniform", "Best measured"
 """The presets besides each head alone."""
@@ -167,7 +169,7 @@ class HeadWeightExplorer(MeshExplorer):
         answer, side = self.answer, _STILL_SIDE
         seen = [
             (answer.photo(self.prediction.image, side=side), Path(self.prediction.source).name),
-            (answer.mesh(self.colour.value, side=side), self._weights_text()),
+            (answer.mesh(self.colour.value, side=side, ground=MAT_RGB), self._weights_text()),
         ]
         if self.study is not None:
             triangles = np.split(cuts_picture(self.study, self.weights, side=side // 2), HEADS, axis=1)
@@ -183,7 +185,8 @@ class HeadWeightExplorer(MeshExplorer):
         return "weights " + ", ".join(f"{weight:.2f}" for weight in self.weights)
 
     def _mesh_still(self) -> bytes:
-        return jpeg(self.answer.mesh(self.colour.value, side=420), quality=82)
+        draw = functools.partial(self.answer.mesh, self.colour.value, side=420)
+        return small_png(without_ground(lambda grey: draw(ground=grey)))
 
     def _set_preset(self, name: str) -> None:
         self.sliders.unlock()
@@ -285,9 +288,9 @@ def _in_a_row(pictures: Sequence[tuple[np.ndarray, str]]) -> np.ndarray:
     """Put pictures (H, W, 3) uint8 RGB side by side, as tall as the first, each with a line of text below."""
     height, columns = pictures[0][0].shape[0], []
     for picture, text in pictures:
-        column = np.full((height + _STILL_LINE, picture.shape[1], 3), 255, dtype=np.uint8)
+        column = np.full((height + _STILL_LINE, picture.shape[1], 3), MAT_RGB, dtype=np.uint8)
         column[: len(picture)] = picture[: len(column)]
         place = (picture.shape[1] / 2, height + _STILL_LINE / 2)
-        strokes.words(column, text or " ", place, height=12, colour=(36, 41, 47), halo=(255, 255, 255))
+        strokes.words(column, text or " ", place, height=12, colour=MAT_INK_RGB, halo=MAT_RGB)
         columns.append(column)
     return np.concatenate(columns, axis=1)

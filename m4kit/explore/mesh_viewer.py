@@ -46,6 +46,7 @@ from m4kit.vertex_colours import (
 )
 from m4kit.visualize.legend import with_legend
 from m4kit.visualize.mesh_figure import EVEN_LIGHT, mesh_still
+from m4kit.visualize.pictures import small_png, without_ground
 
 COMPARISONS = {"One face": "one", "Side by side": "side", "Difference": "difference"}
 
@@ -163,15 +164,18 @@ class MeshViewer(MeshExplorer):
             self._draw()
 
     def still(self) -> bytes:
-        """The faces from the front, with their legend, as a JPEG drawn without a browser."""
+        """The faces from the front, with their legend, as a PNG without a ground, drawn without a browser."""
         coloured, _ = self._coloured()
         shown = self.shown if self.compare.value == "side" else self.shown[:1]
         side = _STILL_SIDE if len(shown) == 1 else _STILL_SIDE * 3 // 4
-        pictures = [
-            _picture(one.face, colours, np.eye(3), side=side)
-            for one, colours in zip(shown, coloured, strict=False)
-        ]
-        return jpeg(np.hstack(pictures), quality=82)
+
+        def draw(ground: int) -> np.ndarray:
+            pairs = zip(shown, coloured, strict=False)
+            return np.hstack(
+                [_picture(one.face, of, np.eye(3), side=side, ground=ground) for one, of in pairs]
+            )
+
+        return small_png(without_ground(draw))
 
     def turntable(self, path: str | Path | None = None, *, frames: int = 36, side: int = 320) -> bytes:
         """Draw an animated GIF of the face that turns to both sides and back, and write it to `path`, if given.
@@ -374,13 +378,15 @@ def _free_path(path: Path, content: bytes) -> Path:
     return free
 
 
-def _picture(face: Face, coloured: VertexColours, rotation: np.ndarray, *, side: int) -> np.ndarray:
+def _picture(
+    face: Face, coloured: VertexColours, rotation: np.ndarray, *, side: int, ground: int = 255
+) -> np.ndarray:
     """A face turned by a rotation (3, 3), with the legend of its colours, (side, side, 3) uint8 RGB."""
     vertices = HeadFrame.of(face).from_photo(face.vertices)
     plain = coloured.values is None and not coloured.names and coloured.filled is None
     light = None if plain else EVEN_LIGHT
     picture = mesh_still(
-        vertices, face.triangles, coloured.colours, rotation=rotation, side=side, light=light
+        vertices, face.triangles, coloured.colours, rotation=rotation, side=side, light=light, ground=ground
     )
     return with_legend(picture, coloured)
 

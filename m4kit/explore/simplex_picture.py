@@ -20,13 +20,14 @@ from m4kit.ablation.heads.record import HeadStudy
 from m4kit.explore.controls import colour_bar, paragraph
 from m4kit.vertex_colours import scalar_colours
 from m4kit.visualize import strokes
+from m4kit.visualize.style import MAT_INK_RGB, MAT_RGB
 
 PARTS = 25
 """Steps along each side of a cut for which the accuracy is computed; the picture interpolates between them."""
 
-_INK, _PAPER, _LINE = (36, 41, 47), (255, 255, 255), (255, 255, 255)
+_INK, _LINE = (36, 41, 47), (255, 255, 255)
 _PRESENT = (255, 59, 48)
-_TEXT = {"colour": _INK, "halo": _PAPER}
+_TEXT = {"colour": MAT_INK_RGB, "halo": MAT_RGB}
 _LEGEND_PARTS = 4
 
 
@@ -116,7 +117,7 @@ def cuts_picture(record: HeadStudy, weights: np.ndarray, *, side: int) -> np.nda
     pictures = []
     for cut in cuts(record, weights, side=side - 2 * margin):
         height, width = cut.colours.shape[:2]
-        picture = np.full((top + height + below, side, 3), _PAPER, dtype=np.uint8)
+        picture = np.full((top + height + below, side, 3), MAT_RGB, dtype=np.uint8)
         corners = np.add(_corners(width, height), [margin, top])
         mask = np.zeros(picture.shape[:2], dtype=np.uint8)
         cv2.fillConvexPoly(mask, np.rint(corners * 16).astype(np.int32), 255, cv2.LINE_AA, 4)

@@ -5,6 +5,7 @@ Both use the head's own frame (`m4kit.head_frame`): millimetres, with the head u
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -191,11 +192,15 @@ def mesh_still(
     rotation: np.ndarray,
     side: int,
     light: Light | None = None,
+    ground: int | Sequence[int] = 255,
 ) -> np.ndarray:
-    """Render a mesh (V, 3) in mm, y up, turned by a rotation (3, 3): (side, side, 3) uint8 RGB on white."""
-    white = np.full((side, side, 3), 255, dtype=np.uint8)
+    """Render a mesh (V, 3) in mm, y up, turned by a rotation (3, 3): (side, side, 3) uint8 RGB.
+
+    `ground` is a grey value or a colour (3,); see also `without_ground`.
+    """
+    paper = np.full((side, side, 3), ground, dtype=np.uint8)
     seen = _in_picture(vertices, rotation, side)
-    return render(white, [(seen, triangles)], colour=[colours], light=light)
+    return render(paper, [(seen, triangles)], colour=[colours], light=light)
 
 
 def _in_picture(points: np.ndarray, rotation: np.ndarray, side: int) -> np.ndarray:

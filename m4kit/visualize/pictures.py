@@ -41,11 +41,16 @@ def small_png(picture: np.ndarray) -> bytes:
         order, half = np.argsort(-counts, kind="stable"), _COLOURS // 2
         spread = np.linspace(half, len(seen) - 1, half).astype(int)
         palette = seen[order[[*range(half), *spread]]]
+        # By their counts, the few pixels of a legend would get few of the colours.
+        weights = np.sqrt(counts)
         for _ in range(_ROUNDS):
             nearest = cKDTree(palette).query(seen)[1]
-            total = np.bincount(nearest, counts, _COLOURS)[:, None]
-            sums = [np.bincount(nearest, counts * column, _COLOURS) for column in seen.T]
+            total = np.bincount(nearest, weights, _COLOURS)[:, None]
+            sums = [np.bincount(nearest, weights * column, _COLOURS) for column in seen.T]
             palette = np.where(total > 0, np.stack(sums, axis=1) / np.maximum(total, 1e-9), palette)
+        # What is wholly transparent stays so.
+        clear = np.flatnonzero(known[:, 3] == 0)
+        palette[nearest[clear]] = seen[clear]
         nearest = cKDTree(palette).query(seen)[1]
     opacity = 255 - (palette[:, 3:] - palette[:, :3]).mean(axis=1, keepdims=True)
     colour = np.clip(palette[:, :3] * 255 / np.maximum(opacity, 1), 0, 255)

@@ -11,3 +11,5 @@ CLEAR = "rgba(0,0,0,0)"
 
 MAT, MAT_INK = "#4a525b", "#f0f3f6"
 """The ground of photos in a notebook, and the ink on it: a JPEG cannot be transparent."""
+
+MAT_RGB, MAT_INK_RGB = (tuple(bytes.fromhex(colour[1:])) for colour in (MAT, MAT_INK))

@@ -231,7 +231,7 @@ def test_the_still_of_numbers_has_their_legend(sent):
     explorer = FaceModelExplorer(MODEL)
     explorer.explain.value = 0
     with Image.open(io.BytesIO(explorer.still())) as still:
-        bar = np.asarray(still.convert("RGB"))[round(0.935 * still.height)]
+        bar = np.asarray(still.convert("RGBA"))[round(0.935 * still.height)]
     assert len(np.unique(bar[100:320], axis=0)) > 20
 
 

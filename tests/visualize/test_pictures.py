@@ -48,6 +48,12 @@ def test_few_colours_are_kept_exactly_and_nothing_stays_transparent():
     assert np.abs(read(small_png(picture)) - picture).max() <= 2
 
 
+@pytest.mark.parametrize("most", [(0, 0, 0, 0), (200, 30, 90, 255)])
+def test_among_many_colours_the_most_frequent_one_stays(glass, most):
+    picture = np.tile(np.uint8(most), (90, 64, 1))
+    assert np.abs(read(small_png(np.concatenate([picture, glass])))[:90] - most).max() <= 1
+
+
 def test_it_is_much_smaller_than_a_png_with_all_colours():
     noise = np.random.default_rng(0).integers(0, 255, (100, 100, 4), dtype=np.uint8)
     whole = io.BytesIO()

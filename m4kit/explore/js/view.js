@@ -65,7 +65,7 @@ class View {
     still.alt = this.model.get("label");
     this.el.replaceChildren(element("p", STYLES.noWebgl, NO_WEBGL), still);
     this.model.on("msg:custom", this.onMessage = (content, buffers) => {
-      if (content.kind === "still") still.src = URL.createObjectURL(new Blob([bytesOf(buffers[0])], { type: "image/jpeg" }));
+      if (content.kind === "still") still.src = URL.createObjectURL(new Blob([bytesOf(buffers[0])]));
     });
     this.model.send({ kind: "no webgl" });
   }
