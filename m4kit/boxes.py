@@ -56,6 +56,9 @@ def check_boxes(boxes, shape: tuple[int, ...], *, name: str) -> np.ndarray:
             raise ValueError(f"{box} score {score:g}, is not finite; leave it out")
         if max(map(abs, (left, top, right, bottom))) > FARTHEST:
             raise ValueError(f"{box} reaches more than {FARTHEST:,} pixels away; expected photo pixels")
+        # Scores in single precision may be a hair above 1.
+        if not 0 <= score <= 1 + 1e-6:
+            raise ValueError(f"{box} has a score of {score:g}; expected a score from 0 to 1")
         if right <= left or bottom <= top:
             raise ValueError(f"{box} has no area; expected left < right and top < bottom, in photo pixels")
         if right <= 0 or bottom <= 0 or left >= width or top >= height:

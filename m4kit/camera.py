@@ -193,6 +193,8 @@ def cut_square(
     finely as the photo and averaged down by a whole factor (box filter), which prevents aliasing. `interpolation` and
     `border` are OpenCV's; outside the photo the square is black by default.
     """
+    if not (all(map(math.isfinite, square)) and square.size > 0):
+        raise ValueError(f"crop: expected finite numbers and a size above 0, got {tuple(square)}")
     factor = min(max(1, math.ceil(square.size / size)), _MOST_SAMPLES)
     side = size * factor
     scale = square.size / side

@@ -82,6 +82,16 @@ def check_array(value, name: str, words: str, *, remedy: str = "") -> np.ndarray
         raise TypeError(f"{refused} ({error})") from error
 
 
+def check_shape(value, name: str, shape: tuple[int, ...], words: str = "") -> np.ndarray:
+    """Return finite numbers of that shape as an array of float64."""
+    words = f"{words or 'finite numbers'} {shape}"
+    array = check_array(value, name, words)
+    if array.shape != shape or not np.isfinite(array).all():
+        came = "NaN or infinity" if array.shape == shape else f"shape {array.shape}"
+        raise ValueError(f"{name}: expected {words}, got {came}")
+    return array
+
+
 def read_only(array: np.ndarray) -> np.ndarray:
     """A view of an array that cannot be written to; `copy()` of it can."""
     view = np.asarray(array).view()

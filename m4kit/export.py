@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import struct
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
 
+from m4kit.checks import check_array, check_type
 from m4kit.render import vertex_normals
 
 FORMATS = (".obj", ".ply", ".glb", ".stl")
@@ -36,14 +38,16 @@ def save_mesh(
 
     Raises `ExportError` for another ending, a missing folder, arrays that are not a mesh, and failed writing.
     """
-    path = Path(path)
+    path = Path(
+        check_type(path, "save_mesh", str, PathLike, remedy="give the name of a file", words="a path")
+    )
     if path.suffix.lower() not in FORMATS:
         raise ExportError(
             f"{path}: expected a name that ends in {', '.join(FORMATS)}, got {path.suffix or 'no ending'}"
         )
     if not path.parent.is_dir():
         raise ExportError(f"{path}: the folder {path.parent} does not exist; make it first")
-    vertices, triangles = np.asarray(vertices, dtype=np.float64), np.asarray(triangles)
+    vertices, triangles = check_array(vertices, f"{path}", "vertices (V, 3)"), np.asarray(triangles)
     if vertices.ndim != 2 or vertices.shape[1] != 3 or not np.isfinite(vertices).all():
         raise ExportError(f"{path}: expected finite vertices (V, 3), got {vertices.shape}")
     shaped = triangles.ndim == 2 and triangles.shape[1] == 3 and triangles.dtype.kind in "iu"

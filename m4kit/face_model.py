@@ -81,6 +81,8 @@ class FaceModel(torch.nn.Module):
         licence: str = "",
     ):
         super().__init__()
+        if missing := [name for name in _ARRAYS if name not in arrays]:
+            raise ValueError(f"FaceModel: expected arrays {', '.join(_ARRAYS)}; got no {', '.join(missing)}")
         for name in _ARRAYS:
             array = np.asarray(arrays[name])
             kind = torch.int64 if array.dtype.kind in "iu" and name != "symmetry" else torch.float32
@@ -129,7 +131,8 @@ class FaceModel(torch.nn.Module):
                 values = coefficients.to(mean)
             else:
                 # Copied, because torch warns of arrays that are read-only.
-                values = torch.tensor(np.asarray(coefficients), dtype=mean.dtype, device=mean.device)
+                array = check_array(coefficients, word, f"coefficients (..., {len(modes)})")
+                values = torch.tensor(array, dtype=mean.dtype, device=mean.device)
             if values.shape[-1:] != (len(modes),):
                 raise ValueError(
                     f"expected {word} coefficients of shape (..., {len(modes)}), got {tuple(values.shape)}"
@@ -193,6 +196,7 @@ class FaceModel(torch.nn.Module):
         n = len(target)
         weight = torch.ones(n, LANDMARKS, dtype=torch.float64)
         if weights is not None:
+            weights = check_array(weights, "weights", "weights (68,) or (n, 68)")
             weight = weight * torch.as_tensor(weights, dtype=torch.float64)
         if not weight.isfinite().all() or (weight < 0).any() or ((weight > 0).sum(1) < 4).any():
             raise ValueError("expected weights of 0 or more, at least four of them above 0 for each face")

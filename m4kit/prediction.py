@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
     from m4kit.visualize.notebook_figure import NotebookFigure
 
 
+_LARGEST_SIDE = 32_766
+"""The largest side of a picture, in pixels, that OpenCV resizes."""
+
+
 @dataclass(frozen=True, slots=True)
 class FaceBox:
     """A face's box in photo pixels (x right, y down) and the detector's score in [0, 1].
@@ -40,6 +46,10 @@ class FaceBox:
     right: float
     bottom: float
     score: float = 1.0
+
+    def __post_init__(self):
+        for name in self.__slots__:
+            check_number(getattr(self, name), f"FaceBox: {name}")
 
     @property
     def width(self) -> float:
@@ -102,6 +112,9 @@ class Face:
         check_type(self.box, "Face: box", FaceBox, remedy="FaceBox(left, top, right, bottom) makes one")
         check_type(self.crop, "Face: crop", Crop, remedy="Crop(left, top, size) makes one")
         check_model(self.model, "Face: model")
+        check_type(
+            self.origin, "Face: origin", Origin, NoneType, remedy="leave it out for a face without a photo"
+        )
         for name in ("heads", "head_weights"):
             # A view, because the array itself belongs to the caller.
             object.__setattr__(self, name, read_only(getattr(self, name)))
@@ -237,6 +250,7 @@ class Face:
 
         `corner` (x, y) is the new upper left corner in photo pixels; the whole photo starts at (-0.5, -0.5).
         """
+        check_number(scale, "scale", above=0)
         box = (np.asarray(self.box)[:4] - np.tile(corner, 2)) * scale - 0.5
         left, top = (np.array(self.crop[:2]) - corner) * scale - 0.5
         crop = Crop(float(left), float(top), self.crop.size * scale)
@@ -341,6 +355,10 @@ class Prediction(Sequence):
         if isinstance(index, slice):
             return replace(self, faces=self.faces[index])
         if np.ndim(index) == 0:
+            if not isinstance(index, Integral):
+                raise TypeError(f"expected a face's number, a slice, a list or a mask, got {shown(index)}")
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"expected a face's number below {len(self)}, got {index}")
             return self.faces[index]
         chosen = np.asarray(index)
         if chosen.dtype == bool and chosen.shape != (len(self),):
@@ -387,8 +405,8 @@ class Prediction(Sequence):
 
         The sides are rounded to whole pixels. The faces have no `origin`.
         """
-        check_number(scale, "scale", above=0)
         height, width = self.image.shape[:2]
+        check_number(scale, "scale", above=0, most=_LARGEST_SIDE / max(height, width))
         size = max(1, round(width * scale)), max(1, round(height * scale))
         way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
         image = cv2.resize(self.image, size, interpolation=way)
@@ -427,6 +445,27 @@ class Prediction(Sequence):
     def _ipython_display_(self) -> None:
         # Smaller than a plot, because the picture stays in the notebook's file.
         _show(self.plot(max_side=560), self, repr(self))
+
+
+def check_face(face: Face, name: str) -> Face:
+    """Return a face, or raise `TypeError`."""
+    return check_type(face, name, Face, remedy="a face of a prediction is prediction[0]")
+
+
+def check_faces(faces: Face | Iterable[Face], name: str) -> list[Face]:
+    """The faces of a face, a prediction or any other iterable of faces, or `TypeError`."""
+    if isinstance(faces, Face):
+        return [faces]
+    if isinstance(faces, str) or not isinstance(faces, Iterable):
+        raise TypeError(
+            f"{name}: expected a prediction or faces, got {shown(faces)}; m4kit.predict makes one"
+        )
+    return [check_face(face, name) for face in faces]
+
+
+def check_prediction(prediction: Prediction, name: str) -> Prediction:
+    """Return a prediction, or raise `TypeError`."""
+    return check_type(prediction, name, Prediction, remedy="m4kit.predict makes one")
 
 
 def _in_words(face: Face) -> str:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from m4kit.camera import Crop
 from m4kit.confidence import assess
-from m4kit.face_model import FaceModel, packaged_model
+from m4kit.face_model import FaceModel, check_model, packaged_model
 from m4kit.files import reason_of, write_whole
 from m4kit.images import jpeg, load_image
 from m4kit.prediction import Face, FaceBox, Origin, Prediction
@@ -52,6 +52,8 @@ def load(path: str | Path, *, model: FaceModel | None = None) -> Prediction:
 
     Raises `PredictionFileError` for a file that is missing, broken, of another kind, or of another face model.
     """
+    if model is not None:
+        check_model(model)
     try:
         return from_bytes(Path(path).read_bytes(), model)
     except OSError as error:

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from m4kit.checks import check_array, check_number, check_type
 from m4kit.images import check_image
 from m4kit.landmarks import face_size
 from m4kit.light import Light, shade
@@ -167,10 +168,14 @@ def render(
     Raises `ValueError` for a mesh that is empty or not finite, and for colours of another shape.
     """
     image = check_image(image, name="render")
-    if not 0 <= opacity <= 1:
-        raise ValueError(f"expected an opacity between 0 and 1, got {opacity}")
-    light = Light() if light is None else light
-    parts = [_Mesh(vertices, triangles) for vertices, triangles in meshes]
+    check_number(opacity, "opacity", least=0, most=1)
+    light = (
+        Light() if light is None else check_type(light, "light", Light, remedy="m4kit.light.Light makes one")
+    )
+    words = "pairs of vertices (V, 3) and triangles (T, 3)"
+    remedy = "[(face.vertices, face.triangles)] is one"
+    check_type(meshes, "meshes", Sequence, remedy=remedy, words=words)
+    parts = [_Mesh(*check_type(pair, "meshes", tuple, list, remedy=remedy, words=words)) for pair in meshes]
     colours = _colours(colour, parts)
     picture = image.copy()
     uncovered = np.ones(image.shape[:2], dtype=np.float32) if len(parts) > 1 else None
@@ -198,7 +203,7 @@ class _Mesh:
     """A valid mesh with its ray-casting scene."""
 
     def __init__(self, vertices: np.ndarray, triangles: np.ndarray):
-        self.vertices = np.asarray(vertices, dtype=np.float64)
+        self.vertices = check_array(vertices, "mesh", "vertices (V, 3)")
         self.triangles = np.asarray(triangles)
         if self.vertices.ndim != 2 or self.vertices.shape[1:] != (3,) or len(self.vertices) == 0:
             raise ValueError(f"expected vertices of shape (V, 3), at least one, got {self.vertices.shape}")
@@ -292,6 +297,9 @@ def _blend(values: np.ndarray, triangle: np.ndarray, weights: np.ndarray) -> np.
 
 def _colours(colour: Sequence, meshes: list[_Mesh]) -> list[np.ndarray]:
     """One array per mesh, in linear light: (3,), or (T, 3, 3) at the triangles' corners."""
+    check_type(
+        colour, "colour", Sequence, np.ndarray, remedy="(255, 255, 255) is white", words="a colour (3,)"
+    )
     each = [colour] * len(meshes) if np.shape(colour) == (3,) else list(colour)
     if len(each) != len(meshes):
         raise ValueError(

@@ -15,9 +15,11 @@ import cv2
 import numpy as np
 
 from m4kit.camera import decompose
+from m4kit.checks import check_choice, check_shape
 from m4kit.images import check_image
 from m4kit.landmarks import face_size
 from m4kit.parameters import split_camera
+from m4kit.prediction import check_face
 from m4kit.render import PORCELAIN, depth_map, vertex_normals
 
 if TYPE_CHECKING:
@@ -90,14 +92,14 @@ def vertex_colours(
     Raises `ValueError` for an unknown mode, a texture without a photo, a model without regions, a face of one head,
     and limits that are not (low, high).
     """
-    if mode not in MODES:
-        raise ValueError(f"expected a colour mode out of {', '.join(MODES)}, got {mode!r}")
+    check_face(face, "colour")
+    check_choice(mode, "colour", MODES)
     coloured = texture(face, image) if mode == "texture" else MODES[mode](face)
     if limits is None:
         return coloured
     if coloured.values is None:
         raise ValueError(f"colour {mode}: expected no limits, because it shows no numbers, got {limits}")
-    low, high = limits
+    low, high = check_shape(limits, "limits", (2,), "numbers")
     if not low < high:
         raise ValueError(f"expected limits (low, high), the lower one first, got {limits}")
     return scalar_colours(

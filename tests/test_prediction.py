@@ -287,7 +287,7 @@ class TestChecks:
 
     @pytest.mark.parametrize("scale", [0, -1, float("nan"), float("inf")])
     def test_a_photo_is_resized_by_a_finite_number_above_0(self, face, scale):
-        with pytest.raises(ValueError, match="scale: expected a number above 0, got"):
+        with pytest.raises(ValueError, match=r"scale: expected a number above 0 and up to 8191.5, got"):
             Prediction(np.zeros((4, 4, 3), np.uint8), (face,)).resized(scale)
 
     def test_a_face_of_no_photo_says_so(self, face):

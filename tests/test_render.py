@@ -190,7 +190,7 @@ class TestBadInput:
             render(BLACK, [mesh], colour=[np.zeros((5, 3))])
 
     def test_an_opacity_out_of_range_is_refused(self):
-        with pytest.raises(ValueError, match="between 0 and 1"):
+        with pytest.raises(ValueError, match="opacity: expected a number from 0 to 1"):
             render(BLACK, [], opacity=55)
 
 

@@ -112,7 +112,7 @@ def test_the_spread_is_what_the_heads_shapes_differ_by():
 @pytest.mark.parametrize(
     ("mode", "subject", "words"),
     [
-        ("colour", face(), "expected a colour mode out of clay"),
+        ("colour", face(), "colour: expected one of clay"),
         ("texture", face(), "expected the photo"),
         ("spread", face(heads=np.zeros((1, 62))), "expected a face with several heads, got 1"),
     ],

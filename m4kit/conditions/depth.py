@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from m4kit.camera import decompose
+from m4kit.prediction import check_faces
 
 if TYPE_CHECKING:
     from m4kit.prediction import Face
@@ -39,6 +40,7 @@ def scene_depth(shape: tuple[int, ...], faces: Sequence[Face]) -> np.ndarray:
     A face's distance follows from its scale (pixels per millimetre) and an assumed focal length, its relief from the
     mesh. The body below a face is as far away as the face.
     """
+    faces = check_faces(faces, "scene_depth")
     height, width = shape[:2]
     focal = FOCAL * max(height, width)
     distances = [focal / (1000 * _pixels_per_mm(face)) for face in faces]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import ipywidgets as widgets
 import plotly.graph_objects as go
 
@@ -17,6 +19,7 @@ from m4kit.ablation.activations.live import (
     LiveTraining,
 )
 from m4kit.ablation.activations.numbers import smoothed
+from m4kit.checks import check_choice, check_number, check_type
 from m4kit.explore.charts import BASE
 from m4kit.explore.controls import button, choice, row, toggle
 from m4kit.explore.explorer import Explorer
@@ -43,6 +46,11 @@ class LiveTrainer(Explorer):
     """
 
     def __init__(self, activations=("sigmoid", "relu"), *, seconds: float = 60.0, **options):
+        # Names and options are those of the training, which is made when it starts.
+        inspect.signature(LiveTraining).bind(activations, seconds=seconds, **options)
+        for name in check_type(activations, "activations", list, tuple, remedy="give a list of names"):
+            check_choice(name, "activation", ACTIVATIONS)
+        check_number(seconds, "seconds", above=0)
         super().__init__()
         self.options = {"seconds": seconds} | options
         self.training: LiveTraining | None = None

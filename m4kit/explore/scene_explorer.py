@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from m4kit.checks import check_type
 from m4kit.conditions import CONDITIONS
 from m4kit.datasets import Sample
 from m4kit.datasets.scenes import CLEAN
@@ -86,6 +87,8 @@ class SceneExplorer(Explorer):
         source: Iterable[Sample] | None = None,
         predictor: Predictor | None = None,
     ):
+        remedy = "scenes.analyse makes one, SceneReport.load reads one"
+        check_type(report, "SceneExplorer", SceneReport, remedy=remedy)
         super().__init__()
         # A row has one number everywhere, also in a report that somebody has filtered.
         self.report = report = replace(report, faces=report.faces.reset_index(drop=True))

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from m4kit.camera import HeadPose, decompose
+from m4kit.checks import check_array, check_number, check_shape, shown
 from m4kit.images import check_image
 from m4kit.landmarks import CONTOURS, GROUP_MEMBERS, LANDMARK_GROUPS, face_size
 from m4kit.light import Light
+from m4kit.prediction import Face, check_faces
 from m4kit.render import PORCELAIN, render
 from m4kit.visualize import strokes
-
-if TYPE_CHECKING:
-    from m4kit.prediction import Face
 
 _HALO = (250, 250, 247)
 _FRONT = (255, 176, 32)
@@ -45,7 +43,7 @@ def draw_landmarks(
     # Small faces are farther away: draw them first, so that they do not cover the lines of large ones.
     for face in sorted(_landmarks(landmarks), key=face_size):
         size = face_size(face)
-        line = 0.7 + 0.0075 * size if width is None else float(width)
+        line = 0.7 + 0.0075 * size if width is None else check_number(width, "width", above=0)
         halo = 0.4 + 0.25 * line
         contours = [face[indices] for indices, _ in CONTOURS]
         strokes.lines(picture, contours, line + 2 * halo).paint(picture, _HALO, opacity=0.55)
@@ -98,7 +96,8 @@ def draw_pose_box(
     `centre` is the middle of the head (x, y) and `size` its height, both in photo pixels.
     """
     picture = np.array(check_image(image, name="draw"))
-    corners = _box_corners(np.asarray(rotation, dtype=float), centre, size)
+    rotation, centre = check_shape(rotation, "rotation", (3, 3)), check_shape(centre, "centre", (2,))
+    corners = _box_corners(rotation, centre, check_number(size, "size", above=0))
     back, front = corners[:4], corners[4:]
     width = 0.7 + 0.0075 * size
     halo = max(0.7, 0.5 * width)
@@ -131,11 +130,12 @@ def draw_pose_axes(
     Arguments as for `draw_pose_box`.
     """
     picture = np.array(check_image(image, name="draw"))
-    origin = np.asarray(centre, dtype=float)
-    tips = origin + 0.55 * size * np.asarray(rotation, dtype=float)[:2].T * [1, -1]
+    rotation, origin = check_shape(rotation, "rotation", (3, 3)), check_shape(centre, "centre", (2,))
+    check_number(size, "size", above=0)
+    tips = origin + 0.55 * size * rotation[:2].T * [1, -1]
     width = 1.0 + 0.013 * size
     # The axis nearest to the viewer is painted last.
-    for axis in np.argsort(np.asarray(rotation)[2]):
+    for axis in np.argsort(rotation[2]):
         tip, along = tips[axis], tips[axis] - origin
         length = np.linalg.norm(along)
         head = min(0.11 * size, 0.8 * length)
@@ -216,18 +216,19 @@ def _head(landmarks: np.ndarray, rotation: np.ndarray) -> tuple[np.ndarray, floa
 
 
 def _faces(faces: Face | Iterable[Face]) -> list[Face]:
-    return [faces] if hasattr(faces, "landmarks") else list(faces)
+    return check_faces(faces, "draw")
 
 
 def _landmarks(landmarks: np.ndarray | Face | Iterable[Face]) -> list[np.ndarray]:
     """Landmarks (68, 2) of each face."""
-    if isinstance(landmarks, np.ndarray):
-        each = landmarks[None] if landmarks.ndim == 2 else landmarks
-    else:
-        each = [getattr(face, "landmarks", face) for face in _faces(landmarks)]
+    if isinstance(landmarks, Face):
+        landmarks = [landmarks]
+    if isinstance(landmarks, str) or not isinstance(landmarks, Iterable):
+        raise TypeError(f"draw: expected faces or landmarks (n, 68, 2), got {shown(landmarks)}")
+    single = isinstance(landmarks, np.ndarray) and landmarks.ndim == 2
     result = []
-    for one in each:
-        array = np.asarray(one, dtype=float)
+    for one in [landmarks] if single else landmarks:
+        array = check_array(getattr(one, "landmarks", one), "draw", "faces or landmarks (n, 68, 2)")
         if array.shape not in {(68, 2), (68, 3)} or not np.isfinite(array[:, :2]).all():
             raise ValueError(f"expected 68 finite landmarks, (68, 2) or (68, 3), got an array {array.shape}")
         result.append(array[:, :2])

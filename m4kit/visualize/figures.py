@@ -9,8 +9,10 @@ import cv2
 import numpy as np
 
 from m4kit.camera import Crop, cut_square, rotation_from_euler
+from m4kit.checks import check_array, check_flag, check_number, check_type, check_whole
 from m4kit.images import check_image
 from m4kit.landmarks import face_size
+from m4kit.prediction import Face, Prediction, check_prediction
 from m4kit.render import render
 from m4kit.visualize.drawing import angle_text, draw_boxes, draw_landmarks, draw_mesh, draw_pose, pose_text
 from m4kit.visualize.pictures import without_ground
@@ -18,7 +20,6 @@ from m4kit.visualize.pictures import without_ground
 if TYPE_CHECKING:
     from matplotlib.text import Text
 
-    from m4kit.prediction import Face, Prediction
     from m4kit.visualize.notebook_figure import NotebookFigure
 
 ROWS = ("landmarks", "head pose", "translucent mesh", "solid mesh")
@@ -52,9 +53,13 @@ def overview(
     in pixels of the figure. `titles` gives one title per photo. For a photo without a face the figure says "no face
     found": above a single photo, or over the pictures in a list.
     """
-    if hasattr(predictions, "image"):
+    if isinstance(predictions, Prediction):
         predictions = [predictions]
-    predictions = list(predictions)
+    check_type(
+        predictions, "overview", Sequence, remedy="m4kit.predict makes one", words="a prediction or a list"
+    )
+    predictions = [check_prediction(one, "overview") for one in predictions]
+    check_type(titles, "titles", list, tuple, remedy="give one for each photo")
     if not predictions:
         raise ValueError("expected a prediction or a list of them, got an empty list")
     _check_side(max_side)
@@ -96,7 +101,8 @@ def faces_figure(prediction: Prediction, *, side: int = 240, max_faces: int = 6)
     `side` is the side of a close-up in pixels of the figure.
     """
     _check_side(side)
-    faces = list(prediction)[:max_faces]
+    check_prediction(prediction, "faces_figure")
+    faces = list(prediction)[: check_whole(max_faces, "max_faces", least=1)]
     if not faces:
         return overview(prediction, max_side=2 * side)
     rows = []
@@ -120,10 +126,14 @@ def photo_figure(
 ) -> NotebookFigure:
     """The photo with layers drawn over it; see `Prediction.plot`."""
     _check_side(max_side)
+    for name, layer in (("landmarks", landmarks), ("pose", pose), ("boxes", boxes)):
+        check_flag(layer, name)
+    if not isinstance(mesh, bool | np.bool_):
+        check_number(mesh, "mesh", least=0, most=1)
     resized = _fitted(prediction, max_side)
     image, faces = resized.image, resized.faces
     if mesh:
-        image = draw_mesh(image, faces, opacity=_TRANSLUCENT if mesh is True else float(mesh))
+        image = draw_mesh(image, faces, opacity=_TRANSLUCENT if isinstance(mesh, bool | np.bool_) else mesh)
     if boxes:
         image = draw_boxes(image, faces)
     if pose:
@@ -147,10 +157,16 @@ def shapes_figure(
     (T, 3) are shared. Angles are in degrees. `side` is the side of a picture in pixels of the figure.
     """
     _check_side(side)
-    if not shapes or not len(yaws):
+    check_type(shapes, "shapes", Mapping, remedy='give {"name": vertices}')
+    yaws = np.atleast_1d(check_array(yaws, "yaws", "angles (n,) in degrees")).tolist()
+    check_number(pitch, "pitch")
+    if not shapes or not yaws:
         raise ValueError(f"expected at least one shape and one yaw, got {len(shapes)} and {len(yaws)}")
     turned = {
-        name: [np.asarray(vertices, dtype=float) @ rotation_from_euler(yaw, pitch, 0).T for yaw in yaws]
+        name: [
+            check_array(vertices, name, "vertices (V, 3)") @ rotation_from_euler(yaw, pitch, 0).T
+            for yaw in yaws
+        ]
         for name, vertices in shapes.items()
     }
     reach = max(np.abs(vertices[:, :2]).max() for row in turned.values() for vertices in row)
@@ -189,8 +205,7 @@ def _close_up(image: np.ndarray, face: Face, side: int) -> tuple[np.ndarray, Fac
 
 
 def _check_side(side: int) -> None:
-    if side < 16:
-        raise ValueError(f"expected pictures of at least 16 pixels per side, got {side}")
+    check_number(side, "side of the pictures", least=16, unit="in pixels")
 
 
 def _grid(

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from m4kit.camera import rotation_from_euler
+from m4kit.checks import check_number, check_whole
 from m4kit.head_frame import HeadFrame
 from m4kit.landmarks import LANDMARK_GROUPS
 from m4kit.light import Lamp, Light
+from m4kit.prediction import check_face
 from m4kit.render import PORCELAIN, render
 from m4kit.vertex_colours import VertexColours, scalar_colours, vertex_colours
 from m4kit.visualize.drawing import AXIS_COLOURS, draw_landmarks, draw_pose_axes, pose_text
@@ -88,7 +90,8 @@ def mesh_figure(
     """
     import plotly.graph_objects as go
 
-    frame = HeadFrame.of(face)
+    frame = HeadFrame.of(check_face(face, "mesh_figure"))
+    check_number(height, "height", above=0, unit="in pixels")
     vertices = frame.from_photo(face.vertices)
     coloured = vertex_colours(face, colour, image=image, limits=limits)
     data = [_mesh(face, vertices, colour, coloured)]
@@ -164,7 +167,9 @@ def mesh_picture(
     Arguments as for `mesh_figure`. `legend` adds a colour bar or names, unless the picture is too small. Landmarks
     are drawn over the mesh, also those behind it.
     """
-    frame, rotation = HeadFrame.of(face), rotation_from_euler(yaw, pitch, 0)
+    check_whole(side, "side", least=1)
+    rotation = rotation_from_euler(check_number(yaw, "yaw"), check_number(pitch, "pitch"), 0)
+    frame = HeadFrame.of(check_face(face, "mesh_picture"))
     vertices = frame.from_photo(face.vertices)
     coloured = vertex_colours(face, colour, image=image, limits=limits)
     picture = mesh_still(

@@ -255,7 +255,7 @@ class TestOverview:
     def test_nothing_to_show_is_refused(self):
         with pytest.raises(ValueError, match="empty list"):
             visualize.overview([])
-        with pytest.raises(ValueError, match="at least 16 pixels"):
+        with pytest.raises(ValueError, match="of at least 16, in pixels"):
             visualize.overview(prediction(), max_side=0)
 
 
