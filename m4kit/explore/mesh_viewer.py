@@ -361,12 +361,26 @@ class MeshViewer(MeshExplorer):
         self.readout.value = f'<div style="line-height: 1.5">{"<br>".join(lines)}</div>'
 
     def _show_thumbnail(self) -> None:
-        """Show the photo around the face with the clicked vertex marked."""
-        panel, vertex = self._clicked or (0, None)
-        one = self.shown[panel]
-        picture = thumbnail(one.prediction.image, one.face, vertex=vertex)
-        alt = f"The photo around {one.title.lower()}"
-        self.photo.value = picture_html(jpeg(picture, quality=85), kind="jpeg", alt=alt)
+        """Show the photo around each face, beside each other, with the clicked vertex marked."""
+        _, vertex = self._clicked or (0, None)
+        shown = self.shown
+        if len(shown) == 2 and _same_place(*shown):
+            shown = shown[:1]
+        pictures = []
+        for one in shown:
+            seen = None if vertex is None or vertex >= len(one.face.vertices) else vertex
+            content = jpeg(thumbnail(one.prediction.image, one.face, vertex=seen), quality=85)
+            alt = f"The photo around {one.title.lower()}"
+            width = f"{SIDE_WIDTH // len(shown) - 2}px"
+            pictures.append(picture_html(content, kind="jpeg", alt=alt, width=width))
+        self.photo.value = f'<div style="display: flex; gap: 4px">{"".join(pictures)}</div>'
+
+
+def _same_place(first: Shown, second: Shown) -> bool:
+    """Whether two faces are the same place of the same photo, as with other weights of the heads."""
+    return first.face.crop == second.face.crop and np.array_equal(
+        first.prediction.image, second.prediction.image
+    )
 
 
 def _free_path(path: Path, content: bytes) -> Path:

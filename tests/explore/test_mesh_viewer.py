@@ -210,6 +210,19 @@ def test_a_click_is_read_and_marked_in_the_photo(sent):
     assert viewer.errors == []
 
 
+def test_two_faces_have_two_photos_and_one_face_under_other_weights_has_one(sent):
+    alone = dataclasses.replace(TWO_FACES, faces=tuple(f.with_head_weights([1, 0, 0, 0]) for f in TWO_FACES))
+    viewer = MeshViewer(TWO_FACES, other=alone)
+    viewer.compare.value = "side"
+    assert viewer.photo.value.count("<img") == 1
+    viewer.partner.label = "Face 2"
+    assert 'alt="The photo around face 1"' in viewer.photo.value
+    assert 'alt="The photo around face 2"' in viewer.photo.value
+    viewer.compare.value = "one"
+    assert viewer.photo.value.count("<img") == 1
+    assert viewer.errors == []
+
+
 def test_the_photo_travels_once_and_small(sent):
     noisy = dataclasses.replace(
         TWO_FACES, image=np.random.default_rng(1).integers(0, 255, (1500, 2000, 3), dtype=np.uint8)
