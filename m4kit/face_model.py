@@ -18,6 +18,7 @@ import torch
 from m4kit.checks import check_array, check_number, check_type, check_whole
 from m4kit.files import reason_of, write_whole
 from m4kit.inference import loading, one_thread
+from m4kit.reading import read_file, unpack_arrays
 
 IDENTITY_MODES = 40
 EXPRESSION_MODES = 10
@@ -255,8 +256,7 @@ class FaceModel(torch.nn.Module):
         check_type(path, "FaceModel.load", str, PathLike, NoneType, remedy=_GIVE_PATH, words="a path")
         source = resources.files("m4kit.assets") / ASSET if path is None else Path(path)
         try:
-            with np.load(io.BytesIO(source.read_bytes()), allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
+            arrays = unpack_arrays(source.read_bytes() if path is None else read_file(source))
             words = json.loads(str(arrays.pop("words")))
             actions = dict(zip(words["actions"], arrays.pop("actions"), strict=True))
             regions = dict(zip(words["regions"], arrays.pop("regions"), strict=True))
@@ -347,7 +347,7 @@ def load_numpy_pickle(path: str | Path) -> dict:
     """Read a dictionary of numpy arrays from a pickle. Other objects are not run and raise `FaceModelError`."""
     path = Path(path)
     try:
-        data = _NumpyUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
+        data = _NumpyUnpickler(io.BytesIO(read_file(path)), encoding="latin1").load()
     except FileNotFoundError as error:
         raise FaceModelError(
             f"{path}: no such file; give the path of 3DDFA-V2's bfm_noneck_v3.pkl"

@@ -4,21 +4,19 @@ The EXIF orientation is applied, grey becomes three equal channels, 16 bits are 
 transparent pixels are blended with white. Of an animation only the first frame is loaded, with a warning. Colour
 profiles are not applied. An image that cannot be loaded raises `ImageError` with the reason.
 
-A hostile file does no harm. Only `FORMATS` are tried, whose decoders start no other program. A file may have
-`MOST_BYTES` and, as Pillow has it, 2 x `PIL.Image.MAX_IMAGE_PIXELS`, which is 179 million pixels by default; in WebP,
-AVIF and progressive JPEG half as many, in JPEG 2000 a third. Then no file takes more than 1.5 GB of memory. Larger
-files are refused before they are decoded. None is read at a reduced size, because boxes and landmarks count the
-photo's own pixels.
+A hostile file does no harm. Only `FORMATS` are tried, whose decoders start no other program. A file may have 512 MB
+(`reading.MOST_BYTES`) and as many pixels as Pillow allows, 2 x `PIL.Image.MAX_IMAGE_PIXELS`, by default 179 million;
+in WebP, AVIF and progressive JPEG half as many, in JPEG 2000 a third. So decoding takes at most 1.5 GB of memory.
+Larger files are refused before they are decoded. None is read at a reduced size, because boxes and landmarks count
+the photo's own pixels.
 """
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import re
 import reprlib
-import stat
 import warnings
 import zlib
 from collections.abc import Iterable, Iterator
@@ -41,6 +39,7 @@ from m4kit.pixels import (
     most_pixels,
     plain_array,
 )
+from m4kit.reading import read_all, read_file
 
 ImageSource = str | PathLike | bytes | bytearray | memoryview | BinaryIO | Image.Image | np.ndarray
 """The types that `load_image` accepts."""
@@ -61,12 +60,8 @@ FORMATS = {
 IMAGE_SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 """`list_images` finds the files of a folder that end in one of these, in lower or upper case."""
 
-MOST_BYTES = 1 << 29
-"""The largest file that is read, in bytes."""
-
 _NAMES = "JPEG, PNG, WebP, AVIF, TIFF, JPEG 2000, BMP, GIF or PPM"
 _LONGEST_SHOWN = 300
-_PART = 1 << 24
 
 # Programs write some 10 scans.
 _MOST_SCANS = 100
@@ -123,32 +118,6 @@ def load_image(source: ImageSource) -> np.ndarray:
             f"got {type(source).__name__}; convert it, for example with numpy.asarray"
         )
     return _decode(content, name)
-
-
-def read_file(path: Path, *, most: int | None = None) -> bytes:
-    """Read a regular file of at most so many bytes (default: `MOST_BYTES`); raise `OSError` if it is another one.
-
-    A device or a pipe is not opened, because it may block or never end.
-    """
-    mode = path.stat().st_mode
-    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise OSError(errno.EINVAL, "a device or a pipe; save what comes from it to a file first")
-    with path.open("rb") as file:
-        return read_all(file, most=most)
-
-
-def read_all(file: BinaryIO, *, most: int | None = None) -> bytes:
-    """Read the rest of a binary file of at most so many bytes (default: `MOST_BYTES`); raise `OSError` for more."""
-    most = MOST_BYTES if most is None else most
-    parts, size = [], 0
-    while part := file.read(min(_PART, most + 1)):
-        if not isinstance(part, bytes):
-            raise TypeError(f"{type(part).__name__} instead of bytes")
-        parts.append(part)
-        size += len(part)
-        if size > most:
-            raise OSError(errno.EFBIG, f"more than {most:,} bytes")
-    return b"".join(parts)
 
 
 def list_images(paths: str | PathLike | Iterable[str | PathLike]) -> list[Path]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from m4kit.face_model import FaceModel, check_model, packaged_model
 from m4kit.files import reason_of, write_whole
 from m4kit.images import jpeg, load_image
 from m4kit.prediction import Face, FaceBox, Origin, Prediction
+from m4kit.reading import read_file, unpack_arrays
 from m4kit.weights import fingerprint
 
 FORMAT, VERSION = "m4kit prediction", 1
@@ -55,7 +57,7 @@ def load(path: str | Path, *, model: FaceModel | None = None) -> Prediction:
     if model is not None:
         check_model(model)
     try:
-        return from_bytes(Path(path).read_bytes(), model)
+        return from_bytes(read_file(Path(path)), model)
     except OSError as error:
         raise PredictionFileError(f"{path}: reading failed ({error}); check the path") from error
     except PredictionFileError as error:
@@ -94,41 +96,47 @@ def to_bytes(prediction: Prediction, *, photo: str = "png") -> bytes:
 
 def from_bytes(content: bytes, model: FaceModel | None = None) -> Prediction:
     """The prediction of a file's content; see `load`."""
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+    with _broken():
+        arrays = unpack_arrays(content)
         about = json.loads(str(arrays["about"]))
         if (about["format"], about["version"]) != (FORMAT, VERSION):
             raise ValueError(f"it is {about['format']}, version {about['version']}")
         image = load_image(arrays["photo"].tobytes())
-        rows = zip(
-            *(arrays[name] for name in ("boxes", "crops", "heads", "head_weights")),
-            about["origins"],
-            strict=True,
-        )
-        source, network, known = about["source"], about["network"], about["face_model"]
-    except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise PredictionFileError(
-            f"expected a file that Prediction.save wrote, but reading it failed ({reason_of(error)}); save it again"
-        ) from error
+        tables = [arrays[name] for name in ("boxes", "crops", "heads", "head_weights")]
+        for name, columns in (("boxes", 5), ("crops", 3)):
+            if arrays[name].shape[1:] != (columns,) or not np.isfinite(arrays[name]).all():
+                raise ValueError(f"expected finite {name} (n, {columns}), got {arrays[name].shape}")
+        source, network, known = (str(about[name]) for name in ("source", "network", "face_model"))
     own = packaged_fingerprint() if model is None else fingerprint(model)
     model = packaged_model() if model is None else model
     if known and own != known:
         raise PredictionFileError(
             f"the prediction was made with the face model {known}, not {own}; give that one as model="
         )
-    faces = tuple(
-        Face(
-            FaceBox(*box.tolist()),
-            Crop(*crop.tolist()),
-            heads,
-            weights,
-            model,
-            None if origin is None else Origin(image, origin["network"], origin["detector"], assess),
+    with _broken():
+        faces = tuple(
+            Face(
+                FaceBox(*box.tolist()),
+                Crop(*crop.tolist()),
+                heads,
+                weights,
+                model,
+                None if origin is None else Origin(image, origin["network"], origin["detector"], assess),
+            )
+            for box, crop, heads, weights, origin in zip(*tables, about["origins"], strict=True)
         )
-        for box, crop, heads, weights, origin in rows
-    )
     return Prediction(image, faces, source=source, network=network)
+
+
+@contextmanager
+def _broken() -> Iterator[None]:
+    """Turn whatever a broken file raises into `PredictionFileError`."""
+    try:
+        yield
+    except Exception as error:
+        raise PredictionFileError(
+            f"expected a file that Prediction.save wrote, but reading it failed ({reason_of(error)}); save it again"
+        ) from error
 
 
 def own_model(prediction: Prediction) -> FaceModel | None:

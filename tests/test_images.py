@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import EpsImagePlugin, Image, PngImagePlugin
 
-from m4kit import images, pixels
+from m4kit import pixels, reading
 from m4kit.images import ImageError, MissingImageError, check_image, list_images, load_image, source_name
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -332,7 +332,7 @@ class TestFileObjects:
 class TestBudgets:
     @pytest.mark.parametrize("kind", ["bytes", "file", "path", "mapped"])
     def test_a_file_of_too_many_bytes_is_refused(self, tmp_path, monkeypatch, kind):
-        monkeypatch.setattr(images, "MOST_BYTES", len(PNG) - 1)
+        monkeypatch.setattr(reading, "MOST_BYTES", len(PNG) - 1)
         path = tmp_path / "long.png"
         path.write_bytes(PNG)
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
@@ -341,7 +341,7 @@ class TestBudgets:
                 load_image(source)
 
     def test_an_endless_file_is_read_up_to_the_limit(self, monkeypatch):
-        monkeypatch.setattr(images, "MOST_BYTES", 100_000)
+        monkeypatch.setattr(reading, "MOST_BYTES", 100_000)
         with open("/dev/zero", "rb") as file, pytest.raises(ImageError, match="got more than 100,000 bytes"):
             load_image(file)
 

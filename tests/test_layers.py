@@ -11,6 +11,7 @@ LAYERS = (
     (
         "checks",
         "stand_ins",
+        "reading",
         "pixels",
         "images",
         "camera",

@@ -69,6 +69,43 @@ def test_a_face_model_of_ones_own_travels_with_a_pickle_and_is_given_to_load(tmp
         assert again[0].origin is None
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"boxes": np.zeros((6, 4))},
+        {"boxes": np.zeros((5, 5))},
+        {"boxes": np.zeros(())},
+        {"boxes": np.full((6, 5), "a")},
+        {"crops": np.full((6, 3), np.nan)},
+        {"crops": np.zeros((6, 2))},
+        {"heads": np.zeros((6, 3, 61))},
+        {"heads": np.full((6, 5, 62), np.inf)},
+        {"head_weights": np.zeros((6, 99))},
+        {"photo": np.frombuffer(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", np.uint8)},
+        {"photo": np.zeros(0, np.uint8)},
+        {"about": np.array("[]")},
+        {"about": np.array("{")},
+        {"about": np.array("[" * 100_000)},
+        {"about": np.zeros(3)},
+    ],
+)
+def test_odd_contents_are_an_error_that_names_the_file(group, tmp_path, changed):
+    with np.load(group.save(tmp_path / "group.npz")) as file:
+        arrays = dict(file)
+    assert len(arrays["boxes"]) == 6
+    np.savez(tmp_path / "odd.npz", **arrays | changed)
+    with pytest.raises(PredictionFileError, match=r"odd\.npz: .* reading it failed \(.+\); save it again"):
+        m4kit.load(tmp_path / "odd.npz")
+
+
+def test_a_single_array_and_a_device_are_no_predictions(tmp_path):
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    with pytest.raises(PredictionFileError, match=r"array\.npy: .* save it again"):
+        m4kit.load(tmp_path / "array.npy")
+    with pytest.raises(PredictionFileError, match=r"/dev/zero: reading failed .*a device or a pipe"):
+        m4kit.load("/dev/zero")
+
+
 def test_what_is_no_prediction_is_an_error_that_names_the_file(group, tmp_path):
     path = group.save(tmp_path / "cut.npz")
     path.write_bytes(path.read_bytes()[:1000])

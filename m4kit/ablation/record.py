@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from m4kit.files import whole_file
+from m4kit.reading import read_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +62,7 @@ class RecordFormat:
         expected = f"{path}: expected a record of the {self.name} (version {self.version})"
         again = f"write it again with `{self.command}`"
         try:
-            table = pd.read_parquet(io.BytesIO(Path(path).read_bytes()))
+            table = pd.read_parquet(io.BytesIO(read_file(Path(path))))
         except FileNotFoundError as error:
             raise RecordError(f"{path}: no such record; write one with `{self.command}`") from error
         except (OSError, ValueError, pa.ArrowException) as error:

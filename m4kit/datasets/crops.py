@@ -8,7 +8,6 @@ frame and `side` to 60.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -192,7 +191,6 @@ def _find_arrays(files: Files, name: str) -> dict[str, np.ndarray]:
     for key, endings in _ARRAYS.items():
         for file in (f"{base}{ending}" for base in (name.removesuffix("_crop"), name) for ending in endings):
             if file in by_file:
-                content = io.BytesIO(files.read(by_file[file]))
-                found[key] = load_arrays(content, f"{files.path}/{by_file[file]}")
+                found[key] = load_arrays(files.read(by_file[file]), f"{files.path}/{by_file[file]}")
                 break
     return found

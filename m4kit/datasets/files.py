@@ -14,8 +14,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from m4kit.datasets.sample import DatasetError, picture_of
-from m4kit.files import MANIFEST, outputs_in, reason_of
-from m4kit.images import IMAGE_SUFFIXES, MOST_BYTES, ImageError, load_image, read_all, read_file
+from m4kit.files import MANIFEST, outputs_in
+from m4kit.images import IMAGE_SUFFIXES, ImageError, load_image
+from m4kit.reading import read_all, read_file, unpack_arrays
 
 
 class Files:
@@ -181,31 +182,16 @@ def array_file(path: str | Path) -> Path:
     return path.with_suffix(".npz") if path.suffix.lower() == ".zip" else path.with_name(f"{path.name}.npz")
 
 
-def load_arrays(file: Path | io.BytesIO, name: object) -> dict[str, np.ndarray] | np.ndarray:
-    """Load a `.npz` or `.npy`; `DatasetError`, with its name, if it is broken or needs pickles."""
+def load_arrays(file: Path | bytes, name: object) -> dict[str, np.ndarray] | np.ndarray:
+    """Load a `.npz` or `.npy`, or its content; `DatasetError`, with its name, if it is broken or needs pickles."""
     try:
-        # numpy leaves a file open that turns out to be broken.
-        content = io.BytesIO(read_file(file)) if isinstance(file, Path) else file
-        if zipfile.is_zipfile(content):
-            with zipfile.ZipFile(content) as archive:
-                size = sum(member.file_size for member in archive.infolist())
-            if size > MOST_BYTES:
-                raise DatasetError(f"{size:,} bytes when unpacked, more than {MOST_BYTES:,}")
-        content.seek(0)
-        arrays = np.load(content, allow_pickle=False)
-        if isinstance(arrays, np.ndarray):
-            return arrays
-        with arrays:
-            return dict(arrays)
+        return unpack_arrays(read_file(file) if isinstance(file, Path) else file)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"{name}: expected a file of arrays, found nothing; check the path"
         ) from error
-    # What numpy raises depends on which byte is wrong.
-    except Exception as error:
-        raise DatasetError(
-            f"{name}: expected numpy arrays without pickles, got {reason_of(error)}"
-        ) from error
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{name}: expected numpy arrays without pickles, got {error}") from error
 
 
 Rows = Mapping[str, list[tuple[int, ...]]]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from m4kit import images
+from m4kit import reading
 from m4kit.datasets import READERS, DatasetError, read, read_folder
 from m4kit.datasets.files import load_arrays, open_files
 from m4kit.files import OutputFolder
@@ -101,14 +101,14 @@ class TestBudgets:
         with zipfile.ZipFile(tmp_path / "set.zip", "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("a.jpg", bytes(1_000_001))
         assert (tmp_path / "set.zip").stat().st_size < 2000
-        monkeypatch.setattr(images, "MOST_BYTES", 1_000_000)
+        monkeypatch.setattr(reading, "MOST_BYTES", 1_000_000)
         with pytest.raises(ImageError, match=r"set\.zip/a\.jpg: .* got .*more than 1,000,000 bytes"):
             read_folder(tmp_path / "set.zip")[0].image()
 
     def test_arrays_that_expand_without_measure_are_an_error(self, tmp_path, monkeypatch):
         np.savez_compressed(tmp_path / "labels.npz", names=np.zeros(1_000_000))
         assert (tmp_path / "labels.npz").stat().st_size < 10_000
-        monkeypatch.setattr("m4kit.datasets.files.MOST_BYTES", 1_000_000)
+        monkeypatch.setattr(reading, "MOST_BYTES", 1_000_000)
         with pytest.raises(DatasetError, match=r"labels\.npz: .* 8,000,128 bytes when unpacked, more than"):
             load_arrays(tmp_path / "labels.npz", tmp_path / "labels.npz")
 

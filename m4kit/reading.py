@@ -1,0 +1,65 @@
+"""Reads files from elsewhere within a budget: they may be endless, or expand without measure."""
+
+from __future__ import annotations
+
+import errno
+import io
+import stat
+import zipfile
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from m4kit.files import reason_of
+
+MOST_BYTES = 1 << 29
+"""The largest file that is read, in bytes; also what the arrays of a `.npz` may take when they are unpacked."""
+
+_PART = 1 << 24
+
+
+def read_file(path: Path, *, most: int | None = None) -> bytes:
+    """Read a regular file of at most so many bytes (default: `MOST_BYTES`); raise `OSError` if it is another one.
+
+    A device or a pipe is not opened, because it may block or never end.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "a device or a pipe; save what comes from it to a file first")
+    with path.open("rb") as file:
+        return read_all(file, most=most)
+
+
+def read_all(file: BinaryIO, *, most: int | None = None) -> bytes:
+    """Read the rest of a binary file of at most so many bytes (default: `MOST_BYTES`); raise `OSError` for more."""
+    most = MOST_BYTES if most is None else most
+    content, size = io.BytesIO(), 0
+    while part := file.read(min(_PART, most + 1)):
+        if not isinstance(part, bytes):
+            raise TypeError(f"{type(part).__name__} instead of bytes")
+        content.write(part)
+        size += len(part)
+        if size > most:
+            raise OSError(errno.EFBIG, f"more than {most:,} bytes")
+    return content.getvalue()
+
+
+def unpack_arrays(content: bytes) -> dict[str, np.ndarray] | np.ndarray:
+    """The arrays of a `.npz`, or the array of a `.npy`, without pickles; raise `ValueError` if that is broken."""
+    file = io.BytesIO(content)
+    try:
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                size = sum(member.file_size for member in archive.infolist())
+            if size > MOST_BYTES:
+                raise ValueError(f"{size:,} bytes when unpacked, more than {MOST_BYTES:,}")
+        file.seek(0)
+        arrays = np.load(file, allow_pickle=False)
+        if isinstance(arrays, np.ndarray):
+            return arrays
+        with arrays:
+            return dict(arrays)
+    # What numpy raises depends on which byte is wrong.
+    except Exception as error:
+        raise ValueError(reason_of(error)) from error
