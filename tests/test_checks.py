@@ -85,7 +85,7 @@ OF_A_PREDICTION = {
     "render": (lambda of: render(of.image, list(of)), "meshes: expected pairs of vertices .*, got"),
     "depth": (lambda of: conditions.scene_depth(of.image.shape, "x"), f"scene_depth: {FACES}"),
     "crop": (lambda of: cut_crop(of.image, Crop(0, 0, 0)), "crop: expected .* size above 0, got"),
-    "viewer": (lambda of: explore.MeshViewer("photo.jpg"), "MeshViewer: expected a [Pp]rediction, got"),
+    "viewer": (lambda of: explore.MeshViewer("photo.jpg"), "MeshViewer: expected Prediction, got"),
     "weights of heads": (lambda of: explore.HeadWeightExplorer(None), "HeadWeightExplorer: expected"),
     "scenes": (explore.SceneExplorer, "SceneExplorer: expected SceneReport, got"),
     "live": (
