@@ -142,7 +142,7 @@ class TestCommand:
             result = evaluate_landmarks(
                 knowing_network(shift=(3, 4)), samples, published_crops=published_crops, progress=False
             )
-            return SimpleNamespace(evaluate=lambda: result, report=lambda: "heads")
+            return SimpleNamespace(evaluate=lambda: result, report=lambda: "heads", interrupted=None)
 
         monkeypatch.setattr(command.M4Net, "load", loaded.append)
         monkeypatch.setattr(command.FaceModel, "load", lambda: None)
@@ -168,7 +168,7 @@ class TestCommand:
         place = write_set(tmp_path / "set")
         assert self._run(place, "--quiet", "--out", tmp_path / "out") == 0
         written = sorted(path.name for path in (tmp_path / "out").iterdir())
-        assert written == ["error_curve.png", "faces.csv", "index.html", "predictions.npz"]
+        assert written == [".m4kit.json", "error_curve.png", "faces.csv", "index.html", "predictions.npz"]
         assert "heads" in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
         network.clear()
         assert self._run(place, "--predictions", tmp_path / "out" / "predictions.npz") == 0
@@ -191,7 +191,7 @@ class TestCommand:
         (tmp_path / "out").write_text("mine")
         for place in (tmp_path / "out", tmp_path / "out" / "deep"):
             assert self._run(write_set(tmp_path / "set"), "--quiet", "--out", place) == 2
-            assert f"--out {place}: expected a folder" in capsys.readouterr().err
+            assert f"{place}: expected a folder to write into" in capsys.readouterr().err
         assert network == []
 
     @pytest.mark.parametrize(
