@@ -55,6 +55,7 @@ _COLUMNS = {
     **{"nme": "NME, %", "balanced": "balanced NME, %", "pose": "pose error, degrees"},
     **{"dead": "dead units, %", "milliseconds": "ms per step", "cpu_milliseconds": "CPU ms per step"},
 }
+_TESTED = {"loss": "final loss", "volatility": "volatility", "nme": "NME"}
 _BETWEEN = ("loss", "volatility", "nme", "balanced", "pose")
 
 
@@ -345,16 +346,19 @@ class ActivationExplorer(Explorer):
     def _verdicts(self) -> str:
         """The results of the tests against Sigmoid over all seeds, one sentence per activation."""
         trained = {run.activation for run in self.record.select(purpose=self.purpose.value)}
-        if "sigmoid" not in trained or self.purpose.value == "search":
+        if "sigmoid" not in trained or self.purpose.value == SEARCH:
             return ""
         others = [name for name in ("relu", "elu", "rrelu") if name in trained]
         table = against(self.record, purpose=self.purpose.value, others=others)
         lines = []
-        for name in others:
-            own = table[(table["activation"] == name) & table["measure"].isin(["loss", "nme", "volatility"])]
-            verdicts = "; ".join(f"{row.measure} {row.verdict}" for row in own.itertuples())
+        # The correction counts all that were tested, also those that are not shown.
+        for name in (name for name in others if name in self._groups):
+            own = table[(table["activation"] == name) & table["measure"].isin(_TESTED)]
+            verdicts = "; ".join(f"{_TESTED[row.measure]} {row.verdict}" for row in own.itertuples())
             seeds = own["seeds"].iloc[0]
             lines.append(f"<li>{WORDS[name]} against Sigmoid ({seeds} seeds): {html.escape(verdicts)}</li>")
+        if not lines:
+            return ""
         return (
             "<p style='line-height:1.4'>Welch's test over all seeds, after Holm, 5 %:</p>"
             f"<ul style='line-height:1.4'>{''.join(lines)}</ul>"

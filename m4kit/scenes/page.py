@@ -88,6 +88,7 @@ def write_page(report: ReportData, path: str | Path, *, title: str) -> Path:
         note=note[:1].upper() + note[1:],
         tiles=_tiles(report),
         heat_legend=LEGEND,
+        intervals=_has_intervals(report),
         heats=[_heat(metric, table) for metric in _HEAT if len(table := cells(report, metric))],
         half_life_heads=heads,
         half_lives=lives,
@@ -146,10 +147,11 @@ def _heat(metric: str, table: pd.DataFrame) -> dict[str, object]:
 def _charts(report: ReportData) -> list[tuple[Markup, str]]:
     """The figures that the report has numbers for, with their captions."""
     error = "nme" if report.faces["nme"].notna().any() else "landmark_drift"
+    by_severity = "by severity" + ", with 95 % intervals" * _has_intervals(report)
     wanted = [
-        *((figures.line_chart, metric, "by severity, with 95 % intervals") for metric in (error, *_LINES)),
+        *((figures.line_chart, metric, by_severity) for metric in (error, *_LINES)),
         (figures.violins, error, "over the faces of each condition"),
-        (figures.score_scatter, None, "Failure probability and true error of each face"),
+        (figures.score_scatter, None, "Failure probability and error of each face"),
         (figures.reliability, None, "How many faces failed, by their failure probability"),
     ]
     drawn = []
@@ -161,6 +163,11 @@ def _charts(report: ReportData) -> list[tuple[Markup, str]]:
             continue
         drawn.append((_svg(made), words if metric is None else f"{METRICS[metric].label} {words}"))
     return drawn
+
+
+def _has_intervals(report: ReportData) -> bool:
+    """Whether means have intervals, for which whole scenes are drawn: of a single scene they have none."""
+    return scenes_of(report.faces).nunique() > 1
 
 
 def _svg(figure: Figure) -> Markup:

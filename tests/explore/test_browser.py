@@ -306,7 +306,9 @@ def test_the_notebook_saved_with_its_viewers_is_small(page, lab):
     page.wait_for_timeout(1500)
     assert (lab.folder / NOTEBOOK).stat().st_size < 300_000
     outputs = [output for cell in nbformat.read(lab.folder / NOTEBOOK, 4).cells for output in cell.outputs]
-    assert sum({"image/jpeg", "image/png"} & output.get("data", {}).keys() != set() for output in outputs) == 3
+    assert (
+        sum({"image/jpeg", "image/png"} & output.get("data", {}).keys() != set() for output in outputs) == 3
+    )
 
 
 def outputs_seen(page) -> list:

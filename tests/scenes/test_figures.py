@@ -267,6 +267,12 @@ class TestPage:
         assert "No face has anything to be compared with" in text
         assert "All 0 faces" in text
 
+    def test_of_a_single_scene_it_promises_no_interval(self, report, tmp_path):
+        single = made_report(scenes=1, conditions=("haze",)).to_html(tmp_path / "one.html").read_text("utf-8")
+        assert "95 % interval" not in single
+        assert "There is one scene, so means have no intervals." in single
+        assert "with 95 % intervals" in report.to_html(tmp_path / "many.html").read_text("utf-8")
+
     def test_words_from_outside_cannot_break_it(self, tmp_path):
         report = made_report(scenes=1, conditions=("haze",), severities=(3,))
         report.faces["photo"] = '<script>alert("{{ title }}")</script>'
