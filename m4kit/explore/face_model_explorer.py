@@ -384,6 +384,8 @@ class FaceModelExplorer(MeshExplorer):
         # The explanation has colours of its own, and landmarks would stand still.
         self.colour.disabled = self.toggles["landmarks"].disabled = mode != _NO_MODE
         self.note.value = ""
+        self._sliders["identity"].mark(mode if 0 <= mode < self.people else None)
+        self._sliders["expression"].mark(mode - self.people if mode >= self.people else None)
         if mode == _NO_MODE:
             self.canvas.swing(None)
             self._follow()

@@ -61,6 +61,7 @@ class ModeSliders(widgets.VBox):
         ]
         self.rows = widgets.VBox()
         self._made: list[widgets.HBox] = []
+        self._explained: int | None = None
         self.more = button("More modes", tooltip=f"Ten more of the {count} {word} modes")
         self.fewer = button("Fewer modes", tooltip=f"Only the first ten {word} modes")
         self.more.on_click(lambda _button: self._show(len(self.rows.children) + STEP))
@@ -83,6 +84,12 @@ class ModeSliders(widgets.VBox):
         for number, slider in enumerate(self.sliders):
             slider.disabled = number >= count
 
+    def mark(self, explained: int | None) -> None:
+        """Show at its button that a mode is explained, and at no other's."""
+        self._explained = explained
+        for number, one in enumerate(self._made):
+            one.children[1].icon = _icon(number == explained)
+
     def _show(self, count: int) -> None:
         """Show the first `count` modes."""
         self._made += [self._row(number) for number in range(len(self.sliders))[len(self._made) : count]]
@@ -92,9 +99,14 @@ class ModeSliders(widgets.VBox):
 
     def _row(self, number: int) -> widgets.HBox:
         tooltip = f"Explain {self.word} {number + 1}: let it swing, and colour how far it moves each vertex"
-        one = widgets.Button(icon="play", tooltip=tooltip, layout=self._slim)
+        icon = _icon(number == self._explained)
+        one = widgets.Button(icon=icon, tooltip=tooltip, layout=self._slim)
         one.on_click(lambda _button: self._explain(number))
         return widgets.HBox([self.sliders[number], one], layout={"align_items": "center"})
+
+
+def _icon(explained: bool) -> str:
+    return "stop" if explained else "play"
 
 
 def cumulative_variance(modes: np.ndarray, deviations: np.ndarray | float = 1.0) -> np.ndarray:

@@ -189,6 +189,7 @@ def test_a_slider_moved_changes_the_face(page):
     before = picture(page, 1)
     handle = page.locator(".jp-CodeCell").nth(2).locator(".noUi-handle").first
     handle.focus()
+    assert handle.get_attribute("aria-label") == "1"
     for _ in range(8):
         handle.press("PageUp")
     assert changed(before, picture(page, 1)) > 0.01

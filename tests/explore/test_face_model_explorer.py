@@ -194,10 +194,14 @@ def test_the_button_beside_a_slider_explains_its_mode_and_stops_it(sent):
     identity, expression = explorer.tabs.children[0], explorer.tabs.children[1].children[-1]
     expression.rows.children[2].children[1].click()
     assert explorer.explain.label == "expression 3"
+    icons = [[one.children[1].icon for one in page.rows.children] for page in (identity, expression)]
+    assert icons == [["play"] * 10, ["play"] * 2 + ["stop"] + ["play"] * 7]
     identity.rows.children[0].children[1].click()
     assert explorer.explain.label == "identity 1"
+    assert identity.rows.children[0].children[1].icon == "stop"
     identity.rows.children[0].children[1].click()
     assert explorer.explain.label == "none"
+    assert identity.rows.children[0].children[1].icon == "play"
     assert explorer.errors == []
 
 

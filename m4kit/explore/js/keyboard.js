@@ -7,11 +7,11 @@ function keepKeys(event) {
   event.target.toggleAttribute("data-lm-suppress-shortcuts", !shortcut);
 }
 
-// A slider's handle has no name of its own for screen readers; its label stands beside it.
+// A slider's handle and its number have no name of their own for screen readers; the label stands beside them.
 function nameSlider(event) {
   const slider = event.target.closest?.(".m4kit-explorer .widget-slider");
   const label = slider?.querySelector("label")?.textContent;
-  if (label && event.target.classList.contains("noUi-handle")) event.target.setAttribute("aria-label", label);
+  if (label && event.target.matches(".noUi-handle, .widget-readout")) event.target.setAttribute("aria-label", label);
 }
 
 // The window hears of a key before JupyterLab does. Once per page, whichever view is first.
