@@ -6,12 +6,13 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
+from os import PathLike
 
 import numpy as np
 
 from m4kit.boxes import check_boxes
 from m4kit.camera import Crop, crop_from_box, cut_crop, next_crop
-from m4kit.checks import check_flag, check_whole, read_only, shown
+from m4kit.checks import check_flag, check_type, check_whole, read_only, shown
 from m4kit.confidence import assess
 from m4kit.detector import Detector, check_min_face, check_threshold
 from m4kit.face_model import FaceModel, check_model
@@ -69,6 +70,9 @@ class Predictor:
                 f"detector: expected a function from an image to boxes, got {shown(detector)}; leave it out for "
                 "m4kit's, or load one by its name or path with m4kit.Detector"
             )
+        if not isinstance(network, M4Net):
+            words = "an M4Net, its registered name or its path"
+            check_type(network, "network", str, PathLike, remedy="M4Net.load reads one", words=words)
         check_whole(passes, "passes", least=1)
         check_whole(max_faces, "max_faces", least=1, optional="all")
         check_threshold(threshold)

@@ -244,5 +244,6 @@ def fingerprint(module: torch.nn.Module, *, without: tuple[str, ...] = ()) -> st
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         if not name.startswith(without):
-            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+            content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            digest.update(name.encode() + content.numpy().tobytes())
     return digest.hexdigest()[:16]

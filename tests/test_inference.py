@@ -1,6 +1,7 @@
 """Networks run on one thread and in float32, whatever torch's settings are, and leave the settings as they were."""
 
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -198,7 +199,13 @@ class TestSettings:
         assert network.last_head.weight.grad.abs().sum() > 0
 
 
-def test_a_network_of_another_precision_predicts_in_float32(photo, faces):
-    double = Predictor(network=M4Net.load().double())(photo)
-    assert double[0].heads.dtype == np.float32
-    np.testing.assert_allclose(double[0].landmarks, faces[0].landmarks, atol=0.01)
+@pytest.mark.parametrize(("kind", "pixels"), [(torch.float64, 0.01), (torch.bfloat16, 3)])
+def test_a_network_of_another_precision_predicts_in_float32(photo, faces, kind, pixels):
+    found = Predictor(network=M4Net.load().to(kind))(photo)
+    assert found[0].heads.dtype == np.float32
+    np.testing.assert_allclose(found[0].landmarks, faces[0].landmarks, atol=pixels)
+
+
+def test_a_predictor_goes_to_another_process_and_predicts_there(photo, faces):
+    found = pickle.loads(pickle.dumps(Predictor()))(photo)
+    np.testing.assert_array_equal(found[0].heads, faces[0].heads)

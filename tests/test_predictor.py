@@ -373,7 +373,7 @@ class TestOptions:
             ({"views": 2.0}, r"views: expected a whole number .*, got 2.0 \(float\)"),
             ({"try_turns": "no"}, r"try_turns: expected True or False, got 'no' \(str\)"),
             ({"model": "x"}, r"model: expected FaceModel, got 'x' \(str\); FaceModel.load\(path\) reads one"),
-            ({"network": 5}, r"M4Net.load: expected a name or path, got 5 \(int\); give"),
+            ({"network": 5}, r"network: expected an M4Net, its registered name or its path, got 5 \(int\)"),
             ({"detector": "m4kit"}, r"detector: expected a function .*, got 'm4kit' \(str\); leave it out"),
         ],
     )

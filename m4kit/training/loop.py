@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from m4kit.face_model import FaceModel
+from m4kit.inference import one_thread
 from m4kit.network import M4Net
 from m4kit.training import Diverged, TrainingError
 from m4kit.training.augmentation import Augmentation
@@ -176,7 +177,7 @@ class Trainer:
         (self.out / "config.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n")
 
         self.twins = [self.network, *(_twin_of(self.network) for _ in range(config.parallel - 1))]
-        self.pool = ThreadPoolExecutor(config.parallel, initializer=torch.set_num_threads, initargs=(1,))
+        self.pool = ThreadPoolExecutor(config.parallel)
 
     @property
     def averaged(self) -> M4Net:
@@ -334,7 +335,7 @@ class Trainer:
         if config.parallel == 1:
             results = [self._gradients(self.network, batch)]
         else:
-            results = list(self.pool.map(self._gradients, self.twins, parts))
+            results = list(self.pool.map(one_thread()(self._gradients), self.twins, parts))
         loss = torch.stack([loss for loss, _ in results]).mean()
         terms = {name: torch.stack([terms[name] for _, terms in results]).mean() for name in results[0][1]}
         if not torch.isfinite(loss):

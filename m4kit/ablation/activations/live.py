@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from m4kit.face_model import FaceModel
+from m4kit.inference import one_thread
 from m4kit.network import ACTIVATIONS, M4Net, to_input
 from m4kit.training.command import set_whitening, whitening_of
 from m4kit.training.losses import GeometryLoss
@@ -126,6 +127,8 @@ class LiveTraining:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
+    # Its pictures are small, and the notebook needs the other cores.
+    @one_thread()
     def _run(self, report: Callable[[], None]) -> None:
         try:
             self.state = DRAWING
