@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import zlib
-from numbers import Integral, Real
+from numbers import Real
 
 import numpy as np
 
+from m4kit.checks import check_shape, check_whole
 from m4kit.conditions.depth import ground_depth
 from m4kit.conditions.exposure import illumination
 from m4kit.conditions.linear_light import to_linear, to_srgb
 from m4kit.conditions.optics import focus, lens, motion
 from m4kit.conditions.weather import haze, rain, snow
 from m4kit.images import check_image
-from m4kit.pixels import plain_array
 
 CONDITIONS = ("focus", "haze", "illumination", "lens", "motion", "snow", "rain")
 """UFDD's conditions, in the order of the paper's figures."""
@@ -54,13 +54,12 @@ def degrade(
     All lengths grow with the photo, so that severity means the same at any size.
 
     Raises `ValueError` for an unknown condition, a severity outside 0 to 5, a negative seed, a photo with a side of
-    more than 32,766 pixels, or a depth of another shape or below 0.
+    more than 32,766 pixels, or a depth of another shape or below 0; `TypeError` for what is no number.
     """
     check_condition(condition, "degrade")
     check_severity(severity, "degrade")
     image = check_image(image, name="degrade")
-    if not isinstance(seed, Integral) or seed < 0:
-        raise ValueError(f"degrade: expected a whole number from 0 as seed, got {seed!r}")
+    seed = check_whole(seed, "seed")
     if max(image.shape) > _LONGEST:
         raise ValueError(
             f"degrade: expected sides of at most {_LONGEST:,} pixels, got {image.shape[1]} x {image.shape[0]}; "
@@ -84,13 +83,9 @@ def degrade(
 
 def _checked_depth(depth: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Depth (H, W) float32 in metres; `ValueError` unless it has that shape and is finite and from 0."""
-    depth = plain_array(depth, "degrade")
-    if depth.shape != shape or depth.dtype.kind not in "fiu":
-        raise ValueError(f"degrade: expected a depth {shape} in metres, got {depth.dtype} {depth.shape}")
-    lowest, highest = depth.min(), depth.max()
-    if not 0 <= lowest <= highest < _FURTHEST_METRES:
+    depth = check_shape(depth, "depth", shape, "a finite depth in metres")
+    if not 0 <= depth.min() <= depth.max() < _FURTHEST_METRES:
         raise ValueError(
-            f"degrade: expected a finite depth in metres from 0, got {lowest:g} to {highest:g}; "
-            "scene_depth estimates one"
+            f"depth: expected metres from 0, got {depth.min():g} to {depth.max():g}; scene_depth estimates one"
         )
     return depth.astype(np.float32)

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from m4kit.camera import crop_from_box, crop_from_landmarks
+from m4kit.checks import check_number
 from m4kit.datasets.files import open_label_file, picture_names
 from m4kit.datasets.sample import (
     DatasetError,
@@ -37,6 +38,7 @@ def read_dlib_xml(
 
     See `m4kit.datasets` for warnings and errors.
     """
+    first_pixel = check_number(first_pixel, "first_pixel")
     files, xml = open_label_file(path, ending=".xml", member=member, expected="dlib's XML")
     try:
         root = ElementTree.fromstring(files.read(xml))
@@ -55,7 +57,9 @@ def read_dlib_xml(
 
     def read_face(name: str, file: str, element: ElementTree.Element) -> Sample:
         image = files.picture(f"{folder}/{file}")
-        left, top, width, height = numbers(element.get(key) for key in ("left", "top", "width", "height"))
+        left, top, width, height = numbers(
+            element.get(key) for key in ("left", "top", "width", "height")
+        ).tolist()
         box = checked_box(left, top, left + width, top + height) - 0.5 - first_pixel
         landmarks = _read_landmarks(element)
         if landmarks is None:

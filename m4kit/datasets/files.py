@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
+import os
 import posixpath
 import stat
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from os import PathLike
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from m4kit.checks import check_type
 from m4kit.datasets.sample import DatasetError, picture_of
 from m4kit.files import MANIFEST, outputs_in
 from m4kit.images import IMAGE_SUFFIXES, ImageError, load_image
@@ -89,7 +92,7 @@ class Files:
 
 def open_files(path: str | Path, *, expected: str) -> Files:
     """Open a folder or zip. `expected` names the data set in errors."""
-    path = Path(path)
+    path = _checked_path(path)
     wanted = f"{path}: expected a folder or a .zip of {expected}"
     try:
         mode = path.stat().st_mode
@@ -113,7 +116,7 @@ def open_label_file(path: str | Path, *, ending: str, member: str | None, expect
 
     `path` is the label file itself, or a folder or zip that holds it; `member` selects one of several.
     """
-    path = Path(path)
+    path = _checked_path(path)
     if _is_file(path) and not zipfile.is_zipfile(path):
         if path.suffix.lower() != ending:
             raise DatasetError(
@@ -122,6 +125,7 @@ def open_label_file(path: str | Path, *, ending: str, member: str | None, expect
         return Files(path.parent), path.name
     files = open_files(path, expected=expected)
     if member is not None:
+        check_type(member, "member", str, remedy="give the file's name below the folder or zip")
         name = files.find(member)
         if name is None:
             raise DatasetError(f"{path}: expected {member!r} below it, found no such file; check `member`")
@@ -221,6 +225,16 @@ def check_arrays(arrays: object, rows: Rows, optional: Rows, source: object) -> 
                 f"{source}: expected {key} {' or '.join(map(str, shapes))} of {content}, got {array.dtype} "
                 f"{array.shape}"
             )
+
+
+def _checked_path(path: str | PathLike) -> Path:
+    check_type(path, "path", str, PathLike, words="a path", remedy="give the path of the data set")
+    # The path of nothing is the current folder.
+    if not os.fspath(path):
+        raise DatasetError(
+            "path: expected the path of a data set, got an empty text; check where it comes from"
+        )
+    return Path(path)
 
 
 def _is_file(path: Path) -> bool:

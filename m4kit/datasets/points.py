@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from m4kit.camera import crop_from_landmarks
+from m4kit.checks import check_number
 from m4kit.datasets.files import Files, is_image, open_files, picture_names, stem
 from m4kit.datasets.sample import DatasetError, Sample, checked_landmarks, collect, numbers
 
@@ -58,6 +59,7 @@ def _beside(
     files: Files, ending: str, parse: Callable[[str], np.ndarray], first_pixel: float
 ) -> tuple[list[tuple[str, str]], Callable[[str], Sample]]:
     """The faces that have a picture or a label file, and the function that reads one, for `collect`."""
+    first_pixel = check_number(first_pixel, "first_pixel")
     names = files.names()
     named = picture_names(filter(is_image, names))
     pictures, by_last_name = defaultdict(list), defaultdict(list)
@@ -89,7 +91,7 @@ def _parse_pts(text: str) -> np.ndarray:
     if content is None:
         raise DatasetError("expected points between braces, found none")
     points = _parse_points(content[2])
-    declared = re.search(r"n_points:\s*(\d+)", content[1])
+    declared = re.search(r"n_points:\s*([0-9]{1,9})", content[1])
     if declared and int(declared[1]) != len(points):
         raise DatasetError(f"expected the {declared[1]} points that it declares, got {len(points)}")
     return points

@@ -35,6 +35,6 @@ def read(path: str | Path, layout: str, **options) -> tuple[Sample, ...]:
 
     Raises `DatasetError` for an unknown layout, and what the reader raises.
     """
-    if layout not in READERS:
+    if not isinstance(layout, str) or layout not in READERS:
         raise DatasetError(f"layout: expected one of {', '.join(READERS)}, got {layout!r}")
     return READERS[layout](path, **options)

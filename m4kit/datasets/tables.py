@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from m4kit.camera import crop_from_landmarks
+from m4kit.checks import check_number
 from m4kit.datasets.files import Files, label_text, open_label_file, picture_names
 from m4kit.datasets.sample import DatasetError, Sample, checked_landmarks, collect, distinct, numbers
 
@@ -19,9 +20,9 @@ _PICTURE = (
 )
 _PERSON = ("person", "identity", "subject")
 _SPELLINGS = (
-    r"(?P<axis>[xy])_?(?P<number>\d+)",
-    r"(?P<axis>[XY])_?(?P<number>\d+)",
-    r".*?(?P<number>\d+)_?(?P<axis>[xyXY])",
+    r"(?P<axis>[xy])_?(?P<number>[0-9]{1,3})",
+    r"(?P<axis>[XY])_?(?P<number>[0-9]{1,3})",
+    r"(?:.*[^0-9])?(?P<number>[0-9]{1,3})_?(?P<axis>[xyXY])",
 )
 
 
@@ -45,6 +46,7 @@ def read_csv(
     Samples have `landmarks` (68, 2) and their crop (`camera.crop_from_landmarks`). See `m4kit.datasets` for warnings
     and errors.
     """
+    first_pixel = check_number(first_pixel, "first_pixel")
     files, table = open_label_file(path, ending=".csv", member=member, expected="a CSV of 68 points")
     header, rows = read_rows(files, table)
     try:

@@ -98,7 +98,7 @@ def _read_boxes(lines: list[list[str]]) -> tuple[list[np.ndarray], bool, list[st
     if len(rows) != count or any(len(row) < 4 for row in rows):
         raise DatasetError(f"expected {count} lines of x y w h, got {len(rows)} lines")
     boxes, broken, complete = [], [], True
-    for left, top, width, height, *marks in rows:
+    for left, top, width, height, *marks in (row.tolist() for row in rows):
         try:
             box = checked_box(left, top, left + width, top + height) - 0.5
         except DatasetError as error:

@@ -79,7 +79,7 @@ class TestEveryCondition:
                 degrade(photo, "haze", severity, seed=0)
         with pytest.raises(ValueError, match=r"\(H, W, 3\) uint8 RGB .*, got float64"):
             degrade(photo / 255.0, "haze", 1, seed=0)
-        with pytest.raises(ValueError, match=r"a depth \(400, 320\) in metres, got float64 \(3, 3\)"):
+        with pytest.raises(ValueError, match=r"finite depth in metres \(400, 320\), got shape \(3, 3\)"):
             degrade(photo, "haze", 1, seed=0, depth=np.ones((3, 3)))
 
     @pytest.mark.parametrize(
@@ -88,20 +88,20 @@ class TestEveryCondition:
             ({"condition": ["haze"]}, r"a condition out of .*, got \['haze'\]"),
             ({"severity": "3"}, "severity from 0 to 5, got '3'"),
             ({"severity": None}, "severity from 0 to 5, got None"),
-            ({"seed": -1}, "a whole number from 0 as seed, got -1"),
-            ({"seed": 1.5}, r"as seed, got 1\.5"),
-            ({"depth": "far"}, r"a depth \(40, 30\) in metres, got <U3"),
-            ({"depth": np.full((40, 30), None)}, r"got object \(40, 30\)"),
-            ({"depth": np.full((40, 30), np.nan)}, "finite depth in metres from 0, got nan to nan"),
-            ({"depth": np.full((40, 30), -1)}, "from 0, got -1 to -1; scene_depth estimates one"),
-            ({"depth": np.full((40, 30), 1e300)}, r"got 1e\+300 to"),
-            ({"depth": np.ma.array(np.ones((40, 30)), mask=True)}, "an array without a mask"),
+            ({"seed": -1}, "a whole number of at least 0, got -1"),
+            ({"seed": 1.5}, r"a whole number of at least 0, got 1\.5"),
+            ({"depth": "far"}, r"finite depth in metres \(40, 30\), got 'far'"),
+            ({"depth": np.full((40, 30), "a")}, r"finite depth in metres \(40, 30\), got an array"),
+            ({"depth": np.full((40, 30), np.nan)}, r"finite depth in metres \(40, 30\), got NaN"),
+            ({"depth": np.full((40, 30), -1)}, "metres from 0, got -1 to -1; scene_depth estimates one"),
+            ({"depth": np.full((40, 30), 1e300)}, r"metres from 0, got 1e\+300 to"),
+            ({"depth": np.ma.array(np.ones((40, 30)), mask=True)}, "got a masked array"),
             ({"image": np.zeros((1, 40_000, 3), np.uint8)}, "at most 32,766 pixels, got 40000 x 1; scale"),
         ],
     )
     def test_odd_arguments_are_errors_that_say_what_came(self, photo, changed, message):
         given = {"image": photo[:40, :30], "condition": "haze", "severity": 1, "seed": 0} | changed
-        with pytest.raises(ValueError, match=f"degrade.*: expected .*{message}"):
+        with pytest.raises((TypeError, ValueError), match=f"^(degrade|seed|depth): expected .*{message}"):
             degrade(**given)
 
 

@@ -123,6 +123,14 @@ class TestBudgets:
             load_arrays(tmp_path / "pipe", "labels")
 
     @pytest.mark.parametrize("layout", READERS)
+    @pytest.mark.parametrize(
+        ("path", "message"), [(None, "got None"), (5, "got 5"), ("", "got an empty text")]
+    )
+    def test_in_every_layout_what_is_no_path_is_an_error(self, layout, path, message):
+        with pytest.raises((TypeError, DatasetError), match=f"path: expected .*{message}"):
+            read(path, layout)
+
+    @pytest.mark.parametrize("layout", READERS)
     def test_in_every_layout_a_name_that_no_file_can_have_is_an_error(self, layout):
         for name in ("a" * 5000, "a\0b"):
             with pytest.raises(DatasetError, match=r"expected a folder or a \.zip of .*; check the path"):

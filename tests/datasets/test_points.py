@@ -71,6 +71,7 @@ class TestPts:
             (pts(points68())[:-3].encode(), "expected points between braces"),
             (pts(points68()[:39], declared=39).encode(), "expected 68 points"),
             (pts(points68()[:67]).encode(), "expected the 68 points that it declares, got 67"),
+            (pts(points68(), declared="9" * 5000).encode(), "expected the 999999999 points that it declares"),
             (pts(np.where(points68() == 30, np.nan, points68())).encode(), "expected finite points"),
             (pts(points68()).replace(".", ",").encode(), "expected numbers"),
             (pts(np.full((68, 2), 5)).encode(), "expected 68 points of a face"),

@@ -108,6 +108,7 @@ def test_a_broken_row_is_left_out_and_named(tmp_path, row, named):
     ("content", "message"),
     [
         (b"", "expected a header that names the columns, got an empty file"),
+        (b"image,x" + b"1" * 5000 + b"\na.jpg,2\n", "expected the 68 points in columns x1, y1"),
         (b"left,top,right\n1,2,3\n", "expected a column with the picture's name"),
         (
             b"image,x1,y1\na.jpg,1,2\n",
