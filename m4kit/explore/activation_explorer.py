@@ -143,6 +143,7 @@ class ActivationExplorer(Explorer):
         self.curves.update_annotations(font_size=12)
         self.curves.update_xaxes(title_text="step", row=1, col=1)
         self.curves.update_yaxes(title_text="training loss", row=1, col=1)
+        self.curves.update_yaxes(hoverformat=".2f")
         self.function_view = PlotlyView()
         self.function = go.Figure(make_subplots(specs=[[{"secondary_y": True}]]))
         self.function.update_layout(

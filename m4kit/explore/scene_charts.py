@@ -114,7 +114,7 @@ def spread_chart(
     places = list(range(len(groups)))
     # Without the type, an outline without values makes places of the axis into names.
     figure.update_xaxes(type="linear", tickvals=places, ticktext=labels, range=ends, zeroline=False)
-    figure.update_yaxes(title_text=title_of(metric), range=(-3, 103) if counted else None)
+    figure.update_yaxes(title_text=title_of(metric), range=(-3, 103) if counted else None, hoverformat=".2f")
     return figure, rows
 
 
