@@ -60,9 +60,16 @@ class PhotoInDepth(MeshExplorer):
         self.condition = choice("Condition", CONDITIONS)
         self.severity = slider("Severity", 3.0, 0.0, HARDEST, 0.25, readout_format=".2f")
         self.seed = widgets.BoundedIntText(
-            0, min=0, max=2**32 - 1, description="Seed", layout={"width": "200px"}
+            0,
+            min=0,
+            max=2**32 - 1,
+            description="Seed",
+            style={"description_width": "initial"},
+            layout={"width": "160px"},
         )
         self.overlay = choice("Overlay", list(_DRAWINGS))
+        self.face_choice = choice("Face", [])
+        self.face_choice.layout.display = "none"
         self.pictures = [widgets.HTML() for _ in range(2)]
         self.captions = [widgets.HTML().add_class("m4kit-caption") for _ in range(2)]
         self.meshes = widgets.VBox([self.canvas, row(*self.camera_buttons.values(), label="View")])
@@ -70,6 +77,7 @@ class PhotoInDepth(MeshExplorer):
         for control in (self.condition, self.severity, self.seed):
             self.on(control, self._degrade)
         self.on(self.overlay, self._draw)
+        self.on(self.face_choice, self._choose)
         # Captions of different length stand above pictures at the same height.
         column = {"flex": "1 1 300px", "min_width": "260px", "justify_content": "flex-end"}
         sides = [
@@ -77,7 +85,7 @@ class PhotoInDepth(MeshExplorer):
             for caption, picture in zip(self.captions, self.pictures, strict=True)
         ]
         self.content = (
-            row(self.condition, self.severity, self.seed, self.overlay),
+            row(self.face_choice, self.condition, self.severity, self.seed, self.overlay),
             widgets.HBox(sides, layout={"flex_flow": "row wrap", "grid_gap": "0 12px"}),
             self.meshes,
             self.legend,
@@ -99,8 +107,8 @@ class PhotoInDepth(MeshExplorer):
 
         `degraded` (H, W, 3) is the same photo at the given settings, if it is known; it is shown until they change,
         as `degraded_name`, by default the settings.
-        `near` (x, y), in shares of the photo's width and height, chooses the face, by default the largest; among
-        several faces, a box marks it.
+        `near` (x, y), in shares of the photo's width and height, chooses the face, by default the largest. Among
+        several faces, a box marks it, and a list offers the others.
         """
         with self.lock:
             self.clean, self._near, self._name = self.predictor(image), near, name
@@ -111,6 +119,11 @@ class PhotoInDepth(MeshExplorer):
                 for control, value in wanted:
                     if value is not None:
                         control.value = value
+                self.face_choice.options = [(f"Face {k + 1}", k) for k in range(len(self.clean))]
+                self.face_choice.layout.display = None if len(self.clean) > 1 else "none"
+                if self.clean:
+                    own = self._chosen(self.clean)
+                    self.face_choice.value = next(k for k, face in enumerate(self.clean) if face is own)
             self._given = None
             if degraded is not None:
                 self._given = (self._settings(), self.predictor(degraded), degraded_name)
@@ -120,6 +133,14 @@ class PhotoInDepth(MeshExplorer):
     def faces(self) -> tuple[Face | None, Face | None]:
         """The chosen face in the clean and in the degraded photo; None where it is not found."""
         return self._chosen(self.clean), self._other()
+
+    def _choose(self) -> None:
+        """Show the face of the list."""
+        height, width = self.clean.image.shape[:2]
+        x, y = _middle(self.clean[self.face_choice.value])
+        self._near = (x / width, y / height)
+        self._draw()
+        self._mesh()
 
     def _settings(self) -> tuple[str, float, int]:
         return self.condition.value, self.severity.value, self.seed.value
