@@ -30,6 +30,9 @@ _PAGE_BYTES = 10_000_000
 
 _NAME_BYTES = 200
 
+_SHOWN, _NUMBER = (268, 240), 13
+"""Width and height of a picture in the page before it is enlarged, and height of a face's number, in CSS pixels."""
+
 _CAPTIONED = 3
 """So many faces of a photo have their angles below its picture of head poses; of more, the table is open."""
 
@@ -49,6 +52,7 @@ class _Photo:
     record: dict | None = None
     pictures: dict[str, str] = field(default_factory=dict)
     poses: tuple[str, ...] = ()
+    numbers: dict | None = None
     faces: tuple[tuple[str, ...], ...] = ()
     seconds: float | None = None
 
@@ -110,6 +114,7 @@ class Gallery:
                     for name, picture in pictures.items()
                 },
                 poses=_poses(prediction),
+                numbers=_numbers(prediction) if len(prediction) > 1 else None,
                 faces=tuple(_row(number, face) for number, face in enumerate(prediction, start=1)),
                 seconds=seconds,
             )
@@ -151,6 +156,7 @@ class Gallery:
                 "failure": photo.failure,
                 "pictures": photo.pictures,
                 "poses": photo.poses,
+                "numbers": photo.numbers,
                 "faces": photo.faces,
                 "open": len(photo.faces) > _CAPTIONED,
             }
@@ -201,9 +207,22 @@ def _poses(prediction: Prediction) -> tuple[str, ...]:
     """What stands below the picture of the head poses, which is too small for the angles that it holds."""
     faces = list(prediction)
     if len(faces) > _CAPTIONED:
-        return (f"the angles of all {len(faces)} faces are in the table",)
+        return ("angles by number in the table",)
     numbers = [f"face {number}: " if len(faces) > 1 else "" for number in range(1, len(faces) + 1)]
     return tuple(number + pose_text(face.pose) for number, face in zip(numbers, faces, strict=True))
+
+
+def _numbers(prediction: Prediction) -> dict[str, object]:
+    """The faces' numbers over the picture of head poses, in photo pixels: places (x, y) and height of a figure."""
+    height, width = prediction.image.shape[:2]
+    size = _NUMBER * max(width / _SHOWN[0], height / _SHOWN[1])
+    places = [((face.box.left + face.box.right) / 2, face.box.top) for face in prediction]
+    return {
+        "width": width,
+        "height": height,
+        "size": round(size, 1),
+        "places": [(round(x, 1), round(max(y, 0.8 * size), 1)) for x, y in places],
+    }
 
 
 def _titles(sources: Sequence[str]) -> list[str]:

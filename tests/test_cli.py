@@ -62,6 +62,14 @@ def predictor(monkeypatch, faults):
 
 
 @pytest.fixture
+def quick(monkeypatch):
+    """Overviews of a few pixels, for tests of what else is in the folder."""
+    monkeypatch.setattr(
+        predict_page, "overview_pictures", lambda prediction, max_side: {NO_FACE: prediction.image[:8, :8]}
+    )
+
+
+@pytest.fixture
 def photos(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
@@ -112,7 +120,12 @@ def test_the_angles_stand_below_the_pictures_of_few_faces_and_in_an_open_table_o
     assert "<b>face 1: yaw" in page
     assert "<b>face 2: yaw" in page
     assert page.count("<details open>") == 1
-    assert "<b>the angles of all 5 faces are in the table</b>" in page
+    assert "<b>angles by number in the table</b>" in page
+    # The faces' numbers stand over the picture at the top of their boxes.
+    box, numbers = few[1].box, re.findall(r'<text x="([\d.]+)" y="([\d.]+)">(\d)</text>', page)
+    assert [number for *_, number in numbers] == ["1", "2", "1", "2", "3", "4", "5"]
+    assert float(numbers[1][0]) == pytest.approx((box.left + box.right) / 2, abs=0.1)
+    assert float(numbers[1][1]) == pytest.approx(box.top, abs=0.1)
 
 
 def test_an_unreadable_photo_costs_one_row_and_the_exit_status(predictor, photos, tmp_path, capsys):
@@ -220,6 +233,7 @@ def test_names_are_escaped_in_the_page(tmp_path):
     assert "<i>" not in page
 
 
+@pytest.mark.usefixtures("quick")
 class TestWhatIsInTheFolder:
     def test_a_second_run_replaces_its_own_results_and_takes_none_for_a_photo(self, predictor, photos):
         command = ["predict", str(photos), "--out", str(photos), "--quiet"]
@@ -286,6 +300,7 @@ class TestWhatIsInTheFolder:
         assert capsys.readouterr().err == ""
 
 
+@pytest.mark.usefixtures("quick")
 class TestWhenSomethingGoesWrong:
     @pytest.mark.parametrize(
         "error", [MemoryError(), RuntimeError("odd"), NotImplementedError(), OSError(5, "I/O")]
