@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import ipywidgets as widgets
@@ -22,6 +22,7 @@ from m4kit.explore.heat_table import HeatTable
 from m4kit.explore.photo_in_depth import PhotoInDepth
 from m4kit.explore.plotly_view import PlotlyView
 from m4kit.explore.scene_charts import line_chart, scatter_chart, spread_chart
+from m4kit.explore.scene_filters import SceneFilters
 from m4kit.images import jpeg
 from m4kit.metrics import FAILURE_NME
 from m4kit.predictor import Predictor
@@ -33,7 +34,6 @@ from m4kit.scenes.cells import (
     heat_grid,
     present,
     scenes_of,
-    severity_word,
     title_of,
     true_errors,
     values_of,
@@ -46,8 +46,6 @@ from m4kit.scenes.taxonomy import RULES
 
 PAGE = 24
 """Faces on a page of the gallery."""
-
-ALL, REAL = "all", "real"
 
 TABS = ("Heat map", "Charts", "Scatter", "Faces", "One photo")
 
@@ -124,24 +122,16 @@ class SceneExplorer(Explorer):
         self.tabs.children = pages
         self.tabs.titles = TABS
         self.tabs.selected_index = 0
-        self.content = (row(self.metric, *self.filters.values(), self.clear, self.passing), self.tabs)
+        self.content = (
+            row(self.metric, *self.filters.controls.values(), self.clear, self.passing),
+            self.tabs,
+        )
         self.guard(self._follow)()
 
     def _make_controls(self) -> None:
         faces = self.report.faces
         self.metric = choice("Metric", _metrics(self.report))
-        severities = [(severity_word(one), one) for one in sorted(faces["severity"].dropna().unique())]
-        severities = [(REAL, REAL)] * bool(faces["severity"].isna().any()) + severities
-        labels = [label for label in RULES if self.report.failures[label]]
-        self.filters = {
-            "condition": choice("Condition", [ALL, *present(faces["condition"])]),
-            "severity": choice("Severity", [(ALL, ALL), *severities]),
-            "failures": choice("Failure", [ALL, *labels]),
-            "yaw": _range("|Yaw|", 90),
-            "size": _range(
-                "Size, px", int(np.ceil(faces["size"].max())) if faces["size"].notna().any() else 1
-            ),
-        }
+        self.filters = SceneFilters(faces, [label for label in RULES if self.report.failures[label]])
         self.clear = button("Show all")
         self.passing = widgets.HTML()
         self.heat_view, self.scatter_view = HeatTable(), PlotlyView()
@@ -164,7 +154,7 @@ class SceneExplorer(Explorer):
 
     def _connect(self) -> None:
         self.on(self.metric, self._metric_changed)
-        for control in self.filters.values():
+        for control in self.filters.controls.values():
             self.on(control, self._filtered)
         self.on(self.clear, self._show_all)
         self.on(self.heat_view, self._cell_clicked, trait="clicked")
@@ -233,28 +223,8 @@ class SceneExplorer(Explorer):
 
     def _kept(self) -> np.ndarray:
         """Which rows pass the filters and are selected, (n,) bool."""
-        kept = self._passing()
+        kept = self.filters.passing()
         return kept if self._selected is None else kept & np.isin(np.arange(len(kept)), self._selected)
-
-    def _passing(self, *, but: Sequence[str] = ()) -> np.ndarray:
-        """Which rows pass the filters, `but` for some, (n,) bool."""
-        faces, value = self.report.faces, {name: one.value for name, one in self.filters.items()}
-        value |= dict.fromkeys(but, ALL)
-        kept = pd.Series(True, index=faces.index)
-        if value["condition"] != ALL:
-            kept &= faces["condition"].fillna(CLEAN) == value["condition"]
-        if value["severity"] == REAL:
-            kept &= faces["severity"].isna()
-        elif value["severity"] != ALL:
-            kept &= faces["severity"] == value["severity"]
-        if value["failures"] != ALL:
-            kept &= faces["failures"].str.contains(value["failures"], regex=False, na=False)
-        for name, sizes in (("yaw", faces["yaw"].abs()), ("size", faces["size"])):
-            control = self.filters[name]
-            if value[name] != (control.min, control.max):
-                # A missed face has neither, and does not pass.
-                kept &= sizes.between(*value[name])
-        return kept.to_numpy()
 
     def _shown(self, kept: np.ndarray) -> SceneReport:
         """The report with only these faces, (n,) bool."""
@@ -263,8 +233,7 @@ class SceneExplorer(Explorer):
     def _show_all(self) -> None:
         """Let every face pass."""
         with self.together():
-            for name, control in self.filters.items():
-                control.value = (control.min, control.max) if name in ("yaw", "size") else ALL
+            self.filters.clear()
         self._filtered()
 
     def _counted(self, passing: np.ndarray) -> str:
@@ -279,7 +248,7 @@ class SceneExplorer(Explorer):
     def _follow(self) -> None:
         """Draw what depends on the filters again, hidden tabs when they are opened."""
         self._stale = {"Heat map", "Charts", "Scatter", "Faces"}
-        self.passing.value = self._counted(self._passing())
+        self.passing.value = self._counted(self.filters.passing())
         self._count_faces()
         self._draw_tab()
 
@@ -302,17 +271,15 @@ class SceneExplorer(Explorer):
         self._draw_tab()
 
     def _draw_heat(self) -> None:
-        metric, others = self.metric.value, self._passing(but=("condition", "severity"))
+        metric, others = self.metric.value, self.filters.passing(but=("condition", "severity"))
         means = cells(self._shown(others), metric)
         # The whole map stays in place around the cells that the filters choose.
         self._grid = heat_grid(means, like=self._every_cell(metric))
-        severity = self.filters["severity"].value
-        severity = severity if severity in (ALL, REAL) else severity_word(severity)
         faded = {
             (one, other)
             for one in self._grid.conditions
             for other in self._grid.severities
-            if self.filters["condition"].value not in (ALL, one) or severity not in (ALL, other)
+            if not self.filters.chooses(one, other)
         }
         about = self._counted(others) if len(means) else _NONE
         self.heat_view.show(self._grid, metric, title=title_of(metric), about=about, faded=faded)
@@ -324,22 +291,18 @@ class SceneExplorer(Explorer):
 
     def _cell_clicked(self) -> None:
         line, column, _ = self.heat_view.clicked
-        word = self._grid.severities[column]
-        severity = next(value for label, value in self.filters["severity"].options if label == word)
         with self.together():
-            self.filters["condition"].value = self._grid.conditions[line]
-            self.filters["severity"].value = severity
+            self.filters.choose(self._grid.conditions[line], self._grid.severities[column])
         self._filtered()
         self._open("Faces")
 
     def _draw_charts(self) -> None:
-        shown, severity = self._shown(self._kept()), self.filters["severity"].value
-        chosen = None if severity in (ALL, REAL) else [severity]
+        shown, severities = self._shown(self._kept()), self.filters.severities
         self._spread_rows = []
         sentences = []
         for view, draw, empty in zip(self.charts, (self._lines, self._spread), _EMPTY, strict=True):
             try:
-                view.show(draw(shown, chosen))
+                view.show(draw(shown, severities))
                 view.layout.display = None
             except ReportError:
                 # The remaining faces have nothing that this chart shows.
@@ -364,7 +327,7 @@ class SceneExplorer(Explorer):
     def _draw_scatter(self) -> None:
         across, up = self._column(self.across.value), self._column(self.up.value)
         # Faces beside the lasso stay in the plot, so that the next lasso can be larger.
-        shown = self._passing() & np.isfinite(across) & np.isfinite(up)
+        shown = self.filters.passing() & np.isfinite(across) & np.isfinite(up)
         conditions = self.report.faces["condition"].fillna(CLEAN)
         groups = {name: np.flatnonzero(shown & (conditions == name)) for name in present(conditions[shown])}
         self._points = list(groups.values())
@@ -417,12 +380,6 @@ def _metrics(report: SceneReport) -> list[tuple[str, str]]:
             "SceneExplorer: expected a report with at least one face, got none; was anything found in the photos?"
         )
     return found
-
-
-def _range(label: str, largest: int) -> widgets.IntRangeSlider:
-    return widgets.IntRangeSlider(
-        value=(0, largest), min=0, max=largest, description=label, layout={"width": "300px"}
-    )
 
 
 def _clean_images(photos: Iterable[ScenePhoto]) -> dict[str, Callable[[], np.ndarray]]:
