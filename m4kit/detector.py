@@ -60,10 +60,10 @@ TILE, OVERLAP = 1024, 208
 A face smaller than the overlap lies entirely in one of the tiles. Larger faces are found in the whole photo at a
 smaller scale.
 """
-FAINT_SCORE, FAINT_SIDE, FAINT_SUM = 0.005, 28, 30
+FAINT_SCORE, FAINT_SIDE, FAINT_SUM = 0.005, 28, 60
 """Signs of small faces that a reduced photo hides: lowest score, and largest side in network pixels, of a box that
-counts, and the sum of such scores that gives a hint. Photos without such faces reach 15, crowds of 300 to 1,000 of
-them 75 to 235.
+counts, and the sum of such scores that gives a hint. Large photos without such faces reach 35, crowds of 300 to 1,500
+of them 75 to 235. Heavy snow and rain look the same.
 """
 MIN_SIDE = 8
 """A photo with a shorter side, in network pixels, is too small for any face."""
