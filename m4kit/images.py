@@ -20,7 +20,7 @@ import reprlib
 import warnings
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
@@ -327,7 +327,9 @@ def _decoding(name: str, *, remedy: str) -> Iterator[None]:
             f"{name}: expected a complete image, got one that is truncated or broken ({_reason(error)}); {remedy}"
         ) from error
     finally:
-        filters.remove(_PILLOWS_WARNINGS)
+        # Another thread may have reset all filters.
+        with suppress(ValueError):
+            filters.remove(_PILLOWS_WARNINGS)
 
 
 def _reason(error: Exception) -> str:
