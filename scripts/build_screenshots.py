@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from jupyter_browser import browser_page, chromium, jupyter_lab, open_and_run
+from jupyter_browser import browser, chromium, jupyter_lab, new_page, open_and_run
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,14 +34,15 @@ def main() -> None:
         # JupyterLab saves notebooks that it runs, so it gets copies.
         for name in ("notebooks", "sample_images"):
             shutil.copytree(ROOT / name, Path(folder) / name)
-        with jupyter_lab(Path(folder)) as address:
+        with jupyter_lab(Path(folder)) as address, browser() as started:
             for notebook, prepare, name in (
                 ("02_mesh_viewer", turn_a_little, "mesh_viewer"),
                 ("03_face_model", explain_a_mode, "face_model"),
             ):
-                with browser_page(width=WIDTH, height=1600, scale=1.5) as page:
-                    open_and_run(page, address, f"notebooks/{notebook}.ipynb", timeout=TIMEOUT)
-                    content = shot(page, prepare)
+                page = new_page(started, width=WIDTH, height=1600, scale=1.5)
+                open_and_run(page, address, f"notebooks/{notebook}.ipynb", timeout=TIMEOUT)
+                content = shot(page, prepare)
+                page.close()
                 path = ROOT / "docs" / f"{name}.jpg"
                 path.write_bytes(content)
                 print(f"{path}: {len(content) / 1000:.0f} kB")

@@ -121,13 +121,6 @@ def new_page(started, *, width: int = 1300, height: int = 1000, scale: float = 1
     return page
 
 
-@contextlib.contextmanager
-def browser_page(**options) -> Iterator:
-    """Start the browser with one page; the options are those of `new_page`."""
-    with browser() as started:
-        yield new_page(started, **options)
-
-
 def open_and_run(page, address: str, notebook: str, *, fragment: str = "", timeout: float = 90) -> None:
     """Open a notebook in JupyterLab, run all its cells, and wait until they are done.
 

@@ -1,8 +1,23 @@
 """Fixtures that several test files share."""
 
+import importlib.util
+
 import pytest
 
 from m4kit.explore.canvas import Canvas
+
+from helpers.lab_browser import jupyter_browser
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A browser, as a playwright `Browser`: one for all tests, because playwright runs only once per process."""
+    if jupyter_browser.chromium() is None:
+        pytest.skip("there is no Chromium on this machine")
+    if importlib.util.find_spec("playwright") is None:
+        pytest.skip("playwright is not installed")
+    with jupyter_browser.browser() as started:
+        yield started
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from helpers.lab_browser import jupyter_browser, write_notebook
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory):
+def lab(browser, tmp_path_factory):
     """A JupyterLab that serves `folder` at `address`; `open` runs a notebook of code cells in a new page."""
     folder = tmp_path_factory.mktemp("lab")
 
@@ -22,5 +22,5 @@ def lab(tmp_path_factory):
         page.evaluate("() => window.jupyterapp.serviceManager.sessions.shutdownAll()")
         page.close()
 
-    with jupyter_browser.jupyter_lab(folder) as address, jupyter_browser.browser() as browser:
+    with jupyter_browser.jupyter_lab(folder) as address:
         yield SimpleNamespace(folder=folder, address=address, open=opened)

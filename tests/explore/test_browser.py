@@ -9,7 +9,7 @@ from PIL import Image
 
 from m4kit import FaceModel
 
-from helpers.lab_browser import NEEDS_BROWSER, SLOW_MODULES, jupyter_browser
+from helpers.lab_browser import SLOW_MODULES, jupyter_browser
 from helpers.paths import ROOT
 
 open_and_run, wait_until = jupyter_browser.open_and_run, jupyter_browser.wait_until
@@ -24,7 +24,6 @@ CELLS = (
     "heads = HeadWeightExplorer(prediction)\nheads",
 )
 ALL_DRAWN = "() => document.querySelectorAll('.jp-OutputArea canvas[data-serial]').length === 3"
-pytestmark = NEEDS_BROWSER
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers.lab_browser import NEEDS_BROWSER, SLOW_MODULES, jupyter_browser
+from helpers.lab_browser import SLOW_MODULES, jupyter_browser
 from helpers.paths import ROOT
 
 wait_until = jupyter_browser.wait_until
@@ -27,7 +27,6 @@ CAPTIONS = (
     "[...document.querySelectorAll('.m4kit-caption')].filter((e) => e.offsetParent).map((e) => e.innerText)"
 )
 LARGE_PICTURES = "[...document.images].filter((image) => image.offsetParent && image.naturalWidth > 300)"
-pytestmark = NEEDS_BROWSER
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,9 @@
-"""A real JupyterLab in a real browser, for tests; skips without Chromium or playwright."""
+"""A real JupyterLab in a real browser, for tests."""
 
 import importlib.util
 import sys
 
 import nbformat
-import pytest
 
 from helpers.paths import ROOT
 
@@ -19,10 +18,6 @@ def _browser_module():
 
 
 jupyter_browser = _browser_module()
-NEEDS_BROWSER = [
-    pytest.mark.skipif(jupyter_browser.chromium() is None, reason="there is no Chromium on this machine"),
-    pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="playwright is not installed"),
-]
 
 SLOW_MODULES = """AbortSignal.timeout = () => {
   const over = new AbortController();

@@ -1,25 +1,24 @@
-"""The page of a scene report in a real browser; skipped without Chromium or playwright."""
+"""The page of a scene report in a real browser."""
 
 import pytest
 
 from m4kit.scenes.page import STEP
 
-from helpers.lab_browser import NEEDS_BROWSER, jupyter_browser
+from helpers.lab_browser import jupyter_browser
 from helpers.made_report import made_report
-
-pytestmark = NEEDS_BROWSER
 
 SHOWN = ".cards article:not([hidden])"
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
+def page(browser, tmp_path_factory):
     path = made_report(scenes=4, conditions=("haze", "rain")).to_html(
         tmp_path_factory.mktemp("page") / "a.html"
     )
-    with jupyter_browser.browser_page() as page:
-        page.goto(path.as_uri())
-        yield page
+    page = jupyter_browser.new_page(browser)
+    page.goto(path.as_uri())
+    yield page
+    page.close()
 
 
 @pytest.fixture(autouse=True)

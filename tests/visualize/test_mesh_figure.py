@@ -1,6 +1,5 @@
 """The 3D figure that needs no kernel, and the picture that needs no browser."""
 
-import importlib.util
 import io
 
 import numpy as np
@@ -18,11 +17,10 @@ PHOTO = np.random.default_rng(0).integers(0, 255, (240, 240, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
-def page():
-    if jupyter_browser.chromium() is None or importlib.util.find_spec("playwright") is None:
-        pytest.skip("there is no Chromium on this machine, or playwright is not installed")
-    with jupyter_browser.browser_page(width=500, height=500) as page:
-        yield page
+def page(browser):
+    page = jupyter_browser.new_page(browser, width=500, height=500)
+    yield page
+    page.close()
 
 
 def traces(figure, kind):
