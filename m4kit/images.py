@@ -92,7 +92,8 @@ def load_image(source: ImageSource) -> np.ndarray:
     65535), float (0 to 1) or bool.
 
     16-bit values, of a file or an array, that are all at most 255 count as 8-bit values. If they are all below 4096,
-    as those of a camera with 10 or 12 bits are, the picture comes out dark, with a warning.
+    as those of a camera with 10 or 12 bits are, the picture comes out dark, with a warning. Arrays that come out
+    black, because they were scaled twice or cast without scaling, give a warning, too.
 
     A JPEG, PNG or GIF that lacks its last bytes is read if no pixel depends on them. Any other truncated file is an
     error.

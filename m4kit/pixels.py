@@ -79,6 +79,12 @@ def array_to_rgb(array: np.ndarray, name: str) -> np.ndarray:
             f"{name}: expected uint8, uint16, float or bool values, got {array.dtype}; "
             "use array.astype(numpy.uint8) if they are from 0 to 255"
         )
+    if array.dtype == np.uint8 and array.max() == 1:
+        warnings.warn(
+            f"{name}: is black, because its values are only 0 and 1 of 255; if they were floats from 0 to 1, "
+            "multiply by 255 before astype(numpy.uint8), or give the floats",
+            stacklevel=3,
+        )
     return in_blocks(lambda block: array[block[1] : block[3], block[0] : block[2]], height, width, name)
 
 
@@ -170,6 +176,12 @@ def _floats_to_8_bits(low: float, high: float, name: str) -> Callable[[np.ndarra
         raise ImageError(
             f"{name}: expected float values from 0 to 1, got {low:g} to {high:g}; "
             "divide by 255, or convert with astype(numpy.uint8)"
+        )
+    if 0 < high <= 1 / 255:
+        warnings.warn(
+            f"{name}: is black, because its float values are at most {high:g} of 1; if they were divided by 255 "
+            "twice, do so once",
+            stacklevel=6,
         )
     return lambda values: (np.clip(values, 0, 1) * 255).round().astype(np.uint8)
 

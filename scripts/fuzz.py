@@ -39,7 +39,7 @@ GROWTH_MB, PEAK_MB = 40, 250
 """What memory may grow by from the first quarter of the cases to the end, and what a case may take."""
 
 DOCUMENTED = re.compile(
-    r"has several frames, the first one is used$|is dark, because its 16-bit|left out: |^invalid escape sequence",
+    r"has several frames, the first one is used$|is (dark|black), because |left out: |^invalid escape sequence",
     re.M,
 )
 """Warnings that m4kit gives on purpose, and one of numpy's reader."""

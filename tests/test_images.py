@@ -642,6 +642,28 @@ class TestArrays:
         with pytest.raises(ImageError, match=f"<array>: expected .*{message}"):
             load_image(array)
 
+    @pytest.mark.parametrize(
+        ("mistake", "message"),
+        [
+            (
+                (PATCH / 255).astype(np.uint8),
+                "only 0 and 1 of 255; if they were floats .* multiply by 255 before",
+            ),
+            (
+                PATCH / 255 / 255,
+                r"float values are at most 0\.00392157 of 1; if they were divided by 255 twice",
+            ),
+        ],
+    )
+    def test_a_picture_scaled_by_mistake_is_black_with_a_warning(self, mistake, message):
+        with pytest.warns(UserWarning, match=f"<array>: is black, because its .*{message}") as caught:
+            assert load_image(mistake).max() == 1
+        assert caught[0].filename == __file__
+
+    def test_a_black_picture_is_none(self):
+        for black in (np.zeros((2, 3), np.uint8), np.zeros((2, 3)), np.zeros((2, 3), np.uint16)):
+            assert load_image(black).max() == 0
+
     def test_a_mask_that_hides_nothing_is_no_obstacle(self):
         np.testing.assert_array_equal(load_image(np.ma.array(PATCH, mask=False)), PATCH)
 
