@@ -83,9 +83,10 @@ def analyse(
         results, stop = _Results(folder, settings), None
         _check_same(results.entries, photos, folder)
         done = {name for name, entry in results.entries.items() if entry.photo["read"]}
-        with tqdm(
-            total=len(photos), initial=len(done), desc="analyse", unit="photo", disable=not progress
-        ) as bar:
+        bar = tqdm(total=len(photos), initial=len(done), desc="analyse", unit="photo", disable=not progress)
+        with bar, warnings.catch_warnings():
+            # On degraded photos, as in snow, the predictor's hint is often wrong; the report counts what is missed.
+            warnings.filterwarnings("ignore", ".*there seem to be many faces")
             try:
                 for entry, thumbnails in _analysed(
                     [one for one in photos if one.name not in done], predictor

@@ -12,6 +12,7 @@ from pandas.testing import assert_frame_equal
 from m4kit.camera import HeadPose, crop_from_landmarks
 from m4kit.confidence.failure import ALL, packaged
 from m4kit.datasets import DatasetError, Sample
+from m4kit.detector import Detector
 from m4kit.images import ImageError
 from m4kit.network import M4Net
 from m4kit.predictor import Predictor
@@ -282,6 +283,13 @@ class TestBadInput:
             analyse(tmp_path, predictor=fixed, progress=False)
         with pytest.raises(DatasetError, match="got 1 of which none could be read"):
             analyse([Sample("lost", broken)], predictor=fixed, progress=False)
+
+    def test_snow_gives_no_hint_about_small_faces(self, photo, predictor, monkeypatch):
+        monkeypatch.setattr(Detector, "look", lambda self, image, **_: (np.zeros((0, 5)), 48.0))
+        with pytest.warns(UserWarning, match="there seem to be many faces"):
+            predictor(photo)
+        # A warning would be an error here, and the photo unread.
+        assert analyse([scene(photo)], predictor=predictor, progress=False).photos["read"].tolist() == [True]
 
     def test_turned_photos_are_not_analysed(self, photo, predictor):
         turning = Predictor(network=predictor.network, model=predictor.model, try_turns=True)
