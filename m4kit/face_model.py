@@ -15,7 +15,7 @@ from types import NoneType
 import numpy as np
 import torch
 
-from m4kit.checks import check_array, check_number, check_type, check_whole
+from m4kit.checks import check_array, check_number, check_type, check_whole, read_only
 from m4kit.files import reason_of, write_whole
 from m4kit.inference import loading, one_thread
 from m4kit.reading import read_file, unpack_arrays
@@ -91,8 +91,12 @@ class FaceModel(torch.nn.Module):
         basis = self.landmark_basis()
         for name, value in zip(("landmark_mean", "landmark_modes"), basis, strict=True):
             self.register_buffer(name, value)
-        self.actions = {name: np.asarray(value, dtype=np.float32) for name, value in (actions or {}).items()}
-        self.regions = {name: np.asarray(value, dtype=bool) for name, value in (regions or {}).items()}
+        # Read-only, because the packaged model is shared.
+        kinds = (actions or {}, np.float32), (regions or {}, bool)
+        self.actions, self.regions = (
+            {name: read_only(np.asarray(value, dtype=kind)) for name, value in named.items()}
+            for named, kind in kinds
+        )
         self.licence = licence
 
     @property

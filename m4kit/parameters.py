@@ -64,7 +64,8 @@ def head_spread(model: FaceModel, heads: np.ndarray, weights: np.ndarray) -> np.
     landmarks, so no ground truth is needed.
     """
     placed = np.stack([landmarks_in_crop(model, heads[:, k])[..., :2] for k in range(heads.shape[1])])
-    size = face_size(landmarks_in_crop(model, fuse(heads, weights)))
+    # Landmarks that collapse to a point have no size.
+    size = np.maximum(face_size(landmarks_in_crop(model, fuse(heads, weights))), 1e-6)
     return 100 * np.linalg.norm(placed - placed.mean(axis=0), axis=-1).mean(axis=(0, 2)) / size
 
 

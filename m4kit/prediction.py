@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -115,9 +116,14 @@ class Face:
         check_type(
             self.origin, "Face: origin", Origin, NoneType, remedy="leave it out for a face without a photo"
         )
+        for name, value in self.crop._asdict().items():
+            check_number(value, f"Face: crop.{name}", above=0 if name == "size" else -math.inf)
         for name in ("heads", "head_weights"):
+            value = getattr(self, name)
+            if not (isinstance(value, np.ndarray) and value.dtype.kind == "f"):
+                value = check_array(value, f"Face: {name}", "numbers")
             # A view, because the array itself belongs to the caller.
-            object.__setattr__(self, name, read_only(getattr(self, name)))
+            object.__setattr__(self, name, read_only(value))
         heads, weights = self.heads.shape, self.head_weights.shape
         modes = len(self.model.identity_modes), len(self.model.expression_modes)
         if len(heads) != 2 or not heads[0] or heads[1] != PARAMETERS or weights != heads[:1]:
@@ -343,6 +349,7 @@ class Prediction(Sequence):
     def __post_init__(self):
         image = read_only(check_image(self.image, name="Prediction"))
         remedy = "m4kit.predict makes them"
+        check_type(self.source, "Prediction: source", str, remedy="give the photo's name")
         check_type(self.faces, "Prediction: faces", Sequence, remedy=remedy, words="a list of faces")
         faces = tuple(check_type(face, "Prediction: faces", Face, remedy=remedy) for face in self.faces)
         object.__setattr__(self, "image", image)

@@ -69,6 +69,8 @@ def to_bytes(prediction: Prediction, *, photo: str = "png") -> bytes:
     if photo not in ("png", "jpeg"):
         raise PredictionFileError(f'photo: expected "png" or "jpeg", got {photo!r}')
     faces = prediction.faces
+    if len({fingerprint(model) for model in {face.model for face in faces}}) > 1:
+        raise PredictionFileError("expected faces of one face model, got several; save them one by one")
     origins = [
         None if face.origin is None else {"network": face.origin.network, "detector": face.origin.detector}
         for face in faces

@@ -244,6 +244,8 @@ def fingerprint(module: torch.nn.Module, *, without: tuple[str, ...] = ()) -> st
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         if not name.startswith(without):
-            content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            # As bytes, because numpy has no bfloat16.
+            content = tensor.detach().cpu().reshape(-1).contiguous()
+            content = content.view(torch.uint8) if len(content) else content
             digest.update(name.encode() + content.numpy().tobytes())
     return digest.hexdigest()[:16]

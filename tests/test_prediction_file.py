@@ -1,6 +1,7 @@
 """Predictions written to a file and read again, pickled and copied."""
 
 import copy
+import dataclasses
 import pickle
 
 import numpy as np
@@ -33,6 +34,14 @@ def assert_same(one, other, *, photo=True):
         assert (a.origin.network, a.origin.detector) == (b.origin.network, b.origin.detector)
         if photo:
             assert (a.failure_probability, a.reasons) == (b.failure_probability, b.reasons)
+
+
+def test_faces_of_several_face_models_are_not_mixed_in_a_file(group, tmp_path):
+    other = FaceModel.load()
+    other.mean += 1
+    mixed = m4kit.Prediction(group.image, (group[0], dataclasses.replace(group[1], model=other)))
+    with pytest.raises(PredictionFileError, match="expected faces of one face model, got several"):
+        mixed.save(tmp_path / "mixed.npz")
 
 
 @pytest.mark.parametrize("photo", ["png", "jpeg"])

@@ -44,6 +44,8 @@ _REACH, _ON_EDGE = 10, 2
 _FINE, _COARSE = 0.7, 1.4
 _LEAST_EDGE = 1.0
 _FEWEST_EDGES = 12
+_LEAST_SIDE = 1e-6
+"""Photo pixels; landmarks that collapse to a point have a crop without a side."""
 
 
 def flip_consistency(image: np.ndarray, faces: Sequence[Face], predict_crops: PredictCrops) -> np.ndarray:
@@ -247,7 +249,7 @@ def _within(image: np.ndarray, crop: Crop) -> np.ndarray:
 def _misfit(crop: Crop, other: Crop) -> float:
     """sqrt(log(ratio of the sides)^2 + (distance of the centres, in sides)^2) of two crops."""
     apart = np.linalg.norm(crop.centre - other.centre) / crop.size
-    return float(np.hypot(math.log(other.size / crop.size), apart))
+    return float(np.hypot(math.log(max(other.size, _LEAST_SIDE) / crop.size), apart))
 
 
 def _moved(crop: Crop, across: float, down: float, larger: float) -> Crop:

@@ -249,3 +249,10 @@ def test_wrong_input_is_an_error_that_tells_what_was_expected():
         signs.exposure([1, 2])
     with pytest.raises(ValueError, match=r"inside as \(4, 5\) bool, got \(5, 4\)"):
         signs.contrast(np.zeros((4, 5, 3), np.uint8), inside=np.ones((5, 4), bool))
+
+
+def test_a_face_that_collapsed_to_a_point_is_judged_like_any_other(prediction):
+    """As a network without training may answer."""
+    collapsed = replace(prediction[0], heads=np.zeros((4, 62)))
+    assert 0 < collapsed.failure_probability < 1
+    assert "tiny" in collapsed.reasons
