@@ -63,6 +63,9 @@ IMAGE_SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suf
 _NAMES = "JPEG, PNG, WebP, AVIF, TIFF, JPEG 2000, BMP, GIF or PPM"
 _LONGEST_SHOWN = 300
 
+# What the photos of iPhones begin with.
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
+
 # Programs write some 10 scans.
 _MOST_SCANS = 100
 
@@ -241,6 +244,11 @@ def _content(source: bytes | bytearray | memoryview | BinaryIO, name: str) -> by
 def _decode(content: bytes, name: str) -> np.ndarray:
     if not content:
         raise ImageError(f"{name}: expected an image, got an empty file (0 bytes); save or download it again")
+    if content[4:8] == b"ftyp" and content[8:12] in _HEIC:
+        raise ImageError(
+            f"{name}: expected an image ({_NAMES}), got HEIC; save it as JPEG, or give the PIL image that "
+            "pillow-heif opens"
+        )
     with _decoding(name, remedy="copy or download it again"), _opened(content) as image:
         # Their number may be a lie, and takes long to find. The other frames of an MPO belong to the same photo: a
         # phone's preview, a second lens.

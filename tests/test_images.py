@@ -110,6 +110,14 @@ class TestUnusableFiles:
         with pytest.raises(ImageError, match=r"notes\.jpg: expected .*image.*; "):
             load_image(path)
 
+    def test_heic_is_answered_with_what_to_do(self, tmp_path):
+        path = tmp_path / "IMG_0001.HEIC"
+        path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200))
+        with pytest.raises(
+            ImageError, match=r"IMG_0001\.HEIC: .* got HEIC; save it as JPEG, or .* pillow-heif"
+        ):
+            load_image(path)
+
     @pytest.mark.parametrize("kept", [0.1, 0.5, 0.9])
     @pytest.mark.parametrize(
         ("file_format", "options"),
