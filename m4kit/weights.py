@@ -106,7 +106,7 @@ def _downloaded(url: str, *, sha256: str, file: str = "", size: int = LARGEST_DO
     import pooch
 
     def download(url: str, part: str, pooch_: object) -> None:
-        fetch = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=30)
+        fetch = pooch.HTTPDownloader(progressbar=sys.stderr is not None and sys.stderr.isatty(), timeout=30)
         with _Bounded(part, size) as bounded:
             fetch(url, bounded, pooch_)
 
