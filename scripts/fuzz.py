@@ -2,8 +2,9 @@
 
     python scripts/fuzz.py --seconds 600 --seed 1 --keep build/fuzz
 
-Each case has a number, and depends on it and the seed alone: `--case 1234` repeats one. At most four million pixels
-are decoded per case, so that memory which grows or leaks is noticed. The exit status is 1 if a case failed.
+Each case has a number, and depends on it and the seed alone: `--first 1234 --cases 1` repeats one. At most four
+million pixels are decoded per case, so that memory which grows or leaks is noticed. The exit status is 1 if a case
+failed.
 """
 
 from __future__ import annotations
@@ -316,7 +317,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seconds", type=float, default=60, help="how long to try (default: 60)")
     parser.add_argument("--seed", type=int, default=0, help="of all cases (default: 0)")
-    parser.add_argument("--case", type=int, help="try this one alone")
+    parser.add_argument("--first", type=int, default=0, help="number of the first case (default: 0)")
+    parser.add_argument(
+        "--cases", type=int, default=sys.maxsize, help="how many to try at most (default: all)"
+    )
     parser.add_argument("--keep", type=Path, metavar="DIR", help="folder for the files of failed cases")
     options = parser.parse_args()
     if options.keep:
@@ -328,11 +332,12 @@ def main() -> int:
 
 
 def run(cases: Cases, options: argparse.Namespace) -> list[str]:
-    """Run cases until the time is over; returns what failed."""
-    outcomes, failed, slowest, settled, number = Counter(), [], (0.0, ""), None, 0
+    """Run cases until the time is over or all are done; returns what failed."""
+    outcomes, failed, slowest, settled, done = Counter(), [], (0.0, ""), None, 0
     before, started = memory_mb("VmHWM"), time.perf_counter()
-    while (now := time.perf_counter()) - started < options.seconds:
-        name, files, read_it = cases(number if options.case is None else options.case)
+    while done < options.cases and (now := time.perf_counter()) - started < options.seconds:
+        number = options.first + done
+        name, files, read_it = cases(number)
         if options.keep:
             # A crash of the process tells no more than this.
             (options.keep / "last_case").write_text(str(number))
@@ -347,11 +352,9 @@ def run(cases: Cases, options: argparse.Namespace) -> list[str]:
                 path.write_bytes(content)
         faulthandler.cancel_dump_traceback_later()
         slowest = max(slowest, (time.perf_counter() - now, f"case {number}, {name}"))
-        if settled is None and now - started > options.seconds / 4:
+        done += 1
+        if settled is None and max((now - started) / options.seconds, done / options.cases) > 0.25:
             settled = memory_mb("VmRSS")
-        if options.case is not None:
-            break
-        number += 1
     growth, peak = memory_mb("VmRSS") - (settled or memory_mb("VmRSS")), memory_mb("VmHWM") - before
     if slowest[0] > SLOWEST:
         failed.append(f"hangs for {slowest[0]:.0f} s: {slowest[1]}")
@@ -360,7 +363,7 @@ def run(cases: Cases, options: argparse.Namespace) -> list[str]:
     for failure in failed[:20]:
         print(failure, file=sys.stderr)
     print(
-        f"{number} cases: {outcomes['read']} read, {outcomes['refused']} refused, {len(failed)} failed; "
+        f"{done} cases: {outcomes['read']} read, {outcomes['refused']} refused, {len(failed)} failed; "
         f"memory +{growth:.0f} MB, peak +{peak:.0f} MB; slowest {slowest[0]:.2f} s, {slowest[1]}"
     )
     return failed
