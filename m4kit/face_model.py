@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -125,24 +126,27 @@ class FaceModel(torch.nn.Module):
         return self._blend(self.landmark_mean, identity_modes, expression_modes, identity, expression)
 
     def _blend(self, mean, identity_modes, expression_modes, identity, expression):
+        # Arrays are one face's. Tensors may be a training's batch, which takes all threads.
+        of_training = any(isinstance(coefficients, torch.Tensor) for coefficients in (identity, expression))
         result = mean
-        for coefficients, modes, word in (
-            (identity, identity_modes, "identity"),
-            (expression, expression_modes, "expression"),
-        ):
-            if coefficients is None:
-                continue
-            if isinstance(coefficients, torch.Tensor):
-                values = coefficients.to(mean)
-            else:
-                # Copied, because torch warns of arrays that are read-only.
-                array = check_array(coefficients, word, f"coefficients (..., {len(modes)})")
-                values = torch.tensor(array, dtype=mean.dtype, device=mean.device)
-            if values.shape[-1:] != (len(modes),):
-                raise ValueError(
-                    f"expected {word} coefficients of shape (..., {len(modes)}), got {tuple(values.shape)}"
-                )
-            result = result + (values @ modes.flatten(1)).unflatten(-1, mean.shape)
+        with nullcontext() if of_training else one_thread():
+            for coefficients, modes, word in (
+                (identity, identity_modes, "identity"),
+                (expression, expression_modes, "expression"),
+            ):
+                if coefficients is None:
+                    continue
+                if isinstance(coefficients, torch.Tensor):
+                    values = coefficients.to(mean)
+                else:
+                    # Copied, because torch warns of arrays that are read-only.
+                    array = check_array(coefficients, word, f"coefficients (..., {len(modes)})")
+                    values = torch.tensor(array, dtype=mean.dtype, device=mean.device)
+                if values.shape[-1:] != (len(modes),):
+                    raise ValueError(
+                        f"expected {word} coefficients of shape (..., {len(modes)}), got {tuple(values.shape)}"
+                    )
+                result = result + (values @ modes.flatten(1)).unflatten(-1, mean.shape)
         return result
 
     def mirrored(self, coefficients: torch.Tensor) -> torch.Tensor:

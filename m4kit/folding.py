@@ -10,9 +10,12 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from m4kit.inference import one_thread
+
 Network = TypeVar("Network", bound=nn.Module)
 
 
+@one_thread()
 def folded(network: Network) -> Network:
     """A copy of a network that predicts faster, in `eval` mode and without gradients.
 

@@ -43,8 +43,8 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Make modules on the CPU, which can be trained even where the caller is in inference mode; also a decorator."""
-    with torch.inference_mode(False), torch.device("cpu"):
+    """Make modules on one thread of the CPU, fit for training even in a caller's inference mode; also a decorator."""
+    with one_thread(), torch.inference_mode(False), torch.device("cpu"):
         yield
 
 

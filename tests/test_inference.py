@@ -134,7 +134,10 @@ def test_a_forked_process_predicts_after_its_parent_has_used_threads():
 
         photo = {str(SAMPLES / "grace_hopper.jpg")!r}
         def landmarks(_):
-            return m4kit.predict(photo)[0].landmarks
+            face = m4kit.Predictor()(photo)[0]
+            face.model.vertices(face.identity), face.model.fit(face.landmarks * [1, -1, 1])
+            assert len(m4kit.Detector()(face.origin.image)) == 1
+            return face.landmarks
 
         torch.set_num_threads(2)
         torch.nn.Conv2d(16, 16, 3)(torch.zeros(4, 16, 200, 200))
