@@ -8,6 +8,9 @@
 Every reader takes the path of a folder or a `.zip`, which is read in place, and returns a tuple of `Sample`. Faces
 whose files are missing or broken are left out, with one warning that counts and names them. A reader raises
 `FileNotFoundError` if the path does not exist, and `DatasetError` if it holds no face or is no such data set.
+
+A file of the set may be hostile: none is unpickled, none above 512 MB is read (`reading.MOST_BYTES`), nothing outside
+the set is opened.
 """
 
 from m4kit.datasets.crops import read_3ddfa_list, read_aflw_crops, read_youtube_faces
