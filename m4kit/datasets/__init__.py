@@ -9,8 +9,8 @@ Every reader takes the path of a folder or a `.zip`, which is read in place, and
 whose files are missing or broken are left out, with one warning that counts and names them. A reader raises
 `FileNotFoundError` if the path does not exist, and `DatasetError` if it holds no face or is no such data set.
 
-A file of the set may be hostile: none is unpickled, none above 512 MB is read (`reading.MOST_BYTES`), nothing outside
-the set is opened.
+A set may be hostile: no file is unpickled, none above 512 MB is read (`reading.MOST_BYTES`), and no name in a list or
+a zip leads out of the set.
 """
 
 from m4kit.datasets.crops import read_3ddfa_list, read_aflw_crops, read_youtube_faces
