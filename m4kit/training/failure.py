@@ -27,6 +27,7 @@ from tqdm import tqdm
 from m4kit import metrics
 from m4kit.boxes import HIT_IOU, pairwise_iou
 from m4kit.camera import CROP_SIZE, Crop, box_from_crop, crop_from_landmarks
+from m4kit.commands import shows_progress
 from m4kit.conditions import CONDITIONS, degrade
 from m4kit.confidence import signs
 from m4kit.confidence.failure import ALL, SETS, FailureModel, FailureModelError, save_models
@@ -108,7 +109,7 @@ def main(arguments: list[str] | None = None) -> None:
             f"{options.labels}: expected faces that are held out (validation), got none; mark some"
         )
     measured = measure(
-        predictor, labels.subset(chosen), options.data, versions=options.versions, progress=not options.quiet
+        predictor, labels.subset(chosen), options.data, versions=options.versions, progress=shows_progress(options)
     )
     models, text = fitted(measured, predictor)
     print(text)

@@ -27,7 +27,7 @@ from scipy.spatial.transform import Rotation
 
 from m4kit.camera import CROP_SIZE, head_pose
 from m4kit.face_model import FaceModel
-from m4kit.files import whole_file
+from m4kit.files import OutputFolder, whole_file
 from m4kit.landmarks import face_size
 from m4kit.parameters import PARAMETERS, join, landmarks_in_crop, split_camera
 from m4kit.training.data import averaging_matrix, read_crops
@@ -151,7 +151,18 @@ def main() -> None:
     options = parser.parse_args()
     if options.peers is None and options.teacher is None:
         parser.error("expected a teacher; give --peers, --teacher or both")
-    options.out.mkdir(parents=True, exist_ok=True)
+    names = ["labels.npz", *(f"worst_{source}.jpg" for source in options.sources)]
+    if options.peers is not None:
+        names.append("map.npz")
+    try:
+        with OutputFolder(options.out, names):
+            _write(options)
+    # WeightsError, FaceModelError and OutputError are ValueErrors.
+    except (ValueError, OSError) as error:
+        parser.exit(2, f"{error}\n")
+
+
+def _write(options: argparse.Namespace) -> None:
     model = FaceModel.load()
     teachers = []
     if options.peers is not None:

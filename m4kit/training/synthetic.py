@@ -22,6 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from m4kit.camera import CROP_SIZE, crop_from_landmarks, rotation_from_euler
+from m4kit.commands import shows_progress
 from m4kit.face_model import FaceModel
 from m4kit.light import Lamp, Light
 from m4kit.parameters import PARAMETERS, join
@@ -272,7 +273,7 @@ def main(arguments: list[str] | None = None) -> None:
             faces=options.faces,
             seed=options.seed,
             model=FaceModel.load(options.model),
-            progress=not options.quiet,
+            progress=shows_progress(options),
         )
     except TrainingError as error:
         parser.exit(2, f"{error}\n")
