@@ -30,7 +30,7 @@ from m4kit.ablation.activations.numbers import (
 from m4kit.ablation.activations.record import SEARCH, ActivationRecord, RunRecord
 from m4kit.ablation.activations.units import BINS, curve
 from m4kit.explore.charts import BASE, faded, spread
-from m4kit.explore.controls import choice, notice, row, toggle
+from m4kit.explore.controls import choice, notice, row, slider, toggle
 from m4kit.explore.explorer import Explorer
 from m4kit.explore.live_training import LiveTrainer
 from m4kit.explore.plotly_view import PlotlyView
@@ -116,12 +116,15 @@ class ActivationExplorer(Explorer):
         self.scale = widgets.ToggleButtons(options=["linear", "log"], style={"button_width": "60px"})
         names = [(_NONE, _NONE), *((WORDS[name], name) for name in record.activations)]
         self.highlight = choice("Highlight", names, width="190px")
-        named = {"style": {"description_width": "initial"}, "continuous_update": False}
-        self.smoothing = widgets.IntSlider(
-            25, min=1, max=101, step=2, description="Smoothing, steps", **named
-        )
+        self.smoothing = slider("Smoothing, steps", 25, 1, 101, 2, continuous_update=False)
         self.steps = widgets.IntRangeSlider(
-            value=(1, 1), min=1, max=1, description="Steps", layout={"width": "420px"}, **named
+            value=(1, 1),
+            min=1,
+            max=1,
+            description="Steps",
+            style={"description_width": "initial"},
+            layout={"width": "420px"},
+            continuous_update=False,
         )
         stages = record.runs[0].stages
         self.stage = choice("Inputs of the stage", stages, value=stages[len(stages) // 2])

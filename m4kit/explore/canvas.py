@@ -67,7 +67,6 @@ class Canvas(MessageView):
         self._latest: dict[tuple, list[tuple[dict, list[bytes]]]] = {}
         self._triangles: dict[int, np.ndarray] = {}
         self._colours: dict[int, bytes] = {}
-        self.on_msg(self._received)
 
     def set_panels(self, titles: Sequence[str], *, over: bool = False) -> None:
         """Show one panel per title.
@@ -216,14 +215,17 @@ class Canvas(MessageView):
         for content, buffers in messages:
             self.send(content, buffers)
 
-    def _received(self, _widget, content: dict, _buffers) -> None:
-        kind = content.get("kind")
-        if kind == "ready":
-            self.send_state(_LOOKS)
-            for messages in list(self._latest.values()):
-                for message, buffers in messages:
-                    self.send(message, buffers)
-        elif kind == "mode":
+    def on_ready(self) -> None:
+        """Send all that is shown."""
+        self.send_state(_LOOKS)
+        for messages in list(self._latest.values()):
+            for message, buffers in messages:
+                self.send(message, buffers)
+
+    def on_message(self, content: dict) -> None:
+        """Report a click or a double click, or send what the browser asks for."""
+        kind = content["kind"]
+        if kind == "mode":
             quantised, about = _quantised(self._mode(content["mode"]))
             self.send({"kind": "mode", "panel": 0, "mode": content["mode"]} | about, [quantised])
         elif kind == "clicked":

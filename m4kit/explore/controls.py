@@ -66,9 +66,11 @@ def toggle(label: str, *, on: bool, tooltip: str = "") -> widgets.ToggleButton:
 
 def slider(
     label: str, value: float, low: float, high: float, step: float, *, width: str = "", **traits
-) -> widgets.FloatSlider:
-    """A slider for a number, with its label in front."""
-    return widgets.FloatSlider(
+) -> widgets.FloatSlider | widgets.IntSlider:
+    """A slider for a number, with its label in front; for whole numbers if all that is given is whole."""
+    whole = all(isinstance(number, int) for number in (value, low, high, step))
+    make = widgets.IntSlider if whole else widgets.FloatSlider
+    return make(
         value,
         min=low,
         max=high,

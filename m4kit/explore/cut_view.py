@@ -24,15 +24,15 @@ class CutView(MessageView):
         self.on_press: Callable[[np.ndarray], None] = lambda weights: None
         self.cut: Cut | None = None
         self._serial = 0
-        self.on_msg(self._received)
 
     def show(self, cut: Cut) -> None:
         """Show a cut."""
         self.cut = cut
         self._serial += 1
-        self._send_cut()
+        self.on_ready()
 
-    def _send_cut(self) -> None:
+    def on_ready(self) -> None:
+        """Send the cut."""
         if self.cut is None:
             return
         held, weight = self.cut.held, self.cut.weights[self.cut.held]
@@ -49,10 +49,7 @@ class CutView(MessageView):
         }
         self.send(content, [jpeg(self.cut.colours, quality=90)])
 
-    def _received(self, _widget, content: dict, _buffers) -> None:
-        if content.get("kind") == "ready":
-            self._send_cut()
-        elif content.get("kind") == "pressed":
-            if self.cut is not None:
-                self.on_press(self.cut.at(np.array(content["shares"], dtype=float)))
-            self.send({"kind": "heard"})
+    def on_message(self, content: dict) -> None:
+        """Report where the triangle was pressed."""
+        self.on_press(self.cut.at(np.array(content["shares"], dtype=float)))
+        self.send({"kind": "heard"})

@@ -32,21 +32,19 @@ class FaceGrid(MessageView):
         self.on_click: Callable[[int], None] = lambda row: None
         self.faces: tuple[GridFace, ...] = ()
         self._serial = 0
-        self.on_msg(self._received)
 
     def show(self, faces: Sequence[GridFace]) -> None:
         """Show these faces and no others."""
         self.faces = tuple(faces)
         self._serial += 1
-        self._send_faces()
+        self.on_ready()
 
-    def _send_faces(self) -> None:
+    def on_ready(self) -> None:
+        """Send the faces."""
         cards = [face._asdict() for face in self.faces]
         pictures = [card.pop("jpeg") for card in cards]
         self.send({"kind": "faces", "faces": cards, "serial": self._serial}, pictures)
 
-    def _received(self, _widget, content: dict, _buffers) -> None:
-        if content.get("kind") == "ready":
-            self._send_faces()
-        elif content.get("kind") == "clicked":
-            self.on_click(int(content["row"]))
+    def on_message(self, content: dict) -> None:
+        """Report a click."""
+        self.on_click(int(content["row"]))

@@ -26,7 +26,7 @@ from m4kit.images import jpeg
 from m4kit.prediction import Face, Prediction
 from m4kit.vertex_colours import VertexColours, clay, distance_from_mean, scalar_colours
 from m4kit.visualize.legend import with_legend
-from m4kit.visualize.mesh_figure import EVEN_LIGHT, EXTENT, mesh_still
+from m4kit.visualize.mesh_figure import EXTENT, mesh_still
 from m4kit.visualize.pictures import small_png, without_ground
 
 _STILL_SIDE = 420
@@ -132,14 +132,7 @@ class FaceModelExplorer(MeshExplorer):
         self.strength = slider("Strength", 1.0, 0.0, 1.0, 0.05, width=_CONTROL, disabled=True)
         if not self.model.actions:
             self.action.layout.display = self.strength.layout.display = "none"
-        self.kept = widgets.IntSlider(
-            self.people,
-            min=0,
-            max=self.people,
-            description="Modes kept",
-            style={"description_width": "initial"},
-            layout={"width": _CONTROL},
-        )
+        self.kept = slider("Modes kept", self.people, 0, self.people, 1, width=_CONTROL)
         self.lost, self.error_chart = widgets.HTML(), widgets.HTML()
         self.variance = widgets.HTML(self._variance_chart())
         self.tabs = widgets.Tab(
@@ -240,15 +233,8 @@ class FaceModelExplorer(MeshExplorer):
             vertices = self.vertices
 
         def draw(ground: int) -> np.ndarray:
-            picture = mesh_still(
-                vertices,
-                self.model.triangles.numpy(),
-                coloured.colours,
-                rotation=np.eye(3),
-                side=_STILL_SIDE,
-                light=None if coloured.values is None else EVEN_LIGHT,
-                ground=ground,
-            )
+            looks = {"rotation": np.eye(3), "side": _STILL_SIDE, "ground": ground}
+            picture = mesh_still(vertices, self.model.triangles.numpy(), coloured.colours, **looks)
             return with_legend(picture, coloured)
 
         return small_png(without_ground(draw))

@@ -19,10 +19,6 @@ class HeatTable(MessageView):
     table = traitlets.Dict().tag(sync=True)
     clicked = traitlets.List([-1, -1, 0]).tag(sync=True)
 
-    def __init__(self):
-        super().__init__()
-        self.on_msg(self._received)
-
     def show(
         self,
         places: HeatGrid,
@@ -45,7 +41,6 @@ class HeatTable(MessageView):
             "rows": rows,
         }
 
-    def _received(self, _widget, content: dict, _buffers) -> None:
-        if content.get("kind") == "ready":
-            # A table that was set before the browser listened may be lost.
-            self.send_state("table")
+    def on_ready(self) -> None:
+        """Send the table."""
+        self.send_state("table")

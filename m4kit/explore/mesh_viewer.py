@@ -45,7 +45,7 @@ from m4kit.vertex_colours import (
     vertex_colours,
 )
 from m4kit.visualize.legend import with_legend
-from m4kit.visualize.mesh_figure import EVEN_LIGHT, mesh_still
+from m4kit.visualize.mesh_figure import mesh_still
 from m4kit.visualize.pictures import small_png, without_ground
 
 COMPARISONS = {"One face": "one", "Side by side": "side", "Difference": "difference"}
@@ -397,10 +397,8 @@ def _picture(
 ) -> np.ndarray:
     """A face turned by a rotation (3, 3), with the legend of its colours, (side, side, 3) uint8 RGB."""
     vertices = HeadFrame.of(face).from_photo(face.vertices)
-    plain = coloured.values is None and not coloured.names and coloured.filled is None
-    light = None if plain else EVEN_LIGHT
     picture = mesh_still(
-        vertices, face.triangles, coloured.colours, rotation=rotation, side=side, light=light, ground=ground
+        vertices, face.triangles, coloured.colours, rotation=rotation, side=side, ground=ground
     )
     return with_legend(picture, coloured)
 

@@ -34,16 +34,14 @@ class PlotlyView(MessageView):
     def __init__(self):
         _library()
         super().__init__()
-        self.on_msg(self._received)
 
     def show(self, figure: go.Figure) -> None:
         """Show the figure as it is now."""
         self.figure = figure.to_json()
 
-    def _received(self, _widget, content: dict, _buffers) -> None:
-        if content.get("kind") == "ready":
-            # A figure that was set before the browser listened may be lost.
-            self.send_state("figure")
+    def on_ready(self) -> None:
+        """Send the figure."""
+        self.send_state("figure")
 
 
 @functools.cache

@@ -182,17 +182,12 @@ def _distance_from_zero(values: np.ndarray) -> np.ndarray:
 
 def _mark(picture: np.ndarray, best: np.ndarray, present: np.ndarray, unit: float) -> None:
     """Draw a cross at the best, and a disc with a white rim at the present weights."""
-    bits = 4
-
-    def fixed(values):
-        return np.rint(np.asarray(values) * (1 << bits)).astype(int).tolist()
-
+    ends = np.array([[4, 0], [0, 4]]) * unit
     for thickness, colour in ((3.5, _INK), (1.6, _LINE)):
-        for end in ((4 * unit, 0), (0, 4 * unit)):
-            width = max(1, round(thickness * unit))
-            cv2.line(picture, fixed(best - end), fixed(best + end), colour, width, cv2.LINE_AA, bits)
+        cross = [np.stack([best - end, best + end]) for end in ends]
+        strokes.lines(picture, cross, thickness * unit).paint(picture, colour)
     for radius, colour in ((6, _INK), (5, _LINE), (3.6, _PRESENT)):
-        cv2.circle(picture, fixed(present), fixed(radius * unit), colour, -1, cv2.LINE_AA, bits)
+        strokes.dots(picture, [present], radius * unit).paint(picture, colour)
 
 
 def accuracy_html(study: HeadStudy, weights: np.ndarray) -> str:

@@ -58,11 +58,11 @@ class SliderPicture(Explorer):
     def redraw(self) -> None:
         """Draw the picture of the present values."""
         drawn = self.draw(**self.values)
-        if not isinstance(drawn, NotebookFigure):
-            drawn = check_image(drawn, name="SliderPicture: the picture")
-        self.picture.value = (
-            drawn.to_bytes() if isinstance(drawn, NotebookFigure) else jpeg(drawn, quality=_QUALITY)
-        )
+        if isinstance(drawn, NotebookFigure):
+            self.picture.value = drawn.to_bytes()
+        else:
+            picture = check_image(drawn, name="SliderPicture: the picture")
+            self.picture.value = jpeg(picture, quality=_QUALITY)
 
     def describe(self) -> str:
         """The sliders and their values in one line."""
@@ -90,13 +90,5 @@ def _slider(name: str, limits: tuple[float, float, float]) -> widgets.Widget:
             f"SliderPicture: expected {name}=(lowest, highest, start) with the start between the others, "
             f"got {name}={limits!r}"
         )
-    if all(isinstance(value, int) for value in limits):
-        return widgets.IntSlider(
-            start,
-            min=low,
-            max=high,
-            description=name,
-            style={"description_width": "initial"},
-            layout={"width": _SLIDER_WIDTH},
-        )
-    return slider(name, start, low, high, (high - low) / 200, width=_SLIDER_WIDTH)
+    step = 1 if all(isinstance(value, int) for value in limits) else (high - low) / 200
+    return slider(name, start, low, high, step, width=_SLIDER_WIDTH)

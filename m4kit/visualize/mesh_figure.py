@@ -39,7 +39,7 @@ _EVEN_LIGHTING = {"ambient": 0.62, "diffuse": 0.42, "specular": 0.0}
 # From above left. Plotly takes it in clip coordinates, unlike its manual: z is negative towards the viewer and weighs
 # about 500 times as much as x and y. With a positive z the visible side would be dark.
 _LIGHT_AT = {"x": -40_000, "y": 60_000, "z": -330}
-EVEN_LIGHT = Light(
+_EVEN_LIGHT = Light(
     key=Lamp((-0.3, 0.4, 0.9), (0.36, 0.36, 0.36)),
     fill=Lamp((0.9, 0.0, 0.35), (0.08, 0.08, 0.08)),
     sky=(0.56, 0.56, 0.56),
@@ -172,14 +172,7 @@ def mesh_picture(
     frame = HeadFrame.of(check_face(face, "mesh_picture"))
     vertices = frame.from_photo(face.vertices)
     coloured = vertex_colours(face, colour, image=image, limits=limits)
-    picture = mesh_still(
-        vertices,
-        face.triangles,
-        coloured.colours,
-        rotation=rotation,
-        side=side,
-        light=None if colour == "clay" else EVEN_LIGHT,
-    )
+    picture = mesh_still(vertices, face.triangles, coloured.colours, rotation=rotation, side=side)
     seen = _in_picture(frame.from_photo(face.landmarks), rotation, side)
     if landmarks:
         picture = draw_landmarks(picture, seen)
@@ -196,15 +189,16 @@ def mesh_still(
     *,
     rotation: np.ndarray,
     side: int,
-    light: Light | None = None,
     ground: int | Sequence[int] = 255,
 ) -> np.ndarray:
     """Render a mesh (V, 3) in mm, y up, turned by a rotation (3, 3): (side, side, 3) uint8 RGB.
 
-    `ground` is a grey value or a colour (3,); see also `without_ground`.
+    A mesh of one colour has strong light and shade, which show its shape; on others, colours should match their
+    legend. `ground` is a grey value or a colour (3,); see also `without_ground`.
     """
     paper = np.full((side, side, 3), ground, dtype=np.uint8)
     seen = _in_picture(vertices, rotation, side)
+    light = None if (colours == colours[0]).all() else _EVEN_LIGHT
     return render(paper, [(seen, triangles)], colour=[colours], light=light)
 
 
