@@ -17,12 +17,12 @@ from m4kit.ablation.record import RecordError
 from m4kit.checks import check_type
 from m4kit.explore.canvas import contour_lines, landmark_colours
 from m4kit.explore.controls import SIDE_WIDTH, WRAP, button, choice, legend, paragraph, row, slider
-from m4kit.explore.cut_view import CutView
 from m4kit.explore.explorer import AS_IN_PHOTO, MeshExplorer
+from m4kit.explore.head_accuracy import accuracy_html, accuracy_line, cuts, cuts_picture
 from m4kit.explore.head_answers import COLOURS, GREY, Answer, Reference
 from m4kit.explore.photo import check_prediction, face_choice, picture_html, small_jpeg
-from m4kit.explore.simplex_picture import accuracy_html, accuracy_line, cuts, cuts_picture
 from m4kit.explore.weight_sliders import WeightSliders, checked
+from m4kit.explore.weight_triangle import WeightTriangle
 from m4kit.images import jpeg
 from m4kit.prediction import Face, Prediction
 from m4kit.visualize import strokes
@@ -42,7 +42,7 @@ _TOGGLES = {
 _BEHIND = 1.0
 _OPACITY = 0.65
 _COLUMN = 336
-_CUT = {"flex": "1 1 210px", "max_width": "250px"}
+_TRIANGLE = {"flex": "1 1 210px", "max_width": "250px"}
 _STILL_SIDE, _STILL_LINE = 300, 24
 
 
@@ -58,8 +58,8 @@ class HeadWeightExplorer(MeshExplorer):
     `weights` can also be set from code; invalid ones change nothing and are explained. `errors` lists what went wrong
     in callbacks.
 
-    Raises `ValueError` for a prediction without faces, or with faces of different numbers of heads, and `TypeError`
-    for what is no prediction.
+    Raises `TypeError` for something other than a prediction, and `ValueError` if the prediction has no faces, or
+    faces with different numbers of heads.
     """
 
     start = AS_IN_PHOTO
@@ -83,23 +83,21 @@ class HeadWeightExplorer(MeshExplorer):
         self.on(self.opacity, lambda: setattr(self.canvas, "opacity", self.opacity.value))
         for name, control in self.presets.items():
             self.on(control, functools.partial(self._set_preset, name))
-        for cut in self.cuts:
-            cut.on_press = self.guard(self.sliders.aim)
+        for triangle in self.triangles:
+            triangle.on_press = self.guard(self.sliders.aim)
         top = WRAP | {"align_items": "flex-start"}
         weights = widgets.VBox(
             [self.sliders, row(*self.presets.values()), self.readout, self.legend],
             layout={"width": f"{_COLUMN}px", "margin": "0 0 0 8px"},
         )
-        accuracy = {"flex": "1 1 400px", "min_width": "300px"}
+        triangles = widgets.HBox(self.triangles, layout=WRAP)
+        beside = widgets.VBox([triangles, self.accuracy], layout={"flex": "1 1 400px", "min_width": "300px"})
         self.content = (
             row(self.face_choice, self.colour),
             widgets.HBox([self.canvas, weights], layout=top),
             row(*self.toggles.values(), self.opacity, label="Show"),
             row(*self.camera_buttons.values(), label="View"),
-            widgets.HBox(
-                [self.photo, widgets.VBox([self.simplex, self.accuracy], layout=accuracy)],
-                layout=top,
-            ),
+            widgets.HBox([self.photo, beside], layout=top),
         )
         self.reset()
         self.guard(self._show_face)()
@@ -117,8 +115,7 @@ class HeadWeightExplorer(MeshExplorer):
         self.opacity = slider("Opacity", _OPACITY, 0.1, 1.0, 0.05, width="160px", readout=False)
         self.legend, self.readout, self.accuracy = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self.photo = widgets.HTML()
-        self.cuts = [CutView(layout=_CUT) for _ in range(0 if self.study is None else HEADS)]
-        self.simplex = widgets.HBox(self.cuts, layout=WRAP)
+        self.triangles = [WeightTriangle(layout=_TRIANGLE) for _ in range(0 if self.study is None else HEADS)]
 
     @property
     def face(self) -> Face:
@@ -249,7 +246,7 @@ class HeadWeightExplorer(MeshExplorer):
                 f"The accuracy of these weights is not known: {html.escape(self._refused)}"
             )
             return
-        for view, cut in zip(self.cuts, cuts(self.study, self.weights), strict=True):
+        for view, cut in zip(self.triangles, cuts(self.study, self.weights), strict=True):
             view.show(cut)
         self.accuracy.value = accuracy_html(self.study, self.weights)
 

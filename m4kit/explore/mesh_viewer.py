@@ -85,7 +85,7 @@ class MeshViewer(MeshExplorer):
     followed by the next one as in the photo. Side by side, "As in photo" shows each face as in its own photo.
     `errors` lists what went wrong in callbacks; the viewer shows the last one and goes on.
 
-    Raises `ValueError` for a prediction without faces, and `TypeError` for what is no prediction.
+    Raises `ValueError` for a prediction without faces, and `TypeError` for something other than a prediction.
     """
 
     def __init__(self, prediction: Prediction, *, other: Prediction | None = None, height: int = 460):

@@ -13,10 +13,10 @@ from m4kit import Prediction, predict
 from m4kit.ablation import HeadStudy, RecordError
 from m4kit.camera import Crop
 from m4kit.explore import HeadWeightExplorer
-from m4kit.explore.cut_view import CutView
 from m4kit.explore.explorer import Explorer
-from m4kit.explore.simplex_picture import accuracy_colours, accuracy_legend, cuts_picture, shares_of
+from m4kit.explore.head_accuracy import accuracy_colours, accuracy_legend, cuts_picture, shares_of
 from m4kit.explore.weight_sliders import WeightSliders, moved
+from m4kit.explore.weight_triangle import WeightTriangle
 from m4kit.head_frame import HeadFrame
 from m4kit.prediction import Face, FaceBox
 from m4kit.vertex_colours import vertex_colours
@@ -254,9 +254,9 @@ class TestAccuracy:
         assert "<span>4.00</span>" in accuracy_legend(record)
 
     def test_the_cuts_follow_the_slider(self, explorer):
-        before = [view.cut for view in explorer.cuts]
+        before = [view.cut for view in explorer.triangles]
         explorer.sliders.sliders[0].value = 0.8
-        for view, cut in zip(explorer.cuts, before, strict=True):
+        for view, cut in zip(explorer.triangles, before, strict=True):
             assert (np.abs(view.cut.colours.astype(int) - cut.colours).max(axis=-1) > 40).mean() > 0.02
             np.testing.assert_allclose(view.cut.at(view.cut.present), explorer.weights)
 
@@ -264,7 +264,7 @@ class TestAccuracy:
         explorer.weights = [0.1, 0.2, 0.3, 0.4]
         # Held is head 2; the corners are heads 1, 3 and 4.
         press = {"kind": "pressed", "shares": [0.25, 0.0, 0.75]}
-        explorer.cuts[1]._received(None, press, [])
+        explorer.triangles[1]._received(None, press, [])
         np.testing.assert_allclose(explorer.weights, [0.2, 0.2, 0, 0.6])
         assert [slider.value for slider in explorer.sliders.sliders] == [0.2, 0.2, 0, 0.6]
         assert (
@@ -276,13 +276,13 @@ class TestAccuracy:
     def test_a_press_leaves_locked_weights_as_they_are_and_a_preset_opens_the_locks(self, explorer):
         explorer.weights = [0.1, 0.2, 0.3, 0.4]
         explorer.sliders.locks[0].value = True
-        explorer.cuts[1]._received(None, {"kind": "pressed", "shares": [0.8, 0.05, 0.15]}, [])
+        explorer.triangles[1]._received(None, {"kind": "pressed", "shares": [0.8, 0.05, 0.15]}, [])
         # Head 2 has 0.2 of the 0.9 that are free, heads 3 and 4 share their part one to three.
         weights = np.array([0.2, 0.04, 0.12]) * 0.9 / 0.36
         np.testing.assert_allclose(explorer.weights, [0.1, *weights])
         for lock in explorer.sliders.locks[:3]:
             lock.value = True
-        explorer.cuts[0]._received(None, {"kind": "pressed", "shares": [1, 0, 0]}, [])
+        explorer.triangles[0]._received(None, {"kind": "pressed", "shares": [1, 0, 0]}, [])
         np.testing.assert_allclose(explorer.weights, [0.1, *weights])
         explorer.presets["Head 2"].click()
         np.testing.assert_allclose(explorer.weights, [0, 1, 0, 0])
@@ -292,13 +292,13 @@ class TestAccuracy:
         self, explorer, monkeypatch
     ):
         answers = []
-        monkeypatch.setattr(CutView, "send", lambda view, *message: answers.append(message))
-        explorer.cuts[2]._received(None, {"kind": "ready"}, [])
+        monkeypatch.setattr(WeightTriangle, "send", lambda view, *message: answers.append(message))
+        explorer.triangles[2]._received(None, {"kind": "ready"}, [])
         (content, (picture,)) = answers.pop()
         assert (content["title"], content["names"]) == ("Head 3 held at 0.31", ["Head 1", "Head 2", "Head 4"])
         assert Image.open(io.BytesIO(picture)).size == (240, 208)
         np.testing.assert_allclose(content["present"], shares_of(LEARNED, 2))
-        explorer.cuts[2]._received(None, {"kind": "pressed", "shares": [0, 0, 1]}, [])
+        explorer.triangles[2]._received(None, {"kind": "pressed", "shares": [0, 0, 1]}, [])
         assert answers[-1] == ({"kind": "heard"},)
 
     @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ class TestAccuracy:
         prediction = dataclasses.replace(PREDICTION, network=changes.get("network", "these heads"))
         explorer = HeadWeightExplorer(prediction, study=changes.get("study", linear_study()))
         assert message in explorer.accuracy.value
-        assert explorer.simplex.children == ()
+        assert explorer.triangles == []
         assert explorer.presets["Best measured"].disabled
         del sent[:]
         explorer.sliders.sliders[0].value = 0.9

@@ -1,4 +1,4 @@
-// A triangle of weights, with a point that the user moves; the kernel sends its colours (`cut_view.py`).
+// A triangle of weights, with a point that the user moves; the kernel sends its colours (`weight_triangle.py`).
 //
 // Places in the triangle travel as shares of the three corners: lower left, lower right, top.
 
@@ -28,7 +28,7 @@ function drawn(parent, name, attributes = {}) {
   return made;
 }
 
-class Cut {
+class WeightTriangle {
   constructor(model, el) {
     this.model = model;
     this.svg = drawn(el, "svg", { viewBox: "0 0 100 98", role: "application", tabindex: 0 });
@@ -117,7 +117,7 @@ class Cut {
 export default {
   async render({ model, el }) {
     await keepListening(model);
-    const cut = new Cut(model, el);
+    const cut = new WeightTriangle(model, el);
     return () => cut.close();
   },
 };
