@@ -13,11 +13,20 @@ import time
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import NamedTuple
 
 from m4kit import __version__
-from m4kit.commands import as_process, complain, folder_argument, passed_over, path_argument, shows_progress
-from m4kit.files import reason_of
+from m4kit.commands import (
+    complain,
+    folder_argument,
+    passed_over,
+    path_argument,
+    say,
+    set_up_process,
+    shows_progress,
+)
+from m4kit.files import FULL_DISK, UnwrittenError, reason_of
 
 
 class Command(NamedTuple):
@@ -39,15 +48,19 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with `arguments`, by default those of the process, and return the exit status.
 
-    Ctrl-C, SIGTERM and SIGHUP let the command write what it has, and give 128 and the signal's number.
+    - 0: everything is done.
+    - 1: a photo could not be read, or a file did not fit into the folder of results; the rest is done.
+    - 2: an error ended the command.
+    - 128 and the signal's number: stopped by Ctrl-C, SIGTERM or SIGHUP.
     """
     if arguments is not None:
         return _run(list(arguments))
-    with as_process() as lost:
-        status = _run(sys.argv[1:])
-    if lost:
-        print(f"m4kit: not everything was printed: {lost[0].strerror}", file=sys.stderr)
-    return status or int(bool(lost))
+    set_up_process()
+    try:
+        return _run(sys.argv[1:])
+    finally:
+        # What argparse printed.
+        say(end="")
 
 
 def _run(words: list[str]) -> int:
@@ -56,6 +69,7 @@ def _run(words: list[str]) -> int:
     parser.add_argument("--version", action="version", version=f"m4kit {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     wanted = next((word for word in words if not word.startswith("-")), None)
+    options = argparse.Namespace(out=None, when_stopped="")
     try:
         for name, command in COMMANDS.items():
             if name == wanted:
@@ -63,11 +77,23 @@ def _run(words: list[str]) -> int:
                 import_module(command.module).add_parser(subparsers)
             else:
                 subparsers.add_parser(name, help=command.help)
-        options = parser.parse_args(words)
+        parser.parse_args(words, options)
         return options.run(options)
+    # m4kit's own errors are ValueErrors.
+    except (ValueError, OSError) as error:
+        complain(wanted, _in_words(error, options.out))
+        return 1 if isinstance(error, UnwrittenError) else 2
     except KeyboardInterrupt as stop:
-        print(f"m4kit {wanted}: stopped", file=sys.stderr)
+        complain(wanted, "; ".join(filter(None, ("stopped", options.when_stopped))))
         return getattr(stop, "status", 128 + signal.SIGINT)
+
+
+def _in_words(error: ValueError | OSError, out: Path | None) -> str:
+    """The message of an error. One of the operating system that names no file is one of writing into `out`."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    remedy = "make room" if error.errno in FULL_DISK else "check the path and its permissions"
+    return f"{error.filename or out}: {error.strerror}; {remedy}, and run the same command again"
 
 
 def add_parser(subparsers) -> None:
@@ -110,35 +136,31 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument("--max-faces", type=int, metavar="N", help="keep only the N largest faces of a photo")
     parser.add_argument("--quiet", action="store_true", help="print no progress bar and no path")
-    parser.set_defaults(run=predict)
+    parser.set_defaults(run=predict, when_stopped="the results so far are in the folder of --out")
 
 
 def predict(options: argparse.Namespace) -> int:
-    """Run `m4kit predict`.
-
-    Returns 0 if all photos were read and everything was written, 1 if not, 2 if it could not start.
-    """
+    """Run `m4kit predict`; returns 1 if a photo could not be read, else 0."""
     from tqdm import tqdm
 
     from m4kit.images import ImageError, list_images
     from m4kit.predict_page import Gallery
     from m4kit.predictor import Predictor
 
-    photos, failures = [], []
+    photos, failures, noted = [], [], []
     for given in options.photos:
         try:
             photos += list_images(given)
         except ImageError as error:
             failures.append((given, str(error)))
-    left_out = [] if options.quiet else passed_over(options.photos)
+    for line in () if options.quiet else passed_over(options.photos):
+        complain("predict", line)
     if not photos:
-        return _sum_up(failures, left_out=left_out) + 1
+        raise ImageError("\n  ".join(message for _, message in failures))
     names = ("threshold", "min_face", "passes", "views", "max_faces")
     chosen = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    gallery, predictor = Gallery(options.out, photos), Predictor(**chosen)
     try:
-        gallery = Gallery(options.out, photos)
-        predictor = Predictor(**chosen)
-        # A warning in the middle of many photos is not seen.
         with warnings.catch_warnings(record=True) as noted, gallery:
             warnings.simplefilter("always")
             for source, message in failures:
@@ -152,29 +174,12 @@ def predict(options: argparse.Namespace) -> int:
                     reason = reason_of(error)
                     failures.append((str(photo), reason if str(photo) in reason else f"{photo}: {reason}"))
                     gallery.add_failure(*failures[-1])
-    # Options out of range, broken weights, and a folder that cannot be written to or holds other files.
-    except ValueError as error:
-        complain("predict", error)
-        return 2
-    except KeyboardInterrupt:
-        complain("predict", f"the photos until there are in {options.out}")
-        raise
-    if not options.quiet:
-        print(gallery.page)
-    for message in dict.fromkeys(str(warning.message) for warning in noted):
-        complain("predict", f"warning: {message}")
-    return _sum_up(failures, gallery.unwritten, left_out)
-
-
-def _sum_up(
-    unread: Sequence[tuple[str, str]],
-    unwritten: Sequence[str] = (),
-    left_out: Sequence[str] = (),
-) -> int:
-    """Print what was not read, not written or left out to stderr, and return the exit status."""
-    for word, messages in (("read", [message for _, message in unread]), ("written", unwritten)):
-        if messages:
-            complain("predict", "\n  ".join([f"not {word}: {len(messages)}", *messages]))
-    for line in left_out:
-        complain("predict", line)
-    return 1 if unread or unwritten else 0
+        if not options.quiet:
+            say(gallery.page)
+    finally:
+        # Nobody sees a warning in the middle of many photos.
+        for message in dict.fromkeys(str(warning.message) for warning in noted):
+            complain("predict", f"warning: {message}")
+        if failures:
+            complain("predict", "\n  ".join([f"not read: {len(failures)}", *(text for _, text in failures)]))
+    return int(bool(failures))

@@ -25,25 +25,30 @@ class OutputError(ValueError):
     """A folder of results holds files that would be overwritten, or cannot be written to."""
 
 
+class UnwrittenError(OutputError):
+    """Files did not fit into a folder of results. The others were written."""
+
+
 class OutputFolder:
     """A folder for `names`, the files and folders that a command is about to write.
 
     Raises `OutputError` if one of them is already there, unless m4kit wrote it and nobody changed it since, and if
     one of them is an input. So a command that runs again replaces its own results and nothing else. As a context
-    manager it creates the folder, and keeps the list of its files up to date.
+    manager it creates the folder, keeps the list of its files up to date, and at the end raises `UnwrittenError` for
+    files that `write` could not put there.
 
     The list is a hidden file of the folder (`MANIFEST`). Until the context ends, and after a crash, the files that
-    the command is about to write have no SHA-256 in it. `unwritten` has a sentence for each file that could not be
-    written, as on a full disk.
+    the command is about to write have no SHA-256 in it.
     """
 
     def __init__(self, folder: str | Path, names: Iterable[str], *, inputs: Iterable[str | Path] = ()):
-        self.path, self.names, self.unwritten = Path(folder), list(names), []
+        self.path, self.names = Path(folder), list(names)
+        self._unwritten: list[str] = []
         self._elsewhere: Path | None = None
         present = [name for name in self.names if os.path.lexists(self.path / name)]
-        read = [one for one in map(_identity, inputs if present else ()) if one]
+        read = {os.path.realpath(one) for one in (inputs if present else ())}
         for name in present:
-            if _identity(self.path / name) in read:
+            if os.path.realpath(self.path / name) in read:
                 raise OutputError(
                     f"{self.path / name}: is one of the inputs and would be overwritten, so nothing was done; give "
                     "another folder with --out"
@@ -53,8 +58,8 @@ class OutputFolder:
         if foreign:
             shown = ", ".join(foreign[:_NAMED]) + (", ..." if len(foreign) > _NAMED else "")
             raise OutputError(
-                f"{self.path}: would overwrite {len(foreign)} files that m4kit did not write there, or that were "
-                f"changed since ({shown}), so nothing was done; give another folder with --out, or move them away"
+                f"{self.path}: would overwrite files that m4kit did not write there, or that were changed since "
+                f"({shown}), so nothing was done; give another folder with --out, or move them away"
             )
 
     def __enter__(self) -> OutputFolder:
@@ -68,16 +73,18 @@ class OutputFolder:
             ) from error
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_) -> None:
         # On a full disk the list stays without the hashes, which is enough to write here again.
         with suppress(OSError):
             self._list({name: _sha256(self.path / name) for name in self.names})
+        if self._unwritten and kind is None:
+            raise UnwrittenError("\n  ".join([f"not written: {len(self._unwritten)}", *self._unwritten]))
 
     def write(self, name: str, write: Callable[[Path], object]) -> Path:
         """Let `write` write a file to the path that it gets, and return the file's path.
 
-        A file that does not fit into the folder goes to the system's folder for temporary files, and if it does not
-        fit there either, it is left out: see `unwritten`.
+        A file that does not fit into the folder goes to the system's folder for temporary files. If it does not fit
+        there either, it is left out.
         """
         path = self.path / name
         try:
@@ -93,7 +100,7 @@ class OutputFolder:
                 message += f"; it is in {path} instead"
             except OSError:
                 message += "; make room, and run the same command again"
-            self.unwritten.append(message)
+            self._unwritten.append(message)
         return path
 
     def _list(self, files: dict[str, str | None]) -> None:
@@ -111,7 +118,7 @@ def outputs_in(folder: str | Path) -> frozenset[str]:
 
 
 def text_of(name: str) -> str:
-    """A file's name as text that can be written anywhere: bytes that are no UTF-8 become escapes.
+    """A file's name as text that can be written anywhere: bytes that are not valid UTF-8 become escapes.
 
     >>> text_of("caf\\udce9.jpg")
     'caf\\\\udce9.jpg'
@@ -120,14 +127,11 @@ def text_of(name: str) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """What an error says, with its type in front of what is no `ValueError`, as m4kit's own errors are."""
+    """The message of an error, with its type in front unless it is a `ValueError`, as m4kit's own errors are."""
     # numpy goes on to advise how to load the file unsafely.
     text = str(error).partition(" If you trust the file")[0]
-    return (
-        text
-        if text and isinstance(error, ValueError)
-        else f"{type(error).__name__}: {text}".removesuffix(": ")
-    )
+    kind = "" if isinstance(error, ValueError) and text else type(error).__name__
+    return ": ".join(filter(None, (kind, text)))
 
 
 @contextmanager
@@ -159,20 +163,15 @@ def _listed(folder: Path) -> dict[str, str | None]:
         return {}
 
 
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _sha256(path: Path) -> str | None:
     """SHA-256 of a file, None for a folder, "" if there is nothing to read."""
     try:
-        if path.is_dir():
-            return None
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return None if path.is_dir() else sha256_of(path)
     except OSError:
         return ""
-
-
-def _identity(path: str | Path) -> tuple[int, int] | None:
-    """What tells a file from all others, whatever it is called; None if there is none."""
-    with suppress(OSError, ValueError):
-        found = os.stat(path)
-        return found.st_dev, found.st_ino
-    return None

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -14,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from m4kit.files import FULL_DISK, OutputFolder, text_of, whole_file
+from m4kit.files import OutputFolder, text_of
 from m4kit.pages import picture_url, render_page
 from m4kit.prediction import Face, Prediction
 from m4kit.visualize.drawing import angle_text, pose_text
@@ -56,6 +54,17 @@ class _Photo:
     faces: tuple[tuple[str, ...], ...] = ()
     seconds: float | None = None
 
+    @property
+    def facts(self) -> str:
+        """The line beside its title."""
+        facts = "not read" if self.count is None else _count(self.count, "face") if self.count else NO_FACE
+        return facts if self.seconds is None else f"{facts} · {_duration(self.seconds)}"
+
+    @property
+    def open(self) -> bool:
+        """Whether its table is open."""
+        return len(self.faces) > _CAPTIONED
+
 
 class Gallery:
     """Writes the predictions of `photos` into a folder, one photo after another.
@@ -64,37 +73,38 @@ class Gallery:
     or not, writes `faces.csv` (one row per face), `landmarks.json` and `index.html`, a page that holds its pictures
     itself. The more photos, the smaller the page's pictures, so that it stays under 15 MB up to some 150 photos.
 
-    A file that cannot be written, as on a full disk, ends nothing: `unwritten` says which and why, and where tables
-    and page are instead. `page` is the path of the page.
+    `page` is the path of the page. A file that does not fit, as on a full disk, goes elsewhere, and the end of the
+    context raises `UnwrittenError`, which says where.
 
     Raises `OutputError` for a folder that cannot be written to, and for one with files that would be overwritten
     though m4kit did not write them, or that are `photos` (`files.OutputFolder`).
     """
 
     def __init__(self, folder: str | Path, photos: Sequence[str | Path], *, title: str = "Faces in 3D"):
-        self.title, self.unwritten = title, []
+        self.title = title
         self._names = _file_names([str(photo) for photo in photos])
         overviews = [name for names in self._names.values() for name in names]
         self._output = OutputFolder(folder, [*overviews, *_FILES], inputs=photos)
         self.folder, self.page = self._output.path, self._output.path / _FILES[-1]
         self._budget = _PAGE_BYTES // max(1, len(photos) * len(ROWS))
         self._photos: list[_Photo] = []
-        self._full = False
 
     def __enter__(self) -> Gallery:
         self._output.__enter__()
         return self
 
     def __exit__(self, *stopped) -> None:
+        import pandas
+
         photos = [photo for photo in self._photos if photo.count is not None]
         none = _table(Prediction(np.zeros((1, 1, 3), np.uint8), ()))
-        table, page = _stacked([photo.table for photo in photos] or [none]), self._page()
+        table = pandas.concat([photo.table for photo in photos] or [none], ignore_index=True)
+        page = self._page()
         records = json.dumps([photo.record for photo in photos], indent=1)
         write = self._output.write
         write(_FILES[0], lambda path: table.to_csv(path, index=False))
         write(_FILES[1], lambda path: path.write_text(records, encoding="utf-8"))
         self.page = write(_FILES[2], lambda path: path.write_text(page, encoding="utf-8"))
-        self.unwritten += self._output.unwritten
         self._output.__exit__(*stopped)
 
     def add(self, prediction: Prediction, *, seconds: float | None = None) -> Path:
@@ -119,17 +129,7 @@ class Gallery:
                 seconds=seconds,
             )
         )
-        path = self.folder / names.pop(0)
-        try:
-            if self._full:
-                # What room is left is for the tables.
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            with whole_file(path) as part:
-                overview.save(part)
-        except OSError as error:
-            self._full = self._full or error.errno in FULL_DISK
-            self.unwritten.append(f"{path}: {error.strerror or error}")
-        return path
+        return self._output.write(names.pop(0), overview.save)
 
     def add_failure(self, source: str, message: str) -> None:
         """Note a photo that could not be read: a row of the page shows the message."""
@@ -148,20 +148,7 @@ class Gallery:
         if times:
             facts.append(f"median {_duration(float(np.median(times)))} per photo")
         titles = _titles([photo.source for photo in self._photos])
-        photos = [
-            {
-                "title": title,
-                "facts": _facts(photo),
-                "count": _count(photo.count or 0, "face"),
-                "failure": photo.failure,
-                "pictures": photo.pictures,
-                "poses": photo.poses,
-                "numbers": photo.numbers,
-                "faces": photo.faces,
-                "open": len(photo.faces) > _CAPTIONED,
-            }
-            for photo, title in zip(self._photos, titles, strict=True)
-        ]
+        photos = list(zip(titles, self._photos, strict=True))
         return render_page("predict.html", title=self.title, facts=" · ".join(facts), photos=photos)
 
 
@@ -179,12 +166,6 @@ def _file_names(sources: Sequence[str]) -> dict[str, list[str]]:
         taken.add(name.lower())
         names[source].append(f"{name}_overview.jpg")
     return names
-
-
-def _stacked(tables: Sequence[pandas.DataFrame]) -> pandas.DataFrame:
-    import pandas
-
-    return pandas.concat(tables, ignore_index=True)
 
 
 def _table(prediction: Prediction) -> pandas.DataFrame:
@@ -234,11 +215,6 @@ def _titles(sources: Sequence[str]) -> list[str]:
         Path(*next((end for end in ends[source] if count[end] == 1), paths[source])).as_posix()
         for source in sources
     ]
-
-
-def _facts(photo: _Photo) -> str:
-    facts = "not read" if photo.count is None else _count(photo.count, "face") if photo.count else NO_FACE
-    return facts if photo.seconds is None else f"{facts} · {_duration(photo.seconds)}"
 
 
 def _count(number: int, word: str) -> str:

@@ -24,7 +24,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 
-from m4kit.files import write_whole
+from m4kit.files import sha256_of, write_whole
 
 REGISTRY = "weights.json"
 
@@ -130,12 +130,6 @@ class _Bounded(io.FileIO):
         if self.tell() + len(content) > self.size:
             raise OSError(f"expected at most {self.size} bytes, got more")
         return super().write(content)
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def verify(path: Path, sha256: str, *, remedy: str) -> Path:

@@ -44,7 +44,7 @@ class TestOutputFolder:
             (folder / "a.txt").write_text("two")
         (folder / "b.txt").write_text("theirs")
         with pytest.raises(
-            OutputError, match=r"out: would overwrite 1 files .*\(b\.txt\), so nothing was done; give"
+            OutputError, match=r"out: would overwrite files .*\(b\.txt\), so nothing was done; give"
         ):
             OutputFolder(folder, ["a.txt", "b.txt"])
 

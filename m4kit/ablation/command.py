@@ -23,12 +23,12 @@ from m4kit.ablation.heads.weightings import (
     weighting_study,
     weightings_figure,
 )
-from m4kit.commands import complain, folder_argument, shows_progress
-from m4kit.datasets import READERS, WITH_LANDMARKS, Sample, read
-from m4kit.evaluate.command import WITH_MEMBERS
+from m4kit.commands import CONTINUES, folder_argument, say, shows_progress
+from m4kit.datasets import READERS, WITH_LANDMARKS, Sample
+from m4kit.evaluate.command import add_member, read_set
 from m4kit.evaluate.heads import predict_heads
 from m4kit.face_model import FaceModel
-from m4kit.files import OutputError, OutputFolder
+from m4kit.files import OutputFolder
 from m4kit.network import M4Net
 from m4kit.training.command import add_config_options, config_of
 from m4kit.training.data import Labels, decoded_crops
@@ -52,11 +52,7 @@ def add_parser(subparsers) -> None:
     )
     heads.add_argument("path", metavar="PATH", nargs="?", help="folder or .zip of the data set")
     heads.add_argument("--dataset", choices=WITH_LANDMARKS, help="layout of the data set at PATH")
-    heads.add_argument(
-        "--member",
-        metavar="FILE",
-        help=f"file below PATH, for sets that have several ({', '.join(WITH_MEMBERS)})",
-    )
+    add_member(heads)
     heads.add_argument(
         "--published-crops",
         action="store_true",
@@ -136,99 +132,86 @@ def _add_weightings(targets) -> None:
     parser.add_argument("--cache", type=Path, help="folder for the decoded crops (default: OUT)")
     add_config_options(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.set_defaults(run=run_weightings)
+    parser.set_defaults(run=run_weightings, when_stopped=CONTINUES)
 
 
 def run_heads(options: argparse.Namespace) -> int:
-    """Run `m4kit ablate heads`; returns 0, or 2 if an input is wrong or cannot be read."""
-    try:
-        others = {f"own {number + 1}": _weights(given) for number, given in enumerate(options.also)}
-        # Errors that are found quickly come before the network runs.
-        chosen = None if options.chosen is None else HeadStudy.load(options.chosen)
-        if options.out is not None:
-            # The folder is entered when there is something to write.
-            OutputFolder(options.out, (*HEAD_FILES, *(DYNAMIC_FILES if options.dynamic else ())))
-        network, model = M4Net.load(options.weights), FaceModel.load()
-        second = None if options.dynamic is None else _dynamic(options.dynamic)
-        if second is not None and network.fusion != "static":
-            raise ValueError(
-                f"--weights {options.weights}: expected a network with static fusion to compare --dynamic with, got "
-                f"{network.fusion}; leave --dynamic out to evaluate this one alone"
-            )
-        samples, truth, dataset = _faces(options, model)
-        ran = {"published_crops": options.published_crops, "progress": shows_progress(options)}
-        views = {"views": options.views}
-        seen = f", {options.views} views of each crop" if options.views > 1 else ""
-        answers = predict_heads(network, model, samples, **ran, **views)
-        record = study(
-            answers,
-            dataset=dataset + seen,
-            weights_file=Path(options.weights).name,
-            truth=truth,
-            dynamic=None if second is None else predict_heads(second, model, answers.samples, **ran, **views),
-            others=others,
-            chosen=chosen,
-            seed=options.seed,
-            progress=shows_progress(options),
+    """Run `m4kit ablate heads`; returns 0."""
+    others = {f"own {number + 1}": _weights(given) for number, given in enumerate(options.also)}
+    # Errors that are found quickly come before the network runs.
+    chosen = None if options.chosen is None else HeadStudy.load(options.chosen)
+    if options.out is not None:
+        # The folder is entered when there is something to write.
+        OutputFolder(options.out, (*HEAD_FILES, *(DYNAMIC_FILES if options.dynamic else ())))
+    network, model = M4Net.load(options.weights), FaceModel.load()
+    second = None if options.dynamic is None else _dynamic(options.dynamic)
+    if second is not None and network.fusion != "static":
+        raise ValueError(
+            f"--weights {options.weights}: expected a network with static fusion to compare --dynamic with, got "
+            f"{network.fusion}; leave --dynamic out to evaluate this one alone"
         )
-        # Printed before the next long step, which may fail.
-        print(record.report(), flush=True)
+    samples, truth, dataset = _faces(options, model)
+    ran = {"published_crops": options.published_crops, "progress": shows_progress(options)}
+    views = {"views": options.views}
+    seen = f", {options.views} views of each crop" if options.views > 1 else ""
+    answers = predict_heads(network, model, samples, **ran, **views)
+    record = study(
+        answers,
+        dataset=dataset + seen,
+        weights_file=Path(options.weights).name,
+        truth=truth,
+        dynamic=None if second is None else predict_heads(second, model, answers.samples, **ran, **views),
+        others=others,
+        chosen=chosen,
+        seed=options.seed,
+        progress=shows_progress(options),
+    )
+    # Before the next long step, which may fail.
+    try:
+        say(record.report())
+    finally:
         if options.out is not None:
             write_heads(record, options.out)
-        if second is not None:
-            compared = dynamic_study(
-                network, second, model, answers.samples, dataset=dataset, seed=options.seed, **ran
-            )
-            print("\n" + compared.report())
-            if options.out is not None:
-                write_dynamic(compared, options.out)
-    # DatasetError, RecordError, TrainingError and WeightsError are ValueErrors.
-    except (ValueError, OSError) as error:
-        complain("ablate", error, out=options.out)
-        return 2
+    if second is not None:
+        compared = dynamic_study(
+            network, second, model, answers.samples, dataset=dataset, seed=options.seed, **ran
+        )
+        say("", compared.report())
+        if options.out is not None:
+            write_dynamic(compared, options.out)
     return 0
 
 
 def run_weightings(options: argparse.Namespace) -> int:
-    """Run `m4kit ablate weightings`; returns 0, or 2 if an input is wrong or cannot be read."""
-    try:
-        config, labels, model = config_of(options), Labels.load(options.labels), FaceModel.load()
-        shown = {"progress": shows_progress(options)}
-        places = {"data": options.data, "cache": options.cache or options.out}
-        with OutputFolder(options.out, (*training_files(), WEIGHTINGS_FILE, WEIGHTINGS_FIGURE)) as output:
-            crops = decoded_crops(labels, **places, **shown)
-            networks = train_weightings(
-                options.start, labels, crops, config, out=options.out, model=model, **shown
-            )
-            samples, _ = validation_samples(labels, model, **places, **shown)
-            record = weighting_study(
-                networks,
-                samples,
-                dataset=f"the validation people of {_sources(samples)}",
-                start=options.start.name,
-                training=config.to_dict(),
-                model=model,
-                **shown,
-            )
-            output.write(WEIGHTINGS_FILE, record.save)
-            output.write(WEIGHTINGS_FIGURE, weightings_figure(record).save)
-        print(record.report(), flush=True)
-        _all_written(output)
-    # TrainingError and WeightsError are ValueErrors.
-    except (ValueError, OSError) as error:
-        complain("ablate", error, out=options.out)
-        return 2
-    except KeyboardInterrupt:
-        complain("ablate", f"the same command continues the study in {options.out}")
-        raise
+    """Run `m4kit ablate weightings`; returns 0."""
+    config, labels, model = config_of(options), Labels.load(options.labels), FaceModel.load()
+    shown = {"progress": shows_progress(options)}
+    places = {"data": options.data, "cache": options.cache or options.out}
+    with OutputFolder(options.out, (*training_files(), WEIGHTINGS_FILE, WEIGHTINGS_FIGURE)) as output:
+        crops = decoded_crops(labels, **places, **shown)
+        networks = train_weightings(
+            options.start, labels, crops, config, out=options.out, model=model, **shown
+        )
+        samples, _ = validation_samples(labels, model, **places, **shown)
+        record = weighting_study(
+            networks,
+            samples,
+            dataset=f"the validation people of {_sources(samples)}",
+            start=options.start.name,
+            training=config.to_dict(),
+            model=model,
+            **shown,
+        )
+        output.write(WEIGHTINGS_FILE, record.save)
+        output.write(WEIGHTINGS_FIGURE, weightings_figure(record).save)
+        say(record.report())
     return 0
 
 
 def write_heads(record: HeadStudy, folder: str | Path) -> Path:
     """Write `HEAD_FILES`, the last only if weights were searched; returns the folder.
 
-    Raises `OutputError` for a folder with files of these names that m4kit did not write (`files.OutputFolder`), and
-    at the end for a file that did not fit, which names the file's other place.
+    Raises the errors of `files.OutputFolder`.
     """
     with OutputFolder(folder, HEAD_FILES) as output:
         table, figure = record.to_dataframe(), head_weights_figure(record)
@@ -239,7 +222,7 @@ def write_heads(record: HeadStudy, folder: str | Path) -> Path:
             # Includes plotly, so that the page works offline.
             simplex = simplex_figure(record)
             output.write(HEAD_FILES[3], lambda path: simplex.write_html(path, include_plotlyjs=True))
-    return _all_written(output)
+    return output.path
 
 
 def write_dynamic(study: DynamicStudy, folder: str | Path) -> Path:
@@ -248,13 +231,6 @@ def write_dynamic(study: DynamicStudy, folder: str | Path) -> Path:
         table, figure = study.to_dataframe(), dynamic_figure(study)
         output.write(DYNAMIC_FILES[0], lambda path: table.to_csv(path, index=False))
         output.write(DYNAMIC_FILES[1], figure.save)
-    return _all_written(output)
-
-
-def _all_written(output: OutputFolder) -> Path:
-    """The folder; raises `OutputError` if something did not fit into it."""
-    if output.unwritten:
-        raise OutputError("\n  ".join(output.unwritten))
     return output.path
 
 
@@ -289,12 +265,7 @@ def _faces(
         raise ValueError(
             "expected --data and --cache only with --labels; give PATH and --dataset without them"
         )
-    members = {} if options.member is None else {"member": options.member}
-    if members and options.dataset not in WITH_MEMBERS:
-        raise ValueError(
-            f"--member: only {', '.join(WITH_MEMBERS)} have several files, not {options.dataset}"
-        )
-    samples = read(options.path, options.dataset, **members)
+    samples = read_set(options.path, options)
     if options.faces is not None and options.faces < len(samples):
         kept = np.random.default_rng(options.seed).choice(len(samples), options.faces, replace=False)
         samples = tuple(samples[number] for number in np.sort(kept))

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
-from m4kit.commands import complain, folder_argument, path_argument, shows_progress
+from m4kit.commands import folder_argument, path_argument, say, shows_progress
 from m4kit.conditions import CONDITIONS
 from m4kit.datasets import READERS, WITH_LANDMARKS, Sample, read, read_aflw2000_3d
 from m4kit.datasets.ufdd import read_ufdd
@@ -22,7 +22,7 @@ from m4kit.files import OutputFolder
 from m4kit.network import M4Net
 from m4kit.views import COUNTS, crop_predictor
 
-WITH_MEMBERS = ("3ddfa-list", "dlib-xml", "csv")
+WITH_MEMBERS = ("3ddfa-list", "dlib-xml", "csv", "ufdd")
 """Layouts with one file of labels for many pictures; a folder may hold several such files."""
 
 ALL_LABELLED = ("dlib-xml", "folder", "ufdd")
@@ -55,7 +55,7 @@ def _add_landmarks(targets) -> None:
         help="the data set: a folder, or a .zip that is read in place",
     )
     add("--dataset", required=True, choices=WITH_LANDMARKS, help="layout of the data set")
-    _add_member(parser)
+    add_member(parser)
     add(
         "--published-crops",
         action="store_true",
@@ -102,11 +102,12 @@ def _add_landmarks(targets) -> None:
     parser.set_defaults(run=run)
 
 
-def _add_member(parser: argparse.ArgumentParser) -> None:
+def add_member(parser: argparse.ArgumentParser) -> None:
+    """Add `--member`, which `read_set` reads."""
     parser.add_argument(
         "--member",
         metavar="FILE",
-        help="the list, XML or CSV below PATH to read, if there are several (3ddfa-list, dlib-xml, csv, ufdd)",
+        help=f"the list, XML or CSV below PATH to read, if there are several ({', '.join(WITH_MEMBERS)})",
     )
 
 
@@ -131,7 +132,7 @@ def _add_detector(targets) -> None:
         choices=[*READERS, "ufdd"],
         help="layout of the data sets; `folder` is for photos without a face, `ufdd` for UFDD's lists of boxes",
     )
-    _add_member(parser)
+    add_member(parser)
     add(
         "--detectors",
         nargs="+",
@@ -166,69 +167,54 @@ def _add_detector(targets) -> None:
 
 
 def run_detector(options: argparse.Namespace) -> int:
-    """Run `m4kit evaluate detector`: print a report per path.
-
-    Returns 0, or 2 if something, be it one photo, cannot be read.
-    """
-    status = 0
-    try:
-        files = [Path(name).name for name in options.detectors]
-        detectors = {
-            file if files.count(file) == 1 else name: partial(
-                Detector(name), threshold=detection.LOWEST_SCORE, min_face=options.min_face
-            )
-            for file, name in zip(files, options.detectors, strict=True)
-        }
-        for path in options.paths:
-            text = detection.report(
-                detection.photos_of(_read(path, options)),
-                detectors,
-                all_labelled=options.dataset in ALL_LABELLED and not options.others_unlabelled,
-                conditions=options.conditions,
-                severities=options.severities,
-                missed=options.missed,
-                progress=shows_progress(options),
-            )
-            print(f"{path}: {text}", flush=True)
-            status = 2 if detection.UNREAD in text else status
-    except (ValueError, OSError) as error:
-        complain("evaluate", error)
-        return 2
+    """Run `m4kit evaluate detector`: print a report per path; returns 1 if a photo could not be read, else 0."""
+    files, status = [Path(name).name for name in options.detectors], 0
+    detectors = {
+        file if files.count(file) == 1 else name: partial(
+            Detector(name), threshold=detection.LOWEST_SCORE, min_face=options.min_face
+        )
+        for file, name in zip(files, options.detectors, strict=True)
+    }
+    for path in options.paths:
+        text, unread = detection.report(
+            detection.photos_of(read_set(path, options)),
+            detectors,
+            all_labelled=options.dataset in ALL_LABELLED and not options.others_unlabelled,
+            conditions=options.conditions,
+            severities=options.severities,
+            missed=options.missed,
+            progress=shows_progress(options),
+        )
+        say(f"{path}: {text}")
+        status = 1 if unread else status
     return status
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run `m4kit evaluate landmarks`: print the report.
+    """Run `m4kit evaluate landmarks`: print the report; returns 1 if a picture could not be read, else 0.
 
-    Returns 0, or 2 if something, be it one picture, cannot be read or written. A stopped run reports the faces until
-    there.
+    A stopped run reports the faces so far.
     """
-    try:
-        _check_predictions(options)
-        samples, stop = _samples(options), None
-        # Whether the folder can be written to is known before the network runs.
-        with nullcontext() if options.out is None else OutputFolder(options.out, FILES):
-            if options.predictions is not None:
-                result = read_predictions(options.predictions, samples)
-                report = [result.report()]
-            else:
-                result, report, stop = _evaluated(options, samples)
-            if stop is not None:
-                report.insert(0, f"stopped: {len(result)} of {len(samples)} faces")
-            text = "\n".join(filter(None, report))
-            try:
-                # Printed before anything is written, so that a full disk does not lose the figures.
-                print(text, flush=True)
-            finally:
-                if options.out is not None:
-                    write_results(result, samples, options.out, report=text)
+    _check_predictions(options)
+    samples, stop = _samples(options), None
+    # Whether the folder can be written to is known before the network runs.
+    with nullcontext() if options.out is None else OutputFolder(options.out, FILES):
+        if options.predictions is not None:
+            result = read_predictions(options.predictions, samples)
+            report = [result.report()]
+        else:
+            result, report, stop = _evaluated(options, samples)
         if stop is not None:
-            raise stop
-    # DatasetError, WeightsError, OutputError and FaceModelError are ValueErrors.
-    except (ValueError, OSError) as error:
-        complain("evaluate", error, out=options.out)
-        return 2
-    return 2 if result.left_out else 0
+            report.insert(0, f"stopped: {len(result)} of {len(samples)} faces")
+        text = "\n".join(filter(None, report))
+        try:
+            say(text)
+        finally:
+            if options.out is not None:
+                write_results(result, samples, options.out, report=text)
+    if stop is not None:
+        raise stop
+    return 1 if result.left_out else 0
 
 
 def _evaluated(
@@ -266,7 +252,7 @@ def _check_predictions(options: argparse.Namespace) -> None:
 
 def _samples(options: argparse.Namespace) -> tuple[Sample, ...]:
     if not options.reannotated:
-        return _read(options.path, options)
+        return read_set(options.path, options)
     if options.dataset != "aflw2000-3d":
         raise ValueError(
             f"--reannotated: only aflw2000-3d has a second set of landmarks, not {options.dataset}"
@@ -274,12 +260,16 @@ def _samples(options: argparse.Namespace) -> tuple[Sample, ...]:
     return read_aflw2000_3d(options.path, reannotated=True)
 
 
-def _read(path: str, options: argparse.Namespace) -> tuple[Sample, ...]:
+def read_set(path: str, options: argparse.Namespace) -> tuple[Sample, ...]:
+    """Read the data set at `path` with the layout of --dataset, and its --member if one is given.
+
+    Raises `ValueError` for a member of a layout that has only one file of labels.
+    """
     read_it = read_ufdd if options.dataset == "ufdd" else partial(read, layout=options.dataset)
     if options.member is None:
         return read_it(path)
-    if options.dataset not in (*WITH_MEMBERS, "ufdd"):
+    if options.dataset not in WITH_MEMBERS:
         raise ValueError(
-            f"--member: only {', '.join(WITH_MEMBERS)} and ufdd have several label files, not {options.dataset}"
+            f"--member: only {', '.join(WITH_MEMBERS)} have several label files, not {options.dataset}"
         )
     return read_it(path, member=options.member)

@@ -30,9 +30,6 @@ LOWEST_SCORE = 0.05
 SIZES = ((0, 20), (20, 40), (40, 80), (80, 160), (160, np.inf))
 """Bins of a face's size, sqrt(w * h) of its true box in photo pixels."""
 
-UNREAD = "left out, unreadable"
-"""Begins the line of a report that counts the photos that could not be read."""
-
 
 @dataclass(frozen=True)
 class LabelledPhoto:
@@ -207,8 +204,9 @@ def report(
     severities: Sequence[float] = (1, 3, 5),
     missed: int = 0,
     progress: bool = True,
-) -> str:
-    """Compare detectors on the same photos, as a table in text with one column per detector.
+) -> tuple[str, int]:
+    """Compare detectors on the same photos: a table in text with one column per detector, and how many photos could
+    not be read.
 
     `all_labelled` declares that every face is labelled. Only then does the table contain false positives, average
     precision, and the recall at the first detector's rate of false positives. `missed` is the number of faces to
@@ -260,7 +258,7 @@ def report(
     others = "" if all_labelled else ", other faces may be unlabelled"
     lines = [f"{len(first.results)} photos, {first.faces} labelled faces{others}"]
     if first.left_out:
-        lines.append(f"{UNREAD}: {len(first.left_out)}")
+        lines.append(f"left out, unreadable: {len(first.left_out)}")
     frame = pd.DataFrame.from_dict(table, orient="index", columns=list(clean))
     lines.append(as_text(frame.rename_axis("").reset_index()))
     if missed > 0 and (faces := first.missed()[:missed]):
@@ -270,7 +268,7 @@ def report(
             f"score {face.score:.2f}"
             for face in faces
         ]
-    return "\n".join(lines)
+    return "\n".join(lines), len(first.left_out)
 
 
 def outcomes(results: Sequence[PhotoResult], *, iou: float = IOU) -> tuple[np.ndarray, np.ndarray]:

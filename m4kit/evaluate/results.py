@@ -14,7 +14,7 @@ from m4kit.camera import Crop, cut_square
 from m4kit.datasets import DatasetError, Sample
 from m4kit.datasets.files import read_arrays
 from m4kit.evaluate.landmarks import LandmarkEvaluation, check_labelled, true_poses
-from m4kit.files import OutputError, OutputFolder, reason_of
+from m4kit.files import OutputFolder, reason_of
 from m4kit.pages import picture_url, render_page
 from m4kit.visualize import strokes
 
@@ -43,8 +43,7 @@ def write_results(
     `samples` are the evaluated ones. The page shows the pictures of the twenty worst faces, or the error for a
     picture that cannot be read. `report` is the text at its top, by default that of `result`.
 
-    Raises `OutputError` for a folder with files of these names that m4kit did not write (`files.OutputFolder`), and
-    at the end for a file that did not fit, which names the file's other place.
+    Raises the errors of `files.OutputFolder`.
     """
     numbers = [result.nme, result.error_vectors, result.true_poses, result.predicted_poses]
     table = pd.DataFrame(np.column_stack(numbers).round(3), columns=COLUMNS[1:])
@@ -67,8 +66,6 @@ def write_results(
     )
     with OutputFolder(folder, FILES) as output:
         *_, page = map(output.write, FILES, writers)
-    if output.unwritten:
-        raise OutputError("\n  ".join(output.unwritten))
     return page
 
 

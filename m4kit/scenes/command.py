@@ -10,7 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from m4kit.commands import complain, folder_argument, passed_over, path_argument, shows_progress
+from m4kit.commands import (
+    CONTINUES,
+    complain,
+    folder_argument,
+    passed_over,
+    path_argument,
+    say,
+    shows_progress,
+)
 from m4kit.conditions import CONDITIONS
 from m4kit.datasets import WITH_LANDMARKS, DatasetError, Sample
 from m4kit.datasets import read as read_set
@@ -80,38 +88,27 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         "--quiet", action="store_true", help="no progress bar and no findings on the terminal"
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, when_stopped=CONTINUES)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run `m4kit scenes`; returns 0, or 2 after an error in the arguments or files, be it one unreadable photo."""
+    """Run `m4kit scenes`; returns 1 if a photo could not be read or the report did not fit, else 0."""
     names = ("threshold", "min_face", "max_faces")
     chosen = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    try:
-        # Before any work; `analyse` enters it again for its own files.
-        files = (FINDINGS, SUMMARY, *FILES, *(PAGE,) * options.html)
-        output = OutputFolder(options.out, files, inputs=options.paths)
-        samples = read_scenes(options)
-        predictor = Predictor(network=M4Net.load(options.weights), **chosen)
-        with output:
-            report = analyse(
-                samples, predictor=predictor, folder=options.out, progress=shows_progress(options)
-            )
-            written = write(report, output, html=options.html)
-    # DatasetError, ImageError, OutputError, ReportError and WeightsError are ValueErrors.
-    except (ValueError, OSError) as error:
-        complain("scenes", error, out=options.out)
-        return 2
-    except KeyboardInterrupt:
-        complain("scenes", f"the same command continues the analysis in {options.out}")
-        raise
-    if not options.quiet:
-        print(report.report(), *written, sep="\n")
-        for line in passed_over(options.paths if options.layout in (None, "photos") else ()):
+    # Before any work; `analyse` enters it again for its own files.
+    files = (FINDINGS, SUMMARY, *FILES, *(PAGE,) * options.html)
+    output = OutputFolder(options.out, files, inputs=options.paths)
+    samples = read_scenes(options)
+    if not options.quiet and options.layout in (None, "photos"):
+        for line in passed_over(options.paths):
             complain("scenes", line)
-    for line in output.unwritten:
-        complain("scenes", f"not written: {line}")
-    return 0 if report.photos["read"].all() and report.folder == output.path and not output.unwritten else 2
+    predictor = Predictor(network=M4Net.load(options.weights), **chosen)
+    with output:
+        report = analyse(samples, predictor=predictor, folder=options.out, progress=shows_progress(options))
+        written = write(report, output, html=options.html)
+        if not options.quiet:
+            say(report.report(), *written)
+    return 0 if report.photos["read"].all() and report.folder == output.path else 1
 
 
 def read_scenes(options: argparse.Namespace) -> tuple[Sample, ...]:

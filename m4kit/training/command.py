@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from m4kit.commands import complain, folder_argument, shows_progress
+from m4kit.commands import CONTINUES, folder_argument, say, shows_progress
 from m4kit.face_model import FaceModel
 from m4kit.files import OutputFolder
 from m4kit.network import ACTIVATIONS, FUSIONS, SIZES, M4Net
@@ -86,7 +85,7 @@ def add_parser(subparsers) -> argparse.ArgumentParser:
     parser.add_argument("--licence", default="", help="licence to store with the weights")
     add_config_options(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, when_stopped=CONTINUES)
     return parser
 
 
@@ -101,33 +100,21 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run `m4kit train`; returns 0 when done, or 2 if the training cannot start or continue."""
+    """Run `m4kit train`; returns 0."""
     shown = {"progress": shows_progress(args)}
-    try:
-        config = config_of(args)
-        config = dataclasses.replace(config, fusion_only=config.fusion_only or args.fusion_only)
-        output = OutputFolder(args.out, (*FILES, START), inputs=filter(None, (args.labels, args.start)))
-        labels, model = Labels.load(args.labels), FaceModel.load(args.model)
-        with output:
-            crops = decoded_crops(labels, data=args.data, cache=args.cache or args.out, **shown)
-            network = _started(args, labels, np.load(crops, mmap_mode="r"), seed=config.seed)
-            if args.licence:
-                network.notes["licence"] = "; ".join(
-                    filter(None, (args.licence, network.notes.get("licence")))
-                )
-            trainer = Trainer(network, model, labels, crops, config, out=args.out, **shown)
-            tqdm.write(json.dumps(config.to_dict(), indent=2))
-            tqdm.write(
-                f"{len(trainer.train_indices)} faces to train on, {len(trainer.held_out)} to validate on"
-            )
-            tqdm.write(str(trainer.run()))
-    # OutputError, TrainingError and WeightsError are ValueErrors.
-    except (ValueError, OSError) as error:
-        complain("train", error, out=args.out)
-        return 2
-    except KeyboardInterrupt:
-        complain("train", f"the same command continues the training in {args.out}")
-        raise
+    config = config_of(args)
+    config = dataclasses.replace(config, fusion_only=config.fusion_only or args.fusion_only)
+    output = OutputFolder(args.out, (*FILES, START), inputs=filter(None, (args.labels, args.start)))
+    labels, model = Labels.load(args.labels), FaceModel.load(args.model)
+    with output:
+        crops = decoded_crops(labels, data=args.data, cache=args.cache or args.out, **shown)
+        network = _started(args, labels, np.load(crops, mmap_mode="r"), seed=config.seed)
+        if args.licence:
+            network.notes["licence"] = "; ".join(filter(None, (args.licence, network.notes.get("licence"))))
+        trainer = Trainer(network, model, labels, crops, config, out=args.out, **shown)
+        say(json.dumps(config.to_dict(), indent=2))
+        say(f"{len(trainer.train_indices)} faces to train on, {len(trainer.held_out)} to validate on")
+        say(trainer.run())
     return 0
 
 
@@ -140,7 +127,7 @@ def config_of(args: argparse.Namespace) -> Config:
     if args.config is not None:
         try:
             config = config_from_dict(json.loads(args.config.read_text()))
-        # ValueError: no JSON, or no config.
+        # A ValueError if it is not JSON, or not a config.
         except (OSError, ValueError) as error:
             raise TrainingError(f"{args.config}: expected the config.json of a run: {error}") from error
     given = {name: getattr(args, name) for name in _OPTIONS if getattr(args, name) is not None}
@@ -195,7 +182,7 @@ def _started(args: argparse.Namespace, labels: Labels, crops: np.ndarray, *, see
             to_ours=read_map(args.map),
             whitening=whitening,
             fusion=args.fusion or "static",
-            report=tqdm.write,
+            report=say,
         )
         network.notes["licence"] = LICENCE
     _check(network, asked, args.start)

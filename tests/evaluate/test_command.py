@@ -41,11 +41,11 @@ def test_the_same_command_replaces_its_own_files_and_no_others(folder, tmp_path,
 def test_an_unreadable_picture_costs_its_row_and_the_status(folder, tmp_path):
     (folder / "AFLW2000" / "image00004.jpg").write_bytes(b"no picture")
     with pytest.warns(UserWarning, match="1 face left out"):
-        assert main(command(folder, tmp_path / "out")) == 2
+        assert main(command(folder, tmp_path / "out")) == 1
     assert rows(tmp_path / "out") == ["image00002", "image00006"]
 
 
-def test_a_name_that_is_no_text_is_written(folder, tmp_path):
+def test_a_name_that_is_not_valid_utf8_is_written(folder, tmp_path):
     for ending in ("jpg", "mat"):
         (folder / "AFLW2000" / f"image00004.{ending}").rename(folder / "AFLW2000" / f"caf\udce9.{ending}")
     assert main(command(folder, tmp_path / "out")) == 0
@@ -53,7 +53,7 @@ def test_a_name_that_is_no_text_is_written(folder, tmp_path):
     assert "caf\\udce9" in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
 
 
-def test_a_stopped_run_reports_and_keeps_the_faces_until_there(folder, tmp_path, monkeypatch, capsys):
+def test_a_stopped_run_reports_and_keeps_the_faces_so_far(folder, tmp_path, monkeypatch, capsys):
     batches = heads.true_crops
 
     def stopping(samples, **options):
@@ -77,7 +77,7 @@ def test_a_full_disk_is_said_after_the_report(folder, tmp_path, monkeypatch, cap
         path.write_text("")
 
     monkeypatch.setattr("pandas.DataFrame.to_csv", full)
-    assert main(command(folder, tmp_path / "out")) == 2
+    assert main(command(folder, tmp_path / "out")) == 1
     captured = capsys.readouterr()
     assert "NME balanced" in captured.out
     assert f"faces.csv: No space left on device; it is in {rescued / 'faces.csv'} instead" in captured.err

@@ -1,11 +1,10 @@
 """Evaluation of detectors on made-up detections whose figures are counted by hand, and the command."""
 
-from argparse import ArgumentParser
-
 import numpy as np
 import pytest
 from PIL import Image
 
+from m4kit.cli import main
 from m4kit.datasets import DatasetError, Sample, read_dlib_xml, read_folder
 from m4kit.evaluate import command
 from m4kit.evaluate.detection import (
@@ -146,7 +145,7 @@ class TestPhotos:
 def test_the_report_puts_detectors_side_by_side():
     photos = [LabelledPhoto("a", grey, BOXES)]
     good = np.column_stack([BOXES, np.full(3, 0.9)])
-    text = report(
+    text, unread = report(
         photos,
         {"good": lambda image: good, "blind": lambda image: np.zeros((0, 5))},
         all_labelled=True,
@@ -156,6 +155,7 @@ def test_the_report_puts_detectors_side_by_side():
     )
     rows = [line.split("  ") for line in text.splitlines()]
     figures = {row[0].strip(): [cell.strip() for cell in row[1:] if cell.strip()] for row in rows[2:]}
+    assert unread == 0
     assert text.startswith("1 photos, 3 labelled faces\n")
     assert figures["recall at IoU 0.5"] == ["100.0 %", "0.0 %"]
     assert figures["average precision"] == ["100.0 %", "0.0 %"]
@@ -172,20 +172,17 @@ def test_a_severity_out_of_range_is_named_before_any_photo_is_read():
 def test_the_report_names_what_the_first_detector_missed():
     photos = [LabelledPhoto("a", grey, BOXES)]
     detectors = {"one of three": lambda image: [[*BOXES[1], 0.9]], "blind": lambda image: np.zeros((0, 5))}
-    text = report(photos, detectors, all_labelled=True, missed=1, progress=False)
+    text, _ = report(photos, detectors, all_labelled=True, missed=1, progress=False)
     assert text.splitlines()[-2:] == [
         "missed by one of three:",
         "  a, face 0 of 10 px: overlap 0.00, score 0.00",
     ]
-    assert "missed" not in report(photos, detectors, all_labelled=True, progress=False)
+    assert "missed" not in report(photos, detectors, all_labelled=True, progress=False)[0]
 
 
 class TestCommand:
     def _run(self, *arguments):
-        parser = ArgumentParser()
-        command.add_parser(parser.add_subparsers())
-        options = parser.parse_args(["evaluate", "detector", *map(str, arguments), "--quiet"])
-        return options.run(options)
+        return main(["evaluate", "detector", *map(str, arguments), "--quiet"])
 
     def test_photos_without_a_face_show_false_alarms_alone(self, tmp_path, capsys):
         Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)).save(

@@ -2,7 +2,6 @@
 
 import importlib.util
 import re
-from argparse import ArgumentParser
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -11,6 +10,7 @@ import pytest
 import torch
 
 from m4kit.camera import crop_from_landmarks, head_pose
+from m4kit.cli import main
 from m4kit.datasets import DatasetError, PublishedBox, read_aflw2000_3d
 from m4kit.evaluate import command, crop_predictor, evaluate_landmarks
 from m4kit.network import Outputs
@@ -126,12 +126,7 @@ def test_crop_predictor_puts_the_models_landmarks_before_the_networks_camera():
 
 class TestCommand:
     def _run(self, *arguments):
-        parser = ArgumentParser()
-        command.add_parser(parser.add_subparsers())
-        options = parser.parse_args(
-            ["evaluate", "landmarks", "--dataset", "aflw2000-3d", *map(str, arguments)]
-        )
-        return options.run(options)
+        return main(["evaluate", "landmarks", "--dataset", "aflw2000-3d", *map(str, arguments)])
 
     @pytest.fixture
     def network(self, monkeypatch):
@@ -202,12 +197,7 @@ class TestCommand:
         assert f"{options[0]} needs M4Net to run, but --predictions" in capsys.readouterr().err
 
     def test_a_second_annotation_is_only_of_one_set(self, tmp_path, capsys):
-        parser = ArgumentParser()
-        command.add_parser(parser.add_subparsers())
-        options = parser.parse_args(
-            ["evaluate", "landmarks", "--dataset", "pts", str(tmp_path), "--reannotated"]
-        )
-        assert options.run(options) == 2
+        assert main(["evaluate", "landmarks", "--dataset", "pts", str(tmp_path), "--reannotated"]) == 2
         assert "only aflw2000-3d has a second set" in capsys.readouterr().err
 
     def test_missing_weights_are_named(self, tmp_path, capsys):

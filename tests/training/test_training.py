@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from m4kit.camera import HeadPose, rotation_from_euler
+from m4kit.cli import main
 from m4kit.face_model import FaceModel
 from m4kit.landmarks import MIRROR_68
 from m4kit.network import SIZES, M4Net, count_multiply_adds, to_input
@@ -819,11 +820,9 @@ class TestTransfer:
 
 class TestCommand:
     def args(self, tmp_path, *more):
-        parser = argparse.ArgumentParser()
-        command.add_parser(parser.add_subparsers())
         given = ["--data", tmp_path, "--labels", tmp_path / "labels.npz", "--out", tmp_path / "out"]
         options = ["--steps", 2, "--batch", 2, "--workers", 0, "--precision", "fp32", "--size", "small"]
-        return parser.parse_args(["train", *map(str, [*given, *options, *more]), "--quiet"])
+        return ["train", *map(str, [*given, *options, *more]), "--quiet"]
 
     @pytest.fixture
     def folder(self, model, drawn, tmp_path):
@@ -838,13 +837,13 @@ class TestCommand:
 
     def test_it_trains_from_random_weights(self, folder):
         args = self.args(folder, "--model", folder / "model.npz", "--licence", "drawn, CC0")
-        assert args.run(args) == 0
+        assert main(args) == 0
         network = M4Net.load(folder / "out" / "weights.safetensors")
         assert network.notes["licence"] == "drawn, CC0"
         assert network.parameter_std.min() > 1e-3
         # A finished run is not run again.
         before = (folder / "out" / "weights.safetensors").read_bytes()
-        assert args.run(args) == 0
+        assert main(args) == 0
         assert (folder / "out" / "weights.safetensors").read_bytes() == before
 
     def test_the_seed_alone_decides_how_a_training_from_random_weights_ends(self, folder, one_thread):
@@ -853,24 +852,24 @@ class TestCommand:
             # What the program drew before.
             torch.manual_seed(len(weights))
             args = self.args(folder, "--model", folder / "model.npz", "--seed", seed, "--out", folder / run)
-            assert args.run(args) == 0
+            assert main(args) == 0
             weights.append(M4Net.load(folder / run / "weights.safetensors").state_dict())
         first, second, other = weights
         assert all(torch.equal(first[name], second[name]) for name in first)
         assert not torch.equal(first["backbone.conv1.weight"], other["backbone.conv1.weight"])
 
     def test_errors_are_printed_without_a_traceback(self, folder, capsys):
-        assert command.run(self.args(folder, "--labels", folder / "nope.npz")) == 2
+        assert main(self.args(folder, "--labels", folder / "nope.npz")) == 2
         assert f"m4kit train: {folder / 'nope.npz'}: expected a labels file" in capsys.readouterr().err
-        assert command.run(self.args(folder, "--model", folder / "model.npz", "--batch", 64)) == 2
+        assert main(self.args(folder, "--model", folder / "model.npz", "--batch", 64)) == 2
         assert "m4kit train: expected at least one batch of 64 faces" in capsys.readouterr().err
         (folder / "config.json").write_text("{")
-        assert command.run(self.args(folder, "--config", folder / "config.json")) == 2
+        assert main(self.args(folder, "--config", folder / "config.json")) == 2
         assert "config.json: expected the config.json of a run" in capsys.readouterr().err
 
     @pytest.mark.parametrize("device", ["cuda:99", "gpu"])
     def test_a_missing_device_is_reported_before_the_crops_are_decoded(self, folder, capsys, device):
-        assert command.run(self.args(folder, "--model", folder / "model.npz", "--device", device)) == 2
+        assert main(self.args(folder, "--model", folder / "model.npz", "--device", device)) == 2
         assert re.search(
             rf"m4kit train: device: expected one .*, got '{device}' \(.*\); give cpu", capsys.readouterr().err
         )
@@ -879,40 +878,40 @@ class TestCommand:
     def test_files_of_the_users_and_the_start_are_not_overwritten(self, folder, capsys):
         (folder / "out").mkdir()
         (folder / "out" / "config.json").write_text("mine")
-        assert command.run(self.args(folder, "--model", folder / "model.npz")) == 2
-        assert "would overwrite 1 files that m4kit did not write there" in capsys.readouterr().err
+        assert main(self.args(folder, "--model", folder / "model.npz")) == 2
+        assert "would overwrite files that m4kit did not write there" in capsys.readouterr().err
         assert (folder / "out" / "config.json").read_text() == "mine"
         M4Net("small").save(folder / "start.safetensors")
         given = ["--model", folder / "model.npz", "--start", folder / "start.safetensors"]
-        assert command.run(self.args(folder, *given, "--out", folder)) == 2
+        assert main(self.args(folder, *given, "--out", folder)) == 2
         assert "start.safetensors: is one of the inputs" in capsys.readouterr().err
 
     def test_a_run_with_another_start_is_refused(self, folder, capsys):
         args = self.args(folder, "--model", folder / "model.npz")
-        args.run(args)
+        main(args)
         weights = (folder / "out" / "weights.safetensors").rename(folder / "weights.safetensors")
         other = self.args(folder, "--model", folder / "model.npz", "--start", weights)
-        assert other.run(other) == 2
+        assert main(other) == 2
         assert "with another start" in capsys.readouterr().err
 
     def test_a_run_of_another_network_is_refused(self, folder, capsys):
         args = self.args(folder, "--model", folder / "model.npz")
-        args.run(args)
+        main(args)
         for more in (["--size", "base"], ["--activation", "elu"], ["--fusion", "dynamic"]):
-            assert command.run(self.args(folder, "--model", folder / "model.npz", *more)) == 2
+            assert main(self.args(folder, "--model", folder / "model.npz", *more)) == 2
             message = capsys.readouterr().err
             assert re.search(rf"out: expected .*{' '.join(more)[2:]}.*, got one of", message)
 
     def test_options_that_contradict_the_start_are_refused(self, folder, capsys):
         M4Net("small", "elu").save(folder / "elu.safetensors")
         start = ["--model", folder / "model.npz", "--start", folder / "elu.safetensors"]
-        assert command.run(self.args(folder, *start, "--activation", "relu")) == 2
+        assert main(self.args(folder, *start, "--activation", "relu")) == 2
         assert "elu.safetensors: expected a network of size small, activation relu" in capsys.readouterr().err
-        assert command.run(self.args(folder, *start, "--fusion", "dynamic")) == 0
+        assert main(self.args(folder, *start, "--fusion", "dynamic")) == 0
         network = M4Net.load(folder / "out" / "weights.safetensors")
         assert (network.size, network.activation, network.fusion) == ("small", "elu", "dynamic")
 
     def test_a_start_from_the_peer_needs_the_map(self, folder, capsys):
         args = self.args(folder, "--model", folder / "model.npz", "--start", folder / "mb1.onnx")
-        assert args.run(args) == 2
+        assert main(args) == 2
         assert "--map" in capsys.readouterr().err

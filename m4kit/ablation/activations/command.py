@@ -11,7 +11,7 @@ from m4kit.ablation.activations.collect import collect
 from m4kit.ablation.activations.record import BEST, COMMON, ActivationRecord
 from m4kit.ablation.activations.run import Settings, study_faces
 from m4kit.ablation.activations.study import BOTH, Plan, Study
-from m4kit.commands import complain, folder_argument, shows_progress
+from m4kit.commands import CONTINUES, folder_argument, say, shows_progress
 from m4kit.files import OutputFolder
 from m4kit.network import ACTIVATIONS, SIZES
 from m4kit.tables import as_text
@@ -119,46 +119,36 @@ def add_activations_parser(targets) -> None:
         f"(default: {RECORD}); all other options but --out are ignored",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.set_defaults(run=run_activations)
+    parser.set_defaults(run=run_activations, when_stopped=CONTINUES)
 
 
 def run_activations(options: argparse.Namespace) -> int:
-    """Run `m4kit ablate activations`; returns 0, or 2 if it cannot start or a training failed."""
-    try:
-        if options.collect is not None:
-            record = collect(options.out, partial=True)
-            # A bare file name, such as the default, is relative to the study's folder.
-            path = options.out / options.collect
-            with OutputFolder(path.parent, [path.name]):
-                print(_in_words(record, record.save(path)))
-            return 0
-        if options.labels is None or options.data is None:
-            raise ValueError(
-                "expected --labels, a labels file, and --data, the folder of the archives it names"
-            )
-        plan = _plan(options)
-        # Checked before the folder saves the plan, whose settings cannot change afterwards.
-        study_faces(options.labels, plan.settings)
-        # The study checks its own plan.
-        with OutputFolder(options.out, [RECORD]):
-            study = Study(plan, options.out, command=shlex.join(["m4kit", *sys.argv[1:]]))
-            study.run(
-                options.labels,
-                options.data,
-                cache=options.cache,
-                jobs=options.jobs,
-                checkpoint_minutes=options.checkpoint_minutes,
-                progress=shows_progress(options),
-            )
-            record = collect(study)
-            print(_in_words(record, record.save(options.out / RECORD)))
-    # RecordError, TrainingError and StudyError are ValueErrors.
-    except (ValueError, OSError) as error:
-        complain("ablate", error, out=options.out)
-        return 2
-    except KeyboardInterrupt:
-        complain("ablate", f"the same command continues the study in {options.out}")
-        raise
+    """Run `m4kit ablate activations`; returns 0."""
+    if options.collect is not None:
+        record = collect(options.out, partial=True)
+        # A bare file name, such as the default, is relative to the study's folder.
+        path = options.out / options.collect
+        with OutputFolder(path.parent, [path.name]):
+            say(_in_words(record, record.save(path)))
+        return 0
+    if options.labels is None or options.data is None:
+        raise ValueError("expected --labels, a labels file, and --data, the folder of the archives it names")
+    plan = _plan(options)
+    # Checked before the folder saves the plan, whose settings cannot change afterwards.
+    study_faces(options.labels, plan.settings)
+    # The study checks its own plan.
+    with OutputFolder(options.out, [RECORD]):
+        study = Study(plan, options.out, command=shlex.join(["m4kit", *sys.argv[1:]]))
+        study.run(
+            options.labels,
+            options.data,
+            cache=options.cache,
+            jobs=options.jobs,
+            checkpoint_minutes=options.checkpoint_minutes,
+            progress=shows_progress(options),
+        )
+        record = collect(study)
+        say(_in_words(record, record.save(options.out / RECORD)))
     return 0
 
 

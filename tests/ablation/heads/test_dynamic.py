@@ -1,6 +1,5 @@
 """Dynamic against static weights: what they follow, whom they help; and crops made worse by a known amount."""
 
-from argparse import ArgumentParser
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +9,7 @@ from PIL import Image
 
 from m4kit.ablation import command, dynamic_figure, dynamic_study
 from m4kit.ablation.heads.crop_faults import FACE_SIDE, out_of_focus, partly_hidden
+from m4kit.cli import main
 from m4kit.conditions.linear_light import to_linear
 from m4kit.evaluate import predict_heads
 from m4kit.face_model import FaceModel
@@ -212,12 +212,9 @@ def run(tmp_path, static, dynamic):
     place = write_set(tmp_path / "set")
 
     def run(weights):
-        parser = ArgumentParser()
-        command.add_parser(parser.add_subparsers())
         given = ["ablate", "heads", "--dataset", "aflw2000-3d", place, "--chosen", chosen, "--quiet"]
         given += ["--weights", tmp_path / f"{weights}.safetensors"]
-        options = parser.parse_args([*map(str, given), "--dynamic", str(tmp_path / "dynamic.safetensors")])
-        return options.run(options)
+        return main([*map(str, given), "--dynamic", str(tmp_path / "dynamic.safetensors")])
 
     return run
 
@@ -248,8 +245,6 @@ def test_the_command_writes_table_and_figure_of_dynamic_weights(tmp_path, capsys
     static.save(tmp_path / "static.safetensors")
     dynamic.save(tmp_path / "dynamic.safetensors")
     place, out = write_set(tmp_path / "set"), tmp_path / "out"
-    parser = ArgumentParser()
-    command.add_parser(parser.add_subparsers())
     networks = ["--weights", tmp_path / "static.safetensors", "--dynamic", tmp_path / "dynamic.safetensors"]
     # What another set's study chose, so that nothing is searched.
     chosen = linear_study(network=static.heads_digest()).save(tmp_path / "chosen.parquet")
@@ -265,8 +260,7 @@ def test_the_command_writes_table_and_figure_of_dynamic_weights(tmp_path, capsys
         "--out",
         out,
     ]
-    options = parser.parse_args([*map(str, given), "--views", "2", "--quiet"])
-    assert options.run(options) == 0
+    assert main([*map(str, given), "--views", "2", "--quiet"]) == 0
     printed = capsys.readouterr().out
     assert "\ndynamic " in printed
     # Its crops are seen once, and by that it goes.

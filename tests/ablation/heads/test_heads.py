@@ -1,7 +1,6 @@
 """Head weights evaluated by fusing again, their study, its record, its figures and its command."""
 
 import zipfile
-from argparse import ArgumentParser
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +24,7 @@ from m4kit.ablation import (
 )
 from m4kit.ablation.heads.judge import GROUPS, head_poses
 from m4kit.camera import CROP_SIZE, head_pose, rotation_from_euler
+from m4kit.cli import main
 from m4kit.datasets import DatasetError, PublishedBox
 from m4kit.evaluate import HeadAnswers
 from m4kit.evaluate.landmarks import true_crops
@@ -421,10 +421,7 @@ class TestValidationPeople:
 
 class TestCommand:
     def _run(self, *arguments):
-        parser = ArgumentParser()
-        command.add_parser(parser.add_subparsers())
-        options = parser.parse_args(["ablate", "heads", *map(str, arguments)])
-        return options.run(options)
+        return main(["ablate", "heads", *map(str, arguments)])
 
     @pytest.fixture
     def network(self, monkeypatch, model):

@@ -2,7 +2,6 @@
 
 import json
 import zipfile
-from argparse import ArgumentParser
 from dataclasses import replace
 
 import cv2
@@ -15,7 +14,6 @@ from m4kit.ablation import (
     WEIGHTINGS,
     RecordError,
     WeightingStudy,
-    command,
     judge,
     train_weightings,
     validation_samples,
@@ -23,6 +21,7 @@ from m4kit.ablation import (
     weightings_figure,
 )
 from m4kit.ablation.heads import weightings
+from m4kit.cli import main
 from m4kit.evaluate import predict_heads
 from m4kit.face_model import FaceModel
 from m4kit.network import M4Net
@@ -60,15 +59,12 @@ def folder(model, tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(folder, tmp_path_factory):
     """The command, once: its status, its folder, and what it printed."""
-    parser = ArgumentParser()
-    command.add_parser(parser.add_subparsers())
     out = tmp_path_factory.mktemp("out")
 
     def run(*more, start=folder / "start.safetensors"):
         given = ["--data", folder, "--labels", folder / "labels.npz", "--start", start, "--out", out]
         words = ["ablate", "weightings", *given, "--config", folder / "config.json", "--quiet", *more]
-        options = parser.parse_args([*map(str, words)])
-        return options.run(options)
+        return main([*map(str, words)])
 
     assert run() == 0
     return run, out
