@@ -49,12 +49,12 @@ def say(*lines: object, end: str = "\n") -> None:
     """Print results to stdout, at once. Once nobody reads them, as after `| head`, they are dropped."""
     try:
         print(*lines, sep="\n", end=end, flush=True)
-    except BrokenPipeError:
-        # From the note on SIGPIPE in the documentation of Python's `signal`.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        error.filename = "standard output"
-        raise
+        # So that Python's exit does not try again: the note on SIGPIPE in the documentation of `signal`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            error.filename = "standard output"
+            raise
 
 
 def complain(command: str, message: object) -> None:
@@ -85,7 +85,7 @@ def _passed_over(folder: Path) -> str:
                 counts["broken links"] += not path.exists()
             elif kind.startswith(("image/", "video/")):
                 counts[suffix] += 1
-    found = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()) if count)
+    found = ", ".join(f"{word} ({count})" for word, count in sorted(counts.items()) if count)
     return f"{folder}: passed over {found}; give their paths to try them" if found else ""
 
 

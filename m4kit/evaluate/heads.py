@@ -25,7 +25,7 @@ class HeadAnswers:
     """Raw parameters of the heads (n, 4, 62) for n faces, and the network's weights of the heads (n, 4).
 
     `network` is the fingerprint of the heads (`M4Net.heads_digest`), empty if unknown. `interrupted` is what stopped
-    the run before its end: then the faces are those until there.
+    the run before its end; then it has the faces so far.
     """
 
     samples: tuple[Sample, ...] = field(repr=False)
@@ -96,7 +96,7 @@ def predict_heads(
     """Run the network once on the ground-truth crop of every face, and keep the answer of each head.
 
     Crops and errors are as for `evaluate_landmarks`, `views` as for `views.regress`. Ctrl-C ends the run, and the
-    answers until there are returned as `interrupted`; before the first batch it is raised.
+    answers so far are returned with it as `interrupted`; before the first batch it is raised.
     """
     left_out: list[str] = []
     fast = folded(network)

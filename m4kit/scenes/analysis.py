@@ -64,7 +64,7 @@ def analyse(
     Photos are analysed in parallel, one thread each, unless the predictor has a detector of its own.
 
     With a `folder`, every finished photo is saved there, and the report at the end. An analysis that was stopped by
-    Ctrl-C leaves a report of the photos until there, whose settings say `stopped`, and continues if called again with
+    Ctrl-C leaves a report of the photos so far, whose settings say `stopped`, and continues if called again with
     the same folder, source and predictor: finished photos are skipped, and photos that could not be read are tried
     again. On a full disk the report goes to a folder for temporary files, which a warning names.
 

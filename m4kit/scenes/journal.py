@@ -13,9 +13,6 @@ from m4kit.scenes.report_data import VERSION, ReportError
 
 FILE = "progress.jsonl"
 
-_HEADER_BEGINS = len(json.dumps({"version": VERSION}))
-"""Bytes of the first line that tell a journal from other files."""
-
 
 class Entry(NamedTuple):
     """The row of a photo, and the rows of its faces."""
@@ -60,9 +57,6 @@ class Journal:
         content = self.path.read_bytes() if self.path.exists() else b""
         whole = content[: content.rfind(b"\n") + 1]
         if not whole:
-            # The process may have stopped within the first line; other files are not replaced.
-            if not json.dumps(header).encode().startswith(content[:_HEADER_BEGINS]):
-                raise self._broken("no complete line")
             return False
         if len(whole) < len(content):
             # The process stopped within this line: its photo is analysed again.
@@ -73,16 +67,13 @@ class Journal:
             for line in lines:
                 entry = Entry(*json.loads(line))
                 self.entries[str(entry.photo["photo"])] = entry
+        except ReportError:
+            raise
         except (ValueError, KeyError, TypeError) as error:
-            if isinstance(error, ReportError):
-                raise
-            raise self._broken(error) from error
+            raise ReportError(
+                f"{self.path}: expected the journal of an analysis, got a broken one ({error}); give another folder"
+            ) from error
         return True
-
-    def _broken(self, reason: object) -> ReportError:
-        return ReportError(
-            f"{self.path}: expected the journal of an analysis, got a broken one ({reason}); give another folder"
-        )
 
     def _check(self, found: dict, expected: dict) -> None:
         if found["version"] != expected["version"]:
