@@ -73,7 +73,7 @@ class ActivationExplorer(Explorer):
     read.
     """
 
-    def __init__(self, record: ActivationRecord | str | Path | None = None, *, live_seconds: float = 60.0):
+    def __init__(self, record: ActivationRecord | str | Path | None = None):
         super().__init__()
         self.record = record if isinstance(record, ActivationRecord) else ActivationRecord.load(record)
         self._groups: dict[str, list[RunRecord]] = {}
@@ -81,7 +81,7 @@ class ActivationExplorer(Explorer):
         self._make_figures()
         self.table = widgets.HTML()
         self.nothing = widgets.HTML(notice(_NOTHING, height=120), layout={"display": "none"})
-        self.live = LiveTrainer(seconds=live_seconds)
+        self.live = LiveTrainer()
         self.live.errors = self.errors
         curves = widgets.VBox(
             [

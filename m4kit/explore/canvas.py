@@ -80,17 +80,10 @@ class Canvas(MessageView):
                 del known[panel]
         self._send_one("panels", -1, {"count": len(titles), "titles": list(titles), "over": over})
 
-    def set_mesh(
-        self,
-        vertices: np.ndarray,
-        triangles: np.ndarray,
-        *,
-        panel: int = 0,
-        centre: Sequence[float] = (0.0, 0.0, 0.0),
-    ) -> None:
-        """Show a mesh (V, 3) in mm, with triangles (T, 3); the camera turns about the point `centre`."""
+    def set_mesh(self, vertices: np.ndarray, triangles: np.ndarray, *, panel: int = 0) -> None:
+        """Show a mesh (V, 3) in mm, with triangles (T, 3); the camera turns about the origin."""
         self.set_triangles(triangles, panel=panel)
-        self.set_vertices(vertices, panel=panel, centre=centre)
+        self.set_vertices(vertices, panel=panel)
 
     def set_triangles(self, triangles: np.ndarray, *, panel: int = 0) -> None:
         """Set the mesh's triangles (T, 3); nothing travels if they are the same as before."""
@@ -112,12 +105,7 @@ class Canvas(MessageView):
         self._send_parts("triangles", panel, parts)
 
     def set_vertices(
-        self,
-        vertices: np.ndarray,
-        *,
-        panel: int = 0,
-        centre: Sequence[float] = (0.0, 0.0, 0.0),
-        at: Mapping[int, float] | None = None,
+        self, vertices: np.ndarray, *, panel: int = 0, at: Mapping[int, float] | None = None
     ) -> None:
         """Set vertices (V, 3) in mm for the same triangles; they travel in steps of about 3 micrometres.
 
@@ -125,10 +113,9 @@ class Canvas(MessageView):
         """
         quantised, about = _quantised(vertices)
         self.serial += 1
-        about |= {"centre": [float(value) for value in centre], "serial": self.serial}
-        about["at"] = {str(mode): float(value) for mode, value in (at or {}).items()}
+        at = {str(mode): float(value) for mode, value in (at or {}).items()}
         self._latest.pop(("morph", panel, None), None)
-        self._send_one("vertices", panel, about, [quantised])
+        self._send_one("vertices", panel, about | {"serial": self.serial, "at": at}, [quantised])
 
     def follow(self, sliders: Sequence[widgets.FloatSlider], mode: Callable[[int], np.ndarray]) -> None:
         """Let the browser move the first panel's mesh itself while the user moves a slider.
@@ -180,13 +167,16 @@ class Canvas(MessageView):
             self._send_one("photo", panel, {}, [jpeg])
         self._send_one("photo corners", panel, {"corners": np.asarray(corners, dtype=float).tolist()})
 
-    def swing(self, displacement: np.ndarray | None, *, reach: float = 3.0, panel: int = 0) -> None:
-        """Swing the mesh along a displacement (V, 3) in mm, up to `reach` times it to both sides; None stops it."""
+    def swing(self, displacement: np.ndarray | None, *, reach: float = 3.0) -> None:
+        """Swing the first panel's mesh along a displacement (V, 3) in mm, to `reach` times it on both sides.
+
+        None stops it.
+        """
         if displacement is None:
-            self._send_one("morph", panel, {}, [])
+            self._send_one("morph", 0, {}, [])
             return
         quantised, about = _quantised(displacement)
-        self._send_one("morph", panel, about | {"reach": reach}, [quantised])
+        self._send_one("morph", 0, about | {"reach": reach}, [quantised])
 
     def look(self, rotation: np.ndarray) -> None:
         """Turn the camera to a rotation (3, 3) and reset zoom and pan."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import ipywidgets as widgets
@@ -86,7 +87,7 @@ class FaceModelExplorer(MeshExplorer):
         modes = self.model.modes.numpy() * self.deviations[:, None, None]
         self._modes = np.ascontiguousarray(modes.reshape(len(modes), -1), dtype=np.float32)
         self._gram = gram_matrix(modes[: self.people])
-        self._draws = 0
+        self._seeds = itertools.count()
         # The sliders' values after the last fit, those of the mesh, and the expression's before an action.
         self._fitted: np.ndarray | None = None
         self._followed = np.zeros(self.people + self.moods)
@@ -198,14 +199,14 @@ class FaceModelExplorer(MeshExplorer):
         """Set all sliders to 0 and remove the action."""
         self._set(identity=np.zeros(self.people), expression=np.zeros(self.moods))
 
-    def random_person(self, *, seed: int | None = None) -> None:
-        """Draw another identity; the expression stays. Without a seed, draw the next one."""
-        identity, _ = self.model.sample(1, seed=self._seed(seed))
+    def random_person(self) -> None:
+        """Draw another identity; the expression stays."""
+        identity, _ = self.model.sample(1, seed=next(self._seeds))
         self._set(identity=identity[0].numpy())
 
-    def random_expression(self, *, seed: int | None = None) -> None:
+    def random_expression(self) -> None:
         """Draw another expression, a mix of at most three named actions; the identity stays."""
-        _, expression = self.model.sample(1, seed=self._seed(seed))
+        _, expression = self.model.sample(1, seed=next(self._seeds))
         values = expression[0].numpy()
         # Actions are in the model's own units; a model without actions draws standard deviations.
         self._set(expression=values / self.deviations[self.people :] if self.model.actions else values)
@@ -253,11 +254,6 @@ class FaceModelExplorer(MeshExplorer):
     def _vertices(self, coefficients: np.ndarray) -> np.ndarray:
         moved = coefficients.astype(np.float32) @ self._modes
         return self._mean + moved.reshape(self._mean.shape)
-
-    def _seed(self, seed: int | None) -> int:
-        if seed is None:
-            seed, self._draws = self._draws, self._draws + 1
-        return seed
 
     def _set(self, **values: np.ndarray) -> None:
         """Set sliders by kind; the mesh follows once, at the end. Another expression ends the action."""

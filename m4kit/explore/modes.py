@@ -109,13 +109,12 @@ def _icon(explained: bool) -> str:
     return "stop" if explained else "play"
 
 
-def cumulative_variance(modes: np.ndarray, deviations: np.ndarray | float = 1.0) -> np.ndarray:
-    """The share (n,) of the total variance in the first 1, 2, ... n modes.
+def cumulative_variance(modes: np.ndarray) -> np.ndarray:
+    """The share (n,) of the total variance in the first 1, 2, ... n modes (n, V, 3), each for one standard deviation.
 
-    The variance of a mode, of `modes` (n, V, 3), is its squared length summed over the vertices, times the variance
-    of its coefficient.
+    The variance of a mode is the sum of its squared displacements over the vertices.
     """
-    variance = np.square(modes, dtype=float).sum((1, 2)) * np.square(deviations)
+    variance = np.square(modes, dtype=float).sum((1, 2))
     return np.cumsum(variance) / variance.sum()
 
 

@@ -46,8 +46,8 @@ class PhotoInDepth(MeshExplorer):
     on the photo at its full size. A simulation at other settings works on a copy of at most `PHOTO_SIDE` pixels.
     """
 
-    def __init__(self, predictor: Predictor, *, height: int = 330):
-        super().__init__(height=height, toggles={}, layout={"width": "100%"})
+    def __init__(self, predictor: Predictor):
+        super().__init__(height=330, toggles={}, layout={"width": "100%"})
         self.canvas.show = {"mesh": True}
         self.predictor = predictor
         self.clean: Prediction | None = None

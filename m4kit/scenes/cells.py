@@ -126,7 +126,7 @@ def grouped(table: pd.DataFrame) -> DataFrameGroupBy:
     ).groupby(KEYS, sort=False, dropna=False)
 
 
-def interval(values: np.ndarray, scenes: np.ndarray, *, seed: int = 0) -> tuple[float, float]:
+def interval(values: np.ndarray, scenes: np.ndarray) -> tuple[float, float]:
     """The 95 % bootstrap interval of the mean of values (n,) from scenes (n,); (NaN, NaN) for a single scene.
 
     Like `metrics.bootstrap(values, groups=scenes)`, but computed from sums: a report has hundreds of intervals.
@@ -135,7 +135,7 @@ def interval(values: np.ndarray, scenes: np.ndarray, *, seed: int = 0) -> tuple[
     if len(names) < 2:
         return np.nan, np.nan
     sums, counts = np.bincount(scene, weights=values), np.bincount(scene)
-    drawn = np.random.default_rng(seed).integers(0, len(names), (RESAMPLES, len(names)))
+    drawn = np.random.default_rng(0).integers(0, len(names), (RESAMPLES, len(names)))
     means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)

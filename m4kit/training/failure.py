@@ -109,7 +109,11 @@ def main(arguments: list[str] | None = None) -> None:
             f"{options.labels}: expected faces that are held out (validation), got none; mark some"
         )
     measured = measure(
-        predictor, labels.subset(chosen), options.data, versions=options.versions, progress=shows_progress(options)
+        predictor,
+        labels.subset(chosen),
+        options.data,
+        versions=options.versions,
+        progress=shows_progress(options),
     )
     models, text = fitted(measured, predictor)
     print(text)

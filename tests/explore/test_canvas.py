@@ -160,7 +160,7 @@ def test_clicks_resets_and_browsers_without_webgl_are_answered(sent):
 
 
 @pytest.mark.parametrize("broken", [SQUARE[:, :2], SQUARE * np.nan])
-def test_what_is_no_mesh_is_an_error_before_it_travels(sent, broken):
+def test_points_of_a_wrong_shape_or_not_finite_are_an_error_before_it_travels(sent, broken):
     with pytest.raises(ValueError, match="expected finite points"):
         Canvas().set_vertices(broken)
     assert not sent

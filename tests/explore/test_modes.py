@@ -19,7 +19,7 @@ from m4kit.explore.modes import (
 def test_the_cumulative_variance_of_equal_orthogonal_modes_grows_evenly():
     modes = np.stack([np.roll(np.eye(3), k, axis=0) for k in range(4)])
     assert np.allclose(cumulative_variance(modes), [0.25, 0.5, 0.75, 1.0])
-    assert np.allclose(cumulative_variance(modes[:2], np.array([2.0, 1.0])), [0.8, 1.0])
+    assert np.allclose(cumulative_variance(modes[:2] * np.array([2.0, 1.0])[:, None, None]), [0.8, 1.0])
 
 
 def test_the_reconstruction_error_is_what_the_missing_modes_move():

@@ -1,4 +1,4 @@
-"""Sliders draw their picture anew, show what goes wrong, and leave a still picture."""
+"""Sliders draw their picture again, show what goes wrong, and leave a still picture."""
 
 import base64
 import io

@@ -46,13 +46,12 @@ def activation_figure(
     activations: Iterable[str] | None = None,
     seeds: Iterable[int] | None = None,
     window: int = WINDOW,
-    last: float = LAST,
     log: bool = False,
 ) -> NotebookFigure:
     """Training losses as lines, and their distribution over the last part of the training as violins.
 
     A line is the mean over seeds of the loss, smoothed by a moving mean over `window` steps. Its band goes from the
-    lowest to the highest seed. A violin shows the losses of all seeds' single batches over the share `last` of the
+    lowest to the highest seed. A violin shows the losses of all seeds' single batches in the last fifth of the
     steps, without smoothing; its bar is the median. A training that diverged ends in a cross and has no violin. Of a
     search, each activation's best learning rate is drawn.
 
@@ -65,8 +64,6 @@ def activation_figure(
         raise ValueError(
             f"expected trainings with the purpose {purpose}, got none with these activations and seeds"
         )
-    if not 0 < last <= 1:
-        raise ValueError(f"expected last, a share of the training above 0 and up to 1, got {last}")
     groups = grouped(runs)
     figure = NotebookFigure(figsize=(12, 5.4), dpi=DPI, facecolor="white", layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1.25, 1])
@@ -74,7 +71,7 @@ def activation_figure(
     for name, own in groups.items():
         limits += _draw_line(left, own, _label(name, own), window, COLOURS[name])
         ends += [(run, COLOURS[name]) for run in own if run.diverged and len(_finite(run))]
-    _draw_violins(right, groups, last)
+    _draw_violins(right, groups)
     if limits:
         low, high = min(low for low, _ in limits), max(high for _, high in limits)
         margin = 0.05 * (high - low)
@@ -84,7 +81,7 @@ def activation_figure(
         height = min(smoothed(_finite(run), window)[-1], left.get_ylim()[1])
         left.plot(run.step[len(_finite(run)) - 1], height, "x", color=colour, ms=9, mew=2, clip_on=False)
     longest = max(runs, key=lambda run: len(run.loss)).step
-    for axes, title in ((left, curves_title(groups, window)), (right, batches_title(longest, last))):
+    for axes, title in ((left, curves_title(groups, window)), (right, batches_title(longest))):
         axes.set_title(title, fontsize=9.5, color=_INK)
         axes.set_ylabel("training loss", fontsize=9, color=_INK)
         axes.tick_params(which="both", labelsize=8, colors=_INK)
@@ -120,12 +117,12 @@ def curves_title(groups: Mapping[str, Sequence[RunRecord]], window: int) -> str:
     return f"Mean over {seeds} seeds, {smoothing}; band: lowest to highest seed"
 
 
-def batches_title(steps: np.ndarray, last: float = LAST) -> str:
+def batches_title(steps: np.ndarray) -> str:
     """Which of the steps (n,) the distributions of single batches' losses show."""
     if not len(steps):
         return ""
-    shown = last_part(steps, last)
-    return f"Single batches of the last {100 * last:.0f} %, steps {shown[0]} to {shown[-1]}"
+    shown = last_part(steps)
+    return f"Single batches of the last {100 * LAST:.0f} %, steps {shown[0]} to {shown[-1]}"
 
 
 def _label(name: str, runs: Sequence[RunRecord]) -> str:
@@ -161,9 +158,9 @@ def _finite(run: RunRecord) -> np.ndarray:
     return run.loss[: broken[0]] if len(broken) else run.loss
 
 
-def _draw_violins(axes: Axes, groups: dict[str, list[RunRecord]], last: float) -> None:
+def _draw_violins(axes: Axes, groups: dict[str, list[RunRecord]]) -> None:
     for at, (name, runs) in enumerate(groups.items()):
-        losses = [last_part(run.loss, last) for run in runs if not run.diverged]
+        losses = [last_part(run.loss) for run in runs if not run.diverged]
         if not losses:
             axes.text(at, 0.5, "diverged", rotation=90, ha="center", va="center", color=COLOURS[name],
                       fontsize=9, transform=axes.get_xaxis_transform())  # fmt: skip

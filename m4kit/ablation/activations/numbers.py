@@ -34,9 +34,9 @@ def smoothed(values: np.ndarray, window: int) -> np.ndarray:
     return (sums[high] - sums[low]) / (high - low)
 
 
-def last_part(losses: np.ndarray, share: float = LAST) -> np.ndarray:
-    """The last `share` of losses (n,), at least one."""
-    return losses[-max(round(share * len(losses)), 1) :]
+def last_part(losses: np.ndarray) -> np.ndarray:
+    """The last fifth (`LAST`) of losses (n,), at least one."""
+    return losses[-max(round(LAST * len(losses)), 1) :]
 
 
 def final_loss(run: RunRecord) -> float:

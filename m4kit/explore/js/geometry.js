@@ -69,11 +69,11 @@ function turned(rotation, across, down) {
 }
 
 // The vertex nearest to a place in the view (mm), of the front triangle there; null beside the mesh.
-function vertexAt(x, y, { vertices, triangles, centre }, rotation) {
+function vertexAt(x, y, { vertices, triangles }, rotation) {
   if (!vertices || !triangles) return null;
   const seen = new Float32Array(vertices.length);
   for (let i = 0; i < vertices.length; i += 3) {
-    const p = [vertices[i] - centre[0], vertices[i + 1] - centre[1], vertices[i + 2] - centre[2]];
+    const p = vertices.subarray(i, i + 3);
     for (let k = 0; k < 3; k++) {
       seen[i + k] = rotation[3 * k] * p[0] + rotation[3 * k + 1] * p[1] + rotation[3 * k + 2] * p[2];
     }

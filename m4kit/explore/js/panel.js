@@ -11,7 +11,6 @@ class Panel {
     this.modes = {};
     this.at = {};
     this.ahead = {};
-    this.centre = [0, 0, 0];
   }
 
   // A panel that has no mesh or no colours yet has no mesh to draw.

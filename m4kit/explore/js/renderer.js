@@ -218,7 +218,6 @@ class Renderer {
     for (let location = 0; location < 3; location++) gl.disableVertexAttribArray(location);
     gl.useProgram(program);
     gl.uniformMatrix3fv(uniforms.rotation, true, camera.rotation);
-    gl.uniform3fv(uniforms.centre, panel.centre);
     gl.uniform2fv(uniforms.pan, camera.pan);
     gl.uniform2f(uniforms.scale, height / width / extent, 1 / extent);
     gl.uniform1f(uniforms.reach, scene.reach);

@@ -19,11 +19,10 @@ vec3 lit(vec3 n, vec3 albedo) {
 
 const PLACING = `
 uniform mat3 rotation;
-uniform vec3 centre;
 uniform vec2 pan, scale;
 uniform float reach, lift;
 vec4 placed(vec3 p) {
-  vec3 v = rotation * (p - centre);
+  vec3 v = rotation * p;
   return vec4((v.xy + pan) * scale, -(v.z + lift) / reach, 1.0);
 }`;
 

@@ -180,7 +180,6 @@ class View {
         if (content.first + buffers[0].byteLength / 2 === content.total) panel.setTriangles(panel.arriving);
         break;
       case "vertices":
-        panel.centre = content.centre;
         this.serial = content.serial;
         if (!panel.setVertices(unquantised(buffers[0], content), content.at)) {
           this.canvas.dataset.serial = this.serial;
