@@ -63,7 +63,7 @@ IMAGE_SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suf
 _NAMES = "JPEG, PNG, WebP, AVIF, TIFF, JPEG 2000, BMP, GIF or PPM"
 _LONGEST_SHOWN = 300
 
-# What the photos of iPhones begin with.
+# How files with the photos of iPhones begin.
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
 
 # Programs write some 10 scans.
@@ -188,7 +188,7 @@ def _is_image_file(path: Path) -> bool:
 
 def _path(source: str | PathLike) -> Path:
     name = os.fsdecode(source)
-    # The path of nothing is the current folder.
+    # An empty path would mean the current folder.
     if not name:
         raise ImageError("expected the path of an image, got an empty text; check where it comes from")
     return Path(name)
@@ -228,7 +228,7 @@ def _content(source: bytes | bytearray | memoryview | BinaryIO, name: str) -> by
     try:
         content = read_all(source if is_file else io.BytesIO(bytes(source)))
         was_read = is_file and not content and source.tell() > 0
-    # A file object of another library raises what it likes.
+    # A file object of another library may raise anything.
     except Exception as error:
         raise ImageError(
             f"{name}: expected {'a file' if is_file else 'bytes'} that can be read, got {_reason(error)}; "
@@ -250,8 +250,8 @@ def _decode(content: bytes, name: str) -> np.ndarray:
             "pillow-heif opens"
         )
     with _decoding(name, remedy="copy or download it again"), _opened(content) as image:
-        # Their number may be a lie, and takes long to find. The other frames of an MPO belong to the same photo: a
-        # phone's preview, a second lens.
+        # The number of frames may be false, and takes long to find. The other frames of an MPO belong to the same
+        # photo: a phone's preview, a second lens.
         if getattr(image, "is_animated", False) and image.format != "MPO":
             warnings.warn(f"{name}: has several frames, the first one is used", stacklevel=3)
             image.seek(0)
@@ -309,7 +309,7 @@ def _without_its_end(content: bytes, name: str) -> np.ndarray | None:
 @contextmanager
 def _decoding(name: str, *, remedy: str) -> Iterator[None]:
     """Turn errors of Pillow into `ImageError`, and keep its warnings back."""
-    # Other than `warnings.catch_warnings`, this can run in several threads at once.
+    # Unlike `warnings.catch_warnings`, this can run in several threads at once.
     filters = warnings.filters
     filters.insert(0, _PILLOWS_WARNINGS)
     try:

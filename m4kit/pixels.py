@@ -133,7 +133,7 @@ def _scaling(
         return lambda values: values
     if kind == "b":
         return lambda values: values.astype(np.uint8) * np.uint8(255)
-    # Alpha tells nothing about the bits of the colours.
+    # Alpha does not tell how many bits the colours have.
     colours = first.shape[2] if kind == "f" else (1, 1, 3, 3)[first.shape[2] - 1]
     # NaN stays NaN in a minimum.
     low, high = first[..., :colours].min(), first[..., :colours].max()

@@ -443,7 +443,8 @@ class Prediction(Sequence):
     def save(self, path: str | Path, *, photo: str = "png") -> Path:
         """Write photo and faces into one `.npz` file without pickle, for `m4kit.load`; gives the path.
 
-        `photo` is "png", which keeps every pixel, or "jpeg", which is smaller. The faces are exact in both.
+        `photo` is "png", which keeps every pixel, or "jpeg", which is smaller. The faces are exact in both;
+        failure probabilities, which also depend on the photo, change slightly with "jpeg".
         """
         from m4kit.prediction_file import save_prediction
 

@@ -1,4 +1,4 @@
-"""Reads files from elsewhere within a budget: they may be endless, or expand without measure."""
+"""Reads files from elsewhere within a budget, because they may be endless, or huge when unpacked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PART = 1 << 24
 
 
 def read_file(path: Path, *, most: int | None = None) -> bytes:
-    """Read a regular file of at most so many bytes (default: `MOST_BYTES`); raise `OSError` if it is another one.
+    """Read a regular file of at most so many bytes (default: `MOST_BYTES`); raise `OSError` for anything else.
 
     A device or a pipe is not opened, because it may block or never end.
     """
