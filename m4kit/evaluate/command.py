@@ -228,6 +228,7 @@ def _evaluated(
         samples,
         published_crops=options.published_crops,
         views=options.views,
+        partial=True,
         progress=shows_progress(options),
     )
     result, stop = answers.evaluate(), answers.interrupted

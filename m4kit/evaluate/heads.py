@@ -91,12 +91,13 @@ def predict_heads(
     published_crops: bool = False,
     batch_size: int = 50,
     views: int = 1,
+    partial: bool = False,
     progress: bool = True,
 ) -> HeadAnswers:
     """Run the network once on the ground-truth crop of every face, and keep the answer of each head.
 
-    Crops and errors are as for `evaluate_landmarks`, `views` as for `views.regress`. Ctrl-C ends the run, and the
-    answers so far are returned with it as `interrupted`; before the first batch it is raised.
+    Crops and errors are as for `evaluate_landmarks`, `views` as for `views.regress`. With `partial`, Ctrl-C after the
+    first batch is not raised: the answers so far are returned, and it is their `interrupted`.
     """
     left_out: list[str] = []
     fast = folded(network)
@@ -106,7 +107,7 @@ def predict_heads(
         for readable, crops in tqdm(batches, desc="evaluate", unit="batch", disable=not progress):
             done.append((readable, *regress(fast, model, crops, views=views)))
     except KeyboardInterrupt as stop:
-        if not done:
+        if not (partial and done):
             raise
         interrupted = stop
     kept, heads, weights = zip(*done, strict=True)

@@ -50,17 +50,8 @@ STEP = 24
 """Faces that the gallery shows at once."""
 
 _DETAILS = (
-    *("nme", "landmark_drift", "mesh_drift", "pose_error", "pose_drift", "failure_probability"),
-    *(
-        "score",
-        "head_spread",
-        "flip_consistency",
-        "jitter_consistency",
-        "turn",
-        "size",
-        "sharpness",
-        "exposure",
-    ),
+    *("nme", "landmark_drift", "mesh_drift", "pose_error", "pose_drift", "failure_probability", "score"),
+    *("head_spread", "flip_consistency", "jitter_consistency", "turn", "size", "sharpness", "exposure"),
 )
 """Columns that an enlarged face shows, where they are known."""
 

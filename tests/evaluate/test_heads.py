@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from m4kit.datasets import Sample
-from m4kit.evaluate import HeadAnswers, predict_heads
+from m4kit.evaluate import HeadAnswers, heads, predict_heads
 from m4kit.face_model import FaceModel
 from m4kit.network import M4Net
 
@@ -98,6 +98,20 @@ def test_the_network_is_run_once_on_every_face(model):
     np.testing.assert_allclose(answers.heads[0], answers.heads[8], atol=1e-3)
     np.testing.assert_allclose(answers.weights.sum(axis=1), 1, atol=1e-5)
     assert [sample.name for sample in answers.samples] == [sample.name for sample in samples]
+
+
+def test_ctrl_c_is_raised_unless_the_answers_so_far_are_asked_for(model, monkeypatch):
+    def stopping(samples, **_):
+        yield samples[:2], np.zeros((2, 120, 120, 3), np.uint8)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(heads, "true_crops", stopping)
+    network, samples = M4Net("small").eval(), samples_of(model, parameters_of(0))
+    with pytest.raises(KeyboardInterrupt):
+        predict_heads(network, model, samples, progress=False)
+    answers = predict_heads(network, model, samples, partial=True, progress=False)
+    assert len(answers) == 2
+    assert isinstance(answers.interrupted, KeyboardInterrupt)
 
 
 def test_a_set_that_knows_no_yaw_has_no_report_of_heads(answers, model):
