@@ -214,7 +214,7 @@ def accuracy_html(study: HeadStudy, weights: np.ndarray) -> str:
 def accuracy_line(study: HeadStudy, weights: np.ndarray) -> str:
     """The accuracy of weights (4,) in a study, in a few words."""
     found = accuracy_at(study, weights)
-    return f"{study.criterion} {found.nme:.3f} %, {_source(found)}, on {study.faces} other faces"
+    return f"{study.criterion} {found.nme:.3f} %, {_source(found)} on {study.faces} faces"
 
 
 def _source(found: Accuracy) -> str:

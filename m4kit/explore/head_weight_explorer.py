@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import html
-from collections.abc import Sequence
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -25,9 +24,9 @@ from m4kit.explore.weight_sliders import WeightSliders, checked
 from m4kit.explore.weight_triangle import WeightTriangle
 from m4kit.images import jpeg
 from m4kit.prediction import Face, Prediction
-from m4kit.visualize import strokes
+from m4kit.visualize.figures import pictures_figure
 from m4kit.visualize.pictures import small_png, without_ground
-from m4kit.visualize.style import MAT_INK_RGB, MAT_RGB
+from m4kit.visualize.style import MAT_RGB
 
 OWN, UNIFORM, BEST_MEASURED = "Network's own", "Uniform", "Best measured"
 """The presets besides each head alone."""
@@ -43,7 +42,7 @@ _BEHIND = 1.0
 _OPACITY = 0.65
 _COLUMN = 336
 _TRIANGLE = {"flex": "1 1 210px", "max_width": "250px"}
-_STILL_SIDE, _STILL_LINE = 300, 24
+_STILL_SIDE = 300
 
 
 class HeadWeightExplorer(MeshExplorer):
@@ -164,15 +163,15 @@ class HeadWeightExplorer(MeshExplorer):
     def still(self) -> bytes:
         """Photo, mesh and cuts under the present weights as a JPEG, drawn without a browser."""
         answer, side = self.answer, _STILL_SIDE
-        seen = [
-            (answer.photo(self.prediction.image, side=side), Path(self.prediction.source).name),
-            (answer.mesh(self.colour.value, side=side, ground=MAT_RGB), self._weights_text()),
-        ]
+        pictures = {
+            Path(self.prediction.source).name: answer.photo(self.prediction.image, side=side),
+            self._weights_text(): answer.mesh(self.colour.value, side=side, ground=MAT_RGB),
+        }
         if self.study is not None:
             triangles = np.split(cuts_picture(self.study, self.weights, side=side // 2), HEADS, axis=1)
             square = np.concatenate([np.concatenate(triangles[k : k + 2], axis=1) for k in (0, 2)])
-            seen.append((square, accuracy_line(self.study, self.weights)))
-        return jpeg(_in_a_row(seen), quality=80)
+            pictures[accuracy_line(self.study, self.weights)] = square
+        return pictures_figure(pictures).to_bytes()
 
     def describe(self) -> str:
         """One line that says what is explored."""
@@ -279,15 +278,3 @@ def _fitting(study: HeadStudy | str | Path | None, network: str, heads: int) -> 
     except RecordError as error:
         return None, str(error)
     return record, ""
-
-
-def _in_a_row(pictures: Sequence[tuple[np.ndarray, str]]) -> np.ndarray:
-    """Put pictures (H, W, 3) uint8 RGB side by side, as tall as the first, each with a line of text below."""
-    height, columns = pictures[0][0].shape[0], []
-    for picture, text in pictures:
-        column = np.full((height + _STILL_LINE, picture.shape[1], 3), MAT_RGB, dtype=np.uint8)
-        column[: len(picture)] = picture[: len(column)]
-        place = (picture.shape[1] / 2, height + _STILL_LINE / 2)
-        strokes.words(column, text or " ", place, height=12, colour=MAT_INK_RGB, halo=MAT_RGB)
-        columns.append(column)
-    return np.concatenate(columns, axis=1)

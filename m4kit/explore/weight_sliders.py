@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import ipywidgets as widgets
 import numpy as np
 
+from m4kit.explore.controls import slider
 from m4kit.explore.explorer import Explorer
 
 STEP, _DECIMALS = 0.01, 2
@@ -34,10 +35,10 @@ class WeightSliders(widgets.VBox):
         self._weights = np.full(count, 1 / count)
         # The moved slider and the weights when its move began: moved back, the others get back what they had.
         self._move: tuple[int, np.ndarray] | None = None
-        self.sliders = [_slider(name, 1 / count) for name in names]
+        self.sliders = [slider(name, 1 / count, 0.0, 1.0, STEP, width="274px") for name in names]
         self.locks = [_lock(name) for name in names]
-        for head, (slider, lock) in enumerate(zip(self.sliders, self.locks, strict=True)):
-            explorer.on(slider, functools.partial(self._moved, head))
+        for head, (control, lock) in enumerate(zip(self.sliders, self.locks, strict=True)):
+            explorer.on(control, functools.partial(self._moved, head))
             explorer.on(lock, functools.partial(self._locked, head))
         rows = zip(self.sliders, self.locks, strict=True)
         super().__init__([widgets.HBox(row, layout={"align_items": "center"}) for row in rows])
@@ -85,14 +86,14 @@ class WeightSliders(widgets.VBox):
         lock, self._move = self.locks[head], None
         lock.icon = "lock" if lock.value else "unlock"
         free = sum(not lock.value for lock in self.locks)
-        for slider, lock in zip(self.sliders, self.locks, strict=True):
-            slider.disabled = lock.value or free < 2
+        for control, lock in zip(self.sliders, self.locks, strict=True):
+            control.disabled = lock.value or free < 2
 
     def _follow(self) -> None:
         with self._explorer.together():
-            for slider, weight in zip(self.sliders, self._weights, strict=True):
+            for control, weight in zip(self.sliders, self._weights, strict=True):
                 # A browser rounds other values, and sends them back.
-                slider.value = round(float(np.clip(weight, 0, 1)), _DECIMALS)
+                control.value = round(float(np.clip(weight, 0, 1)), _DECIMALS)
         self.on_change()
 
 
@@ -130,19 +131,6 @@ def checked(weights, count: int) -> np.ndarray:
     if abs(given.sum() - 1) > _SUM_TOLERANCE:
         raise ValueError(f"{expected}, got {given.tolist()}, whose sum is {given.sum():g}; divide by it")
     return given / given.sum()
-
-
-def _slider(name: str, value: float) -> widgets.FloatSlider:
-    return widgets.FloatSlider(
-        value,
-        min=0.0,
-        max=1.0,
-        step=STEP,
-        description=name,
-        readout_format=".2f",
-        layout={"width": "274px"},
-        style={"description_width": "48px"},
-    )
 
 
 def _lock(name: str) -> widgets.ToggleButton:

@@ -40,12 +40,13 @@ from m4kit.visualize.drawing import draw_landmarks, draw_mesh, draw_pose
 from m4kit.visualize.figures import overview
 from m4kit.visualize.notebook_figure import DPI, NotebookFigure
 from m4kit.visualize.spread import draw_spread
+from m4kit.visualize.style import GRID, INK, SOFT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLOURS = {
-    **{CLEAN: "#57606a", "focus": "#0072b2", "haze": "#56b4e9", "illumination": "#e69f00", "lens": "#cc79a7"},
+    **{CLEAN: SOFT, "focus": "#0072b2", "haze": "#56b4e9", "illumination": "#e69f00", "lens": "#cc79a7"},
     **{"motion": "#009e73", "snow": "#8c6bb1", "rain": "#d55e00", "distractor": "#8c959f"},
 }
 """Colours of the conditions, distinct for colour-blind readers too (after Okabe and Ito)."""
@@ -53,7 +54,6 @@ COLOURS = {
 OVERLAYS = ("landmarks", "pose", "translucent mesh", "solid mesh", "none")
 """Choices of what to draw over a face."""
 
-_INK, _SOFT, _GRID = "#24292f", "#57606a", "#d8dee4"
 _STAGES = {
     "clean": ("#b6bdc5", "also on the clean photo"),
     "shape": ("#56b4e9", "shape (identity, expression)"),
@@ -88,7 +88,7 @@ def heat_map(report: ReportData, metric: str = "nme") -> NotebookFigure:
         if few[row, column]:
             axes.add_patch(
                 Rectangle(
-                    (column - 0.5, row - 0.5), 1, 1, facecolor=_GRID, edgecolor="white", hatch="///", lw=0
+                    (column - 0.5, row - 0.5), 1, 1, facecolor=GRID, edgecolor="white", hatch="///", lw=0
                 )
             )
         if np.isfinite(mean):
@@ -100,21 +100,21 @@ def heat_map(report: ReportData, metric: str = "nme") -> NotebookFigure:
                 ha="center",
                 va="center",
                 fontsize=7.5,
-                color="white" if dark else _INK,
+                color="white" if dark else INK,
                 linespacing=1.15,
             )
     axes.set_xticks(range(grid.shape[1]), places.severities)
     axes.set_yticks(range(grid.shape[0]), places.conditions)
-    axes.set_xlabel("severity", color=_SOFT)
-    axes.tick_params(length=0, colors=_INK)
+    axes.set_xlabel("severity", color=SOFT)
+    axes.tick_params(length=0, colors=INK)
     axes.spines[:].set_visible(False)
     axes.set_xticks(np.arange(0.5, grid.shape[1] - 1), minor=True)
     axes.set_yticks(np.arange(0.5, grid.shape[0] - 1), minor=True)
     axes.grid(which="minor", color="white", linewidth=2)
     axes.tick_params(which="minor", length=0)
-    axes.set_title(title_of(metric), fontsize=10, color=_INK, loc="left")
+    axes.set_title(title_of(metric), fontsize=10, color=INK, loc="left")
     if few.any():
-        axes.set_xlabel(f"severity        hatched: fewer than {FEWEST} faces", color=_SOFT)
+        axes.set_xlabel(f"severity        hatched: fewer than {FEWEST} faces", color=SOFT)
     return figure
 
 
@@ -170,10 +170,10 @@ def violins(
             axes.set_ylim(-3, 103)
         else:
             draw_spread(axes, place, own["value"].to_numpy(), colour=COLOURS[condition])
-            axes.plot([place - 0.16, place + 0.16], [own["value"].median()] * 2, color=_INK, linewidth=1.4)
+            axes.plot([place - 0.16, place + 0.16], [own["value"].median()] * 2, color=INK, linewidth=1.4)
         ends = interval(own["value"], own["scene"])
         axes.plot([place] * 2, ends, color=COLOURS[condition], linewidth=2.4, solid_capstyle="butt")
-        axes.plot(place, own["value"].mean(), "o", color="white", markeredgecolor=_INK, markersize=5)
+        axes.plot(place, own["value"].mean(), "o", color="white", markeredgecolor=INK, markersize=5)
     labels = [f"{condition}\n$n$ = {len(own)}" for condition, own in groups.items()]
     axes.set_xticks(range(len(groups)), labels, fontsize=8)
     axes.set_xlim(-0.6, len(groups) - 0.4)
@@ -200,10 +200,8 @@ def score_scatter(report: ReportData) -> NotebookFigure:
                 linewidths=0,
                 label=condition,
             )
-    axes.axhline(FAILURE_NME, color=_SOFT, linewidth=1, linestyle="--")
-    axes.text(
-        100, FAILURE_NME * 1.05, f"failed: above {FAILURE_NME:g} %", ha="right", fontsize=8, color=_SOFT
-    )
+    axes.axhline(FAILURE_NME, color=SOFT, linewidth=1, linestyle="--")
+    axes.text(100, FAILURE_NME * 1.05, f"failed: above {FAILURE_NME:g} %", ha="right", fontsize=8, color=SOFT)
     axes.set_yscale("log")
     least = judged["error"].min()
     axes.yaxis.set_major_formatter(
@@ -224,7 +222,7 @@ def reliability(report: ReportData) -> NotebookFigure:
     judged = _judged(report, "reliability")
     probability, failed = judged["probability"].to_numpy(), judged["error"].to_numpy() > FAILURE_NME
     figure, axes = _chart(4.2, 3.8)
-    axes.plot([0, 100], [0, 100], color=_GRID, linewidth=1.5, zorder=0)
+    axes.plot([0, 100], [0, 100], color=GRID, linewidth=1.5, zorder=0)
     bins = int(np.clip(len(failed) // _BIN_FACES, 1, _MOST_BINS))
     for rows in np.array_split(np.argsort(probability), bins):
         low, high = binomtest(failed[rows].sum(), len(rows)).proportion_ci(method="wilson")
@@ -233,7 +231,7 @@ def reliability(report: ReportData) -> NotebookFigure:
         axes.plot(mean, 100 * failed[rows].mean(), "o", color="#0072b2", markersize=5)
     axes.set(xlabel="failure probability, %", ylabel=f"faces with an error above {FAILURE_NME:g} %, %")
     axes.set(xlim=(-3, 103), ylim=(-3, 103), aspect="equal")
-    axes.set_title(f"{len(failed)} faces, {failed.sum()} failed", fontsize=9, color=_SOFT, loc="left")
+    axes.set_title(f"{len(failed)} faces, {failed.sum()} failed", fontsize=9, color=SOFT, loc="left")
     return figure
 
 
@@ -275,7 +273,7 @@ def gallery(
         axes = figure.add_axes((corner[0] / width, corner[1] / height, side / width, side / height))
         axes.axis("off")
         axes.imshow(face_picture(report, row, overlay=overlay, side=side))
-        axes.set_title(title, fontsize=_GALLERY_FONT, color=_INK, pad=2, va="bottom")
+        axes.set_title(title, fontsize=_GALLERY_FONT, color=INK, pad=2, va="bottom")
     return figure
 
 
@@ -323,12 +321,12 @@ def blame_figure(summary: pd.DataFrame) -> NotebookFigure:
     for place, row, end in zip(places, found.itertuples(), right, strict=True):
         missed = f", {row.missed} missed" if row.missed else ""
         words = f"{row.nme:.1f} % ($n$ = {row.faces}{missed})"
-        axes.text(end + 0.01 * right.max(), place, words, va="center", fontsize=7.5, color=_SOFT)
+        axes.text(end + 0.01 * right.max(), place, words, va="center", fontsize=7.5, color=SOFT)
         names.append(_scene_name(row.condition, row.severity))
     axes.set_yticks(places, names, fontsize=8)
     axes.set_xlim(min(0, 1.05 * left.min()), 1.28 * right.max())
     axes.set_xlabel("mean error (NME), % of the face's size")
-    axes.axvline(0, color=_SOFT, linewidth=0.8)
+    axes.axvline(0, color=SOFT, linewidth=0.8)
     axes.grid(axis="y", visible=False)
     axes.legend(frameon=False, fontsize=8, ncols=2, loc="lower left", bbox_to_anchor=(0, 1.0))
     return figure
@@ -414,12 +412,12 @@ def _chart(width: float, height: float) -> tuple[NotebookFigure, Axes]:
     figure = NotebookFigure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_GRID)
-    axes.grid(color=_GRID, alpha=0.6, linewidth=0.7)
+    axes.spines[["left", "bottom"]].set_color(GRID)
+    axes.grid(color=GRID, alpha=0.6, linewidth=0.7)
     axes.set_axisbelow(True)
-    axes.tick_params(colors=_SOFT, labelsize=8, length=0)
-    axes.xaxis.label.set(color=_SOFT, fontsize=9)
-    axes.yaxis.label.set(color=_SOFT, fontsize=9)
+    axes.tick_params(colors=SOFT, labelsize=8, length=0)
+    axes.xaxis.label.set(color=SOFT, fontsize=9)
+    axes.yaxis.label.set(color=SOFT, fontsize=9)
     return figure, axes
 
 

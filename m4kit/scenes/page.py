@@ -40,6 +40,7 @@ from m4kit.scenes.heat import LEGEND, heat_rows
 from m4kit.scenes.report_data import ReportData, ReportError
 from m4kit.scenes.taxonomy import MISSED, RULES
 from m4kit.visualize.drawing import angle_text
+from m4kit.visualize.style import GRID, INK, SOFT
 
 FACES_BYTES = 8_000_000
 """Budget for the gallery's pictures, so that the page stays under 10 MB."""
@@ -56,9 +57,9 @@ _DETAILS = (
 """Columns that an enlarged face shows, where they are known."""
 
 _INKS = {
-    "#24292f": "var(--text)",
-    "#57606a": "var(--soft)",
-    "#d8dee4": "var(--line)",
+    INK: "var(--text)",
+    SOFT: "var(--soft)",
+    GRID: "var(--line)",
     "#ffffff": "var(--card)",
 }
 """The colours of the figures' text, axes and paper, and what follows a dark theme in their place."""

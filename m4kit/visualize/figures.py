@@ -16,6 +16,7 @@ from m4kit.prediction import Face, Prediction, check_prediction
 from m4kit.render import render
 from m4kit.visualize.drawing import angle_text, draw_boxes, draw_landmarks, draw_mesh, draw_pose, pose_text
 from m4kit.visualize.pictures import without_ground
+from m4kit.visualize.style import INK
 
 if TYPE_CHECKING:
     from matplotlib.text import Text
@@ -224,7 +225,7 @@ def _grid(
     widths = [max(image.shape[1] for image in column) for column in zip(*rows, strict=True)]
     size = (left + sum(widths) + gap * len(widths), top + sum(heights) + gap * len(heights))
     figure = NotebookFigure(figsize=(size[0] / DPI, size[1] / DPI), dpi=DPI, facecolor="white")
-    style = {"fontsize": letter * 72 / DPI, "color": "#24292f"}
+    style = {"fontsize": letter * 72 / DPI, "color": INK}
     y = top
     for index, (row, height) in enumerate(zip(rows, heights, strict=True)):
         x = left
@@ -245,7 +246,7 @@ def _grid(
 
 def _write(axes, text: str) -> None:
     """Write text in the middle of a picture."""
-    box = {"boxstyle": "round,pad=0.5", "facecolor": "#24292f", "edgecolor": "none", "alpha": 0.8}
+    box = {"boxstyle": "round,pad=0.5", "facecolor": INK, "edgecolor": "none", "alpha": 0.8}
     words = axes.text(
         0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="white", bbox=box
     )

@@ -66,11 +66,6 @@ class NotebookFigure(Figure):
         """The figure for `IPython.display.display(..., raw=True)`: a picture, and the text for a terminal."""
         return picture_bundle(self.to_bytes()) | {"text/plain": text or repr(self)}
 
-    def _repr_png_(self) -> bytes:
-        buffer = io.BytesIO()
-        self.savefig(buffer, format="png", dpi=self.dpi)
-        return buffer.getvalue()
-
     def _ipython_display_(self) -> None:
         # With pyplot, IPython has a PNG formatter for every Figure; this method takes precedence.
         from IPython.display import display

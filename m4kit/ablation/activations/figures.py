@@ -11,6 +11,7 @@ from m4kit.ablation.activations.numbers import LAST, WINDOW, at_best_rate, group
 from m4kit.ablation.activations.record import BEST, ActivationRecord, RunRecord
 from m4kit.network import ACTIVATIONS
 from m4kit.visualize.spread import draw_spread
+from m4kit.visualize.style import INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +35,7 @@ WORDS = {
     **{"rrelu": "RReLU", "elu": "ELU", "selu": "SELU", "gelu": "GELU"},
 }
 
-_INK, _FAINT = "#24292f", "#8c959f"
+_FAINT = "#8c959f"
 _START = 0.02
 """The share of a training, at its beginning, that the scale of the lines ignores."""
 
@@ -82,9 +83,9 @@ def activation_figure(
         left.plot(run.step[len(_finite(run)) - 1], height, "x", color=colour, ms=9, mew=2, clip_on=False)
     longest = max(runs, key=lambda run: len(run.loss)).step
     for axes, title in ((left, curves_title(groups, window)), (right, batches_title(longest))):
-        axes.set_title(title, fontsize=9.5, color=_INK)
-        axes.set_ylabel("training loss", fontsize=9, color=_INK)
-        axes.tick_params(which="both", labelsize=8, colors=_INK)
+        axes.set_title(title, fontsize=9.5, color=INK)
+        axes.set_ylabel("training loss", fontsize=9, color=INK)
+        axes.tick_params(which="both", labelsize=8, colors=INK)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", alpha=0.25)
         axes.set_axisbelow(True)
@@ -92,9 +93,9 @@ def activation_figure(
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_formatter("{x:g}")
-    left.set_xlabel("step", fontsize=9, color=_INK)
-    left.legend(frameon=False, fontsize=8.5, ncols=2, labelcolor=_INK)
-    figure.suptitle(f"Training loss with each activation: {title_of(record, runs)}", fontsize=12, color=_INK)
+    left.set_xlabel("step", fontsize=9, color=INK)
+    left.legend(frameon=False, fontsize=8.5, ncols=2, labelcolor=INK)
+    figure.suptitle(f"Training loss with each activation: {title_of(record, runs)}", fontsize=12, color=INK)
     return figure
 
 
@@ -167,6 +168,6 @@ def _draw_violins(axes: Axes, groups: dict[str, list[RunRecord]]) -> None:
             continue
         values = np.concatenate(losses)
         draw_spread(axes, at, values, colour=COLOURS[name])
-        axes.plot([at - 0.18, at + 0.18], [np.median(values)] * 2, color=_INK, lw=1.4)
+        axes.plot([at - 0.18, at + 0.18], [np.median(values)] * 2, color=INK, lw=1.4)
     axes.set_xticks(range(len(groups)), [WORDS[name] for name in groups], rotation=30, ha="right")
     axes.set_xlim(-0.6, len(groups) - 0.4)

@@ -11,11 +11,12 @@ from m4kit import metrics
 from m4kit.ablation.heads.dynamic import Condition, DynamicStudy, Example
 from m4kit.ablation.heads.judge import HEADS
 from m4kit.landmarks import LANDMARK_GROUPS
+from m4kit.visualize.style import INK
 
 if TYPE_CHECKING:
     from m4kit.visualize.notebook_figure import NotebookFigure
 
-_INK, _FAINT = "#24292f", "#8c959f"
+_FAINT = "#8c959f"
 _HEADS = ("#cc79a7", "#e69f00", "#0072b2", "#009e73")
 _STATIC, _DYNAMIC = "#ffffff", "#ff375f"
 _YAW_EDGES = np.arange(0, 91, 15)
@@ -54,9 +55,9 @@ def dynamic_figure(study: DynamicStudy) -> NotebookFigure:
         for axes in (weights[column], gains[column]):
             axes.spines[["top", "right"]].set_visible(False)
             axes.grid(alpha=0.25)
-            axes.tick_params(labelsize=8, colors=_INK)
+            axes.tick_params(labelsize=8, colors=INK)
     weights[0].set_ylabel("weight of each head")
-    weights[0].set_title("band: the middle half of the faces; dashed: static weights", fontsize=8, color=_INK)
+    weights[0].set_title("band: the middle half of the faces; dashed: static weights", fontsize=8, color=INK)
     gains[0].set_ylabel("NME of dynamic minus static, %")
     weights[0].legend(frameon=False, fontsize=8, ncols=2)
     for part, (title, faces) in zip(below, shown, strict=True):
@@ -67,7 +68,7 @@ def dynamic_figure(study: DynamicStudy) -> NotebookFigure:
         f"NME over all faces {study.plain.static.mean():.2f} % static, {study.plain.dynamic.mean():.2f} % dynamic, "
         f"difference {study.plain.difference.mean():+.3f} ({low:+.3f} to {high:+.3f}): {study.plain.verdict}",
         fontsize=12,
-        color=_INK,
+        color=INK,
     )
     return figure
 
@@ -101,7 +102,7 @@ def _draw_gains(axes, steps: list[tuple[float, Condition]]) -> None:
     for place, one in steps:
         low, high = metrics.bootstrap(one.difference)
         middle = one.difference.mean()
-        colour = {"better": "#1a7f37", "worse": "#d1242f"}.get(one.verdict, _INK)
+        colour = {"better": "#1a7f37", "worse": "#d1242f"}.get(one.verdict, INK)
         reach = [[max(0, middle - low)], [max(0, high - middle)]]
         axes.errorbar(place, middle, reach, fmt="o", markersize=5, capsize=3, color=colour)
         text = f"n = {len(one.difference)}"
@@ -123,7 +124,7 @@ def _draw_faces(part, title: str, faces: tuple[Example, ...]) -> None:
                     axes.plot(*landmarks[list(contour)].T, color=colour, linewidth=0.9)
         axes.set(xlim=(-0.5, face.crop.shape[1] - 0.5), ylim=(face.crop.shape[0] - 0.5, -0.5))
         weights = " ".join(f"{weight:.2f}".removeprefix("0") for weight in face.weights)
-        axes.set_title(f"{face.static:.2f} to {face.dynamic:.2f} %\n{weights}", fontsize=8, color=_INK)
+        axes.set_title(f"{face.static:.2f} to {face.dynamic:.2f} %\n{weights}", fontsize=8, color=INK)
     places[0].text(
         -0.06,
         0.5,
@@ -133,5 +134,5 @@ def _draw_faces(part, title: str, faces: tuple[Example, ...]) -> None:
         ha="right",
         va="center",
         fontsize=8,
-        color=_INK,
+        color=INK,
     )

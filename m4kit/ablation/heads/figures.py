@@ -10,14 +10,14 @@ from m4kit import metrics
 from m4kit.ablation.heads.judge import GROUPS, HEADS
 from m4kit.ablation.heads.record import BEST, DYNAMIC, LEARNED, UNIFORM, HeadStudy
 from m4kit.network import HEAD_STAGES
-from m4kit.visualize.style import CLEAR, SCREEN_INK
+from m4kit.visualize.style import CLEAR, INK, SCREEN_INK
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from m4kit.visualize.notebook_figure import NotebookFigure
 
-_INK, _FAINT, _BAND = "#24292f", "#8c959f", ("#54aeff", 0.2)
+_FAINT, _BAND = "#8c959f", ("#54aeff", 0.2)
 _COLOURS = {BEST: "#d55e00", LEARNED: "#009e73", UNIFORM: "#0072b2", DYNAMIC: "#cc79a7"}
 _BIN_COLOURS = ("#c3cad1", "#8c959f", "#57606a")
 _MOST = 20
@@ -43,11 +43,11 @@ def head_weights_figure(record: HeadStudy) -> NotebookFigure:
         _draw_grid(figure.add_subplot(places[1, :2]), record)
     _draw_details(figure.add_subplot(places[1, 2 if len(record.grid) else 0 :]), record)
     for axes in figure.axes:
-        axes.xaxis.label.set(fontsize=9, color=_INK)
-        axes.yaxis.label.set(fontsize=9, color=_INK)
-        axes.tick_params(labelsize=8, colors=_INK)
+        axes.xaxis.label.set(fontsize=9, color=INK)
+        axes.yaxis.label.set(fontsize=9, color=INK)
+        axes.tick_params(labelsize=8, colors=INK)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.title.set(fontsize=10, color=_INK)
+        axes.title.set(fontsize=10, color=INK)
         axes.set_axisbelow(True)
     where = (
         f"best weights chosen on {record.chosen_on}" if record.chosen_on else "best weights chosen on these"
@@ -55,7 +55,7 @@ def head_weights_figure(record: HeadStudy) -> NotebookFigure:
     figure.suptitle(
         f"Accuracy against the weights of the heads\n{record.faces} faces of {record.dataset}, {where}",
         fontsize=12,
-        color=_INK,
+        color=INK,
     )
     return figure
 
@@ -180,7 +180,7 @@ def _draw_settings(axes, record: HeadStudy) -> None:
             fmt="o",
             markersize=7,
             capsize=4,
-            color=_COLOURS.get(name, _INK),
+            color=_COLOURS.get(name, INK),
             label=record.criterion if number == 0 else None,
         )
         axes.annotate(
@@ -190,7 +190,7 @@ def _draw_settings(axes, record: HeadStudy) -> None:
             textcoords="offset points",
             va="center",
             fontsize=8,
-            color=_COLOURS.get(name, _INK),
+            color=_COLOURS.get(name, INK),
         )
     axes.set_xticks(place, [_label(record, name) for name in record.settings])
     axes.set(ylabel="NME in %", xlim=(-0.6, len(place) - 0.4))
@@ -268,7 +268,7 @@ def _draw_details(axes, record: HeadStudy) -> None:
     more = 100 * (errors - best) / np.maximum(best, 1e-9)
     axes.imshow(more, cmap=_against_best(), vmin=-_MOST, vmax=_MOST, aspect="auto")
     for (row, column), error in np.ndenumerate(errors):
-        axes.text(column, row, f"{error:.2f}", ha="center", va="center", fontsize=8, color=_INK)
+        axes.text(column, row, f"{error:.2f}", ha="center", va="center", fontsize=8, color=INK)
     axes.set_xticks(np.arange(len(titles)), titles)
     axes.set_yticks(np.arange(len(errors)), record.settings)
     # Lines between landmark groups, angles and vertices. A line after the last column would widen the axes.
