@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _FILES = ("faces.csv", "landmarks.json", "index.html")
 
 _PAGE_BYTES = 10_000_000
-"""What a page's pictures may take before base64 makes them a third larger."""
+"""Budget for a page's pictures, before base64 makes them a third larger."""
 
 _NAME_BYTES = 200
 
@@ -32,7 +32,7 @@ _SHOWN, _NUMBER = (268, 240), 13
 """Width and height of a picture in the page before it is enlarged, and height of a face's number, in CSS pixels."""
 
 _CAPTIONED = 3
-"""So many faces of a photo have their angles below its picture of head poses; of more, the table is open."""
+"""Up to so many faces of a photo have their angles below its picture of head poses; with more, the table is open."""
 
 _SIDES = (1200, 960, 720, 560, 420, 320, 240)
 
@@ -80,12 +80,11 @@ class Gallery:
     though m4kit did not write them, or that are `photos` (`files.OutputFolder`).
     """
 
-    def __init__(self, folder: str | Path, photos: Sequence[str | Path], *, title: str = "Faces in 3D"):
-        self.title = title
+    def __init__(self, folder: str | Path, photos: Sequence[str | Path]):
         self._names = _file_names([str(photo) for photo in photos])
         overviews = [name for names in self._names.values() for name in names]
         self._output = OutputFolder(folder, [*overviews, *_FILES], inputs=photos)
-        self.folder, self.page = self._output.path, self._output.path / _FILES[-1]
+        self.page = self._output.path / _FILES[-1]
         self._budget = _PAGE_BYTES // max(1, len(photos) * len(ROWS))
         self._photos: list[_Photo] = []
 
@@ -149,7 +148,7 @@ class Gallery:
             facts.append(f"median {_duration(float(np.median(times)))} per photo")
         titles = _titles([photo.source for photo in self._photos])
         photos = list(zip(titles, self._photos, strict=True))
-        return render_page("predict.html", title=self.title, facts=" · ".join(facts), photos=photos)
+        return render_page("predict.html", title="Faces in 3D", facts=" · ".join(facts), photos=photos)
 
 
 def _file_names(sources: Sequence[str]) -> dict[str, list[str]]:
@@ -185,7 +184,7 @@ def _row(number: int, face: Face) -> tuple[str, ...]:
 
 
 def _poses(prediction: Prediction) -> tuple[str, ...]:
-    """What stands below the picture of the head poses, which is too small for the angles that it holds."""
+    """The lines below the picture of head poses, which is too small to show angles."""
     faces = list(prediction)
     if len(faces) > _CAPTIONED:
         return ("angles by number in the table",)

@@ -120,7 +120,7 @@ def _downloaded(url: str, *, sha256: str, file: str = "", size: int = LARGEST_DO
 
 
 class _Bounded(io.FileIO):
-    """A new file that takes only so many bytes, for a server that does not stop."""
+    """A new file of at most `size` bytes, in case a server does not stop sending."""
 
     def __init__(self, path: str, size: int):
         super().__init__(path, "w")

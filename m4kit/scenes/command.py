@@ -27,7 +27,6 @@ from m4kit.datasets.sample import distinct, picture_of
 from m4kit.datasets.scenes import CLEAN, read_condition_folders, read_scene_table
 from m4kit.datasets.ufdd import read_ufdd
 from m4kit.files import OutputFolder
-from m4kit.images import list_images
 from m4kit.network import M4Net
 from m4kit.predictor import Predictor
 from m4kit.scenes.analysis import analyse
@@ -146,14 +145,12 @@ def read_scenes(options: argparse.Namespace) -> tuple[Sample, ...]:
             read.append((path, benchmark(clean, **versions, all_labelled=options.all_labelled)))
     photos = [path for path, layout in zip(options.paths, layouts, strict=True) if layout == "photos"]
     if photos:
-        clean = (
-            list_images(photos) if all(Path(path).suffix.lower() != ".zip" for path in photos) else photos[0]
-        )
-        if not isinstance(clean, list) and len(photos) > 1:
+        zipped = any(Path(path).suffix.lower() == ".zip" for path in photos)
+        if zipped and len(photos) > 1:
             raise DatasetError(
                 f"{photos[0]}: expected one .zip of clean photos alone, got {len(photos)} paths"
             )
-        read.append(("", benchmark(clean, **versions)))
+        read.append(("", benchmark(photos[0] if zipped else photos, **versions)))
     return _distinct(read)
 
 

@@ -57,6 +57,9 @@ class Journal:
         content = self.path.read_bytes() if self.path.exists() else b""
         whole = content[: content.rfind(b"\n") + 1]
         if not whole:
+            # The process may have stopped within the first line; other files are not replaced.
+            if not json.dumps(header).encode().startswith(content):
+                raise self._broken("no complete line")
             return False
         if len(whole) < len(content):
             # The process stopped within this line: its photo is analysed again.
@@ -70,10 +73,13 @@ class Journal:
         except ReportError:
             raise
         except (ValueError, KeyError, TypeError) as error:
-            raise ReportError(
-                f"{self.path}: expected the journal of an analysis, got a broken one ({error}); give another folder"
-            ) from error
+            raise self._broken(error) from error
         return True
+
+    def _broken(self, reason: object) -> ReportError:
+        return ReportError(
+            f"{self.path}: expected the journal of an analysis, got a broken one ({reason}); give another folder"
+        )
 
     def _check(self, found: dict, expected: dict) -> None:
         if found["version"] != expected["version"]:

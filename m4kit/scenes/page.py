@@ -62,7 +62,7 @@ _INKS = {
     GRID: "var(--line)",
     "#ffffff": "var(--card)",
 }
-"""The colours of the figures' text, axes and paper, and what follows a dark theme in their place."""
+"""The colours of the figures' text, axes and paper, and the page's colours for them, which follow a dark theme."""
 
 _HEAT = ("failure_rate", "recall", "nme", "landmark_drift", "pose_error", "mesh_drift", "failure_probability")
 _LINES = ("recall", "failure_rate", "failure_probability", "head_spread")
@@ -158,7 +158,7 @@ def _charts(report: ReportData) -> list[tuple[Markup, str]]:
 
 
 def _has_intervals(report: ReportData) -> bool:
-    """Whether means have intervals, for which whole scenes are drawn: of a single scene they have none."""
+    """Whether means have intervals: the bootstrap draws whole scenes, so it needs more than one."""
     return scenes_of(report.faces).nunique() > 1
 
 
@@ -199,7 +199,7 @@ def _cards(report: ReportData) -> list[dict[str, object]]:
 
 
 def _lines(report: ReportData, row: int) -> dict[str, object]:
-    """SVG paths over a face's thumbnail: the landmarks' contours by group, and dots at the right places."""
+    """SVG paths over a face's thumbnail: the landmarks' contours by group, and dots at the true places."""
     lines, right = {}, report.reference_landmarks(row)
     if pd.notna(report.faces["face"].iloc[row]):
         # SVG counts from a pixel's corner, and m4kit from its centre.
@@ -238,7 +238,7 @@ def _card(face: pd.Series, error: float) -> dict[str, object]:
 
 
 def _details(face: pd.Series) -> list[tuple[str, str]]:
-    """What an enlarged face tells beside its picture: labels and values."""
+    """The labels and values beside the picture of an enlarged face."""
     details = []
     for prefix, label in (("", "Box found"), ("true_", "Box to find")):
         left, top, right, bottom = (face[prefix + side] for side in ("left", "top", "right", "bottom"))
