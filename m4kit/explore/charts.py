@@ -24,7 +24,7 @@ def spread(
 ) -> list[go.Violin | go.Scatter]:
     """The distribution of values (n,) at `place` on a linear x axis, as `visualize.spread` draws it.
 
-    A violin, if there are enough values, and then points, even if there are none. `hover` has a text for each value.
+    Returns a violin and points; the violin is empty if there are too few values. `hover` has a text for each value.
     The points' `customdata` are their places in `values`.
     """
     values = np.asarray(values, dtype=float)

@@ -40,7 +40,7 @@ _NOTE = f"""<style>
 <em class="m4kit-still">A still picture. Run the notebook to make it live.</em>"""
 
 _HARDLY_TURNED = 3.0
-"""Degrees by which a few clicks may turn a view that nobody meant to turn."""
+"""Degrees: a few clicks can turn a view by less than this without intent."""
 
 
 class Explorer(widgets.VBox):
@@ -59,7 +59,7 @@ class Explorer(widgets.VBox):
         self.lock = threading.RLock()
         self._quiet = False
         super().__init__()
-        # The note of the still picture and `js/keyboard.js` know explorers by it.
+        # The note of the still picture and `js/keyboard.js` find explorers by this class.
         self.add_class("m4kit-explorer")
 
     @property
@@ -79,7 +79,7 @@ class Explorer(widgets.VBox):
         guarded = self.guard(call)
 
         def changed(_change) -> None:
-            # What another thread does quietly is over once the lock is free.
+            # Waits until another thread has left `together`.
             with self.lock:
                 if not self._quiet:
                     guarded()
@@ -141,7 +141,7 @@ class Explorer(widgets.VBox):
 
 
 def _for_users(error: Exception) -> str:
-    """An error as a sentence, without Python's name for it where the error says what is wrong."""
+    """An error as a sentence; the name of its class only where the message alone does not explain it."""
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror}"
     if str(error) and isinstance(error, ValueError | OSError | RuntimeError):
@@ -194,7 +194,7 @@ class MeshExplorer(Explorer):
         self.canvas.look(rotation)
 
     def follow_photo(self) -> None:
-        """Call this when the face has changed: seen as in the photo before, it is so again; zoom and pan stay.
+        """Call this when the face has changed: if the last was seen as in the photo, so is this; zoom and pan stay.
 
         A camera in another position, or turned by hand, stays.
         """

@@ -28,7 +28,7 @@ from m4kit.prediction import Face, Prediction
 from m4kit.vertex_colours import VertexColours, clay, distance_from_mean, scalar_colours
 from m4kit.visualize.legend import with_legend
 from m4kit.visualize.mesh_figure import EXTENT, mesh_still
-from m4kit.visualize.pictures import small_png, without_ground
+from m4kit.visualize.pictures import small_png, without_background
 
 _STILL_SIDE = 420
 _NO_ACTION = "none"
@@ -54,7 +54,7 @@ class FaceModelExplorer(MeshExplorer):
       random expression and the mean are one click away.
     - "Explain" shows one mode: colours show how far it moves each vertex in mm, while the mean face swings between -3
       and +3 standard deviations.
-    - "Modes needed" keeps only the first identity modes, and shows how far the face then is from itself.
+    - "Modes needed" keeps only the first identity modes, and shows how far the face then is from that with all modes.
     - `of`, a `Prediction` or one `Face`, is what "Fit to the photo" sets the sliders to, up to their step; the photo
       is shown beside.
 
@@ -88,7 +88,7 @@ class FaceModelExplorer(MeshExplorer):
         self._modes = np.ascontiguousarray(modes.reshape(len(modes), -1), dtype=np.float32)
         self._gram = gram_matrix(modes[: self.people])
         self._seeds = itertools.count()
-        # The sliders' values after the last fit, those of the mesh, and the expression's before an action.
+        # Slider values: after the last fit, of the mesh that is shown, and of the expression before an action.
         self._fitted: np.ndarray | None = None
         self._followed = np.zeros(self.people + self.moods)
         self._before: np.ndarray | None = None
@@ -228,17 +228,17 @@ class FaceModelExplorer(MeshExplorer):
         self._fitted = self._all_coefficients()
 
     def still(self) -> bytes:
-        """The mesh from the front, with the legend of its colours, as a PNG without a ground."""
+        """The mesh from the front, with the legend of its colours, as a PNG without a background."""
         coloured, vertices = self._shown_colours(), self._mean
         if self.explain.value == _NO_MODE:
             vertices = self.vertices
 
-        def draw(ground: int) -> np.ndarray:
-            looks = {"rotation": np.eye(3), "side": _STILL_SIDE, "ground": ground}
+        def draw(background: int) -> np.ndarray:
+            looks = {"rotation": np.eye(3), "side": _STILL_SIDE, "background": background}
             picture = mesh_still(vertices, self.model.triangles.numpy(), coloured.colours, **looks)
             return with_legend(picture, coloured)
 
-        return small_png(without_ground(draw))
+        return small_png(without_background(draw))
 
     def describe(self) -> str:
         """One line that says what is explored."""
@@ -401,13 +401,13 @@ class FaceModelExplorer(MeshExplorer):
             [curve], title="RMS error of this face, mm", x_label="identity modes kept", mark=kept
         )
         self.lost.value = faded(
-            f"The face with {kept} of {self.people} identity modes is {error[kept]:.2f} mm from itself (root mean "
-            "square over all vertices)."
+            f"The face with {kept} of {self.people} identity modes is {error[kept]:.2f} mm from the face with "
+            "all of them (root mean square over all vertices)."
         )
 
 
 def _prediction_of(of: Face | Prediction | None) -> Prediction | None:
-    """The prediction; a face becomes a prediction of its own."""
+    """The prediction; a face becomes a prediction of one face."""
     if of is None:
         return None
     if isinstance(of, Face):

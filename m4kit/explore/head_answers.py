@@ -141,11 +141,11 @@ class Answer:
                 _trace(picture, landmarks, max(1, round(thickness * side / 520)), ink)
         return picture
 
-    def mesh(self, mode: str, *, side: int, ground: int | Sequence[int]) -> np.ndarray:
-        """The mesh as in the photo, on a ground of one grey value or colour (3,), (side, side, 3) uint8 RGB."""
+    def mesh(self, mode: str, *, side: int, background: int | Sequence[int]) -> np.ndarray:
+        """The mesh as in the photo, on a background of one grey value or colour (3,), (side, side, 3) uint8 RGB."""
         colours, rotation = self.colours(mode).colours, self.reference.frame.rotation
         return mesh_still(
-            self.vertices, self.face.triangles, colours, rotation=rotation, side=side, ground=ground
+            self.vertices, self.face.triangles, colours, rotation=rotation, side=side, background=background
         )
 
 

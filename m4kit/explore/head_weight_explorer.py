@@ -25,7 +25,7 @@ from m4kit.explore.weight_triangle import WeightTriangle
 from m4kit.images import jpeg
 from m4kit.prediction import Face, Prediction
 from m4kit.visualize.figures import pictures_figure
-from m4kit.visualize.pictures import small_png, without_ground
+from m4kit.visualize.pictures import small_png, without_background
 from m4kit.visualize.style import MAT_RGB
 
 OWN, UNIFORM, BEST_MEASURED = "Network's own", "Uniform", "Best measured"
@@ -165,7 +165,7 @@ class HeadWeightExplorer(MeshExplorer):
         answer, side = self.answer, _STILL_SIDE
         pictures = {
             Path(self.prediction.source).name: answer.photo(self.prediction.image, side=side),
-            self._weights_text(): answer.mesh(self.colour.value, side=side, ground=MAT_RGB),
+            self._weights_text(): answer.mesh(self.colour.value, side=side, background=MAT_RGB),
         }
         if self.study is not None:
             triangles = np.split(cuts_picture(self.study, self.weights, side=side // 2), HEADS, axis=1)
@@ -182,7 +182,7 @@ class HeadWeightExplorer(MeshExplorer):
 
     def _mesh_still(self) -> bytes:
         draw = functools.partial(self.answer.mesh, self.colour.value, side=420)
-        return small_png(without_ground(lambda grey: draw(ground=grey)))
+        return small_png(without_background(lambda grey: draw(background=grey)))
 
     def _set_preset(self, name: str) -> None:
         self.sliders.unlock()
@@ -253,7 +253,7 @@ class HeadWeightExplorer(MeshExplorer):
 def _tip(preset: str) -> str:
     return {
         OWN: "The weights with which the network answers",
-        UNIFORM: "All heads alike",
+        UNIFORM: "Equal weights for all heads",
         BEST_MEASURED: "The weights with the lowest error in the record",
     }.get(preset, f"{preset} alone")
 

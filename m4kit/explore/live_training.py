@@ -46,7 +46,7 @@ class LiveTrainer(Explorer):
     """
 
     def __init__(self, activations=("sigmoid", "relu"), *, seconds: float = 60.0, **options):
-        # Names and options are those of the training, which is made when it starts.
+        # The training is made at its start; wrong options are an error now.
         inspect.signature(LiveTraining).bind(activations, seconds=seconds, **options)
         for name in check_type(activations, "activations", list, tuple, remedy="give a list of names"):
             check_choice(name, "activation", ACTIVATIONS)
@@ -128,7 +128,7 @@ class LiveTrainer(Explorer):
         self._enable()
 
     def _report_from_thread(self) -> None:
-        # Who stops the training holds the lock while waiting for this thread, and reports afterwards.
+        # `stop` holds the lock while it waits for this thread, and reports afterwards.
         training = self.training
         while not self.lock.acquire(timeout=0.1):
             if training is None or training.stopping:

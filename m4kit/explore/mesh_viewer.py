@@ -46,7 +46,7 @@ from m4kit.vertex_colours import (
 )
 from m4kit.visualize.legend import with_legend
 from m4kit.visualize.mesh_figure import mesh_still
-from m4kit.visualize.pictures import small_png, without_ground
+from m4kit.visualize.pictures import small_png, without_background
 
 COMPARISONS = {"One face": "one", "Side by side": "side", "Difference": "difference"}
 
@@ -164,18 +164,18 @@ class MeshViewer(MeshExplorer):
             self._draw()
 
     def still(self) -> bytes:
-        """The faces from the front, with their legend, as a PNG without a ground, drawn without a browser."""
+        """The faces from the front, with their legend, as a PNG without a background, drawn without a browser."""
         coloured, _ = self._coloured()
         shown = self.shown if self.compare.value == "side" else self.shown[:1]
         side = _STILL_SIDE if len(shown) == 1 else _STILL_SIDE * 3 // 4
 
-        def draw(ground: int) -> np.ndarray:
+        def draw(background: int) -> np.ndarray:
             pairs = zip(shown, coloured, strict=False)
             return np.hstack(
-                [_picture(one.face, of, np.eye(3), side=side, ground=ground) for one, of in pairs]
+                [_picture(one.face, of, np.eye(3), side=side, background=background) for one, of in pairs]
             )
 
-        return small_png(without_ground(draw))
+        return small_png(without_background(draw))
 
     def turntable(self, path: str | Path | None = None, *, frames: int = 36, side: int = 320) -> bytes:
         """Draw an animated GIF of the face that turns to both sides and back, and write it to `path`, if given.
@@ -251,7 +251,7 @@ class MeshViewer(MeshExplorer):
                 self.canvas.set_points("landmarks", landmarks, landmark_colours(), panel=number)
                 self.canvas.set_lines("contours", *contour_lines(landmarks), panel=number, width=2.2)
                 self.canvas.set_lines("axes", axes, colours, panel=number, width=3.0)
-        # What was clicked is read in the new face, too, if it has the vertex.
+        # The clicked vertex stays clicked if the new face has it.
         if self._clicked is not None:
             panel, vertex = self._clicked
             if panel >= (1 if over else len(panels)) or vertex >= len(panels[panel].face.vertices):
@@ -393,12 +393,12 @@ def _free_path(path: Path, content: bytes) -> Path:
 
 
 def _picture(
-    face: Face, coloured: VertexColours, rotation: np.ndarray, *, side: int, ground: int = 255
+    face: Face, coloured: VertexColours, rotation: np.ndarray, *, side: int, background: int = 255
 ) -> np.ndarray:
     """A face turned by a rotation (3, 3), with the legend of its colours, (side, side, 3) uint8 RGB."""
     vertices = HeadFrame.of(face).from_photo(face.vertices)
     picture = mesh_still(
-        vertices, face.triangles, coloured.colours, rotation=rotation, side=side, ground=ground
+        vertices, face.triangles, coloured.colours, rotation=rotation, side=side, background=background
     )
     return with_legend(picture, coloured)
 

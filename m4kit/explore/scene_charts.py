@@ -112,7 +112,7 @@ def spread_chart(
     labels = [f"{name}<br>n = {len(own)}" for name, own in groups.items()]
     ends = (-0.6, len(groups) - 0.4)
     places = list(range(len(groups)))
-    # Without the type, an outline without values makes places of the axis into names.
+    # Without the type, a violin without values turns the axis into one of names.
     figure.update_xaxes(type="linear", tickvals=places, ticktext=labels, range=ends, zeroline=False)
     figure.update_yaxes(title_text=title_of(metric), range=(-3, 103) if counted else None, hoverformat=".2f")
     return figure, rows

@@ -88,7 +88,7 @@ class SceneExplorer(Explorer):
         remedy = "scenes.analyse makes one, SceneReport.load reads one"
         check_type(report, "SceneExplorer", SceneReport, remedy=remedy)
         super().__init__()
-        # A row has one number everywhere, also in a report that somebody has filtered.
+        # Rows are numbered from 0, also in a report that somebody has filtered.
         self.report = report = replace(report, faces=report.faces.reset_index(drop=True))
         photos = () if source is None else scene_photos(source)
         self._images = _clean_images(photos)

@@ -13,7 +13,7 @@ from m4kit.explore.controls import choice
 from m4kit.scenes.cells import present, severity_word
 
 ALL, REAL = "all", "real"
-"""What lets every face pass, and what stands for photos without a severity."""
+"""The choice that lets every face pass, and the one of photos without a severity."""
 
 _RANGES = ("yaw", "size")
 
@@ -47,7 +47,7 @@ class SceneFilters:
         return None if severity in (ALL, REAL) else [severity]
 
     def passing(self, *, but: Sequence[str] = ()) -> np.ndarray:
-        """Which faces pass the filters, `but` for some, (n,) bool."""
+        """Which faces pass the filters, without those that `but` names, (n,) bool."""
         faces, value = self._faces, {name: one.value for name, one in self.controls.items()}
         value |= dict.fromkeys(but, ALL)
         kept = pd.Series(True, index=faces.index)

@@ -18,7 +18,7 @@ from m4kit.visualize.pictures import small_png
 _QUALITY = 85
 _STILL_QUALITY = 55
 _STILL_WIDTH = {"JPEG": 520, "PNG": 300}
-"""Small, because the still picture stays in the notebook's file, and a PNG without a ground takes more room."""
+"""Small, because the still picture stays in the notebook's file, and a PNG without a background takes more room."""
 _SLIDER_WIDTH = "340px"
 
 

@@ -73,7 +73,7 @@ class WeightSliders(widgets.VBox):
             lock.value = False
 
     def _moved(self, head: int) -> None:
-        # A slider shows its weight rounded: that is no move.
+        # A slider shows its weight rounded; nobody has moved it.
         if abs(self.sliders[head].value - self._weights[head]) < 0.51 * STEP:
             return
         if self._move is None or self._move[0] != head:

@@ -207,12 +207,12 @@ def values_by_condition(
 
 
 def yes_or_no(metric: str, values: pd.Series) -> bool:
-    """Whether a metric is a count in disguise: each face has it wholly or not at all, as with recall."""
+    """Whether a metric is yes or no for each face, such as recall."""
     return metric in ("recall", "precision", "failure_rate") and values.isin([0, 100]).all()
 
 
 def half_lives(report: ReportData) -> pd.DataFrame:
-    """Severity at which the NME doubles or the recall halves: one row for each of the seven that the report has.
+    """Severity at which the NME doubles or the recall halves: one row for each condition of the report.
 
     Columns:
 
@@ -261,7 +261,7 @@ def half_life_table(report: ReportData) -> tuple[list[str], list[list[str]]]:
     lives = half_lives(report).dropna(subset="half_life")
     heads = {"nme_doubles": "NME doubles at", "recall_halves": "recall halves at"}
     known = [name for name in heads if lives[name].notna().any()]
-    # The smaller of one is the same number again.
+    # With one column, the smaller of the two is that column again.
     chosen = [number for number, name in enumerate(heads) if name in known] + [2] * (len(known) > 1)
     rows = [[life.condition, *(half_life_words(life)[one] for one in chosen)] for life in lives.itertuples()]
     return ["condition", *(heads[name] for name in known), *["half-life"] * (len(known) > 1)], rows
@@ -279,7 +279,7 @@ def _crossing(table: pd.DataFrame, condition: str, *, factor: float) -> tuple[fl
         start = np.average(clean["mean"], weights=clean["faces"])
         severities, means = np.append(0.0, severities), np.append(start, means)
     if not len(own) or severities[0] > 0 or means[0] == 0:
-        # With a mean of 0 the clean photo's answer is the truth: twice nothing is nothing.
+        # A mean of 0, as where the clean photo's answer is the truth, cannot double.
         return np.nan, np.nan
     way = (means - means[0]) / ((factor - 1) * means[0])
     for number in range(1, len(way)):

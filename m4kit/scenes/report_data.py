@@ -67,7 +67,7 @@ class ReportData:
         return load_image(self.thumbnail_jpeg(row))
 
     def thumbnail_jpeg(self, row: int) -> bytes:
-        """The file of `thumbnail`."""
+        """The JPEG file of `thumbnail`."""
         return self._jpeg(self.faces["thumbnail"].iloc[row])
 
     def face(self, row: int, *, model: FaceModel | None = None) -> Face:
@@ -162,7 +162,7 @@ def _read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     try:
         table = pd.read_parquet(path)
         return table.astype(dict(columns))
-    # Arrow's errors for a broken file are values and system errors alike; KeyError names columns that lack.
+    # Arrow raises ValueError or OSError for a broken file; a missing column is a KeyError.
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ReportError(
             f"{path}: expected a table of a scene report, got {error}; analyse the photos again"

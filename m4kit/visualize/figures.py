@@ -15,7 +15,7 @@ from m4kit.landmarks import face_size
 from m4kit.prediction import Face, Prediction, check_prediction
 from m4kit.render import render
 from m4kit.visualize.drawing import angle_text, draw_boxes, draw_landmarks, draw_mesh, draw_pose, pose_text
-from m4kit.visualize.pictures import without_ground
+from m4kit.visualize.pictures import without_background
 from m4kit.visualize.style import INK
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def shapes_figure(
 
     def drawn(vertices: np.ndarray) -> np.ndarray:
         mesh = vertices * [scale, -scale, scale] + [side / 2, side / 2, 0], triangles
-        return without_ground(lambda grey: render(np.full((side, side, 3), grey, np.uint8), [mesh]))
+        return without_background(lambda grey: render(np.full((side, side, 3), grey, np.uint8), [mesh]))
 
     rows = [[drawn(vertices) for vertices in row] for row in turned.values()]
     return _grid(rows, labels=list(turned), columns=[f"yaw {angle_text(yaw)}" for yaw in yaws])

@@ -189,14 +189,14 @@ def mesh_still(
     *,
     rotation: np.ndarray,
     side: int,
-    ground: int | Sequence[int] = 255,
+    background: int | Sequence[int] = 255,
 ) -> np.ndarray:
     """Render a mesh (V, 3) in mm, y up, turned by a rotation (3, 3): (side, side, 3) uint8 RGB.
 
     A mesh of one colour has strong light and shade, which show its shape; on others, colours should match their
-    legend. `ground` is a grey value or a colour (3,); see also `without_ground`.
+    legend. `background` is a grey value or a colour (3,); see also `without_background`.
     """
-    paper = np.full((side, side, 3), ground, dtype=np.uint8)
+    paper = np.full((side, side, 3), background, dtype=np.uint8)
     seen = _in_picture(vertices, rotation, side)
     light = None if (colours == colours[0]).all() else _EVEN_LIGHT
     return render(paper, [(seen, triangles)], colour=[colours], light=light)

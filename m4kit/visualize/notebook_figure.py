@@ -28,7 +28,7 @@ _INKED = {
     LineCollection: ("color",),
     Spine: ("edgecolor",),
 }
-"""Colours of artists that may be ink."""
+"""The colours of each kind of artist that may be dark ink."""
 
 _QUALITY = {"quality": 88, "subsampling": 0}
 _NOTEBOOK_QUALITY = {"quality": 75}
@@ -38,9 +38,9 @@ _NOTEBOOK_QUALITY = {"quality": 75}
 class NotebookFigure(Figure):
     """A matplotlib figure outside pyplot, so that it does not open a window or appear twice.
 
-    It is drawn in dark ink on white, and saved so. A notebook, which shows it at the end of a cell or through
-    `display`, may have a light or a dark page: there a chart has no ground, and greys that can be read on both, and
-    photos lie on a dark mat. Charts are stored as PNG, photos as JPEG: as PNG, they make notebooks large.
+    It is drawn and saved in dark ink on white. A notebook, which shows it at the end of a cell or by `display`,
+    may have a light or a dark page. There, a chart has no background, and its greys can be read on both; photos lie
+    on a dark mat. Charts are stored as PNG, and photos as JPEG, because a PNG of a photo is large.
     """
 
     def save(self, path: str | Path) -> Path:
@@ -54,7 +54,7 @@ class NotebookFigure(Figure):
         """The PNG or JPEG that a notebook stores."""
         photos = any(picture.get_array().shape[2:] == (3,) for axes in self.axes for picture in axes.images)
         buffer = io.BytesIO()
-        with _for_screens(self, ground=MAT if photos else "none", ink=MAT_INK if photos else SCREEN_INK):
+        with _for_screens(self, background=MAT if photos else "none", ink=MAT_INK if photos else SCREEN_INK):
             if photos:
                 self.savefig(buffer, format="jpeg", dpi=self.dpi, pil_kwargs=_NOTEBOOK_QUALITY)
                 return buffer.getvalue()
@@ -74,12 +74,12 @@ class NotebookFigure(Figure):
 
 
 @contextmanager
-def _for_screens(figure: Figure, *, ground: str, ink: str) -> Iterator[None]:
-    """Within the block, the figure has another ground, and another ink in place of black and dark grey.
+def _for_screens(figure: Figure, *, background: str, ink: str) -> Iterator[None]:
+    """Within the block, the figure has another background, and another ink instead of black and dark grey.
 
     Text over the cells of a heat map keeps its colour.
     """
-    # Makes all ticks.
+    # Creates all ticks.
     figure.draw_without_rendering()
     over_cells = {text for axes in figure.axes if axes.images for text in axes.texts}
     axis = [axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)]
@@ -91,7 +91,7 @@ def _for_screens(figure: Figure, *, ground: str, ink: str) -> Iterator[None]:
         undo.append(lambda: put(old))
         put(new)
 
-    change(figure, "facecolor", ground)
+    change(figure, "facecolor", background)
     for axes in figure.axes:
         change(axes, "facecolor", "none")
     for artist in figure.findobj(lambda artist: artist not in over_cells):

@@ -1,4 +1,4 @@
-"""Pictures for notebooks: without a ground, so that they fit a light and a dark page, and small."""
+"""Small pictures for notebooks, without a background, so that they fit a light and a dark page."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _COLOURS = 256
 _ROUNDS = 4
 
 
-def without_ground(draw: Callable[[int], np.ndarray]) -> np.ndarray:
-    """What `draw(grey)` draws on a ground of one grey value, (H, W, 3) uint8 RGB, without it: (H, W, 4) uint8.
+def without_background(draw: Callable[[int], np.ndarray]) -> np.ndarray:
+    """What `draw(grey)` draws on a grey background, (H, W, 3) uint8 RGB, without it: (H, W, 4) uint8 RGBA.
 
-    Drawn on white and on black, a pixel differs by as much as the ground is seen through it.
+    It is drawn on white and on black: the less a pixel differs between the two, the more opaque it is.
     """
     white, black = (draw(grey).astype(np.float32) for grey in (255, 0))
     opacity = 255 - (white - black).mean(axis=2, keepdims=True)
@@ -28,8 +28,8 @@ def without_ground(draw: Callable[[int], np.ndarray]) -> np.ndarray:
 def small_png(picture: np.ndarray) -> bytes:
     """Encode a picture (H, W, 4) uint8 RGBA as a PNG of at most 256 colours, about 40 % of the size of one with all.
 
-    Pillow's own reduction turns colours grey where they are translucent. This one looks at a colour on white and on
-    black: Lloyd's algorithm, started with the most frequent colours and some of the others.
+    Colours are compared as seen on white and on black, by Lloyd's algorithm (k-means), which starts with the most
+    frequent colours and some of the others. Pillow's `quantize` shows bands on a shaded face.
     """
     packed = np.ascontiguousarray(picture).view(np.uint32)[..., 0]
     known, index, counts = np.unique(packed, return_inverse=True, return_counts=True)
@@ -48,7 +48,7 @@ def small_png(picture: np.ndarray) -> bytes:
             total = np.bincount(nearest, weights, _COLOURS)[:, None]
             sums = [np.bincount(nearest, weights * column, _COLOURS) for column in seen.T]
             palette = np.where(total > 0, np.stack(sums, axis=1) / np.maximum(total, 1e-9), palette)
-        # What is wholly transparent stays so.
+        # Fully transparent pixels stay so.
         clear = np.flatnonzero(known[:, 3] == 0)
         palette[nearest[clear]] = seen[clear]
         nearest = cKDTree(palette).query(seen)[1]

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FEWEST_FOR_A_VIOLIN = 20
-"""With fewer values, each is drawn as a point: the smooth outline of a violin would be invented."""
+"""With fewer values, each is drawn as a point: the outline of a violin would be a guess."""
 
 
 def draw_spread(axes: Axes, place: float, values: np.ndarray, *, colour: str) -> None:
@@ -45,5 +45,5 @@ def outlying(values: np.ndarray) -> np.ndarray:
 def beside_each_other(values: np.ndarray) -> np.ndarray:
     """Offsets (n,) from -0.25 to 0.25 that keep points of like values (n,) apart."""
     rank = np.argsort(np.argsort(values, kind="stable"), kind="stable")
-    # Multiples of the golden ratio: neighbours in rank are never near each other.
+    # Multiples of the golden ratio keep neighbours in rank apart.
     return 0.5 * ((rank * 0.618034 + 0.5) % 1 - 0.5)

@@ -11,7 +11,7 @@ from m4kit.visualize.notebook_figure import DPI, NotebookFigure
 from m4kit.visualize.style import INK, MAT, MAT_INK, SCREEN_INK
 
 PAGES = ("#ffffff", "#111111")
-"""Grounds of JupyterLab's light and dark theme."""
+"""Backgrounds of JupyterLab's light and dark theme."""
 
 
 def contrast(one, other) -> float:

@@ -1,4 +1,4 @@
-"""Pictures without a ground, and small PNG files."""
+"""Pictures without a background, and small PNG files."""
 
 import base64
 import io
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from m4kit.visualize.pictures import picture_bundle, small_png, without_ground
+from m4kit.visualize.pictures import picture_bundle, small_png, without_background
 
 
 def read(content):
@@ -30,7 +30,7 @@ def glass():
 
 @pytest.mark.parametrize("page", [255, 130, 17])
 def test_what_is_drawn_without_its_ground_looks_the_same_on_any_page(glass, page):
-    picture = without_ground(lambda grey: np.rint(on(grey, glass.astype(float))).astype(np.uint8))
+    picture = without_background(lambda grey: np.rint(on(grey, glass.astype(float))).astype(np.uint8))
     assert np.abs(on(page, picture.astype(float)) - on(page, glass.astype(float))).max() < 4
 
 

@@ -110,7 +110,7 @@ def title_of(record: ActivationRecord, runs: Sequence[RunRecord]) -> str:
 
 
 def curves_title(groups: Mapping[str, Sequence[RunRecord]], window: int) -> str:
-    """What lines of the loss show, by the trainings of each activation."""
+    """A title for lines of the loss: how many seeds of each activation, and how they are smoothed."""
     seeds = max((len(runs) for runs in groups.values()), default=0)
     smoothing = f"moving mean over {window} steps" if window > 1 else "each step"
     if seeds < 2:
@@ -119,7 +119,7 @@ def curves_title(groups: Mapping[str, Sequence[RunRecord]], window: int) -> str:
 
 
 def batches_title(steps: np.ndarray) -> str:
-    """Which of the steps (n,) the distributions of single batches' losses show."""
+    """A title for the losses of single batches: which of the steps (n,) they come from."""
     if not len(steps):
         return ""
     shown = last_part(steps)

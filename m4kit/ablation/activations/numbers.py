@@ -75,7 +75,7 @@ def grouped(runs: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
 
 
 def at_best_rate(runs: Iterable[RunRecord]) -> tuple[RunRecord, ...]:
-    """Of each activation, the trainings at that of its learning rates with the lowest NME at the end.
+    """The trainings of each activation at its best learning rate: the one with the lowest NME at the end.
 
     The NME is the mean over seeds; a rate at which a training diverged comes last. Only a search has several rates.
     """

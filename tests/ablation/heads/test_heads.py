@@ -488,7 +488,7 @@ class TestCommand:
         assert out == ""
         assert err.startswith(f"m4kit ablate: {message}")
 
-    def test_a_folder_without_ground_truth_is_an_error(self, tmp_path, capsys, network):
+    def test_a_folder_without_background_truth_is_an_error(self, tmp_path, capsys, network):
         picture(tmp_path / "photos" / "one.jpg")
         assert self._run("--dataset", "aflw2000-3d", tmp_path / "photos") == 2
         assert "expected AFLW2000-3D, a folder with NAME.jpg and NAME.mat" in capsys.readouterr().err
