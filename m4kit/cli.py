@@ -1,7 +1,7 @@
 """The command line, `m4kit`.
 
-Each sub-command is a module with a function `add_parser(subparsers)`. It adds a parser and sets `run` to a function
-from the parsed arguments to the exit status.
+Each sub-command is a module with a function `add_arguments(parser)`. It also sets defaults of the parser: `run`,
+which maps the parsed arguments to the exit status, and `when_stopped`, the message after Ctrl-C, if any.
 """
 
 from __future__ import annotations
@@ -72,11 +72,10 @@ def _run(words: list[str]) -> int:
     options = argparse.Namespace(out=None, when_stopped="")
     try:
         for name, command in COMMANDS.items():
+            own = subparsers.add_parser(name, help=command.help)
+            # Only the command that runs is imported, so that --help is fast.
             if name == wanted:
-                # Only the command that runs is imported, so that --help is fast.
-                import_module(command.module).add_parser(subparsers)
-            else:
-                subparsers.add_parser(name, help=command.help)
+                import_module(command.module).add_arguments(own)
         parser.parse_args(words, options)
         return options.run(options)
     # m4kit's own errors are ValueErrors.
@@ -96,13 +95,11 @@ def _in_words(error: ValueError | OSError, out: Path | None) -> str:
     return f"{error.filename or out}: {error.strerror}; {remedy}, and run the same command again"
 
 
-def add_parser(subparsers) -> None:
-    """Add `m4kit predict`."""
-    parser = subparsers.add_parser(
-        "predict",
-        help=COMMANDS["predict"].help,
-        description="Find the faces in photos. Writes to DIR: an overview picture of each photo, faces.csv, "
-        "landmarks.json, and index.html, a page that shows all results and works offline.",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `m4kit predict`."""
+    parser.description = (
+        "Find the faces in photos. Writes to DIR: an overview picture of each photo, faces.csv, "
+        "landmarks.json, and index.html, a page that shows all results and works offline."
     )
     parser.add_argument(
         "photos",

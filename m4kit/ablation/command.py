@@ -39,9 +39,8 @@ DYNAMIC_FILES = ("dynamic.csv", "dynamic.png")
 WEIGHTINGS_FIGURE = "weightings.png"
 
 
-def add_parser(subparsers) -> None:
-    """Add `m4kit ablate`."""
-    parser = subparsers.add_parser("ablate", help="measure what a choice in the network does to its accuracy")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the choices of `m4kit ablate`."""
     targets = parser.add_subparsers(title="what to study", metavar="CHOICE", required=True)
     heads = targets.add_parser(
         "heads",

@@ -32,9 +32,8 @@ NETWORK_OPTIONS = {"weights": "m4net-base", "published_crops": False, "views": 1
 """Options of the network and their defaults; `--predictions` excludes them."""
 
 
-def add_parser(subparsers) -> None:
-    """Add `m4kit evaluate`."""
-    parser = subparsers.add_parser("evaluate", help="measure a network's errors on a data set")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the targets of `m4kit evaluate`."""
     targets = parser.add_subparsers(title="what to evaluate", metavar="TARGET", required=True)
     _add_landmarks(targets)
     _add_detector(targets)

@@ -39,15 +39,13 @@ LAYOUTS = ("ufdd", "folders", "table", "photos")
 PAGE, FINDINGS, SUMMARY = "index.html", "findings.md", "summary.csv"
 
 
-def add_parser(subparsers) -> None:
-    """Add `m4kit scenes`."""
-    parser = subparsers.add_parser(
-        "scenes",
-        help="find out where the system fails on hard scenes",
-        description="Analyse hard scenes: UFDD or a set with its layout, folders named after their condition, a CSV "
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `m4kit scenes`."""
+    parser.description = (
+        "Analyse hard scenes: UFDD or a set with its layout, folders named after their condition, a CSV "
         "of photos and conditions, or clean photos, which are degraded by --conditions, --severities and --seeds. "
         f"Prints the findings, and writes the report's tables and thumbnails, {FINDINGS} and {SUMMARY} into DIR. "
-        "A stopped analysis continues when you run the same command again.",
+        "A stopped analysis continues when you run the same command again."
     )
     parser.add_argument(
         "paths", nargs="+", type=path_argument, metavar="PATH", help="folders, .zip, .csv or photos"

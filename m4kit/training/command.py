@@ -43,13 +43,9 @@ _OPTIONS = {
 }
 
 
-def add_parser(subparsers) -> argparse.ArgumentParser:
-    """Add `train` to the command line."""
-    parser = subparsers.add_parser(
-        "train",
-        help="train M4Net",
-        description="Train M4Net on labelled crops. The same command continues a stopped run.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `m4kit train`."""
+    parser.description = "Train M4Net on labelled crops. The same command continues a stopped run."
     parser.add_argument(
         "--data", type=Path, required=True, help="folder with the archives that the labels name"
     )
@@ -86,7 +82,6 @@ def add_parser(subparsers) -> argparse.ArgumentParser:
     add_config_options(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run=run, when_stopped=CONTINUES)
-    return parser
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
