@@ -167,7 +167,7 @@ def _add_detector(targets) -> None:
 
 def run_detector(options: argparse.Namespace) -> int:
     """Run `m4kit evaluate detector`: print a report per path; returns 1 if a photo could not be read, else 0."""
-    files, status = [Path(name).name for name in options.detectors], 0
+    files, unread = [Path(name).name for name in options.detectors], 0
     detectors = {
         file if files.count(file) == 1 else name: partial(
             Detector(name), threshold=detection.LOWEST_SCORE, min_face=options.min_face
@@ -175,7 +175,7 @@ def run_detector(options: argparse.Namespace) -> int:
         for file, name in zip(files, options.detectors, strict=True)
     }
     for path in options.paths:
-        text, unread = detection.report(
+        text, left_out = detection.report(
             detection.photos_of(read_set(path, options)),
             detectors,
             all_labelled=options.dataset in ALL_LABELLED and not options.others_unlabelled,
@@ -185,8 +185,8 @@ def run_detector(options: argparse.Namespace) -> int:
             progress=shows_progress(options),
         )
         say(f"{path}: {text}")
-        status = 1 if unread else status
-    return status
+        unread += left_out
+    return 1 if unread else 0
 
 
 def run(options: argparse.Namespace) -> int:

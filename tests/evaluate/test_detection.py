@@ -228,3 +228,10 @@ class TestCommand:
         err = capsys.readouterr().err
         assert "nowhere: expected" in err
         assert "no.pth: no such file" in err
+
+    def test_an_unreadable_photo_is_told_by_the_status(self, tmp_path, capsys):
+        Image.fromarray(grey()).save(tmp_path / "a.png")
+        (tmp_path / "b.png").write_bytes(b"no picture")
+        with pytest.warns(UserWarning, match="1 face left out"):
+            assert self._run(tmp_path, "--dataset", "folder") == 1
+        assert "left out, unreadable: 1" in capsys.readouterr().out
