@@ -56,6 +56,26 @@ def nme_without_offset(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     return np.linalg.norm(errors - errors.mean(axis=(0, 1)), axis=-1).mean(axis=-1)
 
 
+def depth_errors(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Signed errors of depth, predicted - true, (..., 68), in percent as for `nme`; positive is too near the camera.
+
+    `predicted` and `true` are landmarks (..., 68, 3) with z towards the camera. A photo does not determine how far
+    away a face is, so each face's mean depth is removed from both: the errors of a face add up to 0.
+    """
+    for name, points in (("predicted", predicted), ("true", true)):
+        if np.shape(points)[-2:] != (68, 3):
+            raise ValueError(f"{name} landmarks: expected depth, (..., 68, 3), got {np.shape(points)}")
+    errors = np.subtract(predicted, true, dtype=float)[..., 2]
+    return 100 * (errors - errors.mean(axis=-1, keepdims=True)) / face_size(true)[..., None]
+
+
+def nme_3d(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Error in 3D of each face, (...), in percent: as `nme`, with the depths of `depth_errors` as a third axis."""
+    depth = depth_errors(predicted, true)[..., None]
+    flat = _normalised_errors(predicted, true)
+    return np.linalg.norm(np.concatenate([flat, depth], axis=-1), axis=-1).mean(axis=-1)
+
+
 def yaw_bin(yaw: np.ndarray) -> np.ndarray:
     """Index into `YAW_BINS` of each yaw (...) in degrees; -1 where the yaw is not finite.
 

@@ -6,8 +6,10 @@ import pytest
 from m4kit.metrics import (
     balanced_mean,
     bootstrap,
+    depth_errors,
     mean_error_vector,
     nme,
+    nme_3d,
     nme_without_offset,
     pose_error,
     yaw_bin,
@@ -95,6 +97,42 @@ class TestWithoutOffset:
         true = np.stack([_landmarks(), _landmarks() * 3])
         predicted = np.stack([np.add(true[0], [2, 1]), np.add(true[1], [6, 3])])
         assert np.allclose(nme_without_offset(predicted, true), 0)
+
+
+class TestDepth:
+    def _faces(self):
+        random = np.random.default_rng(0)
+        true = np.column_stack([_landmarks(), random.normal(size=68)])
+        return true + random.normal(size=true.shape), true
+
+    def test_a_point_nearer_to_the_camera_is_a_positive_error(self):
+        true = np.column_stack([_landmarks(), np.zeros(68)])
+        predicted = np.add(true, [0, 0, 5])
+        predicted[30, 2] += 4
+        errors = depth_errors(predicted, true)
+        # 4 of a size of 40, and the mean is taken away.
+        assert errors[30] == pytest.approx(10 * 67 / 68)
+        np.testing.assert_allclose(np.delete(errors, 30), -10 / 68)
+
+    def test_the_distance_of_the_face_does_not_count(self):
+        predicted, true = self._faces()
+        moved = np.add(predicted, [0, 0, 100]), np.subtract(true, [0, 0, 7])
+        np.testing.assert_allclose(nme_3d(*moved), nme_3d(predicted, true))
+
+    def test_without_an_error_in_depth_it_is_the_nme(self):
+        predicted, true = self._faces()
+        predicted[:, 2] = true[:, 2]
+        assert nme_3d(predicted, true) == pytest.approx(nme(predicted, true))
+
+    def test_it_is_the_length_of_the_error_in_space(self):
+        true = np.column_stack([_landmarks(), np.zeros(68)])
+        # 4 to the right, and in turn 3 too near and 3 too far: 5 of 40.
+        assert nme_3d(true + np.tile([[4, 0, 3], [4, 0, -3]], (34, 1)), true) == pytest.approx(12.5)
+
+    def test_landmarks_without_depth_are_an_error(self):
+        predicted, true = self._faces()
+        with pytest.raises(ValueError, match=r"true landmarks: expected depth, .* got \(68, 2\)"):
+            nme_3d(predicted, true[:, :2])
 
 
 class TestYawBin:

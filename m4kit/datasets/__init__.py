@@ -20,15 +20,18 @@ from m4kit.datasets.points import read_folder, read_pts, read_txt
 from m4kit.datasets.readers import READERS, WITH_LANDMARKS, read
 from m4kit.datasets.sample import DatasetError, PublishedBox, Sample, warn_left_out
 from m4kit.datasets.scenes import read_condition_folders, read_scene_table
+from m4kit.datasets.split import HELD_OUT_PEOPLE, held_out
 from m4kit.datasets.tables import read_csv
 from m4kit.datasets.ufdd import read_ufdd
 
 __all__ = [
+    "HELD_OUT_PEOPLE",
     "READERS",
     "WITH_LANDMARKS",
     "DatasetError",
     "PublishedBox",
     "Sample",
+    "held_out",
     "read",
     "read_3ddfa_list",
     "read_300w_lp",

@@ -17,20 +17,35 @@ from m4kit import metrics
 from m4kit.camera import HeadPose, cut_crop, head_pose
 from m4kit.datasets import DatasetError, Sample, warn_left_out
 from m4kit.files import reason_of
+from m4kit.landmarks import GROUP_MEMBERS
 from m4kit.metrics import BalancedMean
 from m4kit.views import PredictCrops
 
 POSE_LIMIT = 99.0
 """Faces with a true angle beyond this many degrees are left out of pose errors, as is usual for AFLW2000-3D."""
 
+FRONTAL = 15.0
+"""The largest |yaw| in degrees of the faces whose depth bias is reported: there the camera looks along the depth."""
+
+DEPTH_GROUPS = {
+    "jaw": GROUP_MEMBERS["jaw"],
+    "brows": GROUP_MEMBERS["brows"],
+    "nose bridge": [27, 28, 29],
+    "nose tip": [30],
+    "nostrils": [31, 32, 33, 34, 35],
+    "eyes": GROUP_MEMBERS["eyes"],
+    "lips": GROUP_MEMBERS["lips"],
+}
+"""The landmarks of each group of the depth bias. The nose is divided: its bridge and its tip err differently."""
+
 
 @dataclass(frozen=True)
 class LandmarkEvaluation:
     """Predictions and truth of n faces; the properties are their errors.
 
-    `predicted` and `true` (n, 68, 2) are landmarks in photo pixels. `true_poses` and `predicted_poses` (n, 3) are
-    yaw, pitch and roll in degrees, NaN where unknown. `inputs` describes what the network saw, and `left_out` names
-    the faces whose picture could not be read.
+    `predicted` and `true` (n, 68, 2 or 3) are landmarks in photo pixels, with z towards the camera. `true_poses` and
+    `predicted_poses` (n, 3) are yaw, pitch and roll in degrees, NaN where unknown. `inputs` describes what the
+    network saw, and `left_out` names the faces whose picture could not be read.
     """
 
     names: tuple[str, ...] = field(repr=False)
@@ -70,6 +85,25 @@ class LandmarkEvaluation:
         return metrics.balanced_mean(self.nme, self.true_poses[:, 0])
 
     @property
+    def has_depth(self) -> bool:
+        """Whether both the predicted and the true landmarks have depth, which the errors in 3D need."""
+        return self.predicted.shape[-1] == self.true.shape[-1] == 3
+
+    @cached_property
+    def nme_3d(self) -> np.ndarray:
+        """Error in 3D of each face, (n,), in percent (`metrics.nme_3d`); raises `ValueError` without depth."""
+        return metrics.nme_3d(self.predicted, self.true)
+
+    @property
+    def depth_bias(self) -> np.ndarray:
+        """Mean depth error of each of `DEPTH_GROUPS` in each frontal face, (m, groups), in percent.
+
+        Positive is too near the camera (`metrics.depth_errors`); raises `ValueError` without depth.
+        """
+        errors = metrics.depth_errors(self.predicted, self.true)[np.abs(self.true_poses[:, 0]) <= FRONTAL]
+        return np.column_stack([errors[:, members].mean(axis=1) for members in DEPTH_GROUPS.values()])
+
+    @property
     def mean_error(self) -> np.ndarray:
         """Constant part of the error, (2,): x, y in percent, y down."""
         return self.error_vectors.mean(axis=0)
@@ -94,10 +128,12 @@ class LandmarkEvaluation:
         counted = self.pose_errors[self.pose_counted]
         return HeadPose(*map(float, counted.mean(axis=0) if len(counted) else (np.nan,) * 3))
 
-    def balanced_interval(self, *, confidence: float = 0.95, seed: int = 0) -> tuple[float, float]:
-        """Bootstrap interval of the balanced NME in percent."""
+    def balanced_interval(
+        self, errors: np.ndarray | None = None, *, confidence: float = 0.95, seed: int = 0
+    ) -> tuple[float, float]:
+        """Bootstrap interval of the balanced mean of the faces' errors (n,) in percent, by default of the NME."""
         low, high = metrics.bootstrap(
-            np.column_stack([self.nme, self.true_poses[:, 0]]),
+            np.column_stack([self.nme if errors is None else errors, self.true_poses[:, 0]]),
             statistic=lambda rows: metrics.balanced_mean(*rows.T).mean,
             confidence=confidence,
             seed=seed,
@@ -128,6 +164,8 @@ class LandmarkEvaluation:
             f"NME {'balanced' if self.turns_known else 'over all faces'} without that vector: "
             f"{self.without_offset:.2f} %",
         ]
+        if self.has_depth and self.turns_known:
+            lines += self._depth_lines()
         if counted := self.pose_counted.sum():
             pose = self.pose_mae
             lines.append(
@@ -135,6 +173,26 @@ class LandmarkEvaluation:
                 f"{np.mean(pose):.2f} degrees ({counted} faces with every angle within {POSE_LIMIT:.0f})"
             )
         return "\n".join(lines)
+
+    def _depth_lines(self) -> list[str]:
+        """The errors in 3D, with 95 % intervals."""
+        mean = metrics.balanced_mean(self.nme_3d, self.true_poses[:, 0]).mean
+        low, high = self.balanced_interval(self.nme_3d)
+        lines = [
+            f"3D error balanced, mean depth removed: {mean:.2f} % (95 % interval {low:.2f} to {high:.2f})"
+        ]
+        if len(bias := self.depth_bias):
+            lines.append(
+                f"depth bias of {len(bias)} faces with |yaw| up to {FRONTAL:.0f} (95 % interval; + is too near the "
+                "camera):"
+            )
+            lines += [
+                f"  {name} {mean:+.2f} % ({low:+.2f} to {high:+.2f})"
+                for name, mean, low, high in zip(
+                    DEPTH_GROUPS, bias.mean(axis=0), *metrics.bootstrap(bias), strict=True
+                )
+            ]
+        return lines
 
 
 def evaluate_landmarks(
@@ -184,19 +242,25 @@ def compare(
             f"got {points.shape} and {cameras.shape}"
         )
     predicted = [
-        (sample.published_box if published_crops else sample.crop).to_photo(face)[:, :2]
+        (sample.published_box if published_crops else sample.crop).to_photo(face)
         for sample, face in zip(samples, points, strict=True)
     ]
     crops = "the published 120x120 crops" if published_crops else "crops cut from the photos"
     return LandmarkEvaluation(
         names=tuple(sample.name for sample in samples),
         predicted=np.stack(predicted),
-        true=np.stack([sample.landmarks[:, :2] for sample in samples]),
+        true=true_landmarks(samples),
         predicted_poses=np.array([head_pose(camera) for camera in cameras]),
         true_poses=true_poses(samples),
         inputs=f"ground-truth boxes, {crops}",
         left_out=tuple(left_out),
     )
+
+
+def true_landmarks(samples: Sequence[Sample]) -> np.ndarray:
+    """True landmarks in photo pixels, (n, 68, 3) if all have depth, else (n, 68, 2)."""
+    axes = min(sample.landmarks.shape[1] for sample in samples)
+    return np.stack([sample.landmarks[:, :axes] for sample in samples])
 
 
 def true_poses(samples: Sequence[Sample]) -> np.ndarray:

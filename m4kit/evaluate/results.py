@@ -13,7 +13,7 @@ from m4kit import metrics
 from m4kit.camera import Crop, cut_square
 from m4kit.datasets import DatasetError, Sample
 from m4kit.datasets.files import read_arrays
-from m4kit.evaluate.landmarks import LandmarkEvaluation, check_labelled, true_poses
+from m4kit.evaluate.landmarks import LandmarkEvaluation, check_labelled, true_landmarks, true_poses
 from m4kit.files import OutputFolder, reason_of
 from m4kit.pages import picture_url, render_page
 from m4kit.visualize import strokes
@@ -93,8 +93,8 @@ def read_predictions(path: str | Path, samples: Sequence[Sample]) -> LandmarkEva
     rows = [row_of[sample.name] for sample in samples]
     return LandmarkEvaluation(
         names=tuple(sample.name for sample in samples),
-        predicted=landmarks[rows, :, :2],
-        true=np.stack([sample.landmarks[:, :2] for sample in samples]),
+        predicted=landmarks[rows],
+        true=true_landmarks(samples),
         predicted_poses=poses[rows],
         true_poses=true_poses(samples),
         inputs=f"predictions of {Path(path).name}",
@@ -145,7 +145,7 @@ def _card(result: LandmarkEvaluation, row: int, sample: Sample) -> dict[str, obj
     """What the page shows of one face."""
     picture = error = None
     try:
-        compared = _compared(sample.image(), result.true[row], result.predicted[row])
+        compared = _compared(sample.image(), result.true[row][:, :2], result.predicted[row][:, :2])
         picture = picture_url(compared, _BYTES, sides=_SIDES)
     # Whatever a decoder raises: the other faces and the tables count more.
     except Exception as problem:

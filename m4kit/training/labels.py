@@ -18,7 +18,6 @@ The command writes `labels.npz` (see `data.Labels`), `worst_SOURCE.jpg` with the
 from __future__ import annotations
 
 import argparse
-import hashlib
 from pathlib import Path
 
 import cv2
@@ -26,6 +25,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from m4kit.camera import CROP_SIZE, head_pose
+from m4kit.datasets import HELD_OUT_PEOPLE, held_out
 from m4kit.face_model import FaceModel
 from m4kit.files import OutputFolder, whole_file
 from m4kit.landmarks import face_size
@@ -98,12 +98,6 @@ def mean_face(fits: list[np.ndarray]) -> np.ndarray:
     return join(camera, np.mean(coefficients, axis=0))
 
 
-def held_out(names: list[str], share: float) -> np.ndarray:
-    """A fixed split by name: True for about that share of the names."""
-    digits = [int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) for name in names]
-    return np.array(digits) < share * 16**8
-
-
 def annotated(data: Path, source: str) -> tuple[list[str], dict[str, np.ndarray]]:
     """The names of a source's faces, their annotated points in the crop frame, and which faces are held out.
 
@@ -123,7 +117,7 @@ def annotated(data: Path, source: str) -> tuple[list[str], dict[str, np.ndarray]
         validation = held_out(names, 0.05)
     else:
         points68[:] = file["pts68"] * (CROP_SIZE / 128)
-        validation = held_out(file["identity"].tolist(), 0.1)
+        validation = held_out(file["identity"].tolist(), HELD_OUT_PEOPLE)
     for points in (points21, points68):
         points[..., 0] -= CROP_SIZE / 2
         points[..., 1] = CROP_SIZE / 2 - points[..., 1]

@@ -1,0 +1,164 @@
+"""How well the identity numbers of a network tell people apart, from several photos of each person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from m4kit import metrics
+from m4kit.datasets import HELD_OUT_PEOPLE, DatasetError, Sample, held_out, read_youtube_faces
+from m4kit.evaluate.landmarks import true_crops
+from m4kit.face_model import IDENTITY_MODES
+from m4kit.parameters import CAMERA
+
+PEER = "mb1_120x120.onnx"
+"""The file of 3DDFA-V2's network with MobileNet x1 (Guo et al., ECCV 2020)."""
+
+
+class IdentityFigures(NamedTuple):
+    """How well photos of one person go together and those of different people differ.
+
+    - `auc`: how likely two photos of one person are more similar than two photos of different people.
+    - `same`, `other`: mean cosine similarity of two photos of one person and of two people.
+    - `between`, `within`: variance of the people and of one person's photos, means over the numbers.
+    - `ratio`: between / within.
+    """
+
+    auc: float
+    same: float
+    other: float
+    between: float
+    within: float
+    ratio: float
+
+
+@dataclass(frozen=True)
+class IdentityEvaluation:
+    """Identity numbers (n, K) of n photos, and the names (n,) of the people in them.
+
+    Each number is centred and divided by its standard deviation over these photos, so that neither the model's mean
+    nor the scale of its modes counts. Raises `DatasetError` unless there are at least two people, one of them with
+    two photos.
+    """
+
+    numbers: np.ndarray = field(repr=False)
+    people: np.ndarray = field(repr=False)
+
+    def __post_init__(self) -> None:
+        counts = np.unique(self.people, return_counts=True)[1]
+        if len(counts) < 2 or counts.max() < 2:
+            raise DatasetError(
+                "identity: expected two or more people and two or more photos of one of them, got "
+                f"{len(self.people)} photos of {len(counts)} people"
+            )
+
+    @cached_property
+    def _parts(self) -> tuple[np.ndarray, ...]:
+        """What the figures need, by person (P, ...) and by pair of people (P, P)."""
+        people, person = np.unique(self.people, return_inverse=True)
+        centred = self.numbers - self.numbers.mean(axis=0)
+        numbers = centred / np.maximum(centred.std(axis=0), 1e-12)
+        directions = numbers / np.maximum(np.linalg.norm(numbers, axis=1, keepdims=True), 1e-12)
+        first, second = np.triu_indices(len(person), 1)
+        cosine = (directions[first] * directions[second]).sum(axis=1)
+        same = person[first] == person[second]
+        own, alike, unlike = person[first[same]], cosine[same], cosine[~same]
+        pair = person[first[~same]] * len(people) + person[second[~same]]
+
+        def by_pair(values: np.ndarray | None) -> np.ndarray:
+            return np.bincount(pair, values, len(people) ** 2).reshape(len(people), -1)
+
+        # How many pairs of other people each person's own pairs surpass; ties count half.
+        wins = []
+        for one in range(len(people)):
+            scores = np.sort(alike[own == one])
+            lower = sum(np.searchsorted(scores, unlike, side=side) for side in ("left", "right")) / 2
+            wins.append(by_pair(len(scores) - lower))
+        sums = [np.bincount(own, values, len(people)) for values in (alike, None)]
+        sums += [by_pair(values) for values in (unlike, None)]
+        counts = np.bincount(person)
+        means = np.stack([numbers[person == one].mean(axis=0) for one in range(len(people))])
+        squares = np.bincount(person, np.square(numbers - means[person]).mean(axis=1))
+        within = squares / np.maximum(counts - 1, 1)
+        return np.stack(wins), *sums, counts, means, within
+
+    def _figures(self, times: np.ndarray) -> np.ndarray:
+        """`IdentityFigures` if each person is drawn so many `times` (P,); two draws of a person are no pair."""
+        wins, same, same_count, other, other_count, counts, means, within = self._parts
+        pairs, several = np.outer(times, times), times * (counts > 1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            own_pairs, other_pairs = times @ same_count, (other_count * pairs).sum()
+            auc = times @ (wins * pairs).sum(axis=(1, 2)) / (own_pairs * other_pairs)
+            mean = times @ means / times.sum()
+            inside = several @ within / several.sum()
+            # The variance of a person's mean that only few photos cause is not between people.
+            across = times @ np.square(means - mean).mean(axis=1) / (times.sum() - 1)
+            across -= inside * (times / counts).sum() / times.sum()
+            alike = times @ same / own_pairs, (other * pairs).sum() / other_pairs
+            return np.array([auc, *alike, across, inside, across / inside])
+
+    @property
+    def figures(self) -> IdentityFigures:
+        """The figures of these photos."""
+        return IdentityFigures(*self._figures(np.ones(len(np.unique(self.people)))))
+
+    def intervals(self, *, other: IdentityEvaluation | None = None) -> np.ndarray:
+        """95 % bootstrap intervals of the figures, (2, 6), by people: low and high.
+
+        With another network's evaluation of the same photos they are those of the figures' differences, self - other.
+        """
+        count = len(np.unique(self.people))
+
+        def statistic(drawn: np.ndarray) -> np.ndarray:
+            times = np.bincount(drawn, minlength=count)
+            return self._figures(times) - (0 if other is None else other._figures(times))
+
+        return metrics.bootstrap(np.arange(count), statistic=statistic)
+
+    def report(self) -> str:
+        """The figures with their intervals as text."""
+        auc, same, other, between, within, ratio = (
+            f"{value:.3f} ({low:.3f} to {high:.3f})"
+            for value, low, high in zip(self.figures, *self.intervals(), strict=True)
+        )
+        return "\n".join(
+            [
+                f"AUC of same against other: {auc}",
+                f"cosine similarity: same person {same}, other people {other}",
+                f"variance: between people {between}, within a person {within}, between / within {ratio}",
+            ]
+        )
+
+
+def held_out_people(data: str | Path) -> tuple[Sample, ...]:
+    """The faces of `youtube_faces.zip` in a folder whose people no training sees; `read_youtube_faces` raises."""
+    samples = read_youtube_faces(Path(data) / "youtube_faces.zip")
+    kept = held_out([sample.person for sample in samples], HELD_OUT_PEOPLE)
+    return tuple(sample for sample, keep in zip(samples, kept, strict=True) if keep)
+
+
+def peer_identity(folder: str | Path, samples: Sequence[Sample]) -> np.ndarray:
+    """Whitened identity numbers (n, 40) of 3DDFA-V2's `PEER`, a file of the folder, for readable samples.
+
+    Raises `ValueError` if the file is missing or no such network.
+    """
+    path = Path(folder) / PEER
+    try:
+        network = cv2.dnn.readNetFromONNX(str(path))
+    except cv2.error as error:
+        raise ValueError(
+            f"{path}: expected 3DDFA-V2's network (.onnx); give the folder that holds it"
+        ) from error
+    answers = []
+    for _, crops in true_crops(samples, published_crops=False, left_out=[]):
+        for crop in crops:
+            # The network takes one BGR crop at a time.
+            network.setInput(cv2.dnn.blobFromImage(crop, 1 / 128, mean=(127.5,) * 3, swapRB=True))
+            answers.append(network.forward()[0, CAMERA : CAMERA + IDENTITY_MODES].copy())
+    return np.array(answers)
