@@ -112,25 +112,17 @@ def notice(text: str, *, height: int) -> str:
 def legend(coloured: VertexColours, *, width: int = SIDE_WIDTH) -> str:
     """The legend of a mesh's colours as HTML, `width` pixels wide; empty where colours mean nothing."""
     if coloured.values is not None:
-        return _bar(coloured, width)
+        limits = coloured.limits
+        steps = scalar_colours(np.linspace(*limits, 12), limits=limits, scale=coloured.scale).colours
+        low, high = (f"{value:.3g}".replace("-", "\N{MINUS SIGN}") for value in limits)
+        label = f"colours from {low} to {high} {coloured.unit}"
+        return colour_bar(steps, (low, coloured.unit, high), label=label, width=width)
     if coloured.names:
         return _names(coloured.names, width)
     if coloured.filled is not None:
         share = f"{100 * coloured.filled.mean():.0f} %"
         return faded(f"{share} of the vertices are not seen in the photo: filled in.")
     return ""
-
-
-def _bar(coloured: VertexColours, width: int) -> str:
-    low, high = coloured.limits
-    steps = scalar_colours(np.linspace(low, high, 12), limits=(low, high), scale=coloured.scale).colours
-    low, high = (f"{value:.3g}".replace("-", "\N{MINUS SIGN}") for value in (low, high))
-    return colour_bar(
-        steps,
-        (low, coloured.unit, high),
-        label=f"colours from {low} to {high} {coloured.unit}",
-        width=width,
-    )
 
 
 def colour_bar(colours: np.ndarray, texts: Sequence[str], *, label: str, width: int = SIDE_WIDTH) -> str:

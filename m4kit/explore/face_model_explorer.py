@@ -96,17 +96,14 @@ class FaceModelExplorer(MeshExplorer):
         self._connect()
         column = {"flex": f"0 0 {_COLUMN + 8}px", "margin": "0 0 0 8px", "grid_gap": "6px"}
         beside = widgets.VBox([self.tabs, self.legend, self.note], layout=column)
-        fit = self.buttons["Fit to the photo"]
-        photo = widgets.VBox(
-            [self.face_choice, fit, self.photo] if self.prediction is not None else [],
-            layout={"flex": f"0 0 {_PHOTO_COLUMN}px", "grid_gap": "6px", "margin": "0 8px 0 0"},
-        )
-        if self.prediction is None:
-            photo.layout.display = "none"
-        others = [control for control in self.buttons.values() if control is not fit]
+        views = [self.canvas, beside]
+        *others, fit = self.buttons.values()
+        if self.prediction is not None:
+            column = {"flex": f"0 0 {_PHOTO_COLUMN}px", "grid_gap": "6px", "margin": "0 8px 0 0"}
+            views.insert(0, widgets.VBox([self.face_choice, fit, self.photo], layout=column))
         self.content = (
             row(*others, self.colour, self.explain),
-            widgets.HBox([photo, self.canvas, beside], layout={"flex_flow": "row wrap"}),
+            widgets.HBox(views, layout={"flex_flow": "row wrap"}),
             row(*self.toggles.values(), label="Show"),
             row(*self.camera_buttons.values(), label="View"),
         )

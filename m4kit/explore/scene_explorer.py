@@ -98,7 +98,6 @@ class SceneExplorer(Explorer):
         self._worst = figures.worst_first(report)
         self._nme = true_errors(report.faces).to_numpy()
         self._pictures: dict[tuple[int, str], bytes] = {}
-        self._cells: dict[str, pd.DataFrame] = {}
         self._spread_rows: list[np.ndarray] = []
         # Tabs to draw again when they are opened.
         self._stale: set[str] = set()
@@ -191,10 +190,8 @@ class SceneExplorer(Explorer):
             self.photo = PhotoInDepth(self._predictor or Predictor())
             self.photo.errors = self.errors
             self.depth.children = [widgets.HTML(), self.photo]
-        said = figures.caption(self.report, number).replace("\n", "; ").rstrip("; ")
-        self.depth.children[
-            0
-        ].value = f"<b>{html.escape(face['photo'])}</b><br>In the report: {html.escape(said)}"
+        about, said = self.depth.children[0], html.escape(self._caption(number))
+        about.value = f"<b>{html.escape(face['photo'])}</b><br>In the report: {said}"
         prefix = "true_" if pd.isna(face["face"]) else ""
         left, top, right, bottom = (face[f"{prefix}{side}"] for side in ("left", "top", "right", "bottom"))
         height, width = image.shape[:2]
@@ -274,7 +271,8 @@ class SceneExplorer(Explorer):
         metric, others = self.metric.value, self.filters.passing(but=("condition", "severity"))
         means = cells(self._shown(others), metric)
         # The whole map stays in place around the cells that the filters choose.
-        self._grid = heat_grid(means, like=self._every_cell(metric))
+        known = values_of(self.report, metric).notna()
+        self._grid = heat_grid(means, like=self.report.faces[known])
         faded = {
             (one, other)
             for one in self._grid.conditions
@@ -283,11 +281,6 @@ class SceneExplorer(Explorer):
         }
         about = self._counted(others) if len(means) else _NONE
         self.heat_view.show(self._grid, metric, title=title_of(metric), about=about, faded=faded)
-
-    def _every_cell(self, metric: str) -> pd.DataFrame:
-        if metric not in self._cells:
-            self._cells[metric] = cells(self.report, metric)
-        return self._cells[metric]
 
     def _cell_clicked(self) -> None:
         line, column, _ = self.heat_view.clicked
@@ -352,13 +345,15 @@ class SceneExplorer(Explorer):
         first = PAGE * (self.page.value - 1)
         self.grid.show([self._card(int(number)) for number in self.rows[first : first + PAGE]])
 
+    def _caption(self, number: int) -> str:
+        return figures.caption(self.report, number).replace("\n", "; ").rstrip("; ")
+
     def _card(self, number: int) -> GridFace:
         key = (number, self.overlay.value)
         if key not in self._pictures:
             picture = figures.face_picture(self.report, number, overlay=self.overlay.value, side=_THUMBNAIL)
             self._pictures[key] = jpeg(picture, quality=82)
-        caption = figures.caption(self.report, number).replace("\n", "; ").rstrip("; ")
-        title, _, text = caption.partition(": ")
+        title, _, text = self._caption(number).partition(": ")
         face = self.report.faces.iloc[number]
         bad = pd.isna(face["face"]) or self._nme[number] > FAILURE_NME
         return GridFace(number, self._pictures[key], title, text, face["photo"], bool(bad))

@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from m4kit import Prediction
-from m4kit.ablation import HeadStudy, RecordError
 from m4kit.camera import Crop
 from m4kit.explore import HeadWeightExplorer
 from m4kit.explore.explorer import Explorer
@@ -330,13 +329,6 @@ class TestAccuracy:
         explorer.presets["Head 3"].click()
         np.testing.assert_allclose(explorer.weights, [0, 0, 1])
         assert explorer.errors == []
-
-    def test_without_a_packaged_record_it_says_so(self, sent, monkeypatch):
-        def missing():
-            raise RecordError("no such record; write one")
-
-        monkeypatch.setattr(HeadStudy, "packaged", missing)
-        assert "no such record; write one" in HeadWeightExplorer(PREDICTION).accuracy.value
 
 
 class TestBadInput:

@@ -31,6 +31,12 @@ def test_a_cell_has_its_mean_its_count_and_its_interval_in_words(report):
     assert brightness(cell["colour"]) < brightness(of(report, "haze", "0")["colour"])
 
 
+def test_what_should_be_high_is_dark_where_it_is_low():
+    lost = made_report(conditions=("haze",), severities=(0, 5))
+    dark, light = (brightness(of(lost, "haze", one, "recall")["colour"]) for one in "50")
+    assert dark < light
+
+
 def test_what_few_faces_say_gives_no_colour_and_does_not_pale_the_others(report):
     before = of(report, "haze", "3")["colour"]
     rain = report.faces.index[(report.faces["condition"] == "rain") & (report.faces["severity"] == 3)]
