@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from m4kit.visualize.spread import FEWEST_FOR_A_VIOLIN, beside_each_other, outlying
+from m4kit.visualize.violin import beside_each_other, violin_and_points
 
 BASE = {
     "autosize": True,
@@ -22,14 +22,13 @@ BASE = {
 def spread(
     place: float, values: np.ndarray, *, colour: str, hover: Sequence[str] | None = None, **options
 ) -> list[go.Violin | go.Scatter]:
-    """The distribution of values (n,) at `place` on a linear x axis, as `visualize.spread` draws it.
+    """The distribution of values (n,) at `place` on a linear x axis, as `visualize.violin` draws it.
 
     Returns a violin and points; the violin is empty if there are too few values. `hover` has a text for each value.
     The points' `customdata` are their places in `values`.
     """
     values = np.asarray(values, dtype=float)
-    violin = len(values) >= FEWEST_FOR_A_VIOLIN and np.ptp(values) > 0
-    shown = np.flatnonzero(outlying(values)) if violin else np.arange(len(values))
+    violin, shown = violin_and_points(values)
     outline = go.Violin(
         x0=place,
         y=values if violin else [],

@@ -39,8 +39,8 @@ from m4kit.scenes.report_data import ReportData, ReportError
 from m4kit.visualize.drawing import draw_landmarks, draw_mesh, draw_pose
 from m4kit.visualize.figures import overview
 from m4kit.visualize.notebook_figure import DPI, NotebookFigure
-from m4kit.visualize.spread import draw_spread
 from m4kit.visualize.style import GRID, INK, SOFT
+from m4kit.visualize.violin import draw_violin
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -160,7 +160,7 @@ def violins(
 ) -> NotebookFigure:
     """The distribution of a metric for each condition, with its median, and the mean with its 95 % interval.
 
-    A violin, or with few faces a point for each (`visualize.spread`). Uses all severities above 0, or those given. A
+    A violin, or with few faces a point for each (`visualize.violin`). Uses all severities above 0, or those given. A
     metric that a face has or has not, such as recall, has no distribution: only mean and interval are drawn.
     """
     groups = values_by_condition(report, metric, severities=severities)
@@ -169,7 +169,7 @@ def violins(
         if yes_or_no(metric, own["value"]):
             axes.set_ylim(-3, 103)
         else:
-            draw_spread(axes, place, own["value"].to_numpy(), colour=COLOURS[condition])
+            draw_violin(axes, place, own["value"].to_numpy(), colour=COLOURS[condition])
             axes.plot([place - 0.16, place + 0.16], [own["value"].median()] * 2, color=INK, linewidth=1.4)
         ends = interval(own["value"], own["scene"])
         axes.plot([place] * 2, ends, color=COLOURS[condition], linewidth=2.4, solid_capstyle="butt")

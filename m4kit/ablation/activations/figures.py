@@ -10,8 +10,8 @@ import numpy as np
 from m4kit.ablation.activations.numbers import LAST, WINDOW, at_best_rate, grouped, last_part, smoothed
 from m4kit.ablation.activations.record import BEST, ActivationRecord, RunRecord
 from m4kit.network import ACTIVATIONS
-from m4kit.visualize.spread import draw_spread
 from m4kit.visualize.style import INK
+from m4kit.visualize.violin import draw_violin
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -167,7 +167,7 @@ def _draw_violins(axes: Axes, groups: dict[str, list[RunRecord]]) -> None:
                       fontsize=9, transform=axes.get_xaxis_transform())  # fmt: skip
             continue
         values = np.concatenate(losses)
-        draw_spread(axes, at, values, colour=COLOURS[name])
+        draw_violin(axes, at, values, colour=COLOURS[name])
         axes.plot([at - 0.18, at + 0.18], [np.median(values)] * 2, color=INK, lw=1.4)
     axes.set_xticks(range(len(groups)), [WORDS[name] for name in groups], rotation=30, ha="right")
     axes.set_xlim(-0.6, len(groups) - 0.4)

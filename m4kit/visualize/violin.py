@@ -9,25 +9,24 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FEWEST_FOR_A_VIOLIN = 20
+_FEWEST = 20
 """With fewer values, each is drawn as a point: the outline of a violin would be a guess."""
 
 
-def draw_spread(axes: Axes, place: float, values: np.ndarray, *, colour: str) -> None:
+def draw_violin(axes: Axes, place: float, values: np.ndarray, *, colour: str) -> None:
     """Draw values (n,) at `place` on the x axis: a violin from the least to the largest, or a point for each.
 
     A violin also has a point for each value beyond its whiskers (1.5 interquartile ranges, Tukey), so that a thin end
     does not hide them.
     """
     values = np.asarray(values, dtype=float)
-    points = values
-    if len(values) >= FEWEST_FOR_A_VIOLIN and np.ptp(values) > 0:
+    violin, points = violin_and_points(values)
+    if violin:
         (body,) = axes.violinplot([values], [place], widths=0.8, showextrema=False)["bodies"]
         body.set(facecolor=colour, edgecolor=colour, alpha=0.4, linewidth=1)
-        points = values[outlying(values)]
     axes.plot(
-        place + beside_each_other(points),
-        points,
+        place + beside_each_other(values[points]),
+        values[points],
         "o",
         color=colour,
         markersize=3.5,
@@ -36,10 +35,13 @@ def draw_spread(axes: Axes, place: float, values: np.ndarray, *, colour: str) ->
     )
 
 
-def outlying(values: np.ndarray) -> np.ndarray:
-    """Which values (n,) lie more than 1.5 interquartile ranges beyond the quartiles, (n,) bool."""
+def violin_and_points(values: np.ndarray) -> tuple[bool, np.ndarray]:
+    """Whether values (n,) are enough for a violin, and which of them are drawn as points, (m,) their places."""
+    if len(values) < _FEWEST or np.ptp(values) == 0:
+        return False, np.arange(len(values))
     low, high = np.percentile(values, [25, 75])
-    return (values < low - 1.5 * (high - low)) | (values > high + 1.5 * (high - low))
+    whisker = 1.5 * (high - low)
+    return True, np.flatnonzero((values < low - whisker) | (values > high + whisker))
 
 
 def beside_each_other(values: np.ndarray) -> np.ndarray:
