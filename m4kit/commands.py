@@ -19,6 +19,9 @@ from m4kit.files import MANIFEST, outputs_in
 CONTINUES = "run the same command again to continue"
 """The default `when_stopped` of parsers whose command continues where it was stopped."""
 
+_PICTURES = (".heic", ".heif", ".tga", ".dng", ".cr2", ".nef", ".arw")
+"""Endings of pictures that `mimetypes` may not know."""
+
 
 class Stopped(KeyboardInterrupt):
     """A signal asks the process to end."""
@@ -83,10 +86,13 @@ def _passed_over(folder: Path) -> str:
                 counts["folders"] += 1
             elif suffix in IMAGE_SUFFIXES:
                 counts["broken links"] += not path.exists()
-            elif kind.startswith(("image/", "video/")):
+            elif kind.startswith(("image/", "video/")) or suffix in _PICTURES:
                 counts[suffix] += 1
     found = ", ".join(f"{word} ({count})" for word, count in sorted(counts.items()) if count)
-    return f"{folder}: passed over {found}; give their paths to try them" if found else ""
+    remedies = ["give folders by their paths"] if counts.pop("folders", 0) else []
+    if set(counts) - {"broken links"}:
+        remedies.append("save pictures as JPEG or PNG")
+    return f"{folder}: {'; '.join([f'passed over {found}', *remedies])}" if found else ""
 
 
 def set_up_process() -> None:

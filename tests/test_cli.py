@@ -274,17 +274,15 @@ class TestWhatIsInTheFolder:
         assert "expected a path, got an empty one" in capsys.readouterr().err
 
     def test_what_a_folder_holds_beyond_its_photos_is_counted(self, predictor, photos, tmp_path, capsys):
-        for name in ("x.heic", "y.HEIC", "notes.txt"):
+        for name in ("x.heic", "y.HEIC", "z.tga", "notes.txt"):
             (photos / name).write_bytes(b"")
         (photos / "more").mkdir()
         (photos / "lost.jpg").symlink_to(photos / "nowhere")
         command = ["predict", str(photos), "--out", str(photos / "out")]
         assert cli.main(command) == 0
         error = capsys.readouterr().err
-        assert (
-            "photos: passed over .heic (2), broken links (1), folders (1); give their paths to try them"
-            in error
-        )
+        assert "photos: passed over .heic (2), .tga (1), broken links (1), folders (1); " in error
+        assert "; give folders by their paths; save pictures as JPEG or PNG\n" in error
         assert cli.main([*command, "--quiet"]) == 0
         assert capsys.readouterr().err == ""
 

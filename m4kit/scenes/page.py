@@ -120,7 +120,7 @@ def _tiles(report: ReportData) -> list[dict[str, str]]:
             tiles[-1]["note"] = f"mean of {len(known)} faces"
     lives = half_lives(report)
     for life in lives[np.isfinite(lives["half_life"])].nsmallest(1, "half_life").itertuples():
-        tiles.append({"value": life.condition, "unit": "", "label": "wins first"})
+        tiles.append({"value": life.condition, "unit": "", "label": "fails first"})
         tiles[-1]["note"] = f"half-life: severity {half_life_words(life)[-1]}"
     return tiles
 
