@@ -11,16 +11,15 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from m4kit.camera import decompose
 from m4kit.checks import check_choice, check_shape
 from m4kit.images import check_image
-from m4kit.landmarks import face_size
 from m4kit.parameters import split_camera
 from m4kit.prediction import check_face
-from m4kit.render import PORCELAIN, depth_map, vertex_normals
+from m4kit.render import PORCELAIN, vertex_normals
+from m4kit.texture import SKIN, photo_colours
 
 if TYPE_CHECKING:
     from m4kit.face_model import FaceModel
@@ -34,18 +33,6 @@ REGION_COLOURS = (
 
 NORMAL_COLOURS = {"to the right": (255, 128, 128), "up": (128, 255, 128), "to the viewer": (128, 128, 255)}
 """Colours of normals along the axes of the photo's view."""
-
-SKIN = (205, 200, 195)
-"""Colour of vertices without a region."""
-
-DEPTH_TOLERANCE = 0.02
-"""A vertex at most this far behind the nearest surface counts as visible, as a share of the face's size."""
-
-MIRRORED_FROM = 4
-"""A hidden vertex more than this many edges from a visible one takes the colour of its mirror vertex."""
-
-GRAZING = 0.25
-"""A vertex whose unit normal has a smaller z does not count as visible."""
 
 _FLIP = np.array([1.0, -1.0, 1.0])
 
@@ -78,7 +65,7 @@ def vertex_colours(
     """The colours of a face's vertices in one of the `MODES`.
 
     - `texture`: the colours of the photo that the face was found in, or of `image` (H, W, 3) uint8 RGB. What the
-      photo does not show is taken from the mirrored vertex, or from the neighbours.
+      photo does not show, or shows hair or the background on, is filled with the skin's tone; see `m4kit.texture`.
     - `clay`: one colour. `region`: one for each part of the face.
     - `normals`: the direction of the surface in the photo's view, (x, y, z) as (R, G, B).
     - `depth`: mm towards the viewer, counted from the farthest vertex.
@@ -148,71 +135,8 @@ def texture(face: Face, image: np.ndarray | None = None) -> VertexColours:
             "colour texture: expected the photo of a face that no Predictor made; give it as image="
         )
     image = check_image(face.origin.image if image is None else image, name="texture of the photo")
-    vertices = face.vertices
-    seen = visible(vertices, face.triangles)
-    height, width = image.shape[:2]
-    inside = (vertices[:, :2] > -0.5).all(1) & (vertices[:, :2] < [width - 0.5, height - 0.5]).all(1)
-    seen &= inside
-    # OpenCV reads from pictures of less than 32,767 pixels a side.
-    start = np.clip(vertices[:, :2].min(axis=0).astype(int) - 1, 0, [width - 1, height - 1])
-    start = start if max(height, width) > 32766 else np.zeros(2, int)
-    places = (vertices[:, :2] - start).astype(np.float32)
-    sampled = cv2.remap(
-        image[start[1] :, start[0] :][:32766, :32766],
-        *(places[:, :1], places[:, 1:], cv2.INTER_LINEAR),
-        borderMode=cv2.BORDER_REPLICATE,
-    )[:, 0]
-    colours, known = sampled.astype(float), seen.copy()
-    mirror = face.model.mirror.numpy()
-    if len(mirror):
-        # Small gaps are filled from their neighbours, because the other side may be lit differently.
-        from_mirror = ~_grown(seen, face.triangles, rings=MIRRORED_FROM) & seen[mirror]
-        colours[from_mirror] = colours[mirror[from_mirror]]
-        known |= from_mirror
-    colours = _spread_out(colours, known, face.triangles) if known.any() else np.tile(SKIN, (len(colours), 1))
-    return VertexColours(np.rint(colours).astype(np.uint8), filled=~seen)
-
-
-def _grown(mask: np.ndarray, triangles: np.ndarray, *, rings: int) -> np.ndarray:
-    """A mask (V,) grown by `rings` edges of the mesh."""
-    mask = mask.copy()
-    for _ in range(rings):
-        mask[triangles[mask[triangles].any(axis=1)]] = True
-    return mask
-
-
-def _spread_out(colours: np.ndarray, known: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Fill unknown colours (V, 3) from the neighbours on the mesh, ring by ring."""
-    colours, known = colours.copy(), known.copy()
-    colours[~known] = np.median(colours[known], axis=0)
-    first, second = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]).T
-    while True:
-        edge = known[first] & ~known[second]
-        reached = np.unique(second[edge])
-        if not len(reached):
-            # Vertices without a path to a known one keep the median.
-            return colours
-        counts = np.bincount(second[edge], minlength=len(colours))[reached]
-        for channel in range(3):
-            total = np.bincount(second[edge], colours[first[edge], channel], minlength=len(colours))
-            colours[reached, channel] = total[reached] / counts
-        known[reached] = True
-
-
-def visible(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Which vertices (V,) of a mesh over its photo face the viewer and are not hidden by another part."""
-    size = float(face_size(vertices))
-    # The test runs on a grid of about 200 x 200 pixels, however large the photo is.
-    scale = 200 / size
-    seen = depth_map(vertices * scale, triangles)
-    column, row = (
-        np.clip(np.rint(vertices[:, k] * scale).astype(int) - start, 0, seen.depth.shape[1 - k] - 1)
-        for k, start in ((0, seen.left), (1, seen.top))
-    )
-    front = cv2.dilate(np.nan_to_num(seen.depth, nan=-1e9), np.ones((3, 3), np.uint8))[row, column]
-    near = vertices[:, 2] * scale > front - DEPTH_TOLERANCE * 200
-    # Where the surface is seen edge-on, half of the pixels show the background.
-    return near & (vertex_normals(vertices, triangles)[:, 2] > GRAZING)
+    colours, filled = photo_colours(face, image)
+    return VertexColours(colours, filled=filled)
 
 
 def clay(count: int) -> VertexColours:

@@ -34,6 +34,7 @@ LAYERS = (
     ("predictor",),
     ("light", "head_frame"),
     ("render",),
+    ("texture",),
     ("vertex_colours", "export"),
     ("visualize",),
     ("predict_page",),

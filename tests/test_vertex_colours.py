@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from m4kit.camera import Crop
-from m4kit.vertex_colours import MODES, scalar_colours, vertex_colours, visible
+from m4kit.vertex_colours import MODES, scalar_colours, vertex_colours
 
 from helpers.faces import MODEL, ellipsoid, face
 
@@ -17,63 +17,6 @@ def test_every_mode_gives_each_vertex_a_colour(mode):
     colours = vertex_colours(face(pose=(20, 5, 0)), mode, image=photo).colours
     assert colours.shape == (len(MODEL.mean), 3)
     assert colours.dtype == np.uint8
-
-
-def test_the_texture_is_the_photos_colour_where_the_photo_shows_the_vertex():
-    across = np.linspace(0, 255, 240).astype(np.uint8)
-    photo = np.stack(np.broadcast_arrays(across[None], across[:, None], np.uint8(40)), axis=-1)
-    shown = face(pose=(35, 0, 0))
-    texture = vertex_colours(shown, "texture", image=photo)
-    seen = ~texture.filled
-    assert 0.2 < seen.mean() < 0.8
-    expected = shown.vertices[seen, :2] * 255 / 239
-    assert np.abs(texture.colours[seen, :2] - expected).max() < 2
-
-
-def test_a_photo_wider_than_opencv_reads_gives_the_same_texture():
-    across = np.linspace(0, 255, 240).astype(np.uint8)
-    wide = np.zeros((240, 40_000, 3), np.uint8)
-    photo = wide[:, -240:]
-    photo[:] = np.stack(np.broadcast_arrays(across[None], across[:, None], np.uint8(40)), axis=-1)
-    shown = face()
-    moved = dataclasses.replace(shown, crop=shown.crop._replace(left=shown.crop.left + 40_000 - 240))
-    here, there = (
-        vertex_colours(one, "texture", image=image) for one, image in ((shown, photo), (moved, wide))
-    )
-    both = ~here.filled & ~there.filled
-    assert both.sum() > 0.95 * (~here.filled).sum() > 1000
-    assert np.abs(there.colours[both].astype(int) - here.colours[both]).max() <= 2
-
-
-def test_what_the_photo_hides_is_filled_from_the_mirrored_side():
-    """A photo that is red on the seen cheek only: turned away, the other cheek is red too, not the wall behind."""
-    shown = face(pose=(50, 0, 0))
-    photo = np.full((240, 240, 3), (0, 0, 255), dtype=np.uint8)
-    photo[:, : int(shown.vertices[:, 0].max()) + 1] = (200, 30, 30)
-    texture = vertex_colours(shown, "texture", image=photo)
-    cheek = MODEL.regions["cheek"] & texture.filled
-    assert cheek.any()
-    assert (texture.colours[cheek] == (200, 30, 30)).all()
-
-
-def test_gaps_beside_the_nose_are_filled_from_beside_them_and_not_from_the_other_side_in_another_light():
-    shown = face()
-    photo = np.full((240, 240, 3), 200, dtype=np.uint8)
-    photo[:, : round(float(shown.vertices[:, 0].mean()))] = 60
-    texture = vertex_colours(shown, "texture", image=photo)
-    nose = MODEL.regions["nose"] & texture.filled
-    for side, colour in ((shown.vertices[:, 0] < 110, 60), (shown.vertices[:, 0] > 130, 200)):
-        assert (nose & side).sum() > 10
-        assert (texture.colours[nose & side] == colour).mean() > 0.9
-
-
-def test_a_vertex_behind_the_nose_is_not_seen():
-    turned = face(pose=(60, 0, 0))
-    seen = visible(turned.vertices, turned.triangles)
-    person_left = MODEL.mean.numpy()[:, 0] > 30
-    assert seen[MODEL.regions["cheek"] & person_left].mean() != pytest.approx(
-        seen[MODEL.regions["cheek"] & ~person_left].mean(), abs=0.3
-    )
 
 
 def test_depth_is_in_millimetres_whatever_the_photos_scale():
