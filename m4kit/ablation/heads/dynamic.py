@@ -16,6 +16,7 @@ from tqdm import tqdm
 from m4kit import metrics
 from m4kit.ablation.heads.crop_faults import out_of_focus, partly_hidden
 from m4kit.ablation.heads.judge import HEADS
+from m4kit.ablation.heads.record import difference_text, weights_text
 from m4kit.camera import CROP_SIZE
 from m4kit.datasets import Sample
 from m4kit.evaluate.landmarks import compare, true_crops, true_poses
@@ -112,8 +113,8 @@ class DynamicStudy:
         lines = [
             f"Dynamic against static weights on {len(self.names)} faces of {self.dataset}; NME in % over all faces, "
             "with the paired 95 % interval of the difference",
-            f"static weights {_joined(self.static_weights)}; dynamic weights {_joined(plain.weights.mean(axis=0))} "
-            f"on average, with a standard deviation over faces of {_joined(plain.weights.std(axis=0))}",
+            f"static weights {weights_text(self.static_weights)}; dynamic weights "
+            f"{weights_text(plain.weights.mean(axis=0))} on average, with a standard deviation over faces of {weights_text(plain.weights.std(axis=0))}",
         ]
         lines.append(as_text(self.summary()))
         helps = (plain.difference < 0).mean()
@@ -129,15 +130,14 @@ class DynamicStudy:
 
         rows = []
         for one in self.conditions:
-            low, high = one.interval()
             rows.append(
                 {
                     "faces": one.kind if one.level == 0 else f"{one.kind} {one.level:g}",
                     "static": one.static.mean(),
                     "dynamic": one.dynamic.mean(),
-                    "difference": f"{one.difference.mean():+.3f} ({low:+.3f} to {high:+.3f})",
+                    "difference": difference_text(one.difference.mean(), *one.interval()),
                     "verdict": one.verdict,
-                    "mean weights": _joined(one.weights.mean(axis=0)),
+                    "mean weights": weights_text(one.weights.mean(axis=0)),
                 }
             )
         return pd.DataFrame(rows).round(3)
@@ -267,7 +267,3 @@ def _examples(
             float(plain.dynamic[row]),
             plain.weights[row],
         )
-
-
-def _joined(weights: np.ndarray) -> str:
-    return " ".join(f"{weight:.2f}" for weight in weights)

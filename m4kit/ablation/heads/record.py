@@ -132,7 +132,7 @@ class HeadStudy:
         if DYNAMIC in self.settings:
             weights[self.row(DYNAMIC)] = f"mean {weights[self.row(DYNAMIC)]}"
         differences = self.differences[:, reference]
-        compared = [f"{middle:+.3f} ({low:+.3f} to {high:+.3f})" for middle, low, high in differences]
+        compared = [difference_text(*one) for one in differences]
         columns = {
             "setting": self.settings,
             "heads' weights": weights,
@@ -216,3 +216,13 @@ class HeadStudy:
 def verdicts(differences: np.ndarray) -> np.ndarray:
     """Indices into `VERDICTS` (...) of differences (..., 3) with their intervals."""
     return np.where(differences[..., 2] < 0, 1, np.where(differences[..., 1] > 0, 2, 0))
+
+
+def weights_text(weights: np.ndarray) -> str:
+    """Head weights (n,) with two decimals."""
+    return " ".join(f"{weight:.2f}" for weight in weights)
+
+
+def difference_text(middle: float, low: float, high: float) -> str:
+    """A difference with its interval: `+0.123 (-0.010 to +0.250)`."""
+    return f"{middle:+.3f} ({low:+.3f} to {high:+.3f})"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from m4kit.ablation.heads.judge import HEADS, bin_counts, judge, judge_own, simplex, yaw_bins
-from m4kit.ablation.heads.record import VERDICTS, verdicts
+from m4kit.ablation.heads.record import VERDICTS, difference_text, verdicts, weights_text
 from m4kit.ablation.heads.study import paired_differences, paired_intervals
 from m4kit.ablation.record import RecordFormat, reshaped
 from m4kit.datasets import Sample
@@ -118,16 +118,14 @@ class WeightingStudy:
 
         columns = {
             "trained under": self.names,
-            "weights": list(map(_joined, self.weights)),
+            "weights": list(map(weights_text, self.weights)),
             "NME": self.own,
             "interval": [f"{low:.3f} to {high:.3f}" for low, high in self.intervals],
-            f"minus {LEARNED}": [
-                f"{middle:+.3f} ({low:+.3f} to {high:+.3f})" for middle, low, high in self.differences
-            ],
+            f"minus {LEARNED}": [difference_text(*one) for one in self.differences],
             "verdict": [self.verdict(name) for name in self.names],
             "fused again": self.again,
             "best static": self.best,
-            "at": list(map(_joined, self.best_weights)),
+            "at": list(map(weights_text, self.best_weights)),
             **{f"head {head + 1}": self.heads[:, head] for head in range(HEADS)},
         }
         shown = pd.DataFrame(columns).round(3)
@@ -306,7 +304,7 @@ def weightings_figure(study: WeightingStudy) -> NotebookFigure:
         for name, difference in zip(study.names, study.differences, strict=True)
     ]
     labels = [
-        "\n".join(filter(None, [name, _joined(weights), verdict]))
+        "\n".join(filter(None, [name, weights_text(weights), verdict]))
         for name, weights, verdict in zip(study.names, study.weights, compared, strict=True)
     ]
     axes.set_xticks(place, labels, fontsize=8)
@@ -321,7 +319,3 @@ def weightings_figure(study: WeightingStudy) -> NotebookFigure:
         fontsize=10,
     )
     return figure
-
-
-def _joined(weights: np.ndarray) -> str:
-    return " ".join(f"{weight:.2f}" for weight in weights)
