@@ -29,7 +29,7 @@ from m4kit.ablation.activations.numbers import (
 )
 from m4kit.ablation.activations.record import SEARCH, ActivationRecord, RunRecord
 from m4kit.ablation.activations.units import BINS, curve
-from m4kit.explore.charts import BASE, faded, spread
+from m4kit.explore.charts import BASE, band, faded, spread
 from m4kit.explore.controls import choice, notice, row, slider, toggle
 from m4kit.explore.explorer import Explorer
 from m4kit.explore.live_training import LiveTrainer
@@ -263,17 +263,7 @@ class ActivationExplorer(Explorer):
         diverged = len(runs) - len(fine)
         note = f"<br>{diverged} of {len(runs)} diverged" if diverged else ""
         group = {"legendgroup": name, "name": WORDS[name], "opacity": 1.0 if chosen in (_NONE, name) else 0.2}
-        between = len(curves) > 1
-        band = go.Scatter(
-            x=np.concatenate([steps, steps[::-1]]) if between else [],
-            y=np.concatenate([curves.max(axis=0), curves.min(axis=0)[::-1]]) if between else [],
-            line={"width": 0},
-            fillcolor=faded(COLOURS[name]),
-            fill="toself",
-            hoverinfo="skip",
-            showlegend=False,
-            **group,
-        )
+        seeds = band(steps, curves.min(axis=0), curves.max(axis=0), colour=COLOURS[name], **group)
         line = go.Scatter(
             x=steps,
             y=curves.mean(axis=0),
@@ -284,7 +274,7 @@ class ActivationExplorer(Explorer):
         )
         losses = [last_part(run.loss[(run.step >= low) & (run.step <= high)]) for run in fine]
         batches = np.concatenate(losses) if losses else np.zeros(0)
-        return [band, line, *spread(place, batches, colour=COLOURS[name], showlegend=False, **group)]
+        return [seeds, line, *spread(place, batches, colour=COLOURS[name], showlegend=False, **group)]
 
     def _emphasise(self) -> None:
         """Draw the highlighted activation strong and the others faint, and its function."""

@@ -54,6 +54,20 @@ def spread(
     return [outline, points]
 
 
+def band(x: Sequence, low: Sequence, high: Sequence, *, colour: str, **options) -> go.Scatter:
+    """A translucent band from `low` to `high` (n,) over `x` (n,)."""
+    return go.Scatter(
+        x=[*x, *x[::-1]],
+        y=[*high, *low[::-1]],
+        fill="toself",
+        fillcolor=faded(colour),
+        line={"width": 0},
+        hoverinfo="skip",
+        showlegend=False,
+        **options,
+    )
+
+
 def faded(colour: str, strength: float = 0.15) -> str:
     """A colour such as "#d1242f", translucent."""
     red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from m4kit.conditions import CONDITIONS
-from m4kit.explore.charts import BASE, faded, spread
+from m4kit.explore.charts import BASE, band, spread
 from m4kit.scenes.cells import FEWEST, METRICS, cells, interval, title_of, values_by_condition, yes_or_no
 from m4kit.scenes.figures import COLOURS
 from m4kit.scenes.report_data import ReportData, ReportError
@@ -25,18 +25,8 @@ def line_chart(report: ReportData, metric: str) -> go.Figure:
         if not len(own):
             continue
         known = own.dropna(subset="low")
-        traces.append(
-            go.Scatter(
-                x=[*known["severity"], *known["severity"][::-1]],
-                y=[*known["high"], *known["low"][::-1]],
-                fill="toself",
-                fillcolor=faded(COLOURS[name]),
-                line={"width": 0},
-                hoverinfo="skip",
-                showlegend=False,
-                legendgroup=name,
-            )
-        )
+        ends = known["severity"], known["low"], known["high"]
+        traces.append(band(*ends, colour=COLOURS[name], legendgroup=name))
         traces.append(
             go.Scatter(
                 x=own["severity"],

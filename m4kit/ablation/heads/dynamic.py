@@ -114,7 +114,8 @@ class DynamicStudy:
             f"Dynamic against static weights on {len(self.names)} faces of {self.dataset}; NME in % over all faces, "
             "with the paired 95 % interval of the difference",
             f"static weights {weights_text(self.static_weights)}; dynamic weights "
-            f"{weights_text(plain.weights.mean(axis=0))} on average, with a standard deviation over faces of {weights_text(plain.weights.std(axis=0))}",
+            f"{weights_text(plain.weights.mean(axis=0))} on average, with a standard deviation over faces of "
+            f"{weights_text(plain.weights.std(axis=0))}",
         ]
         lines.append(as_text(self.summary()))
         helps = (plain.difference < 0).mean()
