@@ -17,7 +17,7 @@ from m4kit.detector import Detector
 from m4kit.evaluate import detection
 from m4kit.evaluate.chain import evaluate_chain
 from m4kit.evaluate.heads import predict_heads
-from m4kit.evaluate.identity import IdentityEvaluation, held_out_people, peer_identity
+from m4kit.evaluate.identity import IdentityEvaluation, held_out_people, peer_identity, video_of
 from m4kit.evaluate.landmarks import LandmarkEvaluation
 from m4kit.evaluate.results import FILES, read_predictions, write_results
 from m4kit.face_model import FaceModel
@@ -230,17 +230,21 @@ def run_identity(options: argparse.Namespace) -> int:
     network, samples = M4Net.load(options.weights), held_out_people(options.data)
     answers = predict_heads(network, FaceModel.load(), samples, progress=shows_progress(options))
     people = np.array([sample.person for sample in answers.samples])
-    ours = IdentityEvaluation(split(fuse(answers.heads, answers.weights)).identity, people)
+    videos = np.array([video_of(sample) for sample in answers.samples])
+    ours = IdentityEvaluation(split(fuse(answers.heads, answers.weights)).identity, people, videos)
     say(
         f"{len(people)} photos of {len(set(people))} people of YouTube Faces who are held out (95 % intervals)"
     )
     say(f"{options.weights}\n{ours.report()}")
     if options.peers is not None:
-        peer = IdentityEvaluation(peer_identity(options.peers, answers.samples), people)
-        difference = ours.figures.auc - peer.figures.auc
-        low, high = ours.intervals(other=peer)[:, 0]
+        peer = IdentityEvaluation(peer_identity(options.peers, answers.samples), people, videos)
+        differences = np.subtract(ours.figures, peer.figures)
+        auc, apart = (
+            f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
+            for value, low, high in zip(differences[:2], *ours.intervals(other=peer)[:, :2], strict=True)
+        )
         say(f"3DDFA-V2 mb1\n{peer.report()}")
-        say(f"difference of the AUC: {difference:+.3f} ({low:+.3f} to {high:+.3f})")
+        say(f"difference of the AUC: {auc}, with two videos of a person {apart}")
     return 1 if answers.left_out else 0
 
 

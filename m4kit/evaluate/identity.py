@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -25,12 +26,14 @@ class IdentityFigures(NamedTuple):
     """How well photos of one person go together and those of different people differ.
 
     - `auc`: how likely two photos of one person are more similar than two photos of different people.
+    - `auc_apart`: the same if the photos of one person are of two videos, with other light, camera and view.
     - `same`, `other`: mean cosine similarity of two photos of one person and of two people.
     - `between`, `within`: variance of the people and of one person's photos, means over the numbers.
     - `ratio`: between / within.
     """
 
     auc: float
+    auc_apart: float
     same: float
     other: float
     between: float
@@ -40,22 +43,24 @@ class IdentityFigures(NamedTuple):
 
 @dataclass(frozen=True)
 class IdentityEvaluation:
-    """Identity numbers (n, K) of n photos, and the names (n,) of the people in them.
+    """Identity numbers (n, K) of n photos, and the names of the people in them and of their videos, (n,) each.
 
     Each number is centred and divided by its standard deviation over these photos, so that neither the model's mean
-    nor the scale of its modes counts. Raises `DatasetError` unless there are at least two people, one of them with
-    two photos.
+    nor the scale of its modes counts. Raises `DatasetError` unless there are at least two people, one of them in
+    two videos.
     """
 
     numbers: np.ndarray = field(repr=False)
     people: np.ndarray = field(repr=False)
+    videos: np.ndarray = field(repr=False)
 
     def __post_init__(self) -> None:
-        counts = np.unique(self.people, return_counts=True)[1]
-        if len(counts) < 2 or counts.max() < 2:
+        of_videos = dict(zip(self.videos, self.people, strict=True))
+        people = set(self.people)
+        if len(people) < 2 or len(of_videos) == len(set(of_videos.values())):
             raise DatasetError(
-                "identity: expected two or more people and two or more photos of one of them, got "
-                f"{len(self.people)} photos of {len(counts)} people"
+                "identity: expected two or more people and two or more videos of one of them, got "
+                f"{len(self.people)} photos of {len(people)} people in {len(of_videos)} videos"
             )
 
     @cached_property
@@ -75,33 +80,35 @@ class IdentityEvaluation:
             return np.bincount(pair, values, len(people) ** 2).reshape(len(people), -1)
 
         # How many pairs of other people each person's own pairs surpass; ties count half.
+        apart = self.videos[first[same]] != self.videos[second[same]]
         wins = []
-        for one in range(len(people)):
-            scores = np.sort(alike[own == one])
-            lower = sum(np.searchsorted(scores, unlike, side=side) for side in ("left", "right")) / 2
-            wins.append(by_pair(len(scores) - lower))
-        sums = [np.bincount(own, values, len(people)) for values in (alike, None)]
+        for chosen in (np.ones_like(apart), apart):
+            for one in range(len(people)):
+                scores = np.sort(alike[chosen & (own == one)])
+                lower = sum(np.searchsorted(scores, unlike, side=side) for side in ("left", "right")) / 2
+                wins.append(by_pair(len(scores) - lower))
+        sums = [np.bincount(own, values, len(people)) for values in (None, apart, alike)]
         sums += [by_pair(values) for values in (unlike, None)]
         counts = np.bincount(person)
         means = np.stack([numbers[person == one].mean(axis=0) for one in range(len(people))])
         squares = np.bincount(person, np.square(numbers - means[person]).mean(axis=1))
         within = squares / np.maximum(counts - 1, 1)
-        return np.stack(wins), *sums, counts, means, within
+        return np.reshape(wins, (2, *[len(people)] * 3)), *sums, counts, means, within
 
     def _figures(self, times: np.ndarray) -> np.ndarray:
         """`IdentityFigures` if each person is drawn so many `times` (P,); two draws of a person are no pair."""
-        wins, same, same_count, other, other_count, counts, means, within = self._parts
+        wins, count, count_apart, same, other, other_count, counts, means, within = self._parts
         pairs, several = np.outer(times, times), times * (counts > 1)
         with np.errstate(invalid="ignore", divide="ignore"):
-            own_pairs, other_pairs = times @ same_count, (other_count * pairs).sum()
-            auc = times @ (wins * pairs).sum(axis=(1, 2)) / (own_pairs * other_pairs)
+            own_pairs, other_pairs = np.stack([count, count_apart]) @ times, (other_count * pairs).sum()
+            aucs = (wins * pairs).sum(axis=(2, 3)) @ times / (own_pairs * other_pairs)
             mean = times @ means / times.sum()
             inside = several @ within / several.sum()
             # The variance of a person's mean that only few photos cause is not between people.
             across = times @ np.square(means - mean).mean(axis=1) / (times.sum() - 1)
             across -= inside * (times / counts).sum() / times.sum()
-            alike = times @ same / own_pairs, (other * pairs).sum() / other_pairs
-            return np.array([auc, *alike, across, inside, across / inside])
+            alike = times @ same / own_pairs[0], (other * pairs).sum() / other_pairs
+            return np.array([*aucs, *alike, across, inside, across / inside])
 
     @property
     def figures(self) -> IdentityFigures:
@@ -109,7 +116,7 @@ class IdentityEvaluation:
         return IdentityFigures(*self._figures(np.ones(len(np.unique(self.people)))))
 
     def intervals(self, *, other: IdentityEvaluation | None = None) -> np.ndarray:
-        """95 % bootstrap intervals of the figures, (2, 6), by people: low and high.
+        """95 % bootstrap intervals of the figures, (2, 7), by people: low and high.
 
         With another network's evaluation of the same photos they are those of the figures' differences, self - other.
         """
@@ -123,17 +130,23 @@ class IdentityEvaluation:
 
     def report(self) -> str:
         """The figures with their intervals as text."""
-        auc, same, other, between, within, ratio = (
+        auc, apart, same, other, between, within, ratio = (
             f"{value:.3f} ({low:.3f} to {high:.3f})"
             for value, low, high in zip(self.figures, *self.intervals(), strict=True)
         )
         return "\n".join(
             [
                 f"AUC of same against other: {auc}",
+                f"the same with two videos of a person: {apart}",
                 f"cosine similarity: same person {same}, other people {other}",
                 f"variance: between people {between}, within a person {within}, between / within {ratio}",
             ]
         )
+
+
+def video_of(sample: Sample) -> str:
+    """The video of a frame of `youtube_faces.zip`: `Luis_Fonsi_2` of `training_Luis_Fonsi_21`, its frame 1."""
+    return re.sub(r"^(training|test)_|\d$", "", sample.name)
 
 
 def held_out_people(data: str | Path) -> tuple[Sample, ...]:

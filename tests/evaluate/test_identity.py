@@ -9,7 +9,7 @@ from scipy.stats import mannwhitneyu
 
 from m4kit.cli import main
 from m4kit.datasets import DatasetError, held_out
-from m4kit.evaluate.identity import IdentityEvaluation, held_out_people, peer_identity
+from m4kit.evaluate.identity import IdentityEvaluation, held_out_people, peer_identity, video_of
 
 from helpers.face_sets import picture, zipped
 from helpers.faces import points68
@@ -21,7 +21,8 @@ def photos(*, between, within, people=60, each=4, seed=0):
     random = np.random.default_rng(seed)
     names = np.repeat([f"person {number}" for number in range(people)], each)
     own = random.normal(size=(people, 40)).repeat(each, axis=0)
-    return IdentityEvaluation(between * own + within * random.normal(size=own.shape), names)
+    videos = np.arange(len(names))
+    return IdentityEvaluation(between * own + within * random.normal(size=own.shape), names, videos)
 
 
 class TestFigures:
@@ -54,16 +55,24 @@ class TestFigures:
 
     def test_neither_the_mean_nor_the_scale_of_a_number_counts(self):
         result = photos(between=0.5, within=1, people=9)
-        moved = IdentityEvaluation(result.numbers * np.arange(1, 41) + 100, result.people)
+        moved = IdentityEvaluation(result.numbers * np.arange(1, 41) + 100, result.people, result.videos)
         np.testing.assert_allclose(moved.figures, result.figures)
+
+    def test_numbers_that_know_only_the_video_do_not_tell_people_apart_in_others(self):
+        """Every person in two videos of two photos: a third of a person's pairs are of one video, all surest."""
+        videos = photos(between=1, within=1e-6, people=120, each=2)
+        people = np.repeat([f"person {number}" for number in range(60)], 4)
+        figures = IdentityEvaluation(videos.numbers, people, videos.people).figures
+        assert figures.auc_apart == pytest.approx(0.5, abs=0.07)
+        assert figures.auc == pytest.approx(1 / 3 + 2 / 3 * figures.auc_apart, abs=1e-6)
 
 
 class TestIntervals:
-    def test_a_person_who_is_drawn_twice_is_not_compared_with_himself(self):
+    def test_two_draws_of_a_person_are_no_pair(self):
         """Else numbers without any identity would seem to tell people apart in the resamples."""
         low, high = photos(between=0, within=1, people=30).intervals()
         assert low[0] < 0.5 < high[0]
-        assert low[1] < 0 < high[1]
+        assert low[2] < 0 < high[2]
 
     def test_they_hold_the_figures(self):
         result = photos(between=0.5, within=1, people=30)
@@ -73,14 +82,20 @@ class TestIntervals:
 
     def test_differences_are_paired(self):
         result, better = photos(between=0.5, within=1, people=20), photos(between=1, within=1, people=20)
-        np.testing.assert_array_equal(result.intervals(other=result), np.zeros((2, 6)))
+        np.testing.assert_array_equal(result.intervals(other=result), np.zeros((2, 7)))
         assert better.intervals(other=result)[0, 0] > 0
 
 
-@pytest.mark.parametrize("people", [["a", "a", "a"], ["a", "b", "c"]])
-def test_a_set_without_both_kinds_of_pairs_is_an_error(people):
-    with pytest.raises(DatasetError, match=f"got 3 photos of {len(set(people))} people"):
-        IdentityEvaluation(np.zeros((3, 40)), np.array(people))
+@pytest.mark.parametrize(
+    ("people", "videos"),
+    [("aaa", "123"), ("abc", "123"), ("aab", "112")],
+    ids=["one", "no pair", "one video"],
+)
+def test_a_set_without_both_kinds_of_pairs_is_an_error(people, videos):
+    with pytest.raises(
+        DatasetError, match=f"got 3 photos of {len(set(people))} people in {len(set(videos))} vid"
+    ):
+        IdentityEvaluation(np.zeros((3, 40)), np.array(list(people)), np.array(list(videos)))
 
 
 class TestCommand:
@@ -90,7 +105,7 @@ class TestCommand:
         names = [f"person {number}" for number in range(200)]
         held = held_out(names, 0.1)
         people = [*np.array(names)[held][:2], *np.array(names)[~held][:4]]
-        files = [f"{person} {number}.jpg" for person in people for number in range(2)]
+        files = [f"training_{person}_{video}0.jpg" for person in people for video in range(2)]
         for grey, file in enumerate(files):
             picture(tmp_path / "youtube_faces" / file, grey=20 * grey, size=(128, 128))
         np.savez(
@@ -118,8 +133,9 @@ def test_a_peer_has_the_auc_that_was_measured_elsewhere():
     """3DDFA-V2's mb1 on the people of YouTube Faces who are held out."""
     folder = shared_file("peers/3ddfa_v2/mb1_120x120.onnx").parent
     samples = held_out_people(shared_file("data/youtube_faces.zip").parent)
+    videos = np.array([video_of(sample) for sample in samples])
     people = np.array([sample.person for sample in samples])
     assert (len(people), len(set(people))) == (339, 29)
-    assert IdentityEvaluation(peer_identity(folder, samples), people).figures.auc == pytest.approx(
-        0.758, abs=0.003
-    )
+    figures = IdentityEvaluation(peer_identity(folder, samples), people, videos).figures
+    assert figures.auc == pytest.approx(0.758, abs=0.003)
+    assert figures.auc_apart < figures.auc
