@@ -71,7 +71,7 @@ class Canvas(MessageView):
     def set_panels(self, titles: Sequence[str], *, over: bool = False) -> None:
         """Show one panel per title.
 
-        With `over`, the second panel's mesh lies in the first, translucent, if `show["over"]` is true.
+        With `over`, the second panel's mesh lies behind the first one's, translucent, if `show["over"]` is true.
         """
         for key in [key for key in self._latest if key[1] >= len(titles)]:
             del self._latest[key]

@@ -57,7 +57,7 @@ _TOGGLES = {
     "contours": ("Contours", True, "Lines through the 68 points"),
     "axes": ("Axes", False, "The head's own axes: x red, y green, z blue"),
     "photo": ("Photo", False, "The photo, behind the face"),
-    "over": ("Other face", True, "The other face of the comparison, translucent over the first"),
+    "over": ("Other face", True, "The other face of the comparison, behind the first"),
 }
 _SHADING = {"clay": 1.0, "texture": 0.35}
 # Weak enough that colours still match their legend.
@@ -145,7 +145,7 @@ class MeshViewer(MeshExplorer):
 
     @property
     def shown(self) -> list[Shown]:
-        """What the panels show; in a difference, the second face lies over the first."""
+        """What the panels show; in a difference, the second face lies behind the first."""
         first = Shown(f"Face {self.face_choice.value + 1}", self.face, self.prediction)
         if self.compare.value == "one":
             return [first]

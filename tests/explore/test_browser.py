@@ -19,7 +19,7 @@ CELLS = (
     "from m4kit import predict\n"
     "from m4kit.explore import FaceModelExplorer, HeadWeightExplorer, MeshViewer\n"
     f"prediction = predict({str(ROOT / 'sample_images' / 'astronaut.jpg')!r})",
-    "viewer = MeshViewer(prediction)\nviewer",
+    "viewer = MeshViewer(prediction, other=prediction)\nviewer",
     "explorer = FaceModelExplorer()\nexplorer",
     "heads = HeadWeightExplorer(prediction)\nheads",
 )
@@ -271,6 +271,20 @@ def test_a_press_in_a_triangle_and_arrow_keys_there_set_the_weights(page):
     assert moved[0] < near - 0.1 and moved[1] == held and moved[2] > 0.1
     press(page, "Network's own", 3)
     assert weights() == own
+
+
+def test_in_a_difference_the_other_face_covers_nothing_of_the_first(page):
+    """Two equal faces cross everywhere: with or without the other one, the picture is the same."""
+    press(page, "Difference", 1)
+    both = picture(page, 0)
+    press(page, "Other face", 1)
+    alone = picture(page, 0)
+    assert changed(both, alone) < 0.002
+    press(page, "Mesh", 1)
+    assert changed(alone, picture(page, 0)) > 0.05
+    press(page, "Mesh", 1)
+    press(page, "Other face", 1)
+    press(page, "One face", 1)
 
 
 def test_an_action_moves_the_ten_sliders_and_fast_clicks_leave_sliders_and_face_alike(page, lab):

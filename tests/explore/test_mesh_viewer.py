@@ -307,7 +307,7 @@ def test_a_colour_shown_before_is_not_computed_again_and_few_are_kept(sent, monk
     assert viewer._known_colours.cache_info().maxsize <= 32
 
 
-def test_a_difference_lays_the_other_face_over_the_first(sent):
+def test_a_difference_lays_the_other_face_behind_the_first(sent):
     viewer = MeshViewer(TWO_FACES)
     assert viewer.toggles["over"].layout.display == "none"
     viewer.compare.value = "difference"

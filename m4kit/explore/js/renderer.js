@@ -1,7 +1,7 @@
 // Draws panels with WebGL 2.
 
-// Opacity of the second mesh where it lies over the first.
-const OVER = 0.4;
+// Opacity of the second mesh behind the first.
+const OTHER = 0.55;
 
 // Multisampling is timed in the first frames (SMOOTH_TRIES). If it always takes longer than SMOOTH_LIMIT milliseconds,
 // only a view that has rested for REST milliseconds is drawn with it.
@@ -61,7 +61,7 @@ class SmoothTarget {
   }
 }
 
-// Draws scenes: `panels`, whether the second lies `over` the first, `camera`, `extent` in mm from the middle to the upper
+// Draws scenes: `panels`, whether two lie `over` each other, `camera`, `extent` in mm from the middle to the upper
 // edge, `reach` in mm of depth to both sides, and the looks `show`, `opacity`, `shading`, `light` and `ink` (0 to 255).
 class Renderer {
   constructor(gl) {
@@ -128,15 +128,11 @@ class Renderer {
     scene.panels.slice(0, columns).forEach((panel, number) => {
       gl.viewport(number * width, 0, width, canvas.height);
       gl.scissor(number * width, 0, width, canvas.height);
-      this.drawPanel(panel);
+      this.drawPanel(panel, scene.over && scene.show.over && scene.panels[1].ready ? scene.panels[1] : null);
     });
-    if (scene.over && scene.show.over && scene.panels[1].ready) {
-      gl.depthFunc(gl.LEQUAL);
-      this.drawMesh(scene.panels[1], OVER);
-    }
   }
 
-  drawPanel(panel) {
+  drawPanel(panel, other) {
     const { gl } = this, { show } = this.scene;
     gl.depthFunc(gl.LEQUAL);
     if (show.photo && panel.texture && panel.photoBuffer) {
@@ -145,6 +141,11 @@ class Renderer {
       this.attribute(0, panel.photoBuffer, 3, { stride: 20 });
       this.attribute(1, panel.photoBuffer, 2, { stride: 20, offset: 12 });
       gl.drawArrays(gl.TRIANGLE_STRIP, 0, 4);
+    }
+    if (other) {
+      this.drawMesh(other, OTHER);
+      // All of it is behind the face: two surfaces that cross would show jagged patches of both.
+      gl.clear(gl.DEPTH_BUFFER_BIT);
     }
     if (show.mesh && panel.ready) this.drawMesh(panel, this.scene.opacity);
     if (show.wireframe && panel.positionBuffer) this.drawEdges(panel);
