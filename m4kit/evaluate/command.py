@@ -199,7 +199,7 @@ def _add_identity(targets) -> None:
         "identity",
         help="whether the identity numbers tell people apart",
         description="Similarity of the 40 identity numbers between photos of one person and of different people, on "
-        "the people of YouTube Faces that no training sees, with 95 %% intervals by people.",
+        "the people of YouTube Faces that no training sees, with 95 % intervals by people.",
     )
     add = parser.add_argument
     add(

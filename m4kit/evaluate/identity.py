@@ -15,8 +15,7 @@ import numpy as np
 from m4kit import metrics
 from m4kit.datasets import HELD_OUT_PEOPLE, DatasetError, Sample, held_out, read_youtube_faces
 from m4kit.evaluate.landmarks import true_crops
-from m4kit.face_model import IDENTITY_MODES
-from m4kit.parameters import CAMERA
+from m4kit.parameters import PARAMETERS, split
 
 PEER = "mb1_120x120.onnx"
 """The file of 3DDFA-V2's network with MobileNet x1 (Guo et al., ECCV 2020)."""
@@ -162,16 +161,16 @@ def peer_identity(folder: str | Path, samples: Sequence[Sample]) -> np.ndarray:
     Raises `ValueError` if the file is missing or no such network.
     """
     path = Path(folder) / PEER
+    crops = [crop for _, some in true_crops(samples, published_crops=False, left_out=[]) for crop in some]
+    answers = []
     try:
         network = cv2.dnn.readNetFromONNX(str(path))
-    except cv2.error as error:
-        raise ValueError(
-            f"{path}: expected 3DDFA-V2's network (.onnx); give the folder that holds it"
-        ) from error
-    answers = []
-    for _, crops in true_crops(samples, published_crops=False, left_out=[]):
         for crop in crops:
             # The network takes one BGR crop at a time.
             network.setInput(cv2.dnn.blobFromImage(crop, 1 / 128, mean=(127.5,) * 3, swapRB=True))
-            answers.append(network.forward()[0, CAMERA : CAMERA + IDENTITY_MODES].copy())
-    return np.array(answers)
+            answers.append(network.forward().reshape(PARAMETERS).copy())
+    except (cv2.error, ValueError) as error:
+        raise ValueError(
+            f"{path}: expected 3DDFA-V2's network (.onnx); give the folder that holds it"
+        ) from error
+    return split(np.array(answers)).identity

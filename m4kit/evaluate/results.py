@@ -73,8 +73,8 @@ def read_predictions(path: str | Path, samples: Sequence[Sample]) -> LandmarkEva
     """Evaluate another network's predictions of the same faces.
 
     The file is an `.npz`, such as `write_results` leaves, with `names` (n,), `landmarks` (n, 68, 2 or 3) in photo
-    pixels counted from 0, and optionally `poses` (n, 3): yaw, pitch and roll in degrees. Raises `DatasetError` for
-    another file, and for samples without true landmarks or without a prediction.
+    pixels counted from 0 (depth towards the camera), and optionally `poses` (n, 3): yaw, pitch and roll in degrees.
+    Raises `DatasetError` for another file, and for samples without true landmarks or without a prediction.
     """
     check_labelled(samples)
     rows = {"names": [()], "landmarks": [(68, 2), (68, 3)]}

@@ -105,6 +105,13 @@ class TestForeignPredictions:
         np.testing.assert_allclose(result.nme, 10, rtol=1e-6)
         assert "pose" not in result.report()
 
+    def test_predictions_with_depth_have_an_error_in_3d(self, tmp_path, samples):
+        names = [sample.name for sample in samples]
+        landmarks = np.stack([np.add(sample.landmarks, [3, 0, 50]) for sample in samples])
+        result = read_predictions(self._write(tmp_path / "a.npz", names=names, landmarks=landmarks), samples)
+        # 3 of 60 to the right, and the mean depth does not count.
+        assert "3D error balanced, mean depth removed: 5.00 %" in result.report()
+
     def test_a_face_without_prediction_is_named(self, tmp_path, samples):
         path = self._write(tmp_path / "a.npz", names=["image00002"], landmarks=np.zeros((1, 68, 2)))
         with pytest.raises(DatasetError, match=r"each of 3 faces, 2 have none .*image00004"):
