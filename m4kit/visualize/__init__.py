@@ -1,8 +1,8 @@
 """Pictures and figures of predictions.
 
 The `draw_*` functions take a picture and return a new one in the same resolution, so they can be chained. `overview`
-and `faces_figure` put such pictures into a matplotlib figure; `mesh_figure` shows a face in 3D. Figures are returned,
-never shown.
+and `faces_figure` put such pictures into a matplotlib figure; `mesh_figure` shows a face in 3D, and `write_page`
+saves it. Figures are returned, never shown.
 """
 
 from m4kit.landmarks import LANDMARK_GROUPS
@@ -15,7 +15,7 @@ from m4kit.visualize.drawing import (
     draw_pose_box,
 )
 from m4kit.visualize.figures import faces_figure, overview, pictures_figure, shapes_figure
-from m4kit.visualize.mesh_figure import mesh_figure, mesh_picture
+from m4kit.visualize.mesh_figure import mesh_figure, mesh_picture, write_page
 
 __all__ = [
     "LANDMARK_GROUPS",
@@ -31,4 +31,5 @@ __all__ = [
     "overview",
     "pictures_figure",
     "shapes_figure",
+    "write_page",
 ]

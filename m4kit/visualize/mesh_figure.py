@@ -6,12 +6,13 @@ Both use the head's own frame (`m4kit.head_frame`): millimetres, with the head u
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from m4kit.camera import rotation_from_euler
-from m4kit.checks import check_number, check_whole
+from m4kit.checks import check_number, check_type, check_whole
 from m4kit.head_frame import HeadFrame
 from m4kit.landmarks import LANDMARK_GROUPS
 from m4kit.light import Lamp, Light
@@ -55,6 +56,24 @@ _NEAR = 3.0
 _ZOOM = 2.15
 """Side length of plotly's scene at which the head fills the figure's height."""
 
+_FITTED = """
+const plot = document.getElementById("{plot_id}");
+document.body.style.margin = 0;
+let fitted = 1;
+// Plotly fits the scene to the window's height alone. The head is less wide than 0.8 times the height.
+function fit() {
+  const { w, h } = plot._fullLayout._size, share = Math.min(1, w / h / 0.8);
+  if (Math.abs(share - fitted) < 0.01) return;
+  // Relative to the present ratio, which is also plotly's zoom.
+  const { x, y, z } = plot._fullLayout.scene.aspectratio, by = share / fitted;
+  fitted = share;
+  Plotly.relayout(plot, { "scene.aspectratio": { x: by * x, y: by * y, z: by * z } });
+}
+plot.on("plotly_afterplot", fit);
+fit();
+"""
+"""What a page does when it opens and when its window changes."""
+
 _UPPER_LEFT = {
     "x": 0,
     "y": 1,
@@ -84,7 +103,7 @@ def mesh_figure(
     shows the vertex's number, its region and its value. The axes are the head's, from the tip of the nose: x red,
     y green, z blue. Buttons turn the head to the front, to its sides, and to its pose in the photo.
 
-    `figure.write_html("face.html", include_plotlyjs=True)` writes a page that opens offline.
+    `write_page` writes the figure as a page that opens offline.
 
     Raises `ValueError` for what `vertex_colours` refuses.
     """
@@ -147,6 +166,15 @@ def mesh_figure(
             },
         },
     )
+
+
+def write_page(figure: go.Figure, path: str | PathLike) -> None:
+    """Write a figure of `mesh_figure` as an HTML page that opens offline and shows the whole head in any window."""
+    import plotly.graph_objects as go
+
+    check_type(figure, "write_page", go.Figure, remedy="mesh_figure(face) makes one")
+    page = go.Figure(figure).update_layout(height=None)
+    page.write_html(path, include_plotlyjs=True, post_script=_FITTED)
 
 
 def mesh_picture(

@@ -8,7 +8,7 @@ from PIL import Image
 
 from m4kit.camera import rotation_from_euler
 from m4kit.vertex_colours import vertex_colours
-from m4kit.visualize import mesh_figure, mesh_picture
+from m4kit.visualize import mesh_figure, mesh_picture, write_page
 
 from helpers.faces import MODEL, face
 from helpers.lab_browser import jupyter_browser
@@ -134,7 +134,7 @@ def test_in_a_browser_the_page_opens_offline_and_the_face_is_lit_from_above_left
     figure = mesh_figure(
         face(), colour=colour, image=np.full_like(PHOTO, 200), pose_axes=False, landmarks=False
     )
-    figure.write_html(tmp_path / "face.html", include_plotlyjs=True)
+    write_page(figure, tmp_path / "face.html")
     page.goto(f"file://{tmp_path / 'face.html'}")
     page.wait_for_selector(".gl-container canvas")
     picture = seen_face(page)
@@ -152,9 +152,25 @@ def test_in_a_browser_the_page_opens_offline_and_the_face_is_lit_from_above_left
         assert np.quantile(grey, 0.9) > 190
 
 
-def seen_face(page):
+@pytest.mark.parametrize(("width", "height"), [(300, 800), (900, 400)])
+def test_in_a_browser_the_page_shows_the_whole_head_in_a_narrow_and_in_a_low_window(
+    page, tmp_path, width, height
+):
+    write_page(mesh_figure(face(), pose_axes=False, landmarks=False), tmp_path / "face.html")
+    # The page also follows a window that changes.
+    page.goto(f"file://{tmp_path / 'face.html'}")
+    page.wait_for_selector(".gl-container canvas")
+    page.set_viewport_size({"width": width, "height": height})
+    picture = seen_face(page, {"x": 0, "y": 70, "width": width, "height": height - 70})
+    rows, columns = np.nonzero(picture.min(-1) < 250)
+    assert 0 < columns.min() < columns.max() < width - 1
+    assert 0 < rows.min() < rows.max() < height - 71
+    assert max(np.ptp(columns) / width, np.ptp(rows) / height) > 0.6
+
+
+def seen_face(page, place=None):
     """What the scene's box shows once it stands still, (h, w, 3)."""
-    place = {"x": 60, "y": 70, "width": 330, "height": 420}
+    place = place or {"x": 60, "y": 70, "width": 380, "height": 390}
     before = None
     for _ in range(50):
         page.wait_for_timeout(150)
@@ -170,7 +186,7 @@ def test_it_stays_under_a_megabyte():
 
 
 def test_the_page_holds_all_that_it_needs(tmp_path):
-    mesh_figure(face()).write_html(tmp_path / "face.html", include_plotlyjs=True)
+    write_page(mesh_figure(face()), tmp_path / "face.html")
     assert '<script src="http' not in (tmp_path / "face.html").read_text(encoding="utf-8")
 
 
