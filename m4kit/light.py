@@ -23,18 +23,20 @@ class Lamp:
 class Light:
     """How a mesh is lit. The default suits a portrait: a warm key light from the upper left and a cool fill light.
 
+    The fill light is strong enough that no shadow is black.
+
     `key` and `fill` are Lambertian. `softness` in [0, 1] smooths the border between light and shadow, as large lamps
     do. `sky` and `ground` are ambient light from above and below, linear RGB. `gloss` is the strength of a broad
     highlight, `cavity` in [0, 1] how much hollows (nostrils, lids, lips) darken.
     """
 
-    key: Lamp = Lamp((-0.6, 0.7, 0.6), (0.98, 0.93, 0.87))
-    fill: Lamp = Lamp((0.9, 0.0, 0.35), (0.09, 0.11, 0.14))
-    sky: tuple[float, float, float] = (0.135, 0.145, 0.16)
-    ground: tuple[float, float, float] = (0.05, 0.045, 0.042)
-    softness: float = 0.28
+    key: Lamp = Lamp((-0.6, 0.7, 0.65), (0.88, 0.835, 0.78))
+    fill: Lamp = Lamp((0.9, 0.0, 0.4), (0.15, 0.165, 0.19))
+    sky: tuple[float, float, float] = (0.14, 0.148, 0.16)
+    ground: tuple[float, float, float] = (0.085, 0.08, 0.077)
+    softness: float = 0.3
     gloss: float = 0.07
-    cavity: float = 0.75
+    cavity: float = 0.65
 
 
 def shade(normals: np.ndarray, albedo: np.ndarray, *, light: Light, hollow: np.ndarray) -> np.ndarray:

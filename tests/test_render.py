@@ -127,6 +127,15 @@ class TestRender:
         picture = render(BLACK, [sphere(centre=(30, 20, 0), radius=15)]).astype(int)
         assert picture[12, 22].sum() > picture[20, 30].sum() > picture[28, 38].sum() > 60
 
+    def test_shadows_are_not_black(self):
+        ball = sphere(centre=(30, 20, 0), radius=15)
+        y, x = np.mgrid[:40, :60]
+        inside = np.hypot(x - 30, y - 20) < 14
+        brightness = render(BLACK, [ball], light=Light(gloss=0))[inside].mean(axis=-1)
+        # 0.4 in sRGB is an eighth of the light, 0.7 is half of it.
+        assert brightness.min() > 0.4 * brightness.max()
+        assert brightness.min() < 0.7 * brightness.max()
+
     def test_the_light_can_be_chosen(self):
         light = Light(key=Lamp((0.9, -0.1, 0.3), (1, 1, 1)))
         picture = render(BLACK, [sphere(centre=(30, 20, 0), radius=15)], light=light).astype(int)
