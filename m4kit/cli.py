@@ -1,4 +1,4 @@
-"""The command line, `m4kit`.
+"""The command line `m4kit`, and its command `m4kit predict`.
 
 Each sub-command is a module with a function `add_arguments(parser)`. It also sets defaults of the parser: `run`,
 which maps the parsed arguments to the exit status, and `when_stopped`, the message after Ctrl-C, if any.
@@ -18,8 +18,10 @@ from typing import NamedTuple
 
 from m4kit import __version__
 from m4kit.commands import (
+    add_detection,
     complain,
     folder_argument,
+    given_options,
     passed_over,
     path_argument,
     say,
@@ -115,15 +117,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder for the results, created if missing; only results of earlier runs are replaced in it",
     )
-    parser.add_argument(
-        "--threshold", type=float, metavar="SCORE", help="lowest score of a detection, 0 to 1 (default: 0.5)"
-    )
-    parser.add_argument(
-        "--min-face",
-        type=float,
-        metavar="PIXELS",
-        help="side of the smallest face, in pixels of the photo, or below 1 as a share of its longer side",
-    )
+    add_detection(parser)
     parser.add_argument("--passes", type=int, metavar="N", help="how often each face is cropped (default: 2)")
     parser.add_argument(
         "--views",
@@ -131,7 +125,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="average over 2 or 6 views of each crop: lower error, but slower (default: 1)",
     )
-    parser.add_argument("--max-faces", type=int, metavar="N", help="keep only the N largest faces of a photo")
     parser.add_argument("--quiet", action="store_true", help="print no progress bar and no path")
     parser.set_defaults(run=predict, when_stopped="the results so far are in the folder of --out")
 
@@ -154,8 +147,7 @@ def predict(options: argparse.Namespace) -> int:
         complain("predict", line)
     if not photos:
         raise ImageError("\n  ".join(message for _, message in failures))
-    names = ("threshold", "min_face", "passes", "views", "max_faces")
-    chosen = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    chosen = given_options(options, "threshold", "min_face", "passes", "views", "max_faces")
     gallery, predictor = Gallery(options.out, photos), Predictor(**chosen)
     try:
         with warnings.catch_warnings(record=True) as noted, gallery:

@@ -43,6 +43,35 @@ def folder_argument(text: str) -> Path:
     return Path(path_argument(text))
 
 
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """Add `--weights`, those of M4Net."""
+    parser.add_argument(
+        "--weights",
+        default="m4net-base",
+        metavar="NAME_OR_FILE",
+        help="weights of M4Net (default: %(default)s)",
+    )
+
+
+def add_detection(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `Predictor` that decide which faces are found. They are None if not given."""
+    parser.add_argument(
+        "--threshold", type=float, metavar="SCORE", help="lowest score of a detection, 0 to 1 (default: 0.5)"
+    )
+    parser.add_argument(
+        "--min-face",
+        type=float,
+        metavar="PIXELS",
+        help="side of the smallest face, in pixels of the photo, or below 1 as a share of its longer side",
+    )
+    parser.add_argument("--max-faces", type=int, metavar="N", help="keep only the N largest faces of a photo")
+
+
+def given_options(options: argparse.Namespace, *names: str) -> dict[str, object]:
+    """The options of these names that the user gave, as keyword arguments."""
+    return {name: value for name in names if (value := getattr(options, name)) is not None}
+
+
 def shows_progress(options: argparse.Namespace) -> bool:
     """Whether to show progress bars: on a terminal, without --quiet. A log would keep each of their states."""
     return not options.quiet and sys.stderr is not None and sys.stderr.isatty()

@@ -1,4 +1,4 @@
-"""`m4kit ablate`."""
+"""The command `m4kit ablate`: measure how head weights and activations change the accuracy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from m4kit.ablation.heads.weightings import (
     weighting_study,
     weightings_figure,
 )
-from m4kit.commands import CONTINUES, folder_argument, say, shows_progress
+from m4kit.commands import CONTINUES, add_weights, folder_argument, say, shows_progress
 from m4kit.datasets import READERS, WITH_LANDMARKS, Sample
 from m4kit.evaluate.command import add_member, read_set
 from m4kit.evaluate.heads import predict_heads
@@ -73,9 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     heads.add_argument(
         "--seed", type=int, default=0, help="seed of --faces and of the bootstrap (default: 0)"
     )
-    heads.add_argument(
-        "--weights", default="m4net-base", metavar="NAME_OR_FILE", help="M4Net weights (default: %(default)s)"
-    )
+    add_weights(heads)
     heads.add_argument(
         "--views",
         type=int,

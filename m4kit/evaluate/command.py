@@ -1,4 +1,4 @@
-"""`m4kit evaluate`."""
+"""The command `m4kit evaluate`: measure errors of networks and detectors on a data set."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from m4kit.commands import folder_argument, path_argument, say, shows_progress
+from m4kit.commands import add_weights, folder_argument, path_argument, say, shows_progress
 from m4kit.conditions import CONDITIONS
 from m4kit.datasets import READERS, WITH_LANDMARKS, Sample, read, read_aflw2000_3d
 from m4kit.datasets.ufdd import read_ufdd
@@ -75,12 +75,7 @@ def _add_landmarks(targets) -> None:
         action="store_true",
         help="also evaluate detector and both crops on whole photos, as predict does (about a minute)",
     )
-    add(
-        "--weights",
-        default=NETWORK_OPTIONS["weights"],
-        metavar="NAME_OR_FILE",
-        help="weights of M4Net (default: %(default)s)",
-    )
+    add_weights(parser)
     add(
         "--views",
         type=int,
@@ -209,12 +204,7 @@ def _add_identity(targets) -> None:
         metavar="DIR",
         help="folder with youtube_faces.zip and youtube_faces.npz",
     )
-    add(
-        "--weights",
-        default=NETWORK_OPTIONS["weights"],
-        metavar="NAME_OR_FILE",
-        help="weights of M4Net (default: %(default)s)",
-    )
+    add_weights(parser)
     add(
         "--peers",
         type=folder_argument,

@@ -12,8 +12,11 @@ import numpy as np
 
 from m4kit.commands import (
     CONTINUES,
+    add_detection,
+    add_weights,
     complain,
     folder_argument,
+    given_options,
     passed_over,
     path_argument,
     say,
@@ -77,10 +80,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seeds", nargs="+", type=int, metavar="N", help="seeds; one version per seed (default: 0)"
     )
     parser.add_argument("--all-labelled", action="store_true", help="the truth names every face of a photo")
-    parser.add_argument("--weights", default="m4net-base", metavar="NAME_OR_FILE", help="the network")
-    parser.add_argument("--threshold", type=float, metavar="SCORE", help="smallest detector score, 0 to 1")
-    parser.add_argument("--min-face", type=float, metavar="PIXELS", help="side of the smallest face")
-    parser.add_argument("--max-faces", type=int, metavar="N", help="keep only the N largest faces of a photo")
+    add_weights(parser)
+    add_detection(parser)
     parser.add_argument("--html", action="store_true", help=f"also write {PAGE}, a page that opens offline")
     parser.add_argument(
         "--quiet", action="store_true", help="no progress bar and no findings on the terminal"
@@ -90,8 +91,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run `m4kit scenes`; returns 1 if a photo could not be read or the report did not fit, else 0."""
-    names = ("threshold", "min_face", "max_faces")
-    chosen = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     # Before any work; `analyse` enters it again for its own files.
     files = (FINDINGS, SUMMARY, *FILES, *(PAGE,) * options.html)
     output = OutputFolder(options.out, files, inputs=options.paths)
@@ -99,7 +98,9 @@ def run(options: argparse.Namespace) -> int:
     if not options.quiet and options.layout in (None, "photos"):
         for line in passed_over(options.paths):
             complain("scenes", line)
-    predictor = Predictor(network=M4Net.load(options.weights), **chosen)
+    predictor = Predictor(
+        network=M4Net.load(options.weights), **given_options(options, "threshold", "min_face", "max_faces")
+    )
     with output:
         report = analyse(samples, predictor=predictor, folder=options.out, progress=shows_progress(options))
         written = write(report, output, html=options.html)

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from m4kit import metrics
 from m4kit.boxes import HIT_IOU, pairwise_iou
 from m4kit.camera import CROP_SIZE, Crop, box_from_crop, crop_from_landmarks
-from m4kit.commands import shows_progress
+from m4kit.commands import add_weights, shows_progress
 from m4kit.conditions import CONDITIONS, degrade
 from m4kit.confidence import signs
 from m4kit.confidence.failure import ALL, SETS, FailureModel, FailureModelError, save_models
@@ -92,9 +92,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--labels", type=Path, required=True, help="labels file (.npz)")
     parser.add_argument("--out", type=Path, required=True, help="file to write (failure.json)")
-    parser.add_argument(
-        "--weights", default="m4net-base", help="name or file of the network (default: %(default)s)"
-    )
+    add_weights(parser)
     parser.add_argument("--versions", type=int, default=2, help="photos per face (default: 2)")
     parser.add_argument("--faces", type=int, help="use only this many random faces")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
