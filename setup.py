@@ -1,4 +1,4 @@
-"""What `pyproject.toml` cannot say."""
+"""Installs the data files of `pyproject.toml` also in editable installations."""
 
 from setuptools import Distribution, setup
 

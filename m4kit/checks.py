@@ -1,4 +1,4 @@
-"""Checks of arguments: what was expected, what came, and what to do, where the mistake enters.
+"""Checks arguments. An error says what was expected, what came, and what to do.
 
 Something of another type raises `TypeError`, a value out of range `ValueError`.
 """

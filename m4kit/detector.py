@@ -62,8 +62,8 @@ smaller scale.
 """
 FAINT_SCORE, FAINT_SIDE, FAINT_SUM = 0.005, 28, 60
 """Signs of small faces that a reduced photo hides: lowest score, and largest side in network pixels, of a box that
-counts, and the sum of such scores that gives a hint. Large photos without such faces reach 35, crowds of 300 to 1,500
-of them 75 to 235. Heavy snow and rain look the same.
+counts, and the sum of such scores that gives a hint. Crowds of hundreds of such faces reach more, and so do heavy
+snow and rain; other large photos reach less.
 """
 MIN_SIDE = 8
 """A photo with a shorter side, in network pixels, is too small for any face."""

@@ -1,4 +1,4 @@
-"""Atomic file writes, folders of results in which nothing of the user's is overwritten, names and errors as text."""
+"""Atomic file writes, result folders that never overwrite a user's file, and names and errors as text."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ profiles are not applied. An image that cannot be loaded raises `ImageError` wit
 
 A hostile file does no harm. Only `FORMATS` are tried, whose decoders start no other program. A file may have 512 MB
 (`reading.MOST_BYTES`) and as many pixels as Pillow allows, 2 x `PIL.Image.MAX_IMAGE_PIXELS`, by default 179 million;
-in WebP, AVIF and progressive JPEG half as many, in JPEG 2000 a third. So decoding takes at most 1.5 GB of memory.
+in WebP, AVIF and progressive JPEG half as many, in JPEG 2000 a third, because their decoders need more memory.
 Larger files are refused before they are decoded. None is read at a reduced size, because boxes and landmarks count
 the photo's own pixels.
 """

@@ -1,4 +1,4 @@
-"""Runs networks as m4kit needs it, whatever the caller's settings of torch are, and leaves these as they were."""
+"""Runs networks on one CPU thread and in float32, whatever torch's settings are, and does not change the settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shades surfaces: two lamps, ambient light and dark hollows.
+"""Shades surfaces with two lamps and ambient light, darker in hollows.
 
 Directions and normals are unit vectors with x right, y up, z towards the viewer.
 """

@@ -1,4 +1,4 @@
-"""Makes pixels of any kind (H, W, 3) uint8 RGB: the part of `images.load_image` after the decoder.
+"""Converts decoded pixels of any kind to (H, W, 3) uint8 RGB, for `images.load_image`.
 
 Pixels are converted in blocks, so that no copy in a wider type is as large as the photo.
 """

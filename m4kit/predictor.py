@@ -1,4 +1,4 @@
-"""From a photo to a `Prediction`: detect, crop, regress."""
+"""Turns a photo into a `Prediction`: detect faces, cut crops, run the network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads files from elsewhere within a budget, because they may be endless, or huge when unpacked."""
+"""Reads files up to a size limit, because a file may be endless, or huge when unpacked."""
 
 from __future__ import annotations
 

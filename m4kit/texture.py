@@ -1,4 +1,4 @@
-"""The photo's colours on a face's mesh, and the skin's tone where the photo does not show the skin."""
+"""Colours a face's mesh from the photo, and with the skin's tone where the photo does not show the skin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Print the tables about people in `docs/model_card.md`: whom the face model fits, and whom the network.
+"""Print the tables about people in `docs/model_card.md`: how well model and network fit groups of people.
 
     pip install -e '.[face-model]'
     python scripts/measure_people.py shape

@@ -1,4 +1,4 @@
-"""The script that measures whom the models fit, on people and colours that are known."""
+"""The script that measures how well the models fit groups of people, on made-up people with known answers."""
 
 import cv2
 import numpy as np

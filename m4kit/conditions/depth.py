@@ -1,4 +1,4 @@
-"""Estimated depth of a photo, for haze and side light: flat ground, and the faces on it."""
+"""Estimates the depth of a photo, for haze and side light: a flat ground with the faces standing on it."""
 
 from __future__ import annotations
 

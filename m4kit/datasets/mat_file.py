@@ -1,4 +1,4 @@
-"""Reads matrices of a `.mat` of level 5, which MATLAB writes with `-v6` and `-v7`.
+"""Reads matrices from MATLAB's `.mat` files (level 5, which `-v6` and `-v7` write).
 
 Format: "MAT-File Format", The MathWorks. `scipy.io.loadmat` is no choice for files from elsewhere: a wrong number in
 a file makes it read outside its memory (scipy 1.17), and a file of 200 bytes can make it take gigabytes.

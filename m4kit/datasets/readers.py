@@ -1,4 +1,4 @@
-"""Readers by the name of their layout."""
+"""All readers of data sets, by the name of the layout."""
 
 from __future__ import annotations
 

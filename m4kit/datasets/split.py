@@ -1,4 +1,4 @@
-"""Which faces are held out of every training, by name."""
+"""Decides by name which faces are held out of every training."""
 
 from __future__ import annotations
 

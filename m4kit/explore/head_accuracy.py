@@ -1,4 +1,4 @@
-"""The measured accuracy of head weights, as numbers and as four triangles: cuts through all weights.
+"""Shows the measured accuracy of head weights as numbers, and as colours in four triangles.
 
 Four weights that sum to 1 fill a tetrahedron, which no flat picture shows whole. If one head's weight is held, the
 other three share the rest, and that is a triangle: a cut. There is one cut per held head; all contain the present

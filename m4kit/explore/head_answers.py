@@ -1,4 +1,4 @@
-"""A face under other weights of its heads, compared with the network's own answer.
+"""A face with other head weights, compared with the network's own answer.
 
 The heads' shapes are computed once per face; other weights then cost one weighted sum.
 """

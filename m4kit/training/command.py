@@ -1,4 +1,4 @@
-"""The command `m4kit train`."""
+"""The command `m4kit train`: train M4Net, or continue a stopped training."""
 
 from __future__ import annotations
 

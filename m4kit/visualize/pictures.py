@@ -26,7 +26,7 @@ def without_background(draw: Callable[[int], np.ndarray]) -> np.ndarray:
 
 
 def small_png(picture: np.ndarray) -> bytes:
-    """Encode a picture (H, W, 4) uint8 RGBA as a PNG of at most 256 colours, about 40 % of the size of one with all.
+    """Encode a picture (H, W, 4) uint8 RGBA as a PNG of at most 256 colours, much smaller than one with all.
 
     Colours are compared as seen on white and on black, by Lloyd's algorithm (k-means), which starts with the most
     frequent colours and some of the others. Pillow's `quantize` shows bands on a shaded face.

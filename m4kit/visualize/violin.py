@@ -1,4 +1,4 @@
-"""The distribution of a few or many values in a matplotlib chart, upright."""
+"""Draws the distribution of values in a matplotlib chart: few as points, many as a violin."""
 
 from __future__ import annotations
 

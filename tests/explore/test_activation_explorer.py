@@ -1,3 +1,5 @@
+"""The activation explorer and live training, used by setting the widgets' values."""
+
 import json
 import math
 import time

@@ -1,4 +1,4 @@
-"""How much the modes hold: numbers against closed forms, charts as the SVG that they are."""
+"""How much variance the modes hold: numbers against closed forms, and charts as SVG."""
 
 from xml.etree import ElementTree
 

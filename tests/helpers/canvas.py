@@ -1,4 +1,4 @@
-"""What a canvas was sent, and what it was sent of."""
+"""Faces for tests of the 3D view, and readers of the messages that it gets."""
 
 import numpy as np
 

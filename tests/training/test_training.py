@@ -1,3 +1,5 @@
+"""Training of M4Net: losses, data, augmentation, the loop, and the command."""
+
 import argparse
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""`m4kit ablate activations`."""
+"""The command `m4kit ablate activations`: train networks with each activation and compare them."""
 
 from __future__ import annotations
 

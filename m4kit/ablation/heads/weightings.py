@@ -1,4 +1,4 @@
-"""The study of networks whose heads were trained under different weightings, from one start.
+"""The study of networks that start from the same weights and are trained with different head weights.
 
 Fusing again evaluates weights on heads that were trained under one weighting, which favours that one. Here each
 weighting has a training of its own; everything else is equal.

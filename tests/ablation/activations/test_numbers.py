@@ -1,3 +1,5 @@
+"""Numbers and the figure of the activation study, on made-up trainings with known answers."""
+
 import numpy as np
 import pytest
 from scipy import stats
