@@ -35,6 +35,11 @@ LOCAL_DEVIATION = 0.25
 SIDES_CORRELATION = 0.9
 """Correlation of the left and right versions of a local change in one person."""
 
+BOTH_SIDES = 0.85
+"""Share of expressions in which an action's left and right versions occur together."""
+BOTH_EYES = 0.5
+"""The same for blinks. With 0.85, no mode of the ten is an antisymmetric blink, and a wink half closes both eyes."""
+
 LICENCE = (
     "CC0 1.0 Universal. Adapted from MakeHuman assets of MPFB2 (https://github.com/makehumancommunity/mpfb2), "
     "licensed under CC0 1.0 Universal, and from the Face Units asset pack by Mika Suominen, licensed under "
@@ -402,7 +407,7 @@ def symmetric_components(offsets, mirror, weights, count):
 
 
 def random_expressions(names: list[str], n: int, rng: np.random.Generator) -> np.ndarray:
-    """Strengths (n, actions) of sparse mixes; left and right actions mostly occur together."""
+    """Strengths (n, actions) of sparse mixes; left and right actions mostly occur together, except blinks."""
     strengths = np.zeros((n, len(names)))
     index = {name: number for number, name in enumerate(names)}
     for row in strengths:
@@ -410,7 +415,8 @@ def random_expressions(names: list[str], n: int, rng: np.random.Generator) -> np
             name, strength = names[number], rng.uniform(0, 1)
             row[number] = strength
             other = name.replace("Left", "#").replace("Right", "Left").replace("#", "Right")
-            if name not in ("mouthLeft", "mouthRight", "jawLeft", "jawRight") and rng.uniform() < 0.85:
+            both = BOTH_EYES if name.startswith("eyeBlink") else BOTH_SIDES
+            if name not in ("mouthLeft", "mouthRight", "jawLeft", "jawRight") and rng.uniform() < both:
                 row[index[other]] = strength
     jaw, close = index["jawOpen"], index["mouthClose"]
     strengths[:, close] = np.minimum(strengths[:, close], strengths[:, jaw])
