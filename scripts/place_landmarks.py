@@ -5,8 +5,8 @@
 
 Each round fits the model to the 68 points that 3DDFA-V2's mb1 finds in training photos (see
 `m4kit.training.teacher`), computes the move on the mesh that best explains each landmark's remaining error, and moves
-the landmark along the surface. No face of AFLW2000-3D is used. The result, three vertices and their weights per
-landmark, goes to `scripts/face_model_landmarks.json`, which `build_face_model.py` reads.
+the landmark along the surface. No face of AFLW2000-3D is used. The result, places on the mean of the random adults in
+mm, goes to `scripts/face_model_landmarks.json`, which `build_face_model.py` reads.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from m4kit.training.labels import annotated
 from m4kit.training.teacher import mean_points, peer_answers
 from m4kit.training.transfer import read_peer, read_whitening
 
+PEOPLE_FILE = Path(__file__).with_name("face_model_people.json")
 OUT = Path(__file__).with_name("face_model_landmarks.json")
 
 # Landmarks of the person's right half and the middle, counted from 1, in mm from the middle between the eyes.
@@ -49,7 +50,6 @@ FIRST_GUESS = {
 }
 UPPER_LIP, LOWER_LIP = (50, 51, 52, 53, 54, 62, 63, 64), (56, 57, 58, 59, 60, 66, 67, 68)
 UPPER_LIDS, LOWER_LIDS = (38, 39, 44, 45), (41, 42, 47, 48)
-JAW = range(1, 18)
 
 LONGEST_MOVE = 6.0
 """Largest move of a landmark per round, in millimetres."""
@@ -65,15 +65,14 @@ class Skin:
         jaw = _descent(model, "jawOpen")
         lids = _descent(model, "eyeBlinkLeft", "eyeBlinkRight")
         skin = ~(model.regions["eyeballs"] | model.regions["mouth_inside"])
-        face = skin & ~model.regions["ears"]
-        allowed = {landmark: skin if landmark in JAW else face for landmark in range(1, 69)}
+        allowed = {landmark: skin for landmark in range(1, 69)}
         for landmarks, mask in (
             (UPPER_LIP, jaw < 0.25),
             (LOWER_LIP, jaw > 0.4),
             (UPPER_LIDS, lids > 0.35),
             (LOWER_LIDS, lids < 0.25),
         ):
-            allowed |= {landmark: face & mask for landmark in landmarks}
+            allowed |= {landmark: skin & mask for landmark in landmarks}
         self.parts = []
         for landmark in range(1, 69):
             part = triangles[allowed[landmark][triangles].all(1)]
@@ -119,6 +118,13 @@ def correction(model: FaceModel, target: np.ndarray) -> tuple[np.ndarray, float]
     return _symmetric(np.array(moves)), float(errors.mean())
 
 
+def place(model: FaceModel, vertices: np.ndarray, weights: np.ndarray) -> None:
+    """Give a model other landmarks."""
+    model.landmark_vertices = torch.tensor(vertices)
+    model.landmark_weights = torch.tensor(weights, dtype=torch.float32)
+    model.landmark_mean, model.landmark_modes = model.landmark_basis()
+
+
 def main() -> None:
     """Place the landmarks and write the file."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -149,14 +155,18 @@ def main() -> None:
     skin = Skin(model)
     vertices, weights, points = skin.nearest(guess + middle)
     for number in range(options.rounds):
-        model.landmark_vertices = torch.tensor(vertices)
-        model.landmark_weights = torch.tensor(weights, dtype=torch.float32)
-        model.landmark_mean, model.landmark_modes = model.landmark_basis()
+        place(model, vertices, weights)
         moves, error = correction(model, target)
         print(f"round {number}: the model fits {options.faces} faces to {error:.3f} %")
         moved = _symmetric(points + np.clip(moves, -LONGEST_MOVE, LONGEST_MOVE))
         vertices, weights, points = skin.nearest(moved)
-    OUT.write_text(json.dumps({"vertices": vertices.tolist(), "weights": weights.round(4).tolist()}))
+    place(model, vertices, weights)
+    # The mesh may change later. So may the mean, which `PEOPLE_FILE` moves.
+    people = torch.tensor(json.loads(PEOPLE_FILE.read_text())["identity"])
+    places = (
+        model.landmarks() - torch.einsum("k,kpc->pc", people, model.landmark_modes[: len(people)])
+    ).double()
+    OUT.write_text(json.dumps({"points": places.numpy().round(4).tolist()}))
 
 
 if __name__ == "__main__":

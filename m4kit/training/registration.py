@@ -45,7 +45,7 @@ def register(model: FaceModel, bfm: FaceModel, target: np.ndarray, *, iterations
     surface = _Surface(target, bfm.triangles.numpy())
     mean, modes = model.mean.double().numpy(), model.modes.double().numpy()
     triangles = model.triangles.numpy()
-    skin = ~(model.regions["eyeballs"] | model.regions["mouth_inside"] | model.regions["ears"])
+    skin = ~(model.regions["eyeballs"] | model.regions["mouth_inside"])
     bfm_landmarks = bfm.points(torch.as_tensor(target).float()).double().numpy()
     our_landmarks = model.landmarks().double().numpy()
     scale, rotation, translation = similarity(our_landmarks, bfm_landmarks)

@@ -1,0 +1,451 @@
+"""The head's mesh: its part of the base mesh, subdivided and cut along smooth curves.
+
+Everything here is linear in the base mesh's vertices, and a matrix says how.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+from scipy.sparse import coo_array, csr_array, eye_array, vstack
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+EYEBALL_FRONT = -2.0
+"""The face's part of an eyeball is in front of this z, in mm from the middle between the eyes."""
+
+
+PUPIL, IRIS = 2.0, 5.9
+"""Radii in mm."""
+EYE_RINGS = (PUPIL, PUPIL + 0.3, IRIS, IRIS + 0.4)
+"""Radii of the circles of vertices on the eyeballs. Colours by vertex change from one circle to the next."""
+
+
+def neck_height(points: np.ndarray) -> np.ndarray:
+    """Height of points (V, 3) above the edge of the neck, in mm from the middle between the eyes."""
+    return points[:, 1] + 0.2 * (points[:, 2] + 85) + 140
+
+
+def hair_height(points: np.ndarray) -> np.ndarray:
+    """Height of points (V, 3) above the hairline from ear to ear, in mm; frame as in `neck_height`."""
+    return points[:, 1] + 45 - 0.45 * (points[:, 2] + 80)
+
+
+def face_depth(points: np.ndarray) -> np.ndarray:
+    """How far points (V, 3) on the skin are inside the face's edge, in about mm; negative outside.
+
+    The edge runs over the upper forehead, before the ears and under the chin. Points are relative to the middle
+    between the eyes. For each direction from a point inside the head, the edge is at an angle from the front that
+    changes smoothly with the direction's height.
+    """
+    x, y, z = (points - [0, -15, -60]).T
+    distance = np.sqrt(x**2 + y**2 + z**2)
+    height = y / distance
+    return z - distance * (-0.03 + 0.114 * height + 0.63 * height**2)
+
+
+class Cut:
+    """The head's part of the base mesh.
+
+    `vertices` are indices into the base. `body`, `eyeballs`, `teeth` and `tongue` are the quads of the parts,
+    `sampled` the faces (quads, triangles) whose vertices the principal components are computed on. `mirror`,
+    the masks `cavity`, `eyeball`, `ears` and `sampled_vertices`, the `depth` in the mouth (see `cavity_depth`) and
+    `eyeball_depth`, the z of eyeballs in mm, are for `vertices`.
+    """
+
+    RINGS_KEPT = 6
+    """Rings of the mouth cavity that belong to the face."""
+
+    def __init__(self, source, mean: np.ndarray):
+        """`source` holds the base mesh; `mean` (V, 3) is in mm, relative to the middle between the eyes."""
+        groups = source.groups
+        eyeballs = np.concatenate([groups["helper-l-eye"], groups["helper-r-eye"]])
+        teeth = np.concatenate([groups["helper-upper-teeth"], groups["helper-lower-teeth"]])
+        mirror = mirror_map(source.vertices)
+        depth = cavity_depth(groups["body"], mirror)
+
+        ears = np.zeros(len(mean), dtype=bool)
+        for name in ("l-ear-scale-incr", "r-ear-scale-incr"):
+            offsets = source.target(f"mpfb2/targets/ears/{name}.target.gz")
+            ears |= np.linalg.norm(offsets, axis=1) > 0.06
+        ears &= (np.abs(mean[:, 0]) > 55) & (mean[:, 1] < 14)
+
+        sampled = sampled_faces(groups["body"], eyeballs, mean, ears=ears, depth=depth, mirror=mirror)
+        head = neck_height(mean) > -35
+        body = groups["body"][head[groups["body"]].all(1)]
+        body = body[in_largest_component(body, len(mean))]
+
+        quads = np.concatenate([body, eyeballs, teeth, groups["helper-tongue"]])
+        self.vertices = np.unique(quads)
+        new = np.full(len(mean), -1)
+        new[self.vertices] = np.arange(len(self.vertices))
+        self.body, self.eyeballs, self.teeth, self.tongue = (
+            new[part] for part in (body, eyeballs, teeth, groups["helper-tongue"])
+        )
+        self.sampled = [[int(new[corner]) for corner in face] for face in sampled]
+        self.sampled_vertices = np.isin(np.arange(len(self.vertices)), np.concatenate(self.sampled))
+        self.mirror = new[mirror[self.vertices]]
+        self.depth = depth[self.vertices]
+        self.cavity = self.depth >= 0
+        self.eyeball = np.isin(self.vertices, eyeballs)
+        self.eyeball_depth = np.where(self.eyeball, mean[self.vertices, 2], np.nan)
+        self.ears = ears[self.vertices]
+
+
+def sampled_faces(body, eyeballs, mean, *, ears, depth, mirror) -> list[list[int]]:
+    """The faces of the base mesh that the principal components are computed on.
+
+    Another choice would give the coefficients another meaning, so that networks would have to be trained again.
+    """
+    x, y, z = mean.T
+    skin = (y < 86 - 0.003 * x**2) & (y > -116 + 0.24 * (20 - z)) & (z > -90 + 0.9 * np.clip(y + 8, 0, None))
+    keep = (skin | ears) & (depth < 0)
+    keep |= (depth >= 0) & (depth < Cut.RINGS_KEPT)
+    quads = body[keep[body].all(1)]
+    quads = without_teeth(quads[in_largest_component(quads, len(mean))])
+    quads = np.concatenate([quads, eyeballs[(mean[eyeballs][:, :, 2] > EYEBALL_FRONT).all(1)]])
+    return [*quads.tolist(), *mouth_cap(quads, depth >= 0, mirror, mean)]
+
+
+def cavity_depth(quads: np.ndarray, mirror: np.ndarray) -> np.ndarray:
+    """The depth of each base vertex in the mouth, in rings from 0 behind the lips to 10; -1 elsewhere.
+
+    The base mesh numbers the rings of its right half consecutively, with 17 vertices per ring. A few rows of vertices
+    between them have later numbers and take the depth of their neighbours.
+    """
+    first, rings, half = 520, 11, 17
+    index = np.arange(len(mirror))
+    depth = np.where((index >= first) & (index < first + rings * half), (index - first) // half, -1)
+    depth[mirror[depth >= 0]] = depth[depth >= 0]
+    neighbours = {}
+    for a, b in edges_of(quads.tolist()):
+        for one, other in ((a, b), (b, a)):
+            if depth[one] < 0 and depth[other] >= 1:
+                neighbours.setdefault(one, set()).add(int(depth[other]))
+    for vertex, depths in neighbours.items():
+        depth[vertex] = min(depths)
+    return depth
+
+
+class FineMesh:
+    """The fine mesh of the head, whose first vertices are the face's.
+
+    `matrix` (V, base) gives its vertices from those of a `Cut`, `face_vertices` is the number of the face's. `face`
+    and `head` (T, 3) are the triangles. The face ends in the mouth with a cap, behind which the head goes on.
+    `under_hair` (V,) is true above the hairline, which on the face is its edge.
+    `parts` are masks (V,) of what can be told from the mesh alone: "mouth_inside", "eyeballs", "irises", "pupils",
+    "teeth" and "tongue".
+    """
+
+    def __init__(self, cut: Cut, mean: np.ndarray):
+        """`mean` (base, 3) is the mean person in mm."""
+        sources = ((cut.body, 1), (cut.eyeballs, 2), (cut.teeth, 1), (cut.tongue, 1))
+        pieces = [subdivided(quads, len(mean), steps) for quads, steps in sources]
+        self.matrix = vstack([matrix for matrix, _ in pieces]).tocsr()
+        first = np.cumsum([0, *(matrix.shape[0] for matrix, _ in pieces)])
+        position = self.matrix @ mean
+        eyes = position[first[1] : first[2]]
+        middle, eye = eyes.mean(0), eyes[eyes[:, 0] > 0].mean(0)
+
+        triangles = [
+            triangulate(quads + start, position) for (_, quads), start in zip(pieces, first, strict=False)
+        ]
+        # A base quad is 4 fine quads, or 16 after two steps, of two triangles each.
+        front = (cut.eyeball_depth[cut.eyeballs] > EYEBALL_FRONT).all(1)
+        of_body = np.select([deep_quads(cut), cut.cavity[cut.body].any(1)], ["throat", "mouth"], "skin")
+        kinds = [
+            of_body.repeat(8),
+            np.where(front, "eye", "eye behind").repeat(32),
+            np.full(len(triangles[2]), "teeth"),
+            np.full(len(triangles[3]), "tongue"),
+        ]
+        self.triangles, self.kind = np.concatenate(triangles), np.concatenate(kinds).astype("U10")
+
+        def from_middle():
+            return self.matrix @ mean - middle
+
+        self._cut(neck_height(from_middle()), mean, "skin", outside="dropped")
+        self._cut(face_depth(from_middle()), mean, "skin", outside="head")
+        surface = np.flatnonzero(np.isin(self.kind, ["skin", "mouth"]))
+        own = in_largest_component(self.triangles[surface], self.matrix.shape[0])
+        self.kind[surface[~own]] = "head"
+        for radius in EYE_RINGS:
+            self._cut(radius - from_axis(self.matrix @ mean, eye), mean, "eye", outside="eye")
+
+        of_face = np.isin(self.kind, ["skin", "mouth", "eye"])
+        order = np.unique(self.triangles[of_face])
+        used = np.unique(self.triangles[self.kind != "dropped"])
+        order = np.concatenate([order, np.setdiff1d(used, order)])
+        self.face_vertices = len(np.unique(self.triangles[of_face]))
+        new = np.full(self.matrix.shape[0], -1)
+        new[order] = np.arange(len(order))
+        self.matrix, self.triangles = self.matrix[order], new[self.triangles]
+        position = self.matrix @ mean
+
+        face = self.triangles[of_face]
+        others = self.triangles[~of_face & (self.kind != "dropped")]
+        self.head = np.concatenate([face, others])
+        in_mouth, in_throat = (self._touched(kind) for kind in ("mouth", "throat"))
+        mouth = self.triangles[self.kind == "mouth"]
+        cap = mouth_cap(mouth, in_mouth & in_throat, mirror_map(position), position)
+        self.face = np.concatenate([face, *(fan(polygon) for polygon in cap)])
+
+        self.under_hair = hair_height(position - middle) > 0
+        radius, front = from_axis(position, eye), self._touched("eye")
+        self.parts = {
+            "mouth_inside": (in_mouth | in_throat) & ~self._touched("skin"),
+            "eyeballs": front | self._touched("eye behind"),
+            "irises": front & (radius < IRIS + 0.01) & (radius > PUPIL + 0.01),
+            "pupils": front & (radius < PUPIL + 0.01),
+            "teeth": self._touched("teeth"),
+            "tongue": self._touched("tongue"),
+        }
+
+    def _touched(self, kind: str) -> np.ndarray:
+        return np.isin(np.arange(self.matrix.shape[0]), self.triangles[self.kind == kind])
+
+    def _cut(self, values: np.ndarray, mean: np.ndarray, kind: str, *, outside: str) -> None:
+        """Cut the triangles of a kind along the curve where the vertices' values are 0."""
+        chosen = self.kind == kind
+        moves, triangles, inside = cut_along(self.triangles[chosen], values, self.matrix @ mean)
+        self.matrix = (moves @ self.matrix).tocsr()
+        self.triangles = np.concatenate([self.triangles[~chosen], triangles])
+        self.kind = np.concatenate([self.kind[~chosen], np.where(inside, kind, outside)])
+
+
+def from_axis(points: np.ndarray, eye: np.ndarray) -> np.ndarray:
+    """Distance of points (V, 3) from the line along z through the nearer eye's middle; `eye` is the left one's."""
+    return np.hypot(np.abs(points[:, 0]) - eye[0], points[:, 1] - eye[1])
+
+
+def deep_quads(cut: Cut) -> np.ndarray:
+    """Which quads of the body line the throat, behind the face's part of the mouth cavity."""
+    deep = (cut.depth[cut.body] >= cut.RINGS_KEPT).any(1)
+    shallow = np.flatnonzero(~deep)
+    deep[shallow[~in_largest_component(cut.body[shallow], len(cut.depth))]] = True
+    return deep
+
+
+def subdivided(quads: np.ndarray, vertices: int, steps: int) -> tuple[csr_array, np.ndarray]:
+    """A matrix (fine, vertices) of so many Catmull-Clark steps of a part of a mesh, and the fine quads."""
+    used, local = np.unique(quads, return_inverse=True)
+    faces = local.reshape(quads.shape)
+    matrix = csr_array((np.ones(len(used)), (np.arange(len(used)), used)), shape=(len(used), vertices))
+    for _ in range(steps):
+        step, faces = catmull_clark(faces.tolist(), matrix.shape[0])
+        matrix = step @ matrix
+    return matrix, faces
+
+
+NEAR = 0.3
+"""A vertex this share of an edge or less from a curve moves onto it, so that no thin triangles are cut off."""
+
+
+def cut_along(triangles, values, position) -> tuple[csr_array, np.ndarray, np.ndarray]:
+    """Cut triangles along the curve where `values` (V,), linear on each edge, are 0.
+
+    Returns a matrix (new, V) that moves vertices onto the curve and adds vertices on it, the new triangles, and which
+    of them have positive values. The cut is symmetric if the mesh and `position` (V, 3) are.
+    """
+    count, values = len(values), np.where(np.abs(values) < 1e-9, 0.0, values)
+    edges = np.unique(np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1), axis=0)
+    ends = np.concatenate([edges, edges[:, ::-1]])
+    ends = ends[values[ends[:, 0]] * values[ends[:, 1]] < 0]
+    size = np.abs(values[ends])
+    share = size[:, 0] / size.sum(1)
+    # A vertex in the middle of the face stays there. Two edges as short as each other are told apart by their ends.
+    middle = np.abs(position[ends, 0]) < 1e-6
+    near = (share <= NEAR) & (~middle[:, 0] | middle[:, 1])
+    key = np.round(share, 6) + 1e-8 * (np.abs(position[ends[:, 1], 0]) + 0.1 * position[ends[:, 1], 1])
+    order = np.flatnonzero(near)[np.argsort(key[near])]
+    _, chosen = np.unique(ends[order, 0], return_index=True)
+    chosen = order[chosen]
+    slid, aim, share = ends[chosen, 0], ends[chosen, 1], share[chosen]
+    slide = eye_array(count).tolil()
+    slide[slid, slid], slide[slid, aim] = 1 - share, share
+    values[slid] = 0.0
+
+    edges = edges[values[edges[:, 0]] * values[edges[:, 1]] < 0]
+    size = np.abs(values[edges])
+    share = size[:, 0] / size.sum(1)
+    rows = np.arange(len(edges)).repeat(2)
+    weights = np.stack([1 - share, share], axis=1)
+    added = csr_array((weights.ravel(), (rows, edges.ravel())), shape=(len(edges), count))
+    slide = slide.tocsr()
+    matrix = vstack([slide, added @ slide]).tocsr()
+    position, values = matrix @ position, np.concatenate([values, np.zeros(len(edges))])
+    new = {tuple(edge): count + number for number, edge in enumerate(edges.tolist())}
+
+    result = []
+    for triangle in triangles.tolist():
+        ring = []
+        for one, other in zip(triangle, [*triangle[1:], triangle[0]], strict=True):
+            ring.append(one)
+            if (edge := (min(one, other), max(one, other))) in new:
+                ring.append(new[edge])
+        for sign in (1, -1):
+            side = [corner for corner in ring if sign * values[corner] >= 0]
+            if len(side) == 4:
+                diagonals = np.linalg.norm(position[side[:2]] - position[side[2:]], axis=1)
+                if diagonals[1] < diagonals[0]:
+                    side = [*side[1:], side[0]]
+            if len(side) >= 3 and (len(ring) > 3 or any(sign * values[corner] > 0 for corner in side)):
+                result.extend(fan(side))
+            elif len(ring) == 3 and sign == 1 and not values[ring].any():
+                result.append(ring)
+    result = np.array(result)
+    return matrix, result, values[result].sum(1) >= 0
+
+
+def fan(polygon) -> list[list[int]]:
+    """The triangles of a polygon around its first corner."""
+    return [[polygon[0], one, other] for one, other in pairwise(polygon[1:])]
+
+
+def mirror_map(vertices: np.ndarray) -> np.ndarray:
+    """Each vertex's partner across x = 0."""
+    distance, partner = cKDTree(vertices).query(vertices * [-1, 1, 1])
+    if distance.max() > 0.01:
+        raise ValueError(
+            f"expected a mesh symmetric in x, but a vertex lies {distance.max():.3f} from its mirror"
+        )
+    return partner
+
+
+def edges_of(faces) -> dict[tuple[int, int], int]:
+    """The number of faces at each edge (smaller vertex first)."""
+    count = {}
+    for face in faces:
+        for a, b in zip(face, [*face[1:], face[0]], strict=True):
+            edge = (min(a, b), max(a, b))
+            count[edge] = count.get(edge, 0) + 1
+    return count
+
+
+def in_largest_component(faces: np.ndarray, vertices: int) -> np.ndarray:
+    """Which faces (F, 3 or 4) belong to the largest connected part."""
+    edges = np.stack([faces, np.roll(faces, -1, axis=1)], axis=-1).reshape(-1, 2)
+    graph = coo_array((np.ones(len(edges)), edges.T), shape=(vertices, vertices))
+    label = connected_components(graph, directed=False)[1][faces[:, 0]]
+    return label == np.bincount(label).argmax()
+
+
+def without_teeth(quads: np.ndarray) -> np.ndarray:
+    """Remove quads that stick out of the cut's edge on their own."""
+    while True:
+        count = edges_of(quads.tolist())
+        open_edges = np.array(
+            [
+                sum(count[(min(a, b), max(a, b))] == 1 for a, b in zip(q, np.roll(q, -1), strict=True))
+                for q in quads
+            ]
+        )
+        corners = np.bincount(quads.ravel())
+        teeth = (open_edges >= 2) & ((corners[quads] == 1).any(1))
+        if not teeth.any():
+            return quads
+        quads = quads[~teeth]
+
+
+def mouth_cap(quads: np.ndarray, cavity: np.ndarray, mirror: np.ndarray, mean: np.ndarray) -> list[list[int]]:
+    """Faces that close the mouth at its innermost ring, between each vertex and its mirror partner."""
+    count = edges_of(quads.tolist())
+    neighbours = {}
+    for (a, b), faces in count.items():
+        if faces == 1 and cavity[a] and cavity[b]:
+            neighbours.setdefault(a, []).append(b)
+            neighbours.setdefault(b, []).append(a)
+    middle = [v for v in neighbours if mirror[v] == v]
+    top, bottom = sorted(middle, key=lambda v: -mean[v, 1])
+    chain = [top, next(v for v in neighbours[top] if mean[v, 0] < 0)]
+    while chain[-1] != bottom:
+        chain.append(next(v for v in neighbours[chain[-1]] if v != chain[-2]))
+    other = [int(mirror[v]) for v in chain]
+    caps = [[chain[0], chain[1], other[1]], [chain[-2], chain[-1], other[-2]]]
+    caps += [[chain[i], chain[i + 1], other[i + 1], other[i]] for i in range(1, len(chain) - 2)]
+    normal = sum(np.cross(mean[face[1]] - mean[face[0]], mean[face[2]] - mean[face[0]]) for face in caps)
+    return caps if normal[2] > 0 else [face[::-1] for face in caps]
+
+
+def catmull_clark(faces, vertices: int) -> tuple[coo_array, np.ndarray]:
+    """One Catmull-Clark step as a matrix (fine, base), and the fine quads (Catmull and Clark, 1978)."""
+    entries = {}
+
+    def add(row, column, value):
+        entries[(row, column)] = entries.get((row, column), 0.0) + value
+
+    edge_index, edge_faces = {}, {}
+    for number, face in enumerate(faces):
+        for a, b in zip(face, [*face[1:], face[0]], strict=True):
+            edge = (min(a, b), max(a, b))
+            edge_index.setdefault(edge, len(edge_index))
+            edge_faces.setdefault(edge, []).append(number)
+    face_row = vertices + len(edge_index)
+    for number, face in enumerate(faces):
+        for corner in face:
+            add(face_row + number, corner, 1 / len(face))
+    for edge, index in edge_index.items():
+        inside = len(edge_faces[edge]) == 2
+        for end in edge:
+            add(vertices + index, end, 0.25 if inside else 0.5)
+        if inside:
+            for number in edge_faces[edge]:
+                for corner in faces[number]:
+                    add(vertices + index, corner, 0.25 / len(faces[number]))
+    around_faces, around_edges = {}, {}
+    for number, face in enumerate(faces):
+        for corner in face:
+            around_faces.setdefault(corner, []).append(number)
+    for edge in edge_index:
+        for end in edge:
+            around_edges.setdefault(end, []).append(edge)
+    for v in range(vertices):
+        border = [edge for edge in around_edges[v] if len(edge_faces[edge]) == 1]
+        if border:
+            add(v, v, 0.75 if len(border) == 2 else 1.0)
+            for edge in border if len(border) == 2 else []:
+                add(v, edge[0] + edge[1] - v, 0.125)
+            continue
+        n = len(around_edges[v])
+        add(v, v, (n - 3) / n)
+        for number in around_faces[v]:
+            for corner in faces[number]:
+                add(v, corner, 1 / (n * n * len(faces[number])))
+        for edge in around_edges[v]:
+            for end in edge:
+                add(v, end, 1 / (n * n))
+    quads = []
+    for number, face in enumerate(faces):
+        for before, corner, after in zip([face[-1], *face[:-1]], face, [*face[1:], face[0]], strict=True):
+            out, into = (
+                vertices + edge_index[(min(corner, other), max(corner, other))] for other in (after, before)
+            )
+            quads.append([corner, out, face_row + number, into])
+    keys = np.array(list(entries))
+    matrix = coo_array((list(entries.values()), keys.T), shape=(face_row + len(faces), vertices)).tocsr()
+    return matrix, np.array(quads)
+
+
+def vertex_areas(vertices: np.ndarray, faces) -> np.ndarray:
+    """Each vertex's share of the surface, in mm^2."""
+    areas = np.zeros(len(vertices))
+    for face in faces:
+        corners = vertices[face]
+        area = (
+            np.linalg.norm(np.cross(corners[1:-1] - corners[0], corners[2:] - corners[0]), axis=1).sum() / 2
+        )
+        areas[face] += area / len(face)
+    return areas
+
+
+def triangulate(quads: np.ndarray, vertices: np.ndarray) -> np.ndarray:
+    """Cut quads into triangles (T, 3) along the shorter diagonal, symmetrically on both sides of the face."""
+    first = np.linalg.norm(vertices[quads[:, 0]] - vertices[quads[:, 2]], axis=1)
+    second = np.linalg.norm(vertices[quads[:, 1]] - vertices[quads[:, 3]], axis=1)
+    along = np.where(
+        (first <= second + 1e-4)[:, None, None],
+        quads[:, [[0, 1, 2], [0, 2, 3]]],
+        quads[:, [[0, 1, 3], [1, 2, 3]]],
+    )
+    return along.reshape(-1, 3)
