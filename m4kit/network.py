@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from m4kit.camera import CROP_SIZE
 from m4kit.checks import check_array, check_choice, check_type, check_whole
+from m4kit.face_model import FaceModel, packaged_model
 from m4kit.inference import loading
 from m4kit.parameters import PARAMETERS, fuse
 from m4kit.weights import (
@@ -182,6 +183,10 @@ class M4Net(nn.Module):
     The input is (B, 3, crop_size, crop_size) float, RGB, (value - 127.5) / 128, as `to_input` makes it from crops.
     The layers compute whitened parameters (mean 0 and standard deviation 1 over the training set). The buffers
     `parameter_mean` and `parameter_std` (62,) turn them into raw parameters, which the network returns.
+
+    `notes` says where the weights come from: `run` and `licence` as given to `save`, the `file` that they were loaded
+    from, and `face_model`, the fingerprint of the face model whose parameters they predict. A new network has no
+    notes; training it sets `face_model`.
     """
 
     def __init__(
@@ -306,6 +311,7 @@ class M4Net(nn.Module):
             "crop_size": str(self.crop_size),
             "run": run or self.notes.get("run", ""),
             "licence": licence or self.notes.get("licence", ""),
+            "face_model": self.notes.get("face_model", ""),
         }
         write_tensors(path, self.state_dict(), metadata, half=half)
 
@@ -316,7 +322,8 @@ class M4Net(nn.Module):
 
         A file may extend other weights, which its metadata names. It then holds only the tensors that differ.
 
-        Raises `WeightsError` for a file that is missing, broken, changed, or of another network.
+        Raises `WeightsError` for a file that is missing, broken, changed, of another network, or without the
+        fingerprint of its face model.
         """
         check_type(
             source,
@@ -337,6 +344,11 @@ class M4Net(nn.Module):
             raise WeightsError(
                 f"{path}: expected weights that M4Net.save wrote, but the metadata differ ({error})"
             ) from error
+        if "face_model" not in metadata:
+            raise WeightsError(
+                f"{path}: expected weights that name their face model, got a file of an earlier m4kit, whose face "
+                "model was another; train them again with m4kit train"
+            )
         if "extends" in metadata:
             tensors = {
                 name: tensor
@@ -347,7 +359,8 @@ class M4Net(nn.Module):
             name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
         }
         load_strictly(network, tensors, path=path)
-        network.notes = {key: metadata.get(key, "") for key in ("run", "licence")}
+        network.notes = {key: metadata.get(key, "") for key in ("run", "licence", "face_model")}
+        network.notes["file"] = str(source)
         return network.eval()
 
 
@@ -356,6 +369,27 @@ def _extended(path: Path, metadata: Mapping[str, str]) -> dict[str, torch.Tensor
     name, sha256 = metadata["extends"], metadata.get("extends_sha256", "")
     base = verify(resolve(name), sha256, remedy=f"{path} needs exactly that file of {name}; fetch both again")
     return read_tensors(base)[0]
+
+
+def check_fits(network: M4Net, model: FaceModel, *, remedy: str = "") -> None:
+    """Raise `WeightsError` unless this is the face model whose parameters the network predicts.
+
+    A network that was never trained fits every face model. `remedy` replaces the end of the error.
+    """
+    wanted = network.notes.get("face_model", "")
+    if not wanted or wanted == model.fingerprint:
+        return
+    packaged = packaged_model().fingerprint
+    if not remedy:
+        own = (
+            "leave out the other model" if wanted == packaged else "give the model that they were trained for"
+        )
+        remedy = f"{own}, or give weights for this one, which m4kit train --model makes"
+    names = [f"{one} (the packaged one)" if one == packaged else one for one in (wanted, model.fingerprint)]
+    raise WeightsError(
+        f"{network.notes.get('file') or 'network'}: these weights predict parameters of the face model {names[0]}, "
+        f"got the face model {names[1]}; {remedy}"
+    )
 
 
 def to_input(crops: np.ndarray, *, crop_size: int = CROP_SIZE) -> torch.Tensor:

@@ -10,7 +10,6 @@ import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,6 @@ from m4kit.files import reason_of, write_whole
 from m4kit.images import jpeg, load_image
 from m4kit.prediction import Face, FaceBox, Origin, Prediction
 from m4kit.reading import read_file, unpack_arrays
-from m4kit.weights import fingerprint
 
 FORMAT, VERSION = "m4kit prediction", 1
 
@@ -69,7 +67,7 @@ def to_bytes(prediction: Prediction, *, photo: str = "png") -> bytes:
     if photo not in ("png", "jpeg"):
         raise PredictionFileError(f'photo: expected "png" or "jpeg", got {photo!r}')
     faces = prediction.faces
-    if len({fingerprint(model) for model in {face.model for face in faces}}) > 1:
+    if len({model.fingerprint for model in {face.model for face in faces}}) > 1:
         raise PredictionFileError("expected faces of one face model, got several; save them one by one")
     origins = [
         None if face.origin is None else {"network": face.origin.network, "detector": face.origin.detector}
@@ -81,7 +79,7 @@ def to_bytes(prediction: Prediction, *, photo: str = "png") -> bytes:
         "source": prediction.source,
         "network": prediction.network,
         "origins": origins,
-        "face_model": fingerprint(faces[0].model) if faces else "",
+        "face_model": faces[0].model.fingerprint if faces else "",
     }
     buffer = io.BytesIO()
     np.savez(
@@ -109,11 +107,10 @@ def from_bytes(content: bytes, model: FaceModel | None = None) -> Prediction:
             if arrays[name].shape[1:] != (columns,) or not np.isfinite(arrays[name]).all():
                 raise ValueError(f"expected finite {name} (n, {columns}), got {arrays[name].shape}")
         source, network, known = (str(about[name]) for name in ("source", "network", "face_model"))
-    own = packaged_fingerprint() if model is None else fingerprint(model)
     model = packaged_model() if model is None else model
-    if known and own != known:
+    if known and known != model.fingerprint:
         raise PredictionFileError(
-            f"the prediction was made with the face model {known}, not {own}; give that one as model="
+            f"the prediction was made with the face model {known}, not {model.fingerprint}; give that one as model="
         )
     with _broken():
         faces = tuple(
@@ -144,15 +141,9 @@ def _broken() -> Iterator[None]:
 def own_model(prediction: Prediction) -> FaceModel | None:
     """The face model of a prediction, or None for the packaged one, which a pickle need not carry."""
     model = prediction.faces[0].model if prediction.faces else None
-    if model is None or fingerprint(model) == packaged_fingerprint():
+    if model is None or model.fingerprint == packaged_model().fingerprint:
         return None
     return model
-
-
-@cache
-def packaged_fingerprint() -> str:
-    """The fingerprint of the packaged face model."""
-    return fingerprint(packaged_model())
 
 
 def _encoded(image: np.ndarray, photo: str) -> bytes:

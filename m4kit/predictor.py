@@ -18,7 +18,7 @@ from m4kit.detector import Detector, check_min_face, check_threshold
 from m4kit.face_model import FaceModel, check_model
 from m4kit.folding import folded
 from m4kit.images import load_image, source_name
-from m4kit.network import M4Net
+from m4kit.network import M4Net, check_fits
 from m4kit.parameters import split
 from m4kit.prediction import Face, FaceBox, Origin, Prediction
 from m4kit.views import check_views, regress
@@ -34,7 +34,8 @@ class Predictor:
     - `detector`: any callable from an image (H, W, 3) uint8 RGB to boxes (n, 4) or (n, 5): left, top, right, bottom
       in photo pixels, and a score. The default is m4kit's.
     - `network`: an `M4Net`, a registered name or a path.
-    - `model`: the face model of the network's parameters; the default is the packaged one.
+    - `model`: the face model of the network's parameters; the default is the packaged one. Raises `WeightsError` if
+      the network was trained for another one.
     - `threshold`: the lowest score of a detection, 0 to 1.
     - `min_face`: the smallest face to find, in photo pixels, or below 1 as a share of the photo's longer side. Only
       for m4kit's detector.
@@ -87,6 +88,7 @@ class Predictor:
         self.detector = Detector() if detector is None else detector
         given = isinstance(network, M4Net)
         self.network = network if given else M4Net.load(network).requires_grad_(False)
+        check_fits(self.network, model)
         self._folded = folded(self.network)
         self._fingerprint, self._heads_digest = fingerprint(self.network), self.network.heads_digest()
         self._detector_fingerprint = (

@@ -18,7 +18,7 @@ from m4kit.checks import check_whole
 from m4kit.face_model import FaceModel
 from m4kit.folding import folded
 from m4kit.inference import inference
-from m4kit.network import M4Net, to_input
+from m4kit.network import M4Net, check_fits, to_input
 from m4kit.parameters import fuse, join, landmarks_in_crop, split, split_camera
 
 VIEWS = ((0, 0.0, 1.0), (1, 0.0, 1.0), (0, 7.0, 1.08), (1, 7.0, 1.08), (0, -7.0, 1.0), (1, -7.0, 1.0))
@@ -109,8 +109,10 @@ def regress(
 def crop_predictor(network: M4Net, model: FaceModel, *, views: int = 1) -> PredictCrops:
     """Combine a network and the face model of its parameters into one function; `views` as for `regress`.
 
-    The function uses a folded copy of the network.
+    The function uses a folded copy of the network. Raises `WeightsError` if the network was trained for another face
+    model.
     """
+    check_fits(network, model)
     network = folded(network)
 
     def predict_crops(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -33,7 +33,7 @@ LARGEST_DOWNLOAD = 2_000_000_000
 
 
 class WeightsError(ValueError):
-    """A file of weights is missing, broken, changed, or of another network."""
+    """A file of weights is missing, broken, changed, or of another network or face model."""
 
 
 @dataclass(frozen=True, slots=True)

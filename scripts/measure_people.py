@@ -141,6 +141,7 @@ def crops_of(data: Path, source: str, names: list[str]) -> np.ndarray:
         points21=np.full((n, 21, 2), np.nan, np.float32),
         points68=np.full((n, 68, 2), np.nan, np.float32),
         validation=np.ones(n, bool),
+        face_model="",
     )
     with tempfile.TemporaryDirectory() as folder:
         return np.load(decoded_crops(labels, data=data, cache=folder, progress=False))

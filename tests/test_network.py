@@ -3,6 +3,8 @@ import pytest
 import torch
 from torch import nn
 
+from m4kit.face_model import packaged_model
+from m4kit.folding import folded
 from m4kit.network import (
     ACTIVATIONS,
     FUSIONS,
@@ -11,12 +13,14 @@ from m4kit.network import (
     Backbone,
     M4Net,
     RReLU,
+    check_fits,
     count_multiply_adds,
     to_input,
 )
 from m4kit.parameters import PARAMETERS, fuse
 from m4kit.weights import WeightsError, read_tensors, sha256_of, write_tensors
 
+from helpers.faces import ellipsoid_model
 from helpers.paths import ROOT
 
 # 3DDFA-V2's networks, counted by hand from their layers: the convolutions of mb1's ONNX graph and of mb05's
@@ -190,7 +194,8 @@ def test_saved_weights_load_into_the_same_function(tmp_path, crops, activation, 
     network.save(tmp_path / "w.safetensors", run="a test", licence="none")
     loaded = M4Net.load(tmp_path / "w.safetensors")
     assert (loaded.size, loaded.activation, loaded.fusion) == ("small", activation, fusion)
-    assert loaded.notes == {"run": "a test", "licence": "none"}
+    file = str(tmp_path / "w.safetensors")
+    assert loaded.notes == {"run": "a test", "licence": "none", "face_model": "", "file": file}
     assert not loaded.training
     with torch.no_grad():
         torch.testing.assert_close(loaded.outputs(crops).heads, network.outputs(crops).heads, rtol=0, atol=0)
@@ -258,6 +263,54 @@ def test_weights_of_another_network_are_refused(tmp_path):
         write_tensors(path, {"x": torch.zeros(1)}, metadata)
         with pytest.raises(WeightsError, match=r"w.safetensors.*M4Net.save"):
             M4Net.load(path)
+
+
+class TestFaceModel:
+    """Weights say which face model's parameters they predict."""
+
+    def test_the_file_keeps_it(self, tmp_path):
+        network = M4Net("small")
+        network.notes["face_model"] = "0123456789abcdef"
+        network.save(tmp_path / "w.safetensors")
+        loaded = M4Net.load(tmp_path / "w.safetensors")
+        assert loaded.notes["face_model"] == "0123456789abcdef"
+        assert loaded.with_dynamic_fusion().notes["face_model"] == "0123456789abcdef"
+        assert folded(loaded).notes["face_model"] == "0123456789abcdef"
+
+    @pytest.mark.parametrize("name", ["m4net-base", "m4net-base-dynamic", "m4net-small"])
+    def test_packaged_weights_are_for_the_packaged_one(self, name):
+        assert M4Net.load(name).notes["face_model"] == packaged_model().fingerprint
+
+    def test_a_file_without_it_is_refused(self, tmp_path):
+        M4Net("small").save(tmp_path / "w.safetensors")
+        tensors, metadata = read_tensors(tmp_path / "w.safetensors")
+        del metadata["face_model"]
+        write_tensors(tmp_path / "w.safetensors", tensors, metadata)
+        with pytest.raises(WeightsError, match=r"w.safetensors: .*name their face model, .*train them again"):
+            M4Net.load(tmp_path / "w.safetensors")
+
+    def test_a_network_that_was_never_trained_fits_every_one(self):
+        check_fits(M4Net("small"), packaged_model())
+        check_fits(M4Net("small"), ellipsoid_model())
+
+    def test_another_one_is_refused_with_what_to_do(self, tmp_path):
+        packaged, other = packaged_model(), ellipsoid_model()
+        network = M4Net.load("m4net-small")
+        check_fits(network, packaged)
+        message = (
+            rf"m4net-small: .* {packaged.fingerprint} \(the packaged one\), got the face model {other.fingerprint}; "
+            "leave out the other model, or give weights for this one, which m4kit train --model makes"
+        )
+        with pytest.raises(WeightsError, match=message):
+            check_fits(network, other)
+        network.notes["face_model"] = other.fingerprint
+        network.save(tmp_path / "w.safetensors")
+        message = (
+            rf"w.safetensors: .* {other.fingerprint}, got .* {packaged.fingerprint} \(the packaged one\); "
+            "give the model that they were trained for, or give weights"
+        )
+        with pytest.raises(WeightsError, match=message):
+            check_fits(M4Net.load(tmp_path / "w.safetensors"), packaged)
 
 
 def test_the_documented_costs_are_the_networks():

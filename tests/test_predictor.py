@@ -15,8 +15,9 @@ from m4kit.face_model import FaceModel
 from m4kit.network import M4Net
 from m4kit.prediction import FaceBox
 from m4kit.predictor import Predictor, predict
-from m4kit.weights import fingerprint
+from m4kit.weights import WeightsError, fingerprint
 
+from helpers.faces import ellipsoid_model
 from helpers.paths import SAMPLES
 
 BOXES = np.array([[10, 20, 70, 90], [90, 30, 210, 160], [220, 60, 260, 110]], dtype=float)
@@ -401,6 +402,14 @@ class TestOptions:
             ValueError, match=r"expected finite weights, but digest1.conv.bias holds NaN or inf"
         ):
             m4kit.Detector(faceboxes)
+
+    def test_a_face_model_that_the_network_was_not_trained_for_is_refused(self):
+        other = ellipsoid_model()
+        message = rf"m4net-small: .* \(the packaged one\), got the face model {other.fingerprint}; leave out"
+        with pytest.raises(WeightsError, match=message):
+            Predictor(network="m4net-small", model=other)
+        with pytest.raises(WeightsError, match=message):
+            Predictor(network=M4Net.load("m4net-small").with_dynamic_fusion(), model=other)
 
     def test_an_option_that_is_not_known_is_refused(self, photo):
         with pytest.raises(TypeError, match="min_size"):

@@ -11,8 +11,10 @@ from m4kit.landmarks import MIRROR_68
 from m4kit.network import M4Net, Outputs, to_input
 from m4kit.parameters import landmarks_in_crop
 from m4kit.predictor import Predictor
-from m4kit.views import VIEWS, regress, view_matrices, view_pictures
+from m4kit.views import VIEWS, crop_predictor, regress, view_matrices, view_pictures
+from m4kit.weights import WeightsError
 
+from helpers.faces import ellipsoid_model
 from helpers.seen_views import MIRRORED, seen_in
 
 
@@ -160,3 +162,8 @@ def test_predict_averages_over_views(network, model):
     expected, _ = regress(network, model, cut_crop(photo, faces[1].crop)[None], views=6)
     np.testing.assert_allclose(faces[1].heads, expected[0], atol=1e-5)
     assert np.abs(faces[0].heads - faces[1].heads).max() > 1e-3
+
+
+def test_a_network_and_another_face_model_make_no_function(network):
+    with pytest.raises(WeightsError, match=f"got the face model {ellipsoid_model().fingerprint}"):
+        crop_predictor(network, ellipsoid_model())

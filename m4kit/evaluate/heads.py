@@ -15,7 +15,7 @@ from m4kit.datasets import Sample
 from m4kit.evaluate.landmarks import LandmarkEvaluation, compare, true_crops
 from m4kit.face_model import FaceModel
 from m4kit.folding import folded
-from m4kit.network import M4Net
+from m4kit.network import M4Net, check_fits
 from m4kit.parameters import fuse, head_spread, landmarks_in_crop, split
 from m4kit.views import regress
 
@@ -97,8 +97,10 @@ def predict_heads(
     """Run the network once on the ground-truth crop of every face, and keep the answer of each head.
 
     Crops and errors are as for `evaluate_landmarks`, `views` as for `views.regress`. With `partial`, Ctrl-C after the
-    first batch is not raised: the answers so far are returned, and it is their `interrupted`.
+    first batch is not raised: the answers so far are returned, and it is their `interrupted`. Raises `WeightsError`
+    if the network was trained for another face model.
     """
+    check_fits(network, model)
     left_out: list[str] = []
     fast = folded(network)
     done, interrupted = [], None

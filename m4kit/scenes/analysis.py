@@ -410,7 +410,7 @@ def _settings(predictor: Predictor) -> dict[str, object]:
     return {
         "m4kit": __version__,
         "network": fingerprint(predictor.network),
-        "face_model": fingerprint(predictor.model),
+        "face_model": predictor.model.fingerprint,
         "detector": fingerprint(detector.network)
         if isinstance(detector, Detector)
         else getattr(detector, "__qualname__", type(detector).__qualname__),

@@ -17,10 +17,8 @@ from m4kit.face_model import FaceModel, packaged_model
 from m4kit.files import whole_file, write_whole
 from m4kit.images import load_image
 from m4kit.prediction import Face, FaceBox
-from m4kit.prediction_file import packaged_fingerprint
 from m4kit.scenes.columns import FACE_COLUMNS, PHOTO_COLUMNS
 from m4kit.scenes.taxonomy import failure_flags
-from m4kit.weights import fingerprint
 
 VERSION = 3
 """Version of the report's files; files of another version are refused."""
@@ -79,11 +77,12 @@ class ReportData:
         of = self.faces.iloc[row]
         if pd.isna(of["face"]):
             raise ReportError(f"face {row}: expected one that was found, got a missed one; see its thumbnail")
-        own = packaged_fingerprint() if model is None else fingerprint(model)
         wanted = self.settings.get("face_model", "")
         model = packaged_model() if model is None else model
-        if own != wanted:
-            raise ReportError(f"face {row}: expected the face model {wanted}, got {own}; give model=")
+        if model.fingerprint != wanted:
+            raise ReportError(
+                f"face {row}: expected the face model {wanted}, got {model.fingerprint}; give model="
+            )
         corners = of[["left", "top", "right", "bottom"]].to_numpy(float)
         corner = of[["crop_left", "crop_top"]].to_numpy(float)
         box = (corners - [*corner, *corner]) * CROP_SIZE / of["crop_size"] - 0.5

@@ -14,7 +14,7 @@ import torch
 from m4kit.commands import CONTINUES, folder_argument, say, shows_progress
 from m4kit.face_model import FaceModel
 from m4kit.files import OutputFolder
-from m4kit.network import ACTIVATIONS, FUSIONS, SIZES, M4Net
+from m4kit.network import ACTIVATIONS, FUSIONS, SIZES, M4Net, check_fits
 from m4kit.training import TrainingError
 from m4kit.training.data import Labels, decoded_crops
 from m4kit.training.loop import FILES, Config, Trainer, available_device, config_from_dict
@@ -101,9 +101,11 @@ def run(args: argparse.Namespace) -> int:
     config = dataclasses.replace(config, fusion_only=config.fusion_only or args.fusion_only)
     output = OutputFolder(args.out, (*FILES, START), inputs=filter(None, (args.labels, args.start)))
     labels, model = Labels.load(args.labels), FaceModel.load(args.model)
+    # Before the crops are decoded, which takes minutes.
+    labels.check_fits(model)
     with output:
         crops = decoded_crops(labels, data=args.data, cache=args.cache or args.out, **shown)
-        network = _started(args, labels, np.load(crops, mmap_mode="r"), seed=config.seed)
+        network = _started(args, labels, model, np.load(crops, mmap_mode="r"), seed=config.seed)
         if args.licence:
             network.notes["licence"] = "; ".join(filter(None, (args.licence, network.notes.get("licence"))))
         trainer = Trainer(network, model, labels, crops, config, out=args.out, **shown)
@@ -131,7 +133,9 @@ def config_of(args: argparse.Namespace) -> Config:
     return config
 
 
-def _started(args: argparse.Namespace, labels: Labels, crops: np.ndarray, *, seed: int) -> M4Net:
+def _started(
+    args: argparse.Namespace, labels: Labels, model: FaceModel, crops: np.ndarray, *, seed: int
+) -> M4Net:
     """The network to start from; it is stored in the run's folder, so that the run can be resumed."""
     kept, about = args.out / START, f"start: {args.start or 'none'}, map: {args.map or 'none'}"
     asked = {name: getattr(args, name) for name in FROM_NOTHING if getattr(args, name) is not None}
@@ -144,6 +148,11 @@ def _started(args: argparse.Namespace, labels: Labels, crops: np.ndarray, *, see
                 f"{args.out}: it holds a run with another start ({network.notes['run']}); give the "
                 "same start to continue it, or another --out to begin a new run"
             )
+        check_fits(
+            network,
+            model,
+            remedy="give the same --model and --labels to continue its run, or another --out to begin a new one",
+        )
         _check(network, asked, args.out)
         return network
     args.out.mkdir(parents=True, exist_ok=True)
@@ -154,8 +163,14 @@ def _started(args: argparse.Namespace, labels: Labels, crops: np.ndarray, *, see
         torch.manual_seed(seed)
         network = M4Net(**asked)
         set_whitening(network, whitening)
+        network.notes["face_model"] = model.fingerprint
     elif args.start.suffix == ".safetensors":
         network = M4Net.load(args.start)
+        check_fits(
+            network,
+            model,
+            remedy="start from weights for this model, from 3DDFA-V2's with a --map to it, or without --start",
+        )
         if args.fusion == "dynamic" and network.fusion == "static":
             network = network.with_dynamic_fusion()
     else:
@@ -167,6 +182,12 @@ def _started(args: argparse.Namespace, labels: Labels, crops: np.ndarray, *, see
             raise TrainingError(
                 f"{args.start}: expected relu for 3DDFA-V2's weights, got {args.activation}; leave out --activation"
             )
+        to_ours = read_map(args.map)
+        if to_ours.face_model != model.fingerprint:
+            raise TrainingError(
+                f"{args.map}: it maps to the face model {to_ours.face_model}, got the face model "
+                f"{model.fingerprint}; give the map that was written with labels of this model"
+            )
         chosen = np.sort(np.random.default_rng(0).permutation(training)[:TRANSFER_CROPS])
         # Sorted indices read the file in order; the second shuffle makes the held-out last fifth random.
         few = crops[chosen][np.random.default_rng(1).permutation(len(chosen))]
@@ -174,7 +195,7 @@ def _started(args: argparse.Namespace, labels: Labels, crops: np.ndarray, *, see
             read_peer(args.start, few[:600]),
             few,
             peer_whitening=read_whitening(args.whitening or args.start.with_name(WHITENING)),
-            to_ours=read_map(args.map),
+            to_ours=to_ours,
             whitening=whitening,
             fusion=args.fusion or "static",
             report=say,

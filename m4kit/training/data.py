@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from m4kit.camera import CROP_SIZE
+from m4kit.face_model import FaceModel
 from m4kit.files import reason_of, whole_file
 from m4kit.parameters import PARAMETERS
 from m4kit.training import TrainingError
@@ -68,6 +69,7 @@ class Labels:
     - `points21` (n, 21, 2), `points68` (n, 68, 2): hand-annotated points in the crop frame (y up, origin at the
       centre), NaN where there is none.
     - `validation` (n,): True for faces that are held out.
+    - `face_model`: the fingerprint of the face model that the parameters are of.
     """
 
     names: np.ndarray
@@ -76,6 +78,7 @@ class Labels:
     points21: np.ndarray
     points68: np.ndarray
     validation: np.ndarray
+    face_model: str
 
     def __len__(self) -> int:
         return len(self.names)
@@ -108,22 +111,38 @@ class Labels:
         except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             raise TrainingError(
                 f"{path}: expected a labels file (.npz with {', '.join(cls.__dataclass_fields__)}), got "
-                f"another or a broken one ({reason_of(error)}); give the file that m4kit.training.labels wrote"
+                f"another or a broken one ({reason_of(error)}); give the file that this version's "
+                "m4kit.training.labels wrote"
             ) from error
         for name in ("parameters", "points21", "points68"):
             arrays[name] = arrays[name].astype(np.float32)
-        return cls(**(arrays | {"validation": arrays["validation"].astype(bool)}))
+        arrays["validation"] = arrays["validation"].astype(bool)
+        arrays["face_model"] = str(arrays["face_model"])
+        return cls(**arrays)
+
+    def save(self, path: str | Path) -> None:
+        """Write the labels as `.npz` for `load`."""
+        np.savez_compressed(path, **{name: getattr(self, name) for name in self.__dataclass_fields__})
 
     def digest(self) -> str:
         """SHA-256 of the labels, in hexadecimal."""
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(self.face_model.encode())
         for name in ("parameters", "points21", "points68", "validation"):
             digest.update(np.ascontiguousarray(getattr(self, name)))
         return digest.hexdigest()
 
     def subset(self, index: np.ndarray) -> Labels:
         """The labels of these faces only."""
-        return Labels(**{name: getattr(self, name)[index] for name in self.__dataclass_fields__})
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return Labels(**{name: one if name == "face_model" else one[index] for name, one in fields.items()})
+
+    def check_fits(self, model: FaceModel) -> None:
+        """Raise `TrainingError` unless the parameters are of this face model."""
+        if self.face_model != model.fingerprint:
+            raise TrainingError(
+                f"labels: their parameters are of the face model {self.face_model}, got the face model "
+                f"{model.fingerprint}; give the model that they were made with, or make them again with this one"
+            )
 
     def split(self) -> tuple[np.ndarray, np.ndarray]:
         """Indices of the faces to train on, and of those held out."""

@@ -127,8 +127,9 @@ def measure(
 ) -> Measured:
     """Make the photos of the labels' faces, predict them, and measure all signs and the error of each.
 
-    Raises `FailureModelError` if no face was found.
+    Raises `FailureModelError` if no face was found, and `TrainingError` for labels of another face model.
     """
+    labels.check_fits(predictor.model)
     predict_crops = crop_predictor(predictor.network, predictor.model)
     rows, missed = [], {}
     bar = tqdm(total=len(labels) * versions, desc="faces", disable=not progress, mininterval=2)

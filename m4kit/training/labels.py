@@ -30,7 +30,7 @@ from m4kit.face_model import FaceModel
 from m4kit.files import OutputFolder, whole_file
 from m4kit.landmarks import face_size
 from m4kit.parameters import PARAMETERS, join, landmarks_in_crop, split_camera
-from m4kit.training.data import averaging_matrix, read_crops
+from m4kit.training.data import Labels, averaging_matrix, read_crops
 from m4kit.training.refinement import annotation, draw_to_annotation, place_annotated
 from m4kit.training.teacher import OwnTeacher, PeerTeacher
 
@@ -171,13 +171,13 @@ def _write(options: argparse.Namespace) -> None:
         strict=True,
     )
     labels = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    np.savez(options.out / "labels.npz", **labels)
+    Labels(**labels, face_model=model.fingerprint).save(options.out / "labels.npz")
     if options.peers is not None:
         ours, peer = labels["parameters"].astype(np.float64), teachers[0]
         # The first of the six views is the crop itself.
         theirs = peer.raw(np.concatenate(answers)[:, 0])
         matrix, offset = affine_map(theirs, ours, peer.whitening[1])
-        np.savez(options.out / "map.npz", matrix=matrix, offset=offset)
+        np.savez(options.out / "map.npz", matrix=matrix, offset=offset, face_model=model.fingerprint)
 
 
 def label_source(

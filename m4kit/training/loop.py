@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from m4kit.face_model import FaceModel
 from m4kit.inference import one_thread
-from m4kit.network import M4Net
+from m4kit.network import M4Net, check_fits
 from m4kit.training import Diverged, TrainingError
 from m4kit.training.augmentation import Augmentation
 from m4kit.training.checkpoint import Checkpoint, rate_factor, weight_average
@@ -111,6 +111,8 @@ class Trainer:
 
     If `out` holds a checkpoint of the same config, the run continues from it. With `steps` (not `minutes`) it ends
     with the same weights as an uninterrupted run.
+
+    Raises `TrainingError` for labels, and `WeightsError` for weights, of another face model.
     """
 
     log_every = 20
@@ -131,6 +133,9 @@ class Trainer:
                 "expected a face model with the symmetry of its modes, which mirrored faces need; use the "
                 "packaged one"
             )
+        labels.check_fits(model)
+        check_fits(network, model)
+        network.notes["face_model"] = model.fingerprint
         torch.manual_seed(config.seed)
         self.config, self.labels, self.model, self.progress = config, labels, model, progress
         self.out = Path(out)

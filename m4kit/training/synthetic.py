@@ -237,9 +237,9 @@ def write_set(
                 points21=np.full((faces, 21, 2), np.nan, dtype=np.float32),
                 points68=np.full((faces, 68, 2), np.nan, dtype=np.float32),
                 validation=np.arange(faces) % HELD_OUT == HELD_OUT - 1,
+                face_model=model.fingerprint,
             )
-            fields = {field: getattr(labels, field) for field in Labels.__dataclass_fields__}
-            np.savez_compressed(unfinished / labels_path.name, **fields)
+            labels.save(unfinished / labels_path.name)
             for path in (archive_path, labels_path):
                 (unfinished / path.name).replace(path)
     except OSError as error:

@@ -28,10 +28,14 @@ _BATCH = 64
 
 
 class AffineMap(NamedTuple):
-    """Maps 3DDFA-V2's raw parameters to ours: matrix (62, 62) @ parameters + offset (62,)."""
+    """Maps 3DDFA-V2's raw parameters to ours: matrix (62, 62) @ parameters + offset (62,).
+
+    `face_model` is the fingerprint of the face model that it maps to.
+    """
 
     matrix: np.ndarray
     offset: np.ndarray
+    face_model: str
 
 
 class Peer(nn.Module):
@@ -47,13 +51,15 @@ class Peer(nn.Module):
 
 
 def read_map(path: str | Path) -> AffineMap:
-    """Read the affine map from 3DDFA-V2's parameters to ours (`.npz` with `matrix` and `offset`)."""
+    """Read the affine map from 3DDFA-V2's parameters to ours (`.npz` with `matrix`, `offset` and `face_model`)."""
     try:
         with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
-            result = AffineMap(file["matrix"].astype(np.float64), file["offset"].astype(np.float64))
+            arrays = (file[name].astype(np.float64) for name in ("matrix", "offset"))
+            result = AffineMap(*arrays, str(file["face_model"]))
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise TrainingError(
-            f"{path}: expected an affine map (.npz with matrix and offset): {reason_of(error)}"
+            f"{path}: expected an affine map (.npz with matrix, offset and face_model), but reading it failed "
+            f"({reason_of(error)}); give the map.npz that this version's m4kit.training.labels wrote"
         ) from error
     if result.matrix.shape != (PARAMETERS, PARAMETERS) or result.offset.shape != (PARAMETERS,):
         raise TrainingError(
@@ -181,7 +187,7 @@ def transfer(
     seed: int = 0,
     report: Callable[[str], object] = lambda line: None,
 ) -> M4Net:
-    """Make an M4Net with the peer's backbone and four heads that answer in our face model.
+    """Make an M4Net with the peer's backbone and four heads that answer in the face model of `to_ours`.
 
     `crops` (n, 120, 120, 3) uint8 RGB are some thousands of training faces; the last fifth measures the errors.
     `peer_whitening` and `whitening` are mean and standard deviation (62,) of the peer's raw parameters and of ours.
@@ -197,6 +203,7 @@ def transfer(
             "channels in its first layer"
         )
     network = M4Net(size, "relu", fusion)
+    network.notes["face_model"] = to_ours.face_model
     features = [[], [], [], []]
     for batch in _batches(crops):
         for kept, stage in zip(features, peer.backbone(batch.flip(1)), strict=True):
@@ -216,7 +223,7 @@ def transfer(
     (their_mean, their_std), (mean, std) = (
         tuple(torch.tensor(v, dtype=torch.float64) for v in pair) for pair in (peer_whitening, whitening)
     )
-    matrix, offset = (torch.tensor(v, dtype=torch.float64) for v in to_ours)
+    matrix, offset = (torch.tensor(v, dtype=torch.float64) for v in (to_ours.matrix, to_ours.offset))
     compose = matrix * their_std / std[:, None]
     constant = (matrix @ their_mean + offset - mean) / std
     target = answer @ compose.T + constant

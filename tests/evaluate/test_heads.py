@@ -9,7 +9,9 @@ from m4kit.datasets import Sample
 from m4kit.evaluate import HeadAnswers, heads, predict_heads
 from m4kit.face_model import FaceModel
 from m4kit.network import M4Net
+from m4kit.weights import WeightsError
 
+from helpers.faces import ellipsoid_model
 from helpers.head_answers import YAWS, parameters_of, samples_of
 
 
@@ -98,6 +100,11 @@ def test_the_network_is_run_once_on_every_face(model):
     np.testing.assert_allclose(answers.heads[0], answers.heads[8], atol=1e-3)
     np.testing.assert_allclose(answers.weights.sum(axis=1), 1, atol=1e-5)
     assert [sample.name for sample in answers.samples] == [sample.name for sample in samples]
+
+
+def test_a_network_for_another_face_model_is_not_run():
+    with pytest.raises(WeightsError, match=f"got the face model {ellipsoid_model().fingerprint}"):
+        predict_heads(M4Net.load("m4net-small"), ellipsoid_model(), ())
 
 
 def test_ctrl_c_is_raised_unless_the_answers_so_far_are_asked_for(model, monkeypatch):

@@ -9,7 +9,6 @@ from m4kit.conditions import CONDITIONS
 from m4kit.face_model import packaged_model
 from m4kit.scenes.columns import FACE_COLUMNS, PHOTO_COLUMNS, frame_of
 from m4kit.scenes.report import SceneReport
-from m4kit.weights import fingerprint
 
 from helpers.faces import parameters
 
@@ -64,7 +63,7 @@ def made_report(*, scenes=6, conditions=CONDITIONS, severities=(0, 1, 3, 5), mis
                 photo = where | {"read": True, "all_labelled": False, "reference": "truth", "faces": 1}
                 found = int(not lost)
                 photos.append(photo | {"found": found, "hits": found, "missed": 1 - found, "recall": found})
-    settings = {"face_model": fingerprint(packaged_model()), "network": "made", "failure_note": ""}
+    settings = {"face_model": packaged_model().fingerprint, "network": "made", "failure_note": ""}
     return SceneReport(
         frame_of(faces, FACE_COLUMNS), frame_of(photos, PHOTO_COLUMNS), settings, pictures=pictures
     )

@@ -44,4 +44,5 @@ def labels_of(model, n, *, seed, held_out=0):
         points21=points21,
         points68=points68,
         validation=np.arange(n) >= n - held_out,
+        face_model=model.fingerprint,
     )

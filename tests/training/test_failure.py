@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -52,6 +53,7 @@ def labelled(predictor, tmp_path_factory):
         np.full((2, 21, 2), np.nan, np.float32),
         np.full((2, 68, 2), np.nan, np.float32),
         np.array([True, True]),
+        predictor.model.fingerprint,
     )
     return folder, labels
 
@@ -161,12 +163,18 @@ def test_too_few_faces_are_an_error(predictor, labelled, monkeypatch):
         measure(predictor, labels, folder, versions=1, progress=False)
 
 
+def test_labels_of_another_face_model_are_not_measured(labelled, predictor):
+    folder, labels = labelled
+    with pytest.raises(TrainingError, match=r"labels: .* of the face model another, got"):
+        measure(predictor, replace(labels, face_model="another"), folder, versions=1, progress=False)
+
+
 def test_the_command_prints_the_figures_and_writes_what_the_package_reads(
     labelled, predictor, monkeypatch, tmp_path, capsys
 ):
     folder, labels = labelled
     path = tmp_path / "labels.npz"
-    np.savez(path, **{name: getattr(labels, name) for name in Labels.__dataclass_fields__})
+    labels.save(path)
     asked = []
 
     def measured(own, chosen, data, *, versions, progress):
@@ -181,7 +189,6 @@ def test_the_command_prints_the_figures_and_writes_what_the_package_reads(
     models = load_models(out)
     assert models["cheap"].network == fingerprint(predictor.network)
     assert "\n".join(models["all"].about["figures"]) == printed.rstrip("\n")
-    nobody = {name: getattr(labels, name) for name in Labels.__dataclass_fields__}
-    np.savez(path, **(nobody | {"validation": np.array([False, False])}))
+    replace(labels, validation=np.array([False, False])).save(path)
     with pytest.raises(TrainingError, match="expected faces that are held out"):
         failure.main(["--data", str(folder), "--labels", str(path), "--out", str(out)])

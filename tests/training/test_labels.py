@@ -28,6 +28,7 @@ from m4kit.training.labels import (
 from m4kit.training.registration import Registration, register, similarity
 from m4kit.training.teacher import DENSE_POINTS, OwnTeacher, PeerTeacher, mean_points, peer_answers
 from m4kit.views import VIEWS
+from m4kit.weights import WeightsError
 
 from helpers.seen_views import MIRRORED, seen_in
 
@@ -266,6 +267,13 @@ class TestOwnTeacher:
         assert columns["parameters"].shape == (3, 62)
         for camera in columns["parameters"][:, :12].reshape(-1, 3, 4)[:, :, :3].astype(float):
             np.testing.assert_allclose(camera @ camera.T, (camera[0] ** 2).sum() * np.eye(3), atol=1e-5)
+
+    def test_weights_for_another_face_model_do_not_teach(self, model, tmp_path):
+        network = M4Net("small")
+        network.notes["face_model"] = "another"
+        network.save(tmp_path / "w.safetensors")
+        with pytest.raises(WeightsError, match=rf"w.safetensors: .* another, got .* {model.fingerprint}"):
+            OwnTeacher(model, tmp_path / "w.safetensors")
 
 
 class TestKeptAnswers:

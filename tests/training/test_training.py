@@ -1,6 +1,7 @@
 """Training of M4Net: losses, data, augmentation, the loop, and the command."""
 
 import argparse
+import copy
 import dataclasses
 import json
 import os
@@ -15,7 +16,7 @@ import torch
 
 from m4kit.camera import HeadPose, rotation_from_euler
 from m4kit.cli import main
-from m4kit.face_model import FaceModel
+from m4kit.face_model import FaceModel, packaged_model
 from m4kit.landmarks import MIRROR_68
 from m4kit.network import SIZES, M4Net, count_multiply_adds, to_input
 from m4kit.parameters import landmarks_in_crop
@@ -26,6 +27,7 @@ from m4kit.training.loop import Trainer, config_from_dict
 from m4kit.training.losses import GeometryLoss, LossWeights, rotation_error
 from m4kit.training.transfer import AffineMap, Peer, read_map, read_peer, transfer
 from m4kit.training.validation import validate
+from m4kit.weights import WeightsError
 
 from helpers.paths import shared_file
 from helpers.training import QUIET, SHORT, labels_of, parameters_of
@@ -233,9 +235,12 @@ class TestAugmentation:
 class TestData:
     def test_labels_survive_their_file(self, model, tmp_path):
         labels = labels_of(model, 5, seed=0, held_out=2)
-        np.savez(tmp_path / "labels.npz", **{f: getattr(labels, f) for f in Labels.__dataclass_fields__})
+        labels.save(tmp_path / "labels.npz")
         loaded = Labels.load(tmp_path / "labels.npz")
         np.testing.assert_array_equal(loaded.parameters, labels.parameters)
+        assert loaded.face_model == model.fingerprint
+        assert loaded.digest() == labels.digest() == labels.subset(np.arange(5)).digest()
+        assert loaded.digest() != dataclasses.replace(labels, face_model="another").digest()
         assert [part.tolist() for part in loaded.split()] == [[0, 1, 2], [3, 4]]
 
     def test_broken_labels_are_named(self, model, tmp_path):
@@ -249,10 +254,12 @@ class TestData:
         ):
             dataclasses.replace(labels, parameters=broken)
         np.savez(tmp_path / "odd.npz", names=labels.names)
+        fields = {name: getattr(labels, name) for name in Labels.__dataclass_fields__ if name != "face_model"}
+        np.savez(tmp_path / "older.npz", **fields)
         (tmp_path / "junk.npz").write_bytes(b"PK junk")
         (tmp_path / "empty.npz").touch()
         np.save(tmp_path / "array.npy", labels.parameters)
-        for name in ("odd.npz", "junk.npz", "gone.npz", "empty.npz", "array.npy"):
+        for name in ("odd.npz", "older.npz", "junk.npz", "gone.npz", "empty.npz", "array.npy"):
             with pytest.raises(TrainingError, match=rf"{name}: expected a labels file"):
                 Labels.load(tmp_path / name)
 
@@ -466,6 +473,22 @@ def test_crops_of_another_size_than_the_networks_are_refused(model, drawn, tmp_p
         Trainer(M4Net("small", crop_size=64), model, labels, crops, SHORT, out=tmp_path, progress=False)
 
 
+class TestFaceModel:
+    def test_labels_of_another_model_are_refused(self, model, drawn, tmp_path):
+        labels, crops = drawn
+        other = dataclasses.replace(labels, face_model="another")
+        message = rf"labels: .* of the face model another, got the face model {model.fingerprint}; give"
+        with pytest.raises(TrainingError, match=message):
+            trainer_of(model, (other, crops), tmp_path)
+
+    def test_weights_of_another_model_are_refused(self, model, drawn, tmp_path):
+        network = M4Net("small")
+        network.notes["face_model"] = "another"
+        message = rf"network: .* of the face model another, got the face model {model.fingerprint}; give"
+        with pytest.raises(WeightsError, match=message):
+            Trainer(network, model, *drawn, SHORT, out=tmp_path, progress=False)
+
+
 def lines_of(out):
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
@@ -488,6 +511,7 @@ class TestTrainer:
         assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
         loaded = M4Net.load(path)
         assert json.loads(loaded.notes["run"])["steps"] == 25
+        assert loaded.notes["face_model"] == model.fingerprint
         assert json.loads((tmp_path / "config.json").read_text())["seed"] == 0
 
     def test_the_seed_decides_and_a_kill_changes_nothing(self, model, drawn, tmp_path, monkeypatch):
@@ -779,13 +803,14 @@ class TestTransfer:
         with torch.no_grad():
             answer = peer(to_input(crops).flip(1)).double().numpy()
         theirs = random.standard_normal(62), random.uniform(0.5, 2, 62)
-        to_ours = AffineMap(random.standard_normal((62, 62)), random.standard_normal(62))
+        to_ours = AffineMap(random.standard_normal((62, 62)), random.standard_normal(62), "mine")
         raw = (answer * theirs[1] + theirs[0]) @ to_ours.matrix.T + to_ours.offset
         whitening = raw.mean(0), raw.std(0)
         lines = []
         network = transfer(
             peer, crops, peer_whitening=theirs, to_ours=to_ours, whitening=whitening, report=lines.append
         )
+        assert network.notes["face_model"] == "mine"
         network.eval()
         with torch.no_grad():
             heads = network.whiten(network.heads(to_input(crops))).numpy()
@@ -800,7 +825,7 @@ class TestTransfer:
         assert re.search(r"narrowed from 512 to 272 channels: off by \d", lines[0])
 
     def test_a_map_of_another_shape_is_refused(self, tmp_path):
-        np.savez(tmp_path / "map.npz", matrix=np.eye(61), offset=np.zeros(61))
+        np.savez(tmp_path / "map.npz", matrix=np.eye(61), offset=np.zeros(61), face_model="mine")
         with pytest.raises(TrainingError, match=r"\(62, 62\).*\(61, 61\)"):
             read_map(tmp_path / "map.npz")
         with pytest.raises(TrainingError, match=r"gone.npz: expected an affine map"):
@@ -820,6 +845,11 @@ class TestTransfer:
         assert sum(count_multiply_adds(peer).values()) == 177_436_800
 
 
+def error_of(capsys):
+    """What a command printed to its error stream, without line breaks."""
+    return capsys.readouterr().err.replace("\n", " ")
+
+
 class TestCommand:
     def args(self, tmp_path, *more):
         given = ["--data", tmp_path, "--labels", tmp_path / "labels.npz", "--out", tmp_path / "out"]
@@ -830,7 +860,7 @@ class TestCommand:
     def folder(self, model, drawn, tmp_path):
         labels, path = drawn
         labels = labels.subset(np.arange(6))
-        np.savez(tmp_path / "labels.npz", **{f: getattr(labels, f) for f in Labels.__dataclass_fields__})
+        labels.save(tmp_path / "labels.npz")
         model.save(tmp_path / "model.npz")
         with zipfile.ZipFile(tmp_path / "drawn.zip", "w") as archive:
             for name, crop in zip(labels.names, np.load(path, mmap_mode="r"), strict=False):
@@ -895,6 +925,39 @@ class TestCommand:
         other = self.args(folder, "--model", folder / "model.npz", "--start", weights)
         assert main(other) == 2
         assert "with another start" in capsys.readouterr().err
+
+    def test_what_was_made_for_another_model_is_refused(self, folder, model, capsys):
+        came = rf"got the face model {model.fingerprint}"
+        given = ["--model", folder / "model.npz"]
+        # The packaged face model.
+        assert main(self.args(folder)) == 2
+        assert re.search(
+            rf"m4kit train: labels: .* {model.fingerprint}, got .*again with this one", error_of(capsys)
+        )
+        assert not (folder / "out" / "start.safetensors").exists()
+        network = M4Net("small")
+        network.notes["face_model"] = packaged_model().fingerprint
+        network.save(folder / "other.safetensors")
+        assert main(self.args(folder, *given, "--start", folder / "other.safetensors")) == 2
+        start = rf"other.safetensors: .* \(the packaged one\), {came}; start from weights for this model, .* --map"
+        assert re.search(start, error_of(capsys))
+        np.savez(folder / "map.npz", matrix=np.eye(62), offset=np.zeros(62), face_model="another")
+        assert (
+            main(self.args(folder, *given, "--start", folder / "mb1.onnx", "--map", folder / "map.npz")) == 2
+        )
+        assert re.search(
+            rf"map.npz: it maps to the face model another, {came}; give the map", error_of(capsys)
+        )
+
+    def test_a_run_for_another_model_is_not_continued(self, folder, model, capsys):
+        assert main(self.args(folder, "--model", folder / "model.npz")) == 0
+        other = copy.deepcopy(model)
+        other.mean += 1
+        other.save(folder / "other.npz")
+        labels = Labels.load(folder / "labels.npz")
+        dataclasses.replace(labels, face_model=other.fingerprint).save(folder / "labels.npz")
+        assert main(self.args(folder, "--model", folder / "other.npz")) == 2
+        assert re.search(r"start.safetensors: .*; give the same --model and --labels to", error_of(capsys))
 
     def test_a_run_of_another_network_is_refused(self, folder, capsys):
         args = self.args(folder, "--model", folder / "model.npz")

@@ -22,7 +22,7 @@ from m4kit.datasets import Sample
 from m4kit.evaluate.landmarks import compare, true_crops, true_poses
 from m4kit.face_model import FaceModel
 from m4kit.inference import inference
-from m4kit.network import M4Net, to_input
+from m4kit.network import M4Net, check_fits, to_input
 from m4kit.parameters import fuse, landmarks_in_crop, split_camera
 from m4kit.tables import as_text
 
@@ -176,11 +176,12 @@ def dynamic_study(
 
     Crops are blurred by `blurs` and partly hidden by `patches` (see `crop_faults`); `seed` gives the patches' places
     and colours. If both networks have the same heads, these run once. The `examples` most helped and most hurt faces
-    are kept. Raises `ValueError` if a network has the wrong kind of fusion.
+    are kept. Raises `ValueError` if a network has the wrong kind of fusion or was trained for another face model.
     """
     for word, network in (("static", static), ("dynamic", dynamic)):
         if network.fusion != word:
             raise ValueError(f"expected a network with {word} fusion as `{word}`, got {network.fusion}")
+        check_fits(network, model)
     levels = [AS_IT_IS, *(("blur", value) for value in blurs), *(("occlusion", value) for value in patches)]
     samples, pair = list(samples), _Pair(static, dynamic)
     found: dict[tuple[str, float], list] = {level: [] for level in levels}

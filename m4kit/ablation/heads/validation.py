@@ -33,8 +33,9 @@ def validation_samples(
     Landmarks and pose are those of the labelled parameters. `data` is the folder of the archives that the labels
     name. `cache` is a folder with the decoded crops of a training on the same labels, which are used instead if
     given. `faces` takes a random subset of that size. Raises `DatasetError` if the labels have no validation faces,
-    and `TrainingError` if an archive or a crop is missing.
+    and `TrainingError` if an archive or a crop is missing, or the labels are of another face model.
     """
+    labels.check_fits(model)
     _, chosen = labels.split()
     if not len(chosen):
         raise DatasetError(

@@ -62,8 +62,9 @@ def data(model, tmp_path_factory):
         points21=averaging_matrix() @ points,
         points68=points,
         validation=np.arange(n) >= n - 8,
+        face_model=model.fingerprint,
     )
-    np.savez(folder / "labels.npz", **{name: getattr(labels, name) for name in labels.__dataclass_fields__})
+    labels.save(folder / "labels.npz")
     return folder
 
 
@@ -280,8 +281,7 @@ class TestStudy:
             data / "labels.npz", data, cache=data, progress=False
         )
         labels = study_labels(data / "labels.npz", ("drawn",))
-        fields = {name: getattr(labels, name) for name in labels.__dataclass_fields__}
-        np.savez(tmp_path / "other.npz", **(fields | {"parameters": labels.parameters + 0.1}))
+        replace(labels, parameters=labels.parameters + 0.1).save(tmp_path / "other.npz")
         grown = Study(Plan(settings=SETTINGS, seeds=(0, 1)), tmp_path)
         with pytest.raises(StudyError, match=r"expected the labels of the trainings .*other.npz; give the"):
             grown.run(tmp_path / "other.npz", data, cache=data, progress=False)
@@ -292,8 +292,7 @@ class TestStudy:
     def test_a_study_that_could_not_begin_takes_other_labels(self, data, tmp_path, monkeypatch):
         monkeypatch.setattr(Study, "_run_all", lambda *_: None)
         labels = study_labels(data / "labels.npz", ("drawn",))
-        fields = {name: getattr(labels, name) for name in labels.__dataclass_fields__}
-        np.savez(tmp_path / "other.npz", **(fields | {"parameters": labels.parameters + 0.1}))
+        replace(labels, parameters=labels.parameters + 0.1).save(tmp_path / "other.npz")
         study = Study(Plan(settings=SETTINGS), tmp_path / "study")
         with pytest.raises(TrainingError, match="no such archive"):
             study.run(data / "labels.npz", tmp_path, progress=False)

@@ -14,6 +14,7 @@ from m4kit.conditions.linear_light import to_linear
 from m4kit.evaluate import predict_heads
 from m4kit.face_model import FaceModel
 from m4kit.network import M4Net
+from m4kit.weights import WeightsError
 
 from helpers.aflw_like import write_set
 from helpers.head_answers import CROP, YAWS, parameters_of, samples_of
@@ -200,6 +201,12 @@ def test_the_figure_shows_weights_and_gains_against_yaw_blur_and_occlusion_and_t
     np.testing.assert_allclose(means, study.conditions[1].weights.mean(axis=0), rtol=1e-5)
     assert sum(bool(axes.images) for axes in figure.axes) == len(study.helped) + len(study.hurt)
     assert study.plain.verdict in figure.get_suptitle()
+
+
+def test_networks_for_another_face_model_are_refused(static, dynamic, model, monkeypatch):
+    monkeypatch.setitem(dynamic.notes, "face_model", "another")
+    with pytest.raises(WeightsError, match=rf"another, got the face model {model.fingerprint}"):
+        dynamic_study(static, dynamic, model, (), dataset="none", progress=False)
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ from m4kit.evaluate import HeadAnswers
 from m4kit.evaluate.landmarks import true_crops
 from m4kit.face_model import FaceModel
 from m4kit.parameters import landmarks_in_crop
+from m4kit.training import TrainingError
 from m4kit.training.data import Labels
 
 from helpers.aflw_like import write_set
@@ -379,7 +380,7 @@ class TestFigures:
 
 class TestValidationPeople:
     @pytest.fixture
-    def labels(self, tmp_path, truth):
+    def labels(self, model, tmp_path, truth):
         with zipfile.ZipFile(tmp_path / "drawn.zip", "w") as archive:
             for number in range(4):
                 path = picture(tmp_path / f"{number}.png", grey=40 * number, size=(CROP_SIZE, CROP_SIZE))
@@ -391,6 +392,7 @@ class TestValidationPeople:
             points21=np.full((4, 21, 2), np.nan, np.float32),
             points68=np.full((4, 68, 2), np.nan, np.float32),
             validation=np.array([False, True, False, True]),
+            face_model=model.fingerprint,
         )
 
     def test_they_are_samples_whose_truth_is_that_of_the_labels(self, labels, model, tmp_path):
@@ -404,6 +406,10 @@ class TestValidationPeople:
             samples, parameters[:, None].repeat(4, axis=1), np.full((2, 4), 0.25), model, False
         )
         np.testing.assert_allclose(judge(perfect, LEARNED).faces, 0, atol=1e-4)
+
+    def test_labels_of_another_face_model_are_no_truth(self, labels, model, tmp_path):
+        with pytest.raises(TrainingError, match=r"labels: .* of the face model another, got"):
+            validation_samples(replace(labels, face_model="another"), model, data=tmp_path, progress=False)
 
     def test_a_training_that_decoded_the_crops_already_spares_the_archive(self, labels, model, tmp_path):
         first = validation_samples(labels, model, data=tmp_path, cache=tmp_path / "run", progress=False)[0]

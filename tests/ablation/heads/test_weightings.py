@@ -42,7 +42,7 @@ def folder(model, tmp_path_factory):
     """A labels file, the archive that it names, and weights to start from."""
     folder = tmp_path_factory.mktemp("weightings")
     labels = labels_of(model, 24, seed=1, held_out=8)
-    np.savez(folder / "labels.npz", **{name: getattr(labels, name) for name in labels.__dataclass_fields__})
+    labels.save(folder / "labels.npz")
     noise = np.random.default_rng(0)
     with zipfile.ZipFile(folder / "drawn.zip", "w") as archive:
         for name in labels.names:
