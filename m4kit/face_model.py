@@ -151,10 +151,13 @@ class FaceModel(torch.nn.Module):
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that change with the mean, the modes or the landmarks."""
+        """16 hexadecimal digits that change with the mean, the modes or the landmarks.
+
+        They are of the values as `save` rounds them, so that a model and its file have the same.
+        """
         digest = hashlib.sha256()
         for name in ("mean", *_MODES, "landmark_vertices", "landmark_weights"):
-            digest.update(getattr(self, name).cpu().numpy().tobytes())
+            digest.update(_compact(name, getattr(self, name).cpu().numpy()).tobytes())
         return digest.hexdigest()[:16]
 
     @property

@@ -1,5 +1,6 @@
 """The face model: its asset as anatomy and as a mesh, its arithmetic by axioms, its fit on real landmarks."""
 
+import copy
 import os
 import pickle
 
@@ -421,6 +422,21 @@ class TestFile:
         loaded = FaceModel.load(tmp_path / "plain.model")
         assert (loaded.actions, loaded.regions, len(loaded.mirror)) == ({}, {}, 0)
         assert torch.equal(loaded.vertices(), model.mean)
+
+    def test_the_fingerprint_is_that_of_the_file_also_before_modes_are_rounded(self, model, saved, tmp_path):
+        assert FaceModel.load(saved).fingerprint == model.fingerprint
+        exact = copy.deepcopy(model)
+        exact.identity_modes *= 1.01
+        exact.save(tmp_path / "rounded.npz")
+        rounded = FaceModel.load(tmp_path / "rounded.npz")
+        assert not torch.equal(rounded.identity_modes, exact.identity_modes)
+        assert rounded.fingerprint == exact.fingerprint != model.fingerprint
+
+    @pytest.mark.parametrize("name", ["mean", "identity_modes", "expression_modes", "landmark_weights"])
+    def test_the_fingerprint_follows_what_parameters_mean(self, model, name):
+        other = copy.deepcopy(model)
+        getattr(other, name)[0] += 1
+        assert other.fingerprint != model.fingerprint
 
     def test_it_holds_no_pickle(self, saved):
         with np.load(saved, allow_pickle=False) as file:
