@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.spatial import Delaunay
+from scipy.sparse import csr_array, diags_array
+from scipy.sparse.linalg import splu
+from scipy.spatial import Delaunay, cKDTree
 
 from m4kit.landmarks import face_size
 from m4kit.render import depth_map, vertex_normals
@@ -26,65 +27,55 @@ DEPTH_TOLERANCE = 0.02
 GRAZING = 0.25
 """A vertex whose unit normal has a smaller z does not count as visible."""
 
-FADED = (6, 14)
-"""Edges from the photo's part up to which filled colours are those of their neighbours, and from which not at all."""
-
 _INNER = slice(17, 68)
 """Landmarks of brows, nose, eyes and lips."""
 
-_CHIN = (6, 7, 8, 9, 10, 56, 57, 58)
-"""Landmarks around the chin."""
+_CHIN = (6, 7, 8, 9, 10, 48, 54)
+"""Landmarks around the chin, where a beard may be."""
 
-_FOREIGN = 26.0
-"""A colour at least this far from the skin's tone is not skin, in CIELAB."""
-
-_CONTINUED = 0.6
-"""Colours nearer to the skin's tone than this share of the limit go on in what is hidden beside them."""
-
-_FEW = 3
-"""Skin has at least so many neighbours that are."""
+_IN_MOUTH = ("mouth_inside", "teeth", "tongue")
+"""Regions that are no skin."""
 
 _OUTLINE = 0.5
-"""A vertex whose unit normal has a smaller z is near the outline."""
+"""Pixels at a vertex whose unit normal has a smaller z may show what is behind the face."""
 
-_SHADOW = 0.6
-"""The weight of a difference in lightness, because shadows fall on skin."""
+_GRID = 100
+"""The face's size, in pixels, in the small picture where it is told from hair and background."""
+
+_FADE = 3
+"""Over so many edges the photo's colours give way to filled ones beside hair and background."""
+
+_LEAK = 0.03
+"""How fast filled colours turn from their neighbours' to the skin's tone: by half in about five vertices."""
 
 
 def photo_colours(face: Face, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Colours (V, 3) uint8 of a face's vertices in its photo (H, W, 3), and which of them are `filled` (V,) bool.
 
-    Filled are vertices that the photo hides, and those outside the inner face (from the brows to the lips) where it
-    shows something else than skin, such as hair or the wall: a colour far from the skin's tone. A beard, which the
-    chin has, too, stays. Near the photo's part a filled vertex continues its colours; further on it has the skin's
-    tone in the light that falls on the visible side, with the details of its mirrored vertex.
+    Filled are vertices that the photo hides, and those where it shows hair, a hat or the background. Near the photo's
+    part they continue its colours; further on they have the skin's tone in the light that falls on the visible side,
+    with the details of the mirrored vertex.
     """
     vertices, triangles, model = face.vertices, face.triangles, face.model
-    sampled = _sampled(image, vertices)
     height, width = image.shape[:2]
     inside = (vertices[:, :2] > -0.5).all(1) & (vertices[:, :2] < [width - 0.5, height - 0.5]).all(1)
     seen = visible(vertices, triangles) & inside
-    normals = vertex_normals(vertices, triangles)
     if not seen.any():
         return np.tile(np.uint8(SKIN), (len(vertices), 1)), ~seen
-    inner, lower, chin = _parts(model)
-    skin = seen & inner if (seen & inner).sum() > 50 else seen
-    tone, spread = _tone(sampled, normals, skin)
-    neighbours = _neighbours(model)
-    limit = max(_FOREIGN, 2.5 * spread)
-    mean = _averaged(sampled, seen, neighbours)
-    distance = _distance(mean, tone)
-    if len(mirror := model.mirror.numpy()):
-        # Where the outline of a turned face is beside the photo's, the wall is on its nose or its eye.
-        twin_is_skin = seen[mirror] & (distance[mirror] < _CONTINUED * limit)
-        inner = inner & ~((normals[:, 2] < _OUTLINE) & twin_is_skin)
-    if (chin & seen).any():
-        beard = np.broadcast_to(np.median(sampled[chin & seen], axis=0), mean.shape)
-        distance = np.where(lower, np.minimum(distance, _distance(mean, beard)), distance)
-    known = seen & ~_foreign(distance > limit, seen, inner, neighbours)
-    # Brows and lips do not go on in what is hidden beside them.
-    skin = known & (_distance(_averaged(sampled, known, neighbours), tone) < _CONTINUED * limit)
-    return np.rint(_filled(sampled, tone, known, skin, model)).astype(np.uint8), ~known
+    sampled, normals = _sampled(image, vertices), vertex_normals(vertices, triangles)
+    inner = seen & _inner(model) & (normals[:, 2] > _OUTLINE)
+    foreign = seen & ~inner & ~_shown(image, vertices, triangles, inner)
+    known, edges = seen & ~foreign, _neighbours(model)
+    share, degree = known.astype(np.float32), edges.sum(axis=1)
+    for _ in range(_FADE):
+        # The photo's share falls towards hair and background, not towards lids and nostrils.
+        share[known] = (edges @ np.where(foreign, 0, np.maximum(share, ~seen)) / degree)[known]
+    tone, plain = _tone(sampled, normals, inner if inner.sum() > 50 else seen)
+    colours = tone + _filled(sampled - tone, share[:, None], known & plain, model)
+    mouth = [model.regions[name] for name in _IN_MOUTH if name in model.regions]
+    hidden = ~known & np.any(mouth, axis=0)
+    colours[hidden] = _mouth_inside(image, face)[hidden]
+    return np.rint(np.clip(colours, 0, 255)).astype(np.uint8), ~known
 
 
 def visible(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
@@ -118,71 +109,78 @@ def _sampled(image: np.ndarray, vertices: np.ndarray) -> np.ndarray:
     return sampled[:, 0].astype(np.float32)
 
 
-def _tone(colours: np.ndarray, normals: np.ndarray, skin: np.ndarray) -> tuple[np.ndarray, float]:
-    """The skin's colour (V, 3) in the light of the photo, and how far skin is from it (CIELAB).
+def _shown(image: np.ndarray, vertices: np.ndarray, triangles: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    """Where (V,) the photo shows the face, not hair or background: GrabCut (Rother et al., SIGGRAPH 2004).
+
+    It learns the face's colours from the `inner` vertices (V,), the others from what is beside and above the mesh.
+    """
+    scale = _GRID / float(face_size(vertices))
+    low, high = vertices[:, :2].min(axis=0), vertices[:, :2].max(axis=0)
+    # Not below the mesh, where the neck is.
+    reach = [0.3, 0.3, 0.3, 0] * np.tile(high - low, 2)
+    corners = np.concatenate([low, high]) + reach * [-1, -1, 1, 1]
+    left, top, right, bottom = np.clip(corners, 0, np.tile(image.shape[1::-1], 2)).astype(int)
+    size = [max(1, round(length * scale)) for length in (right - left, bottom - top)]
+    picture = cv2.resize(image[top:bottom, left:right], size, interpolation=cv2.INTER_AREA)
+    points = (vertices - [left - 0.5, top - 0.5, 0]) * scale - [0.5, 0.5, 0]
+    covered = np.isfinite(depth_map(points, triangles, region=(0, 0, *size)).depth)
+    around = cv2.dilate(covered.astype(np.uint8), np.ones((5, 5)))
+    parts = np.where(around, cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8)
+    columns, rows = np.clip(np.rint(points[:, :2]).astype(int), 0, np.subtract(size, 1)).T
+    parts[rows[inner], columns[inner]] = cv2.GC_FGD
+    if not inner.any() or around.all():
+        return np.ones(len(vertices), bool)
+    # The first clusters are random.
+    cv2.setRNGSeed(0)
+    cv2.grabCut(picture, parts, None, np.zeros((1, 65)), np.zeros((1, 65)), 3, cv2.GC_INIT_WITH_MASK)
+    # Pixels at the border are mixed.
+    return cv2.erode(parts & 1, np.ones((3, 3)))[rows, columns] > 0
+
+
+def _mouth_inside(image: np.ndarray, face: Face) -> np.ndarray:
+    """What the photo shows between the lips nearest to each vertex, (V, 3)."""
+    points = face.landmarks[:, :2]
+    down = np.linspace(0.1, 0.9, 5)[:, None, None]
+    between = ((1 - down) * points[61:64] + down * points[[67, 66, 65]]).reshape(-1, 2)
+    nearest = cKDTree(between).query(face.vertices[:, :2], k=3)[1]
+    return _sampled(image, between)[nearest].mean(axis=1)
+
+
+def _tone(colours: np.ndarray, normals: np.ndarray, skin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The skin's colour (V, 3) in the light of the photo, and which colours (V,) are about that.
 
     The colour is linear in the normal, as under one soft light, and fitted to the `skin` vertices (V,) without the
     eyes, brows and lips among them, which lie far off. Beyond the skin's normals it does not change.
     """
     low, high = np.quantile(normals[skin], [0.05, 0.95], axis=0)
     basis = np.column_stack([np.ones(len(normals)), np.clip(normals, low, high)])
-    chosen, kept = np.flatnonzero(skin), slice(None)
+    kept = skin
     for _ in range(6):
-        rows = chosen[kept]
         # Few normals or one colour leave the slope open; it is 0 then.
-        square = basis[rows].T @ basis[rows] + np.diag([0, 1, 1, 1]) * 0.01 * len(rows)
-        slope = np.linalg.solve(square, basis[rows].T @ colours[rows])
-        off = np.abs(colours[chosen] - basis[chosen] @ slope).max(axis=1)
-        kept = off <= max(2.0 * np.median(off), 4.0)
+        square = basis[kept].T @ basis[kept] + np.diag([0, 1, 1, 1]) * 0.01 * kept.sum()
+        slope = np.linalg.solve(square, basis[kept].T @ colours[kept])
+        off = np.abs(colours - basis @ slope).max(axis=1)
+        limit = max(2.0 * np.median(off[skin]), 4.0)
+        kept = skin & (off <= limit)
     tone = np.clip(basis @ slope, 0, 255).astype(np.float32)
-    return tone, float(np.median(_distance(colours[chosen], tone[chosen])))
+    return tone, off < np.maximum(2 * limit, 0.2 * tone.max(axis=1))
 
 
-def _distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The distance (n,) of colours (n, 3) in CIELAB, lightness weighing less."""
-    first, second = (
-        cv2.cvtColor(np.float32(one)[:, None] / 255, cv2.COLOR_RGB2LAB)[:, 0] for one in (first, second)
-    )
-    return np.linalg.norm((first - second) * [_SHADOW, 1, 1], axis=1)
+def _filled(colours: np.ndarray, share: np.ndarray, sources: np.ndarray, model: FaceModel) -> np.ndarray:
+    """Colours (V, 3), relative to the tone, of which only a share (V, 1) is the photo's.
 
+    The rest continues those of the `sources` (V,): a little less than the mean of a vertex's neighbours.
+    """
+    edges, hidden = _neighbours(model)[~sources], ~sources
+    solve = splu((diags_array(edges.sum(axis=1) + _LEAK) - edges[:, hidden]).tocsc()).solve
 
-def _foreign(far: np.ndarray, seen: np.ndarray, inner: np.ndarray, neighbours) -> np.ndarray:
-    """Which seen vertices (V,) outside the inner face are not skin, from those with a colour `far` (V,) from it."""
-    outer = seen & ~inner
-    far = far & outer
-    # Pixels at the border are mixed.
-    for _ in range(2):
-        far |= (neighbours @ far.astype(np.float32) > 0) & outer
-    # Single vertices between them are no skin, either.
-    for _ in range(3):
-        few = neighbours @ (seen & ~far).astype(np.float32) < _FEW
-        far |= outer & few & (neighbours @ far.astype(np.float32) > 0)
-    return far
+    def completed(details: np.ndarray) -> np.ndarray:
+        rest = colours - details
+        rest[hidden] = solve(edges[:, sources] @ rest[sources])
+        return share * colours + (1 - share) * (details + rest)
 
-
-def _filled(colours, tone, known, skin, model: FaceModel) -> np.ndarray:
-    """Colours (V, 3) of all vertices from those `known` (V,), of which those of `skin` (V,) go on beside them."""
-    neighbours = _neighbours(model)
-    rings = np.where(known, 0, FADED[1])
-    spread, reached = np.where(known[:, None], colours, 0), skin.copy()
-    for ring in range(1, FADED[1]):
-        new = (neighbours @ reached.astype(np.float32) > 0) & ~reached & ~known
-        spread[new] = _averaged(spread, reached, neighbours)[new]
-        rings[new], reached = ring, reached | new
-    # Without this, each pixel at the border would draw a streak.
-    for _ in range(3):
-        spread = np.where(known[:, None], spread, _averaged(spread, reached, neighbours))
-    near = np.clip((FADED[1] - rings) / (FADED[1] - FADED[0]), 0, 1)[:, None]
-    mirror = model.mirror.numpy()
-    details = ((spread - tone) * near)[mirror] if len(mirror) else 0
-    return np.clip(near * spread + (1 - near) * (tone + details), 0, 255)
-
-
-def _averaged(colours: np.ndarray, mask: np.ndarray, neighbours) -> np.ndarray:
-    """Mean colours (V, 3) of each vertex and its neighbours in the mask (V,); 0 where there is none."""
-    weight = mask.astype(np.float32)
-    total = neighbours @ (colours * weight[:, None]) + colours * weight[:, None]
-    return total / np.maximum(neighbours @ weight + weight, 1)[:, None]
+    whole, mirror = completed(np.zeros_like(colours)), model.mirror.numpy()
+    return completed(whole[mirror]) if len(mirror) else whole
 
 
 @lru_cache(maxsize=2)
@@ -199,10 +197,9 @@ def _neighbours(model: FaceModel) -> csr_array:
 
 
 @lru_cache(maxsize=2)
-def _parts(model: FaceModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Masks (V,) of the inner face, of what lies below the upper lip, and of the chin, in the mean face."""
+def _inner(model: FaceModel) -> np.ndarray:
+    """The vertices (V,) of the inner face and of the chin, in the mean face."""
     points, plane = model.landmarks().numpy()[:, :2], model.mean.numpy()[:, :2]
     # Larger by a margin, because brows and lips reach beyond their landmarks.
-    around = points[_INNER] + 0.12 * (points[_INNER] - points[_INNER].mean(axis=0))
-    inner, chin = (Delaunay(part).find_simplex(plane) >= 0 for part in (around, points[list(_CHIN)]))
-    return inner, plane[:, 1] < points[51, 1], chin
+    around = points[_INNER] + 0.05 * (points[_INNER] - points[_INNER].mean(axis=0))
+    return np.any([Delaunay(part).find_simplex(plane) >= 0 for part in (around, points[list(_CHIN)])], axis=0)

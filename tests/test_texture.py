@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 
@@ -13,11 +14,11 @@ from helpers.faces import MODEL, face
 SKIN, DARK = (210, 160, 130), (40, 30, 25)
 
 
-def painted(dark):
-    """The texture of a face from the front in a photo of skin, `dark` (240, 240) where a mask says so."""
+def painted(dark, shown=None):
+    """The texture of a face, `face()` unless given, in a photo of skin, `dark` (240, 240) where a mask says so."""
     photo = np.full((240, 240, 3), SKIN, np.uint8)
     photo[dark] = DARK
-    return vertex_colours(face(), "texture", image=photo)
+    return vertex_colours(shown or face(), "texture", image=photo)
 
 
 def test_the_texture_is_the_photos_colour_where_the_photo_shows_the_vertex():
@@ -28,16 +29,21 @@ def test_the_texture_is_the_photos_colour_where_the_photo_shows_the_vertex():
     seen = ~texture.filled
     assert 0.2 < seen.mean() < 0.8
     expected = shown.vertices[seen, :2] * 255 / 239
-    assert np.abs(texture.colours[seen, :2] - expected).max() < 2
+    error = np.abs(texture.colours[seen, :2] - expected).max(axis=1)
+    # At the border they fade.
+    assert (error < 2).mean() > 0.95
 
 
 def test_a_photo_wider_than_opencv_reads_gives_the_same_texture():
     across = np.linspace(0, 255, 240).astype(np.uint8)
     wide = np.zeros((240, 40_000, 3), np.uint8)
-    photo = wide[:, -240:]
-    photo[:] = np.stack(np.broadcast_arrays(across[None], across[:, None], np.uint8(40)), axis=-1)
-    shown = face()
-    moved = dataclasses.replace(shown, crop=shown.crop._replace(left=shown.crop.left + 40_000 - 240))
+    photo = wide[:, -480:]
+    photo[:, -240:] = np.stack(np.broadcast_arrays(across[None], across[:, None], np.uint8(40)), axis=-1)
+    first = face()
+    shown, moved = (
+        dataclasses.replace(first, crop=first.crop._replace(left=first.crop.left + left))
+        for left in (240, 40_000 - 240)
+    )
     here, there = (
         vertex_colours(one, "texture", image=image) for one, image in ((shown, photo), (moved, wide))
     )
@@ -65,7 +71,10 @@ def test_gaps_beside_the_nose_are_filled_from_beside_them_and_not_from_the_other
     nose = MODEL.regions["nose"] & texture.filled
     for side, colour in ((shown.vertices[:, 0] < 110, 60), (shown.vertices[:, 0] > 130, 200)):
         assert (nose & side).sum() > 10
-        assert (texture.colours[nose & side] == colour).mean() > 0.9
+        off = np.abs(texture.colours[nose & side].astype(int) - colour)
+        assert np.median(off) < 30
+        # Nearer to this side's colour than to the other's.
+        assert (off < 70).mean() > 0.7
 
 
 def test_a_vertex_behind_the_nose_is_not_seen():
@@ -92,12 +101,16 @@ def test_hair_over_the_forehead_and_the_ears_is_filled_with_skin_and_marked():
 
 def test_brows_and_a_beard_stay():
     shown = face()
-    rows = np.broadcast_to(np.arange(240)[:, None], (240, 240))
+    rows, columns = np.mgrid[:240, :240]
     brows, lips = shown.landmarks[17:27, 1], shown.landmarks[57, 1]
-    texture = painted(((rows > brows.min()) & (rows < brows.max())) | (rows > lips + 4))
-    y = shown.vertices[:, 1]
+    chin = (rows > lips + 4) & (np.abs(columns - 120) < 30)
+    texture = painted(((rows > brows.min()) & (rows < brows.max())) | chin)
+    x, y = shown.vertices[:, :2].T
     seen = visible(shown.vertices, shown.triangles)
-    for part in (y > lips + 6, np.linalg.norm(shown.vertices[:, :2] - shown.landmarks[19, :2], axis=1) < 4):
+    for part in (
+        (y > lips + 6) & (np.abs(x - 120) < 27),
+        np.linalg.norm(shown.vertices[:, :2] - shown.landmarks[19, :2], axis=1) < 4,
+    ):
         assert (part & seen).sum() > 2
         assert not texture.filled[part & seen].any()
 
@@ -124,3 +137,13 @@ def test_a_face_outside_its_photo_has_a_plain_tone():
     texture = vertex_colours(away, "texture", image=np.zeros((240, 240, 3), np.uint8))
     assert texture.filled.all()
     assert len(np.unique(texture.colours, axis=0)) == 1
+
+
+def test_the_mouths_inside_has_the_colours_that_the_photo_shows_between_the_lips():
+    shown = face(coefficients=np.concatenate([np.zeros(40), MODEL.actions["jawOpen"]]))
+    opening = np.zeros((240, 240), np.uint8)
+    cv2.fillPoly(opening, [np.rint(shown.landmarks[60:, :2]).astype(np.int32)], 1)
+    texture = painted(opening > 0, shown)
+    inside = MODEL.regions["mouth_inside"] & texture.filled
+    assert inside.sum() > 100
+    assert np.abs(texture.colours[inside].astype(int) - DARK).mean() < 20
