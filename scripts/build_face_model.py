@@ -397,10 +397,7 @@ def regions(source: Source, cut: Cut, mesh: FineMesh, mean: np.ndarray) -> dict[
     skin = ~np.any(list(mesh.parts.values()), axis=0)
     face = np.arange(len(mean)) < mesh.face_vertices
     result = {name: (owner == number) & covered & skin & face for number, name in enumerate(strength)}
-    ears = ~face & skin & (mesh.matrix @ cut.ears.astype(float) > 0.5)
-    rest = ~face & skin & ~ears
-    scalp = rest & mesh.under_hair
-    return result | {"scalp": scalp, "ears": ears, "neck": rest & ~scalp} | mesh.parts
+    return result | mesh.parts
 
 
 def main() -> None:

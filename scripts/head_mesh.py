@@ -18,13 +18,19 @@ EYEBALL_FRONT = -2.0
 
 PUPIL, IRIS = 2.0, 5.9
 """Radii in mm."""
+GAZE_DROP = 1.0
+"""The pupils are this much lower than the eyeballs' middles, in mm, because the opening of the lids is lower still."""
 EYE_RINGS = (PUPIL, PUPIL + 0.3, IRIS, IRIS + 0.4)
 """Radii of the circles of vertices on the eyeballs. Colours by vertex change from one circle to the next."""
 
 
+BLEND = 1.5
+"""Width in mm of the strip in which the colours of hair and ears end."""
+
+
 def neck_height(points: np.ndarray) -> np.ndarray:
     """Height of points (V, 3) above the edge of the neck, in mm from the middle between the eyes."""
-    return points[:, 1] + 0.2 * (points[:, 2] + 85) + 140
+    return points[:, 1] + 0.385 * (points[:, 2] + 90) + 124
 
 
 def hair_height(points: np.ndarray) -> np.ndarray:
@@ -32,17 +38,25 @@ def hair_height(points: np.ndarray) -> np.ndarray:
     return points[:, 1] + 45 - 0.45 * (points[:, 2] + 80)
 
 
+def ear_depth(points: np.ndarray) -> np.ndarray:
+    """How far points (V, 3) are inside an ellipse around the ear in side view, in about mm; frame as above."""
+    return 21 * (1 - np.hypot((points[:, 1] + 21) / 33, (points[:, 2] + 76) / 21))
+
+
+FACE_EDGE = (0.015, -0.149, -0.009, 0.722, 0.758, -0.384)
+"""Coefficients of a polynomial: the cosine of the edge's angle from the front, by the direction's height."""
+
+
 def face_depth(points: np.ndarray) -> np.ndarray:
     """How far points (V, 3) on the skin are inside the face's edge, in about mm; negative outside.
 
-    The edge runs over the upper forehead, before the ears and under the chin. Points are relative to the middle
-    between the eyes. For each direction from a point inside the head, the edge is at an angle from the front that
-    changes smoothly with the direction's height.
+    The edge runs over the upper forehead, before the ears and under the chin. For each direction from a point inside
+    the head, it is at an angle from the front that changes smoothly with the direction's height. The frame is that of
+    `neck_height`.
     """
-    x, y, z = (points - [0, -15, -60]).T
-    distance = np.sqrt(x**2 + y**2 + z**2)
-    height = y / distance
-    return z - distance * (-0.03 + 0.114 * height + 0.63 * height**2)
+    y, z = points[:, 1] + 15, points[:, 2] + 60
+    distance = np.sqrt(points[:, 0] ** 2 + y**2 + z**2)
+    return z - distance * np.polynomial.polynomial.polyval(y / distance, FACE_EDGE)
 
 
 class Cut:
@@ -133,9 +147,7 @@ class FineMesh:
 
     `matrix` (V, base) gives its vertices from those of a `Cut`, `face_vertices` is the number of the face's. `face`
     and `head` (T, 3) are the triangles. The face ends in the mouth with a cap, behind which the head goes on.
-    `under_hair` (V,) is true above the hairline, which on the face is its edge.
-    `parts` are masks (V,) of what can be told from the mesh alone: "mouth_inside", "eyeballs", "irises", "pupils",
-    "teeth" and "tongue".
+    `parts` are masks (V,) of all the head's regions but those of the face's skin.
     """
 
     def __init__(self, cut: Cut, mean: np.ndarray):
@@ -146,7 +158,7 @@ class FineMesh:
         first = np.cumsum([0, *(matrix.shape[0] for matrix, _ in pieces)])
         position = self.matrix @ mean
         eyes = position[first[1] : first[2]]
-        middle, eye = eyes.mean(0), eyes[eyes[:, 0] > 0].mean(0)
+        middle, eye = eyes.mean(0), eyes[eyes[:, 0] > 0].mean(0) - [0, GAZE_DROP, 0]
 
         triangles = [
             triangulate(quads + start, position) for (_, quads), start in zip(pieces, first, strict=False)
@@ -162,6 +174,8 @@ class FineMesh:
         ]
         self.triangles, self.kind = np.concatenate(triangles), np.concatenate(kinds).astype("U10")
 
+        self.on_curve = np.zeros(0, dtype=int)
+
         def from_middle():
             return self.matrix @ mean - middle
 
@@ -170,8 +184,14 @@ class FineMesh:
         surface = np.flatnonzero(np.isin(self.kind, ["skin", "mouth"]))
         own = in_largest_component(self.triangles[surface], self.matrix.shape[0])
         self.kind[surface[~own]] = "head"
+        # Two curves side by side, between which colours by vertex change.
+        self._cut(face_depth(from_middle()) + BLEND, mean, "head", outside="head")
         for radius in EYE_RINGS:
             self._cut(radius - from_axis(self.matrix @ mean, eye), mean, "eye", outside="eye")
+        self._cut(ear_depth(from_middle()), mean, "head", outside="neck", inside="ear")
+        self._cut(ear_depth(from_middle()) + BLEND, mean, "neck", outside="neck")
+        self._cut(hair_height(from_middle()), mean, "neck", outside="neck", inside="scalp")
+        self._cut(hair_height(from_middle()) + BLEND, mean, "neck", outside="neck")
 
         of_face = np.isin(self.kind, ["skin", "mouth", "eye"])
         order = np.unique(self.triangles[of_face])
@@ -191,10 +211,13 @@ class FineMesh:
         cap = mouth_cap(mouth, in_mouth & in_throat, mirror_map(position), position)
         self.face = np.concatenate([face, *(fan(polygon) for polygon in cap)])
 
-        self.under_hair = hair_height(position - middle) > 0
         radius, front = from_axis(position, eye), self._touched("eye")
+        skin, ears, scalp = (self._touched(kind) for kind in ("skin", "ear", "scalp"))
         self.parts = {
-            "mouth_inside": (in_mouth | in_throat) & ~self._touched("skin"),
+            "scalp": scalp & ~ears & ~skin,
+            "ears": ears & ~skin,
+            "neck": self._touched("neck") & ~ears & ~scalp & ~skin,
+            "mouth_inside": (in_mouth | in_throat) & ~skin,
             "eyeballs": front | self._touched("eye behind"),
             "irises": front & (radius < IRIS + 0.01) & (radius > PUPIL + 0.01),
             "pupils": front & (radius < PUPIL + 0.01),
@@ -205,17 +228,23 @@ class FineMesh:
     def _touched(self, kind: str) -> np.ndarray:
         return np.isin(np.arange(self.matrix.shape[0]), self.triangles[self.kind == kind])
 
-    def _cut(self, values: np.ndarray, mean: np.ndarray, kind: str, *, outside: str) -> None:
-        """Cut the triangles of a kind along the curve where the vertices' values are 0."""
+    def _cut(self, values, mean, kind: str, *, outside: str, inside: str = "") -> None:
+        """Cut the triangles of a kind along the curve where the vertices' values (V,) are 0, and name both sides."""
         chosen = self.kind == kind
-        moves, triangles, inside = cut_along(self.triangles[chosen], values, self.matrix @ mean)
+        position = self.matrix @ mean
+        # Vertices of other parts stay, as do those of the curves before.
+        still = np.isin(np.arange(len(values)), self.triangles[~chosen])
+        still[self.on_curve] = True
+        moves, triangles, positive = cut_along(self.triangles[chosen], values, position, still)
+        slid = np.flatnonzero(moves.diagonal() < 1)
+        self.on_curve = np.concatenate([self.on_curve, slid, np.arange(len(values), moves.shape[0])])
         self.matrix = (moves @ self.matrix).tocsr()
         self.triangles = np.concatenate([self.triangles[~chosen], triangles])
-        self.kind = np.concatenate([self.kind[~chosen], np.where(inside, kind, outside)])
+        self.kind = np.concatenate([self.kind[~chosen], np.where(positive, inside or kind, outside)])
 
 
 def from_axis(points: np.ndarray, eye: np.ndarray) -> np.ndarray:
-    """Distance of points (V, 3) from the line along z through the nearer eye's middle; `eye` is the left one's."""
+    """Distance of points (V, 3) from the line along z through the nearer pupil; `eye` is on that of the left eye."""
     return np.hypot(np.abs(points[:, 0]) - eye[0], points[:, 1] - eye[1])
 
 
@@ -242,11 +271,12 @@ NEAR = 0.3
 """A vertex this share of an edge or less from a curve moves onto it, so that no thin triangles are cut off."""
 
 
-def cut_along(triangles, values, position) -> tuple[csr_array, np.ndarray, np.ndarray]:
+def cut_along(triangles, values, position, still) -> tuple[csr_array, np.ndarray, np.ndarray]:
     """Cut triangles along the curve where `values` (V,), linear on each edge, are 0.
 
-    Returns a matrix (new, V) that moves vertices onto the curve and adds vertices on it, the new triangles, and which
-    of them have positive values. The cut is symmetric if the mesh and `position` (V, 3) are.
+    Returns a matrix (new, V) that moves vertices, but those of the mask `still`, onto the curve and adds vertices on
+    it, the new triangles, and which of them have positive values. The cut is symmetric if the mesh and `position`
+    (V, 3) are.
     """
     count, values = len(values), np.where(np.abs(values) < 1e-9, 0.0, values)
     edges = np.unique(np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1), axis=0)
@@ -256,7 +286,7 @@ def cut_along(triangles, values, position) -> tuple[csr_array, np.ndarray, np.nd
     share = size[:, 0] / size.sum(1)
     # A vertex in the middle of the face stays there. Two edges as short as each other are told apart by their ends.
     middle = np.abs(position[ends, 0]) < 1e-6
-    near = (share <= NEAR) & (~middle[:, 0] | middle[:, 1])
+    near = (share <= NEAR) & (~middle[:, 0] | middle[:, 1]) & ~still[ends[:, 0]]
     key = np.round(share, 6) + 1e-8 * (np.abs(position[ends[:, 1], 0]) + 0.1 * position[ends[:, 1], 1])
     order = np.flatnonzero(near)[np.argsort(key[near])]
     _, chosen = np.unique(ends[order, 0], return_index=True)
