@@ -246,6 +246,9 @@ Another origin would change what a network's parameters mean.
 PITCH = 0.4
 """Rotation of the mean face about x in degrees, so that zero pose agrees with AFLW2000-3D's annotations."""
 
+_COS, _SIN = np.cos(np.radians(PITCH)), np.sin(np.radians(PITCH))
+TURN = np.array([[1, 0, 0], [0, _COS, -_SIN], [0, _SIN, _COS]])
+
 
 def cut_of(source: Source) -> tuple[Cut, np.ndarray]:
     """The face's part of the base mesh, which `source` keeps from then on, and the mean adult (V, 3) in mm."""
@@ -257,10 +260,8 @@ def cut_of(source: Source) -> tuple[Cut, np.ndarray]:
     return cut, middle
 
 
-def build(source: Source, *, people: int, expressions: int, seed: int) -> FaceModel:
-    """Build the face model; prints the share of variance that the modes explain."""
-    rng = np.random.default_rng(seed)
-    cut, middle = cut_of(source)
+def aligned_people(source: Source, cut: Cut, middle: np.ndarray, people: int, rng):
+    """Random people (n, V, 3) in mm, aligned, their symmetric mean (V, 3) and the weights (V,) of the vertices."""
     weights = vertex_areas(middle[cut.vertices], cut.sampled) ** 0.5
     weights[cut.ears] *= 0.3
     weights[cut.cavity | cut.eyeball] *= 0.1
@@ -270,6 +271,19 @@ def build(source: Source, *, people: int, expressions: int, seed: int) -> FaceMo
     sample = align((sample * DECIMETRE).astype(np.float32), rigid)
     mean = sample.mean(0)
     mean = (mean + mean[cut.mirror] * [-1, 1, 1]) / 2
+    return sample, mean, weights
+
+
+def in_model_frame(mean: np.ndarray) -> np.ndarray:
+    """The aligned people's mean (V, 3) in the model's frame."""
+    return mean @ TURN.T + ORIGIN
+
+
+def build(source: Source, *, people: int, expressions: int, seed: int) -> FaceModel:
+    """Build the face model; prints the share of variance that the modes explain."""
+    rng = np.random.default_rng(seed)
+    cut, middle = cut_of(source)
+    sample, mean, weights = aligned_people(source, cut, middle, people, rng)
     identity, identity_symmetry, share = symmetric_components(
         sample - mean, cut.mirror, weights, IDENTITY_MODES
     )
@@ -304,14 +318,12 @@ def build(source: Source, *, people: int, expressions: int, seed: int) -> FaceMo
 
 def assembled(source: Source, cut: Cut, mean: np.ndarray, modes, *, symmetry, actions) -> FaceModel:
     """The face model from mean and modes (identity, expression) of the cut, in the frame of the aligned people."""
-    angle = np.radians(PITCH)
-    turn = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
-    mean = mean @ turn.T + ORIGIN
+    mean = in_model_frame(mean)
     mesh = FineMesh(cut, mean)
 
     mean = mesh.matrix @ mean
     modes = {
-        name: np.array([mesh.matrix @ mode for mode in values @ turn.T])
+        name: np.array([mesh.matrix @ mode for mode in values @ TURN.T])
         for name, values in zip(("identity_modes", "expression_modes"), modes, strict=True)
     }
     corners, shares = landmarks_on(mean, mesh.face)

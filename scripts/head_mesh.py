@@ -19,7 +19,7 @@ EYEBALL_FRONT = -2.0
 PUPIL, IRIS = 2.0, 5.9
 """Radii in mm."""
 GAZE_DROP = 1.0
-"""The pupils are this much lower than the eyeballs' middles, in mm, because the opening of the lids is lower still."""
+"""How much lower the pupils are than the eyeballs' middles, in mm: the opening of the lids is lower still."""
 EYE_RINGS = (PUPIL, PUPIL + 0.3, IRIS, IRIS + 0.4)
 """Radii of the circles of vertices on the eyeballs. Colours by vertex change from one circle to the next."""
 
@@ -235,6 +235,15 @@ class FineMesh:
         # Vertices of other parts stay, as do those of the curves before.
         still = np.isin(np.arange(len(values)), self.triangles[~chosen])
         still[self.on_curve] = True
+        # An edge shared with another part is not cut: on one side of it alone, that would tear the mesh.
+        edges = edge_rows(self.triangles[chosen])
+        edges = edges[values[edges].prod(1) < 0]
+        others = set(map(tuple, edge_rows(self.triangles[~chosen]).tolist()))
+        shared = np.array([edge for edge in edges.tolist() if tuple(edge) in others], dtype=int).reshape(
+            -1, 2
+        )
+        nearer = np.abs(values[shared]).argmin(1)
+        values[shared[np.arange(len(shared)), nearer]] = 0
         moves, triangles, positive = cut_along(self.triangles[chosen], values, position, still)
         slid = np.flatnonzero(moves.diagonal() < 1)
         self.on_curve = np.concatenate([self.on_curve, slid, np.arange(len(values), moves.shape[0])])
@@ -279,7 +288,7 @@ def cut_along(triangles, values, position, still) -> tuple[csr_array, np.ndarray
     (V, 3) are.
     """
     count, values = len(values), np.where(np.abs(values) < 1e-9, 0.0, values)
-    edges = np.unique(np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1), axis=0)
+    edges = edge_rows(triangles)
     ends = np.concatenate([edges, edges[:, ::-1]])
     ends = ends[values[ends[:, 0]] * values[ends[:, 1]] < 0]
     size = np.abs(values[ends])
@@ -326,6 +335,11 @@ def cut_along(triangles, values, position, still) -> tuple[csr_array, np.ndarray
                 result.append(ring)
     result = np.array(result)
     return matrix, result, values[result].sum(1) >= 0
+
+
+def edge_rows(triangles: np.ndarray) -> np.ndarray:
+    """The edges (E, 2) of triangles, each once, with the smaller vertex first."""
+    return np.unique(np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1), axis=0)
 
 
 def fan(polygon) -> list[list[int]]:

@@ -21,7 +21,8 @@ import cv2
 import numpy as np
 import pandas as pd
 import torch
-from build_face_model import DECIMETRE, Source, catmull_clark, cut_of, random_people, smooth_border
+from build_face_model import DECIMETRE, Source, aligned_people, cut_of, in_model_frame, random_people
+from head_mesh import FineMesh
 
 from m4kit import FaceModel, M4Net, metrics
 from m4kit.ablation.heads.validation import WHOLE
@@ -49,15 +50,17 @@ def shape_table(folder: Path, *, people: int) -> pd.DataFrame:
     }
     groups |= {f"origin {name}": {"origin": row} for name, row in zip(ORIGINS, np.eye(3), strict=True)}
     source, model = Source(folder), FaceModel.load()
-    cut, _ = cut_of(source)
-    subdivide, _ = catmull_clark(cut.faces, len(cut.vertices))
-    smooth = smooth_border(cut.faces, len(cut.vertices), cut.cavity | cut.eyeballs)
+    cut, middle = cut_of(source)
+    # The mesh of the packaged model, which `build_face_model.py` cuts on the mean of these people.
+    _, mean, _ = aligned_people(source, cut, middle, 4000, np.random.default_rng(0))
+    mesh = FineMesh(cut, in_model_frame(mean))
+    to_face = mesh.matrix[: mesh.face_vertices]
     skin = ~(model.regions["mouth_inside"] | model.regions["eyeballs"])
     rows = {}
     for number, (name, fixed) in enumerate(groups.items()):
         # Not the seed of the people that the model was built from.
         drawn = random_people(source, people, np.random.default_rng([1, number]), **fixed)
-        shapes = np.array([subdivide @ (smooth @ one) for one in DECIMETRE * drawn])
+        shapes = np.array([to_face @ one for one in DECIMETRE * drawn])
         distances, identity = fitted(model, shapes[:, skin], skin)
         low, high = metrics.bootstrap(distances)
         rows[name] = {

@@ -1,6 +1,7 @@
 """The face model: its asset as anatomy and as a mesh, its arithmetic by axioms, its fit on real landmarks."""
 
 import copy
+import json
 import os
 import pickle
 
@@ -121,6 +122,60 @@ class TestMesh:
         for around in (range(36, 42), range(42, 48), range(60, 68)):
             assert covers(opened, triangles, landmarks[around, :2].mean(axis=0))
         assert not covers(opened, triangles, [0, opened[:, 1].max() + 1])
+
+
+class TestHead:
+    def test_its_first_vertices_are_the_faces_and_its_coefficients_are_the_same(self, model):
+        head, count = model.head, len(model.mean)
+        assert model.head is head
+        assert len(head.mean) > count
+        identity, expression = model.sample(2, seed=4)
+        torch.testing.assert_close(
+            head.vertices(identity, expression)[:, :count], model.vertices(identity, expression)
+        )
+        assert torch.equal(head.landmarks(identity, expression), model.landmarks(identity, expression))
+        assert head.actions.keys() == model.actions.keys()
+        for name, mask in model.regions.items():
+            assert (head.regions[name][:count] == mask).all(), name
+
+    def test_parts_of_the_head_lie_where_their_names_say(self, model):
+        mean = model.head.mean.numpy()
+        height = {name: mean[mask, 1].mean() for name, mask in model.head.regions.items()}
+        downwards = ["scalp", "ears", "teeth", "neck"]
+        assert sorted(downwards, key=height.get, reverse=True) == downwards
+        assert height["tongue"] == pytest.approx(height["teeth"], abs=10)
+        assert np.abs(mean[model.head.regions["ears"], 0]).min() > 55
+
+    def test_it_is_symmetric_and_closed_but_at_the_neck_and_the_roots_of_the_teeth(self, model):
+        head = model.head
+        mean, triangles = head.mean.numpy(), head.triangles.numpy()
+        np.testing.assert_allclose(mean[head.mirror] * FLIP, mean, atol=1e-4)
+        rims, count = np.unique(np.sort(edges(triangles), axis=1), axis=0, return_counts=True)
+        assert count.max() == 2
+        assert (head.regions["neck"] | head.regions["teeth"])[rims[count == 1]].all()
+
+    def test_the_faces_edge_is_smooth(self, model, mean, triangles):
+        """No step: from one edge to the next, the rim turns by less than 35 degrees."""
+        rims, count = np.unique(np.sort(edges(triangles), axis=1), axis=0, return_counts=True)
+        neighbours = {}
+        for one, other in rims[(count == 1) & ~model.regions["eyeballs"][rims].any(axis=1)].tolist():
+            neighbours.setdefault(one, []).append(other)
+            neighbours.setdefault(other, []).append(one)
+        assert all(len(pair) == 2 for pair in neighbours.values())
+        for vertex, (one, other) in neighbours.items():
+            into, out = mean[vertex] - mean[one], mean[other] - mean[vertex]
+            cosine = into @ out / np.linalg.norm(into) / np.linalg.norm(out)
+            assert cosine > np.cos(np.radians(35)), mean[vertex]
+
+    def test_it_follows_the_model_to_another_precision_and_is_copied_with_it(self, model):
+        copied = pickle.loads(pickle.dumps(copy.deepcopy(model)))
+        assert copied.head.mean.dtype == torch.float32
+        assert copied.double().head.mean.dtype == torch.float64
+        assert copied.fingerprint == model.fingerprint
+
+    def test_a_face_without_head_says_so(self, model):
+        with pytest.raises(FaceModelError, match=r"only a face; FaceModel\.load"):
+            _ = model.head.head
 
 
 class TestAnatomy:
@@ -437,6 +492,21 @@ class TestFile:
         other = copy.deepcopy(model)
         getattr(other, name)[0] += 1
         assert other.fingerprint != model.fingerprint
+
+    def test_the_head_is_saved_too(self, model, saved):
+        head, loaded = model.head, FaceModel.load(saved).head
+        for (name, ours), (_, theirs) in zip(head.named_buffers(), loaded.named_buffers(), strict=True):
+            assert torch.equal(ours, theirs), name
+        assert all((loaded.regions[name] == value).all() for name, value in head.regions.items())
+
+    def test_a_file_of_another_version_is_said_so(self, saved, tmp_path):
+        with np.load(saved) as file:
+            arrays = dict(file)
+        words = json.loads(str(arrays["words"]))
+        del words["version"]
+        np.savez(tmp_path / "older.npz", **arrays | {"words": np.array(json.dumps(words))})
+        with pytest.raises(FaceModelError, match=r"older\.npz: written by another version of m4kit"):
+            FaceModel.load(tmp_path / "older.npz")
 
     def test_it_holds_no_pickle(self, saved):
         with np.load(saved, allow_pickle=False) as file:
