@@ -71,7 +71,7 @@ def photo_colours(face: Face, image: np.ndarray) -> tuple[np.ndarray, np.ndarray
         # The photo's share falls towards hair and background, not towards lids and nostrils.
         share[known] = (edges @ np.where(foreign, 0, np.maximum(share, ~seen)) / degree)[known]
     tone, plain = _tone(sampled, normals, inner if inner.sum() > 50 else seen)
-    colours = tone + _filled(sampled - tone, share[:, None], known & plain, model)
+    colours = tone + _filled(sampled - tone, share, known & plain, inner, model)
     mouth = [model.regions[name] for name in _IN_MOUTH if name in model.regions]
     hidden = ~known & np.any(mouth, axis=0)
     colours[hidden] = _mouth_inside(image, face)[hidden]
@@ -166,21 +166,24 @@ def _tone(colours: np.ndarray, normals: np.ndarray, skin: np.ndarray) -> tuple[n
     return tone, off < np.maximum(2 * limit, 0.2 * tone.max(axis=1))
 
 
-def _filled(colours: np.ndarray, share: np.ndarray, sources: np.ndarray, model: FaceModel) -> np.ndarray:
-    """Colours (V, 3), relative to the tone, of which only a share (V, 1) is the photo's.
+def _filled(colours, share, sources, inner, model: FaceModel) -> np.ndarray:
+    """Colours (V, 3), relative to the tone, of which only a `share` (V,) is the photo's.
 
     The rest continues those of the `sources` (V,): a little less than the mean of a vertex's neighbours.
     """
     edges, hidden = _neighbours(model)[~sources], ~sources
     solve = splu((diags_array(edges.sum(axis=1) + _LEAK) - edges[:, hidden]).tocsc()).solve
 
-    def completed(details: np.ndarray) -> np.ndarray:
+    def completed(details: np.ndarray, share: np.ndarray) -> np.ndarray:
         rest = colours - details
         rest[hidden] = solve(edges[:, sources] @ rest[sources])
-        return share * colours + (1 - share) * (details + rest)
+        return share[:, None] * colours + (1 - share)[:, None] * (details + rest)
 
-    whole, mirror = completed(np.zeros_like(colours)), model.mirror.numpy()
-    return completed(whole[mirror]) if len(mirror) else whole
+    details, mirror = np.zeros_like(colours), model.mirror.numpy()
+    if len(mirror):
+        # A strand of hair has no twin.
+        details = completed(details, share * (sources | inner))[mirror]
+    return completed(details, share)
 
 
 @lru_cache(maxsize=2)

@@ -46,7 +46,7 @@ _EVEN_LIGHT = Light(
     sky=(0.56, 0.56, 0.56),
     ground=(0.46, 0.46, 0.46),
     gloss=0.02,
-    cavity=0.45,
+    cavity=0.1,
 )
 """Even light, for colours that must match their legend."""
 
