@@ -1,11 +1,12 @@
 """Time from a slider's event to the drawn mesh, in a real JupyterLab in headless Chromium.
 
-    python benchmarks/viewer_latency.py [--moves 60] [--pause 400] [--kernel]
+    python benchmarks/viewer_latency.py [--moves 60] [--pause 400] [--face] [--kernel]
 
 The script presses a key on the first identity slider of `FaceModelExplorer`; the browser moves the vertices, computes
 normals and draws. The time is measured in the page, from the key to the last pixel of the new mesh. Meanwhile the
-kernel computes the same mesh and sends it. With `--kernel` the browser waits for it, as it does when a mode is moved
-for the first time. With software rendering, as in headless Chromium, drawing takes most of the time.
+kernel computes the same mesh and sends it. With `--face` the face is shown without its head. With `--kernel` the
+browser waits for the kernel, as it does when a mode is moved for the first time. With software rendering, as in
+headless Chromium, drawing takes most of the time.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ import nbformat
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
-from jupyter_browser import browser_page, chromium, jupyter_lab, open_and_run
+from jupyter_browser import browser, chromium, jupyter_lab, new_page, open_and_run
 
 CODE = "from m4kit.explore import FaceModelExplorer\nexplorer = FaceModelExplorer()\n"
+FACE_ALONE = 'explorer.toggles["head"].value = False\n'
 KERNEL_ONLY = "explorer.canvas.sliders = {}\n"
 
 _MEASURE = """async (moves) => {
@@ -57,9 +59,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--moves", type=int, default=60)
     parser.add_argument("--pause", type=int, default=400, help="milliseconds between moves")
+    parser.add_argument("--face", action="store_true", help="the face without its head")
     parser.add_argument("--kernel", action="store_true", help="the browser waits for the kernel")
     options = parser.parse_args()
-    code = CODE + (KERNEL_ONLY if options.kernel else "") + "explorer"
+    code = CODE + FACE_ALONE * options.face + KERNEL_ONLY * options.kernel + "explorer"
     measure = _MEASURE.replace("PAUSE", str(options.pause))
     if chromium() is None:
         parser.error("expected Chromium on the path or in CHROMIUM, found none")
@@ -72,7 +75,8 @@ def main() -> None:
             "language": "python",
         }
         nbformat.write(notebook, Path(folder) / "latency.ipynb")
-        with jupyter_lab(Path(folder)) as address, browser_page() as page:
+        with jupyter_lab(Path(folder)) as address, browser() as started:
+            page = new_page(started)
             open_and_run(page, address, "latency.ipynb")
             page.wait_for_selector(".jp-OutputArea canvas[data-serial]", timeout=60_000)
             page.evaluate(measure, 5)

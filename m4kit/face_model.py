@@ -119,6 +119,11 @@ class FaceModel(torch.nn.Module):
         self._head: list[FaceModel] = []
 
     @property
+    def has_head(self) -> bool:
+        """Whether there is a `head`."""
+        return self._head_parts is not None
+
+    @property
     def head(self) -> FaceModel:
         """The whole head with the same coefficients, landmarks and actions; its first V vertices are the face's.
 
@@ -127,7 +132,7 @@ class FaceModel(torch.nn.Module):
 
         Raises `FaceModelError` for a model that is only a face, such as the Basel Face Model.
         """
-        if self._head_parts is None:
+        if not self.has_head:
             raise FaceModelError(
                 "expected a face model with a whole head, but this one is only a face; FaceModel.load() gives the "
                 "packaged model, which has one"

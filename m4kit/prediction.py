@@ -203,6 +203,15 @@ class Face:
         """Triangles of the mesh as vertex indices, (T, 3), counter-clockwise seen from outside."""
         return read_only(self.model.triangles.numpy())
 
+    @cached_property
+    def head(self) -> Face:
+        """The same face with the whole head as its mesh; its first vertices are the face's.
+
+        Whatever takes a face takes it, too: `face.head.save("head.ply")`, `visualize.mesh_figure(face.head)`. Raises
+        `FaceModelError` for a face model without a head.
+        """
+        return replace(self, model=self.model.head)
+
     @property
     def image(self) -> np.ndarray:
         """The crop that the network saw, (120, 120, 3) uint8 RGB.

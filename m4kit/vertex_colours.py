@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from m4kit.camera import decompose
-from m4kit.checks import check_choice, check_shape
+from m4kit.checks import check_choice, check_shape, read_only
 from m4kit.images import check_image
 from m4kit.parameters import split_camera
 from m4kit.prediction import check_face
@@ -28,11 +28,32 @@ if TYPE_CHECKING:
 REGION_COLOURS = (
     *((86, 156, 214), (242, 142, 43), (225, 87, 89), (118, 183, 178), (89, 161, 79)),
     *((237, 201, 72), (176, 122, 161), (255, 157, 167), (156, 117, 95), (186, 176, 172)),
+    *((0, 134, 149), (148, 191, 92), (96, 82, 164), (40, 52, 84), (240, 236, 222), (158, 42, 66)),
 )
 """Colours of the model's regions, in their order."""
 
 NORMAL_COLOURS = {"to the right": (255, 128, 128), "up": (128, 255, 128), "to the viewer": (128, 128, 255)}
 """Colours of normals along the axes of the photo's view."""
+
+PART_COLOURS = {
+    "mouth_inside": (150, 78, 74),
+    "tongue": (184, 98, 94),
+    "teeth": (246, 241, 228),
+    "eyeballs": (238, 238, 238),
+    "irises": (98, 120, 136),
+    "pupils": (28, 26, 26),
+}
+"""Colours in clay of the model's regions that are no skin; a later one covers an earlier one."""
+
+_MOUTH = ("mouth_inside", "tongue", "teeth")
+_MOUTH_DEPTH = 45.0
+"""Millimetres behind the front teeth where the mouth is dark."""
+
+_MOUTH_DARK = 0.85
+"""How much darker it is there, from 0 to 1."""
+
+_RIM = 0.55
+"""The lightness of an iris at its rim."""
 
 _FLIP = np.array([1.0, -1.0, 1.0])
 
@@ -54,6 +75,11 @@ class VertexColours:
     filled: np.ndarray | None = None
     names: dict[str, tuple[int, int, int]] = field(default_factory=dict)
 
+    @property
+    def plain(self) -> bool:
+        """Whether the colours are those of clay, which strong light and shade may change."""
+        return self.values is None and self.filled is None and not self.names
+
 
 def vertex_colours(
     face: Face,
@@ -66,7 +92,8 @@ def vertex_colours(
 
     - `texture`: the colours of the photo that the face was found in, or of `image` (H, W, 3) uint8 RGB. What the
       photo does not show, or shows hair or the background on, is filled with the skin's tone; see `m4kit.texture`.
-    - `clay`: one colour. `region`: one for each part of the face.
+    - `clay`: one colour for skin; eyes, teeth, tongue and the inside of the mouth have their own (`PART_COLOURS`).
+    - `region`: a colour for each part of the face.
     - `normals`: the direction of the surface in the photo's view, (x, y, z) as (R, G, B).
     - `depth`: mm towards the viewer, counted from the farthest vertex.
     - `distance`: mm between the face's shape and the mean face, positive outward (`distance_from_mean`), without
@@ -139,13 +166,26 @@ def texture(face: Face, image: np.ndarray | None = None) -> VertexColours:
     return VertexColours(colours, filled=filled)
 
 
-def clay(count: int) -> VertexColours:
-    """The clay colour for `count` vertices."""
-    return VertexColours(np.tile(np.uint8(PORCELAIN), (count, 1)))
+@lru_cache(maxsize=4)
+def clay(model: FaceModel) -> VertexColours:
+    """The clay of a model's vertices; the mouth gets darker inwards."""
+    colours = np.tile(np.float32(PORCELAIN), (len(model.mean), 1))
+    parts = {name: model.regions[name] for name in PART_COLOURS if name in model.regions}
+    for name, mask in parts.items():
+        colours[mask] = PART_COLOURS[name]
+    if "irises" in parts:
+        iris = parts["irises"][model.triangles.numpy()]
+        rim = model.triangles.numpy()[iris.any(1) & ~iris.all(1)]
+        colours[np.intersect1d(rim, np.flatnonzero(parts["irises"]))] *= _RIM
+    if mouth := [parts[name] for name in _MOUTH if name in parts]:
+        inside, depth = np.any(mouth, axis=0), model.mean.numpy()[:, 2]
+        behind = np.clip((depth[inside].max() - depth[inside]) / _MOUTH_DEPTH, 0, 1)
+        colours[inside] *= 1 - _MOUTH_DARK * behind[:, None]
+    return VertexColours(read_only(np.rint(colours).astype(np.uint8)))
 
 
 def _clay(face: Face) -> VertexColours:
-    return clay(len(face.vertices))
+    return clay(face.model)
 
 
 def _region(face: Face) -> VertexColours:

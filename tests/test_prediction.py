@@ -17,12 +17,12 @@ from PIL import Image
 
 from m4kit import predict
 from m4kit.camera import Crop, euler_from_rotation
-from m4kit.face_model import FaceModel
+from m4kit.face_model import FaceModel, FaceModelError
 from m4kit.prediction import Face, FaceBox, Prediction
 from m4kit.prediction_file import load
 from m4kit.vertex_colours import vertex_colours
 
-from helpers.faces import parameters
+from helpers.faces import ellipsoid, parameters
 from helpers.paths import SAMPLES
 
 ANGLES = ((5, -3, 2), (25, 4, -6), (-40, 12, 15), (60, -20, 30))
@@ -353,6 +353,29 @@ class TestInANotebook:
         np.testing.assert_allclose(255 * np.asarray(in_open3d.vertex_colors), colours, atol=1e-4)
         saved = trimesh.load_mesh(face.save(tmp_path / "face.ply", colour="texture"), process=False)
         np.testing.assert_array_equal(saved.visual.vertex_colors[:, :3], colours)
+
+
+class TestHead:
+    def test_a_head_is_the_same_face_with_more_vertices(self, face, model):
+        for name in ("shape", "vertices"):
+            whole = getattr(face.head, name)
+            assert len(whole) == len(model.head.mean)
+            # The rest of a sum's vertices may round differently.
+            np.testing.assert_allclose(whole[: len(model.mean)], getattr(face, name), atol=1e-3)
+        np.testing.assert_allclose(face.head.landmarks, face.landmarks, atol=1e-3)
+        assert face.head is face.head
+        assert face.head.pose == face.pose
+
+    @pytest.mark.parametrize("ending", ["ply", "obj", "glb", "stl"])
+    def test_a_head_is_saved_as_a_face_is(self, face, tmp_path, ending):
+        saved = trimesh.load_mesh(face.head.save(tmp_path / f"head.{ending}"), process=False)
+        assert len(saved.faces) == len(face.model.head.triangles)
+        size = np.ptp(saved.vertices * (1000 if ending == "glb" else 1), axis=0)
+        assert size == pytest.approx(np.ptp(face.head.shape, axis=0), abs=1e-2)
+
+    def test_a_model_of_a_face_alone_says_where_heads_are(self):
+        with pytest.raises(FaceModelError, match=r"this one is only a face; FaceModel\.load\(\) gives"):
+            ellipsoid().head  # noqa: B018
 
 
 class TestReadOnly:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from m4kit.camera import Crop
-from m4kit.vertex_colours import MODES, scalar_colours, vertex_colours
+from m4kit.render import PORCELAIN
+from m4kit.vertex_colours import MODES, PART_COLOURS, clay, scalar_colours, vertex_colours
 
-from helpers.faces import MODEL, ellipsoid, face
+from helpers.faces import MODEL, ellipsoid, ellipsoid_model, face
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -17,6 +18,32 @@ def test_every_mode_gives_each_vertex_a_colour(mode):
     colours = vertex_colours(face(pose=(20, 5, 0)), mode, image=photo).colours
     assert colours.shape == (len(MODEL.mean), 3)
     assert colours.dtype == np.uint8
+
+
+def test_in_clay_eyes_and_mouth_have_their_own_colours_and_skin_has_one():
+    colours, regions = vertex_colours(face().head, "clay").colours.astype(int), MODEL.head.regions
+    others = np.any([regions[name] for name in PART_COLOURS], axis=0)
+    assert (colours[~others] == PORCELAIN).all()
+    light = {name: colours[regions[name]].mean() for name in PART_COLOURS}
+    white = colours[regions["eyeballs"] & ~regions["irises"]].mean()
+    assert light["pupils"] < light["irises"] < white
+    assert light["teeth"] > light["tongue"]
+    red, green, blue = colours[regions["tongue"] | regions["mouth_inside"]].mean(0)
+    assert red > green + 10 and red > blue + 10
+    # The front of the tongue is lighter than its root.
+    tongue = np.flatnonzero(regions["tongue"])
+    front, *_, root = tongue[MODEL.head.mean[tongue, 2].argsort(descending=True)]
+    assert colours[front].sum() > 2 * colours[root].sum()
+
+
+def test_the_face_has_the_clay_of_its_head_and_a_model_without_parts_is_plain():
+    assert np.array_equal(clay(MODEL).colours, clay(MODEL.head).colours[: len(MODEL.mean)])
+    assert (clay(ellipsoid_model()).colours == PORCELAIN).all()
+
+
+def test_no_two_parts_of_a_head_have_one_colour():
+    names = vertex_colours(face().head, "region").names
+    assert len(set(names.values())) == len(names) == len(MODEL.head.regions)
 
 
 def test_depth_is_in_millimetres_whatever_the_photos_scale():

@@ -24,7 +24,7 @@ MESSAGE_BYTES = 160_000
 """Largest size of one message."""
 
 _LEVELS = 65535
-_LOOKS = ("camera", "show", "opacity", "shading", "extent", "label", "height")
+_LOOKS = ("camera", "show", "opacity", "shading", "extent", "centre", "label", "height")
 
 
 class Canvas(MessageView):
@@ -36,6 +36,7 @@ class Canvas(MessageView):
       user changes it in the browser; setting it here moves the view.
     - `show`: what is visible: `mesh`, `wireframe`, `photo`, and the names given to `set_lines` and `set_points`.
     - `extent`: millimetres from the middle of the view to its upper edge, at zoom 1.
+    - `centre`: the place (three numbers, mm) in the middle of the view, about which the camera turns.
     - `shading`: 1 for a mesh lit as clay, 0 for plain colours (a photo on the mesh has its own light).
     - `label`: what is shown, in words, for screen readers.
     - `on_click(panel, vertex)` is called for a click on a mesh (vertex None beside it), `on_reset()` for a double
@@ -50,6 +51,7 @@ class Canvas(MessageView):
     opacity = traitlets.Float(1.0).tag(sync=True)
     shading = traitlets.Float(1.0).tag(sync=True)
     extent = traitlets.Float(EXTENT).tag(sync=True)
+    centre = traitlets.List([0.0, 0.0, 0.0]).tag(sync=True)
     label = traitlets.Unicode("3D view").tag(sync=True)
     height = traitlets.Int(480).tag(sync=True)
     # Mode numbers by the model ids of their sliders.
@@ -80,13 +82,19 @@ class Canvas(MessageView):
                 del known[panel]
         self._send_one("panels", -1, {"count": len(titles), "titles": list(titles), "over": over})
 
-    def set_mesh(self, vertices: np.ndarray, triangles: np.ndarray, *, panel: int = 0) -> None:
-        """Show a mesh (V, 3) in mm, with triangles (T, 3); the camera turns about the origin."""
-        self.set_triangles(triangles, panel=panel)
+    def set_mesh(
+        self, vertices: np.ndarray, triangles: np.ndarray, *, panel: int = 0, closed: bool = False
+    ) -> None:
+        """Show a mesh (V, 3) in mm, with triangles (T, 3); `closed` as for `set_triangles`."""
+        self.set_triangles(triangles, panel=panel, closed=closed)
         self.set_vertices(vertices, panel=panel)
 
-    def set_triangles(self, triangles: np.ndarray, *, panel: int = 0) -> None:
-        """Set the mesh's triangles (T, 3); nothing travels if they are the same as before."""
+    def set_triangles(self, triangles: np.ndarray, *, panel: int = 0, closed: bool = False) -> None:
+        """Set the mesh's triangles (T, 3); nothing travels if they are the same as before.
+
+        Of a `closed` mesh, whose inside is hardly ever seen, a slow browser draws no back faces while it moves. The
+        picture stays until the vertices and colours are there, too.
+        """
         known = self._triangles.get(panel)
         if known is triangles or (known is not None and np.array_equal(known, triangles)):
             return
@@ -99,7 +107,7 @@ class Canvas(MessageView):
         flat = np.ascontiguousarray(triangles, dtype="<u2").ravel()
         step = MESSAGE_BYTES // flat.itemsize
         parts = [
-            ({"first": first, "total": len(flat)}, [flat[first : first + step].tobytes()])
+            ({"first": first, "total": len(flat), "closed": closed}, [flat[first : first + step].tobytes()])
             for first in range(0, len(flat), step)
         ]
         self._send_parts("triangles", panel, parts)

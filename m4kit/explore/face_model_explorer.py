@@ -27,7 +27,7 @@ from m4kit.images import jpeg
 from m4kit.prediction import Face, Prediction
 from m4kit.vertex_colours import VertexColours, clay, distance_from_mean, scalar_colours
 from m4kit.visualize.legend import with_legend
-from m4kit.visualize.mesh_figure import EXTENT, mesh_still
+from m4kit.visualize.mesh_figure import framing, is_head, mesh_still
 from m4kit.visualize.pictures import small_png, without_background
 
 _STILL_SIDE = 420
@@ -37,8 +37,14 @@ _LEAST_DISTANCE = 5.0
 """Millimetres at the end of the colour bar at least, so that tiny distances look tiny."""
 
 _SHADING = 0.55
-_EXTENT = 1.12 * EXTENT
-"""Room for the chin of an open mouth."""
+_ROOM = 1.12
+"""Room for the chin of an open mouth, where the view shows the face alone."""
+
+_TOGGLES = {
+    "head": ("Head", True, "The whole head, with ears, neck and teeth"),
+    "wireframe": ("Wireframe", False, "The edges of all triangles"),
+    "landmarks": ("Landmarks", False, "The 68 points"),
+}
 
 _COLUMN, _CONTROL, _PHOTO_COLUMN = 360, "310px", 176
 _COLOURS = {"Clay": "clay", COLOUR_LABELS["distance"]: "distance", "Lost with fewer modes": "lost"}
@@ -49,7 +55,7 @@ class FaceModelExplorer(MeshExplorer):
     """Sliders for a face model's modes, with a live mesh.
 
     - `identity` and `expression` are the sliders, in standard deviations: the first ten of each, more on demand. The
-      mesh is what they say.
+      mesh is what they say: the whole head, or the face alone.
     - An action (jawOpen, mouthSmileLeft ...) sets the expression's sliders; "none" sets them back. A random person, a
       random expression and the mean are one click away.
     - "Explain" shows one mode: colours show how far it moves each vertex in mm, while the mean face swings between -3
@@ -73,9 +79,8 @@ class FaceModelExplorer(MeshExplorer):
         deviations: np.ndarray | None = None,
         height: int = 460,
     ):
-        toggles = {name: (name.capitalize(), False, "") for name in ("wireframe", "landmarks")}
         layout = {"flex": "1 1 340px", "min_width": "320px"}
-        super().__init__(height=height, toggles=toggles, layout=layout, extent=_EXTENT)
+        super().__init__(height=height, toggles=_TOGGLES, layout=layout)
         self.canvas.show = {"mesh": True} | self.canvas.show
         self.prediction, self._given = _prediction_of(of), of
         remedy = "give it FaceModel.load(file)"
@@ -83,10 +88,14 @@ class FaceModelExplorer(MeshExplorer):
         self.model = model or (FaceModel.load() if self.prediction is None else self.prediction[0].model)
         self.people, self.moods = len(self.model.identity_modes), len(self.model.expression_modes)
         self.deviations = _checked_deviations(deviations, self.people + self.moods)
-        self._mean = self.model.mean.numpy()
-        modes = self.model.modes.numpy() * self.deviations[:, None, None]
+        self._whole = self.model.head if self.model.has_head else self.model
+        if not self.model.has_head:
+            self.toggles["head"].layout.display = "none"
+        modes = self._whole.modes.numpy() * self.deviations[:, None, None]
+        # The face's vertices come first; what is counted is counted on them.
         self._modes = np.ascontiguousarray(modes.reshape(len(modes), -1), dtype=np.float32)
-        self._gram = gram_matrix(modes[: self.people])
+        self._face_modes = self._modes[:, : self.model.mean.numel()].reshape(len(modes), -1, 3)
+        self._gram = gram_matrix(self._face_modes[: self.people])
         self._seeds = itertools.count()
         # Slider values: after the last fit, of the mesh that is shown, and of the expression before an action.
         self._fitted: np.ndarray | None = None
@@ -107,7 +116,7 @@ class FaceModelExplorer(MeshExplorer):
             row(*self.toggles.values(), label="Show"),
             row(*self.camera_buttons.values(), label="View"),
         )
-        self.canvas.set_triangles(self.model.triangles.numpy())
+        self._show_mesh()
         self._show_photo()
         self.guard(self._follow)()
 
@@ -189,8 +198,8 @@ class FaceModelExplorer(MeshExplorer):
 
     @property
     def vertices(self) -> np.ndarray:
-        """Vertices (V, 3) of the mesh in mm, in the model's frame."""
-        return self._vertices(self.coefficients)
+        """Vertices (V, 3) of the face in mm, in the model's frame."""
+        return self._vertices(self.coefficients)[: len(self.model.mean)]
 
     def to_mean(self) -> None:
         """Set all sliders to 0 and remove the action."""
@@ -226,14 +235,13 @@ class FaceModelExplorer(MeshExplorer):
 
     def still(self) -> bytes:
         """The mesh from the front, with the legend of its colours, as a PNG without a background."""
-        coloured, vertices = self._shown_colours(), self._mean
+        coloured, vertices = self._shown_colours(), self._shown.mean.numpy()
         if self.explain.value == _NO_MODE:
-            vertices = self.vertices
+            vertices = self._vertices(self.coefficients)
 
         def draw(background: int) -> np.ndarray:
             looks = {"rotation": np.eye(3), "side": _STILL_SIDE, "background": background}
-            picture = mesh_still(vertices, self.model.triangles.numpy(), coloured.colours, **looks)
-            return with_legend(picture, coloured)
+            return with_legend(mesh_still(self._shown, vertices, coloured, **looks), coloured)
 
         return small_png(without_background(draw))
 
@@ -248,9 +256,22 @@ class FaceModelExplorer(MeshExplorer):
         """Expression coefficients of the chosen action, in standard deviations."""
         return self.strength.value * self.model.actions[self.action.value] / self.deviations[self.people :]
 
+    @property
+    def _shown(self) -> FaceModel:
+        """The model of the mesh that is shown: the head's or the face's."""
+        return self._whole if self.toggles["head"].value else self.model
+
     def _vertices(self, coefficients: np.ndarray) -> np.ndarray:
-        moved = coefficients.astype(np.float32) @ self._modes
-        return self._mean + moved.reshape(self._mean.shape)
+        """Vertices (n, 3) of the shown mesh."""
+        mean = self._shown.mean.numpy()
+        return mean + (coefficients.astype(np.float32) @ self._modes[:, : mean.size]).reshape(mean.shape)
+
+    def _show_mesh(self) -> None:
+        """Send the triangles of the mesh that is shown, and frame it."""
+        model = self._shown
+        self.canvas.set_triangles(model.triangles.numpy(), closed=is_head(model))
+        middle, extent = framing(model)
+        self.canvas.centre, self.canvas.extent = middle.tolist(), extent if is_head(model) else _ROOM * extent
 
     def _set(self, **values: np.ndarray) -> None:
         """Set sliders by kind; the mesh follows once, at the end. Another expression ends the action."""
@@ -306,7 +327,10 @@ class FaceModelExplorer(MeshExplorer):
         self.photo.value = picture_html(picture, kind="jpeg", alt=alt)
 
     def _toggled(self, name: str) -> None:
-        if self.explain.value == _NO_MODE:
+        if name == "head":
+            self._show_mesh()
+            (self._follow if self.explain.value == _NO_MODE else self._explain)()
+        elif self.explain.value == _NO_MODE:
             self._send_landmarks(self.vertices)
 
     def _follow(self) -> None:
@@ -315,7 +339,7 @@ class FaceModelExplorer(MeshExplorer):
         if self.explain.value != _NO_MODE:
             self.explain.value = _NO_MODE
             return
-        vertices = self.vertices
+        vertices = self._vertices(self.coefficients)
         values = enumerate(slider.value for slider in (*self.identity, *self.expression))
         # The sliders of identity modes that are not kept move nothing.
         at = {mode: value for mode, value in values if not self.kept.value <= mode < self.people}
@@ -343,16 +367,18 @@ class FaceModelExplorer(MeshExplorer):
             moved = np.linalg.norm(self._mode(self.explain.value), axis=1)
             return scalar_colours(moved, unit="mm per standard deviation")
         if self.colour.value == "clay":
-            return clay(len(self._mean))
+            return clay(self._shown)
+        vertices = self._vertices(self.coefficients)
         if self.colour.value == "distance":
-            return distance_from_mean(self.model, self.vertices, least=_LEAST_DISTANCE)
-        lost = np.linalg.norm(self.vertices - self._vertices(self._all_coefficients()), axis=1)
+            return distance_from_mean(self._shown, vertices, least=_LEAST_DISTANCE)
+        lost = np.linalg.norm(vertices - self._vertices(self._all_coefficients()), axis=1)
         limits = (0.0, max(_LEAST_DISTANCE, float(lost.max())))
         return scalar_colours(lost, unit="mm from the face with all modes", limits=limits)
 
     def _mode(self, number: int) -> np.ndarray:
-        """Displacement (V, 3) of a mode in mm for one standard deviation."""
-        return self._modes[number].reshape(self._mean.shape)
+        """Displacement (n, 3) of a mode in mm for one standard deviation, on the mesh that is shown."""
+        mean = self._shown.mean
+        return self._modes[number, : mean.numel()].reshape(mean.shape)
 
     def _play(self, mode: int) -> None:
         """Explain a mode, or stop if it is explained already."""
@@ -370,7 +396,7 @@ class FaceModelExplorer(MeshExplorer):
             self._follow()
             return
         # Around the mean, so that only this mode shows.
-        self.canvas.set_vertices(self._mean)
+        self.canvas.set_vertices(self._shown.mean.numpy())
         self.canvas.set_points("landmarks", np.zeros((0, 3)), np.zeros((0, 3)))
         self._send_colours(f"Face model, mode {self.explain.label} swinging")
         self.note.value = faded(
@@ -381,17 +407,16 @@ class FaceModelExplorer(MeshExplorer):
 
     def _variance_chart(self) -> str:
         parts = (slice(0, self.people), slice(self.people, None))
-        modes = self._modes.reshape(-1, *self._mean.shape)
         curves = []
         for (word, colour), part in zip(_CURVES, parts, strict=True):
-            if len(modes[part]):
-                share = np.concatenate([[0], 100 * cumulative_variance(modes[part])])
+            if len(modes := self._face_modes[part]):
+                share = np.concatenate([[0], 100 * cumulative_variance(modes)])
                 curves.append(Curve(f"{word}, {len(share) - 1}", np.arange(len(share)), share, colour))
         return chart(curves, title="% of the variance in the first modes", x_label="modes")
 
     def _show_error(self) -> None:
         identity = self._all_coefficients()[: self.people]
-        error = reconstruction_error(self._modes, identity, gram=self._gram)
+        error = reconstruction_error(self._face_modes, identity, gram=self._gram)
         kept = self.kept.value
         curve = Curve("", np.arange(len(error)), error, "#3aa655")
         self.error_chart.value = chart(

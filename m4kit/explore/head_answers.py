@@ -111,7 +111,7 @@ class Answer:
         "spread" is that of `vertex_colours`; "moved" is the distance between shapes, without the pose.
         """
         if mode == "clay":
-            return clay(len(self.shape))
+            return clay(self.face.model)
         if mode == "spread":
             values = np.sqrt(np.square(self.reference.shapes - self.shape).sum(-1).mean(0))
         else:
@@ -143,9 +143,9 @@ class Answer:
 
     def mesh(self, mode: str, *, side: int, background: int | Sequence[int]) -> np.ndarray:
         """The mesh as in the photo, on a background of one grey value or colour (3,), (side, side, 3) uint8 RGB."""
-        colours, rotation = self.colours(mode).colours, self.reference.frame.rotation
+        coloured, rotation = self.colours(mode), self.reference.frame.rotation
         return mesh_still(
-            self.vertices, self.face.triangles, colours, rotation=rotation, side=side, background=background
+            self.face.model, self.vertices, coloured, rotation=rotation, side=side, background=background
         )
 
 

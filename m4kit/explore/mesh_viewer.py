@@ -45,13 +45,14 @@ from m4kit.vertex_colours import (
     vertex_colours,
 )
 from m4kit.visualize.legend import with_legend
-from m4kit.visualize.mesh_figure import mesh_still
+from m4kit.visualize.mesh_figure import framing, is_head, mesh_still
 from m4kit.visualize.pictures import small_png, without_background
 
 COMPARISONS = {"One face": "one", "Side by side": "side", "Difference": "difference"}
 
 _TOGGLES = {
     "mesh": ("Mesh", True, "The face's surface"),
+    "head": ("Head", False, "The whole head, with ears, neck and teeth"),
     "wireframe": ("Wireframe", False, "The edges of all triangles"),
     "landmarks": ("Landmarks", False, "The 68 points"),
     "contours": ("Contours", True, "Lines through the 68 points"),
@@ -127,6 +128,8 @@ class MeshViewer(MeshExplorer):
         self.photo, self.legend, self.readout, self.film = (widgets.HTML() for _ in range(4))
         if not self.partner.options:
             self.compare.layout.display = "none"
+        if not any(face.model.has_head for face in (*self.prediction, *(self.other or ()))):
+            self.toggles["head"].layout.display = "none"
 
     def _connect(self) -> None:
         self.on(self.face_choice, self._face_changed)
@@ -146,11 +149,15 @@ class MeshViewer(MeshExplorer):
     @property
     def shown(self) -> list[Shown]:
         """What the panels show; in a difference, the second face lies behind the first."""
-        first = Shown(f"Face {self.face_choice.value + 1}", self.face, self.prediction)
+        first = Shown(f"Face {self.face_choice.value + 1}", self._whole(self.face), self.prediction)
         if self.compare.value == "one":
             return [first]
         prediction, number = self.partner.value
-        return [first, Shown(self.partner.label, prediction[number], prediction)]
+        return [first, Shown(self.partner.label, self._whole(prediction[number]), prediction)]
+
+    def _whole(self, face: Face) -> Face:
+        """The face with its head, if the head is to be shown and the face's model has one."""
+        return face.head if self.toggles["head"].value and face.model.has_head else face
 
     def camera(self, name: str) -> np.ndarray:
         """The rotation (3, 3) of a camera position."""
@@ -186,8 +193,9 @@ class MeshViewer(MeshExplorer):
         side = check_whole(side, "turntable: side, pixels", least=16)
         angles = 75 * np.sin(np.linspace(0, 2 * np.pi, frames, endpoint=False))
         (colours, *_), _ = self._coloured()
+        face = self.shown[0].face
         content = gif(
-            [_picture(self.face, colours, rotation_from_euler(angle, 0, 0), side=side) for angle in angles],
+            [_picture(face, colours, rotation_from_euler(angle, 0, 0), side=side) for angle in angles],
             milliseconds=70,
         )
         if path is not None:
@@ -217,6 +225,8 @@ class MeshViewer(MeshExplorer):
         self._draw()
 
     def _toggled(self, name: str) -> None:
+        if name == "head":
+            self._draw()
         if name == "photo" and self.canvas.show["photo"]:
             self._send_photos()
 
@@ -240,10 +250,13 @@ class MeshViewer(MeshExplorer):
         self.partner.layout.display = "none" if len(panels) == 1 else None
         self.toggles["over"].layout.display = None if over else "none"
         self.canvas.set_panels([one.title for one in panels] if len(panels) > 1 else [""], over=over)
+        middle, self.canvas.extent = framing(panels[0].face.model)
+        self.canvas.centre = middle.tolist()
         self._photo_sent = {panel: sent for panel, sent in self._photo_sent.items() if panel < len(panels)}
         for number, one in enumerate(panels):
             frame = self._frame(one)
-            self.canvas.set_mesh(frame.from_photo(one.face.vertices), one.face.triangles, panel=number)
+            vertices, closed = frame.from_photo(one.face.vertices), is_head(one.face.model)
+            self.canvas.set_mesh(vertices, one.face.triangles, panel=number, closed=closed)
             if not (over and number):
                 landmarks = frame.from_photo(one.face.landmarks)
                 axes, colours = pose_axes(np.zeros((68, 3)))
@@ -397,9 +410,7 @@ def _picture(
 ) -> np.ndarray:
     """A face turned by a rotation (3, 3), with the legend of its colours, (side, side, 3) uint8 RGB."""
     vertices = HeadFrame.of(face).from_photo(face.vertices)
-    picture = mesh_still(
-        vertices, face.triangles, coloured.colours, rotation=rotation, side=side, background=background
-    )
+    picture = mesh_still(face.model, vertices, coloured, rotation=rotation, side=side, background=background)
     return with_legend(picture, coloured)
 
 

@@ -266,7 +266,7 @@ class PhotoInDepth(MeshExplorer):
         for panel, (face, reference) in enumerate(shown):
             self.canvas.set_mesh(HeadFrame.of(face).from_photo(face.vertices), face.triangles, panel=panel)
             if reference is None:
-                self.canvas.set_colours(clay(len(face.shape)).colours, panel=panel)
+                self.canvas.set_colours(clay(face.model).colours, panel=panel)
                 continue
             distance = np.linalg.norm(face.shape - reference.shape, axis=1)
             found = scalar_colours(

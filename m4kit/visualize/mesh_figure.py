@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from m4kit.head_frame import HeadFrame
 from m4kit.landmarks import LANDMARK_GROUPS
 from m4kit.light import Lamp, Light
 from m4kit.prediction import check_face
-from m4kit.render import PORCELAIN, render
+from m4kit.render import render
 from m4kit.vertex_colours import VertexColours, scalar_colours, vertex_colours
 from m4kit.visualize.drawing import AXIS_COLOURS, draw_landmarks, draw_pose_axes, pose_text
 from m4kit.visualize.legend import with_legend
@@ -26,10 +26,14 @@ from m4kit.visualize.style import CLEAR, INK, SCREEN_INK
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+    from m4kit.face_model import FaceModel
     from m4kit.prediction import Face
 
 EXTENT = 120.0
-"""Millimetres from the middle of a picture to its edge."""
+"""Millimetres from the middle of a picture of a face to its edge."""
+
+_HEAD_MARGIN = 1.12
+"""Millimetres to the edge for each millimetre to the farthest vertex of a head."""
 
 AXIS_LENGTH = 75.0
 """Millimetres of each pose axis, from the tip of the nose."""
@@ -85,6 +89,26 @@ _UPPER_LEFT = {
 }
 
 
+class Framing(NamedTuple):
+    """What a view shows: `centre` (3,) in mm is in its middle, and its edge is `extent` mm away from it."""
+
+    centre: np.ndarray
+    extent: float
+
+
+def is_head(model: FaceModel) -> bool:
+    """Whether a model's meshes are whole heads, and not faces alone."""
+    return "scalp" in model.regions
+
+
+def framing(model: FaceModel) -> Framing:
+    """How a model's meshes are shown: a face around the model's origin, a head around its own middle."""
+    if not is_head(model):
+        return Framing(np.zeros(3), EXTENT)
+    low, high = (end.numpy().astype(float) for end in model.mean.aminmax(dim=0))
+    return Framing((low + high) / 2, _HEAD_MARGIN * float((high - low).max()) / 2)
+
+
 def mesh_figure(
     face: Face,
     *,
@@ -95,7 +119,7 @@ def mesh_figure(
     pose_axes: bool = True,
     height: int = 560,
 ) -> go.Figure:
-    """The face's mesh as a plotly figure to turn around, seen from the front.
+    """The face's mesh as a plotly figure to turn around, seen from the front; `face.head` shows the whole head.
 
     `colour` is one of `vertex_colours.MODES`. For `texture`, `image` (H, W, 3) uint8 RGB is the photo, by default the
     one that the face was found in. Vertices that the photo does not show are marked: the hover says "filled in", and
@@ -159,7 +183,7 @@ def mesh_figure(
             "updatemenus": [_camera_buttons(frame.rotation)],
             "scene": {
                 "aspectmode": "manual",
-                "aspectratio": dict.fromkeys("xyz", _ZOOM * reach / EXTENT),
+                "aspectratio": dict.fromkeys("xyz", _ZOOM * reach / framing(face.model).extent),
                 "dragmode": "orbit",
                 **dict(zip(("xaxis", "yaxis", "zaxis"), sides, strict=True)),
                 "camera": _camera(np.eye(3)),
@@ -192,47 +216,49 @@ def mesh_picture(
 ) -> np.ndarray:
     """A still picture of the mesh turned by `yaw` and `pitch` degrees, (side, side, 3) uint8 RGB on white.
 
-    Arguments as for `mesh_figure`. `legend` adds a colour bar or names, unless the picture is too small. Landmarks
-    are drawn over the mesh, also those behind it.
+    Arguments as for `mesh_figure`; `face.head` shows the whole head. `legend` adds a colour bar or names, unless the
+    picture is too small. Landmarks are drawn over the mesh, also those behind it.
     """
     check_whole(side, "side", least=1)
     rotation = rotation_from_euler(check_number(yaw, "yaw"), check_number(pitch, "pitch"), 0)
     frame = HeadFrame.of(check_face(face, "mesh_picture"))
     vertices = frame.from_photo(face.vertices)
     coloured = vertex_colours(face, colour, image=image, limits=limits)
-    picture = mesh_still(vertices, face.triangles, coloured.colours, rotation=rotation, side=side)
-    seen = _in_picture(frame.from_photo(face.landmarks), rotation, side)
+    picture = mesh_still(face.model, vertices, coloured, rotation=rotation, side=side)
+    shown = framing(face.model)
+    seen = _in_picture(frame.from_photo(face.landmarks), rotation, side, shown)
     if landmarks:
         picture = draw_landmarks(picture, seen)
     if pose_axes:
         # `draw_pose_axes` draws axes of 0.55 times the head's height.
-        picture = draw_pose_axes(picture, rotation, seen[30, :2], AXIS_LENGTH / 0.55 * side / 2 / EXTENT)
+        picture = draw_pose_axes(
+            picture, rotation, seen[30, :2], AXIS_LENGTH / 0.55 * side / 2 / shown.extent
+        )
     return with_legend(picture, coloured) if legend else picture
 
 
 def mesh_still(
+    model: FaceModel,
     vertices: np.ndarray,
-    triangles: np.ndarray,
-    colours: np.ndarray,
+    coloured: VertexColours,
     *,
     rotation: np.ndarray,
     side: int,
     background: int | Sequence[int] = 255,
 ) -> np.ndarray:
-    """Render a mesh (V, 3) in mm, y up, turned by a rotation (3, 3): (side, side, 3) uint8 RGB.
+    """Render a model's mesh (V, 3) in mm, y up, turned by a rotation (3, 3): (side, side, 3) uint8 RGB.
 
-    A mesh of one colour has strong light and shade, which show its shape; on others, colours should match their
-    legend. `background` is a grey value or a colour (3,); see also `without_background`.
+    Clay has strong light and shade, which show its shape; other colours should match their legend. `background` is a
+    grey value or a colour (3,); see also `without_background`.
     """
     paper = np.full((side, side, 3), background, dtype=np.uint8)
-    seen = _in_picture(vertices, rotation, side)
-    light = None if (colours == colours[0]).all() else _EVEN_LIGHT
-    return render(paper, [(seen, triangles)], colour=[colours], light=light)
+    mesh = _in_picture(vertices, rotation, side, framing(model)), model.triangles.numpy()
+    return render(paper, [mesh], colour=[coloured.colours], light=None if coloured.plain else _EVEN_LIGHT)
 
 
-def _in_picture(points: np.ndarray, rotation: np.ndarray, side: int) -> np.ndarray:
+def _in_picture(points: np.ndarray, rotation: np.ndarray, side: int, shown: Framing) -> np.ndarray:
     """Points (n, 3) in mm, y up, in the pixels of a square picture, y down."""
-    seen = np.asarray(points) @ np.asarray(rotation).T * [1, -1, 1] * (side / 2 / EXTENT)
+    seen = (points - shown.centre) @ np.asarray(rotation).T * [1, -1, 1] * (side / 2 / shown.extent)
     seen[:, :2] += (side - 1) / 2
     return seen
 
@@ -263,21 +289,19 @@ def _mesh(face: Face, vertices: np.ndarray, colour: str, coloured: VertexColours
     return go.Mesh3d(
         **dict(zip("xyz", vertices.astype(np.float32).T.copy(), strict=True)),
         **dict(zip("ijk", face.triangles.astype(whole).T.copy(), strict=True)),
-        **_surface(colour, coloured),
+        **_surface(coloured),
         name="mesh",
         customdata=number,
         text=words,
         hovertemplate=hover + "<extra></extra>",
-        lighting=_LIGHTING if colour == "clay" else _EVEN_LIGHTING,
+        lighting=_LIGHTING if coloured.plain else _EVEN_LIGHTING,
         lightposition=_LIGHT_AT,
         flatshading=False,
     )
 
 
-def _surface(colour: str, coloured: VertexColours) -> dict:
-    """The colours as plotly takes them: one for clay, a scale for numbers, otherwise one per vertex."""
-    if colour == "clay":
-        return {"color": _css(PORCELAIN)}
+def _surface(coloured: VertexColours) -> dict:
+    """The colours as plotly takes them: a scale for numbers, otherwise one per vertex."""
     if coloured.values is None:
         return {"vertexcolor": [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in coloured.colours.tolist()]}
     stops = np.linspace(0, 1, 33)

@@ -34,7 +34,7 @@ def test_no_message_of_the_packaged_face_is_large(sent):
 
 
 def test_triangles_in_pieces_are_the_triangles(sent):
-    triangles = FaceModel.load().triangles.numpy()
+    triangles = FaceModel.load().head.triangles.numpy()
     Canvas().set_triangles(triangles)
     assert len(sent) > 1
     flat = np.zeros(sent[0][0]["total"], dtype=int)

@@ -12,15 +12,22 @@ from m4kit.explore import FaceModelExplorer
 from m4kit.explore.modes import reconstruction_error
 from m4kit.vertex_colours import vertex_colours
 
-from helpers.canvas import PHOTO, TWO_FACES, last_vertices, of_kind, vertices_in
+from helpers.canvas import PHOTO, TWO_FACES, last_colours, last_vertices, of_kind, vertices_in
 from helpers.faces import MODEL
+
+HEAD = MODEL.head
+
+
+def face_of(vertices):
+    """The face's vertices (V, 3), the first of a head's."""
+    return vertices[: len(MODEL.mean)]
 
 
 def test_a_slider_moves_the_mesh_along_its_mode(sent):
     explorer = FaceModelExplorer(MODEL)
     del sent[:]
     explorer.identity[3].value = 2.0
-    expected = MODEL.mean + 2 * MODEL.identity_modes[3]
+    expected = HEAD.mean + 2 * HEAD.identity_modes[3]
     assert np.abs(last_vertices(sent) - expected.numpy()).max() < 0.01
     assert len(of_kind(sent, "vertices")) == 1
     assert not of_kind(sent, "triangles")
@@ -102,7 +109,7 @@ class TestActions:
         explorer.strength.value = 0.5
         values = [slider.value for slider in explorer.expression]
         np.testing.assert_allclose(values, 0.5 * MODEL.actions["jawOpen"], atol=1 / 64)
-        assert np.abs(last_vertices(sent) - MODEL.vertices(None, values).numpy()).max() < 0.01
+        assert np.abs(last_vertices(sent) - HEAD.vertices(None, values).numpy()).max() < 0.01
 
     def test_none_sets_back_what_the_sliders_were_before_the_action(self, sent):
         explorer = FaceModelExplorer(MODEL)
@@ -129,7 +136,7 @@ class TestActions:
         explorer.action.value = "jawOpen"
         explorer.buttons[other].click()
         assert explorer.action.value == "none"
-        assert np.abs(last_vertices(sent) - explorer.vertices).max() < 0.01
+        assert np.abs(face_of(last_vertices(sent)) - explorer.vertices).max() < 0.01
 
 
 def test_the_distance_from_the_mean_is_that_of_the_viewers(sent):
@@ -137,9 +144,36 @@ def test_the_distance_from_the_mean_is_that_of_the_viewers(sent):
     explorer.fit()
     explorer.colour.value = "distance"
     shown = explorer._shown_colours()
-    expected = vertex_colours(TWO_FACES[0], "distance")
+    expected = vertex_colours(TWO_FACES[0].head, "distance")
     np.testing.assert_allclose(shown.values, expected.values, atol=NEAR)
     assert (shown.unit, shown.scale) == (expected.unit, expected.scale)
+
+
+def test_the_head_can_be_left_away_and_comes_back_with_the_sliders_face(sent):
+    explorer = FaceModelExplorer(MODEL)
+    explorer.action.value = "jawOpen"
+    explorer.identity[0].value = 1.0
+    face = explorer.vertices
+    explorer.toggles["head"].value = False
+    assert np.abs(last_vertices(sent) - face).max() < 0.01
+    assert of_kind(sent, "triangles")[-1]["total"] == MODEL.triangles.numel()
+    assert len(explorer._mode(0)) == len(last_colours(sent)) == len(MODEL.mean)
+    explorer.explain.value = 2
+    explorer.toggles["head"].value = True
+    assert np.abs(last_vertices(sent) - HEAD.mean.numpy()).max() < 0.01
+    explorer.explain.value = -1
+    head = last_vertices(sent)
+    assert len(head) == len(HEAD.mean) and np.abs(face_of(head) - face).max() < 0.01
+    assert explorer.errors == []
+
+
+def test_numbers_are_about_the_face_with_the_head_or_without(sent):
+    explorer = FaceModelExplorer(of=TWO_FACES)
+    explorer.fit()
+    explorer.kept.value = 5
+    charts = explorer.variance.value, explorer.lost.value
+    explorer.toggles["head"].value = False
+    assert (explorer.variance.value, explorer.lost.value) == charts
 
 
 def test_sliders_that_move_nothing_are_disabled(sent):
@@ -166,14 +200,14 @@ def test_a_mode_explained_swings_about_the_mean_until_a_slider_is_moved(sent):
     explorer = FaceModelExplorer(MODEL)
     explorer.identity[0].value = 1.0
     explorer.explain.value = 41
-    assert np.abs(last_vertices(sent) - MODEL.mean.numpy()).max() < 0.01
+    assert np.abs(last_vertices(sent) - HEAD.mean.numpy()).max() < 0.01
     swing = of_kind(sent, "morph")[-1]
     assert swing["reach"] == 3.0
     message = [m for m in sent if m[0]["kind"] == "morph"][-1]
-    assert np.abs(vertices_in(message) - MODEL.expression_modes[1].numpy()).max() < 0.01
+    assert np.abs(vertices_in(message) - HEAD.expression_modes[1].numpy()).max() < 0.01
     explorer.identity[0].value = 1.5
     assert explorer.explain.value == -1
-    expected = MODEL.mean + 1.5 * MODEL.identity_modes[0]
+    expected = HEAD.mean + 1.5 * HEAD.identity_modes[0]
     assert np.abs(last_vertices(sent) - expected.numpy()).max() < 0.01
     assert explorer.errors == []
 
@@ -205,7 +239,7 @@ def test_with_the_first_modes_alone_the_face_is_as_far_from_itself_as_the_words_
     identity = np.array([slider.value for slider in explorer.identity])
     expression = [slider.value for slider in explorer.expression]
     expected = MODEL.vertices(np.where(np.arange(40) < 5, identity, 0), expression).numpy()
-    assert np.abs(last_vertices(sent) - expected).max() < 0.01
+    assert np.abs(face_of(last_vertices(sent)) - expected).max() < 0.01
     error = np.sqrt(np.square(whole - expected).sum(1).mean())
     assert error == pytest.approx(reconstruction_error(MODEL.identity_modes.numpy(), identity)[5], rel=1e-3)
     assert f"{error:.2f} mm" in explorer.lost.value
@@ -255,6 +289,7 @@ def small_model(*, modes=5, moods=2):
 @pytest.mark.parametrize(("modes", "moods"), [(1, 0), (0, 3), (12, 25)])
 def test_a_model_may_have_any_number_of_modes_and_each_has_its_slider(sent, modes, moods):
     explorer = FaceModelExplorer(small_model(modes=modes, moods=moods))
+    assert explorer.toggles["head"].layout.display == "none"
     for page in (explorer.tabs.children[0], explorer.tabs.children[1].children[-1]):
         for _ in range(2):
             page.more.click()

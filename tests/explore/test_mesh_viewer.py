@@ -18,7 +18,7 @@ from m4kit.head_frame import HeadFrame
 from m4kit.vertex_colours import scalar_colours, vertex_colours
 
 from helpers.canvas import PHOTO, TWO_FACES, last_colours, last_vertices, of_kind, turned_face
-from helpers.faces import MODEL
+from helpers.faces import MODEL, ellipsoid
 from helpers.paths import SAMPLES
 
 
@@ -253,8 +253,7 @@ def test_a_face_that_cannot_have_its_colour_is_in_clay_and_the_viewer_says_why_a
     viewer.face_choice.value = 1
     assert "expected a face with several heads" in viewer.error_line.value
     assert np.abs(last_vertices(sent) - single.shape).max() < 0.01
-    colours = [buffers[0] for content, buffers in sent if content["kind"] == "colours"][-1]
-    assert len(set(np.frombuffer(colours, "V3").tolist())) == 1
+    assert np.array_equal(last_colours(sent), vertex_colours(single, "clay").colours)
     assert viewer.still()
     viewer.colour.value = "depth"
     assert viewer.error_line.value == ""
@@ -304,6 +303,38 @@ def test_the_still_of_two_faces_shows_both(sent):
         assert still.width == 2 * still.height
         opaque = np.asarray(still.convert("RGBA"))[..., 3] == 255
     assert all(half.mean() > 0.2 for half in np.hsplit(opaque, 2))
+
+
+def test_with_its_head_the_face_is_shown_smaller_and_every_vertex_can_be_read(sent):
+    viewer = MeshViewer(TWO_FACES)
+    extent, beyond = viewer.canvas.extent, len(MODEL.mean) + 5
+    viewer.toggles["head"].value = True
+    assert np.abs(last_vertices(sent) - TWO_FACES[0].head.shape).max() < 0.01
+    assert np.array_equal(last_colours(sent), vertex_colours(TWO_FACES[0].head, "clay").colours)
+    assert viewer.canvas.extent > extent and viewer.canvas.centre != [0, 0, 0]
+    viewer.canvas.on_click(0, beyond)
+    assert f"vertex {beyond}" in viewer.readout.value
+    viewer.toggles["head"].value = False
+    assert np.abs(last_vertices(sent) - TWO_FACES[0].shape).max() < 0.01
+    assert len(last_colours(sent)) == len(MODEL.mean)
+    assert (viewer.canvas.extent, viewer.canvas.centre) == (extent, [0, 0, 0])
+    assert "Click the face" in viewer.readout.value
+    assert viewer.errors == []
+
+
+def test_a_face_without_a_head_is_compared_with_one_that_has_it(sent):
+    viewer = MeshViewer(Prediction(PHOTO, (TWO_FACES[0], ellipsoid()), "egg.jpg"))
+    viewer.toggles["head"].value = True
+    viewer.compare.value = "side"
+    assert np.abs(last_vertices(sent) - TWO_FACES[0].head.shape).max() < 0.01
+    assert np.abs(last_vertices(sent, panel=1) - ellipsoid().shape).max() < 0.01
+    assert viewer.errors == []
+
+
+def test_faces_without_a_head_have_no_button_for_it(sent):
+    assert MeshViewer(TWO_FACES).toggles["head"].layout.display is None
+    viewer = MeshViewer(Prediction(PHOTO, (ellipsoid(),), "egg.jpg"))
+    assert viewer.toggles["head"].layout.display == "none"
 
 
 def test_the_turntables_button_saves_a_film_beside_the_notebook_and_shows_it(sent, tmp_path, monkeypatch):

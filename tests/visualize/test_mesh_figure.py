@@ -153,18 +153,21 @@ def test_in_a_browser_the_page_opens_offline_and_the_face_is_lit_from_above_left
 
 
 @pytest.mark.parametrize(("width", "height"), [(300, 800), (900, 400)])
-def test_in_a_browser_the_page_shows_the_whole_head_in_a_narrow_and_in_a_low_window(
-    page, tmp_path, width, height
+@pytest.mark.parametrize("shown", [face(), face().head], ids=["face", "head"])
+def test_in_a_browser_the_page_shows_all_of_it_in_a_narrow_and_in_a_low_window(
+    page, tmp_path, shown, width, height
 ):
-    write_page(mesh_figure(face(), pose_axes=False, landmarks=False), tmp_path / "face.html")
+    figure = mesh_figure(shown, pose_axes=False, landmarks=False).update_layout(annotations=[])
+    write_page(figure, tmp_path / "face.html")
     # The page also follows a window that changes.
     page.goto(f"file://{tmp_path / 'face.html'}")
     page.wait_for_selector(".gl-container canvas")
     page.set_viewport_size({"width": width, "height": height})
-    picture = seen_face(page, {"x": 0, "y": 70, "width": width, "height": height - 70})
+    # Below the buttons.
+    picture = seen_face(page, {"x": 0, "y": 46, "width": width, "height": height - 46})
     rows, columns = np.nonzero(picture.min(-1) < 250)
     assert 0 < columns.min() < columns.max() < width - 1
-    assert 0 < rows.min() < rows.max() < height - 71
+    assert 0 < rows.min() < rows.max() < height - 47
     assert max(np.ptp(columns) / width, np.ptp(rows) / height) > 0.6
 
 
@@ -195,6 +198,22 @@ def test_the_picture_shows_the_head_turned():
     assert front.shape == (120, 120, 3)
     assert 0.15 < (front.min(-1) < 250).mean() < 0.6
     assert (np.abs(front - turned).max(-1) > 30).mean() > 0.1
+
+
+def test_the_picture_of_a_head_shows_all_of_it_from_every_side():
+    for yaw, pitch in ((0, 0), (90, 0), (0, -90)):
+        seen = mesh_picture(face().head, yaw=yaw, pitch=pitch, side=120).min(-1) < 250
+        assert not (seen[[0, -1]].any() or seen[:, [0, -1]].any())
+        assert seen.mean() > 0.25
+
+
+def test_a_head_in_a_figure_is_the_faces_own():
+    subject = face(pose=(30, 0, 0), coefficients=0.5)
+    (alone,), (head,) = (traces(mesh_figure(one), "mesh3d") for one in (subject, subject.head))
+    assert len(head.x) == len(MODEL.head.mean)
+    assert np.array_equal(head.x[: len(alone.x)], alone.x)
+    assert len(head.vertexcolor) == len(head.text) == len(head.x)
+    assert "teeth" in head.text[int(np.flatnonzero(MODEL.head.regions["teeth"])[0])]
 
 
 def test_numbers_bring_a_bar_with_their_scales_colours():

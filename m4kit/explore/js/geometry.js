@@ -29,6 +29,22 @@ function normalsOf(vertices, triangles, normals) {
   }
 }
 
+// Writes the triangles that face a viewer into `front`, which is as long as `triangles`; returns how many indices they are.
+function facing(vertices, triangles, rotation, front) {
+  const [rx, ry, rz] = rotation.slice(6);
+  let count = 0;
+  for (let t = 0; t < triangles.length; t += 3) {
+    const a = 3 * triangles[t], b = 3 * triangles[t + 1], c = 3 * triangles[t + 2];
+    const ux = vertices[b] - vertices[a], uy = vertices[b + 1] - vertices[a + 1], uz = vertices[b + 2] - vertices[a + 2];
+    const vx = vertices[c] - vertices[a], vy = vertices[c + 1] - vertices[a + 1], vz = vertices[c + 2] - vertices[a + 2];
+    if (rx * (uy * vz - uz * vy) + ry * (uz * vx - ux * vz) + rz * (ux * vy - uy * vx) <= 0) continue;
+    front[count++] = triangles[t];
+    front[count++] = triangles[t + 1];
+    front[count++] = triangles[t + 2];
+  }
+  return count;
+}
+
 // Each edge once, as pairs of vertices.
 function edgesOf(triangles) {
   const edges = [], ways = new Set(), way = (from, to) => from * 65536 + to;

@@ -18,6 +18,11 @@ class Panel {
     return this.positionBuffer && this.colourBuffer;
   }
 
+  // While another mesh arrives, its triangles may name vertices that are still missing.
+  get whole() {
+    return !this.ready || (this.count <= this.vertices.length / 3 && this.count <= this.coloured);
+  }
+
   buffer(name, data, target = this.gl.ARRAY_BUFFER) {
     const { gl } = this;
     this[name] ??= gl.createBuffer();
@@ -25,8 +30,16 @@ class Panel {
     gl.bufferData(target, data, gl.DYNAMIC_DRAW);
   }
 
-  setTriangles(triangles) {
+  setColours(colours) {
+    this.coloured = colours.length / 3;
+    this.buffer("colourBuffer", colours);
+  }
+
+  // A mesh is `closed` if its back faces are hidden from most sides.
+  setTriangles(triangles, closed) {
     this.triangles = triangles;
+    this.closed = closed;
+    this.count = triangles.reduce((most, vertex) => Math.max(most, vertex), -1) + 1;
     this.edgeCount = null;
     this.buffer("indices", triangles, this.gl.ELEMENT_ARRAY_BUFFER);
     if (this.vertices) this.moved();
@@ -35,6 +48,9 @@ class Panel {
   // Takes the kernel's vertices; returns whether they look different from what is drawn.
   setVertices(sent, at) {
     if (this.vertices?.length !== sent.length) {
+      // Those of another mesh.
+      this.modes = {};
+      this.ahead = {};
       this.vertices = new Float32Array(sent.length);
       this.normals = new Float32Array(sent.length);
     }
@@ -58,10 +74,13 @@ class Panel {
 
   moved() {
     if (!this.triangles) return;
-    const vertices = this.morph ? this.morph.vertices : this.vertices;
-    normalsOf(vertices, this.triangles, this.normals);
-    this.buffer("positionBuffer", vertices);
+    normalsOf(this.shown, this.triangles, this.normals);
+    this.buffer("positionBuffer", this.shown);
     this.buffer("normalBuffer", this.normals);
+  }
+
+  get shown() {
+    return this.morph ? this.morph.vertices : this.vertices;
   }
 
   // Swings the mesh along a displacement, up to `reach` times it to both sides.
@@ -102,6 +121,14 @@ class Panel {
   // Upper left, upper right, lower left, lower right; each with its place in the picture.
   setPhotoCorners([a, b, c, d]) {
     this.buffer("photoBuffer", new Float32Array([...a, 0, 0, ...b, 1, 0, ...c, 0, 1, ...d, 1, 1]));
+  }
+
+  // Puts the triangles that face the viewer into `frontIndices`; returns the number of indices.
+  front(rotation) {
+    if (this.facing?.length !== this.triangles.length) this.facing = new Uint32Array(this.triangles.length);
+    const count = facing(this.shown, this.triangles, rotation, this.facing);
+    this.buffer("frontIndices", this.facing.subarray(0, count), this.gl.ELEMENT_ARRAY_BUFFER);
+    return count;
   }
 
   // The number of indices in `edgeIndices`.

@@ -4,7 +4,8 @@
 const OTHER = 0.55;
 
 // Multisampling is timed in the first frames (SMOOTH_TRIES). If it always takes longer than SMOOTH_LIMIT milliseconds,
-// only a view that has rested for REST milliseconds is drawn with it.
+// only a view that has rested for REST milliseconds is drawn with it, and only then with the back faces of a closed mesh:
+// half of the triangles take half of the time.
 const SMOOTH_TRIES = 3;
 const SMOOTH_LIMIT = 12;
 const REST = 250;
@@ -62,7 +63,7 @@ class SmoothTarget {
 }
 
 // Draws scenes: `panels`, whether two lie `over` each other, `camera`, `extent` in mm from the middle to the upper
-// edge, `reach` in mm of depth to both sides, and the looks `show`, `opacity`, `shading`, `light` and `ink` (0 to 255).
+// edge around `centre`, `reach` in mm of depth to both sides, and the looks `show`, `opacity`, `shading`, `light` and `ink` (0 to 255).
 class Renderer {
   constructor(gl) {
     this.gl = gl;
@@ -94,7 +95,7 @@ class Renderer {
     this.resize();
     this.stop();
     if (this.smoothTimes.length === SMOOTH_TRIES && Math.min(...this.smoothTimes) > SMOOTH_LIMIT) {
-      this.drawPanels();
+      this.drawPanels({ quick: true });
       this.resting = setTimeout(() => requestAnimationFrame(() => this.drawSmooth()), REST);
       return;
     }
@@ -117,8 +118,9 @@ class Renderer {
     if (!gl.isContextLost()) this.smooth.draw(gl.canvas.width, gl.canvas.height, () => this.drawPanels());
   }
 
-  drawPanels() {
+  drawPanels({ quick = false } = {}) {
     const { gl, scene } = this, { canvas } = gl;
+    this.quick = quick;
     const columns = scene.over ? 1 : scene.panels.length, width = Math.floor(canvas.width / columns);
     this.size = [width, canvas.height];
     // Clears all of it: there may be no panel, or a column of pixels beside them.
@@ -160,8 +162,8 @@ class Renderer {
   }
 
   drawMesh(panel, opacity) {
-    const { gl } = this, { light, shading } = this.scene;
-    const uniforms = this.use("mesh", panel);
+    const { gl } = this, { light, shading, camera } = this.scene, front = this.quick && panel.closed;
+    const uniforms = this.use(front ? "front" : "mesh", panel);
     for (const name of ["keyDirection", "keyColour", "fillDirection", "fillColour", "sky", "ground"]) {
       gl.uniform3fv(uniforms[name], light[name]);
     }
@@ -171,14 +173,15 @@ class Renderer {
     this.attribute(0, panel.positionBuffer, 3);
     this.attribute(1, panel.normalBuffer, 3);
     this.attribute(2, panel.colourBuffer, 3, { type: gl.UNSIGNED_BYTE });
-    gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, panel.indices);
+    const count = front ? panel.front(camera.rotation) : panel.triangles.length;
+    gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, front ? panel.frontIndices : panel.indices);
     if (opacity < 1) {
       // Depth first: of a translucent face only the nearest surface shows.
       gl.colorMask(false, false, false, false);
-      gl.drawElements(gl.TRIANGLES, panel.triangles.length, gl.UNSIGNED_INT, 0);
+      gl.drawElements(gl.TRIANGLES, count, gl.UNSIGNED_INT, 0);
       gl.colorMask(true, true, true, true);
     }
-    gl.drawElements(gl.TRIANGLES, panel.triangles.length, gl.UNSIGNED_INT, 0);
+    gl.drawElements(gl.TRIANGLES, count, gl.UNSIGNED_INT, 0);
   }
 
   drawEdges(panel) {
@@ -219,6 +222,7 @@ class Renderer {
     for (let location = 0; location < 3; location++) gl.disableVertexAttribArray(location);
     gl.useProgram(program);
     gl.uniformMatrix3fv(uniforms.rotation, true, camera.rotation);
+    gl.uniform3fv(uniforms.centre, scene.centre);
     gl.uniform2fv(uniforms.pan, camera.pan);
     gl.uniform2f(uniforms.scale, height / width / extent, 1 / extent);
     gl.uniform1f(uniforms.reach, scene.reach);

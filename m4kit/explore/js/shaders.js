@@ -19,26 +19,34 @@ vec3 lit(vec3 n, vec3 albedo) {
 
 const PLACING = `
 uniform mat3 rotation;
+uniform vec3 centre;
 uniform vec2 pan, scale;
 uniform float reach, lift;
 vec4 placed(vec3 p) {
-  vec3 v = rotation * p;
+  vec3 v = rotation * (p - centre);
   return vec4((v.xy + pan) * scale, -(v.z + lift) / reach, 1.0);
 }`;
 
-const PROGRAMS = {
-  // Light is computed per vertex: triangles cover only a few pixels each.
-  mesh: [
-    `${PLACING}${LIGHTING}
+// Light is computed per vertex: triangles cover only a few pixels each.
+const SURFACE = `${PLACING}${LIGHTING}
     layout(location = 0) in vec3 position;
     layout(location = 1) in vec3 normal;
     layout(location = 2) in vec3 colour;
     uniform float shading;
-    out vec3 outside, inside;
-    void main() {
+    out vec3 outside;
+    vec3 turned() {
       gl_Position = placed(position);
       vec3 n = rotation * normal;
       outside = mix(colour, lit(n, pow(colour, vec3(2.2))), shading);
+      return n;
+    }`;
+
+const PROGRAMS = {
+  mesh: [
+    `${SURFACE}
+    out vec3 inside;
+    void main() {
+      vec3 n = turned();
       // Back faces are a plain dim shell, except in slivers along an outline, which would show as dark dots.
       inside = mix(outside, 0.6 * encoded(0.35 * received(-n)), clamp(-3.0 * n.z, 0.0, 1.0));
     }`,
@@ -46,6 +54,15 @@ const PROGRAMS = {
     uniform float opacity;
     out vec4 result;
     void main() { result = vec4(gl_FrontFacing ? outside : inside, opacity); }`,
+  ],
+  // Triangles that face the viewer.
+  front: [
+    `${SURFACE}
+    void main() { turned(); }`,
+    `in vec3 outside;
+    uniform float opacity;
+    out vec4 result;
+    void main() { result = vec4(outside, opacity); }`,
   ],
   edges: [
     `${PLACING}

@@ -2,7 +2,7 @@
 //
 // The camera lives here, so turning a face needs no kernel; the kernel learns of it when the user lets go.
 
-const LOOKS = ["show", "opacity", "shading", "height", "extent", "label"];
+const LOOKS = ["show", "opacity", "shading", "height", "extent", "centre", "label"];
 
 const HELP = "Drag: turn. Shift and drag: move. Click, then wheel: zoom.";
 const KEYS = "Arrow keys turn, plus and minus zoom, 0 resets.";
@@ -162,7 +162,9 @@ class View {
     const size = this.millimetres();
     const x = (event.clientX - box.left - (number + 0.5) * width) * size - this.camera.pan[0];
     const y = (box.top + box.height / 2 - event.clientY) * size - this.camera.pan[1];
-    const vertex = vertexAt(x, y, this.panels[number], this.camera.rotation);
+    const { rotation } = this.camera, centre = this.model.get("centre");
+    const [across, up] = [0, 1].map((row) => centre.reduce((sum, value, k) => sum + rotation[3 * row + k] * value, 0));
+    const vertex = vertexAt(x + across, y + up, this.panels[number], rotation);
     this.model.send({ kind: "clicked", panel: number, vertex });
   }
 
@@ -177,7 +179,7 @@ class View {
         // In parts, so that no message is large.
         if (content.first === 0) panel.arriving = new Uint32Array(content.total);
         panel.arriving.set(new Uint16Array(alignedCopy(buffers[0])), content.first);
-        if (content.first + buffers[0].byteLength / 2 === content.total) panel.setTriangles(panel.arriving);
+        if (content.first + buffers[0].byteLength / 2 === content.total) panel.setTriangles(panel.arriving, content.closed);
         break;
       case "vertices":
         this.serial = content.serial;
@@ -193,7 +195,7 @@ class View {
         panel.setMorph(buffers.length ? unquantised(buffers[0], content) : null, content.reach);
         break;
       case "colours":
-        panel.buffer("colourBuffer", bytesOf(buffers[0]));
+        panel.setColours(bytesOf(buffers[0]));
         break;
       case "lines":
       case "points":
@@ -227,6 +229,8 @@ class View {
       this.frame = null;
       // Before it has its place in the page, a view has no size; the observer calls again.
       if (this.gl.isContextLost() || !this.el.clientWidth) return;
+      // What is missing calls again; until then the picture stays.
+      if (!this.panels.every((panel) => panel.whole)) return;
       const swinging = this.panels.filter((panel) => panel.morph);
       for (const panel of swinging) this.canvas.dataset.swing = panel.swing(now).toFixed(2);
       this.swing.textContent = swinging.length ? `${this.canvas.dataset.swing.replace("-", "\u2212")} standard deviations` : "";
@@ -239,7 +243,7 @@ class View {
   }
 
   scene() {
-    const looks = Object.fromEntries(["show", "opacity", "shading", "light"].map((name) => [name, this.model.get(name)]));
+    const looks = Object.fromEntries(["show", "opacity", "shading", "centre", "light"].map((name) => [name, this.model.get(name)]));
     const ink = getComputedStyle(this.el).color.match(/[\d.]+/g).slice(0, 3);
     const { panels, over, camera } = this;
     return { ...looks, panels, over, camera, ink, extent: this.extent(), reach: 20 * this.model.get("extent") };
