@@ -36,6 +36,9 @@ _CHIN = (6, 7, 8, 9, 10, 48, 54)
 _IN_MOUTH = ("mouth_inside", "teeth", "tongue")
 """Regions that are no skin."""
 
+_COVERED = ("scalp", "neck")
+"""Regions where a photo mostly shows hair and clothes."""
+
 _OUTLINE = 0.5
 """Pixels at a vertex whose unit normal has a smaller z may show what is behind the face."""
 
@@ -59,7 +62,7 @@ def photo_colours(face: Face, image: np.ndarray) -> tuple[np.ndarray, np.ndarray
     vertices, triangles, model = face.vertices, face.triangles, face.model
     height, width = image.shape[:2]
     inside = (vertices[:, :2] > -0.5).all(1) & (vertices[:, :2] < [width - 0.5, height - 0.5]).all(1)
-    seen = visible(vertices, triangles) & inside
+    seen = visible(vertices, triangles) & inside & ~_in(model, _COVERED)
     if not seen.any():
         return np.tile(np.uint8(SKIN), (len(vertices), 1)), ~seen
     sampled, normals = _sampled(image, vertices), vertex_normals(vertices, triangles)
@@ -72,8 +75,7 @@ def photo_colours(face: Face, image: np.ndarray) -> tuple[np.ndarray, np.ndarray
         share[known] = (edges @ np.where(foreign, 0, np.maximum(share, ~seen)) / degree)[known]
     tone, plain = _tone(sampled, normals, inner if inner.sum() > 50 else seen)
     colours = tone + _filled(sampled - tone, share, known & plain, inner, model)
-    mouth = [model.regions[name] for name in _IN_MOUTH if name in model.regions]
-    hidden = ~known & np.any(mouth, axis=0)
+    hidden = ~known & _in(model, _IN_MOUTH)
     colours[hidden] = _mouth_inside(image, face)[hidden]
     return np.rint(np.clip(colours, 0, 255)).astype(np.uint8), ~known
 
@@ -92,6 +94,14 @@ def visible(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     near = vertices[:, 2] * scale > front - DEPTH_TOLERANCE * 200
     # Where the surface is seen edge-on, half of the pixels show the background.
     return near & (vertex_normals(vertices, triangles)[:, 2] > GRAZING)
+
+
+def _in(model: FaceModel, names: tuple[str, ...]) -> np.ndarray:
+    """The vertices (V,) of those regions that the model has."""
+    return np.any(
+        [np.zeros(len(model.mean), bool), *(model.regions[name] for name in names if name in model.regions)],
+        axis=0,
+    )
 
 
 def _sampled(image: np.ndarray, vertices: np.ndarray) -> np.ndarray:
