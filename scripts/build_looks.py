@@ -41,11 +41,12 @@ PAGE = """<!DOCTYPE html>
 
 
 def face_rows(image: np.ndarray, face: m4kit.Face) -> np.ndarray:
-    """The photo around a face, then the face in clay and below it in texture, turned by each of `YAWS`."""
+    """The photo around a face, then turned by each of `YAWS` the face in clay, in texture, and its head in clay."""
     photo = cut_square(image, face.crop, SIDE, border=cv2.BORDER_REPLICATE)
     rows = []
-    for colour, first in (("clay", photo), ("texture", np.full_like(photo, 255))):
-        views = (mesh_picture(face, image=image, colour=colour, yaw=yaw, side=SIDE) for yaw in YAWS)
+    for shown, colour in ((face, "clay"), (face, "texture"), (face.head, "clay")):
+        first = np.full_like(photo, 255) if rows else photo
+        views = (mesh_picture(shown, image=image, colour=colour, yaw=yaw, side=SIDE) for yaw in YAWS)
         rows.append(np.hstack([first, *views]))
     return np.vstack(rows)
 

@@ -65,16 +65,15 @@ def test_what_the_photo_hides_is_filled_from_the_mirrored_side():
 
 def test_gaps_beside_the_nose_are_filled_from_beside_them_and_not_from_the_other_side_in_another_light():
     shown = face()
-    photo = np.full((240, 240, 3), 200, dtype=np.uint8)
-    photo[:, : round(float(shown.vertices[:, 0].mean()))] = 60
+    photo = np.full((240, 240, 3), 150, dtype=np.uint8)
+    photo[:, : round(float(shown.vertices[:, 0].mean()))] = 110
     texture = vertex_colours(shown, "texture", image=photo)
     nose = MODEL.regions["nose"] & texture.filled
-    for side, colour in ((shown.vertices[:, 0] < 110, 60), (shown.vertices[:, 0] > 130, 200)):
+    for side, colour in ((shown.vertices[:, 0] < 110, 110), (shown.vertices[:, 0] > 130, 150)):
         assert (nose & side).sum() > 10
         off = np.abs(texture.colours[nose & side].astype(int) - colour)
-        assert np.median(off) < 30
         # Nearer to this side's colour than to the other's.
-        assert (off < 70).mean() > 0.7
+        assert (off < 20).mean() > 0.6
 
 
 def test_a_vertex_behind_the_nose_is_not_seen():
