@@ -184,6 +184,17 @@ def test_the_wheel_scrolls_the_notebook_until_the_view_is_clicked(page):
     press(page, "Reset", 1)
 
 
+def test_the_head_comes_and_goes(page):
+    """The viewer starts with the face alone, the model's explorer with the head."""
+    for number, cell in ((0, 1), (1, 2)):
+        before = picture(page, number)
+        press(page, "Head", cell)
+        other = picture(page, number)
+        assert changed(before, other) > 0.03
+        press(page, "Head", cell)
+        assert changed(before, picture(page, number)) < 0.001
+
+
 def test_a_slider_moved_changes_the_face(page):
     before = picture(page, 1)
     handle = page.locator(".jp-CodeCell").nth(2).locator(".noUi-handle").first
