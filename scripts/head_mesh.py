@@ -1,6 +1,6 @@
-"""The head's mesh: its part of the base mesh, subdivided and cut along smooth curves.
+"""The head's mesh for `build_face_model.py`: the base mesh's head, subdivided and cut along smooth curves.
 
-Everything here is linear in the base mesh's vertices, and a matrix says how.
+Each vertex is a weighted sum of the base mesh's vertices. A matrix holds the weights, so that modes follow.
 """
 
 from __future__ import annotations
@@ -8,13 +8,12 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-from scipy.sparse import coo_array, csr_array, eye_array, vstack
+from scipy.sparse import coo_array, csr_array, diags_array, eye_array, vstack
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 EYEBALL_FRONT = -2.0
 """The face's part of an eyeball is in front of this z, in mm from the middle between the eyes."""
-
 
 PUPIL, IRIS = 2.0, 5.9
 """Radii in mm."""
@@ -22,7 +21,6 @@ GAZE_DROP = 1.0
 """How much lower the pupils are than the eyeballs' middles, in mm: the opening of the lids is lower still."""
 EYE_RINGS = (PUPIL, PUPIL + 0.3, IRIS, IRIS + 0.4)
 """Radii of the circles of vertices on the eyeballs. Colours by vertex change from one circle to the next."""
-
 
 BLEND = 1.5
 """Width in mm of the strip in which the colours of hair and ears end."""
@@ -117,7 +115,7 @@ def sampled_faces(body, eyeballs, mean, *, ears, depth, mirror) -> list[list[int
     keep = (skin | ears) & (depth < 0)
     keep |= (depth >= 0) & (depth < Cut.RINGS_KEPT)
     quads = body[keep[body].all(1)]
-    quads = without_teeth(quads[in_largest_component(quads, len(mean))])
+    quads = without_spikes(quads[in_largest_component(quads, len(mean))])
     quads = np.concatenate([quads, eyeballs[(mean[eyeballs][:, :, 2] > EYEBALL_FRONT).all(1)]])
     return [*quads.tolist(), *mouth_cap(quads, depth >= 0, mirror, mean)]
 
@@ -132,14 +130,12 @@ def cavity_depth(quads: np.ndarray, mirror: np.ndarray) -> np.ndarray:
     index = np.arange(len(mirror))
     depth = np.where((index >= first) & (index < first + rings * half), (index - first) // half, -1)
     depth[mirror[depth >= 0]] = depth[depth >= 0]
-    neighbours = {}
-    for a, b in edges_of(quads.tolist()):
-        for one, other in ((a, b), (b, a)):
-            if depth[one] < 0 and depth[other] >= 1:
-                neighbours.setdefault(one, set()).add(int(depth[other]))
-    for vertex, depths in neighbours.items():
-        depth[vertex] = min(depths)
-    return depth
+    edges, _, _ = edges_of(quads)
+    one, other = np.concatenate([edges, edges[:, ::-1]]).T
+    between = (depth[one] < 0) & (depth[other] >= 1)
+    nearest = np.full(len(depth), rings)
+    np.minimum.at(nearest, one[between], depth[other[between]])
+    return np.where(nearest < rings, nearest, depth)
 
 
 class FineMesh:
@@ -156,12 +152,13 @@ class FineMesh:
         pieces = [subdivided(quads, len(mean), steps) for quads, steps in sources]
         self.matrix = vstack([matrix for matrix, _ in pieces]).tocsr()
         first = np.cumsum([0, *(matrix.shape[0] for matrix, _ in pieces)])
-        position = self.matrix @ mean
-        eyes = position[first[1] : first[2]]
+        self.position = self.matrix @ mean
+        eyes = self.position[first[1] : first[2]]
         middle, eye = eyes.mean(0), eyes[eyes[:, 0] > 0].mean(0) - [0, GAZE_DROP, 0]
 
         triangles = [
-            triangulate(quads + start, position) for (_, quads), start in zip(pieces, first, strict=False)
+            triangulate(quads + start, self.position)
+            for (_, quads), start in zip(pieces, first[:-1], strict=True)
         ]
         # A base quad is 4 fine quads, or 16 after two steps, of two triangles each.
         front = (cut.eyeball_depth[cut.eyeballs] > EYEBALL_FRONT).all(1)
@@ -177,41 +174,42 @@ class FineMesh:
         self.on_curve = np.zeros(0, dtype=int)
 
         def from_middle():
-            return self.matrix @ mean - middle
+            return self.position - middle
 
-        self._cut(neck_height(from_middle()), mean, "skin", outside="dropped")
-        self._cut(face_depth(from_middle()), mean, "skin", outside="head")
+        self._cut(neck_height(from_middle()), "skin", outside="dropped")
+        self._cut(face_depth(from_middle()), "skin", outside="head")
         surface = np.flatnonzero(np.isin(self.kind, ["skin", "mouth"]))
         own = in_largest_component(self.triangles[surface], self.matrix.shape[0])
         self.kind[surface[~own]] = "head"
         # Two curves side by side, between which colours by vertex change.
-        self._cut(face_depth(from_middle()) + BLEND, mean, "head", outside="head")
+        self._cut(face_depth(from_middle()) + BLEND, "head", outside="head")
         for radius in EYE_RINGS:
-            self._cut(radius - from_axis(self.matrix @ mean, eye), mean, "eye", outside="eye")
-        self._cut(ear_depth(from_middle()), mean, "head", outside="neck", inside="ear")
-        self._cut(ear_depth(from_middle()) + BLEND, mean, "neck", outside="neck")
-        self._cut(hair_height(from_middle()), mean, "neck", outside="neck", inside="scalp")
-        self._cut(hair_height(from_middle()) + BLEND, mean, "neck", outside="neck")
+            self._cut(radius - from_axis(self.position, eye), "eye", outside="eye")
+        self._cut(ear_depth(from_middle()), "head", outside="neck", inside="ear")
+        self._cut(ear_depth(from_middle()) + BLEND, "neck", outside="neck")
+        self._cut(hair_height(from_middle()), "neck", outside="neck", inside="scalp")
+        self._cut(hair_height(from_middle()) + BLEND, "neck", outside="neck")
 
         of_face = np.isin(self.kind, ["skin", "mouth", "eye"])
-        order = np.unique(self.triangles[of_face])
-        used = np.unique(self.triangles[self.kind != "dropped"])
-        order = np.concatenate([order, np.setdiff1d(used, order)])
-        self.face_vertices = len(np.unique(self.triangles[of_face]))
+        own, used = (np.unique(self.triangles[part]) for part in (of_face, self.kind != "dropped"))
+        self.face_vertices, order = len(own), np.concatenate([own, np.setdiff1d(used, own)])
         new = np.full(self.matrix.shape[0], -1)
         new[order] = np.arange(len(order))
-        self.matrix, self.triangles = self.matrix[order], new[self.triangles]
-        position = self.matrix @ mean
+        self.matrix, self.position, self.triangles = (
+            self.matrix[order],
+            self.position[order],
+            new[self.triangles],
+        )
 
         face = self.triangles[of_face]
         others = self.triangles[~of_face & (self.kind != "dropped")]
         self.head = np.concatenate([face, others])
         in_mouth, in_throat = (self._touched(kind) for kind in ("mouth", "throat"))
         mouth = self.triangles[self.kind == "mouth"]
-        cap = mouth_cap(mouth, in_mouth & in_throat, mirror_map(position), position)
+        cap = mouth_cap(mouth, in_mouth & in_throat, mirror_map(self.position), self.position)
         self.face = np.concatenate([face, *(fan(polygon) for polygon in cap)])
 
-        radius, front = from_axis(position, eye), self._touched("eye")
+        radius, front = from_axis(self.position, eye), self._touched("eye")
         skin, ears, scalp = (self._touched(kind) for kind in ("skin", "ear", "scalp"))
         self.parts = {
             "scalp": scalp & ~ears & ~skin,
@@ -228,26 +226,22 @@ class FineMesh:
     def _touched(self, kind: str) -> np.ndarray:
         return np.isin(np.arange(self.matrix.shape[0]), self.triangles[self.kind == kind])
 
-    def _cut(self, values, mean, kind: str, *, outside: str, inside: str = "") -> None:
+    def _cut(self, values, kind: str, *, outside: str, inside: str = "") -> None:
         """Cut the triangles of a kind along the curve where the vertices' values (V,) are 0, and name both sides."""
         chosen = self.kind == kind
-        position = self.matrix @ mean
         # Vertices of other parts stay, as do those of the curves before.
         still = np.isin(np.arange(len(values)), self.triangles[~chosen])
         still[self.on_curve] = True
         # An edge shared with another part is not cut: on one side of it alone, that would tear the mesh.
-        edges = edge_rows(self.triangles[chosen])
-        edges = edges[values[edges].prod(1) < 0]
-        others = set(map(tuple, edge_rows(self.triangles[~chosen]).tolist()))
-        shared = np.array([edge for edge in edges.tolist() if tuple(edge) in others], dtype=int).reshape(
-            -1, 2
-        )
+        edges, others = (edges_of(self.triangles[part])[0] for part in (chosen, ~chosen))
+        shared = edges[np.isin(edges @ [len(values), 1], others @ [len(values), 1])]
+        shared = shared[values[shared].prod(1) < 0]
         nearer = np.abs(values[shared]).argmin(1)
         values[shared[np.arange(len(shared)), nearer]] = 0
-        moves, triangles, positive = cut_along(self.triangles[chosen], values, position, still)
+        moves, triangles, positive = cut_along(self.triangles[chosen], values, self.position, still)
         slid = np.flatnonzero(moves.diagonal() < 1)
         self.on_curve = np.concatenate([self.on_curve, slid, np.arange(len(values), moves.shape[0])])
-        self.matrix = (moves @ self.matrix).tocsr()
+        self.matrix, self.position = (moves @ self.matrix).tocsr(), moves @ self.position
         self.triangles = np.concatenate([self.triangles[~chosen], triangles])
         self.kind = np.concatenate([self.kind[~chosen], np.where(positive, inside or kind, outside)])
 
@@ -271,7 +265,7 @@ def subdivided(quads: np.ndarray, vertices: int, steps: int) -> tuple[csr_array,
     faces = local.reshape(quads.shape)
     matrix = csr_array((np.ones(len(used)), (np.arange(len(used)), used)), shape=(len(used), vertices))
     for _ in range(steps):
-        step, faces = catmull_clark(faces.tolist(), matrix.shape[0])
+        step, faces = catmull_clark(faces, matrix.shape[0])
         matrix = step @ matrix
     return matrix, faces
 
@@ -288,7 +282,7 @@ def cut_along(triangles, values, position, still) -> tuple[csr_array, np.ndarray
     (V, 3) are.
     """
     count, values = len(values), np.where(np.abs(values) < 1e-9, 0.0, values)
-    edges = edge_rows(triangles)
+    edges, _, _ = edges_of(triangles)
     ends = np.concatenate([edges, edges[:, ::-1]])
     ends = ends[values[ends[:, 0]] * values[ends[:, 1]] < 0]
     size = np.abs(values[ends])
@@ -337,9 +331,14 @@ def cut_along(triangles, values, position, still) -> tuple[csr_array, np.ndarray
     return matrix, result, values[result].sum(1) >= 0
 
 
-def edge_rows(triangles: np.ndarray) -> np.ndarray:
-    """The edges (E, 2) of triangles, each once, with the smaller vertex first."""
-    return np.unique(np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1), axis=0)
+def edges_of(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The edges (E, 2) of faces (F, n), sorted and with the smaller vertex first.
+
+    Also returns how many faces have each edge, (E,), and which edge follows each corner of a face, (F, n).
+    """
+    pairs = np.sort(np.stack([faces, np.roll(faces, -1, axis=1)], axis=-1).reshape(-1, 2), axis=1)
+    edges, of_face, count = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
+    return edges, count, of_face.reshape(faces.shape)
 
 
 def fan(polygon) -> list[list[int]]:
@@ -357,49 +356,32 @@ def mirror_map(vertices: np.ndarray) -> np.ndarray:
     return partner
 
 
-def edges_of(faces) -> dict[tuple[int, int], int]:
-    """The number of faces at each edge (smaller vertex first)."""
-    count = {}
-    for face in faces:
-        for a, b in zip(face, [*face[1:], face[0]], strict=True):
-            edge = (min(a, b), max(a, b))
-            count[edge] = count.get(edge, 0) + 1
-    return count
-
-
 def in_largest_component(faces: np.ndarray, vertices: int) -> np.ndarray:
     """Which faces (F, 3 or 4) belong to the largest connected part."""
-    edges = np.stack([faces, np.roll(faces, -1, axis=1)], axis=-1).reshape(-1, 2)
+    edges, _, _ = edges_of(faces)
     graph = coo_array((np.ones(len(edges)), edges.T), shape=(vertices, vertices))
     label = connected_components(graph, directed=False)[1][faces[:, 0]]
     return label == np.bincount(label).argmax()
 
 
-def without_teeth(quads: np.ndarray) -> np.ndarray:
+def without_spikes(quads: np.ndarray) -> np.ndarray:
     """Remove quads that stick out of the cut's edge on their own."""
     while True:
-        count = edges_of(quads.tolist())
-        open_edges = np.array(
-            [
-                sum(count[(min(a, b), max(a, b))] == 1 for a, b in zip(q, np.roll(q, -1), strict=True))
-                for q in quads
-            ]
-        )
-        corners = np.bincount(quads.ravel())
-        teeth = (open_edges >= 2) & ((corners[quads] == 1).any(1))
-        if not teeth.any():
+        _, count, of_quad = edges_of(quads)
+        ends_here = (np.bincount(quads.ravel())[quads] == 1).any(axis=1)
+        spikes = ends_here & ((count[of_quad] == 1).sum(axis=1) >= 2)
+        if not spikes.any():
             return quads
-        quads = quads[~teeth]
+        quads = quads[~spikes]
 
 
 def mouth_cap(quads: np.ndarray, cavity: np.ndarray, mirror: np.ndarray, mean: np.ndarray) -> list[list[int]]:
     """Faces that close the mouth at its innermost ring, between each vertex and its mirror partner."""
-    count = edges_of(quads.tolist())
+    edges, count, _ = edges_of(quads)
     neighbours = {}
-    for (a, b), faces in count.items():
-        if faces == 1 and cavity[a] and cavity[b]:
-            neighbours.setdefault(a, []).append(b)
-            neighbours.setdefault(b, []).append(a)
+    for a, b in edges[(count == 1) & cavity[edges].all(axis=1)].tolist():
+        neighbours.setdefault(a, []).append(b)
+        neighbours.setdefault(b, []).append(a)
     middle = [v for v in neighbours if mirror[v] == v]
     top, bottom = sorted(middle, key=lambda v: -mean[v, 1])
     chain = [top, next(v for v in neighbours[top] if mean[v, 0] < 0)]
@@ -412,63 +394,37 @@ def mouth_cap(quads: np.ndarray, cavity: np.ndarray, mirror: np.ndarray, mean: n
     return caps if normal[2] > 0 else [face[::-1] for face in caps]
 
 
-def catmull_clark(faces, vertices: int) -> tuple[coo_array, np.ndarray]:
-    """One Catmull-Clark step as a matrix (fine, base), and the fine quads (Catmull and Clark, 1978)."""
-    entries = {}
+def catmull_clark(quads: np.ndarray, vertices: int) -> tuple[csr_array, np.ndarray]:
+    """One Catmull-Clark step as a matrix (fine, vertices), and the fine quads (Catmull and Clark, 1978)."""
+    edges, count, of_quad = edges_of(quads)
+    # The quads' order numbers the new vertices on edges.
+    order = np.unique(of_quad, return_index=True)[1].argsort()
+    edges, inside, of_quad = edges[order], count[order] == 2, order.argsort()[of_quad]
+    corners, ends, sides = (
+        incidence(quads, vertices),
+        incidence(edges, vertices),
+        incidence(of_quad, len(edges)),
+    )
+    rim = ends[~inside]
+    valence, at_rim = ends.sum(axis=0), rim.sum(axis=0)
+    on_quads = corners / 4
+    on_edges = diags_array(0.5 - inside / 4) @ ends + diags_array(inside / 4) @ sides.T @ on_quads
+    moved = (
+        diags_array(np.select([at_rim == 0, at_rim == 2], [1 - 3 / valence, 0.5], 1.0))
+        + diags_array((at_rim == 0) / valence**2) @ (corners.T @ on_quads + ends.T @ ends)
+        + diags_array((at_rim == 2) / 8) @ rim.T @ rim
+    )
+    out = vertices + of_quad
+    middle = np.arange(len(quads))[:, None].repeat(4, axis=1) + vertices + len(edges)
+    fine = np.stack([quads, out, middle, np.roll(out, 1, axis=1)], axis=-1).reshape(-1, 4)
+    return vstack([moved, on_edges, on_quads]).tocsr(), fine
 
-    def add(row, column, value):
-        entries[(row, column)] = entries.get((row, column), 0.0) + value
 
-    edge_index, edge_faces = {}, {}
-    for number, face in enumerate(faces):
-        for a, b in zip(face, [*face[1:], face[0]], strict=True):
-            edge = (min(a, b), max(a, b))
-            edge_index.setdefault(edge, len(edge_index))
-            edge_faces.setdefault(edge, []).append(number)
-    face_row = vertices + len(edge_index)
-    for number, face in enumerate(faces):
-        for corner in face:
-            add(face_row + number, corner, 1 / len(face))
-    for edge, index in edge_index.items():
-        inside = len(edge_faces[edge]) == 2
-        for end in edge:
-            add(vertices + index, end, 0.25 if inside else 0.5)
-        if inside:
-            for number in edge_faces[edge]:
-                for corner in faces[number]:
-                    add(vertices + index, corner, 0.25 / len(faces[number]))
-    around_faces, around_edges = {}, {}
-    for number, face in enumerate(faces):
-        for corner in face:
-            around_faces.setdefault(corner, []).append(number)
-    for edge in edge_index:
-        for end in edge:
-            around_edges.setdefault(end, []).append(edge)
-    for v in range(vertices):
-        border = [edge for edge in around_edges[v] if len(edge_faces[edge]) == 1]
-        if border:
-            add(v, v, 0.75 if len(border) == 2 else 1.0)
-            for edge in border if len(border) == 2 else []:
-                add(v, edge[0] + edge[1] - v, 0.125)
-            continue
-        n = len(around_edges[v])
-        add(v, v, (n - 3) / n)
-        for number in around_faces[v]:
-            for corner in faces[number]:
-                add(v, corner, 1 / (n * n * len(faces[number])))
-        for edge in around_edges[v]:
-            for end in edge:
-                add(v, end, 1 / (n * n))
-    quads = []
-    for number, face in enumerate(faces):
-        for before, corner, after in zip([face[-1], *face[:-1]], face, [*face[1:], face[0]], strict=True):
-            out, into = (
-                vertices + edge_index[(min(corner, other), max(corner, other))] for other in (after, before)
-            )
-            quads.append([corner, out, face_row + number, into])
-    keys = np.array(list(entries))
-    matrix = coo_array((list(entries.values()), keys.T), shape=(face_row + len(faces), vertices)).tocsr()
-    return matrix, np.array(quads)
+def incidence(faces: np.ndarray, vertices: int) -> csr_array:
+    """1 where a face (F, n) has a vertex, (F, vertices)."""
+    count, corners = faces.shape
+    rows = np.arange(0, faces.size + 1, corners)
+    return csr_array((np.ones(faces.size), faces.ravel(), rows), shape=(count, vertices))
 
 
 def vertex_areas(vertices: np.ndarray, faces) -> np.ndarray:
