@@ -61,8 +61,7 @@ OF_A_PREDICTION = {
     "poses": (lambda of: visualize.draw_pose(of.image, of[0].landmarks), f"draw: {A_FACE}"),
     "mesh": (lambda of: visualize.draw_mesh(of.image, 5), f"draw: {FACES}"),
     "opacity": (lambda of: visualize.draw_mesh(of.image, of, opacity="1"), "opacity: expected a number from"),
-    "mesh colour": (lambda of: visualize.draw_mesh(of.image, of, colour=None), "colour: expected a colour"),
-    "light": (lambda of: visualize.draw_mesh(of.image, of, light="x"), "light: expected Light, got 'x'"),
+    "light": (lambda of: render(of.image, [], light="x"), "light: expected Light, got 'x'"),
     "boxes": (lambda of: visualize.draw_boxes(of.image, None), f"draw: {FACES}"),
     "rotation": (
         lambda of: visualize.draw_pose_box(of.image, np.eye(2), (9, 9), 9),
@@ -83,7 +82,7 @@ OF_A_PREDICTION = {
     ),
     "faces figure": (lambda of: visualize.faces_figure(of[0]), "faces_figure: expected Prediction, got"),
     "how many": (lambda of: visualize.faces_figure(of, max_faces=0), "max_faces: expected a whole number"),
-    "shapes": (lambda of: visualize.shapes_figure(of[0].shape, of[0].triangles), "shapes: expected Mapping"),
+    "shapes": (lambda of: visualize.shapes_figure(of[0].shape, of[0].model), "shapes: expected Mapping"),
     "mesh figure": (visualize.mesh_figure, f"mesh_figure: {A_FACE}"),
     "mesh picture": (lambda of: visualize.mesh_picture(of[0], side=0), "side: expected a whole number"),
     "limits": (

@@ -15,9 +15,9 @@ from m4kit.camera import HeadPose, decompose
 from m4kit.checks import check_array, check_number, check_shape, shown
 from m4kit.images import check_image
 from m4kit.landmarks import CONTOURS, GROUP_MEMBERS, LANDMARK_GROUPS, face_size
-from m4kit.light import Light
 from m4kit.prediction import Face, check_faces
-from m4kit.render import PORCELAIN, render
+from m4kit.render import render
+from m4kit.vertex_colours import clay
 from m4kit.visualize import strokes
 
 _HALO = (250, 250, 247)
@@ -151,20 +151,15 @@ def draw_pose_axes(
     return picture
 
 
-def draw_mesh(
-    image: np.ndarray,
-    faces: Face | Iterable[Face],
-    *,
-    opacity: float = 1.0,
-    colour: Sequence = PORCELAIN,
-    light: Light | None = None,
-) -> np.ndarray:
-    """Draw the dense meshes, lit and shaded: solid at `opacity` 1, translucent below.
+def draw_mesh(image: np.ndarray, faces: Face | Iterable[Face], *, opacity: float = 1.0) -> np.ndarray:
+    """Draw the dense meshes in clay, lit and shaded: solid at `opacity` 1, translucent below.
 
-    `colour` is one sRGB colour for all faces, or a list with one entry per face: (3,), or (V, 3) per vertex.
+    `render.render` takes other colours and another light.
     """
-    meshes = [(np.asarray(face.vertices), np.asarray(face.triangles)) for face in _faces(faces)]
-    return render(check_image(image, name="draw"), meshes, opacity=opacity, colour=colour, light=light)
+    faces = _faces(faces)
+    meshes = [(face.vertices, face.triangles) for face in faces]
+    colours = [clay(face.model).colours for face in faces]
+    return render(check_image(image, name="draw"), meshes, opacity=opacity, colour=colours)
 
 
 def draw_boxes(image: np.ndarray, faces: Face | Iterable[Face], *, scores: bool = True) -> np.ndarray:

@@ -10,10 +10,12 @@ import numpy as np
 
 from m4kit.camera import Crop, cut_square, rotation_from_euler
 from m4kit.checks import check_array, check_flag, check_number, check_type, check_whole
+from m4kit.face_model import FaceModel, check_model
 from m4kit.images import check_image
 from m4kit.landmarks import face_size
 from m4kit.prediction import Face, Prediction, check_prediction
 from m4kit.render import render
+from m4kit.vertex_colours import clay
 from m4kit.visualize.drawing import angle_text, draw_boxes, draw_landmarks, draw_mesh, draw_pose, pose_text
 from m4kit.visualize.pictures import without_background
 from m4kit.visualize.style import INK
@@ -146,19 +148,20 @@ def photo_figure(
 
 def shapes_figure(
     shapes: Mapping[str, np.ndarray],
-    triangles: np.ndarray,
+    model: FaceModel,
     *,
     yaws: Sequence[float] = (-60, -30, 0, 30, 60),
     pitch: float = 0.0,
     side: int = 220,
 ) -> NotebookFigure:
-    """Meshes without their photo, turned: a row per mesh and a column per yaw, all at one scale.
+    """Meshes of a face model without their photo, turned: a row per mesh and a column per yaw, all at one scale.
 
-    `shapes` maps names to vertices (V, 3) in mm, such as `face.shape` or `FaceModel.vertices(...)`; `triangles`
-    (T, 3) are shared. Angles are in degrees. `side` is the side of a picture in pixels of the figure.
+    `shapes` maps names to vertices (V, 3) in mm, such as `face.shape` or `model.vertices(...)`. Angles are in
+    degrees. `side` is the side of a picture in pixels of the figure.
     """
     _check_side(side)
     check_type(shapes, "shapes", Mapping, remedy='give {"name": vertices}')
+    triangles, colours = check_model(model).triangles.numpy(), clay(model).colours
     yaws = np.atleast_1d(check_array(yaws, "yaws", "angles (n,) in degrees")).tolist()
     check_number(pitch, "pitch")
     if not shapes or not yaws:
@@ -175,7 +178,11 @@ def shapes_figure(
 
     def drawn(vertices: np.ndarray) -> np.ndarray:
         mesh = vertices * [scale, -scale, scale] + [side / 2, side / 2, 0], triangles
-        return without_background(lambda grey: render(np.full((side, side, 3), grey, np.uint8), [mesh]))
+
+        def on(grey: int) -> np.ndarray:
+            return render(np.full((side, side, 3), grey, np.uint8), [mesh], colour=[colours])
+
+        return without_background(on)
 
     rows = [[drawn(vertices) for vertices in row] for row in turned.values()]
     return _grid(rows, labels=list(turned), columns=[f"yaw {angle_text(yaw)}" for yaw in yaws])

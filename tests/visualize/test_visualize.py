@@ -12,7 +12,7 @@ from m4kit.landmarks import LANDMARK_GROUPS
 from m4kit.visualize.drawing import pose_text
 from m4kit.visualize.figures import NO_FACE, ROWS
 
-from helpers.faces import ellipsoid
+from helpers.faces import ellipsoid, ellipsoid_model, face
 from helpers.synthetic import photo, prediction
 
 DRAWINGS = [visualize.draw_landmarks, visualize.draw_pose, visualize.draw_mesh, visualize.draw_boxes]
@@ -185,6 +185,15 @@ class TestMesh:
         solid, half = (visualize.draw_mesh(image, one, opacity=opacity).astype(float) for opacity in (1, 0.5))
         np.testing.assert_allclose(half, (solid + image) / 2, atol=1.01)
 
+    def test_eyes_have_pupils(self):
+        one = face()
+        dark = visualize.draw_mesh(photo(240, 240), one).max(-1) < 90
+        rows, columns = dark.nonzero()
+        for eye in (one.landmarks[36:42, :2], one.landmarks[42:48, :2]):
+            low, high = eye.min(axis=0), eye.max(axis=0)
+            inside = (columns > low[0]) & (columns < high[0]) & (rows > low[1]) & (rows < high[1])
+            assert inside.any()
+
 
 class TestOverview:
     def test_one_photo_gives_four_rows_in_the_papers_order(self):
@@ -283,23 +292,23 @@ class TestFacesFigure:
 
 
 class TestShapes:
-    TRIANGLES = np.array([[0, 1, 2]])
+    MODEL = ellipsoid_model()
 
     def test_a_row_for_each_shape_and_a_column_for_each_yaw(self):
-        corner = np.array([[-50, -50, 0], [50, -50, 0], [0, 50, 0.0]])
-        figure = visualize.shapes_figure({"one": corner, "two": corner}, self.TRIANGLES, yaws=(-30, 0, 30))
+        shape = self.MODEL.vertices()
+        figure = visualize.shapes_figure({"one": shape, "two": shape}, self.MODEL, yaws=(-30, 0, 30))
         assert len(figure.axes) == 6
         assert [axes.get_ylabel() for axes in figure.axes[::3]] == ["one", "two"]
 
     def test_a_nose_turned_to_positive_yaw_points_to_the_left(self):
-        nose = np.array([[-5, -5, 60], [5, -5, 60], [0, 5, 60.0]])
-        figure = visualize.shapes_figure({"nose": nose}, self.TRIANGLES, yaws=(-40, 40))
+        nose = self.MODEL.mean.numpy() / 20 + [0, 0, 60]
+        figure = visualize.shapes_figure({"nose": nose}, self.MODEL, yaws=(-40, 40))
         painted = [axes.images[0].get_array()[..., 3].nonzero()[1].mean() for axes in figure.axes]
         assert painted[0] > 110 > painted[1]
 
     def test_nothing_to_show_is_an_error(self):
         with pytest.raises(ValueError, match="at least one shape"):
-            visualize.shapes_figure({}, self.TRIANGLES)
+            visualize.shapes_figure({}, self.MODEL)
 
 
 class TestPictures:
