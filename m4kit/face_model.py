@@ -8,7 +8,7 @@ import json
 import pickle
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from os import PathLike
 from pathlib import Path
@@ -80,9 +80,9 @@ class FaceModel(torch.nn.Module):
     ten expression modes can represent strong one-sided actions, such as mouthSmileLeft, but no wink: in the
     packaged model, eyeBlinkLeft and other one-sided actions around the eyes move both eyes.
 
-    `head` is the model of the whole head, whose first vertices are these. The arguments' `head` holds what it has
-    more: `arrays`, with `mean` and modes of the further vertices, and all the head's `triangles` and `mirror`, and
-    `regions`, masks of all its vertices.
+    `head` is the model of the whole head, whose first vertices are these. The argument `head` has two entries:
+    `arrays`, with the `mean` and modes of its other vertices and all its `triangles` and `mirror`, and `regions`,
+    masks of all its vertices.
     """
 
     def __init__(
@@ -116,7 +116,6 @@ class FaceModel(torch.nn.Module):
             "arrays": {name: _compact(name, head["arrays"][name]) for name in _HEAD_ARRAYS},
             "regions": {name: np.asarray(mask, dtype=bool) for name, mask in head["regions"].items()},
         }
-        self._head: list[FaceModel] = []
 
     @property
     def has_head(self) -> bool:
@@ -124,6 +123,11 @@ class FaceModel(torch.nn.Module):
         return self._head_parts is not None
 
     @property
+    def is_head(self) -> bool:
+        """Whether the mesh is a whole head, as that of `head`."""
+        return "scalp" in self.regions
+
+    @cached_property
     def head(self) -> FaceModel:
         """The whole head with the same coefficients, landmarks and actions; its first V vertices are the face's.
 
@@ -137,21 +141,17 @@ class FaceModel(torch.nn.Module):
                 "expected a face model with a whole head, but this one is only a face; FaceModel.load() gives the "
                 "packaged model, which has one"
             )
-        # In a list, because a module registers modules that it holds as its own parts.
-        if not self._head:
-            arrays = {name: getattr(self, name).cpu().numpy() for name in _ARRAYS}
-            more = self._head_parts["arrays"]
-            arrays |= {name: more[name] for name in ("triangles", "mirror")}
-            arrays["mean"] = np.concatenate([arrays["mean"], more["mean"]])
-            arrays |= {name: np.concatenate([arrays[name], more[name]], axis=1) for name in _MODES}
-            regions = self._head_parts["regions"]
-            head = FaceModel(arrays=arrays, actions=self.actions, regions=regions, licence=self.licence)
-            self._head.append(head.to(self.mean))
-        return self._head[0]
+        arrays = {name: getattr(self, name).cpu().numpy() for name in _ARRAYS}
+        more, regions = self._head_parts["arrays"], self._head_parts["regions"]
+        arrays |= {name: more[name] for name in ("triangles", "mirror")}
+        arrays["mean"] = np.concatenate([arrays["mean"], more["mean"]])
+        arrays |= {name: np.concatenate([arrays[name], more[name]], axis=1) for name in _MODES}
+        head = FaceModel(arrays=arrays, actions=self.actions, regions=regions, licence=self.licence)
+        return head.to(self.mean)
 
     def _apply(self, *args, **kwargs):
         # The head follows the model to another device or precision.
-        self._head.clear()
+        vars(self).pop("head", None)
         return super()._apply(*args, **kwargs)
 
     @property

@@ -46,7 +46,7 @@ _GRID = 100
 """The face's size, in pixels, in the small picture where it is told from hair and background."""
 
 _FADE = 3
-"""Over so many edges the photo's colours give way to filled ones beside hair and background."""
+"""Beside hair and background, the photo's colours turn into filled ones over this many edges."""
 
 _LEAK = 0.03
 """How fast filled colours turn from their neighbours' to the skin's tone: by half in about five vertices."""
@@ -98,10 +98,8 @@ def visible(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
 
 def _in(model: FaceModel, names: tuple[str, ...]) -> np.ndarray:
     """The vertices (V,) of those regions that the model has."""
-    return np.any(
-        [np.zeros(len(model.mean), bool), *(model.regions[name] for name in names if name in model.regions)],
-        axis=0,
-    )
+    nowhere = np.zeros(len(model.mean), bool)
+    return np.any([model.regions.get(name, nowhere) for name in names], axis=0)
 
 
 def _sampled(image: np.ndarray, vertices: np.ndarray) -> np.ndarray:
@@ -177,11 +175,13 @@ def _tone(colours: np.ndarray, normals: np.ndarray, skin: np.ndarray) -> tuple[n
 
 
 def _filled(colours, share, sources, inner, model: FaceModel) -> np.ndarray:
-    """Colours (V, 3), relative to the tone, of which only a `share` (V,) is the photo's.
+    """Colours (V, 3) relative to the tone: a `share` (V,) of the photo's `colours`, the rest filled.
 
-    The rest continues those of the `sources` (V,): a little less than the mean of a vertex's neighbours.
+    A filled colour is that of the mirrored vertex plus a difference, which continues from the `sources` (V,): it is a
+    little less than the mean of the neighbours' differences, and so goes to 0 far from the photo's part.
     """
-    edges, hidden = _neighbours(model)[~sources], ~sources
+    hidden = ~sources
+    edges = _neighbours(model)[hidden]
     solve = splu((diags_array(edges.sum(axis=1) + _LEAK) - edges[:, hidden]).tocsc()).solve
 
     def completed(details: np.ndarray, share: np.ndarray) -> np.ndarray:
@@ -199,14 +199,9 @@ def _filled(colours, share, sources, inner, model: FaceModel) -> np.ndarray:
 @lru_cache(maxsize=2)
 def _neighbours(model: FaceModel) -> csr_array:
     """1 where two vertices share an edge, (V, V)."""
-    triangles = model.triangles.numpy()
-    first, second = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]).T
-    rows, columns = np.concatenate([first, second]), np.concatenate([second, first])
-    count = len(model.mean)
-    matrix = csr_array((np.ones(len(rows), np.float32), (rows, columns)), shape=(count, count))
-    matrix.sum_duplicates()
-    matrix.data[:] = 1
-    return matrix
+    pairs, count = model.triangles.numpy()[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), len(model.mean)
+    edges = csr_array((np.ones(len(pairs), np.float32), pairs.T), shape=(count, count))
+    return (edges + edges.T > 0).astype(np.float32)
 
 
 @lru_cache(maxsize=2)

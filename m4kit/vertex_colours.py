@@ -174,9 +174,9 @@ def clay(model: FaceModel) -> VertexColours:
     for name, mask in parts.items():
         colours[mask] = PART_COLOURS[name]
     if "irises" in parts:
-        iris = parts["irises"][model.triangles.numpy()]
-        rim = model.triangles.numpy()[iris.any(1) & ~iris.all(1)]
-        colours[np.intersect1d(rim, np.flatnonzero(parts["irises"]))] *= _RIM
+        triangles = model.triangles.numpy()
+        iris = parts["irises"][triangles]
+        colours[np.unique(triangles[iris & ~iris.all(axis=1, keepdims=True)])] *= _RIM
     if mouth := [parts[name] for name in _MOUTH if name in parts]:
         inside, depth = np.any(mouth, axis=0), model.mean.numpy()[:, 2]
         behind = np.clip((depth[inside].max() - depth[inside]) / _MOUTH_DEPTH, 0, 1)

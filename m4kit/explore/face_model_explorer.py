@@ -27,7 +27,7 @@ from m4kit.images import jpeg
 from m4kit.prediction import Face, Prediction
 from m4kit.vertex_colours import VertexColours, clay, distance_from_mean, scalar_colours
 from m4kit.visualize.legend import with_legend
-from m4kit.visualize.mesh_figure import framing, is_head, mesh_still
+from m4kit.visualize.mesh_figure import framing, mesh_still
 from m4kit.visualize.pictures import small_png, without_background
 
 _STILL_SIDE = 420
@@ -269,9 +269,9 @@ class FaceModelExplorer(MeshExplorer):
     def _show_mesh(self) -> None:
         """Send the triangles of the mesh that is shown, and frame it."""
         model = self._shown
-        self.canvas.set_triangles(model.triangles.numpy(), closed=is_head(model))
+        self.canvas.set_triangles(model.triangles.numpy(), closed=model.is_head)
         middle, extent = framing(model)
-        self.canvas.centre, self.canvas.extent = middle.tolist(), extent if is_head(model) else _ROOM * extent
+        self.canvas.centre, self.canvas.extent = middle.tolist(), extent if model.is_head else _ROOM * extent
 
     def _set(self, **values: np.ndarray) -> None:
         """Set sliders by kind; the mesh follows once, at the end. Another expression ends the action."""

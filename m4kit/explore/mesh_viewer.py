@@ -45,7 +45,7 @@ from m4kit.vertex_colours import (
     vertex_colours,
 )
 from m4kit.visualize.legend import with_legend
-from m4kit.visualize.mesh_figure import framing, is_head, mesh_still
+from m4kit.visualize.mesh_figure import framing, mesh_still
 from m4kit.visualize.pictures import small_png, without_background
 
 COMPARISONS = {"One face": "one", "Side by side": "side", "Difference": "difference"}
@@ -255,7 +255,7 @@ class MeshViewer(MeshExplorer):
         self._photo_sent = {panel: sent for panel, sent in self._photo_sent.items() if panel < len(panels)}
         for number, one in enumerate(panels):
             frame = self._frame(one)
-            vertices, closed = frame.from_photo(one.face.vertices), is_head(one.face.model)
+            vertices, closed = frame.from_photo(one.face.vertices), one.face.model.is_head
             self.canvas.set_mesh(vertices, one.face.triangles, panel=number, closed=closed)
             if not (over and number):
                 landmarks = frame.from_photo(one.face.landmarks)

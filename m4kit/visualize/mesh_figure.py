@@ -96,14 +96,9 @@ class Framing(NamedTuple):
     extent: float
 
 
-def is_head(model: FaceModel) -> bool:
-    """Whether a model's meshes are whole heads, and not faces alone."""
-    return "scalp" in model.regions
-
-
 def framing(model: FaceModel) -> Framing:
     """How a model's meshes are shown: a face around the model's origin, a head around its own middle."""
-    if not is_head(model):
+    if not model.is_head:
         return Framing(np.zeros(3), EXTENT)
     low, high = (end.numpy().astype(float) for end in model.mean.aminmax(dim=0))
     return Framing((low + high) / 2, _HEAD_MARGIN * float((high - low).max()) / 2)
