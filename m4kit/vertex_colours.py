@@ -46,11 +46,8 @@ PART_COLOURS = {
 """Colours in clay of the model's regions that are no skin; a later one covers an earlier one."""
 
 _MOUTH = ("mouth_inside", "tongue", "teeth")
-_MOUTH_DEPTH = 45.0
-"""Millimetres behind the front teeth where the mouth is dark."""
-
-_MOUTH_DARK = 0.85
-"""How much darker it is there, from 0 to 1."""
+_MOUTH_DEPTH, _MOUTH_LIGHTNESS = (10.0, 28.0), (1.0, 0.15)
+"""Millimetres behind the lips between which the mouth gets darker, and the shares of its colours at both."""
 
 _RIM = 0.55
 """The lightness of an iris at its rim."""
@@ -179,8 +176,8 @@ def clay(model: FaceModel) -> VertexColours:
         colours[np.unique(triangles[iris & ~iris.all(axis=1, keepdims=True)])] *= _RIM
     if mouth := [parts[name] for name in _MOUTH if name in parts]:
         inside, depth = np.any(mouth, axis=0), model.mean.numpy()[:, 2]
-        behind = np.clip((depth[inside].max() - depth[inside]) / _MOUTH_DEPTH, 0, 1)
-        colours[inside] *= 1 - _MOUTH_DARK * behind[:, None]
+        behind = depth[inside].max() - depth[inside]
+        colours[inside] *= np.interp(behind, _MOUTH_DEPTH, _MOUTH_LIGHTNESS)[:, None]
     return VertexColours(read_only(np.rint(colours).astype(np.uint8)))
 
 
