@@ -32,7 +32,7 @@ from m4kit.network import to_input
 from m4kit.parameters import PARAMETERS, landmarks_in_crop
 from m4kit.prediction import Face, FaceBox, Origin
 from m4kit.training.data import OTHER_21, Labels, averaging_matrix, decoded_crops, point_weights
-from m4kit.training.labels import annotated
+from m4kit.training.labels import read_source
 from m4kit.vertex_colours import vertex_colours
 
 AGES = {"25 years": 0.0, "51 years": 0.4, "77 years": 0.8}
@@ -96,21 +96,20 @@ def skin_table(data: Path) -> pd.DataFrame:
     """The network's mean distance from the annotated points, by source and lightness of the skin."""
     model, network = FaceModel.load(), M4Net.load("m4net-base").eval()
     rows = []
-    for source in ("aflw_train", "youtube_faces"):
-        names, columns = annotated(data, source)
-        held = np.flatnonzero(columns["validation"])
-        crops = crops_of(data, source, [names[i] for i in held])
+    for source in (read_source(data, name) for name in ("aflw_train", "youtube_faces")):
+        held = np.flatnonzero(source.validation)
+        groups = [source.names[i] for i in held]
+        crops = crops_of(data, source.name, groups)
         with torch.no_grad():
             batches = [network(to_input(crops[i : i + 64])) for i in range(0, len(crops), 64)]
         parameters = torch.cat(batches).numpy()
         landmarks = landmarks_in_crop(model, parameters)[..., :2]
-        if source == "aflw_train":
-            errors = point_errors(averaging_matrix() @ landmarks, columns["points21"][held])
-            groups = [names[i] for i in held]
+        if source.people is None:
+            errors = point_errors(averaging_matrix() @ landmarks, source.points21[held])
         else:
-            errors = point_errors(landmarks, columns["points68"][held])
-            # "training_First_Last_21.jpg": the frames of one person are not independent.
-            groups = [names[i].split("_", 1)[1].rsplit("_", 1)[0] for i in held]
+            errors = point_errors(landmarks, source.points68[held])
+            # The frames of one person are not independent.
+            groups = source.people[held]
         errors = 100 * errors / face_size(landmarks)
         angle = np.array([skin_angle(model, *one) for one in zip(crops, parameters, strict=True)])
         yaw = np.abs([head_pose(one[:12].reshape(3, 4)).yaw for one in parameters])
@@ -120,7 +119,7 @@ def skin_table(data: Path) -> pd.DataFrame:
             interval = metrics.bootstrap(errors[chosen], groups=np.array(groups)[chosen])
             rows.append(
                 {
-                    "set": source,
+                    "set": source.name,
                     "skin, degrees": name,
                     "n": len(chosen),
                     "error, %": errors[chosen].mean(),

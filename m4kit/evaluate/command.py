@@ -220,7 +220,7 @@ def run_identity(options: argparse.Namespace) -> int:
     network, samples = M4Net.load(options.weights), held_out_people(options.data)
     answers = predict_heads(network, FaceModel.load(), samples, progress=shows_progress(options))
     people = np.array([sample.person for sample in answers.samples])
-    videos = np.array([video_of(sample) for sample in answers.samples])
+    videos = np.array([video_of(sample.name) for sample in answers.samples])
     ours = IdentityEvaluation(split(fuse(answers.heads, answers.weights)).identity, people, videos)
     say(
         f"{len(people)} photos of {len(set(people))} people of YouTube Faces who are held out (95 % intervals)"

@@ -143,9 +143,9 @@ class IdentityEvaluation:
         )
 
 
-def video_of(sample: Sample) -> str:
-    """The video of a frame of `youtube_faces.zip`: `Luis_Fonsi_2` of `training_Luis_Fonsi_21`, its frame 1."""
-    return re.sub(r"^(training|test)_|\d$", "", sample.name)
+def video_of(name: str) -> str:
+    """The video of a frame of `youtube_faces.zip`: `Luis_Fonsi_2` of `training_Luis_Fonsi_21.jpg`, its frame 1."""
+    return re.sub(r"^(training|test)_|\d(\.jpg)?$", "", name)
 
 
 def held_out_people(data: str | Path) -> tuple[Sample, ...]:

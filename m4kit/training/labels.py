@@ -1,42 +1,47 @@
 """Pseudo ground truth in our face model for photos with sparse annotated points.
 
-One or two teachers answer (see `teacher`): 3DDFA-V2's mb1, an M4Net, or both with equal weight. Our model is fitted
-to each teacher's points. The mean of the fits is the prior of a second fit, to the hand-annotated points
-(`refinement`), which removes the annotators' habits: offsets that they show on all faces. The labels also hold the
-annotated points as they are, and training uses them directly.
+3DDFA-V2's mb1 gives the points of each face: 68 landmarks and a dense sample of its surface, carried to our model
+(see `teacher`). An M4Net may be a second teacher; then the landmarks are the mean of both. Our model is fitted to the
+points and then refined by the annotated points, without the annotators' habits: offsets that they show on all faces.
+The labels also hold the annotated points as they are, and training uses them directly.
+
+The frames of one person in `youtube_faces` get one identity: the robust mean of the frames' own. Camera and
+expression are then fitted again. The mean and covariance of these people are the prior of the faces that stay single.
 
 Sources differ by parts of a pixel in where a crop's coordinates begin. This offset is measured along x, where mirror
 images show it, and holds along y too, since both axes are counted alike.
 
-    python -m m4kit.training.labels --data DATA --peers PEERS --out OUT
-    python -m m4kit.training.labels --data DATA --peers PEERS --teacher WEIGHTS --out OUT
+    python -m m4kit.training.labels --data DATA --peers PEERS [--teacher WEIGHTS] --out OUT
 
-The command writes `labels.npz` (see `data.Labels`), `worst_SOURCE.jpg` with the worst faces that were kept, and with
-`--peers` also `map.npz`, the affine map from BFM parameters to ours for a start from 3DDFA-V2's weights.
+The command writes `labels.npz` (see `data.Labels`), `map.npz`, the affine map from BFM parameters to ours for a
+start from 3DDFA-V2's weights, and for each source two contact sheets: `worst_SOURCE.jpg`, the worst faces that were
+kept, and `faces_SOURCE.jpg`, held-out faces with their labels from three sides. It prints how good the labels of
+held-out faces are.
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-from scipy.spatial.transform import Rotation
 
-from m4kit.camera import CROP_SIZE, head_pose
+from m4kit.camera import CROP_SIZE, head_pose, rotation_from_euler
 from m4kit.datasets import HELD_OUT_PEOPLE, held_out
+from m4kit.evaluate.identity import IdentityEvaluation, video_of
+from m4kit.evaluate.landmarks import DEPTH_GROUPS
 from m4kit.face_model import FaceModel
 from m4kit.files import OutputFolder, whole_file
 from m4kit.landmarks import face_size
-from m4kit.parameters import PARAMETERS, join, landmarks_in_crop, split_camera
+from m4kit.parameters import PARAMETERS, landmarks_in_crop, split, split_camera
+from m4kit.render import PORCELAIN
 from m4kit.training.data import Labels, averaging_matrix, read_crops
+from m4kit.training.fitting import Prior, fit, identity_of_people, place
 from m4kit.training.refinement import annotation, draw_to_annotation, place_annotated
 from m4kit.training.teacher import OwnTeacher, PeerTeacher
-
-LANDMARK_NOISE = 0.6
-DENSE_NOISE = 4.0
-"""Assumed errors of the teacher's landmarks and dense points, in crop pixels."""
+from m4kit.visualize.mesh_figure import mesh_still
 
 WORST = 0.06
 """Faces whose median distance to their annotated points is above this share of their size are left out."""
@@ -47,68 +52,39 @@ OUTLINE_YAW = 20.0
 SHEET_SIDE = 8
 """Faces per row and column of a contact sheet."""
 
+@dataclass(frozen=True)
+class Source:
+    """The n faces of a data set: names, annotated points in the crop frame, and which faces are held out.
 
-def fit(model: FaceModel, vertices: np.ndarray, points: np.ndarray, *, iterations: int = 25) -> np.ndarray:
-    """Fit raw parameters (n, 62) to points (n, 68 + dense, 3): the landmarks, then these vertices.
-
-    Alternates between the weak-perspective camera (orthogonal Procrustes in 3D) and the 50 coefficients (maximum a
-    posteriori). The camera's depth offset, which no point determines, is 0.
+    `points21` (n, 21, 2) and `points68` (n, 68, 2) are NaN where there is none. `people` (n,) names the person in
+    each photo, if the set does.
     """
-    mean = np.concatenate([model.landmarks().numpy(), model.mean.numpy()[vertices]]).astype(np.float64)
-    modes = np.concatenate([model.landmark_modes.numpy(), model.modes.numpy()[:, vertices]], axis=1)
-    basis = modes.astype(np.float64).reshape(len(modes), -1)
-    noise = np.full(len(mean), DENSE_NOISE)
-    noise[:68] = LANDMARK_NOISE
-    weight = 1 / noise**2
-    share = (weight / weight.sum())[:, None]
-    values, vectors = np.linalg.eigh((basis * weight.repeat(3)) @ basis.T)
-    coefficients = np.zeros((len(points), len(modes)))
-    centre = (points * share).sum(1, keepdims=True)
-    aim = points - centre
-    for _ in range(iterations):
-        shape = (mean.ravel() + coefficients @ basis).reshape(len(points), -1, 3)
-        shape_centre = (shape * share).sum(1, keepdims=True)
-        moved = shape - shape_centre
-        u, singular, vt = np.linalg.svd((aim * share).transpose(0, 2, 1) @ moved)
-        sign = np.ones((len(points), 3))
-        sign[:, 2] = np.sign(np.linalg.det(u @ vt))
-        rotation = (u * sign[:, None]) @ vt
-        scale = (singular * sign).sum(1) / (moved**2 * share).sum((1, 2))
-        translation = centre - scale[:, None, None] * shape_centre @ rotation.transpose(0, 2, 1)
-        back = (points - translation) @ rotation / scale[:, None, None] - mean
-        right = (back * weight[:, None]).reshape(len(points), -1) @ basis.T
-        # (s^2 A + I) c = s^2 b in the eigenbasis of A, which all faces share.
-        gain = scale[:, None] ** 2 / (scale[:, None] ** 2 * values + 1)
-        coefficients = (right @ vectors * gain) @ vectors.T
-    camera = np.concatenate([scale[:, None, None] * rotation, translation.transpose(0, 2, 1)], axis=2)
-    camera[:, 2, 3] = 0
-    return join(camera, coefficients)
+
+    name: str
+    archive: Path
+    names: list[str]
+    points21: np.ndarray
+    points68: np.ndarray
+    validation: np.ndarray
+    people: np.ndarray | None = None
+
+    def crops(self) -> np.ndarray:
+        """The crops (n, 120, 120, 3) uint8 RGB."""
+        return read_crops(self.archive, self.names)
 
 
-def mean_face(fits: list[np.ndarray]) -> np.ndarray:
-    """The mean (n, 62) of several fits (n, 62) of the same faces; each camera is a scaled rotation."""
-    cameras, coefficients = zip(*map(split_camera, fits), strict=True)
-    scales = [np.linalg.norm(camera[:, 0, :3], axis=1)[:, None, None] for camera in cameras]
-    # `from_matrix` gives the rotation nearest to the mean matrix.
-    rotation = Rotation.from_matrix(
-        np.mean([c[:, :, :3] / s for c, s in zip(cameras, scales, strict=True)], axis=0)
-    )
-    camera = np.mean(cameras, axis=0)
-    camera[:, :, :3] = np.mean(scales, axis=0) * rotation.as_matrix()
-    return join(camera, np.mean(coefficients, axis=0))
-
-
-def annotated(data: Path, source: str) -> tuple[list[str], dict[str, np.ndarray]]:
-    """The names of a source's faces, their annotated points in the crop frame, and which faces are held out.
+def read_source(data: Path, name: str) -> Source:
+    """Read `aflw_train` or `youtube_faces` from a folder.
 
     Both sets map a photo's coordinate x into a crop of `size` photo pixels by (x - left) * 120 / size, counted from
     the crop's left edge, where the crop frame has x = -60.
     """
-    file = np.load(data / f"{source}.npz", allow_pickle=False)
+    file = np.load(data / f"{name}.npz", allow_pickle=False)
     names = file["names"].tolist()
     n = len(names)
     points21, points68 = np.full((n, 21, 2), np.nan, np.float32), np.full((n, 68, 2), np.nan, np.float32)
-    if source == "aflw_train":
+    people = None
+    if name == "aflw_train":
         left_top, size = file["roi"][:, :2], file["roi"][:, 2:] - file["roi"][:, :2]
         points = file["pts21"].transpose(0, 2, 1)
         seen = (points != -1).all(-1)
@@ -117,11 +93,12 @@ def annotated(data: Path, source: str) -> tuple[list[str], dict[str, np.ndarray]
         validation = held_out(names, 0.05)
     else:
         points68[:] = file["pts68"] * (CROP_SIZE / 128)
-        validation = held_out(file["identity"].tolist(), HELD_OUT_PEOPLE)
+        people = file["identity"]
+        validation = held_out(people.tolist(), HELD_OUT_PEOPLE)
     for points in (points21, points68):
         points[..., 0] -= CROP_SIZE / 2
         points[..., 1] = CROP_SIZE / 2 - points[..., 1]
-    return names, {"points21": points21, "points68": points68, "validation": validation}
+    return Source(name, data / f"{name}.zip", names, points21, points68, validation, people)
 
 
 def affine_map(theirs: np.ndarray, ours: np.ndarray, spread: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -135,21 +112,19 @@ def affine_map(theirs: np.ndarray, ours: np.ndarray, spread: np.ndarray) -> tupl
 
 
 def main() -> None:
-    """Write the labels and the affine map."""
+    """Write the labels, the affine map and the contact sheets."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with aflw_train and youtube_faces")
-    parser.add_argument("--peers", type=Path, help="folder of 3DDFA-V2's files; its mb1 becomes a teacher")
-    parser.add_argument("--teacher", type=Path, help="M4Net weights (.safetensors) that become a teacher")
+    parser.add_argument("--peers", type=Path, required=True, help="folder of 3DDFA-V2's files")
+    parser.add_argument("--teacher", type=Path, help="M4Net weights (.safetensors), a second teacher")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--sources", nargs="+", default=["aflw_train", "youtube_faces"])
+    parser.add_argument(
+        "--sources", nargs="+", default=["youtube_faces", "aflw_train"], help="those with people first"
+    )
     options = parser.parse_args()
-    if options.peers is None and options.teacher is None:
-        parser.error("expected a teacher; give --peers, --teacher or both")
-    names = ["labels.npz", *(f"worst_{source}.jpg" for source in options.sources)]
-    if options.peers is not None:
-        names.append("map.npz")
+    sheets = [f"{sheet}_{source}.jpg" for source in options.sources for sheet in ("worst", "faces")]
     try:
-        with OutputFolder(options.out, names):
+        with OutputFolder(options.out, ["labels.npz", "map.npz", *sheets]):
             _write(options)
     # WeightsError, FaceModelError and OutputError are ValueErrors.
     except (ValueError, OSError) as error:
@@ -158,71 +133,146 @@ def main() -> None:
 
 def _write(options: argparse.Namespace) -> None:
     model = FaceModel.load()
-    teachers = []
-    if options.peers is not None:
-        teachers.append(PeerTeacher.load(model, options.peers))
-    if options.teacher is not None:
-        teachers.append(OwnTeacher(model, options.teacher))
-    parts, answers = zip(
-        *(
-            label_source(source, model, teachers, data=options.data, out=options.out)
-            for source in options.sources
-        ),
-        strict=True,
-    )
-    labels = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    Labels(**labels, face_model=model.fingerprint).save(options.out / "labels.npz")
-    if options.peers is not None:
-        ours, peer = labels["parameters"].astype(np.float64), teachers[0]
+    peer = PeerTeacher.load(model, options.peers)
+    own = OwnTeacher(model, options.teacher) if options.teacher else None
+    prior, parts, answers = Prior.standard(), [], []
+    for name in options.sources:
+        source = read_source(options.data, name)
+        kept, points = ask(source, peer, own, out=options.out)
+        labels, prior = label(source, model, peer.vertices, points, prior=prior)
+        good = write_sheets(source, model, labels, out=options.out)
+        print(report(source, model, peer.vertices, labels, points, good=good))
+        parts.append(labels.subset(np.flatnonzero(good)))
         # The first of the six views is the crop itself.
-        theirs = peer.raw(np.concatenate(answers)[:, 0])
-        matrix, offset = affine_map(theirs, ours, peer.whitening[1])
-        np.savez(options.out / "map.npz", matrix=matrix, offset=offset, face_model=model.fingerprint)
+        answers.append(kept[good, 0])
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in parts[0].arrays()}
+    np.savez(options.out / "labels.npz", **columns, face_model=model.fingerprint)
+    matrix, offset = affine_map(
+        peer.raw(np.concatenate(answers)), columns["parameters"].astype(np.float64), peer.whitening[1]
+    )
+    np.savez(options.out / "map.npz", matrix=matrix, offset=offset)
 
 
-def label_source(
-    source: str, model: FaceModel, teachers: list[PeerTeacher | OwnTeacher], *, data: Path, out: Path
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """The columns of a source's labels, and the first teacher's answers for the same faces.
+def ask(
+    source: Source, peer: PeerTeacher, own: OwnTeacher | None, *, out: Path
+) -> tuple[np.ndarray, np.ndarray]:
+    """The peer's whitened answers (n, 6, 62) and the teachers' points (n, 468, 3) in the crop frame.
 
-    Writes each teacher's answers and the contact sheet of the worst faces into `out`. Answers that are already there
-    are read.
+    The landmarks are the mean of both teachers; the surface is the peer's, moved along with them. Answers are kept in
+    `out`, and read if they are there.
     """
-    names, columns = annotated(data, source)
-    fits, kept = [], []
-    for teacher in teachers:
-        path = out / f"answers_{teacher.name}_{source}.npy"
+    kept = []
+    for teacher in filter(None, (peer, own)):
+        path = out / f"answers_{teacher.name}_{source.name}.npy"
         if not path.is_file():
-            answers = teacher.ask(read_crops(data / f"{source}.zip", names))
+            answers = teacher.ask(source.crops())
             with whole_file(path) as part, part.open("wb") as file:
                 np.save(file, answers)
         kept.append(np.load(path))
-        points = teacher.points(kept[-1])
-        parts = np.array_split(points, len(points) // 500 + 1)
-        fits.append(np.concatenate([fit(model, teacher.vertices, part) for part in parts]))
-    fitted = mean_face(fits)
+    points = peer.points(kept[0])
+    if own is not None:
+        half = (kept[1][..., :2] - points[:, :68, :2]) / 2
+        points[:, :68, :2] += half
+        points[:, 68:, :2] += half.mean(1, keepdims=True)
+    return kept[0], points
+
+
+def label(
+    source: Source, model: FaceModel, vertices: np.ndarray, points: np.ndarray, *, prior: Prior
+) -> tuple[Labels, Prior]:
+    """The labels of all faces of a source, and the prior for the sources after it.
+
+    `points` (n, 68 + dense, 3) are the teachers', `vertices` their dense ones. A source with people gives the prior.
+    """
+    fitted = in_parts(fit, model, vertices, points, prior=prior)
+    points21, points68 = source.points21.copy(), source.points68.copy()
     turned = np.abs([head_pose(camera).yaw for camera in split_camera(fitted)[0]]) > OUTLINE_YAW
-    columns["points68"][turned, :17] = np.nan
+    points68[turned, :17] = np.nan
+    columns = {"points21": points21, "points68": points68}
     shift = align_annotation(model, fitted, columns)
     parameters, habits = draw_to_annotation(model, fitted, *annotation(columns))
-    print(f"{source}: annotated points were moved by {shift:.2f}; {habits_text(habits)}")
-    missed = agreement(model, parameters, columns)
-    good = missed < WORST
-    print(f"{source}: {len(names)} faces, {np.count_nonzero(~good)} left out")
-    worst = np.argsort(np.where(good, missed, -1))[-(SHEET_SIDE**2) :][::-1]
-    sheet = contact_sheet(
-        read_crops(data / f"{source}.zip", [names[i] for i in worst]),
-        place_annotated(model, parameters[worst])[:, 21:],
-        annotation({name: column[worst] for name, column in columns.items()}),
+    print(f"{source.name}: annotated points were moved by {shift:.2f}; {habits_text(habits)}")
+    if source.people is not None:
+        identity = identity_of_people(split(parameters).identity, source.people)
+        parameters = in_parts(
+            fit, model, vertices, place(model, vertices, parameters), prior=prior, identity=identity
+        )
+        prior = Prior.of_people(identity[~source.validation])
+    labels = Labels(
+        names=np.array(source.names),
+        source=np.full(len(source.names), source.name),
+        parameters=parameters.astype(np.float32),
+        validation=source.validation,
+        face_model=model.fingerprint,
+        **columns,
     )
-    cv2.imwrite(str(out / f"worst_{source}.jpg"), sheet[..., ::-1])
-    labels = {
-        "names": np.array(names)[good],
-        "source": np.full(good.sum(), source),
-        "parameters": parameters[good].astype(np.float32),
+    return labels, prior
+
+
+def in_parts(function, model: FaceModel, vertices: np.ndarray, points: np.ndarray, *, identity=None, **options):
+    """The results of a fit (n, 62) to points (n, P, 3), computed for some hundreds of faces at a time."""
+    return np.concatenate(
+        [
+            function(
+                model,
+                vertices,
+                points[part],
+                identity=None if identity is None else identity[part],
+                **options,
+            )
+            for part in np.array_split(np.arange(len(points)), len(points) // 500 + 1)
+        ]
+    )
+
+
+def write_sheets(source: Source, model: FaceModel, labels: Labels, *, out: Path) -> np.ndarray:
+    """Write both contact sheets; return which labels (n,) agree with their annotated points."""
+    parameters = labels.parameters.astype(np.float64)
+    missed = agreement(model, parameters, labels)
+    good = missed < WORST
+    print(f"{source.name}: {len(labels)} faces, {np.count_nonzero(~good)} left out")
+    worst = np.argsort(np.where(good, missed, -1))[-(SHEET_SIDE**2) :][::-1]
+    shown = np.random.default_rng(0).permutation(np.flatnonzero(source.validation & good))[: SHEET_SIDE * 4]
+    for name, chosen, draw in (("worst", worst, contact_sheet), ("faces", shown, mesh_sheet)):
+        crops = read_crops(source.archive, [source.names[i] for i in chosen])
+        sheet = draw(model, crops, labels.subset(chosen))
+        cv2.imwrite(str(out / f"{name}_{source.name}.jpg"), sheet[..., ::-1])
+    return good
+
+
+def report(
+    source: Source,
+    model: FaceModel,
+    vertices: np.ndarray,
+    labels: Labels,
+    points: np.ndarray,
+    *,
+    good: np.ndarray,
+) -> str:
+    """How the labels of held-out faces agree with the teachers' points (n, 68 + dense, 3), and tell people apart."""
+    held = source.validation & good
+    parameters = labels.parameters[held].astype(np.float64)
+    offset = place(model, vertices, parameters) - points[held]
+    offset[..., 2] -= offset[:, 68:, 2].mean(1, keepdims=True)
+    errors = np.linalg.norm(offset, axis=2)
+    size = face_size(points[held, :68])
+    depth = {
+        name: 100 * float((offset[:, members, 2].mean(1) / size).mean())
+        for name, members in DEPTH_GROUPS.items()
     }
-    labels |= {name: column[good] for name, column in columns.items()}
-    return labels, kept[0][good]
+    identity = split(parameters).identity
+    lines = [
+        f"{source.name}, {held.sum()} held-out faces: labels differ from the teachers' landmarks by "
+        f"{errors[:, :68].mean():.2f} pixels and from their surface by {errors[:, 68:].mean():.2f} (in 3D)",
+        "depth of the groups against the teachers', in percent of the face's size: "
+        + ", ".join(f"{name} {value:+.2f}" for name, value in depth.items()),
+        f"identity: the mean is {np.linalg.norm(identity.mean(0)):.2f} standard deviations from the model's mean, "
+        f"a face {np.linalg.norm(identity, axis=1).mean():.2f}; spread of a number {identity.std(0).mean():.2f}",
+    ]
+    if source.people is not None:
+        videos = np.array([video_of(name) for name in labels.names[held]])
+        lines.append(IdentityEvaluation(identity, source.people[held], videos).report())
+    return "\n".join(lines)
 
 
 def habits_text(habits: np.ndarray, *, count: int = 3) -> str:
@@ -248,43 +298,54 @@ def align_annotation(model: FaceModel, parameters: np.ndarray, columns: dict[str
     return shift
 
 
-def contact_sheet(
-    crops: np.ndarray,
-    landmarks: np.ndarray,
-    annotated_points: tuple[np.ndarray, np.ndarray],
-    *,
-    zoom: int = 2,
-) -> np.ndarray:
-    """Draw crops (n, 120, 120, 3) uint8 RGB in rows, with fitted landmarks (green) and annotated points (red).
-
-    `landmarks` are (n, 68, 2); `annotated_points` are points (n, 89, 2) and the trust in each (n, 89). Points are in
-    the crop frame; those without trust are not drawn.
-    """
-    side = CROP_SIZE * zoom
-    rows = -(-len(crops) // SHEET_SIDE)
-    sheet = np.zeros((rows * side, SHEET_SIDE * side, 3), np.uint8)
+def contact_sheet(model: FaceModel, crops: np.ndarray, labels: Labels, *, zoom: int = 2) -> np.ndarray:
+    """Draw crops (n, 120, 120, 3) uint8 RGB in rows, with fitted landmarks (green) and annotated points (red)."""
+    landmarks = place_annotated(model, labels.parameters)[:, 21:]
+    annotated, trust = annotation({"points21": labels.points21, "points68": labels.points68})
+    pictures = []
     for number, crop in enumerate(crops):
-        picture = cv2.resize(crop, (side, side), interpolation=cv2.INTER_CUBIC)
-        known = annotated_points[1][number] > 0
+        picture = cv2.resize(crop, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
         for points, colour in (
             (landmarks[number], (60, 255, 60)),
-            (annotated_points[0][number][known], (255, 40, 40)),
+            (annotated[number][trust[number] > 0], (255, 40, 40)),
         ):
             for x, y in points:
                 centre = ((x + CROP_SIZE / 2) * zoom - 0.5, (CROP_SIZE / 2 - y) * zoom - 0.5)
                 cv2.circle(picture, tuple(round(v * 8) for v in centre), 10, colour, -1, cv2.LINE_AA, 3)
-        row, column = divmod(number, SHEET_SIDE)
-        sheet[row * side : (row + 1) * side, column * side : (column + 1) * side] = picture
-    return sheet
+        pictures.append(picture)
+    return in_rows(pictures, SHEET_SIDE)
 
 
-def agreement(model: FaceModel, parameters: np.ndarray, columns: dict[str, np.ndarray]) -> np.ndarray:
+def mesh_sheet(model: FaceModel, crops: np.ndarray, labels: Labels, *, zoom: int = 2) -> np.ndarray:
+    """Draw crops (n, 120, 120, 3) uint8 RGB beside their labels' meshes from the front, 45 and 90 degrees."""
+    coefficients = split(labels.parameters)
+    triangles, clay = model.triangles.numpy(), np.full(model.mean.shape, PORCELAIN)
+    side, pictures = CROP_SIZE * zoom, []
+    for crop, identity, expression in zip(
+        crops, coefficients.identity, coefficients.expression, strict=True
+    ):
+        vertices = model.vertices(identity, expression).numpy()
+        pictures.append(cv2.resize(crop, (side, side), interpolation=cv2.INTER_CUBIC))
+        for yaw in (0, 45, 90):
+            turn = rotation_from_euler(yaw, 0, 0)
+            pictures.append(mesh_still(vertices, triangles, clay, rotation=turn, side=side))
+    return in_rows(pictures, 8)
+
+
+def in_rows(pictures: list[np.ndarray], columns: int) -> np.ndarray:
+    """Pictures (H, W, 3) of one size in rows of so many; the last row is filled up with black."""
+    rows = -(-len(pictures) // columns)
+    pictures = pictures + [np.zeros_like(pictures[0])] * (rows * columns - len(pictures))
+    return np.vstack([np.hstack(pictures[row * columns : (row + 1) * columns]) for row in range(rows)])
+
+
+def agreement(model: FaceModel, parameters: np.ndarray, labels: Labels) -> np.ndarray:
     """Median distance (n,) from each fitted face to its annotated points, as a share of its size."""
-    placed = landmarks_in_crop(model, parameters.astype(np.float64))[..., :2]
+    placed = landmarks_in_crop(model, parameters)[..., :2]
     distances = np.concatenate(
         [
-            np.linalg.norm(averaging_matrix() @ placed - columns["points21"], axis=2),
-            np.linalg.norm(placed - columns["points68"], axis=2),
+            np.linalg.norm(averaging_matrix() @ placed - labels.points21, axis=2),
+            np.linalg.norm(placed - labels.points68, axis=2),
         ],
         axis=1,
     )

@@ -1,8 +1,8 @@
 """Teachers: networks whose answers to six views of a crop become the points that labels are fitted to.
 
-`PeerTeacher` is 3DDFA-V2's mb1, which answers in the Basel Face Model (BFM); `OwnTeacher` is an M4Net, such as one
-that earlier labels trained. Both have a `name`, under which their answers are stored, the `vertices` of our face
-model among their points, `ask(crops)`, which takes long, and `points(answers)`.
+`PeerTeacher` is 3DDFA-V2's mb1, which answers in the Basel Face Model (BFM); its `points(answers)` are the landmarks
+and a sample of the surface. `OwnTeacher` is an M4Net, such as one that earlier labels trained; its answers are
+landmarks. Both have a `name`, under which their answers are stored, and `ask(crops)`, which takes long.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from m4kit.camera import CROP_SIZE
 from m4kit.face_model import FaceModel
 from m4kit.folding import folded
 from m4kit.landmarks import MIRROR_68
-from m4kit.network import M4Net, check_fits
-from m4kit.parameters import PARAMETERS, fuse, split, split_camera
+from m4kit.network import M4Net
+from m4kit.parameters import PARAMETERS, fuse, landmarks_in_crop, split, split_camera
 from m4kit.training.registration import Registration, register
 from m4kit.training.transfer import read_peer, read_whitening
 from m4kit.views import VIEWS, maps_to_crop, regress, view_pictures
@@ -147,27 +147,18 @@ class PeerTeacher:
 
 
 class OwnTeacher:
-    """An M4Net from a file of weights, which must predict parameters of `model`."""
+    """An M4Net from a file of weights."""
 
     def __init__(self, model: FaceModel, weights: Path):
         network = M4Net.load(weights)
-        check_fits(network, model)
         # The fingerprint tells networks apart whose files have the same name.
         self.name = f"{weights.stem}_{fingerprint(network)}"
         self.model, self.network = model, folded(network)
-        self.vertices, _ = symmetric_points(model, ~model.regions["mouth_inside"])
 
     def ask(self, crops: np.ndarray) -> np.ndarray:
-        """Raw parameters (n, 62), means over six views, of crops (n, 120, 120, 3) uint8 RGB."""
+        """Landmarks (n, 68, 3) in the crop frame, means over six views, of crops (n, 120, 120, 3) uint8 RGB."""
         parts = [crops[start : start + 500] for start in range(0, len(crops), 500)]
-        bar = tqdm(parts, desc="teacher")
-        return np.concatenate([fuse(*regress(self.network, self.model, part, views=6)) for part in bar])
-
-    def points(self, answers: np.ndarray) -> np.ndarray:
-        """Points (n, 468, 3) in the crop frame of raw parameters (n, 62)."""
-        model = self.model
-        mean = torch.cat([model.landmark_mean, model.mean[self.vertices]]).double().numpy()
-        modes = torch.cat([model.landmark_modes, model.modes[:, self.vertices]], dim=1).double().numpy()
-        camera, coefficients = split_camera(answers.astype(np.float64))
-        shape = mean + np.tensordot(coefficients, modes, 1)
-        return shape @ camera[..., :3].swapaxes(-1, -2) + camera[..., None, :, 3]
+        answers = [
+            fuse(*regress(self.network, self.model, part, views=6)) for part in tqdm(parts, desc="teacher")
+        ]
+        return landmarks_in_crop(self.model, np.concatenate(answers))

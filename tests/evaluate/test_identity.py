@@ -133,7 +133,7 @@ def test_a_peer_has_the_auc_that_was_measured_elsewhere():
     """3DDFA-V2's mb1 on the people of YouTube Faces who are held out."""
     folder = shared_file("peers/3ddfa_v2/mb1_120x120.onnx").parent
     samples = held_out_people(shared_file("data/youtube_faces.zip").parent)
-    videos = np.array([video_of(sample) for sample in samples])
+    videos = np.array([video_of(sample.name) for sample in samples])
     people = np.array([sample.person for sample in samples])
     assert (len(people), len(set(people))) == (339, 29)
     figures = IdentityEvaluation(peer_identity(folder, samples), people, videos).figures

@@ -1,0 +1,126 @@
+"""Fits the face model to points in crops, frame by frame or with one identity for all frames of a person."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from m4kit.face_model import EXPRESSION_MODES, IDENTITY_MODES, FaceModel
+from m4kit.parameters import join, split_camera
+
+LANDMARK_NOISE = 1.0
+DENSE_NOISE = 2.0
+"""Assumed errors of the teachers' landmarks and dense points, in crop pixels."""
+
+COEFFICIENTS = IDENTITY_MODES + EXPRESSION_MODES
+
+
+@dataclass(frozen=True)
+class Prior:
+    """A normal distribution of the 50 coefficients: mean (50,) and covariance (50, 50)."""
+
+    mean: np.ndarray
+    covariance: np.ndarray
+
+    @classmethod
+    def standard(cls) -> Prior:
+        """The face model's own: mean 0, variance 1."""
+        return cls(np.zeros(COEFFICIENTS), np.eye(COEFFICIENTS))
+
+    @classmethod
+    def of_people(cls, identities: np.ndarray) -> Prior:
+        """The distribution of people's identities (people, 40), with standard normal expressions."""
+        covariance = np.eye(COEFFICIENTS)
+        between = np.cov(identities.T)
+        # A tenth of the correlations is given up, because there are only a few hundred people.
+        covariance[:IDENTITY_MODES, :IDENTITY_MODES] = 0.9 * between + 0.1 * np.diag(np.diag(between))
+        return cls(np.concatenate([identities.mean(0), np.zeros(EXPRESSION_MODES)]), covariance)
+
+
+def fit(
+    model: FaceModel,
+    vertices: np.ndarray,
+    points: np.ndarray,
+    *,
+    prior: Prior | None = None,
+    identity: np.ndarray | None = None,
+    landmark_noise: float = LANDMARK_NOISE,
+    iterations: int = 25,
+) -> np.ndarray:
+    """Fit raw parameters (n, 62) to points (n, 68 + dense, 3): the landmarks, then these vertices.
+
+    Alternates between the weak-perspective camera (orthogonal Procrustes in 3D) and the 50 coefficients (maximum a
+    posteriori under `prior`, by default the model's own). With `identity` (n, 40) only camera and expression are
+    fitted. The camera's depth offset, which no point determines, is 0.
+    """
+    prior = prior or Prior.standard()
+    mean = np.concatenate([model.landmarks().numpy(), model.mean.numpy()[vertices]]).astype(np.float64)
+    modes = np.concatenate([model.landmark_modes.numpy(), model.modes.numpy()[:, vertices]], axis=1)
+    basis = modes.astype(np.float64).reshape(len(modes), -1)
+    # Coefficients are start + z @ factor.T, with a standard normal z.
+    start, factor = np.tile(prior.mean, (len(points), 1)), np.linalg.cholesky(prior.covariance)
+    if identity is not None:
+        start[:, :IDENTITY_MODES], factor = identity, factor[:, IDENTITY_MODES:]
+    own = factor.T @ basis
+    at_start = mean.ravel() + start @ basis
+    noise = np.full(len(mean), DENSE_NOISE)
+    noise[:68] = landmark_noise
+    weight = 1 / noise**2
+    share = (weight / weight.sum())[:, None]
+    values, vectors = np.linalg.eigh((own * weight.repeat(3)) @ own.T)
+    z = np.zeros((len(points), len(own)))
+    centre = (points * share).sum(1, keepdims=True)
+    aim = points - centre
+    for _ in range(iterations):
+        shape = (at_start + z @ own).reshape(len(points), -1, 3)
+        shape_centre = (shape * share).sum(1, keepdims=True)
+        moved = shape - shape_centre
+        u, singular, vt = np.linalg.svd((aim * share).transpose(0, 2, 1) @ moved)
+        sign = np.ones((len(points), 3))
+        sign[:, 2] = np.sign(np.linalg.det(u @ vt))
+        rotation = (u * sign[:, None]) @ vt
+        scale = (singular * sign).sum(1) / (moved**2 * share).sum((1, 2))
+        translation = centre - scale[:, None, None] * shape_centre @ rotation.transpose(0, 2, 1)
+        back = (points - translation) @ rotation / scale[:, None, None] - at_start.reshape(shape.shape)
+        right = (back * weight[:, None]).reshape(len(points), -1) @ own.T
+        # (s^2 A + I) z = s^2 b in the eigenbasis of A, which all faces share.
+        gain = scale[:, None] ** 2 / (scale[:, None] ** 2 * values + 1)
+        z = (right @ vectors * gain) @ vectors.T
+    camera = np.concatenate([scale[:, None, None] * rotation, translation.transpose(0, 2, 1)], axis=2)
+    camera[:, 2, 3] = 0
+    return join(camera, start + z @ factor.T)
+
+
+def place(model: FaceModel, vertices: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+    """The landmarks and then these vertices (n, 68 + dense, 3), in the crop frame, of raw parameters (n, 62)."""
+    mean = np.concatenate([model.landmark_mean.numpy(), model.mean.numpy()[vertices]]).astype(np.float64)
+    modes = np.concatenate([model.landmark_modes.numpy(), model.modes.numpy()[:, vertices]], axis=1)
+    camera, coefficients = split_camera(parameters.astype(np.float64))
+    shape = mean + np.tensordot(coefficients, modes.astype(np.float64), 1)
+    return shape @ camera[..., :3].swapaxes(-1, -2) + camera[..., None, :, 3]
+
+
+def identity_of_people(found: np.ndarray, people: np.ndarray) -> np.ndarray:
+    """The identities (n, 40) of n frames, one for each of the `people` (n,), from those of the frames (n, 40).
+
+    It is the robust mean (Geman and McClure, 1987). A frame far from its person's others shows somebody else, and
+    keeps its own identity.
+    """
+    person = np.unique(people, return_inverse=True)[1]
+    count = np.bincount(person)
+
+    def mean(weight: np.ndarray) -> np.ndarray:
+        sums = np.stack([np.bincount(person, weight * column) for column in found.T], axis=1)
+        return sums / np.bincount(person, weight)[:, None]
+
+    centre = mean(np.ones(len(found)))
+    several = count[person] > 1
+    if not several.any():
+        return found.copy()
+    for _ in range(10):
+        offset = found - centre[person]
+        apart = np.linalg.norm(offset / offset[several].std(0), axis=1)
+        far = 2 * np.median(apart[several])
+        centre = mean(1 / (1 + (apart / far) ** 2) ** 2)
+    return np.where((apart > far)[:, None], found, centre[person])
