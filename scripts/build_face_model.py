@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -231,11 +232,8 @@ def random_expressions(names: list[str], n: int, rng: np.random.Generator) -> np
     return strengths
 
 
-LANDMARKS_FILE = Path(__file__).with_name("face_model_landmarks.json")
-"""The places of the 68 landmarks on the mean of the random adults, in mm, from `place_landmarks.py`."""
-
 PEOPLE_FILE = Path(__file__).with_name("face_model_people.json")
-"""The mean of real people as identity coefficients of the random adults, to which the model's mean is moved."""
+"""The mean of real people, the 68 landmarks and the upright head, from `fit_to_people.py`."""
 
 ORIGIN = np.array([0.0, -5.71524414, 19.7169484])
 """The place in the model's frame of the random adults' weighted centre, in mm.
@@ -243,11 +241,11 @@ ORIGIN = np.array([0.0, -5.71524414, 19.7169484])
 Another origin would change what a network's parameters mean.
 """
 
-PITCH = 0.4
-"""Rotation of the mean face about x in degrees, so that zero pose agrees with AFLW2000-3D's annotations."""
 
-_COS, _SIN = np.cos(np.radians(PITCH)), np.sin(np.radians(PITCH))
-TURN = np.array([[1, 0, 0], [0, _COS, -_SIN], [0, _SIN, _COS]])
+def turn(pitch: float) -> np.ndarray:
+    """The rotation (3, 3) about x by an angle in degrees."""
+    angle = np.radians(pitch)
+    return np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
 
 
 def cut_of(source: Source) -> tuple[Cut, np.ndarray]:
@@ -276,7 +274,13 @@ def aligned_people(source: Source, cut: Cut, middle: np.ndarray, people: int, rn
 
 def in_model_frame(mean: np.ndarray) -> np.ndarray:
     """The aligned people's mean (V, 3) in the model's frame."""
-    return mean @ TURN.T + ORIGIN
+    return mean @ turn(people()["pitch"]).T + ORIGIN
+
+
+@cache
+def people() -> dict:
+    """The content of `PEOPLE_FILE`."""
+    return json.loads(PEOPLE_FILE.read_text(encoding="utf-8"))
 
 
 def build(source: Source, *, people: int, expressions: int, seed: int) -> FaceModel:
@@ -323,11 +327,11 @@ def assembled(source: Source, cut: Cut, mean: np.ndarray, modes, *, symmetry, ac
 
     mean = mesh.matrix @ mean
     modes = {
-        name: np.array([mesh.matrix @ mode for mode in values @ TURN.T])
+        name: np.array([mesh.matrix @ mode for mode in values @ turn(people()["pitch"]).T])
         for name, values in zip(("identity_modes", "expression_modes"), modes, strict=True)
     }
-    corners, shares = landmarks_on(mean, mesh.face)
-    mean = mean + np.tensordot(json.loads(PEOPLE_FILE.read_text())["identity"], modes["identity_modes"], 1)
+    corners, shares = landmarks_on(mean, mesh.face, np.array(people()["landmarks"]))
+    mean = mean + np.tensordot(people()["identity"], modes["identity_modes"], 1)
     mirror, parts = mirror_map(mean), regions(source, cut, mesh, mean)
     own, others = slice(mesh.face_vertices), slice(mesh.face_vertices, None)
     return FaceModel(
@@ -355,9 +359,10 @@ def assembled(source: Source, cut: Cut, mean: np.ndarray, modes, *, symmetry, ac
     )
 
 
-def landmarks_on(mean: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def landmarks_on(
+    mean: np.ndarray, triangles: np.ndarray, points: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """The points of a mesh closest to the landmarks: their triangles' vertices and weights, both (68, 3)."""
-    points = np.array(json.loads(LANDMARKS_FILE.read_text())["points"])
     corners = mean[triangles]
     vertices, weights = [], []
     for point in points:

@@ -52,6 +52,7 @@ OUTLINE_YAW = 20.0
 SHEET_SIDE = 8
 """Faces per row and column of a contact sheet."""
 
+
 @dataclass(frozen=True)
 class Source:
     """The n faces of a data set: names, annotated points in the crop frame, and which faces are held out.
@@ -68,9 +69,9 @@ class Source:
     validation: np.ndarray
     people: np.ndarray | None = None
 
-    def crops(self) -> np.ndarray:
-        """The crops (n, 120, 120, 3) uint8 RGB."""
-        return read_crops(self.archive, self.names)
+    def crops(self, chosen: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """The crops (n, 120, 120, 3) uint8 RGB, of all faces or the chosen ones."""
+        return read_crops(self.archive, np.array(self.names)[chosen].tolist())
 
 
 def read_source(data: Path, name: str) -> Source:
@@ -209,7 +210,9 @@ def label(
     return labels, prior
 
 
-def in_parts(function, model: FaceModel, vertices: np.ndarray, points: np.ndarray, *, identity=None, **options):
+def in_parts(
+    function, model: FaceModel, vertices: np.ndarray, points: np.ndarray, *, identity=None, **options
+):
     """The results of a fit (n, 62) to points (n, P, 3), computed for some hundreds of faces at a time."""
     return np.concatenate(
         [
@@ -234,7 +237,7 @@ def write_sheets(source: Source, model: FaceModel, labels: Labels, *, out: Path)
     worst = np.argsort(np.where(good, missed, -1))[-(SHEET_SIDE**2) :][::-1]
     shown = np.random.default_rng(0).permutation(np.flatnonzero(source.validation & good))[: SHEET_SIDE * 4]
     for name, chosen, draw in (("worst", worst, contact_sheet), ("faces", shown, mesh_sheet)):
-        crops = read_crops(source.archive, [source.names[i] for i in chosen])
+        crops = source.crops(chosen)
         sheet = draw(model, crops, labels.subset(chosen))
         cv2.imwrite(str(out / f"{name}_{source.name}.jpg"), sheet[..., ::-1])
     return good
@@ -321,9 +324,7 @@ def mesh_sheet(model: FaceModel, crops: np.ndarray, labels: Labels, *, zoom: int
     coefficients = split(labels.parameters)
     triangles, clay = model.triangles.numpy(), np.full(model.mean.shape, PORCELAIN)
     side, pictures = CROP_SIZE * zoom, []
-    for crop, identity, expression in zip(
-        crops, coefficients.identity, coefficients.expression, strict=True
-    ):
+    for crop, identity, expression in zip(crops, coefficients.identity, coefficients.expression, strict=True):
         vertices = model.vertices(identity, expression).numpy()
         pictures.append(cv2.resize(crop, (side, side), interpolation=cv2.INTER_CUBIC))
         for yaw in (0, 45, 90):
