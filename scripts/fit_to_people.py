@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 from build_face_model import ORIGIN, PEOPLE_FILE, turn
-from build_face_model import people as known
 from scipy.spatial.transform import Rotation
 
 from m4kit.face_model import IDENTITY_MODES, FaceModel
@@ -146,7 +145,7 @@ def main() -> None:
     pitch = pitch_between(fits, peer.raw(answers[:, 0]))
     print(f"mb1's heads are pitched by {pitch:.2f} degrees against the model's")
 
-    before = known()
+    before = json.loads(PEOPLE_FILE.read_text())
     adults = model.vertices(-np.array(before["identity"])).double().numpy()
     places = (at_landmarks(adults) - ORIGIN) @ turn(-pitch).T + ORIGIN
     after = {

@@ -230,8 +230,7 @@ def in_parts(
 
 def write_sheets(source: Source, model: FaceModel, labels: Labels, *, out: Path) -> np.ndarray:
     """Write both contact sheets; return which labels (n,) agree with their annotated points."""
-    parameters = labels.parameters.astype(np.float64)
-    missed = agreement(model, parameters, labels)
+    missed = agreement(model, labels.parameters, {"points21": labels.points21, "points68": labels.points68})
     good = missed < WORST
     print(f"{source.name}: {len(labels)} faces, {np.count_nonzero(~good)} left out")
     worst = np.argsort(np.where(good, missed, -1))[-(SHEET_SIDE**2) :][::-1]
@@ -340,13 +339,13 @@ def in_rows(pictures: list[np.ndarray], columns: int) -> np.ndarray:
     return np.vstack([np.hstack(pictures[row * columns : (row + 1) * columns]) for row in range(rows)])
 
 
-def agreement(model: FaceModel, parameters: np.ndarray, labels: Labels) -> np.ndarray:
+def agreement(model: FaceModel, parameters: np.ndarray, columns: dict[str, np.ndarray]) -> np.ndarray:
     """Median distance (n,) from each fitted face to its annotated points, as a share of its size."""
-    placed = landmarks_in_crop(model, parameters)[..., :2]
+    placed = landmarks_in_crop(model, parameters.astype(np.float64))[..., :2]
     distances = np.concatenate(
         [
-            np.linalg.norm(averaging_matrix() @ placed - labels.points21, axis=2),
-            np.linalg.norm(placed - labels.points68, axis=2),
+            np.linalg.norm(averaging_matrix() @ placed - columns["points21"], axis=2),
+            np.linalg.norm(placed - columns["points68"], axis=2),
         ],
         axis=1,
     )

@@ -13,17 +13,18 @@ from m4kit.face_model import FaceModel
 from m4kit.landmarks import MIRROR_68
 from m4kit.network import M4Net
 from m4kit.training import TrainingError
-from m4kit.training.data import averaging_matrix, read_crops
+from m4kit.training.data import Labels, averaging_matrix, read_crops
+from m4kit.training.fitting import Prior, fit, identity_of_people, place
 from m4kit.training.labels import (
     affine_map,
     agreement,
     align_annotation,
-    annotated,
+    ask,
     contact_sheet,
-    fit,
     habits_text,
-    label_source,
-    mean_face,
+    label,
+    mesh_sheet,
+    read_source,
 )
 from m4kit.training.registration import Registration, register, similarity
 from m4kit.training.teacher import DENSE_POINTS, OwnTeacher, PeerTeacher, mean_points, peer_answers
@@ -241,32 +242,37 @@ class TestPeerTeacher:
 
 
 class TestOwnTeacher:
-    def test_its_points_are_those_of_its_parameters(self, model, own, teacher):
-        cameras, coefficients = faces_of(4, seed=17)
-        parameters = np.concatenate([cameras.reshape(-1, 12), coefficients], axis=1)
-        expected = seen(points_of(model, own.vertices, coefficients), cameras)
-        np.testing.assert_allclose(own.points(parameters), expected, atol=1e-9)
-        np.testing.assert_array_equal(own.vertices, teacher.vertices)
-
-    def test_it_answers_with_the_mean_over_six_views(self, model, own):
+    def test_it_answers_with_landmarks_of_the_mean_over_six_views(self, model, own):
         crops = np.random.default_rng(18).integers(0, 256, (3, 120, 120, 3), np.uint8)
         answers = own.ask(crops)
-        assert answers.shape == (3, 62)
+        assert answers.shape == (3, 68, 3)
         # Apart from two turned views, the mirror images of the views are the views of the mirror image.
         mirrored = own.ask(np.ascontiguousarray(crops[:, :, ::-1]))
-        camera = MIRRORED @ answers[:, :12].reshape(-1, 3, 4) @ np.diag([-1, 1, 1, 1])
-        np.testing.assert_allclose(mirrored[:, :12].reshape(-1, 3, 4), camera, atol=0.2)
+        np.testing.assert_allclose((mirrored[:, MIRROR_68] * [-1, 1, 1])[..., :2], answers[..., :2], atol=0.3)
 
-    def test_it_labels_a_source(self, model, own, tmp_path, monkeypatch):
-        crops = np.random.default_rng(19).integers(0, 256, (3, 120, 120, 3), np.uint8)
-        one_source(tmp_path, crops)
-        monkeypatch.setattr("m4kit.training.labels.WORST", np.inf)
-        columns, answers = label_source("youtube_faces", model, [own], data=tmp_path, out=tmp_path)
-        np.testing.assert_allclose(answers, own.ask(crops), atol=1e-4)
-        assert columns["names"].tolist() == ["0.png", "1.png", "2.png"]
-        assert columns["parameters"].shape == (3, 62)
-        for camera in columns["parameters"][:, :12].reshape(-1, 3, 4)[:, :, :3].astype(float):
-            np.testing.assert_allclose(camera @ camera.T, (camera[0] ** 2).sum() * np.eye(3), atol=1e-5)
+
+class TestTwoTeachers:
+    def test_landmarks_are_their_mean_and_the_surface_moves_along(
+        self, model, teacher, tmp_path, monkeypatch
+    ):
+        one_source(tmp_path, np.zeros((2, 120, 120, 3), np.uint8))
+        source = read_source(tmp_path, "youtube_faces")
+        cameras, coefficients = faces_of(2, seed=19)
+        monkeypatch.setattr(teacher, "start_of_pixels", lambda answers: 0.0)
+        monkeypatch.setattr(
+            teacher, "ask", lambda crops: answers_of(cameras, coefficients, model.symmetry.numpy())
+        )
+        _, alone = ask(source, teacher, None, out=tmp_path)
+
+        class Other:
+            name = "other"
+
+            def ask(self, crops):
+                return alone[:, :68] + [4, -2, 100]
+
+        kept, points = ask(source, teacher, Other(), out=tmp_path)
+        assert kept.shape == (2, 6, 62)
+        np.testing.assert_allclose(points - alone, np.broadcast_to([2.0, -1.0, 0.0], points.shape), atol=1e-9)
 
     def test_weights_for_another_face_model_do_not_teach(self, model, tmp_path):
         network = M4Net("small")
@@ -297,7 +303,7 @@ class TestKeptAnswers:
         monkeypatch.setattr(np, "save", killed)
         monkeypatch.setattr(teacher, "ask", lambda crops: np.zeros((len(crops), 6, 62)))
         with pytest.raises(KeyboardInterrupt):
-            label_source("youtube_faces", model, [teacher], data=tmp_path, out=tmp_path)
+            ask(read_source(tmp_path, "youtube_faces"), teacher, None, out=tmp_path)
         assert not list(tmp_path.glob("answers_*"))
 
 
@@ -354,13 +360,80 @@ class TestFit:
         np.testing.assert_allclose(agreement(model, known, columns), 0, atol=1e-5)
 
 
-def test_two_teachers_mean_face_lies_halfway_under_a_scaled_rotation():
-    def face(scale, degrees, across, coefficient):
-        camera = np.column_stack([scale * rotation_from_euler(0, 0, degrees), [across, 1, 0]])
-        return np.concatenate([camera.ravel(), np.full(50, coefficient)])[None]
+class TestPrior:
+    def test_it_pulls_what_points_leave_open_to_its_mean(self, model, teacher):
+        cameras, _ = faces_of(3, seed=20)
+        mean = np.zeros(50)
+        mean[:40] = np.random.default_rng(21).normal(size=40)
+        points = seen(points_of(model, teacher.vertices, np.tile(mean, (3, 1))), cameras)
+        prior = Prior(mean, 0.01 * np.eye(50))
+        np.testing.assert_allclose(
+            fit(model, teacher.vertices, points, prior=prior)[:, 12:], [mean] * 3, atol=0.02
+        )
+        far = np.abs(fit(model, teacher.vertices, points)[:, 12:] - mean).max()
+        assert far > 0.2
 
-    mean = mean_face([face(0.4, -20, 3, -0.5), face(0.6, 40, 5, 1.5)])
-    np.testing.assert_allclose(mean, face(0.5, 10, 4, 0.5), atol=1e-12)
+    def test_it_is_the_distribution_of_people(self):
+        identities = np.random.default_rng(22).normal(size=(5000, 40)) * np.linspace(0.1, 0.6, 40) + 0.3
+        prior = Prior.of_people(identities)
+        np.testing.assert_allclose(prior.mean, [*[0.3] * 40, *[0.0] * 10], atol=0.03)
+        np.testing.assert_allclose(
+            np.sqrt(np.diag(prior.covariance)), [*np.linspace(0.1, 0.6, 40), *[1] * 10], rtol=0.05
+        )
+
+
+class TestPeople:
+    def test_frames_of_one_person_get_one_identity_near_the_true_one(self):
+        random = np.random.default_rng(23)
+        true = random.normal(size=(30, 40))
+        people = np.repeat(np.arange(30), 12)
+        frames = true[people] + random.normal(size=(360, 40)) * 0.5
+        found = identity_of_people(frames, people)
+        for person in range(30):
+            assert len(np.unique(found[people == person], axis=0)) == 1
+        assert np.abs(found - true[people]).mean() < 0.5 * np.abs(frames - true[people]).mean()
+
+    def test_a_misnamed_frame_keeps_its_own_and_does_not_count(self):
+        random = np.random.default_rng(24)
+        people = np.repeat(np.arange(20), 10)
+        frames = random.normal(size=(20, 40))[people] + random.normal(size=(200, 40)) * 0.2
+        clean = identity_of_people(frames, people)
+        frames[7] = frames[150]
+        found = identity_of_people(frames, people)
+        np.testing.assert_array_equal(found[7], frames[7])
+        np.testing.assert_allclose(found[0], clean[0], atol=0.15)
+
+    def test_people_in_one_photo_each_keep_their_own(self):
+        frames = np.random.default_rng(25).normal(size=(5, 40))
+        np.testing.assert_array_equal(identity_of_people(frames, np.arange(5)), frames)
+
+    def test_a_given_identity_stays_while_camera_and_expression_are_fitted(self, model, teacher):
+        cameras, coefficients = faces_of(4, seed=26)
+        points = seen(points_of(model, teacher.vertices, coefficients), cameras)
+        found = fit(model, teacher.vertices, points, identity=coefficients[:, :40])
+        np.testing.assert_allclose(found[:, 12:52], coefficients[:, :40], atol=1e-12)
+        np.testing.assert_allclose(found[:, :12].reshape(-1, 3, 4), cameras, atol=0.01)
+        assert np.corrcoef(found[:, 52:].ravel(), coefficients[:, 40:].ravel())[0, 1] > 0.99
+
+
+def test_a_source_is_labelled_with_one_identity_for_each_person(model, teacher, tmp_path):
+    one_source(tmp_path, np.zeros((6, 120, 120, 3), np.uint8))
+    source = read_source(tmp_path, "youtube_faces")
+    cameras, coefficients = faces_of(6, seed=27)
+    coefficients[:, :40] = coefficients[[0, 0, 0, 3, 3, 3], :40]
+    source.people[:] = list("aaabbb")
+    source.points68[:] = seen(points_of(model, [], coefficients)[:, :68], cameras)[..., :2]
+    points = seen(points_of(model, teacher.vertices, coefficients), cameras)
+    labels, prior = label(source, model, teacher.vertices, points, prior=Prior.standard())
+    identity = labels.parameters[:, 12:52]
+    assert (identity[0] == identity[2]).all()
+    assert np.abs(identity[0] - identity[3]).max() > 0.5
+    missed = np.linalg.norm(
+        place(model, teacher.vertices, labels.parameters)[:, :68, :2] - source.points68, axis=2
+    )
+    assert missed.mean() < 0.6
+    assert labels.face_model == model.fingerprint
+    assert prior.covariance.shape == (50, 50)
 
 
 def test_disagreement_is_the_median_distance_as_a_share_of_the_face(model):
@@ -385,24 +458,46 @@ def test_annotation_whose_pixels_begin_elsewhere_is_moved_onto_the_fits(model):
     assert np.isnan(columns["points21"]).all()
 
 
-def test_a_contact_sheet_shows_each_crop_with_its_points():
-    crops = np.full((9, 120, 120, 3), 90, np.uint8)
-    landmarks = np.zeros((9, 68, 2))
-    landmarks[8] = [30, 30]
-    annotation = np.zeros((9, 89, 2)), np.zeros((9, 89))
-    annotation[0][0, 5] = [-30, -30]
-    annotation[1][0, 5] = 1
-    sheet = contact_sheet(crops, landmarks, annotation)
+def sheet_labels(model, n):
+    """Labels of n mean faces in the middle of their crops."""
+    parameters = np.zeros((n, 62), np.float32)
+    parameters[:, :12] = np.column_stack([0.45 * np.eye(3), np.zeros(3)]).ravel()
+    nothing = np.full((n, 21, 2), np.nan, np.float32), np.full((n, 68, 2), np.nan, np.float32)
+    return Labels(
+        names=np.array([f"{number}.png" for number in range(n)]),
+        source=np.full(n, "s"),
+        parameters=parameters,
+        points21=nothing[0],
+        points68=nothing[1],
+        validation=np.zeros(n, bool),
+        face_model=model.fingerprint,
+    )
+
+
+def test_a_contact_sheet_shows_each_crop_with_its_points(model):
+    labels = sheet_labels(model, 9)
+    labels.points21[0, 5] = [-30, -30]
+    sheet = contact_sheet(model, np.full((9, 120, 120, 3), 90, np.uint8), labels)
     assert sheet.shape == (2 * 240, 8 * 240, 3)
-    fitted, clicked = np.array([60, 255, 60]), np.array([255, 40, 40])
-    assert (sheet[120, 120] == fitted).all()
-    # 30 crop pixels up and right of the second row's first middle; left and down in the first crop.
-    assert (sheet[240 + 60, 180] == fitted).all()
-    assert (sheet[180, 60] == clicked).all()
+    nose = 0.45 * model.landmark_mean[30].numpy()
+    place_of_nose = round((60 - nose[1]) * 2), round((60 + nose[0]) * 2)
+    assert (sheet[place_of_nose] == [60, 255, 60]).all()
+    # 30 crop pixels down and left of the first crop's middle.
+    assert (sheet[180, 60] == [255, 40, 40]).all()
     assert (sheet[240 + 100, 700] == 0).all()
 
 
-class TestAnnotated:
+def test_a_mesh_sheet_shows_each_crop_beside_three_views(model):
+    sheet = mesh_sheet(model, np.full((3, 120, 120, 3), 90, np.uint8), sheet_labels(model, 3))
+    assert sheet.shape == (2 * 240, 8 * 240, 3)
+    assert (sheet[:240, :240] == 90).all()
+    for view in (1, 2, 3):
+        drawn = (sheet[:240, view * 240 : (view + 1) * 240] != 255).any(axis=2).mean()
+        assert 0.1 < drawn < 0.7
+    assert (sheet[240:, 4 * 240 :] == 0).all()
+
+
+class TestSource:
     def test_aflws_points_come_into_the_crop_frame_and_unseen_ones_stay_out(self, tmp_path):
         points = np.full((2, 2, 21), -1.0)
         # A box of 240 photo pixels from (100, 50): its centre, and its upper left corner.
@@ -411,27 +506,28 @@ class TestAnnotated:
         points[1, :, 20] = 30, 10
         roi = np.array([[100, 50, 340, 290], [0, 0, 60, 30]])
         np.savez(tmp_path / "aflw_train.npz", names=["a.jpg", "b.jpg"], pts21=points, roi=roi)
-        names, columns = annotated(tmp_path, "aflw_train")
-        assert names == ["a.jpg", "b.jpg"]
-        seen_points = columns["points21"]
+        source = read_source(tmp_path, "aflw_train")
+        assert source.names == ["a.jpg", "b.jpg"]
+        seen_points = source.points21
         assert seen_points[0, 3].tolist() == [0, 0]
         assert seen_points[0, 5].tolist() == [-60, 60]
         # A box that the photo's edge clipped is stretched, 2 and 4 crop pixels a photo pixel.
         assert seen_points[1, 20].tolist() == [0, 20]
         assert np.isfinite(seen_points).all(axis=2).sum() == 3
-        assert np.isnan(columns["points68"]).all()
-        assert columns["validation"].shape == (2,)
+        assert np.isnan(source.points68).all()
+        assert source.validation.shape == (2,)
+        assert source.people is None
 
     def test_the_people_of_videos_are_held_out_whole(self, tmp_path):
         people = np.repeat([f"person{number}" for number in range(200)], 3)
         points = np.broadcast_to(np.array([64.0, 32.0]), (600, 68, 2))
         names = [f"{number}.jpg" for number in range(600)]
         np.savez(tmp_path / "youtube_faces.npz", names=names, pts68=points, identity=people)
-        _, columns = annotated(tmp_path, "youtube_faces")
+        source = read_source(tmp_path, "youtube_faces")
         # Crops of 128 pixels: the middle, and a quarter of the height above it.
-        assert (columns["points68"] == [0, 30]).all()
-        assert np.isnan(columns["points21"]).all()
-        held = columns["validation"].reshape(200, 3)
+        assert (source.points68 == [0, 30]).all()
+        assert np.isnan(source.points21).all()
+        held = source.validation.reshape(200, 3)
         assert (held.all(axis=1) == held.any(axis=1)).all()
         assert 5 < held.all(axis=1).sum() < 40
 
