@@ -35,12 +35,13 @@ from m4kit.evaluate.landmarks import DEPTH_GROUPS
 from m4kit.face_model import FaceModel
 from m4kit.files import OutputFolder, whole_file
 from m4kit.landmarks import face_size
-from m4kit.parameters import PARAMETERS, landmarks_in_crop, split, split_camera
+from m4kit.parameters import landmarks_in_crop, split, split_camera
 from m4kit.render import PORCELAIN
 from m4kit.training.data import Labels, averaging_matrix, read_crops
 from m4kit.training.fitting import Prior, fit, identity_of_people, place
 from m4kit.training.refinement import annotation, draw_to_annotation, place_annotated
 from m4kit.training.teacher import OwnTeacher, PeerTeacher
+from m4kit.training.transfer import affine_map
 from m4kit.visualize.mesh_figure import mesh_still
 
 WORST = 0.06
@@ -100,16 +101,6 @@ def read_source(data: Path, name: str) -> Source:
         points[..., 0] -= CROP_SIZE / 2
         points[..., 1] = CROP_SIZE / 2 - points[..., 1]
     return Source(name, data / f"{name}.zip", names, points21, points68, validation, people)
-
-
-def affine_map(theirs: np.ndarray, ours: np.ndarray, spread: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Matrix (62, 62) and offset (62,) that best map their raw parameters to ours, by ridge regression."""
-    mean = theirs.mean(0)
-    x = (theirs - mean) / spread
-    y_mean = ours.mean(0)
-    solution = np.linalg.solve(x.T @ x + 1e-3 * len(x) * np.eye(PARAMETERS), x.T @ (ours - y_mean))
-    matrix = (solution / spread[:, None]).T
-    return matrix, y_mean - matrix @ mean
 
 
 def main() -> None:

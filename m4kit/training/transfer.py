@@ -6,6 +6,7 @@ an affine map, and fit a first linear layer for each of the other three heads.
 
 from __future__ import annotations
 
+import copy
 import io
 import zipfile
 from collections.abc import Callable, Iterator
@@ -28,14 +29,60 @@ _BATCH = 64
 
 
 class AffineMap(NamedTuple):
-    """Maps 3DDFA-V2's raw parameters to ours: matrix (62, 62) @ parameters + offset (62,).
-
-    `face_model` is the fingerprint of the face model that it maps to.
-    """
+    """Maps 3DDFA-V2's raw parameters to ours: matrix (62, 62) @ parameters + offset (62,)."""
 
     matrix: np.ndarray
     offset: np.ndarray
-    face_model: str
+
+
+def affine_map(theirs: np.ndarray, ours: np.ndarray, spread: np.ndarray) -> AffineMap:
+    """The affine map that best maps their raw parameters (n, 62) to ours (n, 62), by ridge regression.
+
+    `spread` (62,) is the standard deviation of theirs.
+    """
+    mean = theirs.mean(0)
+    x = (theirs - mean) / spread
+    y_mean = ours.mean(0)
+    solution = np.linalg.solve(x.T @ x + 1e-3 * len(x) * np.eye(PARAMETERS), x.T @ (ours - y_mean))
+    matrix = (solution / spread[:, None]).T
+    return AffineMap(matrix, y_mean - matrix @ mean)
+
+
+def whitened_map(
+    to_ours: AffineMap,
+    theirs: tuple[np.ndarray, np.ndarray],
+    ours: tuple[np.ndarray, np.ndarray],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """An affine map between raw parameters as one between whitened ones: matrix (62, 62) and constant (62,).
+
+    `theirs` and `ours` are mean and standard deviation (62,).
+    """
+    (their_mean, their_std), (mean, std), (matrix, offset) = (
+        tuple(torch.tensor(np.asarray(v), dtype=torch.float64) for v in pair)
+        for pair in (theirs, ours, to_ours)
+    )
+    return matrix * their_std / std[:, None], (matrix @ their_mean + offset - mean) / std
+
+
+@torch.no_grad()
+def mapped(
+    network: M4Net, crops: np.ndarray, parameters: np.ndarray, whitening: tuple[np.ndarray, np.ndarray]
+) -> M4Net:
+    """A network of another face model as one of ours: its last layers answer through an affine map.
+
+    The map is fitted to labels, raw `parameters` (n, 62) in our model, of crops (n, 120, 120, 3) uint8 RGB, some
+    thousands. `whitening` is mean and standard deviation (62,) of all labels. The given network does not change.
+    """
+    network = copy.deepcopy(network).eval()
+    answers = torch.cat([network(batch) for batch in _batches(crops)]).double().numpy()
+    theirs = network.parameter_mean.double().numpy(), network.parameter_std.double().numpy()
+    matrix, constant = whitened_map(affine_map(answers, parameters, theirs[1]), theirs, whitening)
+    for layer in (*(head.linear for head in network.spatial_heads), network.last_head):
+        layer.bias.copy_(matrix @ layer.bias.double() + constant)
+        layer.weight.copy_(matrix @ layer.weight.double())
+    network.parameter_mean.copy_(torch.tensor(whitening[0]))
+    network.parameter_std.copy_(torch.tensor(whitening[1]))
+    return network
 
 
 class Peer(nn.Module):
@@ -51,15 +98,13 @@ class Peer(nn.Module):
 
 
 def read_map(path: str | Path) -> AffineMap:
-    """Read the affine map from 3DDFA-V2's parameters to ours (`.npz` with `matrix`, `offset` and `face_model`)."""
+    """Read the affine map from 3DDFA-V2's parameters to ours (`.npz` with `matrix` and `offset`)."""
     try:
         with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
-            arrays = (file[name].astype(np.float64) for name in ("matrix", "offset"))
-            result = AffineMap(*arrays, str(file["face_model"]))
+            result = AffineMap(file["matrix"].astype(np.float64), file["offset"].astype(np.float64))
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise TrainingError(
-            f"{path}: expected an affine map (.npz with matrix, offset and face_model), but reading it failed "
-            f"({reason_of(error)}); give the map.npz that this version's m4kit.training.labels wrote"
+            f"{path}: expected an affine map (.npz with matrix and offset): {reason_of(error)}"
         ) from error
     if result.matrix.shape != (PARAMETERS, PARAMETERS) or result.offset.shape != (PARAMETERS,):
         raise TrainingError(
@@ -187,7 +232,7 @@ def transfer(
     seed: int = 0,
     report: Callable[[str], object] = lambda line: None,
 ) -> M4Net:
-    """Make an M4Net with the peer's backbone and four heads that answer in the face model of `to_ours`.
+    """Make an M4Net with the peer's backbone and four heads that answer in our face model.
 
     `crops` (n, 120, 120, 3) uint8 RGB are some thousands of training faces; the last fifth measures the errors.
     `peer_whitening` and `whitening` are mean and standard deviation (62,) of the peer's raw parameters and of ours.
@@ -203,7 +248,6 @@ def transfer(
             "channels in its first layer"
         )
     network = M4Net(size, "relu", fusion)
-    network.notes["face_model"] = to_ours.face_model
     features = [[], [], [], []]
     for batch in _batches(crops):
         for kept, stage in zip(features, peer.backbone(batch.flip(1)), strict=True):
@@ -219,13 +263,7 @@ def transfer(
     narrowing = float((narrowed - answer)[~fit].square().mean().sqrt())
     report(f"last layer narrowed from {pooled.shape[1]} to {len(kept)} channels: off by {narrowing:.3f} std")
 
-    # Whitened theirs -> raw theirs -> raw ours -> whitened ours is one affine map.
-    (their_mean, their_std), (mean, std) = (
-        tuple(torch.tensor(v, dtype=torch.float64) for v in pair) for pair in (peer_whitening, whitening)
-    )
-    matrix, offset = (torch.tensor(v, dtype=torch.float64) for v in (to_ours.matrix, to_ours.offset))
-    compose = matrix * their_std / std[:, None]
-    constant = (matrix @ their_mean + offset - mean) / std
+    compose, constant = whitened_map(to_ours, peer_whitening, whitening)
     target = answer @ compose.T + constant
 
     state = peer.backbone.state_dict()
@@ -242,8 +280,8 @@ def transfer(
     network.backbone.load_state_dict(state, strict=True)
     network.last_head.weight.copy_(compose @ weight)
     network.last_head.bias.copy_(compose @ bias + constant)
-    network.parameter_mean.copy_(mean)
-    network.parameter_std.copy_(std)
+    for buffer, value in zip((network.parameter_mean, network.parameter_std), whitening, strict=True):
+        buffer.copy_(torch.tensor(value))
     errors = []
     for head, stage in zip(network.spatial_heads, stages, strict=True):
         flat = _start_reduction(head, stage, fit, seed=seed)

@@ -16,7 +16,6 @@ from m4kit.training import TrainingError
 from m4kit.training.data import Labels, averaging_matrix, read_crops
 from m4kit.training.fitting import Prior, fit, identity_of_people, place
 from m4kit.training.labels import (
-    affine_map,
     agreement,
     align_annotation,
     ask,
@@ -28,6 +27,7 @@ from m4kit.training.labels import (
 )
 from m4kit.training.registration import Registration, register, similarity
 from m4kit.training.teacher import DENSE_POINTS, OwnTeacher, PeerTeacher, mean_points, peer_answers
+from m4kit.training.transfer import affine_map
 from m4kit.views import VIEWS
 from m4kit.weights import WeightsError
 
