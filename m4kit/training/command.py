@@ -18,7 +18,16 @@ from m4kit.network import ACTIVATIONS, FUSIONS, SIZES, M4Net, check_fits
 from m4kit.training import TrainingError
 from m4kit.training.data import Labels, decoded_crops
 from m4kit.training.loop import FILES, Config, Trainer, available_device, config_from_dict
-from m4kit.training.transfer import LICENCE, read_map, read_peer, read_whitening, transfer
+from m4kit.training.transfer import (
+    LICENCE,
+    mapped,
+    read_map,
+    read_peer,
+    read_whitening,
+    set_whitening,
+    transfer,
+    whitening_of,
+)
 
 WHITENING = "param_mean_std_62d_120x120.pkl"
 START = "start.safetensors"
@@ -166,11 +175,9 @@ def _started(
         network.notes["face_model"] = model.fingerprint
     elif args.start.suffix == ".safetensors":
         network = M4Net.load(args.start)
-        check_fits(
-            network,
-            model,
-            remedy="start from weights for this model, from 3DDFA-V2's with a --map to it, or without --start",
-        )
+        if network.notes["face_model"] not in ("", model.fingerprint):
+            network = mapped(network, labels, crops, _of_transfer(training))
+            say(f"{args.start}: weights for another face model; their answers are mapped to this one")
         if args.fusion == "dynamic" and network.fusion == "static":
             network = network.with_dynamic_fusion()
     else:
@@ -188,7 +195,7 @@ def _started(
                 f"{args.map}: it maps to the face model {to_ours.face_model}, got the face model "
                 f"{model.fingerprint}; give the map that was written with labels of this model"
             )
-        chosen = np.sort(np.random.default_rng(0).permutation(training)[:TRANSFER_CROPS])
+        chosen = _of_transfer(training)
         # Sorted indices read the file in order; the second shuffle makes the held-out last fifth random.
         few = crops[chosen][np.random.default_rng(1).permutation(len(chosen))]
         network = transfer(
@@ -206,6 +213,11 @@ def _started(
     return network
 
 
+def _of_transfer(training: np.ndarray) -> np.ndarray:
+    """The indices of the faces that a start from other weights is fitted to."""
+    return np.sort(np.random.default_rng(0).permutation(training)[:TRANSFER_CROPS])
+
+
 def _check(network: M4Net, asked: Mapping[str, str], source: Path | None) -> None:
     """Raise `TrainingError` if size, activation or fusion of the network differ from the options."""
     other = [f"{name} {getattr(network, name)}" for name in asked if getattr(network, name) != asked[name]]
@@ -214,15 +226,3 @@ def _check(network: M4Net, asked: Mapping[str, str], source: Path | None) -> Non
             f"{source}: expected a network of {', '.join(' '.join(one) for one in asked.items())}, got one of "
             f"{', '.join(other)}; give its own options, or another --start or --out"
         )
-
-
-def whitening_of(parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (62,) of parameters (n, 62); deviations near 0 become 1."""
-    std = parameters.std(0, dtype=np.float64)
-    return parameters.mean(0, dtype=np.float64), np.where(std > 1e-3, std, 1.0)
-
-
-def set_whitening(network: M4Net, whitening: tuple[np.ndarray, np.ndarray]) -> None:
-    """Set the mean and standard deviation by which the network turns its outputs into raw parameters."""
-    for buffer, value in zip((network.parameter_mean, network.parameter_std), whitening, strict=True):
-        buffer.copy_(buffer.new_tensor(value))

@@ -136,6 +136,13 @@ class Labels:
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return Labels(**{name: one if name == "face_model" else one[index] for name, one in fields.items()})
 
+    @classmethod
+    def joined(cls, parts: Sequence[Labels]) -> Labels:
+        """The labels of several sources, in one face model, one after the other."""
+        names = [name for name in cls.__dataclass_fields__ if name != "face_model"]
+        columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        return cls(**columns, face_model=parts[0].face_model)
+
     def check_fits(self, model: FaceModel) -> None:
         """Raise `TrainingError` unless the parameters are of this face model."""
         if self.face_model != model.fingerprint:

@@ -137,12 +137,15 @@ def _write(options: argparse.Namespace) -> None:
         parts.append(labels.subset(np.flatnonzero(good)))
         # The first of the six views is the crop itself.
         answers.append(kept[good, 0])
-    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in parts[0].arrays()}
-    np.savez(options.out / "labels.npz", **columns, face_model=model.fingerprint)
-    matrix, offset = affine_map(
-        peer.raw(np.concatenate(answers)), columns["parameters"].astype(np.float64), peer.whitening[1]
+    labels = Labels.joined(parts)
+    labels.save(options.out / "labels.npz")
+    to_ours = affine_map(
+        peer.raw(np.concatenate(answers)),
+        labels.parameters.astype(np.float64),
+        peer.whitening[1],
+        face_model=model.fingerprint,
     )
-    np.savez(options.out / "map.npz", matrix=matrix, offset=offset)
+    np.savez(options.out / "map.npz", **to_ours._asdict())
 
 
 def ask(

@@ -17,7 +17,7 @@ from m4kit.camera import CROP_SIZE
 from m4kit.face_model import FaceModel
 from m4kit.folding import folded
 from m4kit.landmarks import MIRROR_68
-from m4kit.network import M4Net
+from m4kit.network import M4Net, check_fits
 from m4kit.parameters import PARAMETERS, fuse, landmarks_in_crop, split, split_camera
 from m4kit.training.registration import Registration, register
 from m4kit.training.transfer import read_peer, read_whitening
@@ -147,10 +147,11 @@ class PeerTeacher:
 
 
 class OwnTeacher:
-    """An M4Net from a file of weights."""
+    """An M4Net from a file of weights, which must predict parameters of `model`."""
 
     def __init__(self, model: FaceModel, weights: Path):
         network = M4Net.load(weights)
+        check_fits(network, model)
         # The fingerprint tells networks apart whose files have the same name.
         self.name = f"{weights.stem}_{fingerprint(network)}"
         self.model, self.network = model, folded(network)

@@ -22,6 +22,7 @@ from m4kit.files import reason_of
 from m4kit.network import SIZES, Backbone, M4Net, to_input
 from m4kit.parameters import PARAMETERS
 from m4kit.training import TrainingError
+from m4kit.training.data import Labels
 from m4kit.weights import read_pickled
 
 LICENCE = "started from 3DDFA-V2's weights (MIT, Guo et al. 2020)"
@@ -29,23 +30,27 @@ _BATCH = 64
 
 
 class AffineMap(NamedTuple):
-    """Maps 3DDFA-V2's raw parameters to ours: matrix (62, 62) @ parameters + offset (62,)."""
+    """Maps a network's raw parameters to ours: matrix (62, 62) @ parameters + offset (62,).
+
+    `face_model` is the fingerprint of the face model that it maps to.
+    """
 
     matrix: np.ndarray
     offset: np.ndarray
+    face_model: str
 
 
-def affine_map(theirs: np.ndarray, ours: np.ndarray, spread: np.ndarray) -> AffineMap:
+def affine_map(theirs: np.ndarray, ours: np.ndarray, spread: np.ndarray, *, face_model: str) -> AffineMap:
     """The affine map that best maps their raw parameters (n, 62) to ours (n, 62), by ridge regression.
 
-    `spread` (62,) is the standard deviation of theirs.
+    `spread` (62,) is the standard deviation of theirs, `face_model` the fingerprint of the model of ours.
     """
     mean = theirs.mean(0)
     x = (theirs - mean) / spread
     y_mean = ours.mean(0)
     solution = np.linalg.solve(x.T @ x + 1e-3 * len(x) * np.eye(PARAMETERS), x.T @ (ours - y_mean))
     matrix = (solution / spread[:, None]).T
-    return AffineMap(matrix, y_mean - matrix @ mean)
+    return AffineMap(matrix, y_mean - matrix @ mean, face_model)
 
 
 def whitened_map(
@@ -59,30 +64,43 @@ def whitened_map(
     """
     (their_mean, their_std), (mean, std), (matrix, offset) = (
         tuple(torch.tensor(np.asarray(v), dtype=torch.float64) for v in pair)
-        for pair in (theirs, ours, to_ours)
+        for pair in (theirs, ours, to_ours[:2])
     )
     return matrix * their_std / std[:, None], (matrix @ their_mean + offset - mean) / std
 
 
 @torch.no_grad()
-def mapped(
-    network: M4Net, crops: np.ndarray, parameters: np.ndarray, whitening: tuple[np.ndarray, np.ndarray]
-) -> M4Net:
-    """A network of another face model as one of ours: its last layers answer through an affine map.
+def mapped(network: M4Net, labels: Labels, crops: np.ndarray, chosen: np.ndarray) -> M4Net:
+    """A network of another face model as one of the labels' model: its last layers answer through an affine map.
 
-    The map is fitted to labels, raw `parameters` (n, 62) in our model, of crops (n, 120, 120, 3) uint8 RGB, some
-    thousands. `whitening` is mean and standard deviation (62,) of all labels. The given network does not change.
+    The map is fitted to the `chosen` labels (n,), some thousands, of crops (N, 120, 120, 3) uint8 RGB. The given
+    network does not change.
     """
     network = copy.deepcopy(network).eval()
-    answers = torch.cat([network(batch) for batch in _batches(crops)]).double().numpy()
+    answers = torch.cat([network(batch) for batch in _batches(crops[chosen])]).double().numpy()
     theirs = network.parameter_mean.double().numpy(), network.parameter_std.double().numpy()
-    matrix, constant = whitened_map(affine_map(answers, parameters, theirs[1]), theirs, whitening)
+    ours = whitening_of(labels.parameters[~labels.validation])
+    parameters = labels.parameters[chosen].astype(np.float64)
+    to_ours = affine_map(answers, parameters, theirs[1], face_model=labels.face_model)
+    matrix, constant = whitened_map(to_ours, theirs, ours)
     for layer in (*(head.linear for head in network.spatial_heads), network.last_head):
         layer.bias.copy_(matrix @ layer.bias.double() + constant)
         layer.weight.copy_(matrix @ layer.weight.double())
-    network.parameter_mean.copy_(torch.tensor(whitening[0]))
-    network.parameter_std.copy_(torch.tensor(whitening[1]))
+    set_whitening(network, ours)
+    network.notes["face_model"] = labels.face_model
     return network
+
+
+def whitening_of(parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation (62,) of parameters (n, 62); deviations near 0 become 1."""
+    std = parameters.std(0, dtype=np.float64)
+    return parameters.mean(0, dtype=np.float64), np.where(std > 1e-3, std, 1.0)
+
+
+def set_whitening(network: M4Net, whitening: tuple[np.ndarray, np.ndarray]) -> None:
+    """Set the mean and standard deviation by which the network turns its outputs into raw parameters."""
+    for buffer, value in zip((network.parameter_mean, network.parameter_std), whitening, strict=True):
+        buffer.copy_(buffer.new_tensor(value))
 
 
 class Peer(nn.Module):
@@ -98,13 +116,15 @@ class Peer(nn.Module):
 
 
 def read_map(path: str | Path) -> AffineMap:
-    """Read the affine map from 3DDFA-V2's parameters to ours (`.npz` with `matrix` and `offset`)."""
+    """Read the affine map from 3DDFA-V2's parameters to ours (`.npz` with `matrix`, `offset` and `face_model`)."""
     try:
         with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
-            result = AffineMap(file["matrix"].astype(np.float64), file["offset"].astype(np.float64))
+            arrays = (file[name].astype(np.float64) for name in ("matrix", "offset"))
+            result = AffineMap(*arrays, str(file["face_model"]))
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise TrainingError(
-            f"{path}: expected an affine map (.npz with matrix and offset): {reason_of(error)}"
+            f"{path}: expected an affine map (.npz with matrix, offset and face_model), but reading it failed "
+            f"({reason_of(error)}); give the map.npz that this version's m4kit.training.labels wrote"
         ) from error
     if result.matrix.shape != (PARAMETERS, PARAMETERS) or result.offset.shape != (PARAMETERS,):
         raise TrainingError(
@@ -232,7 +252,7 @@ def transfer(
     seed: int = 0,
     report: Callable[[str], object] = lambda line: None,
 ) -> M4Net:
-    """Make an M4Net with the peer's backbone and four heads that answer in our face model.
+    """Make an M4Net with the peer's backbone and four heads that answer in the face model of `to_ours`.
 
     `crops` (n, 120, 120, 3) uint8 RGB are some thousands of training faces; the last fifth measures the errors.
     `peer_whitening` and `whitening` are mean and standard deviation (62,) of the peer's raw parameters and of ours.
@@ -248,6 +268,7 @@ def transfer(
             "channels in its first layer"
         )
     network = M4Net(size, "relu", fusion)
+    network.notes["face_model"] = to_ours.face_model
     features = [[], [], [], []]
     for batch in _batches(crops):
         for kept, stage in zip(features, peer.backbone(batch.flip(1)), strict=True):
@@ -280,8 +301,7 @@ def transfer(
     network.backbone.load_state_dict(state, strict=True)
     network.last_head.weight.copy_(compose @ weight)
     network.last_head.bias.copy_(compose @ bias + constant)
-    for buffer, value in zip((network.parameter_mean, network.parameter_std), whitening, strict=True):
-        buffer.copy_(torch.tensor(value))
+    set_whitening(network, whitening)
     errors = []
     for head, stage in zip(network.spatial_heads, stages, strict=True):
         flat = _start_reduction(head, stage, fit, seed=seed)

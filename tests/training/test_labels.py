@@ -557,7 +557,7 @@ def test_an_affine_map_between_parameters_is_found():
     spread = random.uniform(0.01, 100, 62)
     theirs = random.normal(size=(3000, 62)) * spread + random.normal(size=62) * spread
     matrix, offset = random.normal(size=(62, 62)) / spread, random.normal(size=62)
-    found_matrix, found_offset = affine_map(theirs, theirs @ matrix.T + offset, spread)
+    found_matrix, found_offset, _ = affine_map(theirs, theirs @ matrix.T + offset, spread, face_model="ours")
     np.testing.assert_allclose(found_matrix * spread, matrix * spread, atol=0.02)
     np.testing.assert_allclose(theirs @ found_matrix.T + found_offset, theirs @ matrix.T + offset, atol=0.2)
 

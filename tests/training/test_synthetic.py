@@ -15,11 +15,11 @@ from m4kit.parameters import landmarks_in_crop
 from m4kit.render import depth_map
 from m4kit.training import TrainingError, synthetic
 from m4kit.training.augmentation import Augmentation
-from m4kit.training.command import set_whitening, whitening_of
 from m4kit.training.data import Faces, Labels, decoded_crops
 from m4kit.training.loop import Config, Trainer
 from m4kit.training.synthetic import random_face, random_look, random_parameters, random_skin, write_set
 from m4kit.training.synthetic_head import Head, draw
+from m4kit.training.transfer import set_whitening, whitening_of
 
 GREEN = np.full((CROP_SIZE, CROP_SIZE, 3), (0, 255, 0), dtype=np.uint8)
 FLAT = Light(

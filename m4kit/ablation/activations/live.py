@@ -15,10 +15,10 @@ import torch
 from m4kit.face_model import FaceModel
 from m4kit.inference import one_thread
 from m4kit.network import ACTIVATIONS, M4Net, to_input
-from m4kit.training.command import set_whitening, whitening_of
 from m4kit.training.losses import GeometryLoss
 from m4kit.training.synthetic import random_face
 from m4kit.training.synthetic_head import Head
+from m4kit.training.transfer import set_whitening, whitening_of
 
 READY, DRAWING, TRAINING = "ready", "drawing", "training"
 STOPPED, DONE, DIVERGED, FAILED = "stopped", "done", "diverged", "failed"

@@ -20,9 +20,9 @@ from m4kit.face_model import FaceModel
 from m4kit.files import write_whole
 from m4kit.network import M4Net, to_input
 from m4kit.training import Diverged, TrainingError
-from m4kit.training.command import set_whitening, whitening_of
 from m4kit.training.data import Batches, Labels
 from m4kit.training.loop import Config, Trainer, available_device
+from m4kit.training.transfer import set_whitening, whitening_of
 
 RESULT = "result.json"
 """In the folder of a run: how it ended. A run without this file has not ended."""

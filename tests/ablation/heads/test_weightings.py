@@ -26,8 +26,8 @@ from m4kit.evaluate import predict_heads
 from m4kit.face_model import FaceModel
 from m4kit.network import M4Net
 from m4kit.training import TrainingError
-from m4kit.training.command import set_whitening, whitening_of
 from m4kit.training.data import Labels, decoded_crops
+from m4kit.training.transfer import set_whitening, whitening_of
 
 from helpers.training import SHORT, labels_of
 
