@@ -131,9 +131,12 @@ def _write(options: argparse.Namespace) -> None:
     for name in options.sources:
         source = read_source(options.data, name)
         kept, points = ask(source, peer, own, out=options.out)
-        labels, prior = label(source, model, peer.vertices, points, prior=prior)
+        if source.people is not None:
+            identity = split(label(source, model, peer.vertices, points, prior=prior).parameters).identity
+            prior = Prior.of_people(identity[~source.validation])
+        labels = label(source, model, peer.vertices, points, prior=prior)
         good = write_sheets(source, model, labels, out=options.out)
-        print(report(source, model, peer.vertices, labels, points, good=good))
+        print(report(source, model, peer.vertices, labels, points, prior=prior, good=good))
         parts.append(labels.subset(np.flatnonzero(good)))
         # The first of the six views is the crop itself.
         answers.append(kept[good, 0])
@@ -174,26 +177,23 @@ def ask(
 
 def label(
     source: Source, model: FaceModel, vertices: np.ndarray, points: np.ndarray, *, prior: Prior
-) -> tuple[Labels, Prior]:
-    """The labels of all faces of a source, and the prior for the sources after it.
+) -> Labels:
+    """The labels of all faces of a source.
 
-    `points` (n, 68 + dense, 3) are the teachers', `vertices` their dense ones. A source with people gives the prior.
+    `points` (n, 68 + dense, 3) are the teachers', `vertices` their dense ones.
     """
     fitted = in_parts(fit, model, vertices, points, prior=prior)
-    points21, points68 = source.points21.copy(), source.points68.copy()
+    columns = {"points21": source.points21.copy(), "points68": source.points68.copy()}
     turned = np.abs([head_pose(camera).yaw for camera in split_camera(fitted)[0]]) > OUTLINE_YAW
-    points68[turned, :17] = np.nan
-    columns = {"points21": points21, "points68": points68}
+    columns["points68"][turned, :17] = np.nan
     shift = align_annotation(model, fitted, columns)
     parameters, habits = draw_to_annotation(model, fitted, *annotation(columns))
     print(f"{source.name}: annotated points were moved by {shift:.2f}; {habits_text(habits)}")
     if source.people is not None:
         identity = identity_of_people(split(parameters).identity, source.people)
-        parameters = in_parts(
-            fit, model, vertices, place(model, vertices, parameters), prior=prior, identity=identity
-        )
-        prior = Prior.of_people(identity[~source.validation])
-    labels = Labels(
+        placed = place(model, vertices, parameters)
+        parameters = in_parts(fit, model, vertices, placed, prior=prior, identity=identity)
+    return Labels(
         names=np.array(source.names),
         source=np.full(len(source.names), source.name),
         parameters=parameters.astype(np.float32),
@@ -201,7 +201,6 @@ def label(
         face_model=model.fingerprint,
         **columns,
     )
-    return labels, prior
 
 
 def in_parts(
@@ -243,31 +242,36 @@ def report(
     labels: Labels,
     points: np.ndarray,
     *,
+    prior: Prior,
     good: np.ndarray,
 ) -> str:
-    """How the labels of held-out faces agree with the teachers' points (n, 68 + dense, 3), and tell people apart."""
+    """How labels of held-out faces agree with the teachers' points (n, 68 + dense, 3), and tell people apart.
+
+    "Fit" is the model's fit to the points alone, "labels" what training uses.
+    """
     held = source.validation & good
-    parameters = labels.parameters[held].astype(np.float64)
-    offset = place(model, vertices, parameters) - points[held]
-    offset[..., 2] -= offset[:, 68:, 2].mean(1, keepdims=True)
-    errors = np.linalg.norm(offset, axis=2)
-    size = face_size(points[held, :68])
-    depth = {
-        name: 100 * float((offset[:, members, 2].mean(1) / size).mean())
-        for name, members in DEPTH_GROUPS.items()
-    }
-    identity = split(parameters).identity
-    lines = [
-        f"{source.name}, {held.sum()} held-out faces: labels differ from the teachers' landmarks by "
-        f"{errors[:, :68].mean():.2f} pixels and from their surface by {errors[:, 68:].mean():.2f} (in 3D)",
-        "depth of the groups against the teachers', in percent of the face's size: "
-        + ", ".join(f"{name} {value:+.2f}" for name, value in depth.items()),
-        f"identity: the mean is {np.linalg.norm(identity.mean(0)):.2f} standard deviations from the model's mean, "
-        f"a face {np.linalg.norm(identity, axis=1).mean():.2f}; spread of a number {identity.std(0).mean():.2f}",
-    ]
+    fitted = fit(model, vertices, points[held], prior=prior)
+    lines = [f"{source.name}, {held.sum()} held-out faces, against the teachers' points:"]
+    for name, parameters in (("fit", fitted), ("labels", labels.parameters[held])):
+        offset = place(model, vertices, parameters) - points[held]
+        offset[..., 2] -= offset[:, 68:, 2].mean(1, keepdims=True)
+        errors = np.linalg.norm(offset, axis=2)
+        share = 100 * offset[..., 2] / face_size(points[held, :68])[:, None]
+        depth = (f"{group} {share[:, members].mean():+.2f}" for group, members in DEPTH_GROUPS.items())
+        identity = split(parameters).identity
+        lines += [
+            f"{name}: landmarks {errors[:, :68].mean():.2f} pixels in 3D, surface {errors[:, 68:].mean():.2f}; "
+            f"depth in percent of the face's size: {', '.join(depth)}",
+            f"  identity: mean {np.linalg.norm(identity.mean(0)):.2f} standard deviations from the model's, a face "
+            f"{np.linalg.norm(identity, axis=1).mean():.2f}; spread of a number {identity.std(0).mean():.2f}",
+        ]
     if source.people is not None:
         videos = np.array([video_of(name) for name in labels.names[held]])
-        lines.append(IdentityEvaluation(identity, source.people[held], videos).report())
+        figures = IdentityEvaluation(split(fitted).identity, source.people[held], videos).figures
+        lines.append(
+            f"the fits tell people apart with an AUC of {figures.auc:.3f}, {figures.auc_apart:.3f} with two videos; "
+            "labels have one identity for each person"
+        )
     return "\n".join(lines)
 
 

@@ -41,7 +41,7 @@ class Spread:
     rotation: float = 0.5
     scale: float = 0.05
     translation: float = 2.5
-    identity: float = 0.8
+    identity: float = 0.4
     expression: float = 0.8
 
     def vector(self, identity_modes: int, expression_modes: int) -> np.ndarray:
