@@ -274,11 +274,11 @@ def aligned_people(source: Source, cut: Cut, middle: np.ndarray, people: int, rn
 
 def in_model_frame(mean: np.ndarray) -> np.ndarray:
     """The aligned people's mean (V, 3) in the model's frame."""
-    return mean @ turn(people()["pitch"]).T + ORIGIN
+    return mean @ turn(measured()["pitch"]).T + ORIGIN
 
 
 @cache
-def people() -> dict:
+def measured() -> dict:
     """The content of `PEOPLE_FILE`."""
     return json.loads(PEOPLE_FILE.read_text(encoding="utf-8"))
 
@@ -327,11 +327,11 @@ def assembled(source: Source, cut: Cut, mean: np.ndarray, modes, *, symmetry, ac
 
     mean = mesh.matrix @ mean
     modes = {
-        name: np.array([mesh.matrix @ mode for mode in values @ turn(people()["pitch"]).T])
+        name: np.array([mesh.matrix @ mode for mode in values @ turn(measured()["pitch"]).T])
         for name, values in zip(("identity_modes", "expression_modes"), modes, strict=True)
     }
-    corners, shares = landmarks_on(mean, mesh.face, np.array(people()["landmarks"]))
-    mean = mean + np.tensordot(people()["identity"], modes["identity_modes"], 1)
+    corners, shares = landmarks_on(mean, mesh.face, np.array(measured()["landmarks"]))
+    mean = mean + np.tensordot(measured()["identity"], modes["identity_modes"], 1)
     mirror, parts = mirror_map(mean), regions(source, cut, mesh, mean)
     own, others = slice(mesh.face_vertices), slice(mesh.face_vertices, None)
     return FaceModel(

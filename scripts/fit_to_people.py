@@ -20,7 +20,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from build_face_model import ORIGIN, PEOPLE_FILE, turn
+from build_face_model import ORIGIN, PEOPLE_FILE, measured, turn
 from scipy.spatial.transform import Rotation
 
 from m4kit.face_model import IDENTITY_MODES, FaceModel
@@ -151,7 +151,7 @@ def main() -> None:
     pitch = pitch_between(fits, peer.raw(answers[:, 0]))
     print(f"mb1's heads are pitched by {pitch:.2f} degrees against the model's")
 
-    before = json.loads(PEOPLE_FILE.read_text())
+    before = measured()
     adults = model.vertices(-np.array(before["identity"])).double().numpy()
     places = (at_landmarks(adults) - ORIGIN) @ turn(-pitch).T + ORIGIN
     after = {
