@@ -77,8 +77,8 @@ class FaceModel(torch.nn.Module):
     mirrored. `mirror` and `symmetry` are empty if a model has none.
 
     `actions` maps names of expressions to coefficients (10,), `regions` maps parts of the face to masks (V,). The
-    ten expression modes can represent strong one-sided actions, such as mouthSmileLeft, but no wink: in the
-    packaged model, eyeBlinkLeft and other one-sided actions around the eyes move both eyes.
+    ten expression modes can represent strong one-sided actions, such as mouthSmileLeft, and winks. Small one-sided
+    actions, such as browDownLeft, eyeSquintLeft or noseSneerLeft, move both sides of the packaged model.
 
     `head` is the model of the whole head, whose first vertices are these. The argument `head` has two entries:
     `arrays`, with the `mean` and modes of its other vertices and all its `triangles` and `mirror`, and `regions`,
