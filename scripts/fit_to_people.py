@@ -154,6 +154,7 @@ def main() -> None:
     before = measured()
     adults = model.vertices(-np.array(before["identity"])).double().numpy()
     places = (at_landmarks(adults) - ORIGIN) @ turn(-pitch).T + ORIGIN
+    places = (places + places[MIRROR_68] * [-1, 1, 1]) / 2
     after = {
         "pitch": round(before["pitch"] - pitch, 3),
         "identity": (before["identity"] + people).round(4).tolist(),

@@ -36,12 +36,12 @@ from m4kit.face_model import FaceModel
 from m4kit.files import OutputFolder, whole_file
 from m4kit.landmarks import face_size
 from m4kit.parameters import landmarks_in_crop, split, split_camera
-from m4kit.render import PORCELAIN
 from m4kit.training.data import Labels, averaging_matrix, read_crops
 from m4kit.training.fitting import Prior, fit, identity_of_people, place
 from m4kit.training.refinement import annotation, draw_to_annotation, place_annotated
 from m4kit.training.teacher import OwnTeacher, PeerTeacher
 from m4kit.training.transfer import affine_map
+from m4kit.vertex_colours import clay
 from m4kit.visualize.mesh_figure import mesh_still
 
 WORST = 0.06
@@ -319,14 +319,14 @@ def contact_sheet(model: FaceModel, crops: np.ndarray, labels: Labels, *, zoom: 
 def mesh_sheet(model: FaceModel, crops: np.ndarray, labels: Labels, *, zoom: int = 2) -> np.ndarray:
     """Draw crops (n, 120, 120, 3) uint8 RGB beside their labels' meshes from the front, 45 and 90 degrees."""
     coefficients = split(labels.parameters)
-    triangles, clay = model.triangles.numpy(), np.full(model.mean.shape, PORCELAIN)
+    colours = clay(model)
     side, pictures = CROP_SIZE * zoom, []
     for crop, identity, expression in zip(crops, coefficients.identity, coefficients.expression, strict=True):
         vertices = model.vertices(identity, expression).numpy()
         pictures.append(cv2.resize(crop, (side, side), interpolation=cv2.INTER_CUBIC))
         for yaw in (0, 45, 90):
             turn = rotation_from_euler(yaw, 0, 0)
-            pictures.append(mesh_still(vertices, triangles, clay, rotation=turn, side=side))
+            pictures.append(mesh_still(model, vertices, colours, rotation=turn, side=side))
     return in_rows(pictures, 8)
 
 

@@ -410,7 +410,7 @@ class TestPeople:
         points = seen(points_of(model, teacher.vertices, coefficients), cameras)
         found = fit(model, teacher.vertices, points, identity=coefficients[:, :40])
         np.testing.assert_allclose(found[:, 12:52], coefficients[:, :40], atol=1e-12)
-        np.testing.assert_allclose(found[:, :12].reshape(-1, 3, 4), cameras, atol=0.01)
+        np.testing.assert_allclose(found[:, :12].reshape(-1, 3, 4), cameras, atol=0.05)
         assert np.corrcoef(found[:, 52:].ravel(), coefficients[:, 40:].ravel())[0, 1] > 0.99
 
 
@@ -477,8 +477,8 @@ def test_a_contact_sheet_shows_each_crop_with_its_points(model):
     sheet = contact_sheet(model, np.full((9, 120, 120, 3), 90, np.uint8), labels)
     assert sheet.shape == (2 * 240, 8 * 240, 3)
     nose = 0.45 * model.landmark_mean[30].numpy()
-    place_of_nose = round((60 - nose[1]) * 2), round((60 + nose[0]) * 2)
-    assert (sheet[place_of_nose] == [60, 255, 60]).all()
+    row, column = round((60 - nose[1]) * 2), round((60 + nose[0]) * 2)
+    assert (sheet[row - 1 : row + 2, column - 1 : column + 2] == [60, 255, 60]).all(axis=2).any()
     # 30 crop pixels down and left of the first crop's middle.
     assert (sheet[180, 60] == [255, 40, 40]).all()
     assert (sheet[240 + 100, 700] == 0).all()
