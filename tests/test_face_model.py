@@ -696,7 +696,7 @@ class TestFit:
         assert nme(fit.landmarks.numpy(), landmarks).max() < 0.1
         poses = np.array([head_pose(camera) for camera in fit.camera.numpy()])
         assert np.abs(poses - angles).mean() < 0.6
-        np.testing.assert_allclose([decompose(camera)[0] for camera in fit.camera.numpy()], 2, rtol=0.02)
+        np.testing.assert_allclose([decompose(camera)[0] for camera in fit.camera.numpy()], 2, rtol=0.03)
         # A single view does not determine all of a person's depth.
         assert np.corrcoef(fit.identity.numpy().ravel(), identity.ravel())[0, 1] > 0.88
         assert np.corrcoef(fit.expression.numpy().ravel(), expression.ravel())[0, 1] > 0.93

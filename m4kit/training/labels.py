@@ -265,6 +265,14 @@ def report(
             f"  identity: mean {np.linalg.norm(identity.mean(0)):.2f} standard deviations from the model's, a face "
             f"{np.linalg.norm(identity, axis=1).mean():.2f}; spread of a number {identity.std(0).mean():.2f}",
         ]
+    inner = np.arange(17, 68)
+    missed = landmarks_in_crop(model, labels.parameters[held])[:, inner, :2] - labels.points68[held][:, inner]
+    if np.isfinite(missed).any():
+        habits = np.linalg.norm(np.nanmean(missed, axis=0), axis=1)
+        lines.append(
+            f"labels' inner landmarks lie {np.nanmean(np.linalg.norm(missed, axis=2)):.2f} pixels from the annotated "
+            f"ones; the mean offsets of single landmarks {habits.mean():.2f}, at most {habits.max():.2f}"
+        )
     if source.people is not None:
         videos = np.array([video_of(name) for name in labels.names[held]])
         figures = IdentityEvaluation(split(fitted).identity, source.people[held], videos).figures
