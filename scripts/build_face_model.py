@@ -26,6 +26,7 @@ import numpy as np
 from head_mesh import Cut, FineMesh, mirror_map, vertex_areas
 
 from m4kit.face_model import ASSET, EXPRESSION_MODES, IDENTITY_MODES, FaceModel
+from m4kit.render import load_open3d
 
 DECIMETRE = 100.0
 """Millimetres in the unit of the base mesh and the targets."""
@@ -363,33 +364,14 @@ def landmarks_on(
     mean: np.ndarray, triangles: np.ndarray, points: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The points of a mesh closest to the landmarks: their triangles' vertices and weights, both (68, 3)."""
-    corners = mean[triangles]
-    vertices, weights = [], []
-    for point in points:
-        close = np.flatnonzero(np.linalg.norm(corners - point, axis=2).min(1) < 8)
-        shares = np.array([closest_weights(corners[i], point) for i in close])
-        distance = np.linalg.norm((shares[..., None] * corners[close]).sum(1) - point, axis=1)
-        best = distance.argmin()
-        vertices.append(triangles[close[best]])
-        weights.append(shares[best])
-    return np.array(vertices), np.array(weights)
-
-
-def closest_weights(corners: np.ndarray, point: np.ndarray) -> np.ndarray:
-    """Barycentric weights (3,) of a triangle's point closest to a point."""
-    a, b, c = corners
-    u, v = np.linalg.lstsq(np.stack([b - a, c - a], axis=1), point - a)[0]
-    inside = np.array([1 - u - v, u, v])
-    if (inside >= 0).all():
-        return inside
-    edges = []
-    for one, other in ((0, 1), (1, 2), (2, 0)):
-        along = corners[other] - corners[one]
-        share = np.clip((point - corners[one]) @ along / (along @ along), 0, 1)
-        weights = np.zeros(3)
-        weights[one], weights[other] = 1 - share, share
-        edges.append(weights)
-    return min(edges, key=lambda weights: np.linalg.norm(weights @ corners - point))
+    o3d = load_open3d()
+    scene = o3d.t.geometry.RaycastingScene()
+    scene.add_triangles(
+        o3d.core.Tensor(mean.astype(np.float32)), o3d.core.Tensor(triangles.astype(np.uint32))
+    )
+    answer = scene.compute_closest_points(o3d.core.Tensor(points.astype(np.float32)))
+    u, v = answer["primitive_uvs"].numpy().astype(float).T
+    return triangles[answer["primitive_ids"].numpy()], np.column_stack([1 - u - v, u, v])
 
 
 def regions(source: Source, cut: Cut, mesh: FineMesh, mean: np.ndarray) -> dict[str, np.ndarray]:
