@@ -85,8 +85,8 @@ def read_obj(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 def macro_people(source: Source, n: int, rng: np.random.Generator, **fixed) -> np.ndarray:
     """Displacements (n, V, 3) of adults of random sex, age, origin, muscle and weight.
 
-    `fixed` sets some of these for all people: `sex` 0 (female) to 1 (male), `age` 0 (25 years) to 1 (90 years), and
-    `origin` (3,), the shares of the targets african, asian and caucasian.
+    `fixed` sets some of these, for all people or (n, ...) for each: `sex` 0 (female) to 1 (male), `age` 0 (25 years)
+    to 1 (90 years), and `origin` (3,), the shares of the targets african, asian and caucasian.
     """
     sex = rng.beta(0.4, 0.4, n)
     age = rng.uniform(0, 0.8, n)

