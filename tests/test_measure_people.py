@@ -47,3 +47,23 @@ def test_missing_points_do_not_count(script):
     points[0, 7:9] = [3, 4]
     assert script.point_errors(predicted, points)[0] == 5
     assert np.isnan(script.point_errors(predicted, points)[1])
+
+
+def test_the_place_of_the_mean_is_found_among_groups_around_it(script):
+    sex, age, *origins = np.eye(40)[:5]
+    # 0 is a quarter of the way to male, 40 % of that to 77 years, and a mixture of 20, 30 and 50 % of the origins.
+    middle = 0.2 * origins[0] + 0.3 * origins[1] + 0.5 * origins[2]
+    identity = np.array(
+        [
+            [[one * sex + two * age + origin - middle for two in (-0.4, 0.6)] for origin in origins]
+            for one in (-0.25, 0.75)
+        ]
+    )
+    text = script.place_of_mean(identity)
+    assert [float(word) for word in text.replace(",", " ").split() if "." in word] == [
+        0.25,
+        0.4,
+        0.2,
+        0.3,
+        0.5,
+    ]
