@@ -166,13 +166,20 @@ def fitted(model: FaceModel, shapes: np.ndarray, chosen: np.ndarray) -> tuple[np
     distances, identities = [], []
     for shape in shapes:
         share = np.zeros(len(modes))
-        for _ in range(10):
+        for _ in range(5):
             aim = mean + (basis @ share).reshape(-1, 3)
             moved, centred = shape - shape.mean(0), aim - aim.mean(0)
             u, singular, vt = np.linalg.svd(moved.T @ centred)
-            placed = moved @ (u @ vt) * (singular.sum() / (moved**2).sum()) + aim.mean(0)
-            share = basis.T @ (placed - mean).ravel()
-        left = placed - mean - (basis @ share).reshape(-1, 3)
+            placed = moved @ (u @ vt) * (singular.sum() / (moved**2).sum())
+            # Small moves of the shape are fitted together with the modes: one after the other would converge slowly.
+            turns = [np.cross(axis, placed).ravel() for axis in np.eye(3)]
+            shifts = [np.tile(axis, len(placed)) for axis in np.eye(3)]
+            moves = np.column_stack([*turns, *shifts, placed.ravel()])
+            beside = moves - basis @ (basis.T @ moves)
+            offset = (placed + aim.mean(0) - mean).ravel()
+            offset -= moves @ np.linalg.lstsq(beside, offset)[0]
+            share = basis.T @ offset
+        left = (offset - basis @ share).reshape(-1, 3)
         distances.append(np.sqrt((left**2).sum(1).mean()))
         identities.append(np.linalg.solve(upper, share))
     return np.array(distances), np.array(identities)

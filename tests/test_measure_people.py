@@ -26,9 +26,8 @@ def test_a_person_of_the_model_is_fitted_exactly_wherever_they_stand(script):
     person = model.vertices(identity[0]).numpy()
     moved = 1.3 * person @ rotation_from_euler(30, -10, 5).T + [10, 20, 30]
     distance, fitted = script.fitted(model, moved[None], np.ones(len(person), bool))
-    # A similarity can do a little of what the modes do, so the coefficients are close, not equal.
-    assert distance[0] < 0.05
-    np.testing.assert_allclose(fitted[0], identity[0], atol=0.3)
+    assert distance[0] < 1e-3
+    np.testing.assert_allclose(fitted[0], identity[0], atol=0.01)
 
 
 @pytest.mark.parametrize("angle", [-40, 20, 55])
