@@ -8,7 +8,7 @@
 
 `source` counts what the artificial adults are mixed from. `shape` draws such adults as `build_face_model.py` does,
 with one trait fixed, and fits the packaged face model to their vertices. `picture` draws the model's faces closest to
-the mean adult of each sex, origin and age (`docs/phenotypes.jpg`), and prints where its mean lies among them. `skin`
+the mean adult of each sex, origin and age (`docs/phenotypes.jpg`), and prints how far they are from its mean. `skin`
 sorts the validation people of AFLW and YouTube Faces (the folder DATA, see `m4kit.training.labels`) by how light the
 skin of their cheeks is in the picture, and prints the network's error for each group.
 """
@@ -117,19 +117,13 @@ def phenotype_picture(model: FaceModel, identity: np.ndarray) -> NotebookFigure:
     return pictures_figure(columns)
 
 
-def place_of_mean(identity: np.ndarray) -> str:
-    """Where the model's mean face lies among `phenotypes`."""
-
-    def share(start: np.ndarray, end: np.ndarray) -> float:
-        return -start @ (end - start) / ((end - start) ** 2).sum()
-
-    first, *others = identity.mean((0, 2))
-    shares = np.linalg.lstsq((others - first).T, -first)[0]
-    return (
-        f"from female (0) to male (1): {share(*identity.mean((1, 2))):.2f}\n"
-        f"from 25 years (0) to 77 years (1): {share(*identity.mean((0, 1))):.2f}\n"
-        f"shares of {', '.join(ORIGINS)}: {1 - shares.sum():.2f}, {shares[0]:.2f}, {shares[1]:.2f}"
-    )
+def distance_table(model: FaceModel, identity: np.ndarray) -> pd.DataFrame:
+    """The root mean square distance in mm between the skin of `phenotypes` and of the model's mean face."""
+    skin = ~(model.regions["mouth_inside"] | model.regions["eyeballs"])
+    moved = np.tensordot(identity, model.identity_modes.numpy()[:, skin], 1)
+    distances = np.sqrt((moved**2).sum(-1).mean(-1)).reshape(-1, 2)
+    names = [f"{sex}, {origin}" for sex, origin in product(SEXES, ORIGINS)]
+    return pd.DataFrame(distances, names, ["25 years", "77 years"])
 
 
 def shape_table(folder: Path, *, people: int) -> pd.DataFrame:
@@ -295,7 +289,7 @@ def main() -> None:
     else:
         model = FaceModel.load()
         identity = phenotypes(folder, model, people=50)
-        print(place_of_mean(identity))
+        print(distance_table(model, identity).round(1).to_string())
         phenotype_picture(model, identity).savefig(PICTURE, pil_kwargs={"quality": 85})
 
 

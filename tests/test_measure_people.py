@@ -48,21 +48,12 @@ def test_missing_points_do_not_count(script):
     assert np.isnan(script.point_errors(predicted, points)[1])
 
 
-def test_the_place_of_the_mean_is_found_among_groups_around_it(script):
-    sex, age, *origins = np.eye(40)[:5]
-    # 0 is a quarter of the way to male, 40 % of that to 77 years, and a mixture of 20, 30 and 50 % of the origins.
-    middle = 0.2 * origins[0] + 0.3 * origins[1] + 0.5 * origins[2]
-    identity = np.array(
-        [
-            [[one * sex + two * age + origin - middle for two in (-0.4, 0.6)] for origin in origins]
-            for one in (-0.25, 0.75)
-        ]
-    )
-    text = script.place_of_mean(identity)
-    assert [float(word) for word in text.replace(",", " ").split() if "." in word] == [
-        0.25,
-        0.4,
-        0.2,
-        0.3,
-        0.5,
-    ]
+def test_a_face_is_as_far_from_the_mean_as_its_mode_moves_the_skin(script):
+    model = FaceModel.load()
+    identity = np.zeros((2, 3, 2, 40))
+    identity[1, 2, 0, 4] = -2
+    table = script.distance_table(model, identity)
+    skin = ~(model.regions["mouth_inside"] | model.regions["eyeballs"])
+    moved = np.linalg.norm(model.identity_modes[4].numpy()[skin], axis=1)
+    assert table.loc["male, caucasian", "25 years"] == pytest.approx(2 * np.sqrt((moved**2).mean()), rel=1e-5)
+    assert (table.to_numpy() > 0).sum() == 1
