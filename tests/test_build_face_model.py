@@ -3,19 +3,13 @@
 import numpy as np
 import pytest
 
-from helpers.paths import ROOT
+from helpers.paths import script_fixture
 
 MIRROR = np.array([1, 0, 3, 2, 4])
 FLIP = np.array([-1, 1, 1])
 
 
-@pytest.fixture(scope="module")
-def script():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "scripts")
-        import build_face_model
-
-        yield build_face_model
+script = script_fixture("build_face_model")
 
 
 @pytest.fixture(scope="module")

@@ -3,22 +3,14 @@
 import re
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from m4kit.datasets import HELD_OUT_PEOPLE, held_out
 from m4kit.images import load_image
 
-from helpers.paths import ROOT
+from helpers.paths import ROOT, script_fixture
 
-
-@pytest.fixture(scope="module")
-def script():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "scripts")
-        import build_looks
-
-        yield build_looks
+script = script_fixture("build_looks")
 
 
 def test_no_training_sees_the_faces_of_the_data_sets(script):

@@ -8,16 +8,9 @@ from m4kit import FaceModel
 from m4kit.camera import rotation_from_euler
 from m4kit.parameters import join
 
-from helpers.paths import ROOT
+from helpers.paths import script_fixture
 
-
-@pytest.fixture(scope="module")
-def script():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "scripts")
-        import measure_people
-
-        yield measure_people
+script = script_fixture("measure_people")
 
 
 def test_a_person_of_the_model_is_fitted_exactly_wherever_they_stand(script):

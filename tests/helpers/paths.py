@@ -1,5 +1,6 @@
-"""Folders: the project, its sample images, and the data and peers that some tests need."""
+"""Where things are: the project and its scripts, the sample images, and the data and peers that some tests need."""
 
+import importlib
 import os
 from pathlib import Path
 
@@ -19,3 +20,15 @@ def shared_file(name: str) -> Path:
     if not path.is_file():
         pytest.skip(f"needs {path} (M4KIT_SHARED)")
     return path
+
+
+def script_fixture(name: str):
+    """A fixture of a module: that script of the project's `scripts`."""
+
+    @pytest.fixture(scope="module")
+    def script():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(ROOT / "scripts")
+            yield importlib.import_module(name)
+
+    return script
