@@ -72,6 +72,11 @@ def given_options(options: argparse.Namespace, *names: str) -> dict[str, object]
     return {name: value for name in names if (value := getattr(options, name)) is not None}
 
 
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    """Add `--quiet`, which `shows_progress` reads."""
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
 def shows_progress(options: argparse.Namespace) -> bool:
     """Whether to show progress bars: on a terminal, without --quiet. A log would keep each of their states."""
     return not options.quiet and sys.stderr is not None and sys.stderr.isatty()

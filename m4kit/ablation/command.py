@@ -23,7 +23,7 @@ from m4kit.ablation.heads.weightings import (
     weighting_study,
     weightings_figure,
 )
-from m4kit.commands import CONTINUES, add_weights, folder_argument, say, shows_progress
+from m4kit.commands import CONTINUES, add_quiet, add_weights, folder_argument, say, shows_progress
 from m4kit.datasets import READERS, WITH_LANDMARKS, Sample
 from m4kit.evaluate.command import add_member, read_set
 from m4kit.evaluate.heads import predict_heads
@@ -101,7 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="do not search: evaluate the best weights of this record, which another set's study wrote",
     )
     heads.add_argument("--out", type=folder_argument, metavar="DIR", help="folder for the results")
-    heads.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_quiet(heads)
     heads.set_defaults(run=run_heads)
     _add_weightings(targets)
     add_activations_parser(targets)
@@ -128,7 +128,7 @@ def _add_weightings(targets) -> None:
     )
     parser.add_argument("--cache", type=Path, help="folder for the decoded crops (default: OUT)")
     add_config_options(parser)
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_quiet(parser)
     parser.set_defaults(run=run_weightings, when_stopped=CONTINUES)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from m4kit.commands import add_weights, folder_argument, path_argument, say, shows_progress
+from m4kit.commands import add_quiet, add_weights, folder_argument, path_argument, say, shows_progress
 from m4kit.conditions import CONDITIONS
 from m4kit.datasets import READERS, WITH_LANDMARKS, Sample, read, read_aflw2000_3d
 from m4kit.datasets.ufdd import read_ufdd
@@ -97,7 +97,7 @@ def _add_landmarks(targets) -> None:
         metavar="DIR",
         help="also write a table of the faces, the error curve, the predictions, and a page of the worst faces",
     )
-    add("--quiet", action="store_true", help="no progress bar")
+    add_quiet(parser)
     parser.set_defaults(run=run)
 
 
@@ -161,7 +161,7 @@ def _add_detector(targets) -> None:
         metavar="N",
         help="also list N faces that the first detector misses in the unchanged photos, least overlap first",
     )
-    add("--quiet", action="store_true", help="no progress bar")
+    add_quiet(parser)
     parser.set_defaults(run=run_detector)
 
 
@@ -211,7 +211,7 @@ def _add_identity(targets) -> None:
         metavar="DIR",
         help="also evaluate 3DDFA-V2: folder with mb1_120x120.onnx",
     )
-    add("--quiet", action="store_true", help="no progress bar")
+    add_quiet(parser)
     parser.set_defaults(run=run_identity)
 
 

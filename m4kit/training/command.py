@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from m4kit.commands import CONTINUES, folder_argument, say, shows_progress
+from m4kit.commands import CONTINUES, add_quiet, folder_argument, say, shows_progress
 from m4kit.face_model import FaceModel
 from m4kit.files import OutputFolder
 from m4kit.network import ACTIVATIONS, FUSIONS, SIZES, M4Net, check_fits
@@ -89,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--licence", default="", help="licence to store with the weights")
     add_config_options(parser)
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_quiet(parser)
     parser.set_defaults(run=run, when_stopped=CONTINUES)
 
 

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from m4kit import metrics
 from m4kit.boxes import HIT_IOU, pairwise_iou
 from m4kit.camera import CROP_SIZE, Crop, box_from_crop, crop_from_landmarks
-from m4kit.commands import add_weights, shows_progress
+from m4kit.commands import add_quiet, add_weights, shows_progress
 from m4kit.conditions import CONDITIONS, degrade
 from m4kit.confidence import signs
 from m4kit.confidence.failure import ALL, SETS, FailureModel, FailureModelError, save_models
@@ -95,7 +95,7 @@ def main(arguments: list[str] | None = None) -> None:
     add_weights(parser)
     parser.add_argument("--versions", type=int, default=2, help="photos per face (default: 2)")
     parser.add_argument("--faces", type=int, help="use only this many random faces")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_quiet(parser)
     options = parser.parse_args(arguments)
     labels = Labels.load(options.labels)
     predictor = Predictor(network=M4Net.load(options.weights), threshold=THRESHOLD)

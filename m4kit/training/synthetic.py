@@ -22,7 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from m4kit.camera import CROP_SIZE, crop_from_landmarks, rotation_from_euler
-from m4kit.commands import shows_progress
+from m4kit.commands import add_quiet, shows_progress
 from m4kit.face_model import FaceModel
 from m4kit.light import Lamp, Light
 from m4kit.parameters import PARAMETERS, join
@@ -265,7 +265,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True, help="folder for synthetic.zip and labels.npz")
     parser.add_argument("--model", type=Path, help="face model (.npz; default: the packaged one)")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_quiet(parser)
     options = parser.parse_args(arguments)
     try:
         write_set(

@@ -11,7 +11,7 @@ from m4kit.ablation.activations.collect import collect
 from m4kit.ablation.activations.record import BEST, COMMON, ActivationRecord
 from m4kit.ablation.activations.run import Settings, study_faces
 from m4kit.ablation.activations.study import BOTH, Plan, Study
-from m4kit.commands import CONTINUES, folder_argument, say, shows_progress
+from m4kit.commands import CONTINUES, add_quiet, folder_argument, say, shows_progress
 from m4kit.files import OutputFolder
 from m4kit.network import ACTIVATIONS, SIZES
 from m4kit.tables import as_text
@@ -118,7 +118,7 @@ def add_activations_parser(targets) -> None:
         help="do not train: write the record of the trainings that have ended to FILE in OUT "
         f"(default: {RECORD}); all other options but --out are ignored",
     )
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_quiet(parser)
     parser.set_defaults(run=run_activations, when_stopped=CONTINUES)
 
 
