@@ -310,7 +310,7 @@ class FaceModel(torch.nn.Module):
             "actions": list(self.actions),
             "regions": list(self.regions),
         }
-        if self._head_parts is not None:
+        if self.has_head:
             regions = self._head_parts["regions"]
             arrays |= {f"head_{name}": values for name, values in self._head_parts["arrays"].items()}
             arrays["head_regions"] = np.array(list(regions.values()), dtype=bool)
@@ -338,7 +338,10 @@ class FaceModel(torch.nn.Module):
             arrays = unpack_arrays(source.read_bytes() if path is None else read_file(source))
             words = json.loads(str(arrays.pop("words")))
             if words.get("version") != FORMAT:
-                raise _OtherVersionError
+                raise FaceModelError(
+                    f"{source}: written by another version of m4kit, whose face models differ; use that version, or "
+                    "build the file again with scripts/build_face_model.py"
+                )
             actions = dict(zip(words["actions"], arrays.pop("actions"), strict=True))
             regions = dict(zip(words["regions"], arrays.pop("regions"), strict=True))
             head = None
@@ -348,11 +351,8 @@ class FaceModel(torch.nn.Module):
                     "regions": dict(zip(words["head_regions"], arrays.pop("head_regions"), strict=True)),
                 }
             return cls(arrays=arrays, actions=actions, regions=regions, head=head, licence=words["licence"])
-        except _OtherVersionError as error:
-            raise FaceModelError(
-                f"{source}: written by another version of m4kit, whose face models differ; use that version, or "
-                "build the file again with scripts/build_face_model.py"
-            ) from error
+        except FaceModelError:
+            raise
         except FileNotFoundError as error:
             raise FaceModelError(f"{source}: no such face model; give the path of a saved .npz") from error
         except Exception as error:
@@ -398,10 +398,6 @@ class FaceModel(torch.nn.Module):
             ) from error
 
 
-class _OtherVersionError(Exception):
-    """A file's version is not `FORMAT`."""
-
-
 def _compact(name: str, values: np.ndarray) -> np.ndarray:
     """An array of a model as it is saved."""
     values = np.asarray(values)
@@ -419,6 +415,12 @@ def check_model(model: FaceModel, name: str = "model") -> FaceModel:
 def packaged_model() -> FaceModel:
     """The packaged face model, loaded once and shared; do not write to its buffers."""
     return FaceModel.load()
+
+
+@cache
+def packaged_fingerprint() -> str:
+    """The fingerprint of the packaged face model; computing one takes some 20 ms."""
+    return packaged_model().fingerprint
 
 
 def _weak_perspective(shape, target, weight):

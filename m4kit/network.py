@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from m4kit.camera import CROP_SIZE
 from m4kit.checks import check_array, check_choice, check_type, check_whole
-from m4kit.face_model import FaceModel, packaged_model
+from m4kit.face_model import FaceModel, packaged_fingerprint
 from m4kit.inference import loading
 from m4kit.parameters import PARAMETERS, fuse
 from m4kit.weights import (
@@ -379,7 +379,7 @@ def check_fits(network: M4Net, model: FaceModel, *, remedy: str = "") -> None:
     wanted = network.notes.get("face_model", "")
     if not wanted or wanted == model.fingerprint:
         return
-    packaged = packaged_model().fingerprint
+    packaged = packaged_fingerprint()
     if not remedy:
         own = (
             "leave out the other model" if wanted == packaged else "give the model that they were trained for"

@@ -17,7 +17,7 @@ from PIL import Image
 
 from m4kit.camera import Crop
 from m4kit.confidence import assess
-from m4kit.face_model import FaceModel, check_model, packaged_model
+from m4kit.face_model import FaceModel, check_model, packaged_fingerprint, packaged_model
 from m4kit.files import reason_of, write_whole
 from m4kit.images import jpeg, load_image
 from m4kit.prediction import Face, FaceBox, Origin, Prediction
@@ -107,11 +107,12 @@ def from_bytes(content: bytes, model: FaceModel | None = None) -> Prediction:
             if arrays[name].shape[1:] != (columns,) or not np.isfinite(arrays[name]).all():
                 raise ValueError(f"expected finite {name} (n, {columns}), got {arrays[name].shape}")
         source, network, known = (str(about[name]) for name in ("source", "network", "face_model"))
-    model = packaged_model() if model is None else model
-    if known and known != model.fingerprint:
+    own = packaged_fingerprint() if model is None else model.fingerprint
+    if known and known != own:
         raise PredictionFileError(
-            f"the prediction was made with the face model {known}, not {model.fingerprint}; give that one as model="
+            f"the prediction was made with the face model {known}, not {own}; give that one as model="
         )
+    model = packaged_model() if model is None else model
     with _broken():
         faces = tuple(
             Face(
@@ -141,7 +142,7 @@ def _broken() -> Iterator[None]:
 def own_model(prediction: Prediction) -> FaceModel | None:
     """The face model of a prediction, or None for the packaged one, which a pickle need not carry."""
     model = prediction.faces[0].model if prediction.faces else None
-    if model is None or model.fingerprint == packaged_model().fingerprint:
+    if model is None or model.fingerprint == packaged_fingerprint():
         return None
     return model
 
