@@ -26,7 +26,7 @@ import numpy as np
 from head_mesh import Cut, FineMesh, mirror_map, vertex_areas
 
 from m4kit.face_model import ASSET, EXPRESSION_MODES, IDENTITY_MODES, FaceModel
-from m4kit.render import load_open3d
+from m4kit.training.registration import Surface
 
 DECIMETRE = 100.0
 """Millimetres in the unit of the base mesh and the targets."""
@@ -331,7 +331,7 @@ def assembled(source: Source, cut: Cut, mean: np.ndarray, modes, *, symmetry, ac
         name: np.array([mesh.matrix @ mode for mode in values @ turn(measured()["pitch"]).T])
         for name, values in zip(("identity_modes", "expression_modes"), modes, strict=True)
     }
-    corners, shares = landmarks_on(mean, mesh.face, np.array(measured()["landmarks"]))
+    corners, shares, _ = Surface(mean, mesh.face).closest(np.array(measured()["landmarks"]))
     mean = mean + np.tensordot(measured()["identity"], modes["identity_modes"], 1)
     mirror, parts = mirror_map(mean), regions(source, cut, mesh, mean)
     own, others = slice(mesh.face_vertices), slice(mesh.face_vertices, None)
@@ -358,20 +358,6 @@ def assembled(source: Source, cut: Cut, mean: np.ndarray, modes, *, symmetry, ac
         },
         licence=LICENCE,
     )
-
-
-def landmarks_on(
-    mean: np.ndarray, triangles: np.ndarray, points: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The points of a mesh closest to the landmarks: their triangles' vertices and weights, both (68, 3)."""
-    o3d = load_open3d()
-    scene = o3d.t.geometry.RaycastingScene()
-    scene.add_triangles(
-        o3d.core.Tensor(mean.astype(np.float32)), o3d.core.Tensor(triangles.astype(np.uint32))
-    )
-    answer = scene.compute_closest_points(o3d.core.Tensor(points.astype(np.float32)))
-    u, v = answer["primitive_uvs"].numpy().astype(float).T
-    return triangles[answer["primitive_ids"].numpy()], np.column_stack([1 - u - v, u, v])
 
 
 def regions(source: Source, cut: Cut, mesh: FineMesh, mean: np.ndarray) -> dict[str, np.ndarray]:

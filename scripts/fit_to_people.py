@@ -26,49 +26,40 @@ from scipy.spatial.transform import Rotation
 from m4kit.face_model import IDENTITY_MODES, FaceModel
 from m4kit.landmarks import MIRROR_68
 from m4kit.parameters import split, split_camera
-from m4kit.render import load_open3d
-from m4kit.training.fitting import COEFFICIENTS, Prior, fit, place
+from m4kit.training.fitting import COEFFICIENTS, Prior, fit, offsets
 from m4kit.training.labels import read_source
+from m4kit.training.registration import Surface
 from m4kit.training.teacher import PeerTeacher
 
 UPPER_LIP, LOWER_LIP = (50, 51, 52, 53, 54, 62, 63, 64), (56, 57, 58, 59, 60, 66, 67, 68)
 UPPER_LIDS, LOWER_LIDS = (38, 39, 44, 45), (41, 42, 47, 48)
 
-
 SPREAD, ROUNDS = 0.3, 8
 """Standard deviation of people's identity numbers about their mean, and rounds to find that mean."""
 
 
-class Skin:
-    """The surface of a face, limited for lips and lids to the one that the landmark is on."""
+def nearest(model: FaceModel, vertices: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The points of a face (V, 3) closest to landmarks (68, 3), as vertices and weights, each (68, 3).
 
-    def __init__(self, model: FaceModel, vertices: np.ndarray):
-        self.vertices, triangles = vertices.astype(np.float32), model.triangles.numpy()
-        jaw = _descent(model, "jawOpen")
-        lids = _descent(model, "eyeBlinkLeft", "eyeBlinkRight")
-        skin = ~(model.regions["eyeballs"] | model.regions["mouth_inside"])
-        allowed = dict.fromkeys(range(1, 69), skin)
-        for landmarks, mask in (
-            (UPPER_LIP, jaw < 0.25),
-            (LOWER_LIP, jaw > 0.4),
-            (UPPER_LIDS, lids > 0.35),
-            (LOWER_LIDS, lids < 0.25),
-        ):
-            allowed |= {landmark: skin & mask for landmark in landmarks}
-        self.parts = [triangles[allowed[landmark][triangles].all(1)] for landmark in range(1, 69)]
-
-    def nearest(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The allowed points closest to points (68, 3), as vertices and weights, each (68, 3)."""
-        o3d = load_open3d()
-        vertices, weights = [], []
-        for part, point in zip(self.parts, points.astype(np.float32), strict=True):
-            scene = o3d.t.geometry.RaycastingScene()
-            scene.add_triangles(o3d.core.Tensor(self.vertices), o3d.core.Tensor(part.astype(np.uint32)))
-            answer = scene.compute_closest_points(o3d.core.Tensor(point[None]))
-            u, v = answer["primitive_uvs"].numpy()[0].astype(float)
-            vertices.append(part[int(answer["primitive_ids"].numpy()[0])])
-            weights.append((1 - u - v, u, v))
-        return np.array(vertices), np.array(weights)
+    Those of lips and lids stay on their own lip or lid.
+    """
+    jaw = _descent(model, "jawOpen")
+    lids = _descent(model, "eyeBlinkLeft", "eyeBlinkRight")
+    skin = ~(model.regions["eyeballs"] | model.regions["mouth_inside"])
+    allowed = dict.fromkeys(range(1, 69), skin)
+    for landmarks, mask in (
+        (UPPER_LIP, jaw < 0.25),
+        (LOWER_LIP, jaw > 0.4),
+        (UPPER_LIDS, lids > 0.35),
+        (LOWER_LIDS, lids < 0.25),
+    ):
+        allowed |= {landmark: skin & mask for landmark in landmarks}
+    triangles, found = model.triangles.numpy(), []
+    for landmark, mask in allowed.items():
+        surface = Surface(vertices, triangles[mask[triangles].all(1)])
+        found.append([part[0] for part in surface.closest(points[landmark - 1 : landmark])[:2]])
+    corners, weights = map(np.array, zip(*found, strict=True))
+    return corners, weights
 
 
 def _descent(model: FaceModel, *actions: str) -> np.ndarray:
@@ -87,12 +78,7 @@ def surface_fits(model: FaceModel, vertices: np.ndarray, points: np.ndarray) -> 
     deviation[:IDENTITY_MODES] = SPREAD
     for _ in range(ROUNDS):
         prior = Prior(mean, np.diag(deviation**2))
-        fits = np.concatenate(
-            [
-                fit(model, vertices, part, prior=prior, landmark_noise=np.inf)
-                for part in np.array_split(points, len(points) // 500 + 1)
-            ]
-        )
+        fits = fit(model, vertices, points, prior=prior, landmark_noise=np.inf)
         mean[:IDENTITY_MODES] = split(fits).identity.mean(0)
         mean *= model.symmetry.numpy() > 0
     return fits, mean[:IDENTITY_MODES]
@@ -102,8 +88,7 @@ def landmark_moves(
     model: FaceModel, vertices: np.ndarray, points: np.ndarray, fits: np.ndarray
 ) -> np.ndarray:
     """How far the landmarks of points (n, 68 + dense, 3) are from the fits', (68, 3) in mm of the head's frame."""
-    offset = points - place(model, vertices, fits)
-    offset[..., 2] -= offset[:, 68:, 2].mean(1, keepdims=True)
+    offset = -offsets(model, vertices, fits, points)
     matrix = split_camera(fits)[0][:, :, :3]
     # From the picture into the head's frame: the matrix is a scaled rotation.
     scale = np.linalg.norm(matrix[:, 0], axis=1)
@@ -140,7 +125,7 @@ def main() -> None:
         f"the mean of {len(chosen)} people is {np.linalg.norm(people):.2f} standard deviations from the model's"
     )
     found = model.landmarks(people).numpy() + landmark_moves(model, peer.vertices, points, fits)
-    corners, weights = Skin(model, model.vertices(people).numpy()).nearest(found)
+    corners, weights = nearest(model, model.vertices(people).numpy(), found)
 
     def at_landmarks(values: np.ndarray) -> np.ndarray:
         return (values[..., corners, :] * weights[:, :, None]).sum(-2)

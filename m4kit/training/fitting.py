@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from m4kit.face_model import EXPRESSION_MODES, IDENTITY_MODES, FaceModel
 from m4kit.parameters import join, split_camera
@@ -14,6 +15,8 @@ DENSE_NOISE = 2.0
 """Assumed errors of the teachers' landmarks and dense points, in crop pixels."""
 
 COEFFICIENTS = IDENTITY_MODES + EXPRESSION_MODES
+
+_BATCH = 500
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,26 @@ def fit(
     posteriori under `prior`, by default the model's own). With `identity` (n, 40) only camera and expression are
     fitted. The camera's depth offset, which no point determines, is 0.
     """
-    prior = prior or Prior.standard()
-    mean = np.concatenate([model.landmarks().numpy(), model.mean.numpy()[vertices]]).astype(np.float64)
-    modes = np.concatenate([model.landmark_modes.numpy(), model.modes.numpy()[:, vertices]], axis=1)
-    basis = modes.astype(np.float64).reshape(len(modes), -1)
+    mean, modes = _points(model, vertices)
+    parts = np.array_split(np.arange(len(points)), len(points) // _BATCH + 1)
+    return np.concatenate(
+        [
+            _fit(
+                mean,
+                modes,
+                points[part],
+                prior=prior or Prior.standard(),
+                identity=None if identity is None else identity[part],
+                landmark_noise=landmark_noise,
+                iterations=iterations,
+            )
+            for part in parts
+        ]
+    )
+
+
+def _fit(mean, modes, points, *, prior, identity, landmark_noise, iterations) -> np.ndarray:
+    basis = modes.reshape(len(modes), -1)
     # Coefficients are start + z @ factor.T, with a standard normal z.
     start, factor = np.tile(prior.mean, (len(points), 1)), np.linalg.cholesky(prior.covariance)
     if identity is not None:
@@ -97,11 +116,27 @@ def fit(
 
 def place(model: FaceModel, vertices: np.ndarray, parameters: np.ndarray) -> np.ndarray:
     """The landmarks and then these vertices (n, 68 + dense, 3), in the crop frame, of raw parameters (n, 62)."""
-    mean = np.concatenate([model.landmark_mean.numpy(), model.mean.numpy()[vertices]]).astype(np.float64)
-    modes = np.concatenate([model.landmark_modes.numpy(), model.modes.numpy()[:, vertices]], axis=1)
+    mean, modes = _points(model, vertices)
     camera, coefficients = split_camera(parameters.astype(np.float64))
-    shape = mean + np.tensordot(coefficients, modes.astype(np.float64), 1)
+    shape = mean + np.tensordot(coefficients, modes, 1)
     return shape @ camera[..., :3].swapaxes(-1, -2) + camera[..., None, :, 3]
+
+
+def offsets(model: FaceModel, vertices: np.ndarray, parameters: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """How far raw parameters (n, 62) place the points from `points`, (n, 68 + dense, 3), in crop pixels.
+
+    Depth counts within a face alone: the mean depth offset of the dense points is 0.
+    """
+    offset = place(model, vertices, parameters) - points
+    offset[..., 2] -= offset[:, 68:, 2].mean(1, keepdims=True)
+    return offset
+
+
+def _points(model: FaceModel, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (68 + v, 3) and modes (50, 68 + v, 3), in mm, of the landmarks and then these vertices."""
+    mean = torch.cat([model.landmark_mean, model.mean[vertices]])
+    modes = torch.cat([model.landmark_modes, model.modes[:, vertices]], dim=1)
+    return mean.double().numpy(), modes.double().numpy()
 
 
 def identity_of_people(found: np.ndarray, people: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Pseudo ground truth in our face model for photos with sparse annotated points.
+"""Makes the labels of a training: our face model, fitted to photos that have only a few annotated points.
 
 3DDFA-V2's mb1 gives the points of each face: 68 landmarks and a dense sample of its surface, carried to our model
 (see `teacher`). An M4Net may be a second teacher; then the landmarks are the mean of both. Our model is fitted to the
@@ -37,7 +37,7 @@ from m4kit.files import OutputFolder, whole_file
 from m4kit.landmarks import face_size
 from m4kit.parameters import landmarks_in_crop, split, split_camera
 from m4kit.training.data import Labels, averaging_matrix, read_crops
-from m4kit.training.fitting import Prior, fit, identity_of_people, place
+from m4kit.training.fitting import Prior, fit, identity_of_people, offsets, place
 from m4kit.training.refinement import annotation, draw_to_annotation, place_annotated
 from m4kit.training.teacher import OwnTeacher, PeerTeacher
 from m4kit.training.transfer import affine_map
@@ -182,7 +182,7 @@ def label(
 
     `points` (n, 68 + dense, 3) are the teachers', `vertices` their dense ones.
     """
-    fitted = in_parts(fit, model, vertices, points, prior=prior)
+    fitted = fit(model, vertices, points, prior=prior)
     columns = {"points21": source.points21.copy(), "points68": source.points68.copy()}
     turned = np.abs([head_pose(camera).yaw for camera in split_camera(fitted)[0]]) > OUTLINE_YAW
     columns["points68"][turned, :17] = np.nan
@@ -192,7 +192,7 @@ def label(
     if source.people is not None:
         identity = identity_of_people(split(parameters).identity, source.people)
         placed = place(model, vertices, parameters)
-        parameters = in_parts(fit, model, vertices, placed, prior=prior, identity=identity)
+        parameters = fit(model, vertices, placed, prior=prior, identity=identity)
     return Labels(
         names=np.array(source.names),
         source=np.full(len(source.names), source.name),
@@ -200,24 +200,6 @@ def label(
         validation=source.validation,
         face_model=model.fingerprint,
         **columns,
-    )
-
-
-def in_parts(
-    function, model: FaceModel, vertices: np.ndarray, points: np.ndarray, *, identity=None, **options
-):
-    """The results of a fit (n, 62) to points (n, P, 3), computed for some hundreds of faces at a time."""
-    return np.concatenate(
-        [
-            function(
-                model,
-                vertices,
-                points[part],
-                identity=None if identity is None else identity[part],
-                **options,
-            )
-            for part in np.array_split(np.arange(len(points)), len(points) // 500 + 1)
-        ]
     )
 
 
@@ -253,8 +235,7 @@ def report(
     fitted = fit(model, vertices, points[held], prior=prior)
     lines = [f"{source.name}, {held.sum()} held-out faces, against the teachers' points:"]
     for name, parameters in (("fit", fitted), ("labels", labels.parameters[held])):
-        offset = place(model, vertices, parameters) - points[held]
-        offset[..., 2] -= offset[:, 68:, 2].mean(1, keepdims=True)
+        offset = offsets(model, vertices, parameters, points[held])
         errors = np.linalg.norm(offset, axis=2)
         share = 100 * offset[..., 2] / face_size(points[held, :68])[:, None]
         depth = (f"{group} {share[:, members].mean():+.2f}" for group, members in DEPTH_GROUPS.items())

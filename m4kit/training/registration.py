@@ -42,7 +42,7 @@ def register(model: FaceModel, bfm: FaceModel, target: np.ndarray, *, iterations
     Non-rigid ICP in three stages: a similarity from the 68 landmarks; similarity and the 50 modes on closest points;
     a smooth displacement with Laplacian regularisation of falling stiffness.
     """
-    surface = _Surface(target, bfm.triangles.numpy())
+    surface = Surface(target, bfm.triangles.numpy())
     mean, modes = model.mean.double().numpy(), model.modes.double().numpy()
     triangles = model.triangles.numpy()
     skin = ~(model.regions["eyeballs"] | model.regions["mouth_inside"])
@@ -54,7 +54,7 @@ def register(model: FaceModel, bfm: FaceModel, target: np.ndarray, *, iterations
     for step in range(iterations):
         shape = mean + np.tensordot(coefficients, modes, 1)
         placed = scale * shape @ rotation.T + translation
-        match = surface.closest(placed, triangles)
+        match = surface.match(placed, triangles)
         use = skin & match.trusted(20 if step < 10 else 8)
         landmarks = our_landmarks + np.tensordot(coefficients, landmark_modes, 1)
         weight = 0.1 * use.sum() / 68 if step < 10 else 0.01 * use.sum() / 68
@@ -73,14 +73,14 @@ def register(model: FaceModel, bfm: FaceModel, target: np.ndarray, *, iterations
         prior = 0.02 * len(back) * np.eye(len(modes))
         coefficients = np.linalg.solve(left.T @ left + prior, left.T @ right)
     fitted = scale * (mean + np.tensordot(coefficients, modes, 1)) @ rotation.T + translation
-    match = surface.closest(fitted, triangles)
+    match = surface.match(fitted, triangles)
     use = skin & match.trusted(15)
     model_distance = float(match.distance[use].mean())
 
     finished = fitted
     laplacian = _laplacian(triangles, len(mean))
     for stiffness in (30.0, 10.0, 3.0, 1.0, 1.0):
-        match = surface.closest(finished, triangles)
+        match = surface.match(finished, triangles)
         trust = (skin & match.trusted(6)).astype(float)
         system = (
             diags_array(trust) + stiffness * laplacian.T @ laplacian + 1e-6 * diags_array(np.ones(len(mean)))
@@ -89,7 +89,7 @@ def register(model: FaceModel, bfm: FaceModel, target: np.ndarray, *, iterations
         finished = finished + np.column_stack(
             [solver.solve(trust * (match.points - finished)[:, axis]) for axis in range(3)]
         )
-    match = surface.closest(finished, triangles)
+    match = surface.match(finished, triangles)
     valid = skin & match.trusted(2)
     return Registration(
         corners=match.corners,
@@ -126,8 +126,8 @@ class _Match:
         return (self.distance < furthest) & (self.facing > 0.6) & ~self.border
 
 
-class _Surface:
-    """A mesh that finds its closest point to a given point."""
+class Surface:
+    """A mesh (V, 3) with triangles (T, 3) that finds its points closest to given ones."""
 
     def __init__(self, vertices: np.ndarray, triangles: np.ndarray):
         o3d = load_open3d()
@@ -142,15 +142,19 @@ class _Surface:
         self.border = np.zeros(len(vertices), dtype=bool)
         self.border[unique[count == 1]] = True
 
-    def closest(self, points: np.ndarray, triangles: np.ndarray) -> _Match:
+    def closest(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The closest points to points (n, 3): vertices and weights of their triangles, and normals, each (n, 3)."""
         answer = self.scene.compute_closest_points(self.tensor(points.astype(np.float32)))
         corners = self.triangles[answer["primitive_ids"].numpy().astype(np.int64)]
         uv = answer["primitive_uvs"].numpy().astype(np.float64)
-        weights = np.column_stack([1 - uv.sum(1), uv])
+        return corners, np.column_stack([1 - uv.sum(1), uv]), answer["primitive_normals"].numpy()
+
+    def match(self, points: np.ndarray, triangles: np.ndarray) -> _Match:
+        """The partners of a mesh's vertices (n, 3)."""
+        corners, weights, theirs = self.closest(points)
         found = (self.vertices[corners] * weights[:, :, None]).sum(1)
         # `vertex_normals` expects the photo's frame, in which y points down.
         normals = vertex_normals(points, triangles) * [-1, 1, -1]
-        theirs = answer["primitive_normals"].numpy()
         return _Match(
             points=found,
             corners=corners,

@@ -1,7 +1,7 @@
-"""Turns 3DDFA-V2's MobileNet (MIT licence) into an M4Net as the start of a training.
+"""Makes the start of a training from other weights: 3DDFA-V2's (MIT licence), or an M4Net's for another face model.
 
-The steps use training crops: restore the batch norms, narrow the last layer, map the parameters to our face model by
-an affine map, and fit a first linear layer for each of the other three heads.
+3DDFA-V2's take these steps on training crops: restore the batch norms, narrow the last layer, map the parameters to
+our face model by an affine map, and fit a first linear layer for each of the other three heads.
 """
 
 from __future__ import annotations
