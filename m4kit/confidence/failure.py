@@ -248,12 +248,23 @@ def note_of(network: str) -> str:
 def probability_of(face: Face, *, measured: Mapping[str, float]) -> float | None:
     """Probability that the face's NME is above `FAILURE_NME`, 0 to 1; None where `note_of` gives a reason.
 
-    `measured` holds the values of `signs.of_face`. If it also holds `flip_consistency` and `jitter_consistency`, the
-    score uses all signs.
+    `measured` holds the values of `signs.of_face`.
     """
+    return _probability(face, measured, "cheap")
+
+
+def checked_probability_of(face: Face, *, measured: Mapping[str, float]) -> float | None:
+    """As `probability_of`, by another fit that also uses the answers for mirrored and moved crops.
+
+    `measured` holds the values of `signs.of_faces`.
+    """
+    return _probability(face, measured, "all")
+
+
+def _probability(face: Face, measured: Mapping[str, float], names: str) -> float | None:
     if note_of(face.origin.network):
         return None
-    model = packaged()["all" if {"flip_consistency", "jitter_consistency"} <= measured.keys() else "cheap"]
+    model = packaged()[names]
     # Another detector, or a given box, has scores on another scale.
     score = face.box.score if face.origin.detector == model.detector else np.nan
     values = {name: np.array([value]) for name, value in ({"score": score} | dict(measured)).items()}

@@ -13,7 +13,7 @@ from m4kit import metrics
 from m4kit.boxes import HIT_IOU, pairwise_iou
 from m4kit.conditions import CONDITIONS, HARDEST, degrade, scene_depth
 from m4kit.confidence import signs
-from m4kit.confidence.failure import probability_of
+from m4kit.confidence.failure import checked_probability_of
 from m4kit.explore.controls import choice, faded, legend, row, slider
 from m4kit.explore.explorer import MeshExplorer
 from m4kit.explore.photo import picture_html
@@ -42,8 +42,8 @@ class PhotoInDepth(MeshExplorer):
     """A photo beside its degraded copy, with what is found in each, and both meshes of one face.
 
     `show(image)` sets the photo; sliders choose condition, severity and seed, and everything follows. `clean` and
-    `worse` are the predictions of the two pictures. The failure probability is that of a scene report: by all signs,
-    on the photo at its full size. A simulation at other settings works on a copy of at most `PHOTO_SIDE` pixels.
+    `worse` are the predictions of the two pictures. The checked failure probability is that of a scene report, on the
+    photo at its full size. A simulation at other settings works on a copy of at most `PHOTO_SIDE` pixels.
     """
 
     def __init__(self, predictor: Predictor):
@@ -223,7 +223,7 @@ class PhotoInDepth(MeshExplorer):
     def _caption(
         self, title: str, prediction: Prediction, face: Face | None, *, against: Face | None = None
     ) -> str:
-        """The caption of a picture: drift `against` the clean photo's face, failure probability and warnings."""
+        """The caption of a picture: drift `against` the clean photo's face, probability and warnings."""
         if face is None:
             rest = "" if against is None else ", this one is missed"
             return f"<b>{title}</b>: {_found(prediction)}{rest}"
@@ -232,16 +232,16 @@ class PhotoInDepth(MeshExplorer):
             drift = float(metrics.nme(face.landmarks[:, :2], against.landmarks[:, :2]))
             parts.append(f"drift {drift:.1f} %")
         if (probability := self._probability(prediction, face)) is not None:
-            parts.append(f"failure probability {100 * probability:.0f} %")
+            parts.append(f"checked failure probability {100 * probability:.0f} %")
         parts.append(f"score {face.box.score:.2f}")
         return f"<b>{title}</b>: {', '.join([*parts, *face.reasons])}"
 
     def _probability(self, prediction: Prediction, face: Face) -> float | None:
-        """The failure probability by all signs, as in a scene report."""
+        """The checked failure probability, as in a scene report."""
         if face.failure_probability is None:
             return None
         (measured,) = signs.of_faces(prediction.image, [face], self._predict_crops)
-        return probability_of(face, measured=measured)
+        return checked_probability_of(face, measured=measured)
 
     @cached_property
     def _predict_crops(self) -> PredictCrops:

@@ -57,7 +57,14 @@ _EMPTY = (
 )
 _THUMBNAIL = 150
 _COLUMNS = (
-    *("failure_probability", _ERROR, "head_spread", "flip_consistency", "jitter_consistency", "score"),
+    *(
+        "checked_failure_probability",
+        _ERROR,
+        "head_spread",
+        "flip_consistency",
+        "jitter_consistency",
+        "score",
+    ),
     *("edge_agreement", "identity_distance", "expression_distance", "sharpness", "contrast", "exposure"),
     *("clipped", "size", "turn", "yaw", "outside", "box_misfit", "crop_misfit", "pose_error", "severity"),
 )

@@ -50,7 +50,13 @@ METRICS = {
         name: Metric(*WORDS[name], more_is_worse=name not in _LESS_IS_WORSE)
         for name in (
             *("pose_error", "landmark_drift", "mesh_drift", "pose_drift", "shape_drift"),
-            *("failure_probability", "score", "head_spread", "flip_consistency", "jitter_consistency"),
+            *(
+                "checked_failure_probability",
+                "score",
+                "head_spread",
+                "flip_consistency",
+                "jitter_consistency",
+            ),
             *("sharpness", "contrast", "exposure"),
         )
     },

@@ -82,7 +82,7 @@ FACE_COLUMNS = (
         "expression_distance": NUMBER,
         **dict.fromkeys(("edge_agreement", "box_misfit", "crop_misfit", "turn", "size", "outside"), NUMBER),
         **dict.fromkeys(("sharpness", "contrast", "exposure", "clipped"), NUMBER),
-        "failure_probability": NUMBER,  # probability that the NME is above 8 %, 0 to 1, by all of these signs
+        "checked_failure_probability": NUMBER,  # probability that the NME is above 8 %, 0 to 1, by these signs
         "reasons": TEXT,  # `Face.reasons`, joined by `; `; NaN for none
         "thumbnail": TEXT,  # file name of its crop in the report's folder `thumbnails`
     }
@@ -110,7 +110,7 @@ WORDS = {
     "shape_drift": Words("Shape drift from the clean photo", "mm"),
     "pose_error": Words("Pose error", "°"),
     "pose_drift": Words("Pose drift from the clean photo", "°"),
-    "failure_probability": Words("Failure probability", "%", 100.0),
+    "checked_failure_probability": Words("Checked failure probability", "%", 100.0),
     "score": Words("Detector score"),
     "head_spread": Words("Heads' spread", "%"),
     "flip_consistency": Words("Change when mirrored", "%"),

@@ -182,7 +182,7 @@ def violins(
 
 
 def score_scatter(report: ReportData) -> NotebookFigure:
-    """The failure probability and the true error of each face, coloured by condition.
+    """The checked failure probability and the true error of each face, coloured by condition.
 
     The error has a logarithmic scale. Faces above the line count as failed.
     """
@@ -209,13 +209,13 @@ def score_scatter(report: ReportData) -> NotebookFigure:
             f"{_LEAST_ERROR:g} or less" if error <= _LEAST_ERROR and least < _LEAST_ERROR else f"{error:g}"
         )
     )
-    axes.set(xlabel="failure probability, %", ylabel=error_words(report.faces), xlim=(-2, 102))
+    axes.set(xlabel="checked failure probability, %", ylabel=error_words(report.faces), xlim=(-2, 102))
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
 def reliability(report: ReportData) -> NotebookFigure:
-    """Reliability diagram: the share of faces that failed, by failure probability.
+    """Reliability diagram: the share of faces that failed, by checked failure probability.
 
     All bins hold the same number of faces. Bars are Wilson's 95 % intervals.
     """
@@ -229,7 +229,9 @@ def reliability(report: ReportData) -> NotebookFigure:
         mean = 100 * probability[rows].mean()
         axes.plot([mean] * 2, [100 * low, 100 * high], color="#0072b2", linewidth=1.6, alpha=0.6)
         axes.plot(mean, 100 * failed[rows].mean(), "o", color="#0072b2", markersize=5)
-    axes.set(xlabel="failure probability, %", ylabel=f"faces with an error above {FAILURE_NME:g} %, %")
+    axes.set(
+        xlabel="checked failure probability, %", ylabel=f"faces with an error above {FAILURE_NME:g} %, %"
+    )
     axes.set(xlim=(-3, 103), ylim=(-3, 103), aspect="equal")
     axes.set_title(f"{len(failed)} faces, {failed.sum()} failed", fontsize=9, color=SOFT, loc="left")
     return figure
@@ -247,9 +249,9 @@ def gallery(
 ) -> NotebookFigure:
     """The worst faces, each with its answer drawn over it.
 
-    Sorted by the true error, or by the failure probability where there is none. `overlay` is one of `OVERLAYS`; with
-    landmarks, white dots show where they should be. Missed faces come first, without an answer, unless `missed` is
-    False.
+    Sorted by the true error, or by the checked failure probability where there is none. `overlay` is one of
+    `OVERLAYS`; with landmarks, white dots show where they should be. Missed faces come first, without an answer,
+    unless `missed` is False.
     """
     faces = report.faces.reset_index(drop=True).loc[worst_first(report)]
     if not missed:
@@ -333,10 +335,10 @@ def blame_figure(summary: pd.DataFrame) -> NotebookFigure:
 
 
 def worst_first(report: ReportData) -> np.ndarray:
-    """The rows of a report's faces, worst first: missed ones, then by true error, then by failure probability."""
+    """The rows of a report's faces, worst first: missed ones, by true error, by checked failure probability."""
     faces = report.faces.reset_index(drop=True)
     error = true_errors(faces).mask(faces["face"].isna(), np.inf)
-    order = pd.DataFrame({"error": error, "probability": faces["failure_probability"]})
+    order = pd.DataFrame({"error": error, "probability": faces["checked_failure_probability"]})
     return order.sort_values(["error", "probability"], ascending=False, kind="stable").index.to_numpy()
 
 
@@ -365,12 +367,12 @@ def face_picture(report: ReportData, row: int, *, overlay: str = "landmarks", si
 
 
 def caption(report: ReportData, row: int) -> str:
-    """A face's caption in a gallery: condition, severity, error and failure probability; then the first reason."""
+    """A face's caption in a gallery: condition, severity, error, checked failure probability, the first reason."""
     of = report.faces.iloc[row]
     word, error = ("drift", of["landmark_drift"]) if pd.isna(of["nme"]) else ("error", of["nme"])
     words = ["missed"] if pd.isna(of["face"]) else [f"{word} {error:.1f} %"] if np.isfinite(error) else []
-    if np.isfinite(of["failure_probability"]):
-        words.append(f"p {100 * of['failure_probability']:.0f} %")
+    if np.isfinite(of["checked_failure_probability"]):
+        words.append(f"p {100 * of['checked_failure_probability']:.0f} %")
     reason = "" if pd.isna(of["reasons"]) else of["reasons"].split("; ")[0]
     return f"{_scene_name(of['condition'], of['severity'])}: {', '.join(words)}\n{reason}"
 
@@ -395,16 +397,16 @@ def _judged(report: ReportData, place: str) -> pd.DataFrame:
     faces = report.faces.assign(error=true_errors(report.faces))
     # Without a truth, a clean photo is compared with itself.
     faces = faces[faces["nme"].notna() | (faces["severity"] != 0)]
-    faces = counted_once(faces.dropna(subset=["failure_probability", "error"]))
+    faces = counted_once(faces.dropna(subset=["checked_failure_probability", "error"]))
     if not len(faces):
         note = str(report.settings.get("failure_note", ""))
         raise ReportError(
-            f"{place}: expected faces with a failure probability and a true error, got none"
+            f"{place}: expected faces with a checked failure probability and a true error, got none"
             + f"; {note}" * bool(note)
         )
     condition = faces["condition"].mask(faces["severity"] == 0).fillna(CLEAN)
     return pd.DataFrame(
-        {"probability": faces["failure_probability"], "error": faces["error"], "condition": condition}
+        {"probability": faces["checked_failure_probability"], "error": faces["error"], "condition": condition}
     )
 
 

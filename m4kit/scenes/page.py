@@ -51,7 +51,15 @@ STEP = 24
 """Faces that the gallery shows at once."""
 
 _DETAILS = (
-    *("nme", "landmark_drift", "mesh_drift", "pose_error", "pose_drift", "failure_probability", "score"),
+    *(
+        "nme",
+        "landmark_drift",
+        "mesh_drift",
+        "pose_error",
+        "pose_drift",
+        "checked_failure_probability",
+        "score",
+    ),
     *("head_spread", "flip_consistency", "jitter_consistency", "turn", "size", "sharpness", "exposure"),
 )
 """Columns that an enlarged face shows, where they are known."""
@@ -64,8 +72,16 @@ _INKS = {
 }
 """The colours of the figures' text, axes and paper, and the page's colours for them, which follow a dark theme."""
 
-_HEAT = ("failure_rate", "recall", "nme", "landmark_drift", "pose_error", "mesh_drift", "failure_probability")
-_LINES = ("recall", "failure_rate", "failure_probability", "head_spread")
+_HEAT = (
+    "failure_rate",
+    "recall",
+    "nme",
+    "landmark_drift",
+    "pose_error",
+    "mesh_drift",
+    "checked_failure_probability",
+)
+_LINES = ("recall", "failure_rate", "checked_failure_probability", "head_spread")
 
 
 def write_page(report: ReportData, path: str | Path, *, title: str) -> Path:
@@ -112,7 +128,7 @@ def _tiles(report: ReportData) -> list[dict[str, str]]:
     """The report's main numbers."""
     tiles = []
     error = "nme" if report.faces["nme"].notna().any() else "landmark_drift"
-    for metric in ("recall", error, "failure_rate", "failure_probability"):
+    for metric in ("recall", error, "failure_rate", "checked_failure_probability"):
         known = values_of(report, metric).dropna()
         if len(known):
             label, unit, *_ = METRICS[metric]
@@ -143,8 +159,8 @@ def _charts(report: ReportData) -> list[tuple[Markup, str]]:
     wanted = [
         *((figures.line_chart, metric, by_severity) for metric in (error, *_LINES)),
         (figures.violins, error, "over the faces of each condition"),
-        (figures.score_scatter, None, "Failure probability and error of each face"),
-        (figures.reliability, None, "How many faces failed, by their failure probability"),
+        (figures.score_scatter, None, "Checked failure probability and error of each face"),
+        (figures.reliability, None, "How many faces failed, by their checked failure probability"),
     ]
     drawn = []
     for figure, metric, words in wanted:
@@ -220,8 +236,8 @@ def _card(face: pd.Series, error: float) -> dict[str, object]:
         numbers.append(MISSED)
     elif np.isfinite(error):
         numbers.append(f"{'drift' if np.isnan(face['nme']) else 'NME'} {error:.1f} %")
-    if np.isfinite(face["failure_probability"]):
-        numbers.append(f"p {100 * face['failure_probability']:.0f} %")
+    if np.isfinite(face["checked_failure_probability"]):
+        numbers.append(f"p {100 * face['checked_failure_probability']:.0f} %")
     failures, reasons = (
         [] if pd.isna(face[name]) else face[name].split("; ") for name in ("failures", "reasons")
     )

@@ -18,13 +18,13 @@ from m4kit.tables import as_text
 
 FIGURES = (
     *("nme", "pose_error", "landmark_drift", "mesh_drift", "pose_drift"),
-    *("score", "head_spread", "flip_consistency", "jitter_consistency", "failure_probability"),
+    *("score", "head_spread", "flip_consistency", "jitter_consistency", "checked_failure_probability"),
 )
 """Columns of the faces whose means `summary` gives."""
 
 _UNKNOWN = "clean or unknown"
 
-_IN_MARKDOWN = ("nme", "recall", "failure_rate", "pose_error", "failure_probability")
+_IN_MARKDOWN = ("nme", "recall", "failure_rate", "pose_error", "checked_failure_probability")
 
 
 class SceneReport(ReportData):
@@ -128,20 +128,20 @@ class SceneReport(ReportData):
         )
 
     def _prediction_of_failures(self) -> list[str]:
-        """How well the failure probability tells faces with a high NME apart; empty unless there are both kinds.
+        """How well the checked failure probability ranks faces with a high NME; empty unless there are both kinds.
 
         A clean face counts once.
         """
-        faces = counted_once(self.faces.dropna(subset=["nme", "failure_probability"]))
-        nme, probability = faces["nme"].to_numpy(), faces["failure_probability"].to_numpy()
+        faces = counted_once(self.faces.dropna(subset=["nme", "checked_failure_probability"]))
+        nme, probability = faces["nme"].to_numpy(), faces["checked_failure_probability"].to_numpy()
         failed = nme > FAILURE_NME
         if not failed.any() or failed.all():
             return []
         lines = [
             "",
-            f"Failure probability, {len(nme)} faces found, {failed.sum()} with an NME above {FAILURE_NME:g} %: "
-            f"AUROC {auroc(probability, failed):.3f}; NME {nme.mean():.2f} %, without the least sure tenth "
-            f"{nme[surest(probability)].mean():.2f} %.",
+            f"Checked failure probability, {len(nme)} faces found, {failed.sum()} with an NME above "
+            f"{FAILURE_NME:g} %: AUROC {auroc(probability, failed):.3f}; NME {nme.mean():.2f} %, without the least "
+            f"sure tenth {nme[surest(probability)].mean():.2f} %.",
             "",
             *_heading("condition, severity 3 and more", "AUROC", "faces", "failed"),
         ]

@@ -20,7 +20,7 @@ from m4kit.prediction import Face, FaceBox
 from m4kit.scenes.columns import FACE_COLUMNS, PHOTO_COLUMNS
 from m4kit.scenes.taxonomy import failure_flags
 
-VERSION = 3
+VERSION = 4
 """Version of the report's files; files of another version are refused."""
 
 THUMBNAILS = "thumbnails"

@@ -46,7 +46,7 @@ DRIFT_LIMIT = 7.0
 """Percent of the face's size, for the mean of a group: twice the mean error on AFLW2000-3D."""
 
 CONFIDENT_TO, UNSURE_FROM = 0.1, 0.5
-"""Failure probabilities: up to the first a face counts as predicted right, from the second on as predicted wrong."""
+"""Checked failure probabilities: a face up to the first counts as predicted right, from the second on as wrong."""
 
 RULES = {
     MISSED: f"no detection overlaps the face by an IoU of {HIT_IOU} or more, or another face took it",
@@ -62,9 +62,10 @@ RULES = {
     "the groups are named, worst first",
     IMPLAUSIBLE: f"the identity lies more than {IDENTITY_LIMIT:.2f}, or the expression more than "
     f"{EXPRESSION_LIMIT:.2f}, standard deviations (root mean square) from the mean face",
-    CONFIDENT: f"the failure probability is {CONFIDENT_TO:g} or less, the landmarks' error above {FAILURE_NME:g} %",
-    UNSURE: f"the failure probability is {UNSURE_FROM:g} or more, the landmarks' error not above {FAILURE_NME:g} %, "
-    "and no other rule applies",
+    CONFIDENT: f"the checked failure probability is {CONFIDENT_TO:g} or less, the landmarks' error above "
+    f"{FAILURE_NME:g} %",
+    UNSURE: f"the checked failure probability is {UNSURE_FROM:g} or more, the landmarks' error not above "
+    f"{FAILURE_NME:g} %, and no other rule applies",
 }
 """Every label with its rule, worst first, in the order of `failures_of`."""
 
@@ -121,8 +122,8 @@ def _pose_failures(row: Mapping[str, object]) -> list[str]:
 
 
 def _misjudged(row: Mapping[str, object], *, failed: bool) -> list[str]:
-    """Whether the failure probability was wrong."""
-    probability = _number(row, "failure_probability")
+    """Whether the checked failure probability was wrong."""
+    probability = _number(row, "checked_failure_probability")
     error = _number(row, "nme" if row.get("landmark_reference") == "truth" else "landmark_drift")
     if error > FAILURE_NME and probability <= CONFIDENT_TO:
         return [CONFIDENT]

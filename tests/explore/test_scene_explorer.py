@@ -197,7 +197,7 @@ def test_charts_and_scatter_follow_the_filters(explorer):
 def test_axes_are_named_in_plain_words_with_units(explorer):
     go_to(explorer, "Scatter")
     titles = [explorer.scatter.layout[axis].title.text for axis in ("xaxis", "yaxis")]
-    assert titles == ["Failure probability, %", "NME, %"]
+    assert titles == ["Checked failure probability, %", "NME, %"]
     assert not any("_" in label for label in explorer.across._options_labels)
 
 
@@ -306,7 +306,7 @@ def test_a_click_on_a_face_shows_its_photo_clean_and_made_worse(explorer, report
     assert explorer.errors == []
 
 
-def test_the_photo_in_depth_has_the_failure_probability_that_the_report_has():
+def test_the_photo_in_depth_has_the_checked_failure_probability_that_the_report_has():
     # Larger than the copy on which a slider works.
     photo = load_image(SAMPLES / "grace_hopper.jpg")
     assert max(photo.shape) > PHOTO_SIDE
@@ -315,7 +315,7 @@ def test_the_photo_in_depth_has_the_failure_probability_that_the_report_has():
     explorer = SceneExplorer(report, source=samples)
     explorer.choose(0)
     caption = explorer.photo.captions[1]
-    known = f"failure probability {100 * report.faces['failure_probability'][0]:.0f} %"
+    known = f"checked failure probability {100 * report.faces['checked_failure_probability'][0]:.0f} %"
     assert caption.value.startswith("<b>motion 5</b>: drift ")
     assert known in caption.value
     assert figures.caption(report, 0).split("\n")[0] in explorer.depth.children[0].value

@@ -31,7 +31,8 @@ def made_report(*, scenes=6, conditions=CONDITIONS, severities=(0, 1, 3, 5), mis
     """A report with one face for every scene, condition and severity.
 
     The error of scene k (of n) at severity s is (2 + s) * (0.8 + 0.4 k / (n - 1)) percent, 2 + s on average; from
-    severity `missed_from` on, scene 0 is missed. The failure probability is the error / 20, at most 1.
+    severity `missed_from` on, scene 0 is missed. The checked failure probability is the
+    error / 20, at most 1.
     """
     faces, photos = [], []
     shades = np.linspace(60, 200, 8).astype(int)
@@ -56,7 +57,10 @@ def made_report(*, scenes=6, conditions=CONDITIONS, severities=(0, 1, 3, 5), mis
                         zip(("left", "top", "right", "bottom", "score"), (12, 12, 62, 62, 0.9), strict=True)
                     )
                     face |= {"crop_left": 0, "crop_top": 0, "crop_size": 80, "size": 20.0 + 10 * scene}
-                    face |= {"parameters": answer.tolist(), "failure_probability": min(1.0, error / 20)}
+                    face |= {
+                        "parameters": answer.tolist(),
+                        "checked_failure_probability": min(1.0, error / 20),
+                    }
                     face["reasons"] = "blurred; tiny" if severity >= 3 else None
                     face["failures"] = "landmarks drifted: jaw, lips" if error > 7 else None
                     faces.append(face)

@@ -81,7 +81,7 @@ class TestWithTruth:
         faces = analyse(scenes, predictor=counting, progress=False).faces
         assert len(seen) == 3
         assert faces["severity"].tolist() == [0, 3, 0, 3]
-        for name in ("nme", "jitter_consistency", "failure_probability", "edge_agreement"):
+        for name in ("nme", "jitter_consistency", "checked_failure_probability", "edge_agreement"):
             values = faces[name]
             assert np.array_equal(values[0], values[2], equal_nan=True)
             assert values[1] != values[3]
@@ -178,11 +178,11 @@ class TestWithoutTruth:
         row = report.faces.iloc[0]
         for name in ("head_spread", "flip_consistency", "jitter_consistency", "edge_agreement", "sharpness"):
             assert row[name] > 0
-        assert row["failure_probability"] < 0.5
+        assert row["checked_failure_probability"] < 0.5
         # With what flipped and moved crops say, which a face alone does not know.
         known = {sign.value: np.array([row[sign.value]]) for sign in ALL.values()}
         expected = packaged()["all"].probability(known)[0]
-        assert row["failure_probability"] == pytest.approx(expected, abs=1e-6)
+        assert row["checked_failure_probability"] == pytest.approx(expected, abs=1e-6)
         assert (row["crop_size"], row["outside"]) == (pytest.approx(predictor(photo)[0].crop.size), 0)
         assert row["identity_distance"] == pytest.approx(
             float(np.sqrt((predictor(photo)[0].identity ** 2).mean())), rel=1e-5
@@ -263,7 +263,7 @@ class TestFacesOfAReport:
         network.fix_head_weights([1, 0, 0, 0])
         other = Predictor(detector=fixed.detector, network=network, model=fixed.model, threshold=0.0)
         report = analyse([scene(photo)], predictor=other, progress=False)
-        assert np.isnan(report.faces["failure_probability"]).all()
+        assert np.isnan(report.faces["checked_failure_probability"]).all()
         assert "no failure probability: it is fitted for the network" in report.settings["failure_note"]
 
 
@@ -379,7 +379,7 @@ class TestContinuing:
 
     def test_a_journal_of_another_version_or_that_is_none_is_an_error(self, tmp_path):
         (tmp_path / FILE).write_text(json.dumps({"version": 99, "settings": {}}) + "\n")
-        with pytest.raises(ReportError, match="expected an analysis of version 3, got 99"):
+        with pytest.raises(ReportError, match="expected an analysis of version 4, got 99"):
             Journal(tmp_path, {})
         (tmp_path / FILE).write_text("something\n")
         with pytest.raises(ReportError, match="got a broken one"):
@@ -490,7 +490,7 @@ class TestReport:
         info = tmp_path / "report.json"
         content = json.loads(info.read_text())
         info.write_text(json.dumps(content | {"version": 7}))
-        with pytest.raises(ReportError, match="expected a scene report of version 3, got 7"):
+        with pytest.raises(ReportError, match="expected a scene report of version 4, got 7"):
             SceneReport.load(tmp_path)
         info.write_text(json.dumps(content))
         faces = tmp_path / "faces.parquet"
@@ -552,17 +552,17 @@ class TestTaxonomy:
             ({"expression_distance": 1.8}, ("implausible shape",)),
             ({"yaw": 50.0, "expression_distance": 1.8}, ("pose off", "implausible shape")),
             (
-                {"failure_probability": 0.05, "nme": 9.0, "landmark_reference": "truth"},
+                {"checked_failure_probability": 0.05, "nme": 9.0, "landmark_reference": "truth"},
                 ("confident though wrong",),
             ),
-            ({"failure_probability": 0.05, "landmark_drift": 9.0}, ("confident though wrong",)),
-            ({"failure_probability": 0.3, "nme": 9.0, "landmark_reference": "truth"}, ()),
+            ({"checked_failure_probability": 0.05, "landmark_drift": 9.0}, ("confident though wrong",)),
+            ({"checked_failure_probability": 0.3, "nme": 9.0, "landmark_reference": "truth"}, ()),
             (
-                {"failure_probability": 0.7, "nme": 3.0, "landmark_reference": "truth"},
+                {"checked_failure_probability": 0.7, "nme": 3.0, "landmark_reference": "truth"},
                 ("low confidence though right",),
             ),
-            ({"failure_probability": 0.7, "nme": 3.0, "crop_scale": 1.3}, ("wrong scale or crop",)),
-            ({"failure_probability": 0.7}, ()),
+            ({"checked_failure_probability": 0.7, "nme": 3.0, "crop_scale": 1.3}, ("wrong scale or crop",)),
+            ({"checked_failure_probability": 0.7}, ()),
         ],
     )
     def test_a_rule_applies_where_it_should(self, changes, expected):

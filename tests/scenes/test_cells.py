@@ -110,17 +110,17 @@ def test_the_findings_are_a_markdown_table(report):
 
 def test_the_findings_tell_how_well_failures_were_predicted():
     known = made_report()
-    known.faces["failure_probability"] = known.faces["nme"] / 10
+    known.faces["checked_failure_probability"] = known.faces["nme"] / 10
     text = known.to_markdown()
     # Each condition's worst face at severity 5 has 8.4 %.
     assert "7 with an NME above 8 %: AUROC 1.000" in text
     assert "| snow | 1.00 | 11 | 1 |" in text
     # Six faces under seven conditions at severities 1, 3 and 5, one of them missed at 5, and the six clean ones once.
-    assert "Failure probability, 125 faces found" in text
-    known.faces["failure_probability"] *= -1
+    assert "Checked failure probability, 125 faces found" in text
+    known.faces["checked_failure_probability"] *= -1
     assert "AUROC 0.000" in known.to_markdown()
-    known.faces["failure_probability"] = np.nan
-    assert "Failure probability" not in known.to_markdown()
+    known.faces["checked_failure_probability"] = np.nan
+    assert "Checked failure probability" not in known.to_markdown()
 
 
 def test_the_summary_has_the_intervals_too(report):

@@ -207,11 +207,13 @@ def test_the_scene_figure_has_four_rows_and_a_column_a_photo():
 
 def test_numbers_that_a_report_lacks_are_an_error_with_a_remedy():
     report = made_report(scenes=1, conditions=("haze",))
-    for name in ("nme", "landmark_drift", "failure_probability"):
+    for name in ("nme", "landmark_drift", "checked_failure_probability"):
         report.faces[name] = np.nan
     with pytest.raises(ReportError, match="choose another metric, or analyse with truth"):
         figures.heat_map(report, "nme")
-    with pytest.raises(ReportError, match="expected faces with a failure probability and a true error"):
+    with pytest.raises(
+        ReportError, match="expected faces with a checked failure probability and a true error"
+    ):
         figures.reliability(report)
     empty = made_report(scenes=1, conditions=("haze",))
     object.__setattr__(empty, "faces", empty.faces.head(0))
