@@ -19,6 +19,10 @@ FAILURE_NME = 8.0
 """Percent: landmarks with a larger NME count as failed. About twice the mean error on AFLW2000-3D."""
 
 
+DISTANCES = ("lip gap", "eye aspect ratio", "nose width", "face width")
+"""What `distances` measures."""
+
+
 class BalancedMean(NamedTuple):
     """The mean of the yaw bins' means, the bins' means (3,), and the number of faces in each bin (3,)."""
 
@@ -76,6 +80,36 @@ def nme_3d(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     return np.linalg.norm(np.concatenate([flat, depth], axis=-1), axis=-1).mean(axis=-1)
 
 
+def distances(landmarks: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Four distances that one sees on a face, (..., 4), in the order of `DISTANCES`.
+
+    `landmarks` (..., 68, 2 or 3) are in the unit of `size` (...), and only x and y count. Widths and the gap are in
+    percent of the size. Landmarks count from 0:
+
+    - lip gap: 62 to 66, the middles of the inner lips;
+    - eye aspect ratio: the mean of 37 to 41 and 38 to 40 (the lids), divided by 36 to 39 (the corners); the same for
+      the other eye, and the mean of both (Soukupova and Cech, CVWW 2016);
+    - nose width: 31 to 35, the outer ends of the nostrils;
+    - face width: 0 to 16, the ends of the jaw line beside the ears.
+    """
+    points = np.asarray(landmarks, dtype=float)[..., :2]
+
+    def apart(some, others):
+        return np.linalg.norm(points[..., some, :] - points[..., others, :], axis=-1)
+
+    lids = (apart([37, 43], [41, 47]) + apart([38, 44], [40, 46])) / 2
+    eyes = (lids / apart([36, 42], [39, 45])).mean(axis=-1)
+    gap, nose, face = np.moveaxis(100 * apart([62, 31, 0], [66, 35, 16]) / np.asarray(size)[..., None], -1, 0)
+    return np.stack([gap, eyes, nose, face], axis=-1)
+
+
+def correlation(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Pearson's correlation over the first axis of two arrays (n, ...); NaN where one of them does not vary."""
+    a, b = (values - values.mean(axis=0) for values in (predicted, true))
+    with np.errstate(invalid="ignore"):
+        return (a * b).sum(axis=0) / np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
+
+
 def yaw_bin(yaw: np.ndarray) -> np.ndarray:
     """Index into `YAW_BINS` of each yaw (...) in degrees; -1 where the yaw is not finite.
 
@@ -119,6 +153,17 @@ def pose_error(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
             f"pose_error: expected two arrays of one shape, got {predicted.shape} and {true.shape}"
         )
     return np.abs((predicted - true + 180) % 360 - 180)
+
+
+def rotation_error(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Geodesic angle between rotations (..., 3, 3), (...), in degrees from 0 to 180.
+
+    This is the angle of the one turn that carries one rotation into the other. Unlike `pose_error`, it does not
+    depend on how a rotation is divided into angles.
+    """
+    # Better conditioned near 0 than the arc cosine of the trace.
+    half = np.linalg.norm(np.subtract(predicted, true), axis=(-2, -1)) / np.sqrt(8)
+    return np.degrees(2 * np.arcsin(np.minimum(half, 1)))
 
 
 def _mean(rows: np.ndarray) -> np.ndarray:

@@ -20,6 +20,8 @@ from m4kit.camera import (
     head_pose,
     rotation_from_euler,
 )
+from m4kit.face_model import FaceModel
+from m4kit.metrics import rotation_error
 
 from helpers.paths import shared_file
 
@@ -172,6 +174,24 @@ class TestRealFaces:
         assert frontal.sum() > 150
         assert np.abs(tilt - roll)[frontal].mean() < 3
         assert np.abs(tilt + roll)[frontal].mean() > 8
+
+    def test_the_true_angles_turn_the_mean_face_to_the_landmarks_in_one_order_only(self):
+        with np.load(shared_file("data/aflw2000_3d_dev.npz"), allow_pickle=False) as file:
+            points = file["pts68"].transpose(0, 2, 1)[:100].astype(float) * [1, -1, 1]
+            angles = np.degrees(file["pose_para"][:100, [1, 0, 2]].astype(float))
+        mean_face = FaceModel.load().landmarks().numpy()
+        nearest = [
+            Rotation.align_vectors(*(p - p.mean(axis=0) for p in (face, mean_face)))[0] for face in points
+        ]
+        turns = np.array([rotation.as_matrix() for rotation in nearest])
+        mean_errors = {}
+        for order in permutations(range(3)):
+            factors = [[rotation_from_euler(*row * np.eye(3)[axis]) for axis in order] for row in angles]
+            composed = np.array([a @ b @ c for a, b, c in factors])
+            mean_errors[order] = rotation_error(turns, composed).mean()
+        pitch_yaw_roll = (1, 0, 2)
+        assert mean_errors.pop(pitch_yaw_roll) < 2.5
+        assert min(mean_errors.values()) > 7
 
 
 class TestDecompose:

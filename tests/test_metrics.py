@@ -2,16 +2,22 @@
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
+from m4kit.camera import rotation_from_euler
 from m4kit.metrics import (
+    DISTANCES,
     balanced_mean,
     bootstrap,
+    correlation,
     depth_errors,
+    distances,
     mean_error_vector,
     nme,
     nme_3d,
     nme_without_offset,
     pose_error,
+    rotation_error,
     yaw_bin,
 )
 
@@ -135,6 +141,47 @@ class TestDepth:
             nme_3d(predicted, true[:, :2])
 
 
+class TestDistances:
+    def _face(self) -> np.ndarray:
+        """A face (68, 2) with a lip gap of 3, eyes of 10 x 3 and 20 x 4, a nose of 12 and a width of 90."""
+        points = np.zeros((68, 2))
+        points[[62, 66]] = [[5, 70], [5, 73]]
+        # The heights of the first eye are 2 and 4, those of the second both 4.
+        points[36:42] = [[0, 0], [3, -1], [6, -2], [10, 0], [6, 2], [3, 1]]
+        points[42:48] = [[30, 0], [36, -2], [44, -2], [50, 0], [44, 2], [36, 2]]
+        points[[31, 35]] = [[-6, 30], [6, 30]]
+        points[[0, 16]] = [[-45, 10], [45, 10]]
+        return points
+
+    def test_each_is_measured_between_its_landmarks(self):
+        assert DISTANCES == ("lip gap", "eye aspect ratio", "nose width", "face width")
+        assert distances(self._face(), 60) == pytest.approx([5, (0.3 + 0.2) / 2, 20, 150])
+
+    def test_they_do_not_change_with_place_roll_and_scale_and_depth_does_not_count(self):
+        turn = Rotation.from_euler("z", 40, degrees=True).as_matrix()[:2, :2]
+        moved = np.column_stack([7 * self._face() @ turn + [3, -8], np.arange(68)])
+        both = distances(np.stack([moved, 14 * moved]), np.array([420, 14 * 420]))
+        np.testing.assert_allclose(both, [distances(self._face(), 60)] * 2)
+
+
+class TestCorrelation:
+    def test_it_is_pearsons_of_each_column(self):
+        random = np.random.default_rng(0)
+        true = random.normal(size=(40, 2))
+        predicted = true * [1, -1] + random.normal(size=(40, 2))
+        expected = [np.corrcoef(predicted[:, column], true[:, column])[0, 1] for column in (0, 1)]
+        np.testing.assert_allclose(correlation(predicted, true), expected)
+
+    def test_a_constant_and_a_factor_above_0_do_not_count(self):
+        true = np.arange(6.0)
+        assert correlation(3 * true + 7, true) == pytest.approx(1)
+        assert correlation(-true, true) == pytest.approx(-1)
+
+    def test_where_nothing_varies_it_is_nan_without_a_warning(self):
+        assert np.isnan(correlation(np.ones(3), np.arange(3.0)))
+        assert np.isnan(correlation(np.ones((1, 2)), np.ones((1, 2)))).all()
+
+
 class TestYawBin:
     def test_30_and_60_belong_to_the_lower_bin_and_turns_beyond_90_to_the_last(self):
         yaw = [0, -30, 30.001, 60, -60.001, 90, 170, np.nan, np.inf]
@@ -183,6 +230,31 @@ class TestPoseError:
     def test_shapes_must_agree(self):
         with pytest.raises(ValueError, match="one shape"):
             pose_error(np.zeros((2, 3)), np.zeros(3))
+
+
+class TestRotationError:
+    def _some(self, count: int, seed: int) -> np.ndarray:
+        return Rotation.random(count, random_state=seed).as_matrix()
+
+    def test_it_is_the_angle_of_the_turn_between_them(self):
+        start = self._some(50, 0)
+        for angle in (0, 1e-6, 3, 90, 179.9, 180):
+            axes = np.random.default_rng(1).normal(size=(50, 3))
+            axes *= np.radians(angle) / np.linalg.norm(axes, axis=1, keepdims=True)
+            turned = Rotation.from_rotvec(axes).as_matrix() @ start
+            np.testing.assert_allclose(rotation_error(turned, start), angle, rtol=1e-5, atol=1e-9)
+
+    def test_it_is_a_distance_that_no_common_turn_changes(self):
+        a, b, c = (self._some(100, seed) for seed in (1, 2, 3))
+        np.testing.assert_allclose(rotation_error(a, b), rotation_error(b, a))
+        np.testing.assert_allclose(rotation_error(c @ a, c @ b), rotation_error(a, b))
+        assert (rotation_error(a, c) <= rotation_error(a, b) + rotation_error(b, c) + 1e-9).all()
+
+    def test_near_a_yaw_of_90_degrees_angles_far_apart_may_be_one_rotation(self):
+        predicted, true = (89.5, -60, 0), (89.5, 0, 60)
+        assert pose_error(np.array(predicted), np.array(true)).tolist() == [0, 60, 60]
+        turned = rotation_error(rotation_from_euler(*predicted), rotation_from_euler(*true))
+        assert turned == pytest.approx(0.5, abs=1e-3)
 
 
 class TestBootstrap:

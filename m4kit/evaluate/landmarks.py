@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+from scipy.stats import binomtest
 from tqdm import tqdm
 
 from m4kit import metrics
-from m4kit.camera import HeadPose, cut_crop, head_pose
+from m4kit.camera import HeadPose, cut_crop, head_pose, rotation_from_euler
 from m4kit.datasets import DatasetError, Sample, warn_left_out
 from m4kit.files import reason_of
-from m4kit.landmarks import GROUP_MEMBERS
+from m4kit.landmarks import GROUP_MEMBERS, face_size
 from m4kit.metrics import BalancedMean
 from m4kit.views import PredictCrops
 
@@ -26,6 +27,9 @@ POSE_LIMIT = 99.0
 
 FRONTAL = 15.0
 """The largest |yaw| in degrees of the faces whose depth bias is reported: there the camera looks along the depth."""
+
+LIPS_CLOSED, LIPS_OPEN = 1.2, 3.0
+"""Percent of the face's size: lips with a smaller gap are closed, lips with a larger one are clearly open."""
 
 DEPTH_GROUPS = {
     "jaw": GROUP_MEMBERS["jaw"],
@@ -74,6 +78,15 @@ class LandmarkEvaluation:
         """Absolute errors of yaw, pitch and roll, (n, 3), in degrees."""
         return metrics.pose_error(self.predicted_poses, self.true_poses)
 
+    @cached_property
+    def rotation_errors(self) -> np.ndarray:
+        """Geodesic angle between predicted and true rotation, (n,), in degrees; NaN where an angle is unknown."""
+        predicted, true = (
+            np.array([rotation_from_euler(*pose) for pose in poses])
+            for poses in (self.predicted_poses, self.true_poses)
+        )
+        return metrics.rotation_error(predicted, true)
+
     @property
     def turns_known(self) -> bool:
         """Whether the true yaw of every face is known, which the yaw bins need."""
@@ -102,6 +115,26 @@ class LandmarkEvaluation:
         """
         errors = metrics.depth_errors(self.predicted, self.true)[np.abs(self.true_poses[:, 0]) <= FRONTAL]
         return np.column_stack([errors[:, members].mean(axis=1) for members in DEPTH_GROUPS.values()])
+
+    @cached_property
+    def distances(self) -> np.ndarray:
+        """Predicted and true `metrics.DISTANCES` of the m faces of the first yaw bin, (m, 2, 4).
+
+        Both are relative to the true face's size. The yaw is limited because a turned face shows its lips and widths
+        from the side: at 30 degrees a width still has 87 percent of its length.
+        """
+        frontal = metrics.yaw_bin(self.true_poses[:, 0]) == 0
+        both = np.stack([self.predicted[frontal, :, :2], self.true[frontal, :, :2]], axis=1)
+        return metrics.distances(both, face_size(self.true[frontal])[:, None])
+
+    @property
+    def closed_shown_open(self) -> np.ndarray:
+        """Whether closed lips are shown open, (k,) bool, for the faces of `distances` with lips closed in truth.
+
+        The true gap is below `LIPS_CLOSED`; the lips are shown open if the predicted gap is above `LIPS_OPEN`.
+        """
+        predicted, true = self.distances[..., metrics.DISTANCES.index("lip gap")].T
+        return predicted[true < LIPS_CLOSED] > LIPS_OPEN
 
     @property
     def mean_error(self) -> np.ndarray:
@@ -166,11 +199,19 @@ class LandmarkEvaluation:
         ]
         if self.has_depth and self.turns_known:
             lines += self._depth_lines()
+        if len(self.distances):
+            lines += self._distance_lines()
         if counted := self.pose_counted.sum():
             pose = self.pose_mae
             lines.append(
                 f"pose MAE: yaw {pose.yaw:.2f}, pitch {pose.pitch:.2f}, roll {pose.roll:.2f}, mean "
                 f"{np.mean(pose):.2f} degrees ({counted} faces with every angle within {POSE_LIMIT:.0f})"
+            )
+        if len(turns := self.rotation_errors[np.isfinite(self.rotation_errors)]):
+            low, high = metrics.bootstrap(turns)
+            lines.append(
+                f"angle between predicted and true rotation: mean {turns.mean():.2f} degrees "
+                f"(95 % interval {low:.2f} to {high:.2f}; {len(turns)} faces with every angle known)"
             )
         return "\n".join(lines)
 
@@ -193,6 +234,42 @@ class LandmarkEvaluation:
                 )
             ]
         return lines
+
+    def _distance_lines(self) -> list[str]:
+        """The distances that one sees on a face, with 95 % intervals, and the closed lips that are shown open."""
+        figures = _agreement(self.distances)
+        lows, highs = metrics.bootstrap(self.distances, statistic=_agreement)
+        lines = [
+            f"distances of {len(self.distances)} faces with |yaw| up to {metrics.YAW_BINS[0][1]} in percent of the "
+            "face's size (95 % interval; + is too large):"
+        ]
+        for column, name in enumerate(metrics.DISTANCES):
+            digits, unit = (3, "") if name == "eye aspect ratio" else (2, " %")
+            correlation, mean, absolute = (
+                f"{figure:{style}}{mark} ({low:{style}} to {high:{style}})"
+                for figure, low, high, style, mark in zip(
+                    *(values[:, column] for values in (figures, lows, highs)),
+                    (".2f", f"+.{digits}f", f".{digits}f"),
+                    ("", unit, unit),
+                    strict=True,
+                )
+            )
+            lines.append(f"  {name}: correlation {correlation}, mean error {mean}, absolute {absolute}")
+        if len(shown_open := self.closed_shown_open):
+            share = binomtest(int(shown_open.sum()), len(shown_open))
+            low, high = (100 * value for value in share.proportion_ci(method="wilson"))
+            lines.append(
+                f"closed lips shown open: {100 * share.statistic:.0f} % ({share.k} of {share.n} faces with a true "
+                f"gap below {LIPS_CLOSED} % show one above {LIPS_OPEN} %; 95 % interval {low:.0f} to {high:.0f})"
+            )
+        return lines
+
+
+def _agreement(both: np.ndarray) -> np.ndarray:
+    """Correlation, mean error and mean absolute error, (3, ...), of predictions and truth (m, 2, ...)."""
+    predicted, true = both[:, 0], both[:, 1]
+    errors = predicted - true
+    return np.stack([metrics.correlation(predicted, true), errors.mean(axis=0), np.abs(errors).mean(axis=0)])
 
 
 def evaluate_landmarks(

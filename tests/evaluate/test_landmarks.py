@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from m4kit.camera import crop_from_landmarks, head_pose
+from m4kit.camera import HeadPose, crop_from_landmarks, head_pose
 from m4kit.cli import main
 from m4kit.datasets import DatasetError, PublishedBox, read_aflw2000_3d
-from m4kit.evaluate import HeadAnswers, command, crop_predictor, evaluate_landmarks
+from m4kit.evaluate import HeadAnswers, LandmarkEvaluation, command, crop_predictor, evaluate_landmarks
 from m4kit.evaluate.landmarks import DEPTH_GROUPS
 from m4kit.face_model import FaceModel
 from m4kit.landmarks import face_size
@@ -55,6 +55,15 @@ class TestTinySet:
         result = evaluate_landmarks(knowing_network(turn=(1, -2, 4)), samples, progress=False)
         assert result.pose_counted.tolist() == [True, True, False]
         np.testing.assert_allclose(result.pose_mae, [1, 2, 4], atol=1e-4)
+
+    @pytest.mark.parametrize("turn", [(0, -4, 0), (0, 0, 4)])
+    def test_one_turn_of_4_degrees_is_an_angle_of_4_in_every_face_whose_angles_are_known(self, samples, turn):
+        """Pitch turns after the other angles and roll before them, so each adds its own size wherever one looks."""
+        unknown = replace(samples[1], pose=HeadPose(-45, np.nan, np.nan))
+        faces = [samples[0], unknown, samples[2]]
+        result = evaluate_landmarks(knowing_network(turn=turn), faces, progress=False)
+        np.testing.assert_allclose(result.rotation_errors, [4, np.nan, 4], rtol=1e-4)
+        assert "rotation: mean 4.00 degrees (95 % interval 4.00 to 4.00; 2 faces with" in result.report()
 
     def test_the_batch_size_changes_nothing(self, samples):
         network = knowing_network(shift=(1, 1))
@@ -157,6 +166,61 @@ class TestDepth:
 
     def test_a_network_without_depth_has_no_figures_in_3d(self, samples):
         assert "3D" not in evaluate_landmarks(knowing_network(), samples, progress=False).report()
+
+
+class TestDistances:
+    YAWS = (0.0, -30.0, 20.0, 30.5, np.nan)
+
+    def _evaluated(self, true_gaps, predicted_gaps, *, larger=1.0) -> LandmarkEvaluation:
+        """Faces of size 60 with these lip gaps in pixels; the answers are `larger` about the middle of the lips."""
+        points, random = true_landmarks("image00002")[:, :2], np.random.default_rng(0)
+        # The lips are inside the box, so that the gap does not change the size of the face.
+        points[[62, 66]] = [100, 90]
+        others = np.delete(np.arange(68), [62, 66])
+        true = np.stack([points] * len(self.YAWS))
+        for face in true:
+            face[others] = random.permutation(points[others])
+        predicted = 100 + larger * (true - 100)
+        true[:, 66, 1] += true_gaps
+        predicted[:, 66, 1] += predicted_gaps
+        poses = np.column_stack([self.YAWS, np.zeros((len(self.YAWS), 2))])
+        names = tuple(map(str, range(len(poses))))
+        return LandmarkEvaluation(names, predicted, true, poses, poses, inputs="made up")
+
+    def test_they_are_in_percent_of_the_true_size_over_faces_with_a_yaw_of_at_most_30(self):
+        result = self._evaluated([0.6, 1.2, 3, 99, 99], [0.6, 1.8, 6, 0, 0], larger=1.1)
+        assert result.distances.shape == (3, 2, 4)
+        np.testing.assert_allclose(result.distances[..., 0], [[1, 1], [3, 2], [10, 5]])
+        predicted, true = result.distances[..., 1:].swapaxes(0, 1)
+        np.testing.assert_allclose(predicted / true, [[1, 1.1, 1.1]] * 3)
+
+    def test_the_report_compares_them_with_the_truth(self):
+        report = self._evaluated([0, 3, 6, 0, 0], [0.6, 3, 6.6, 99, 99], larger=1.1).report()
+        # The gaps are 1, 5 and 11 % of the face where 0, 5 and 10 are true.
+        assert "distances of 3 faces with |yaw| up to 30" in report
+        lines = re.findall(r"^  (?:lip gap|eye .*|nose w.*|face w.*): correlation.*$", report, re.MULTILINE)
+        figures = [[float(number) for number in re.findall(r"[+-]?\d+\.\d+", line)] for line in lines]
+        correlation, mean, absolute = np.reshape(figures, (4, 3, 3)).swapaxes(0, 1)
+        assert correlation[:, 0] == pytest.approx(
+            [np.corrcoef([1, 5, 11], [0, 5, 10])[0, 1], 1, 1, 1], abs=0.005
+        )
+        assert mean[:2, 0] == pytest.approx([2 / 3, 0], abs=0.005)
+        assert (mean[2:] > 0).all()
+        np.testing.assert_allclose(absolute, mean)
+        for value, low, high in np.concatenate([correlation, mean, absolute]):
+            assert low <= value <= high
+
+    def test_closed_lips_count_as_shown_open_above_3_percent_on_frontal_faces_only(self):
+        # In percent: 1 shown as 4, 1 as 2, and 2, which is not closed, as 4; the last two are no frontal faces.
+        result = self._evaluated([0.6, 0.6, 1.2, 0, 0], [2.4, 1.2, 2.4, 9, 9])
+        assert result.closed_shown_open.tolist() == [True, False]
+        assert "closed lips shown open: 50 % (1 of 2 faces with" in result.report()
+
+    def test_without_closed_lips_or_frontal_faces_there_is_no_line(self, samples):
+        assert "closed lips" not in self._evaluated([3] * 5, [3] * 5).report()
+        report = evaluate_landmarks(knowing_network(), samples[1:], progress=False).report()
+        assert "distances" not in report
+        assert "closed lips" not in report
 
 
 class _Constant(torch.nn.Module):
