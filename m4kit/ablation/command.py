@@ -46,7 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "heads",
         help="the weights of the heads",
         description="Runs the network once over a labelled set and evaluates weights of its heads: each head alone, "
-        "uniform, learned, and all weights in steps of 0.1, or 0.05 around the best. --out writes record.parquet, "
+        "uniform, learned, and all weights in steps of 0.1, or 0.05 around the best. Compares them with the best "
+        "weights that the other half of the people chose. --out writes record.parquet, "
         "settings.csv, head_weights.png and simplex.html, and with --dynamic also dynamic.csv and dynamic.png.",
     )
     heads.add_argument("path", metavar="PATH", nargs="?", help="folder or .zip of the data set")
@@ -71,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     heads.add_argument("--faces", type=int, metavar="N", help="take N random faces")
     heads.add_argument(
-        "--seed", type=int, default=0, help="seed of --faces and of the bootstrap (default: 0)"
+        "--seed", type=int, default=0, help="seed of --faces, the halves and the bootstrap (default: 0)"
     )
     add_weights(heads)
     heads.add_argument(
@@ -114,7 +115,8 @@ def _add_weightings(targets) -> None:
         description=f"Trains the network from one start under each of {len(WEIGHTINGS)} weightings of its heads "
         f"({', '.join(WEIGHTINGS)}), all else equal, and compares them on the labels' validation people. Also fuses "
         "the heads of one network with the weights of the others. Writes weightings.parquet and weightings.png. Run "
-        "the same command again to continue a stopped study.",
+        "the same command again to continue a stopped study. The intervals are over faces: for reruns, give another "
+        "--seed and another --out.",
     )
     parser.add_argument(
         "--data", type=Path, required=True, help="folder of the archives that the labels name"

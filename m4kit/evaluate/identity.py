@@ -148,6 +148,11 @@ def video_of(name: str) -> str:
     return re.sub(r"^(training|test)_|\d(\.jpg)?$", "", name)
 
 
+def person_of(name: str) -> str:
+    """The person in a frame of `youtube_faces.zip`: `Luis_Fonsi` of `training_Luis_Fonsi_21.jpg`."""
+    return re.sub(r"_\d*$", "", video_of(name))
+
+
 def held_out_people(data: str | Path) -> tuple[Sample, ...]:
     """The faces of `youtube_faces.zip` in a folder whose people no training sees; `read_youtube_faces` raises."""
     samples = read_youtube_faces(Path(data) / "youtube_faces.zip")

@@ -16,7 +16,7 @@ import numpy as np
 
 from m4kit.ablation.heads.accuracy import Accuracy, accuracy_at
 from m4kit.ablation.heads.judge import HEADS
-from m4kit.ablation.heads.record import HeadStudy
+from m4kit.ablation.heads.record import OTHER_HALF, HeadStudy
 from m4kit.explore.controls import colour_bar, paragraph
 from m4kit.vertex_colours import scalar_colours
 from m4kit.visualize import strokes
@@ -58,8 +58,8 @@ class Cut(NamedTuple):
 def cuts(record: HeadStudy, weights: np.ndarray, *, side: int = 240) -> list[Cut]:
     """Four cuts through weights (4,), `side` pixels wide.
 
-    Colours are those of `accuracy_colours`, interpolated between measured weights. Inside the white line, weights do
-    not differ from the best.
+    Colours are those of `accuracy_colours`, interpolated between measured weights. Inside the white line, weights are
+    not worse than the study's `reference`.
     """
     weights = np.asarray(weights, dtype=float)
     shares = _lattice()
@@ -199,14 +199,14 @@ def accuracy_html(study: HeadStudy, weights: np.ndarray) -> str:
     numbers = (
         f"{study.criterion} <b>{found.nme:.3f} %</b> (<b>{_source(found)}</b>; {share} interval {low:.3f} to "
         f"{high:.3f})<br>"
-        f"{more:+.2g} against the best measured weights ({least:+.2g} to {most:+.2g}, paired): {verdict}<br>"
+        f"{more:+.2g} against {_reference(study)} ({least:+.2g} to {most:+.2g}, paired): {verdict}<br>"
         f"on {study.faces} faces of {html.escape(study.dataset)}, not on this photo"
     )
     how_to_read = (
         f"Colours: {study.criterion} in percent, finer near the lowest. Each triangle holds one head's weight and "
         "shares the rest among the other three: press in it to set the weights there. Red: the present weights. "
-        "Cross: the lowest error on the cut. Inside the white line, weights do not differ from the best. Weights "
-        "were measured in steps of 0.1, and finer around the best; between them, errors are interpolated."
+        "Cross: the lowest error on the cut. Inside the white line, weights are not worse than the best static ones. "
+        "Weights were measured in steps of 0.1, and finer around the best; between them, errors are interpolated."
     )
     return paragraph(numbers) + accuracy_legend(study) + paragraph(how_to_read, faint=True)
 
@@ -215,6 +215,13 @@ def accuracy_line(study: HeadStudy, weights: np.ndarray) -> str:
     """The accuracy of weights (4,) in a study, in a few words."""
     found = accuracy_at(study, weights)
     return f"{study.criterion} {found.nme:.3f} %, {_source(found)} on {study.faces} faces"
+
+
+def _reference(study: HeadStudy) -> str:
+    """What weights are compared with, in words."""
+    if study.reference == OTHER_HALF:
+        return "the best static weights that the other half of the people chose"
+    return "the best static weights, which these same faces chose"
 
 
 def _source(found: Accuracy) -> str:

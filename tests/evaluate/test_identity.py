@@ -9,7 +9,7 @@ from scipy.stats import mannwhitneyu
 
 from m4kit.cli import main
 from m4kit.datasets import DatasetError, held_out
-from m4kit.evaluate.identity import IdentityEvaluation, held_out_people, peer_identity, video_of
+from m4kit.evaluate.identity import IdentityEvaluation, held_out_people, peer_identity, person_of, video_of
 
 from helpers.face_sets import picture, zipped
 from helpers.faces import points68
@@ -136,6 +136,7 @@ def test_a_peer_has_the_auc_that_was_measured_elsewhere():
     videos = np.array([video_of(sample.name) for sample in samples])
     people = np.array([sample.person for sample in samples])
     assert (len(people), len(set(people))) == (339, 29)
+    assert people.tolist() == [person_of(sample.name) for sample in samples]
     figures = IdentityEvaluation(peer_identity(folder, samples), people, videos).figures
     assert figures.auc == pytest.approx(0.758, abs=0.003)
     assert figures.auc_apart < figures.auc

@@ -214,7 +214,9 @@ class TestAccuracy:
         assert f"NME balanced <b>{error:.3f} %</b> (<b>interpolated</b>" in said
         assert f"95 % interval {error - 0.5:.3f} to {error + 0.5:.3f}" in said
         paired = f"({error - 1.5:+.2g} to {error - 0.5:+.2g}, paired): worse"
-        assert f"{error - 1:+.2g} against the best measured weights {paired}" in said
+        assert (
+            f"{error - 1:+.2g} against the best static weights, which these same faces chose {paired}" in said
+        )
         assert "on 30 faces of made-up people, not on this photo" in said
 
     def test_measured_weights_are_said_to_be_measured(self, explorer):

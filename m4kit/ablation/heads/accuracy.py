@@ -25,7 +25,7 @@ class Accuracy(NamedTuple):
     """Accuracy under weights (..., 4), in percent.
 
     `nme` (...) is the headline of the study, `interval` (..., 2) its bootstrap interval, and `difference` (..., 3)
-    the headline minus that of the best static weights, with the paired interval. `measured` (...) is True for weights
+    the headline minus that of the study's `reference`, with the paired interval. `measured` (...) is True for weights
     that the study measured; for all others, the values are interpolated linearly.
     """
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from m4kit import metrics
 from m4kit.ablation.heads.judge import GROUPS, HEADS
-from m4kit.ablation.heads.record import BEST, DYNAMIC, LEARNED, UNIFORM, HeadStudy
+from m4kit.ablation.heads.record import BEST, DYNAMIC, LEARNED, OTHER_HALF, UNIFORM, HeadStudy
 from m4kit.network import HEAD_STAGES
 from m4kit.visualize.style import CLEAR, INK, SCREEN_INK
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from m4kit.visualize.notebook_figure import NotebookFigure
 
 _FAINT, _BAND = "#8c959f", ("#54aeff", 0.2)
-_COLOURS = {BEST: "#d55e00", LEARNED: "#009e73", UNIFORM: "#0072b2", DYNAMIC: "#cc79a7"}
+_COLOURS = {
+    **{BEST: "#d55e00", OTHER_HALF: "#e69f00"},
+    **{LEARNED: "#009e73", UNIFORM: "#0072b2", DYNAMIC: "#cc79a7"},
+}
 _BIN_COLOURS = ("#c3cad1", "#8c959f", "#57606a")
 _MOST = 20
 """Percent above or below the best at which the table's colour scale ends."""
@@ -30,7 +33,7 @@ def head_weights_figure(record: HeadStudy) -> NotebookFigure:
     """Accuracy of each setting of the head weights, as in the paper's Fig. S1.
 
     Above: NME of every setting with its bootstrap interval, NME of each yaw bin, and whether the setting differs from
-    the best static weights by the paired interval. The band is the interval of the best. Below: all weights that were
+    the `reference` by the paired interval. The band is the interval of the reference. Below: all weights that were
     tried, from the best to the worst, and the errors by landmark group, of the head pose and of the vertices.
     """
     from m4kit.visualize.notebook_figure import DPI, NotebookFigure
@@ -49,11 +52,10 @@ def head_weights_figure(record: HeadStudy) -> NotebookFigure:
         axes.spines[["top", "right"]].set_visible(False)
         axes.title.set(fontsize=10, color=INK)
         axes.set_axisbelow(True)
-    where = (
-        f"best weights chosen on {record.chosen_on}" if record.chosen_on else "best weights chosen on these"
-    )
+    where = record.chosen_on or ("the other half" if OTHER_HALF in record.settings else "these")
     figure.suptitle(
-        f"Accuracy against the weights of the heads\n{record.faces} faces of {record.dataset}, {where}",
+        f"Accuracy against the weights of the heads\n{record.faces} faces of {record.dataset}, best weights chosen "
+        f"on {where}",
         fontsize=12,
         color=INK,
     )
@@ -63,8 +65,8 @@ def head_weights_figure(record: HeadStudy) -> NotebookFigure:
 def simplex_figure(record: HeadStudy) -> go.Figure:
     """Interactive tetrahedron of all static weights that were tried, coloured by their NME.
 
-    Each corner is one head alone. Large points do not differ from the best. Raises `ValueError` if the study has no
-    grid.
+    Each corner is one head alone. Large points are not worse than the `reference`. Raises `ValueError` if the study
+    has no grid.
     """
     import plotly.graph_objects as go
 
@@ -73,7 +75,7 @@ def simplex_figure(record: HeadStudy) -> go.Figure:
             f"expected a study that searched the weights, got one whose best were chosen on {record.chosen_on}; "
             "give that study's record"
         )
-    weights, error, alike = record.grid.weights, record.grid.headline, record.not_differing
+    weights, error, alike = record.grid.weights, record.grid.headline, record.not_worse
     ends = np.array([[a, b] for a in range(HEADS) for b in range(a)])
     edges = np.full((len(ends), 3, 3), np.nan)
     edges[:, :2] = _CORNERS[ends]
@@ -106,7 +108,9 @@ def simplex_figure(record: HeadStudy) -> go.Figure:
         },
         customdata=np.column_stack([weights, error, record.grid_differences]),
         hovertemplate="weights %{customdata[0]:.2f}, %{customdata[1]:.2f}, %{customdata[2]:.2f}, "
-        "%{customdata[3]:.2f}<br>%{customdata[4]:.3f} %<br>minus the best: %{customdata[5]:+.3f} "
+        "%{customdata[3]:.2f}<br>%{customdata[4]:.3f} %<br>"
+        f"minus {record.reference}: "
+        "%{customdata[5]:+.3f} "
         "(%{customdata[6]:+.3f} to %{customdata[7]:+.3f})<extra></extra>",
         name=f"{len(weights)} weights tried",
         showlegend=False,
@@ -133,7 +137,7 @@ def simplex_figure(record: HeadStudy) -> go.Figure:
         layout={
             "title": {
                 "text": f"The weights of the heads: {record.faces} faces of {record.dataset}<br>"
-                f"<sub>{alike.sum()} of {len(weights)} (large points) do not differ from the best</sub>"
+                f"<sub>{alike.sum()} of {len(weights)} (large points) are not worse than {record.reference}</sub>"
             },
             "scene": {
                 **dict.fromkeys(("xaxis", "yaxis", "zaxis"), hidden),
@@ -157,7 +161,8 @@ def _axes(points: np.ndarray) -> dict[str, np.ndarray]:
 def _draw_settings(axes, record: HeadStudy) -> None:
     """Draw the NME of every setting with its interval, and of each yaw bin."""
     place, table = np.arange(len(record.settings)), record.table
-    axes.axhspan(*record.intervals[record.row(BEST)], color=_BAND, zorder=0, label=f"interval of {BEST}")
+    band = record.intervals[record.row(record.reference)]
+    axes.axhspan(*band, color=_BAND, zorder=0, label=f"interval of {record.reference}")
     if all(record.counts):
         for (low, high), count, errors, colour, shift in zip(
             metrics.YAW_BINS, record.counts, table.bins.T, _BIN_COLOURS, (-0.3, -0.22, -0.14), strict=True
@@ -199,16 +204,16 @@ def _draw_settings(axes, record: HeadStudy) -> None:
 
 
 def _label(record: HeadStudy, name: str) -> str:
-    """Name of a setting, its weights, and how it compares with the best."""
+    """Name of a setting, its weights, and how it compares with the reference."""
     weights = record.weights(name)
     if name.startswith("head ") and name[5:].isdigit():
         lines = [name, HEAD_STAGES[int(name[5:]) - 1]]
     else:
-        lines = [name, "mean" if name == DYNAMIC else "", _short(weights)]
-    if name != BEST:
-        lines.append(
-            f"{record.verdict(name)}: {record.differences[record.row(name), record.row(BEST)][0]:+.3f}"
-        )
+        lines = [name, "mean" if name in (DYNAMIC, OTHER_HALF) else "", _short(weights)]
+    if name == BEST != record.reference:
+        lines.append("chosen on\nthese faces")
+    elif name != record.reference:
+        lines.append(f"{record.verdict(name)}: {record.difference(name)[0]:+.3f}")
     return "\n".join(filter(None, lines))
 
 
@@ -222,14 +227,14 @@ def _draw_grid(axes, record: HeadStudy) -> None:
     errors = np.sort(record.grid.headline)
     order = np.argsort(record.grid.headline)
     rank = np.arange(1, len(errors) + 1)
-    alike = record.not_differing[order]
+    alike = record.not_worse[order]
     axes.plot(rank, errors, color=_FAINT, linewidth=1)
     axes.plot(
         rank[alike],
         errors[alike],
         ".",
         color="#54aeff",
-        label=f"does not differ from the best ({alike.sum()})",
+        label=f"not worse than {record.reference} ({alike.sum()})",
     )
     axes.plot(
         rank[~alike], errors[~alike], ".", color=_FAINT, markersize=3, label=f"is worse ({(~alike).sum()})"
@@ -264,7 +269,7 @@ def _draw_details(axes, record: HeadStudy) -> None:
         titles.append("vertices")
         columns.append(table.vertices)
     errors = np.stack(columns, axis=1)
-    best = errors[record.row(BEST)]
+    best = errors[record.row(record.reference)]
     more = 100 * (errors - best) / np.maximum(best, 1e-9)
     axes.imshow(more, cmap=_against_best(), vmin=-_MOST, vmax=_MOST, aspect="auto")
     for (row, column), error in np.ndenumerate(errors):
@@ -278,7 +283,7 @@ def _draw_details(axes, record: HeadStudy) -> None:
     axes.spines[:].set_visible(False)
     angles = ", head pose in degrees" if "yaw" in titles else ""
     axes.set_title(
-        f"NME in % by landmark group{angles}\nblue: less than {BEST}, orange: more (full at {_MOST} %)"
+        f"NME in % by landmark group{angles}\nblue: less than {record.reference}, orange: more (full at {_MOST} %)"
     )
 
 

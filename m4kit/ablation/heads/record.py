@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BEST = "best static"
-"""The setting that all others are compared with."""
+"""The static weights with the lowest error. If a study searched them, its own faces chose them."""
+
+OTHER_HALF = "best of other half"
+"""The people are split into halves, and each face is judged under the best static weights of the half without it."""
 
 LEARNED, UNIFORM, DYNAMIC = "learned static", "uniform", "dynamic"
 
@@ -49,13 +52,13 @@ _FORMAT = RecordFormat(
 class HeadStudy:
     """Results of a study of the head weights on n faces. Angles are degrees, errors percents as in `Judgement`.
 
-    - `settings`: names of the s settings that are compared. `table`: their errors, one row each. The row of "dynamic"
-      has the mean of the faces' weights as `weights`.
+    - `settings`: names of the s settings that are compared. `table`: their errors, one row each. The rows of
+      "dynamic" and "best of other half" have the mean of the faces' weights as `weights`.
     - `intervals` (s, 2): bootstrap intervals of the settings' `headline`. `differences` (s, s, 3): headline of the
       row's setting minus that of the column's, and its paired bootstrap interval.
     - `grid`: errors of all static weights that were tried (the simplex). `grid_intervals` (g, 2): intervals of their
-      headlines. `grid_differences` (g, 3): their differences from the best static weights. All are empty if nothing
-      was searched because the best weights came from the study of another set, `chosen_on`.
+      headlines. `grid_differences` (g, 3): their differences from the `reference`. All are empty if nothing was
+      searched because the best weights came from the study of another set, `chosen_on`.
     - `dataset`, `inputs`, `weights_file`: what was evaluated, in words. `network`: fingerprint of its heads
       (`M4Net.heads_digest`), empty if not known. `faces`: their number; `counts` (3,): the number in each yaw bin,
       zeros if a yaw is not known.
@@ -84,6 +87,11 @@ class HeadStudy:
         """The error that settings are compared by, in words."""
         return "NME balanced" if all(self.counts) else "NME over all faces"
 
+    @property
+    def reference(self) -> str:
+        """The setting that all others are compared with: the best static weights, if possible of other faces."""
+        return OTHER_HALF if OTHER_HALF in self.settings else BEST
+
     def row(self, setting: str) -> int:
         """Row of a setting. Raises `ValueError` if the study does not have it."""
         if setting not in self.settings:
@@ -91,34 +99,48 @@ class HeadStudy:
         return self.settings.index(setting)
 
     def weights(self, setting: str) -> np.ndarray:
-        """Head weights (4,) of a setting; for "dynamic", their means over the faces."""
+        """Head weights (4,) of a setting; their means over the faces if each face has its own."""
         return self.table.weights[self.row(setting)]
 
-    def verdict(self, setting: str, other: str = BEST) -> str:
-        """How a setting compares with another: "better", "worse", or "does not differ" if the interval holds 0."""
-        return VERDICTS[int(verdicts(self.differences[self.row(setting), self.row(other)]))]
+    def difference(self, setting: str, other: str | None = None) -> np.ndarray:
+        """A setting's error minus another's, by default the reference's, and its paired interval: (3,)."""
+        return self.differences[self.row(setting), self.row(other or self.reference)]
+
+    def verdict(self, setting: str, other: str | None = None) -> str:
+        """How a setting compares with another, by default the reference.
+
+        It is "better", "worse", or "does not differ" if the interval holds 0. Against the weights that these faces
+        have not chosen, those that they chose are "chosen on these faces".
+        """
+        if setting == BEST and (other or self.reference) == OTHER_HALF:
+            return "chosen on these faces"
+        return VERDICTS[int(verdicts(self.difference(setting, other)))]
 
     @property
-    def not_differing(self) -> np.ndarray:
-        """Which weights of the grid do not differ from the best static ones, (g,) bool."""
-        return verdicts(self.grid_differences) == 0
+    def not_worse(self) -> np.ndarray:
+        """Which weights of the grid are not worse than the reference, (g,) bool."""
+        return verdicts(self.grid_differences) != VERDICTS.index("worse")
 
     def report(self) -> str:
         """The study as text, one line per setting."""
         lines = [
             f"{self.faces} faces of {self.dataset}, {self.inputs}; weights {self.weights_file or 'not named'}",
-            f"{self.criterion} in %, with {100 * self.confidence:.0f} % intervals (bootstrap over faces, "
-            f"{self.resamples} resamples)",
+            f"{self.criterion} in %, with {100 * self.confidence:.0f} % intervals (bootstrap over faces, those "
+            f"of one person together, {self.resamples} resamples)",
         ]
         if self.chosen_on:
             lines.append(f"the best weights were chosen on {self.chosen_on}; nothing was searched here")
         else:
-            lines.append("the best weights were chosen on these same faces, which favours them")
+            lines.append(f"{BEST}: chosen on these same faces, which favours it")
+        if OTHER_HALF in self.settings:
+            lines.append(
+                f"{OTHER_HALF}: each face under the best static weights of the half of the people without it"
+            )
         lines.append(as_text(self.summary()))
         if len(self.grid):
             lines.append(
-                f"{self.not_differing.sum()} of {len(self.grid)} static weights do not differ from the best "
-                f"({self.grid.headline.min():.2f} to {self.grid.headline.max():.2f} %)"
+                f"{self.not_worse.sum()} of {len(self.grid)} static weights are not worse than {self.reference} "
+                f"(all: {self.grid.headline.min():.2f} to {self.grid.headline.max():.2f} %)"
             )
         return "\n".join(lines)
 
@@ -126,13 +148,12 @@ class HeadStudy:
         """The settings for readers, one row each: their weights, errors and intervals, and how they compare."""
         import pandas as pd
 
-        table, reference = self.table, self.row(BEST)
+        table, reference = self.table, self.row(self.reference)
         posed, meshed = (bool(np.isfinite(some).all()) for some in (table.pose, table.vertices))
         weights = [" ".join(f"{weight:.3g}" for weight in own.round(3)) for own in table.weights]
-        if DYNAMIC in self.settings:
-            weights[self.row(DYNAMIC)] = f"mean {weights[self.row(DYNAMIC)]}"
-        differences = self.differences[:, reference]
-        compared = [difference_text(*one) for one in differences]
+        for name in {DYNAMIC, OTHER_HALF} & {*self.settings}:
+            weights[self.row(name)] = f"mean {weights[self.row(name)]}"
+        compared = [difference_text(*self.difference(name)) for name in self.settings]
         columns = {
             "setting": self.settings,
             "heads' weights": weights,
@@ -144,10 +165,11 @@ class HeadStudy:
         columns |= {group: table.groups[:, k] for k, group in enumerate(GROUPS)}
         columns |= {"pose": table.pose.mean(axis=1)} if posed else {}
         columns |= {"vertices": table.vertices} if meshed else {}
-        columns |= {f"minus {BEST}": compared, "verdict": [self.verdict(name) for name in self.settings]}
+        minus = f"minus {self.reference}"
+        columns |= {minus: compared, "verdict": [self.verdict(name) for name in self.settings]}
         # With two digits, the best and the next best look the same.
         shown = pd.DataFrame(columns).round(3)
-        shown.loc[reference, [f"minus {BEST}", "verdict"]] = ""
+        shown.loc[reference, [minus, "verdict"]] = ""
         return shown
 
     def save(self, path: str | Path) -> Path:
@@ -191,11 +213,11 @@ class HeadStudy:
         )
 
     def to_dataframe(self) -> pd.DataFrame:
-        """All settings and then the grid, one row each, with intervals and the difference from the best static."""
+        """All settings and then the grid, one row each, with intervals and the difference from the reference."""
         import pandas as pd
 
         every = self.table.joined(self.grid)
-        differences = np.concatenate([self.differences[:, self.row(BEST)], self.grid_differences])
+        differences = np.concatenate([self.differences[:, self.row(self.reference)], self.grid_differences])
         columns = {
             **{f"weight_{head + 1}": every.weights[:, head] for head in range(HEADS)},
             **{"nme": every.nme, "nme_balanced": every.balanced},
@@ -209,7 +231,8 @@ class HeadStudy:
         columns |= dict(zip(("difference", "difference_low", "difference_high"), differences.T, strict=True))
         table = pd.DataFrame(columns).round(DIGITS)
         table.insert(0, "setting", [*self.settings, *["grid"] * len(self.grid)])
-        table["against_best_static"] = np.array(VERDICTS)[verdicts(differences)]
+        tried = np.array(VERDICTS)[verdicts(self.grid_differences)]
+        table["verdict"] = [*map(self.verdict, self.settings), *tried]
         return table
 
 

@@ -14,12 +14,14 @@ from m4kit.ablation.heads.judge import (
     Judgement,
     bin_counts,
     checked_weights,
+    face_shares,
     judge,
     judge_own,
     simplex,
     yaw_bins,
 )
-from m4kit.ablation.heads.record import BEST, DIGITS, DYNAMIC, LEARNED, UNIFORM, HeadStudy
+from m4kit.ablation.heads.record import BEST, DIGITS, DYNAMIC, LEARNED, OTHER_HALF, UNIFORM, HeadStudy
+from m4kit.datasets import Sample
 from m4kit.evaluate.heads import HeadAnswers
 
 _REACH = 0.1
@@ -50,8 +52,10 @@ def study(
     `truth` (n, 62) are the true raw parameters, if known, for the error of the vertices. `dataset` and `weights_file`
     are stored in the record.
 
-    The best weights are best on the same faces that chose them. To report them without this bias, give the study of
-    another set as `chosen`: its best weights are evaluated here, and nothing is searched.
+    The best weights are best on the same faces that chose them. "best of other half" is without this bias: `seed`
+    splits the people into halves, each half chooses its best static weights, and each face is judged under those of
+    the half without it. All other settings are compared with it. For one set of weights without the bias, give the
+    study of another set as `chosen`: its best weights are evaluated here, and nothing is searched.
     """
     learned = not np.ptp(answers.weights, axis=0).any()
     if dynamic is None and not learned:
@@ -74,24 +78,33 @@ def study(
             f"chosen: expected a study of the same network, {weights_file!r}, got one of "
             f"{chosen.weights_file!r}; the heads of another network need weights of their own"
         )
+    people, bins = people_of(answers.samples), yaw_bins(answers)
     with tqdm(total=3, desc="weights", disable=not progress) as bar:
+        crossed = None
         if chosen is None:
-            grid = _searched(answers, np.stack(list(settings.values())), truth, bar)
+            halves = _halves(people, seed)
+            grid, best = _searched(answers, np.stack(list(settings.values())), halves, truth, bar)
             settings[BEST] = grid.weights[grid.headline.argmin()]
+            if halves:
+                # Each half is judged under the weights of the other.
+                each = np.where(halves[0][:, None], best[1], best[0])
+                crossed = judge_own(replace(answers, weights=each), truth=truth)
         else:
             grid = judge(answers, settings[UNIFORM], truth=truth).take(slice(0))
             settings[BEST] = chosen.weights(BEST)
         table, names = judge(answers, np.stack(list(settings.values())), truth=truth), tuple(settings)
+        if crossed is not None:
+            table, names = table.joined(crossed), (*names, OTHER_HALF)
         if dynamic is not None:
             table, names = table.joined(judge_own(dynamic, truth=truth)), (*names, DYNAMIC)
         bar.update(bar.total - bar.n)
-    bins = yaw_bins(answers)
     every = table.joined(grid)
     s = len(names)
     intervals, gaps = paired_intervals(
-        every.faces, bins, range(s), confidence=confidence, resamples=resamples, seed=seed
+        every.faces, bins, range(s), people=people, confidence=confidence, resamples=resamples, seed=seed
     )
     differences = paired_differences(every.headline, range(s), gaps)
+    reference = names.index(BEST if crossed is None else OTHER_HALF)
     return HeadStudy(
         dataset=dataset,
         inputs=answers.evaluate().inputs,
@@ -105,7 +118,7 @@ def study(
         differences=differences[:s],
         grid=replace(grid, faces=None),
         grid_intervals=intervals[s:],
-        grid_differences=differences[s:, names.index(BEST)],
+        grid_differences=differences[s:, reference],
         chosen_on=chosen.dataset if chosen else "",
         confidence=confidence,
         resamples=resamples,
@@ -120,16 +133,51 @@ def _same_network(chosen: HeadStudy, network: str, weights_file: str) -> bool:
     return chosen.weights_file == weights_file
 
 
-def _searched(answers: HeadAnswers, settings: np.ndarray, truth: np.ndarray | None, bar: tqdm) -> Judgement:
-    """All static weights that are tried: the simplex, settings (s, 4), and finer steps around the best of them."""
+def people_of(samples: Sequence[Sample]) -> np.ndarray:
+    """Who is on each of n samples, (n,) numbers from 0; each face is a person of its own if its person is unknown."""
+    names = [f"face {number}" if one.person is None else one.person for number, one in enumerate(samples)]
+    number = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    return np.array([number[name] for name in names])
+
+
+def _halves(people: np.ndarray, seed: int) -> list[np.ndarray]:
+    """Two halves of the people (n,) at random, each as the mask (n,) of its faces; none if there is one person."""
+    first = np.random.default_rng(seed).permutation(people.max() + 1)[people] % 2 == 0
+    return [] if first.all() else [first, ~first]
+
+
+def _searched(
+    answers: HeadAnswers,
+    settings: np.ndarray,
+    halves: Sequence[np.ndarray],
+    truth: np.ndarray | None,
+    bar: tqdm,
+) -> tuple[Judgement, list[np.ndarray]]:
+    """All static weights that are tried, and for each of `halves`, masks (n,) of faces, its best weights (4,).
+
+    Tried are the simplex, settings (s, 4), and finer steps around the best of these for all faces and for each half.
+    A half has only the finer steps around its own best to choose from.
+    """
+    bins, fine = yaw_bins(answers), simplex(0.05)
+
+    def best(judged: Judgement, faces: np.ndarray) -> np.ndarray:
+        return judged.weights[(judged.faces[:, faces] @ face_shares(bins[faces])).argmin()]
+
+    def near(weights: np.ndarray, middle: np.ndarray) -> np.ndarray:
+        return (abs(weights - middle) < _REACH + 1e-9).all(axis=1)
+
     coarse = _distinct(np.concatenate([simplex(0.1), settings]))
     grid = judge(answers, coarse, truth=truth)
     bar.update(1)
-    best, fine = coarse[grid.headline.argmin()], simplex(0.05)
-    near = fine[(abs(fine - best) < _REACH + 1e-9).all(axis=1)]
-    near = _distinct(np.concatenate([coarse, near]))[len(coarse) :]
+    middles = [best(grid, faces) for faces in halves]
+    finer = fine[np.any([near(fine, one) for one in (coarse[grid.headline.argmin()], *middles)], axis=0)]
+    finer = _distinct(np.concatenate([coarse, finer]))[len(coarse) :]
     bar.update(1)
-    return grid.joined(judge(answers, near, truth=truth)) if len(near) else grid
+    if len(finer):
+        grid = grid.joined(judge(answers, finer, truth=truth))
+    is_coarse = np.arange(len(grid)) < len(coarse)
+    own = [grid.take(is_coarse | near(grid.weights, middle)) for middle in middles]
+    return grid, [best(some, faces) for some, faces in zip(own, halves, strict=True)]
 
 
 def _distinct(weights: np.ndarray) -> np.ndarray:
@@ -143,14 +191,15 @@ def paired_intervals(
     bins: np.ndarray,
     references: Sequence[int],
     *,
+    people: np.ndarray,
     confidence: float = 0.95,
     resamples: int = 1000,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Bootstrap intervals of headlines (w, 2), and of their differences from r `references` (w, r, 2).
 
-    `faces` (w, n) are errors and `bins` (n,) the faces' yaw bins from `yaw_bins`. All rows are resampled together, so
-    the differences are paired.
+    `faces` (w, n) are errors, `bins` (n,) the faces' yaw bins from `yaw_bins`, and `people` (n,) who is on each. The
+    faces of one person are drawn together. All rows are resampled together, so the differences are paired.
     """
     members = bins[:, None] == np.arange(len(metrics.YAW_BINS))
     if not members.any(axis=0).all():
@@ -165,7 +214,12 @@ def paired_intervals(
         return np.column_stack([headline, headline[:, None] - headline[references]])
 
     found = metrics.bootstrap(
-        np.arange(len(bins)), statistic=headlines, confidence=confidence, resamples=resamples, seed=seed
+        np.arange(len(bins)),
+        statistic=headlines,
+        groups=people,
+        confidence=confidence,
+        resamples=resamples,
+        seed=seed,
     )
     return found[..., 0].T, found[..., 1:].transpose(1, 2, 0)
 

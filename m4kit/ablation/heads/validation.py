@@ -10,6 +10,7 @@ import numpy as np
 
 from m4kit.camera import CROP_SIZE, Crop, head_pose
 from m4kit.datasets import DatasetError, Sample
+from m4kit.evaluate.identity import person_of
 from m4kit.face_model import FaceModel
 from m4kit.parameters import landmarks_in_crop, split_camera
 from m4kit.training.data import Labels, decoded_crops
@@ -30,10 +31,11 @@ def validation_samples(
 ) -> tuple[tuple[Sample, ...], np.ndarray]:
     """The labels' validation faces as samples, and their true parameters (n, 62).
 
-    Landmarks and pose are those of the labelled parameters. `data` is the folder of the archives that the labels
-    name. `cache` is a folder with the decoded crops of a training on the same labels, which are used instead if
-    given. `faces` takes a random subset of that size. Raises `DatasetError` if the labels have no validation faces,
-    and `TrainingError` if an archive or a crop is missing, or the labels are of another face model.
+    Landmarks and pose are those of the labelled parameters; faces of YouTube Faces have their `person`. `data` is the
+    folder of the archives that the labels name. `cache` is a folder with the decoded crops of a training on the same
+    labels, which are used instead if given. `faces` takes a random subset of that size. Raises `DatasetError` if the
+    labels have no validation faces, and `TrainingError` if an archive or a crop is missing, or the labels are of
+    another face model.
     """
     labels.check_fits(model)
     _, chosen = labels.split()
@@ -59,6 +61,7 @@ def validation_samples(
             landmarks=WHOLE.to_photo(points),
             pose=head_pose(split_camera(parameters)[0]),
             crop=WHOLE,
+            person=person_of(name) if source == "youtube_faces" else None,
         )
         for source, name, crop, points, parameters in zip(
             few.source, few.names, crops, landmarks, few.parameters, strict=True

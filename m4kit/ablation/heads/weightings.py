@@ -1,7 +1,8 @@
 """The study of networks that start from the same weights and are trained with different head weights.
 
 Fusing again evaluates weights on heads that were trained under one weighting, which favours that one. Here each
-weighting has a training of its own; everything else is equal.
+weighting has a training of its own; everything else is equal. A study has one seed, so its intervals are over faces
+and do not say how far the errors would move if the trainings were run again.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 
 from m4kit.ablation.heads.judge import HEADS, bin_counts, judge, judge_own, simplex, yaw_bins
 from m4kit.ablation.heads.record import VERDICTS, difference_text, verdicts, weights_text
-from m4kit.ablation.heads.study import paired_differences, paired_intervals
+from m4kit.ablation.heads.study import paired_differences, paired_intervals, people_of
 from m4kit.ablation.record import RecordFormat, reshaped
 from m4kit.datasets import Sample
 from m4kit.evaluate.heads import predict_heads
@@ -108,6 +109,7 @@ class WeightingStudy:
             f"{self.faces} faces of {self.dataset}",
             f"{self.size}, {self.training.get('steps')} steps from {self.start}",
             f"NME {balanced} in %, with 95 % intervals (bootstrap over faces)",
+            f"one training a weighting, seed {self.training.get('seed')}: the intervals do not cover other seeds",
             "the best static weights were chosen on these same faces, which favours them",
         ]
         return "\n".join([*lines, as_text(self.summary())])
@@ -242,7 +244,10 @@ def weighting_study(
     bins = yaw_bins(answers[LEARNED])
     names = tuple(networks)
     learned = [names.index(LEARNED)]
-    intervals, gaps = paired_intervals(table.faces, bins, learned, resamples=resamples, seed=seed)
+    people = people_of(samples)
+    intervals, gaps = paired_intervals(
+        table.faces, bins, learned, people=people, resamples=resamples, seed=seed
+    )
     return WeightingStudy(
         names=names,
         weights=weights,
@@ -314,8 +319,8 @@ def weightings_figure(study: WeightingStudy) -> NotebookFigure:
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=2)
     axes.set_title(
-        f"Trained under each weighting, and fused again: {study.size}, {study.training.get('steps')} steps; "
-        f"{study.faces} faces",
+        f"Trained under each weighting, and fused again: {study.size}, {study.training.get('steps')} steps, "
+        f"one seed; {study.faces} faces\n(intervals are over faces and do not cover reruns)",
         fontsize=10,
     )
     return figure

@@ -23,6 +23,7 @@ from m4kit.ablation import (
     validation_samples,
 )
 from m4kit.ablation.heads.judge import GROUPS, head_poses
+from m4kit.ablation.heads.study import _halves, paired_intervals, people_of
 from m4kit.camera import CROP_SIZE, head_pose, rotation_from_euler
 from m4kit.cli import main
 from m4kit.datasets import DatasetError, PublishedBox
@@ -212,10 +213,51 @@ class TestStudy:
     def test_every_setting_is_there_and_worse_than_the_best(self, record):
         assert record.settings == (
             *("head 1", "head 2", "head 3", "head 4", "uniform", "learned static", "best static"),
+            "best of other half",
         )
         assert {record.verdict(name) for name in record.settings[:6]} == {"worse"}
         assert record.verdict("best static", "head 1") == "better"
+        assert record.verdict("best static") == "chosen on these faces"
         assert record.counts == (3, 3, 3)
+
+    def test_each_half_is_judged_under_the_weights_that_the_other_half_chose(self, model, truth):
+        """Heads 1 and 4 are each right on the faces of one half and wrong by 5 pixels on those of the other."""
+        people = people_of(samples_of(model, truth))
+        first, second = _halves(people, 0)
+        assert abs(int(first.sum()) - int(second.sum())) == 1
+        heads = np.repeat(truth[:, None], 4, axis=1)
+        heads[:, 1:3, 7] += 40
+        heads[second, 0, 3] += 5
+        heads[first, 3, 3] += 5
+        found = study(answers_of(model, truth, heads), dataset="nine faces", resamples=200, progress=False)
+        other = found.row("best of other half")
+        # Each face has the head that is wrong on it.
+        np.testing.assert_allclose(
+            found.weights("best of other half"), [second.mean(), 0, 0, first.mean()], atol=1e-6
+        )
+        alone = answers_of(model, truth, heads).evaluate(np.where(first[:, None], np.eye(4)[3], np.eye(4)[0]))
+        assert found.table.headline[other] == pytest.approx(alone.balanced.mean, rel=1e-4)
+        assert found.table.headline[other] > 1.5 * found.table.headline[found.row("best static")]
+        np.testing.assert_allclose(
+            found.grid_differences[:, 0], found.grid.headline - found.table.headline[other], atol=1e-4
+        )
+
+    def test_the_photos_of_a_person_stay_in_one_half_and_are_drawn_together(self, model, truth):
+        samples = samples_of(model, truth)
+        twins = tuple(replace(one, person=f"person {number % 4}") for number, one in enumerate(samples))
+        assert people_of(twins).tolist() == [0, 1, 2, 3, 0, 1, 2, 3, 0]
+        assert people_of((*twins[:2], samples[2], twins[4])).tolist() == [0, 1, 2, 0]
+        for seed in range(5):
+            first, second = _halves(people_of(twins), seed)
+            assert not {*people_of(twins)[first]} & {*people_of(twins)[second]}
+            assert (first | second).all()
+        assert _halves(np.zeros(3, int), 0) == []
+        # Two people, three photos each that are alike: as uncertain as two faces, not as six.
+        faces, bins = np.array([[0.0] * 3 + [1.0] * 3]), np.full(6, -1)
+        together, _ = paired_intervals(faces, bins, [0], people=np.array([0, 0, 0, 1, 1, 1]))
+        apart, _ = paired_intervals(faces, bins, [0], people=np.arange(6))
+        assert together[0].tolist() == [0, 1]
+        assert np.ptp(apart[0]) < 1
 
     def test_intervals_are_those_of_the_evaluation(self, noisy):
         found = study(noisy, dataset="nine faces", progress=False)
@@ -289,7 +331,7 @@ class TestStudy:
         assert lines[0].startswith("9 faces of nine faces, ground-truth boxes")
         assert any(line.startswith("best static") and "0.25 0 0 0.75" in line for line in lines)
         assert any(line.startswith("head 1") and line.endswith("worse") for line in lines)
-        assert lines[-1].startswith(f"{record.not_differing.sum()} of {len(record.grid)} static weights")
+        assert lines[-1].startswith(f"{record.not_worse.sum()} of {len(record.grid)} static weights")
 
 
 class TestRecord:
@@ -305,7 +347,7 @@ class TestRecord:
         table = pd.read_parquet(path)
         table["interval"] = [np.zeros(3)] * len(table)
         table.to_parquet(path)
-        with pytest.raises(RecordError, match=r"interval of shape \(7, 2\), got 21 numbers"):
+        with pytest.raises(RecordError, match=r"interval of shape \(8, 2\), got 24 numbers"):
             HeadStudy.load(path)
 
     def test_the_table_has_one_row_per_setting_and_per_weights_tried(self, record):
@@ -313,11 +355,14 @@ class TestRecord:
         assert table["setting"].tolist() == [*record.settings, *["grid"] * len(record.grid)]
         best = table.iloc[record.row("best static")]
         assert best[[f"weight_{head}" for head in range(1, 5)]].tolist() == [0.25, 0, 0, 0.75]
-        assert table["against_best_static"][0] == "worse"
+        assert table["verdict"][0] == "worse"
+        assert table["verdict"].iloc[-1] in ("better", "worse", "does not differ")
         assert table["low"].iloc[-1] <= table["nme_balanced"].iloc[-1] <= table["high"].iloc[-1]
 
     def test_an_unknown_setting_is_an_error_that_names_the_known(self, record):
-        with pytest.raises(ValueError, match=r"out of head 1, .*best static, got 'worst'"):
+        with pytest.raises(
+            ValueError, match=r"out of head 1, .*best static, best of other half, got 'worst'"
+        ):
             record.weights("worst")
 
 
@@ -406,6 +451,16 @@ class TestValidationPeople:
             samples, parameters[:, None].repeat(4, axis=1), np.full((2, 4), 0.25), model, False
         )
         np.testing.assert_allclose(judge(perfect, LEARNED).faces, 0, atol=1e-4)
+
+    def test_faces_of_youtube_faces_have_their_person(self, labels, model, tmp_path):
+        names = np.array([f"training_Ann_Lee_{video}1.jpg" for video in range(4)])
+        with zipfile.ZipFile(tmp_path / "youtube_faces.zip", "w") as archive:
+            for name in names:
+                archive.write(picture(tmp_path / name, size=(CROP_SIZE, CROP_SIZE)), name)
+        youtube = replace(labels, names=names, source=np.array(["youtube_faces"] * 4))
+        for given, expected in ((youtube, ["Ann_Lee"] * 2), (labels, [None] * 2)):
+            samples, _ = validation_samples(given, model, data=tmp_path, progress=False)
+            assert [sample.person for sample in samples] == expected
 
     def test_labels_of_another_face_model_are_no_truth(self, labels, model, tmp_path):
         with pytest.raises(TrainingError, match=r"labels: .* of the face model another, got"):

@@ -141,6 +141,21 @@ def test_the_command_continues_and_prints_a_line_per_training(run, capsys):
     assert (out / "weightings.png").stat().st_size > 10_000
 
 
+def test_the_report_and_the_figure_say_that_one_seed_was_trained(study):
+    assert study.training["seed"] == SHORT.seed
+    assert f"seed {SHORT.seed}: the intervals do not cover other seeds" in study.report()
+    assert "one seed" in weightings_figure(study).axes[0].get_title()
+
+
+def test_another_seed_is_another_study_with_a_folder_of_its_own(run, tmp_path, capsys, monkeypatch):
+    command_again, _ = run
+    assert command_again("--seed", "3") == 2
+    assert "seed" in capsys.readouterr().err
+    monkeypatch.setattr(weightings, "WEIGHTINGS", {"learned": None})
+    assert command_again("--seed", "3", "--out", tmp_path) == 0
+    assert WeightingStudy.load(tmp_path / "weightings.parquet").training["seed"] == 3
+
+
 def test_trainings_from_another_start_are_not_continued(run, tmp_path, capsys):
     command_again, out = run
     record = (out / "weightings.parquet").read_bytes()
