@@ -350,11 +350,11 @@ class ActivationExplorer(Explorer):
             own = table[(table["activation"] == name) & table["measure"].isin(_TESTED)]
             verdicts = "; ".join(f"{_TESTED[row.measure]} {row.verdict}" for row in own.itertuples())
             seeds = own["seeds"].iloc[0]
-            lines.append(f"<li>{WORDS[name]} against Sigmoid ({seeds} seeds): {html.escape(verdicts)}</li>")
+            lines.append(f"<li>{WORDS[name]} against Sigmoid ({seeds} pairs): {html.escape(verdicts)}</li>")
         if not lines:
             return ""
         return (
-            "<p style='line-height:1.4'>Welch's test over all seeds, after Holm, 5 %:</p>"
+            "<p style='line-height:1.4'>Paired t test over seeds, after Holm, 5 %:</p>"
             f"<ul style='line-height:1.4'>{''.join(lines)}</ul>"
         )
 

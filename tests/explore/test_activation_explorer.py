@@ -194,7 +194,7 @@ class TestTable:
         assert self.order(explorer) == ["Sigmoid", "ReLU", "ELU"]
 
     def test_it_tells_what_the_tests_found(self, explorer):
-        assert "ReLU against Sigmoid (2 and 2 seeds): final loss " in explorer.table.value
+        assert "ReLU against Sigmoid (2 pairs): final loss " in explorer.table.value
         assert "ELU against Sigmoid" in explorer.table.value.replace("ReLU", "")
         explorer.activations["relu"].value = False
         assert "ReLU against" not in explorer.table.value

@@ -6,15 +6,22 @@ import argparse
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from m4kit.ablation.activations.collect import collect
-from m4kit.ablation.activations.record import BEST, COMMON, ActivationRecord
+from m4kit.ablation.activations.numbers import MEASURES, REFERENCE, activation_table, against
+from m4kit.ablation.activations.record import BEST, COMMON, PURPOSES, ActivationRecord
 from m4kit.ablation.activations.run import Settings, study_faces
 from m4kit.ablation.activations.study import BOTH, Plan, Study
 from m4kit.commands import CONTINUES, add_quiet, folder_argument, say, shows_progress
 from m4kit.files import OutputFolder
 from m4kit.network import ACTIVATIONS, SIZES
 from m4kit.tables import as_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RECORD = "record.parquet"
 
@@ -28,8 +35,9 @@ def add_activations_parser(targets) -> None:
         "activations",
         help="the activation function",
         description="Trains the network from scratch with each activation, all else equal. Short trainings first "
-        "search the learning rate of each activation; the full trainings follow, seed by seed. Run the same command "
-        "again to continue a stopped study.",
+        "search the learning rate of each activation; the full trainings follow, seed by seed. Prints the errors on "
+        "held-out faces with intervals, the share of dead units, and the paired tests against Sigmoid. Run the same "
+        "command again to continue a stopped study.",
     )
     plan, settings = Plan(), Settings()
     parser.add_argument(
@@ -70,10 +78,15 @@ def add_activations_parser(targets) -> None:
             default=default,
             help=f"{about} (default: {' '.join(f'{value:g}' for value in default)})",
         )
-    for name, about in (("steps", "steps of a full training"), ("search_steps", "steps of a short training")):
+    for name, about in (
+        ("steps", "steps of a full training"),
+        ("search_steps", "steps of a training that searches the learning rate"),
+        ("search_seeds", "search with the first N of the seeds"),
+    ):
         parser.add_argument(
             f"--{name.replace('_', '-')}",
             type=int,
+            metavar="N",
             default=getattr(plan, name),
             help=f"{about} (default: %(default)s)",
         )
@@ -153,24 +166,48 @@ def run_activations(options: argparse.Namespace) -> int:
 
 
 def _in_words(record: ActivationRecord, path: Path) -> str:
-    """Summary of a record: its trainings, its file, and the missing trainings."""
-    columns = [
-        "activation",
-        "learning_rate",
-        "seed",
-        "steps",
-        "purposes",
-        "status",
-        "loss",
-        "nme",
-        "balanced",
-    ]
-    lines = [as_text(record.table()[columns].round(4))]
+    """Summary of a record: the errors of each purpose, the tests, the record's file, and the missing trainings."""
+    lines = []
+    for purpose in PURPOSES:
+        runs = record.select(purpose=purpose)
+        # The best rate of each activation can be the common one.
+        if runs and (purpose != COMMON or runs != record.select(purpose=BEST)):
+            steps = max(run.planned for run in runs)
+            lines.append(
+                f"{purpose}, {steps} steps; NME in %, pose in degrees, with 95 % intervals over seeds; dead units of "
+                "the worst stage in %"
+            )
+            lines += [as_text(_errors(record, purpose)), *_tests(record, purpose), ""]
     diverged = sum(run.diverged for run in record.runs)
     lines.append(f"{path}: {len(record.runs)} trainings, {diverged} diverged")
     if record.missing:
         lines.append(f"{len(record.missing)} planned trainings are missing: {', '.join(record.missing)}")
     return "\n".join(lines)
+
+
+def _errors(record: ActivationRecord, purpose: str) -> pd.DataFrame:
+    """The errors of each activation and rate for readers, with their intervals, and the share of dead units."""
+    table = activation_table(record, purpose=purpose)
+    shown = table[["activation", "learning_rate", "seeds", "diverged"]].copy()
+    for name in MEASURES:
+        numbers = table[[name, f"{name}_low", f"{name}_high"]].itertuples(index=False)
+        shown[name] = [
+            f"{mean:.2f}" + (f" ({low:.2f} to {high:.2f})" if np.isfinite(low) else "")
+            for mean, low, high in numbers
+        ]
+    shown["dead"] = table["dead"].round(1)
+    return shown
+
+
+def _tests(record: ActivationRecord, purpose: str) -> list[str]:
+    """The ReLU series against Sigmoid for readers; empty if there are too few seeds or activations."""
+    if REFERENCE not in {run.activation for run in record.select(purpose=purpose)}:
+        return []
+    table = against(record, purpose=purpose)
+    if table["p"].isna().all():
+        return []
+    shown = table.drop(columns=["permutation_p", "permutation_least"]).round(3)
+    return [f"minus {REFERENCE}, paired by seed, with 95 % intervals; p after Holm", as_text(shown)]
 
 
 def _plan(options: argparse.Namespace) -> Plan:
@@ -182,6 +219,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         steps=options.steps,
         search_steps=options.search_steps,
         rates=tuple(options.rates),
+        search_seeds=options.search_seeds,
         learning_rates=options.learning_rates,
         settings=settings,
     )

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from m4kit.ablation.activations.numbers import LAST, WINDOW, at_best_rate, grouped, last_part, smoothed
+from m4kit.ablation.activations.numbers import (
+    LAST,
+    WINDOW,
+    at_best_rate,
+    dead_units,
+    grouped,
+    last_part,
+    smoothed,
+)
 from m4kit.ablation.activations.record import BEST, ActivationRecord, RunRecord
 from m4kit.network import ACTIVATIONS
 from m4kit.visualize.style import INK
@@ -52,9 +60,10 @@ def activation_figure(
     """Training losses as lines, and their distribution over the last part of the training as violins.
 
     A line is the mean over seeds of the loss, smoothed by a moving mean over `window` steps. Its band goes from the
-    lowest to the highest seed. A violin shows the losses of all seeds' single batches in the last fifth of the
-    steps, without smoothing; its bar is the median. A training that diverged ends in a cross and has no violin. Of a
-    search, each activation's best learning rate is drawn.
+    lowest to the highest seed. The legend has the share of dead units in each activation's worst stage. A violin
+    shows the losses of all seeds' single batches in the last fifth of the steps, without smoothing; its bar is the
+    median. A training that diverged ends in a cross and has no violin. Of a search, each activation's best learning
+    rate is drawn.
 
     Raises `ValueError` if the record has no such training.
     """
@@ -94,7 +103,14 @@ def activation_figure(
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_formatter("{x:g}")
     left.set_xlabel("step", fontsize=9, color=INK)
-    left.legend(frameon=False, fontsize=8.5, ncols=2, labelcolor=INK)
+    left.legend(
+        title="units of the worst stage that are dead at the end",
+        title_fontproperties={"size": 8.5},
+        frameon=False,
+        fontsize=8.5,
+        ncols=2,
+        labelcolor=INK,
+    )
     figure.suptitle(f"Training loss with each activation: {title_of(record, runs)}", fontsize=12, color=INK)
     return figure
 
@@ -127,8 +143,9 @@ def batches_title(steps: np.ndarray) -> str:
 
 
 def _label(name: str, runs: Sequence[RunRecord]) -> str:
-    diverged = sum(run.diverged for run in runs)
-    return WORDS[name] + (f", {diverged} of {len(runs)} diverged" if diverged else "")
+    diverged, dead = sum(run.diverged for run in runs), dead_units(runs)
+    words = f", {diverged} of {len(runs)} diverged" if diverged else ""
+    return WORDS[name] + words + (f", {dead:.0f} % dead" if np.isfinite(dead) else "")
 
 
 def _draw_line(axes: Axes, runs: Sequence[RunRecord], label: str, window: int, colour: str) -> list:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,6 +54,11 @@ def volatility(run: RunRecord) -> float:
         return np.nan
     left = (run.loss - smoothed(run.loss, WINDOW))[-len(last_part(run.loss)) :]
     return float(100 * left.std() / last_part(run.loss).mean())
+
+
+def dead_units(runs: Iterable[RunRecord]) -> float:
+    """Largest share of dead units of a stage at the end of a training, in percent; NaN if none is known."""
+    return 100 * max((float(run.dead[-1].max()) for run in runs if not run.diverged), default=np.nan)
 
 
 def steps_to(run: RunRecord, level: float) -> float:
@@ -126,7 +132,7 @@ def activation_table(
     - `to <level>`: steps until the loss reaches the level; median over seeds, infinite if most never reach it.
     - `loss`, `volatility` (%), and the validation errors `nme` and `balanced` (%) and `pose` (degrees, mean of yaw,
       pitch and roll), each with Student's 95 % interval over seeds, `..._low` and `..._high`, NaN for fewer than two.
-    - `dead` (%): largest share of dead units of a stage at the end.
+    - `dead` (%): largest share of dead units of a stage at the end, of any seed.
     - `milliseconds` and `cpu_milliseconds` per step.
 
     Raises `ValueError` if the record has no such training.
@@ -158,7 +164,7 @@ def _row(runs: Sequence[RunRecord], levels: Sequence[float]) -> dict:
         low, high = interval(values)
         row |= {name: np.mean(values) if fine else np.nan, f"{name}_low": low, f"{name}_high": high}
     clocks = {"milliseconds": "seconds", "cpu_milliseconds": "cpu_seconds"}
-    row["dead"] = 100 * max((float(run.dead[-1].max()) for run in fine), default=np.nan)
+    row["dead"] = dead_units(fine)
     times = {name: np.concatenate([getattr(run, clock) for run in runs]) for name, clock in clocks.items()}
     return row | {
         name: 1000 * float(np.median(values)) if len(values) else np.nan for name, values in times.items()
@@ -186,14 +192,16 @@ def against(
     """Tests whether each of `others` (the ReLU series) differs from the `reference`: one row per activation and
     measure.
 
-    `difference` is the mean over seeds minus the reference's, with Welch's interval `low` to `high`. `p` is Welch's,
-    with Holm's correction over all rows. `permutation_p` is from the exact permutation test, and `permutation_least`
-    is the smallest p that so many seeds can give. With three seeds each that is 0.1, so this test alone can then show
-    no difference at 5 %.
+    Trainings with the same seed are compared: they have the same faces in the same order, the same augmentation and
+    the same random draws for the initial weights. `seeds` is the number of such pairs in which neither diverged.
+    `difference` is their mean difference, with Student's interval `low` to `high`. `p` is of the paired t test, with
+    Holm's correction over all rows. `permutation_p` is from the exact test that flips the signs of the differences,
+    and `permutation_least` is the smallest p that so many pairs can give. With three that is 0.25, so this test alone
+    can then show no difference at 5 %.
 
     `verdict` is "lower" or "higher" if p is below 1 - `confidence`, else "not told apart", which does not prove that
-    they are the same. It is "too few seeds to tell" if fewer than two of either did not diverge. Only the seeds vary:
-    the faces and the order of the study are the same. Of a search, each activation's best rate is compared.
+    they are the same. It is "too few seeds to tell" for fewer than two pairs. Only the seeds vary: the intervals do
+    not say what other faces would change. Of a search, each activation's best rate is compared.
     """
     import pandas as pd
 
@@ -208,11 +216,14 @@ def against(
     for name in others:
         for measure, value in MEASURES.items():
             ours, theirs = (
-                np.array([value(run) for run in groups[group] if not run.diverged])
+                {run.seed: value(run) for run in groups[group] if not run.diverged}
                 for group in (name, reference)
             )
-            row = {"activation": name, "measure": measure, "seeds": f"{len(ours)} and {len(theirs)}"}
-            rows.append(row | _compared(ours, theirs, confidence))
+            differences = np.array(
+                [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+            )
+            row = {"activation": name, "measure": measure, "seeds": len(differences)}
+            rows.append(row | _compared(differences, confidence))
     table = pd.DataFrame(rows, columns=[*_ROW_NAMES])
     table["p"] = _holm(table["p"].to_numpy(dtype=float))
     significant = table["p"] < 1 - confidence
@@ -230,36 +241,27 @@ _ROW_NAMES = (
 )
 
 
-def _compared(ours: np.ndarray, theirs: np.ndarray, confidence: float) -> dict[str, float]:
+def _compared(differences: np.ndarray, confidence: float) -> dict[str, float]:
+    """The mean of differences (n,), one per seed, with its interval and tests."""
     names = ("low", "high", "p", "permutation_p", "permutation_least")
-    if not (len(ours) and len(theirs)):
-        return dict.fromkeys(("difference", *names), np.nan)
-    difference = float(ours.mean() - theirs.mean())
-    if min(len(ours), len(theirs)) < 2:
+    difference = float(differences.mean()) if len(differences) else np.nan
+    if len(differences) < 2:
         return {"difference": difference} | dict.fromkeys(names, np.nan)
-    if not (np.ptp(ours) or np.ptp(theirs)):
+    low, high = interval(differences, confidence)
+    if not np.ptp(differences):
         # Without any variation there is nothing to test.
-        return {"difference": difference, "low": difference, "high": difference} | dict.fromkeys(
-            names[2:], np.nan
-        )
-    test = stats.ttest_ind(ours, theirs, equal_var=False)
-    low, high = test.confidence_interval(confidence)
-    p, least = _permuted(ours, theirs)
-    values = (float(low), float(high), float(test.pvalue), p, least)
+        return {"difference": difference, "low": low, "high": high} | dict.fromkeys(names[2:], np.nan)
+    p = float(stats.ttest_1samp(differences, 0).pvalue)
+    values = (low, high, p, *_flipped(differences))
     return {"difference": difference} | dict(zip(names, values, strict=True))
 
 
-def _permuted(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
-    """p of the exact permutation test of the difference of means, and the least p that so many values can give."""
-    test = stats.permutation_test(
-        (ours, theirs),
-        lambda a, b, axis: np.abs(a.mean(axis) - b.mean(axis)),
-        vectorized=True,
-        n_resamples=np.inf,
-        alternative="greater",
-    )
-    # In two groups of the same size, each split has a mirror image with the same difference.
-    return float(test.pvalue), (2 if len(ours) == len(theirs) else 1) / len(test.null_distribution)
+def _flipped(differences: np.ndarray) -> tuple[float, float]:
+    """p of the exact test that flips the signs of differences (n,), and the least p that so many can give."""
+    signs = np.array(list(product((1, -1), repeat=len(differences))))
+    means = abs(signs @ differences)
+    # All signs flipped at once give the same mean, so the least is two of all.
+    return float((means >= means[0] * (1 - 1e-9)).mean()), 2 / len(signs)
 
 
 def _holm(p: np.ndarray) -> np.ndarray:

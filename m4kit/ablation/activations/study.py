@@ -34,9 +34,9 @@ class StudyError(TrainingError):
 class Plan:
     """The trainings that a study compares.
 
-    - For each activation, trainings of `search_steps` steps with the first seed search its learning rate among
-      `rates`. The best rate has the lowest validation NME at the end, of the averaged weights and on the same
-      held-out faces for all. A rate that diverged is never the best.
+    - For each activation, trainings of `search_steps` steps with the first `search_seeds` of the seeds search its
+      learning rate among `rates`. The best rate has the lowest validation NME at the end, of the averaged weights and
+      as the mean over these seeds. A rate at which one diverged is never the best.
     - Then each activation is trained for `steps` steps with each seed: with its own best rate ("best"), with the rate
       that is best for all ("common": the lowest geometric mean of the NME over the activations; rates at which one
       diverged come last), or "both".
@@ -49,6 +49,7 @@ class Plan:
     steps: int = 1000
     search_steps: int = 150
     rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
+    search_seeds: int = 1
     learning_rates: str = BEST
     settings: Settings = field(default_factory=Settings)
     labels: str = ""
@@ -68,15 +69,20 @@ class Plan:
                 f"expected steps, search_steps and rates above 0, got {self.steps}, {self.search_steps} and "
                 f"{self.rates}"
             )
+        if not 1 <= self.search_seeds <= len(self.seeds):
+            raise StudyError(
+                f"expected search_seeds from 1 to the number of seeds, {len(self.seeds)}, got {self.search_seeds}"
+            )
         if self.learning_rates not in (BEST, COMMON, BOTH):
             raise StudyError(f"expected learning_rates best, common or both, got {self.learning_rates!r}")
 
     def searches(self) -> list[Run]:
-        """The short trainings that search learning rates; none if there is only one rate."""
+        """The trainings that search learning rates, seed by seed; none if there is only one rate."""
         if len(self.rates) == 1:
             return []
         return [
-            Run(activation, rate, self.seeds[0], self.search_steps)
+            Run(activation, rate, seed, self.search_steps)
+            for seed in self.seeds[: self.search_seeds]
             for activation in self.activations
             for rate in self.rates
         ]
@@ -95,7 +101,10 @@ class Plan:
 
     def to_dict(self) -> dict:
         """The plan as plain values for JSON."""
-        names = ("activations", "seeds", "steps", "search_steps", "rates", "learning_rates", "labels")
+        names = (
+            *("activations", "seeds", "steps", "search_steps", "rates", "search_seeds"),
+            *("learning_rates", "labels"),
+        )
         plain = {name: getattr(self, name) for name in names} | {"settings": self.settings.to_dict()}
         return json.loads(json.dumps(plain))
 
@@ -149,7 +158,7 @@ class Study:
         return json.loads(path.read_text()) if path.is_file() else None
 
     def search_errors(self) -> dict[Run, float]:
-        """Final validation NME of the searches that have ended, infinite if they diverged."""
+        """Final validation NME of each search that has ended, infinite if it diverged."""
         return {run: self._final_error(run) for run in self.plan.searches() if self.result(run) is not None}
 
     def best_rates(self) -> dict[str, float]:
@@ -161,8 +170,9 @@ class Study:
         for name in plan.activations:
             own = [run for run in plan.searches() if run.activation == name]
             if all(run in errors for run in own):
+                at = {rate: [errors[run] for run in own if run.learning_rate == rate] for rate in plan.rates}
                 # If all diverged, the lowest rate is the most likely to work with a longer warm-up.
-                best[name] = min(own, key=lambda run: (errors[run], run.learning_rate)).learning_rate
+                best[name] = min(plan.rates, key=lambda rate: (sum(at[rate]), rate))
         return best
 
     def common_rate(self) -> float | None:

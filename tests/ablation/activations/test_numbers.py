@@ -84,34 +84,48 @@ class TestAgainst:
             run_record("sigmoid", seed, loss=noisy(20, seed=seed), nme=9 + 0.1 * seed) for seed in range(4)
         ]
         runs += [
-            run_record("relu", seed, loss=noisy(10, seed=9 + seed), nme=9.05 + 0.1 * seed)
-            for seed in range(4)
+            run_record("relu", seed, loss=noisy(10, seed=9 + seed), nme=nme)
+            for seed, nme in enumerate((9.1, 9.0, 9.4, 9.2))
         ]
         table = against(record_of(*runs), others=["relu"]).set_index("measure")
         assert table.loc["loss", "verdict"] == "lower"
         assert table.loc["nme", "verdict"] == "not told apart"
         assert table.loc["nme", "low"] < 0 < table.loc["nme", "high"]
-        # Of the 70 ways to deal eight values to two groups of four, two are as far apart.
-        assert table.loc["loss", "permutation_p"] == pytest.approx(2 / 70)
+        # Of the 16 ways to choose four signs, two make a mean as large: all minus and all plus.
+        assert table.loc["loss", "permutation_p"] == pytest.approx(2 / 16)
+        assert table.loc["nme", "permutation_p"] > 0.3
+        assert table.loc["loss", "permutation_least"] == pytest.approx(2 / 16)
 
-    def test_p_is_welchs_multiplied_by_the_number_of_tests_still_standing(self):
-        nme = {"sigmoid": (9.0, 9.3, 9.1), "relu": (8.0, 8.4, 8.1)}
+    def test_seeds_are_paired_so_what_they_share_is_no_noise(self):
+        shared, own = (0.0, 3.0, 6.0), (0.1, 0.0, 0.2)
+        runs = [run_record("sigmoid", seed, nme=9 + drift) for seed, drift in enumerate(shared)]
+        runs += [
+            run_record("relu", seed, nme=8 + drift + extra)
+            for seed, (drift, extra) in enumerate(zip(shared, own, strict=True))
+        ]
+        nme = against(record_of(*runs[::-1]), others=["relu"]).set_index("measure").loc["nme"]
+        # Differences -0.9, -1 and -0.8; t(0.975, 2) = 4.302653 and a standard error of 0.1 / sqrt(3).
+        assert nme["difference"] == pytest.approx(-0.9, abs=1e-6)
+        assert (nme["low"], nme["high"]) == pytest.approx((-1.148414, -0.651586), abs=1e-5)
+
+    def test_p_is_of_the_paired_test_multiplied_by_the_number_of_tests_still_standing(self):
+        nme = {"sigmoid": (9.0, 9.3, 9.1), "relu": (8.0, 8.4, 8.05)}
         runs = [
             run_record(name, seed, loss=np.full(30, 9.0), nme=value)
             for name, values in nme.items()
             for seed, value in enumerate(values)
         ]
         table = against(record_of(*runs), others=["relu"]).set_index("measure")
-        plain = stats.ttest_ind(nme["relu"], nme["sigmoid"], equal_var=False).pvalue
+        plain = stats.ttest_rel(nme["relu"], nme["sigmoid"]).pvalue
         # Loss and volatility do not vary here; NME, balanced NME and pose are tested, with the same p.
         assert table.loc["nme", "p"] == pytest.approx(3 * plain, rel=1e-3)
-        assert table.loc["nme", "permutation_least"] == pytest.approx(0.1)
+        assert table.loc["nme", "permutation_least"] == pytest.approx(0.25)
 
     def test_one_seed_is_too_few_to_tell(self):
         runs = [run_record("sigmoid", 0, nme=9), run_record("relu", 0, nme=5), run_record("relu", 1, nme=6)]
         table = against(record_of(*runs), others=["relu"])
         assert set(table["verdict"]) == {"too few seeds to tell"}
-        assert table.set_index("measure").loc["nme", "difference"] == pytest.approx(-3.5)
+        assert table.set_index("measure").loc["nme", "difference"] == pytest.approx(-4)
 
     def test_the_rates_of_a_search_are_no_seeds(self):
         rates = (0.1, 0.03, 0.01)
@@ -121,13 +135,13 @@ class TestAgainst:
             for rate in rates
         ]
         table = against(record_of(*runs), others=["relu"], purpose="search")
-        assert set(table["seeds"]) == {"1 and 1"}
+        assert set(table["seeds"]) == {1}
         assert set(table["verdict"]) == {"too few seeds to tell"}
 
     def test_diverged_seeds_do_not_count(self):
         runs = [run_record("sigmoid", seed, nme=9 + seed) for seed in range(3)]
         runs += [run_record("relu", seed, status="diverged") for seed in range(3)]
-        assert set(against(record_of(*runs), others=["relu"])["seeds"]) == {"0 and 3"}
+        assert set(against(record_of(*runs), others=["relu"])["seeds"]) == {0}
 
 
 class TestFigure:
@@ -135,7 +149,8 @@ class TestFigure:
         runs = [run_record(name, seed) for name in ("sigmoid", "relu", "elu") for seed in range(2)]
         figure = activation_figure(record_of(*runs), window=5)
         left, right = figure.axes
-        assert [text.get_text() for text in left.get_legend().get_texts()] == ["Sigmoid", "ReLU", "ELU"]
+        names = ["Sigmoid, 25 % dead", "ReLU, 25 % dead", "ELU, 25 % dead"]
+        assert [text.get_text() for text in left.get_legend().get_texts()] == names
         assert [text.get_text() for text in right.get_xticklabels()] == ["Sigmoid", "ReLU", "ELU"]
         assert "small, 64 px, batch 64, 40 steps, learning rate 0.001, 2 seeds" in figure.get_suptitle()
         assert left.get_yscale() == "linear"
@@ -167,7 +182,7 @@ class TestFigure:
         runs = [run_record("relu", 0), run_record("relu", 1, loss=[20, 900, np.nan], status="diverged")]
         left, right = activation_figure(record_of(*runs, run_record("elu", 0, status="diverged"))).axes
         labels = [text.get_text() for text in left.get_legend().get_texts()]
-        assert labels == ["ReLU, 1 of 2 diverged", "ELU, 1 of 1 diverged"]
+        assert labels == ["ReLU, 1 of 2 diverged, 25 % dead", "ELU, 1 of 1 diverged"]
         assert sum(line.get_marker() == "x" for line in left.lines) == 2
         assert [text.get_text() for text in right.texts] == ["diverged"]
 

@@ -9,6 +9,7 @@ from m4kit.ablation.activations.collect import collect
 from m4kit.ablation.activations.record import ActivationRecord, RunRecord
 from m4kit.ablation.activations.study import Plan, Study
 from m4kit.ablation.record import RecordError
+from m4kit.cli import main
 
 from helpers.activation_records import record_of, run_record
 
@@ -133,6 +134,33 @@ class TestCollecting:
         for run in study.trainings():
             write_run(study, run, steps=6)
         assert collect(study).command.endswith("--data faces")
+
+    def test_the_command_prints_errors_with_intervals_dead_units_and_paired_tests(self, tmp_path, capsys):
+        plan = Plan(("sigmoid", "relu"), (0, 1), 6, search_steps=3, rates=(1e-3, 1e-2), search_seeds=2)
+        study = Study(plan, tmp_path)
+        for run in plan.searches():
+            write_run(study, run, steps=3)
+        for run in study.trainings():
+            write_run(study, run, steps=6)
+        assert main(["ablate", "activations", "--out", str(tmp_path), "--collect"]) == 0
+        printed = capsys.readouterr().out
+        search, best = printed.split("best, 6 steps")
+        assert search.startswith("search, 3 steps")
+        # Errors of 5 and 6: t(0.975, 1) = 12.7062 and a standard error of 0.5.
+        assert search.count("5.50 (-0.85 to 11.85)") == 4
+        assert best.count("5.50 (-0.85 to 11.85)") == 2
+        assert all(line.endswith("12.5") for line in best.splitlines()[2:4])
+        assert "minus sigmoid, paired by seed" not in printed
+
+        path = tmp_path / "runs" / "relu_lr0.001_seed1_steps6" / "metrics.jsonl"
+        path.write_text(path.read_text().replace('"nme": 6.0', '"nme": 6.5'))
+        assert main(["ablate", "activations", "--out", str(tmp_path), "--collect"]) == 0
+        (row,) = [
+            line
+            for line in capsys.readouterr().out.splitlines()
+            if line.startswith("relu") and " nme " in line
+        ]
+        assert row.split()[2:6] == ["2", "0.25", "-2.927", "3.427"]
 
     def test_missing_trainings_are_an_error_unless_asked_for(self, study):
         with pytest.raises(RecordError, match="got 2 missing trainings"):

@@ -219,6 +219,7 @@ class TestPlan:
             ({"seeds": ()}, "at least one activation, one seed"),
             ({"seeds": (1, 1)}, "seeds: expected each once"),
             ({"rates": (0.0,)}, "above 0"),
+            ({"seeds": (1, 2), "search_seeds": 3}, "from 1 to the number of seeds, 2, got 3"),
             ({"learning_rates": "worst"}, "best, common or both, got 'worst'"),
         ],
     )
@@ -247,6 +248,31 @@ class TestStudy:
         assert study.best_rates() == {"relu": 1e-2, "elu": 1e-3}
         assert study.common_rate() == 1e-3
         assert len(study.trainings()) == 6
+
+    def test_several_seeds_can_search_and_their_mean_decides(self, tmp_path):
+        plan = Plan(activations=("relu", "elu"), rates=(1e-3, 1e-2), seeds=(4, 5, 6), search_seeds=2)
+        study = Study(plan, tmp_path)
+        assert {run.seed for run in plan.searches()} == {4, 5}
+        errors = {
+            ("relu", 1e-3): (5, 9),
+            ("relu", 1e-2): (6, 6),
+            ("elu", 1e-3): (7, 7),
+            ("elu", 1e-2): (1, 2),
+        }
+        *most, last = plan.searches()
+        for run in most:
+            name, rate = run.activation, run.learning_rate
+            ended(study, run, nme=errors[name, rate][run.seed - 4])
+        assert study.best_rates() == {"relu": 1e-2}
+        ended(study, last, nme=2, status="diverged")
+        assert study.best_rates() == {"relu": 1e-2, "elu": 1e-3}
+
+    def test_a_study_from_before_several_seeds_could_search_is_continued(self, tmp_path):
+        Study(Plan(settings=SETTINGS), tmp_path)
+        about = json.loads((tmp_path / "study.json").read_text())
+        del about["plan"]["search_seeds"]
+        (tmp_path / "study.json").write_text(json.dumps(about))
+        assert Study.open(tmp_path).plan == Plan(settings=SETTINGS)
 
     def test_a_search_that_diverged_is_never_the_best(self, tmp_path):
         study = Study(Plan(activations=("relu", "elu"), rates=(1e-3, 1e-2)), tmp_path)
