@@ -230,6 +230,36 @@ def auroc(score: np.ndarray, failed: np.ndarray) -> float:
     return float(np.mean(lower) / len(good))
 
 
+class Reliability(NamedTuple):
+    """How many faces of each bin failed, (k,) each, as shares from 0 to 1.
+
+    `predicted` is the mean probability, `failed` the share of failures, `low` and `high` its 95 % interval.
+    """
+
+    predicted: np.ndarray
+    failed: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def reliability(probability: np.ndarray, failed: np.ndarray, *, bins: int = 10) -> Reliability:
+    """Compare predicted probabilities (n,) with which faces failed, (n,) bool.
+
+    All bins hold the same number of faces, to within one, the least probable failures first: failures are rare, so
+    bins of equal width would be nearly empty. The interval is Wilson's (1927), which takes the faces as independent.
+
+    >>> reliability(np.array([0.1, 0.3, 0.6, 0.8]), np.array([False, False, True, True]), bins=2).predicted
+    array([0.2, 0.7])
+    """
+    # Slow to import.
+    from scipy.stats import binomtest
+
+    rows = np.array_split(np.argsort(probability, kind="stable"), bins)
+    ends = [binomtest(int(failed[own].sum()), len(own)).proportion_ci(method="wilson") for own in rows]
+    means = [(probability[own].mean(), failed[own].mean()) for own in rows]
+    return Reliability(*np.transpose(means), *np.transpose(ends))
+
+
 def surest(score: np.ndarray, *, set_aside: float = 0.1) -> np.ndarray:
     """Mask (n,) of the faces that remain when the share `set_aside` with the highest scores is removed.
 

@@ -17,6 +17,7 @@ from m4kit.metrics import (
     nme_3d,
     nme_without_offset,
     pose_error,
+    reliability,
     rotation_error,
     yaw_bin,
 )
@@ -337,3 +338,21 @@ class TestBootstrap:
     def test_a_group_in_several_strata_is_an_error(self):
         with pytest.raises(ValueError, match="each group in one stratum"):
             bootstrap(np.zeros(2), groups=[0, 0], strata=[0, 1])
+
+
+class TestReliability:
+    def test_bins_hold_equally_many_faces_with_wilsons_interval(self):
+        """40 faces in any order: none of the 20 least probable ones failed, and half of the others."""
+        order = np.random.default_rng(0).permutation(40)
+        probability, failed = np.linspace(0.0, 0.39, 40)[order], np.repeat([False, True], [30, 10])[order]
+        found = reliability(probability, failed, bins=2)
+        np.testing.assert_allclose(found.predicted, [0.095, 0.295])
+        np.testing.assert_allclose(found.failed, [0.0, 0.5])
+        z = 1.959964
+        half = z * np.sqrt(0.25 / 20 + z**2 / (4 * 20**2)) / (1 + z**2 / 20)
+        np.testing.assert_allclose(found.low, [0.0, 0.5 - half], atol=1e-6)
+        np.testing.assert_allclose(found.high, [z**2 / (20 + z**2), 0.5 + half], atol=1e-6)
+
+    def test_equal_probabilities_still_fill_all_bins(self):
+        found = reliability(np.zeros(30), np.arange(30) < 3, bins=3)
+        np.testing.assert_allclose(found.failed, [0.3, 0, 0])

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import pandas as pd
 from matplotlib.patches import Rectangle
-from scipy.stats import binomtest
 
+from m4kit import metrics
 from m4kit.conditions import CONDITIONS
 from m4kit.datasets import DatasetError
 from m4kit.datasets.scenes import CLEAN
@@ -217,22 +217,22 @@ def score_scatter(report: ReportData) -> NotebookFigure:
 def reliability(report: ReportData) -> NotebookFigure:
     """Reliability diagram: the share of faces that failed, by checked failure probability.
 
-    All bins hold the same number of faces. Bars are Wilson's 95 % intervals.
+    All bins hold the same number of faces. Bars are 95 % intervals (`metrics.reliability`).
     """
     judged = _judged(report, "reliability")
-    probability, failed = judged["probability"].to_numpy(), judged["error"].to_numpy() > FAILURE_NME
+    failed = judged["error"].to_numpy() > FAILURE_NME
+    bins = int(np.clip(len(failed) // _BIN_FACES, 1, _MOST_BINS))
+    of = metrics.reliability(judged["probability"].to_numpy(), failed, bins=bins)
     figure, axes = _chart(4.2, 3.8)
     axes.plot([0, 100], [0, 100], color=GRID, linewidth=1.5, zorder=0)
-    bins = int(np.clip(len(failed) // _BIN_FACES, 1, _MOST_BINS))
-    for rows in np.array_split(np.argsort(probability), bins):
-        low, high = binomtest(failed[rows].sum(), len(rows)).proportion_ci(method="wilson")
-        mean = 100 * probability[rows].mean()
-        axes.plot([mean] * 2, [100 * low, 100 * high], color="#0072b2", linewidth=1.6, alpha=0.6)
-        axes.plot(mean, 100 * failed[rows].mean(), "o", color="#0072b2", markersize=5)
+    axes.vlines(100 * of.predicted, 100 * of.low, 100 * of.high, color="#0072b2", linewidth=1.6, alpha=0.6)
+    axes.plot(100 * of.predicted, 100 * of.failed, "o", color="#0072b2", markersize=5)
     axes.set(
         xlabel="checked failure probability, %", ylabel=f"faces with an error above {FAILURE_NME:g} %, %"
     )
-    axes.set(xlim=(-3, 103), ylim=(-3, 103), aspect="equal")
+    # Most bins of a good score lie near 0, so the axes end where the bins do.
+    end = 100 * max(of.predicted.max(), of.high.max())
+    axes.set(xlim=(-0.03 * end, 1.03 * end), ylim=(-0.03 * end, 1.03 * end), aspect="equal")
     axes.set_title(f"{len(failed)} faces, {failed.sum()} failed", fontsize=9, color=SOFT, loc="left")
     return figure
 

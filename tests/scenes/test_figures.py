@@ -139,11 +139,14 @@ def test_without_a_truth_a_clean_photo_proves_nothing():
 
 def test_reliability_shows_predicted_and_actual_failures(report):
     (axes,) = figures.reliability(report).axes
-    dots = [line for line in axes.lines if line.get_marker() == "o"]
-    predicted = np.array([line.get_xdata()[0] for line in dots])
+    (dots,) = [line for line in axes.lines if line.get_marker() == "o"]
+    predicted, failed = dots.get_data()
     assert (np.diff(predicted) >= 0).all()
-    assert 5 <= len(dots) <= 10
-    assert dots[0].get_ydata()[0] == 0
+    assert 5 <= len(predicted) <= 10
+    assert failed[0] == 0
+    (bars,) = axes.collections
+    for (x, low), (_, high) in bars.get_segments():
+        assert low <= failed[predicted == x] <= high
 
 
 def test_the_gallery_begins_with_the_worst(report):
