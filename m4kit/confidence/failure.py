@@ -2,15 +2,16 @@
 
     face.failure_probability   # probability that the landmarks' NME is above 8 %, 0 to 1, or None
 
-The score is an additive logistic model. Each sign adds a monotone piecewise-linear term to the log-odds, which is
-constant beyond the range of the fit: nothing is extrapolated, and one can read which sign adds how much.
-`m4kit.training.failure` fits the model. It is valid for one network only, whose fingerprint is stored with it.
+The score is a logistic model of a few signs. Each sign adds a monotone piecewise-linear term to the log-odds, which
+is constant beyond the range of the fit: nothing is extrapolated, and one can read which sign adds how much.
+`m4kit.training.failure` chooses the signs and fits the model. It is valid for one network only, whose fingerprint is
+stored with it. `checked_probability_of` has a model of its own, which can also choose among two costly signs.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 VERSION = 1
 """Version of the file; files of another version are refused."""
 
-KNOTS = 5
-"""Number of knots of each sign's term."""
+KNOTS = 2
+"""Number of knots of each sign's term. More make it no better on people who are left out of the fit."""
 
 _FORMAT = "m4kit failure score"
 _ASSET = "failure.json"
@@ -40,7 +41,7 @@ class FailureModelError(ValueError):
 
 
 class Sign(NamedTuple):
-    """A sign of the score: the name of its measured value, and whether more of it is worse."""
+    """A sign that a score can use: the name of its measured value, and whether more of it is worse."""
 
     value: str
     more_is_worse: bool
@@ -69,6 +70,7 @@ ALL = CHEAP | {"flip": Sign("flip_consistency", True), "jitter": Sign("jitter_co
 """The cheap signs, and two that run the network seven times more."""
 
 SETS = {"cheap": CHEAP, "all": ALL}
+"""The two scores, `probability_of` and `checked_probability_of`, and the signs that each chooses from."""
 
 
 @dataclass(frozen=True)
@@ -124,15 +126,15 @@ class FailureModel:
         values: Mapping[str, np.ndarray],
         failed: np.ndarray,
         *,
-        names: str = "cheap",
-        smoothing: float = 3.0,
+        names: Iterable[str],
+        smoothing: float = 0.1,
         network: str = "",
         detector: str = "",
     ) -> FailureModel:
         """Fit the model by maximum likelihood to measured values, (n,) each, and to which faces failed, (n,) bool.
 
-        `names` is one of `SETS`. The knots lie at quantiles of each sign. `smoothing` is the weight of an L2 penalty
-        on the rises.
+        `names` are signs out of `ALL`. The knots lie at quantiles of each sign. `smoothing` is the weight of an L2
+        penalty on the rises.
 
         Raises `FailureModelError` unless there are at least ten faces of either kind.
         """
@@ -143,7 +145,7 @@ class FailureModel:
                 f"{(~failed).sum()}; give more faces, or other severities"
             )
         columns, knots = [], {}
-        for name in SETS[names]:
+        for name in names:
             sign = _arranged(values, name)
             known = sign[np.isfinite(sign)]
             places = np.unique(np.quantile(known, np.linspace(0.02, 0.98, KNOTS))) if len(known) else []
@@ -156,7 +158,7 @@ class FailureModel:
             ramps = _ramps(sign, knots[name])
             ramps[np.isnan(sign)] = np.nanmean(ramps, axis=0)
             columns.append(ramps)
-        rises, intercept = _most_likely(np.concatenate(columns, axis=1), failed, smoothing)
+        rises, intercept = _most_likely(np.hstack([np.empty((len(failed), 0)), *columns]), failed, smoothing)
         lines, first = {}, 0
         for (name, places), ramps in zip(knots.items(), columns, strict=True):
             own = rises[first : first + len(places) - 1]
@@ -254,7 +256,7 @@ def probability_of(face: Face, *, measured: Mapping[str, float]) -> float | None
 
 
 def checked_probability_of(face: Face, *, measured: Mapping[str, float]) -> float | None:
-    """As `probability_of`, by another fit that also uses the answers for mirrored and moved crops.
+    """As `probability_of`, by another model, which can also use the answers for a mirrored crop and for moved ones.
 
     `measured` holds the values of `signs.of_faces`.
     """

@@ -2,21 +2,28 @@
 
     python -m m4kit.training.failure --data DATA --labels LABELS --out m4kit/assets/failure.json
 
-The faces are those that the labels hold out of the training; their true landmarks are those of the labels'
-parameters. Each face gives a few photos: its 120x120 crop with a margin of its blurred rim, so that the face fills a
+The faces are those that the labels hold out of the training. The truth is their annotated points: the labels'
+parameters come from networks, so errors that networks share would count as right. The error of a face is the mean
+distance of the network's points from the annotated ones, in percent of the face's size, without the network's
+habits: where it places a point on average, in the frame of the head, is another definition of the point, not an
+error. No condition moves a face, so all photos of a face have the same truth.
+
+Each face gives a few photos: its 120x120 crop with a margin of its blurred rim, so that the face fills a
 quarter to a half of the photo's side. Some photos are cut off through the face, some are shrunk. Each gets one of the
 seven conditions at a severity from 0 to 5. The detector searches the photo down to a score of 0.05. Every fourth
 photo has a given box instead, shifted and scaled like a detector's, so that landmarks rather than the detector must
 show a failure. Faces that the detector misses have no probability and are counted separately.
 
-The printed figures are cross-validated, with all photos of a person in the same fold.
+Few of the faces fail, so each score gets few signs: those that lower the log loss on people who are left out, one by
+one, until no other lowers it by `LEAST_GAIN`. The printed figures are cross-validated, with all photos of a person
+in the same fold and with the signs chosen again in each fold.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +31,6 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from m4kit import metrics
 from m4kit.boxes import HIT_IOU, pairwise_iou
 from m4kit.camera import CROP_SIZE, Crop, box_from_crop, crop_from_landmarks
 from m4kit.commands import add_quiet, add_weights, shows_progress
@@ -32,15 +38,17 @@ from m4kit.conditions import CONDITIONS, degrade
 from m4kit.confidence import signs
 from m4kit.confidence.failure import ALL, SETS, FailureModel, FailureModelError, save_models
 from m4kit.confidence.reasons import REASONS, reasons_of
-from m4kit.landmarks import face_box
-from m4kit.metrics import FAILURE_NME, auroc, surest
+from m4kit.folding import folded
+from m4kit.landmarks import face_box, face_size
+from m4kit.metrics import FAILURE_NME, auroc, reliability, surest
 from m4kit.network import M4Net
-from m4kit.parameters import landmarks_in_crop
+from m4kit.parameters import fuse, landmarks_in_crop
 from m4kit.prediction import Face, Prediction
 from m4kit.predictor import Predictor
 from m4kit.training import TrainingError
 from m4kit.training.data import Labels, read_crops
-from m4kit.views import crop_predictor
+from m4kit.training.refinement import annotation, annotation_offsets, place_annotated
+from m4kit.views import crop_predictor, regress
 from m4kit.weights import fingerprint
 
 SEVERITIES = (0, 1, 2, 3, 4, 5)
@@ -57,29 +65,35 @@ BOX_SHIFT, BOX_SCALE = 0.08, 0.12
 THRESHOLD = 0.05
 """Of the detector, so that the fit sees low scores too."""
 
-FOLDS, BINS = 5, 10
+FOLDS = 5
+
+LEAST_GAIN = 0.02
+"""A further sign must lower the log loss by this share of it: less is mostly chance."""
 
 
 class Photo(NamedTuple):
-    """A photo (H, W, 3) uint8 RGB that was made of a crop, and the true landmarks (68, 2) in its pixels."""
+    """A photo (H, W, 3) uint8 RGB made of a crop; landmarks (68, 2), points (89, 2) in its pixels."""
 
     image: np.ndarray
     landmarks: np.ndarray
+    points: np.ndarray
 
 
 class Measured(NamedTuple):
     """Measurements of n predicted faces.
 
-    `values` holds each sign (n,) by name, `nme` the error in percent, `given` whether the box was given, `person`
-    whose face it is. `missed` holds, per condition and severity, how many faces the detector missed, and of how many.
+    `values` holds each sign (n,) by name, `error` the error in percent, `given` whether the box was given, `person`
+    whose face it is, `source` its data set. `missed` holds, per condition and severity, how many faces the detector
+    missed, and of how many.
     """
 
     values: dict[str, np.ndarray]
-    nme: np.ndarray
+    error: np.ndarray
     condition: np.ndarray
     severity: np.ndarray
     given: np.ndarray
     person: np.ndarray
+    source: np.ndarray
     reasons: tuple[tuple[str, ...], ...]
     missed: dict[tuple[str, int], tuple[int, int]]
 
@@ -118,7 +132,7 @@ def main(arguments: list[str] | None = None) -> None:
     save_models(
         models,
         options.out,
-        about={"faces": len(chosen), "photos": len(measured.nme), "figures": text.splitlines()},
+        about={"faces": len(chosen), "photos": len(measured.error), "figures": text.splitlines()},
     )
 
 
@@ -127,14 +141,25 @@ def measure(
 ) -> Measured:
     """Make the photos of the labels' faces, predict them, and measure all signs and the error of each.
 
-    Raises `FailureModelError` if no face was found, and `TrainingError` for labels of another face model.
+    Raises `FailureModelError` if no face was found, and `TrainingError` for labels of another face model or for faces
+    without annotated points.
     """
-    labels.check_fits(predictor.model)
-    predict_crops = crop_predictor(predictor.network, predictor.model)
+    model = predictor.model
+    labels.check_fits(model)
+    points, trust = annotation({"points21": labels.points21, "points68": labels.points68})
+    bare = np.count_nonzero(~trust.any(axis=1))
+    if bare:
+        raise TrainingError(
+            f"labels: expected annotated points of each face, but {bare} of {len(labels)} have none; leave these out"
+        )
+    crops = _crops(labels, data)
+    answers = fuse(*regress(folded(predictor.network), model, crops))
+    habits = annotation_offsets(model, answers, points, trust)
+    landmarks = landmarks_in_crop(model, labels.parameters)[..., :2]
+    predict_crops = crop_predictor(predictor.network, model)
     rows, missed = [], {}
     bar = tqdm(total=len(labels) * versions, desc="faces", disable=not progress, mininterval=2)
-    for number, name, crop, parameters in _faces(labels, data):
-        truth = landmarks_in_crop(predictor.model, parameters[None])[0, :, :2]
+    for number, crop in enumerate(crops):
         for version in range(versions):
             bar.update()
             random = np.random.default_rng([number, version])
@@ -142,7 +167,7 @@ def measure(
             place = number * versions + version
             condition = CONDITIONS[place % len(CONDITIONS)]
             severity = SEVERITIES[place // len(CONDITIONS) % len(SEVERITIES)]
-            photo = make_photo(crop, truth, random)
+            photo = make_photo(crop, landmarks[number], points[number], random)
             image = degrade(photo.image, condition, severity, seed=place)
             given = bool(random.random() < GIVEN)
             boxes = jittered_box(photo.landmarks, random)[None] if given else None
@@ -152,13 +177,12 @@ def measure(
                 missed[condition, severity] = lost + (face is None), of + 1
             if face is None:
                 continue
-            values = signs.of_face(image, face)
-            values["flip_consistency"] = float(signs.flip_consistency(image, [face], predict_crops)[0])
-            values["jitter_consistency"] = float(signs.jitter_consistency(image, [face], predict_crops)[0])
+            (values,) = signs.of_faces(image, [face], predict_crops)
             reasons = reasons_of(face, measured=values)
             values["score"] = np.nan if given else face.box.score
-            error = float(metrics.nme(face.landmarks[:, :2], photo.landmarks))
-            rows.append((values, error, condition, severity, given, person_of(name), reasons))
+            error = error_of(face, photo, trust[number], habits)
+            of_face = person_of(str(labels.names[number])), str(labels.source[number])
+            rows.append((values, error, condition, severity, given, *of_face, reasons))
     bar.close()
     if not rows:
         raise FailureModelError(
@@ -168,28 +192,41 @@ def measure(
     columns = list(zip(*rows, strict=True))
     return Measured(
         {name: np.array([row[name] for row in columns[0]]) for name in columns[0][0]},
-        *(np.array(column) for column in columns[1:6]),
-        columns[6],
+        *(np.array(column) for column in columns[1:7]),
+        columns[7],
         missed,
     )
 
 
-def make_photo(crop: np.ndarray, truth: np.ndarray, random: np.random.Generator) -> Photo:
-    """Make a photo around a crop (120, 120, 3) with true landmarks (68, 2) in the crop frame."""
+def error_of(face: Face, photo: Photo, trust: np.ndarray, habits: np.ndarray) -> float:
+    """The distance of a face's points from the annotated ones, in percent of the face's size.
+
+    A mean over the photo's points (89, 2), weighted by the `trust` (89,) in each. `habits` (89, 3) in mm are the mean
+    offsets of the annotated points from the network's (`refinement.annotation_offsets`).
+    """
+    placed = face.crop.to_photo(place_annotated(face.model, face.parameters[None], habits)[0])
+    apart = np.linalg.norm(placed - photo.points, axis=1)
+    return float(100 * np.average(apart, weights=trust) / face_size(photo.landmarks))
+
+
+def make_photo(
+    crop: np.ndarray, landmarks: np.ndarray, points: np.ndarray, random: np.random.Generator
+) -> Photo:
+    """Make a photo around a crop (120, 120, 3); landmarks (68, 2) and points (89, 2) are in the crop frame."""
     margin = int(random.choice(MARGINS))
     image = cv2.copyMakeBorder(crop, *[margin] * 4, cv2.BORDER_REPLICATE)
     image = cv2.GaussianBlur(image, (0, 0), 6)
     image[margin:-margin, margin:-margin] = crop
-    landmarks = Crop(margin - 0.5, margin - 0.5, CROP_SIZE).to_photo(truth)
+    places = Crop(margin - 0.5, margin - 0.5, CROP_SIZE).to_photo(np.concatenate([landmarks, points]))
     if random.random() < CUT:
-        image, landmarks = _cut_off(image, landmarks, random)
+        image, places = _cut_off(image, places, random)
     if random.random() < SHRUNK:
         scale = float(np.exp(random.uniform(np.log(SMALLEST), 0)))
         height, width = (max(16, round(side * scale)) for side in image.shape[:2])
         stretch = np.array([width / image.shape[1], height / image.shape[0]])
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-        landmarks = (landmarks + 0.5) * stretch - 0.5
-    return Photo(image, landmarks)
+        places = (places + 0.5) * stretch - 0.5
+    return Photo(image, places[:68], places[68:])
 
 
 def jittered_box(landmarks: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -213,26 +250,32 @@ def person_of(name: str) -> str:
 
 def fitted(measured: Measured, predictor: Predictor) -> tuple[dict[str, FailureModel], str]:
     """Fit the scores of `SETS` to all faces; also return their figures on left-out faces, as text."""
-    failed = measured.nme > FAILURE_NME
+    failed = measured.error > FAILURE_NME
+    clean = measured.severity == 0
     own = fingerprint(predictor.network), fingerprint(predictor.detector.network)
     lines = [
-        f"{len(failed)} faces of {len(np.unique(measured.person))} people: NME above {FAILURE_NME:g} % for "
-        f"{failed.sum()} ({100 * failed.mean():.1f} %); {measured.given.sum()} by a given box",
+        f"{len(failed)} faces of {len(np.unique(measured.person))} people: error above {FAILURE_NME:g} % for "
+        f"{failed.sum()} ({100 * failed.mean():.1f} %), at severity 0 for {failed[clean].sum()} of {clean.sum()}; "
+        f"{measured.given.sum()} by a given box",
         f"missed by the detector: {_missed_text(measured)}",
     ]
     models = {}
-    for names in SETS:
-        left_out = cross_validated(measured, names)
-        models[names] = FailureModel.fit(
-            measured.values, failed, names=names, network=own[0], detector=own[1]
-        )
-        lines += ["", *_figures(measured, left_out, title=f"{names} signs")]
-    lines += ["", "largest effect of each cheap sign on the log-odds, and its own AUROC:"]
-    for name, line in models["cheap"].lines.items():
-        value = measured.values[ALL[name].value]
+    for title, candidates in SETS.items():
+        chosen = chosen_signs(measured, candidates)
+        model = FailureModel.fit(measured.values, failed, names=chosen, network=own[0], detector=own[1])
+        models[title] = model
+        effects = (f"{name} {sum(line.rises):.2f}" for name, line in model.lines.items())
+        lines += [
+            "",
+            f"{title} signs, {len(chosen)} chosen of {len(candidates)}, and their largest effect on the log-odds: "
+            + ", ".join(effects),
+            *_figures(measured, cross_validated(measured, candidates)),
+        ]
+    lines += ["", "AUROC of each sign alone:"]
+    for name, sign in ALL.items():
+        value = measured.values[sign.value] * (1 if sign.more_is_worse else -1)
         known = np.isfinite(value)
-        alone = auroc(value[known] * (1 if ALL[name].more_is_worse else -1), failed[known])
-        lines.append(f"  {name:16} {sum(line.rises):5.2f}   {alone:.3f}")
+        lines.append(f"  {name:16} {auroc(value[known], failed[known]):.3f}")
     lines += ["", "how often each reason is given, for right faces and for failed ones:"]
     given = {word for reasons in measured.reasons for word in reasons}
     for reason in REASONS:
@@ -245,31 +288,61 @@ def fitted(measured: Measured, predictor: Predictor) -> tuple[dict[str, FailureM
     return models, "\n".join(lines)
 
 
-def cross_validated(measured: Measured, names: str) -> np.ndarray:
-    """Each face's probability (n,) by a score that was fitted without photos of the same person."""
-    failed = measured.nme > FAILURE_NME
-    people, person = np.unique(measured.person, return_inverse=True)
-    fold = np.random.default_rng(0).permutation(len(people))[person] % FOLDS
-    probability = np.empty(len(failed))
-    for number in range(FOLDS):
-        others = fold != number
-        model = FailureModel.fit(
-            {name: values[others] for name, values in measured.values.items()}, failed[others], names=names
-        )
-        probability[~others] = model.probability(
-            {name: values[~others] for name, values in measured.values.items()}
-        )
+def chosen_signs(measured: Measured, candidates: Iterable[str]) -> tuple[str, ...]:
+    """The signs that a score needs, the most useful first: forward selection by the log loss on left-out people."""
+    chosen, least = [], np.inf
+    while remaining := [name for name in candidates if name not in chosen]:
+        losses = {name: _left_out_loss(measured, (*chosen, name)) for name in remaining}
+        best = min(losses, key=losses.get)
+        if losses[best] > (1 - LEAST_GAIN) * least:
+            break
+        chosen.append(best)
+        least = losses[best]
+    return tuple(chosen)
+
+
+def cross_validated(measured: Measured, candidates: Iterable[str]) -> np.ndarray:
+    """Each face's probability (n,) by a score that was chosen and fitted without photos of the same person."""
+    probability = np.empty(len(measured.error))
+    for left_out in _folds(measured.person):
+        model = _fit(others := _rows(measured, ~left_out), chosen_signs(others, candidates))
+        probability[left_out] = model.probability(_rows(measured, left_out).values)
     return probability
 
 
-def _faces(labels: Labels, data: Path) -> Iterator[tuple[int, str, np.ndarray, np.ndarray]]:
-    """Yield number, name, crop and raw parameters of the labels' faces."""
+def _left_out_loss(measured: Measured, names: Iterable[str]) -> float:
+    """Mean log loss of a score with these signs, on people who are left out of its fit."""
+    failed, loss = measured.error > FAILURE_NME, 0.0
+    for left_out in _folds(measured.person):
+        probability = _fit(_rows(measured, ~left_out), names).probability(_rows(measured, left_out).values)
+        loss -= np.log(np.where(failed[left_out], probability, 1 - probability)).sum()
+    return loss / len(failed)
+
+
+def _fit(measured: Measured, names: Iterable[str]) -> FailureModel:
+    return FailureModel.fit(measured.values, measured.error > FAILURE_NME, names=names)
+
+
+def _rows(measured: Measured, rows: np.ndarray) -> Measured:
+    """The values, errors and people of some of the faces, (n,) bool."""
+    values = {name: column[rows] for name, column in measured.values.items()}
+    return measured._replace(values=values, error=measured.error[rows], person=measured.person[rows])
+
+
+def _folds(person: np.ndarray) -> Iterator[np.ndarray]:
+    """For each fold the faces (n,) bool that it leaves out: all those of its people."""
+    people, number = np.unique(person, return_inverse=True)
+    fold = np.random.default_rng(0).permutation(len(people))[number] % FOLDS
+    return (fold == one for one in range(FOLDS))
+
+
+def _crops(labels: Labels, data: Path) -> np.ndarray:
+    """The crops of the labels' faces, (n, 120, 120, 3) uint8 RGB."""
+    crops = np.empty((len(labels), CROP_SIZE, CROP_SIZE, 3), np.uint8)
     for source in np.unique(labels.source):
-        own = np.flatnonzero(labels.source == source)
-        names = [str(labels.names[row]) for row in own]
-        crops = read_crops(data / f"{source}.zip", names)
-        for row, name, crop in zip(own.tolist(), names, crops, strict=True):
-            yield row, name, crop, labels.parameters[row]
+        own = labels.source == source
+        crops[own] = read_crops(data / f"{source}.zip", labels.names[own].tolist())
+    return crops
 
 
 def _found(prediction: Prediction, truth: np.ndarray, *, given: bool) -> Face | None:
@@ -282,54 +355,49 @@ def _found(prediction: Prediction, truth: np.ndarray, *, given: bool) -> Face | 
 
 
 def _cut_off(
-    image: np.ndarray, landmarks: np.ndarray, random: np.random.Generator
+    image: np.ndarray, places: np.ndarray, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cut off one side of the photo, with up to half of the face."""
+    """Cut off one side of the photo, with up to half of the face; `places` (n, 2) begin with 68 landmarks."""
     axis, far = int(random.integers(2)), bool(random.integers(2))
-    low, high = landmarks[:, axis].min(), landmarks[:, axis].max()
+    low, high = places[:68, axis].min(), places[:68, axis].max()
     depth = random.uniform(0, 0.5) * (high - low)
     across = 1 - axis
     if far:
-        place = round(high - depth)
-        return np.ascontiguousarray(image.take(range(place), axis=across)), landmarks
-    place = max(0, round(low + depth))
-    kept = np.ascontiguousarray(image.take(range(place, image.shape[across]), axis=across))
-    moved = landmarks.copy()
-    moved[:, axis] -= place
+        end = round(high - depth)
+        return np.ascontiguousarray(image.take(range(end), axis=across)), places
+    start = max(0, round(low + depth))
+    kept = np.ascontiguousarray(image.take(range(start, image.shape[across]), axis=across))
+    moved = places.copy()
+    moved[:, axis] -= start
     return kept, moved
 
 
-def _figures(measured: Measured, probability: np.ndarray, *, title: str) -> list[str]:
+def _figures(measured: Measured, probability: np.ndarray) -> list[str]:
     """Lines of text with the figures of cross-validated probabilities."""
-    failed = measured.nme > FAILURE_NME
-    kept = surest(probability)
-    lines = [
-        f"{title}, cross-validated over {FOLDS} folds of people:",
-        f"  AUROC {auroc(probability, failed):.3f} (found by the detector "
-        f"{auroc(probability[~measured.given], failed[~measured.given]):.3f}, box given "
-        f"{auroc(probability[measured.given], failed[measured.given]):.3f}); Brier score "
-        f"{np.mean((probability - failed) ** 2):.4f}, of the mean rate alone "
-        f"{failed.mean() * (1 - failed.mean()):.4f}",
-        f"  NME {measured.nme.mean():.2f} %; {measured.nme[kept].mean():.2f} % without the least sure "
+    failed = measured.error > FAILURE_NME
+    kept, of = surest(probability), reliability(probability, failed)
+    bins = (
+        f"{100 * of.predicted[k]:.1f}: {100 * of.failed[k]:.1f} ({100 * of.low[k]:.1f} to {100 * of.high[k]:.1f})"
+        for k in range(len(of.failed))
+    )
+
+    def within(name: str, rows: np.ndarray) -> str:
+        area = auroc(probability[rows], failed[rows])
+        return f"{name} {area:.3f} ({failed[rows].sum()} of {rows.sum()} failed)"
+
+    ways = {"found by the detector": ~measured.given, "box given": measured.given}
+    sources = {str(name): measured.source == name for name in np.unique(measured.source)}
+    hard = {name: (measured.condition == name) & (measured.severity >= 3) for name in CONDITIONS}
+    return [
+        f"  cross-validated over {FOLDS} folds of people:",
+        f"  AUROC {auroc(probability, failed):.3f}; Brier score {np.mean((probability - failed) ** 2):.4f}, of the "
+        f"mean rate alone {failed.mean() * (1 - failed.mean()):.4f}",
+        f"  error {measured.error.mean():.2f} %; {measured.error[kept].mean():.2f} % without the least sure "
         f"tenth, which holds {100 * failed[~kept].sum() / failed.sum():.0f} % of the failures",
-        "  reliability, bins with equal numbers of faces: "
-        + "  ".join(reliability_text(probability, failed)),
-        "  AUROC within a condition at severity 3 to 5: "
-        + ", ".join(_within(measured, probability, condition) for condition in CONDITIONS),
+        "  percent predicted: percent failed (95 % interval), bins of equally many faces: " + ", ".join(bins),
+        "  AUROC of a part: " + ", ".join(within(*part) for part in (ways | sources).items()),
+        "  AUROC within a condition at severity 3 to 5: " + ", ".join(within(*part) for part in hard.items()),
     ]
-    return lines
-
-
-def reliability_text(probability: np.ndarray, failed: np.ndarray) -> Iterator[str]:
-    """For each bin the mean probability and the share of failures, in percent."""
-    for rows in np.array_split(np.argsort(probability), BINS):
-        yield f"{100 * probability[rows].mean():.0f}:{100 * failed[rows].mean():.0f}"
-
-
-def _within(measured: Measured, probability: np.ndarray, condition: str) -> str:
-    rows = (measured.condition == condition) & (measured.severity >= 3)
-    failed = measured.nme[rows] > FAILURE_NME
-    return f"{condition} {auroc(probability[rows], failed):.2f} ({failed.sum()}/{len(failed)})"
 
 
 def _missed_text(measured: Measured) -> str:
