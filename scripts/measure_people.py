@@ -180,7 +180,10 @@ def fitted(model: FaceModel, shapes: np.ndarray, chosen: np.ndarray) -> tuple[np
 
 
 def skin_table(data: Path) -> pd.DataFrame:
-    """The network's mean distance from the annotated points, by source and lightness of the skin."""
+    """The network's mean distance from the annotated points, by source and lightness of the skin.
+
+    AFLW's points are by hand; who marked YouTube Faces' is not known, probably a machine.
+    """
     model, network = FaceModel.load(), M4Net.load("m4net-base").eval()
     rows = []
     for source in (read_source(data, name) for name in ("aflw_train", "youtube_faces")):

@@ -64,7 +64,8 @@ def read_aflw_crops(path: str | Path, *, labels: str | Path | None = None) -> tu
 def read_youtube_faces(path: str | Path, *, labels: str | Path | None = None) -> tuple[Sample, ...]:
     """Read YouTube Faces' frames as crops of 128 x 128 pixels with 68 points (68, 2), in the labels' order.
 
-    The videos are those of Wolf et al., CVPR 2011. The same people occur many times: split by `Sample.person`.
+    The videos are those of Wolf et al., CVPR 2011. The same people occur many times: split by `Sample.person`. The
+    points were published with the crops. Who marked them is not known, probably a machine; a few are visibly off.
 
     `path` is a folder or a `.zip` of the crops. `labels` is an `.npz`, by default the one of the same name beside
     `path`, with `names` (n,), `pts68` (n, 68, 2) in crop pixels, and `identity` (n,), the person's name.
