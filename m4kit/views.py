@@ -94,13 +94,15 @@ def regress(
     """Heads' raw parameters (n, 4, 62) and weights (n, 4) for crops (n, 120, 120, 3) uint8 RGB.
 
     `views` is the number of views of each crop: 1, 2 (with the mirror image) or 6. `check_views` raises `ValueError`
-    for others. The network runs as it is: a folded one (`folding.folded`) is faster.
+    for others. The network runs as it is: a folded one (`folding.folded`) is faster. One with another
+    `crop_size` sees the crops at its own size, and its parameters are still in the frame of 120 pixels.
     """
     check_views(views, model)
     heads, weights = [np.zeros((0, 4, 62), np.float32)], [np.zeros((0, 4), np.float32)]
     step = max(1, BATCH // views)
     for start in range(0, len(crops), step):
-        outputs = network.outputs(to_input(view_pictures(crops[start : start + step], views)))
+        pictures = _of_side(view_pictures(crops[start : start + step], views), network.crop_size)
+        outputs = network.outputs(to_input(pictures, crop_size=network.crop_size))
         heads.append(_averaged(outputs.heads.numpy(), model, views))
         weights.append(outputs.weights.numpy().reshape(-1, views, 4).mean(axis=1))
     return np.concatenate(heads), np.concatenate(weights)
@@ -120,6 +122,13 @@ def crop_predictor(network: M4Net, model: FaceModel, *, views: int = 1) -> Predi
         return landmarks_in_crop(model, parameters), split(parameters).camera
 
     return predict_crops
+
+
+def _of_side(pictures: np.ndarray, side: int) -> np.ndarray:
+    """Pictures (n, S, S, 3) as (n, side, side, 3), resized as a training does."""
+    if pictures.shape[1] == side:
+        return pictures
+    return np.stack([cv2.resize(one, (side, side), interpolation=cv2.INTER_AREA) for one in pictures])
 
 
 def _averaged(heads: np.ndarray, model: FaceModel, views: int) -> np.ndarray:

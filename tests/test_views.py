@@ -39,6 +39,7 @@ class _Knowing(torch.nn.Module):
     def __init__(self, answers):
         super().__init__()
         self.register_buffer("answers", torch.tensor(answers, dtype=torch.float32))
+        self.crop_size = 120
 
     def outputs(self, crops):
         assert len(crops) == len(self.answers)
@@ -125,6 +126,20 @@ def test_a_single_view_gives_the_networks_own_outputs(network, model, crops):
         outputs = network.outputs(to_input(crops))
     np.testing.assert_allclose(heads, outputs.heads.numpy(), rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(weights, outputs.weights.numpy(), atol=1e-5)
+
+
+def test_a_network_for_smaller_crops_sees_them_at_its_own_size(model, crops):
+    torch.manual_seed(0)
+    network = M4Net("small", "elu", crop_size=64).eval()
+    small = np.stack([cv2.resize(crop, (64, 64), interpolation=cv2.INTER_AREA) for crop in crops])
+    with torch.no_grad():
+        expected = network.outputs(to_input(small, crop_size=64)).heads.numpy()
+    np.testing.assert_allclose(regress(network, model, crops)[0], expected, atol=1e-5)
+    photo = np.zeros((150, 150, 3), np.uint8)
+    (face,) = Predictor(network=network, model=model, passes=1)(photo, boxes=[[30, 20, 110, 110]])
+    np.testing.assert_allclose(
+        face.heads, regress(network, model, cut_crop(photo, face.crop)[None])[0][0], atol=1e-5
+    )
 
 
 def test_with_its_mirror_image_a_mirrored_crop_gives_the_mirrored_face(network, model, crops):

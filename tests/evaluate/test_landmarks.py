@@ -227,6 +227,7 @@ class _Constant(torch.nn.Module):
     """Stands for M4Net and for a face model: the same parameters for every crop, a line of points."""
 
     notes: ClassVar = {}
+    crop_size = 120
 
     def outputs(self, crops):
         parameters = torch.arange(62.0).expand(len(crops), -1) / 62
