@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,18 +31,6 @@ class Prior:
     def standard(cls) -> Prior:
         """The face model's own: mean 0, variance 1."""
         return cls(np.zeros(COEFFICIENTS), np.eye(COEFFICIENTS))
-
-    @classmethod
-    def of_people(cls, identities: np.ndarray) -> Prior:
-        """People whose identities (n, 40) these are, with standard normal expressions.
-
-        Their mean is 0, because the model's mean is that of people.
-        """
-        covariance = np.eye(COEFFICIENTS)
-        spread = identities.T @ identities / len(identities)
-        # A tenth of the correlations is given up, because there are only a few hundred people.
-        covariance[:IDENTITY_MODES, :IDENTITY_MODES] = 0.9 * spread + 0.1 * np.diag(np.diag(spread))
-        return cls(np.zeros(COEFFICIENTS), covariance)
 
 
 def fit(
@@ -162,3 +151,34 @@ def identity_of_people(found: np.ndarray, people: np.ndarray) -> np.ndarray:
         far = 2 * np.median(apart[several])
         centre = mean(1 / (1 + (apart / far) ** 2) ** 2)
     return np.where((apart > far)[:, None], found, centre[person])
+
+
+class Variances(NamedTuple):
+    """Covariances (40, 40) of identities found in photos: `between` people, and `within` the photos of one person."""
+
+    between: np.ndarray
+    within: np.ndarray
+
+
+def variances_of_people(found: np.ndarray, people: np.ndarray) -> Variances:
+    """The variances of identities (n, 40) found in photos of the `people` (n,), some of them in several photos.
+
+    A random-effects analysis of variance (Searle, Casella and McCulloch, Variance Components, 1992), with negative
+    variances set to 0.
+    """
+    person, count = np.unique(people, return_inverse=True, return_counts=True)[1:]
+    mean = np.stack([np.bincount(person, column) for column in found.T], axis=1) / count[:, None]
+    error = found - mean[person]
+    within = error.T @ error / (len(found) - len(count))
+    values, vectors = np.linalg.eigh(np.cov(mean.T) - within * (1 / count).mean())
+    return Variances((vectors * np.maximum(values, 0)) @ vectors.T, within)
+
+
+def likely_identities(found: np.ndarray, variances: Variances) -> np.ndarray:
+    """The most likely identities (n, 40) of people, from those (n, 40) found in one photo of each.
+
+    The best linear prediction: numbers that vary between photos of one person more than between people are drawn to
+    the mean.
+    """
+    mean, (between, within) = found.mean(0), variances
+    return mean + (found - mean) @ np.linalg.solve(between + within, between)

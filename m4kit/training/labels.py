@@ -1,12 +1,15 @@
 """Makes the labels of a training: our face model, fitted to photos that have only a few annotated points.
 
 3DDFA-V2's mb1 gives the points of each face: 68 landmarks and a dense sample of its surface, carried to our model
-(see `teacher`). An M4Net may be a second teacher; then the landmarks are the mean of both. Our model is fitted to the
-points and then refined by the annotated points, without the annotators' habits: offsets that they show on all faces.
-The labels also hold the annotated points as they are, and training uses them directly.
+(see `teacher`). An M4Net may be a second teacher; then the points are the mean of both. Our model is fitted to the
+points.
 
-The frames of one person in `youtube_faces` get one identity: the robust mean of the frames' own. Camera and
-expression are then fitted again. The mean and covariance of these people are the prior of the faces that stay single.
+Who somebody is comes from the annotated points too, because the teachers' answers hold little of it. The fit is
+refined by them, without the annotators' habits: offsets that they show on all faces. The frames of one person in
+`youtube_faces` get one identity, the robust mean of the frames' own. The other faces get the identity that is likely
+after one photo, given how much the identities found vary between these people and within the photos of one. Camera
+and expression are then fitted to the teachers' points again. The labels also hold the annotated points as they are,
+and training uses them directly.
 
 Sources differ by parts of a pixel in where a crop's coordinates begin. This offset is measured along x, where mirror
 images show it, and holds along y too, since both axes are counted alike.
@@ -28,7 +31,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from m4kit.camera import CROP_SIZE, head_pose, rotation_from_euler
+from m4kit.camera import CROP_SIZE, decompose, head_pose, rotation_from_euler
 from m4kit.datasets import HELD_OUT_PEOPLE, held_out
 from m4kit.evaluate.identity import IdentityEvaluation, video_of
 from m4kit.evaluate.landmarks import DEPTH_GROUPS
@@ -36,10 +39,18 @@ from m4kit.face_model import FaceModel
 from m4kit.files import OutputFolder, whole_file
 from m4kit.landmarks import face_size
 from m4kit.parameters import landmarks_in_crop, split, split_camera
+from m4kit.training import TrainingError
 from m4kit.training.data import Labels, averaging_matrix, read_crops
-from m4kit.training.fitting import Prior, fit, identity_of_people, offsets, place
+from m4kit.training.fitting import (
+    Variances,
+    fit,
+    identity_of_people,
+    likely_identities,
+    offsets,
+    variances_of_people,
+)
 from m4kit.training.refinement import annotation, draw_to_annotation, place_annotated
-from m4kit.training.teacher import OwnTeacher, PeerTeacher
+from m4kit.training.teacher import OwnTeacher, PeerTeacher, mean_of_teachers
 from m4kit.training.transfer import affine_map
 from m4kit.vertex_colours import clay
 from m4kit.visualize.mesh_figure import mesh_still
@@ -126,17 +137,14 @@ def main() -> None:
 def _write(options: argparse.Namespace) -> None:
     model = FaceModel.load()
     peer = PeerTeacher.load(model, options.peers)
-    own = OwnTeacher(model, options.teacher) if options.teacher else None
-    prior, parts, answers = Prior.standard(), [], []
+    own = OwnTeacher(model, options.teacher, peer.vertices) if options.teacher else None
+    variances, parts, answers = None, [], []
     for name in options.sources:
         source = read_source(options.data, name)
-        kept, points = ask(source, peer, own, out=options.out)
-        if source.people is not None:
-            identity = split(label(source, model, peer.vertices, points, prior=prior).parameters).identity
-            prior = Prior.of_people(identity[~source.validation])
-        labels = label(source, model, peer.vertices, points, prior=prior)
+        kept, points = ask(source, model, peer, own, out=options.out)
+        labels, variances = label(source, model, peer.vertices, points, variances=variances)
         good = write_sheets(source, model, labels, out=options.out)
-        print(report(source, model, peer.vertices, labels, points, prior=prior, good=good))
+        print(report(source, model, peer.vertices, labels, points, good=good))
         parts.append(labels.subset(np.flatnonzero(good)))
         # The first of the six views is the crop itself.
         answers.append(kept[good, 0])
@@ -152,12 +160,11 @@ def _write(options: argparse.Namespace) -> None:
 
 
 def ask(
-    source: Source, peer: PeerTeacher, own: OwnTeacher | None, *, out: Path
+    source: Source, model: FaceModel, peer: PeerTeacher, own: OwnTeacher | None, *, out: Path
 ) -> tuple[np.ndarray, np.ndarray]:
     """The peer's whitened answers (n, 6, 62) and the teachers' points (n, 468, 3) in the crop frame.
 
-    The landmarks are the mean of both teachers; the surface is the peer's, moved along with them. Answers are kept in
-    `out`, and read if they are there.
+    Answers are kept in `out`, and read if they are there.
     """
     kept = []
     for teacher in filter(None, (peer, own)):
@@ -169,31 +176,40 @@ def ask(
         kept.append(np.load(path))
     points = peer.points(kept[0])
     if own is not None:
-        half = (kept[1][..., :2] - points[:, :68, :2]) / 2
-        points[:, :68, :2] += half
-        points[:, 68:, :2] += half.mean(1, keepdims=True)
+        cameras = split_camera(fit(model, peer.vertices, points))[0]
+        rotations = np.array([decompose(camera)[1] for camera in cameras])
+        points = mean_of_teachers(points, own.points(kept[1]), rotations)
     return kept[0], points
 
 
 def label(
-    source: Source, model: FaceModel, vertices: np.ndarray, points: np.ndarray, *, prior: Prior
-) -> Labels:
-    """The labels of all faces of a source.
+    source: Source, model: FaceModel, vertices: np.ndarray, points: np.ndarray, *, variances: Variances | None
+) -> tuple[Labels, Variances]:
+    """The labels of all faces of a source, and the variances of its people, or those given if it names none.
 
     `points` (n, 68 + dense, 3) are the teachers', `vertices` their dense ones.
     """
-    fitted = fit(model, vertices, points, prior=prior)
+    fitted = fit(model, vertices, points)
     columns = {"points21": source.points21.copy(), "points68": source.points68.copy()}
     turned = np.abs([head_pose(camera).yaw for camera in split_camera(fitted)[0]]) > OUTLINE_YAW
     columns["points68"][turned, :17] = np.nan
     shift = align_annotation(model, fitted, columns)
-    parameters, habits = draw_to_annotation(model, fitted, *annotation(columns))
+    refined, habits = draw_to_annotation(model, fitted, *annotation(columns))
     print(f"{source.name}: annotated points were moved by {shift:.2f}; {habits_text(habits)}")
+    identity = split(refined).identity
     if source.people is not None:
-        identity = identity_of_people(split(parameters).identity, source.people)
-        placed = place(model, vertices, parameters)
-        parameters = fit(model, vertices, placed, prior=prior, identity=identity)
-    return Labels(
+        known = ~source.validation
+        variances = variances_of_people(identity[known], source.people[known])
+        identity = identity_of_people(identity, source.people)
+    elif variances is not None:
+        identity = likely_identities(identity, variances)
+    else:
+        raise TrainingError(
+            f"{source.name}: its faces are single, and how much of their identity is likely is learned from photos "
+            "of one person; give youtube_faces first"
+        )
+    parameters = fit(model, vertices, points, identity=identity)
+    labels = Labels(
         names=np.array(source.names),
         source=np.full(len(source.names), source.name),
         parameters=parameters.astype(np.float32),
@@ -201,6 +217,7 @@ def label(
         face_model=model.fingerprint,
         **columns,
     )
+    return labels, variances
 
 
 def write_sheets(source: Source, model: FaceModel, labels: Labels, *, out: Path) -> np.ndarray:
@@ -224,7 +241,6 @@ def report(
     labels: Labels,
     points: np.ndarray,
     *,
-    prior: Prior,
     good: np.ndarray,
 ) -> str:
     """How labels of held-out faces agree with the teachers' points (n, 68 + dense, 3), and tell people apart.
@@ -232,7 +248,7 @@ def report(
     "Fit" is the model's fit to the points alone, "labels" what training uses.
     """
     held = source.validation & good
-    fitted = fit(model, vertices, points[held], prior=prior)
+    fitted = fit(model, vertices, points[held])
     lines = [f"{source.name}, {held.sum()} held-out faces, against the teachers' points:"]
     for name, parameters in (("fit", fitted), ("labels", labels.parameters[held])):
         offset = offsets(model, vertices, parameters, points[held])

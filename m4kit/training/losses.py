@@ -11,30 +11,36 @@ from torch import nn
 
 from m4kit.face_model import LANDMARKS, FaceModel
 from m4kit.network import M4Net, Outputs
-from m4kit.parameters import split_camera
+from m4kit.parameters import split, split_camera
 from m4kit.training.data import LOOSE_21, LOOSE_68, OTHER_21, averaging_matrix, point_weights
+
+OPENINGS = ((61, 67), (62, 66), (63, 65), (37, 41), (38, 40), (43, 47), (44, 46))
+"""Landmarks (counted from 0) of the upper and lower lip and lids that are opposite each other."""
 
 
 @dataclass(frozen=True)
 class LossWeights:
     """Weights of the loss terms; distances are in crop pixels, the rotation is in degrees.
 
-    `depth` is the weight of the depth part within `landmarks` and `vertices`, `heads` that of each single head
-    relative to the fused output.
+    `depth` is the weight of the depth part within `landmarks` and `vertices`, `identity` that of the 40 identity
+    numbers on top of `parameters`, `heads` that of each single head relative to the fused output.
     """
 
     landmarks: float = 1.0
     vertices: float = 0.5
     depth: float = 0.5
     parameters: float = 0.5
+    identity: float = 0.0
+    openings: float = 0.0
     rotation: float = 0.1
     points: float = 0.5
     heads: float = 0.25
 
 
 class GeometryLoss(nn.Module):
-    """Distance of answers from labels: landmarks, a sample of the mesh, rotation, annotated points.
+    """Distance of answers from labels.
 
+    It counts landmarks, a sample of the mesh, openings of lips and lids, parameters, rotation and annotated points.
     `cap` is the distance in crop pixels beyond which an annotated point no longer counts more.
     """
 
@@ -79,12 +85,15 @@ class GeometryLoss(nn.Module):
         # Weak perspective has no distance to the camera, so only depth within the face counts.
         depth = offset[..., 2] - offset[..., 2].mean(-1, keepdim=True)
         distance = _length(offset[..., :2]) + self.weights.depth * depth.abs()
+        whitened = nn.functional.smooth_l1_loss(
+            network.whiten(answers), network.whiten(target).expand_as(answers), reduction="none"
+        )
         terms = {
             "landmarks": distance[..., :LANDMARKS].mean(-1),
             "vertices": distance[..., LANDMARKS:].mean(-1),
-            "parameters": nn.functional.smooth_l1_loss(
-                network.whiten(answers), network.whiten(target).expand_as(answers), reduction="none"
-            ).mean(-1),
+            "parameters": whitened.mean(-1),
+            "identity": split(whitened).identity.mean(-1),
+            "openings": (openings(placed) - openings(aim)).abs().mean(-1),
             "rotation": rotation_error(answers, target),
             "points": self._reprojection(placed[..., :LANDMARKS, :2], batch),
         }
@@ -107,6 +116,12 @@ class GeometryLoss(nn.Module):
             total = total + (known * self.cap * torch.tanh(_length(offset) / self.cap)).sum(-1)
             trust = trust + known.sum(-1)
         return total / trust.clamp(min=1.0)
+
+
+def openings(landmarks: torch.Tensor) -> torch.Tensor:
+    """Distances (..., 7) in the picture between the landmarks of `OPENINGS`, of points (..., 68 or more, 2 or 3)."""
+    upper, lower = zip(*OPENINGS, strict=True)
+    return _length(landmarks[..., upper, :2] - landmarks[..., lower, :2])
 
 
 def rotation_error(parameters: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -35,13 +35,14 @@ class Spread:
     """Assumed errors of the teacher, as standard deviations.
 
     `rotation` is in degrees about each axis, `scale` a share, `translation` in crop pixels at the face's middle,
-    `identity` and `expression` in the model's standard deviations.
+    `identity` and `expression` in the model's standard deviations. The identity's is wide, because the labels keep
+    of it what is alike in the photos of one person (`fitting.likely_identities`).
     """
 
     rotation: float = 0.5
     scale: float = 0.05
     translation: float = 2.5
-    identity: float = 0.4
+    identity: float = 1.2
     expression: float = 0.8
 
     def vector(self, identity_modes: int, expression_modes: int) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Teachers: networks whose answers to six views of a crop become the points that labels are fitted to.
 
-`PeerTeacher` is 3DDFA-V2's mb1, which answers in the Basel Face Model (BFM); its `points(answers)` are the landmarks
-and a sample of the surface. `OwnTeacher` is an M4Net, such as one that earlier labels trained; its answers are
-landmarks. Both have a `name`, under which their answers are stored, and `ask(crops)`, which takes long.
+`PeerTeacher` is 3DDFA-V2's mb1, which answers in the Basel Face Model (BFM). `OwnTeacher` is an M4Net, such as one
+that earlier labels trained. Both have a `name`, under which their answers are stored, `ask(crops)`, which takes long,
+and `points(answers)`, the landmarks and a sample of the surface.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from tqdm import tqdm
 from m4kit.camera import CROP_SIZE
 from m4kit.face_model import FaceModel
 from m4kit.folding import folded
-from m4kit.landmarks import MIRROR_68
+from m4kit.landmarks import MIRROR_68, face_size
 from m4kit.network import M4Net, check_fits
-from m4kit.parameters import PARAMETERS, fuse, landmarks_in_crop, split, split_camera
+from m4kit.parameters import PARAMETERS, fuse, split, split_camera
+from m4kit.training.fitting import place
 from m4kit.training.registration import Registration, register
 from m4kit.training.transfer import read_peer, read_whitening
 from m4kit.views import VIEWS, maps_to_crop, regress, view_pictures
@@ -147,19 +148,38 @@ class PeerTeacher:
 
 
 class OwnTeacher:
-    """An M4Net from a file of weights, which must predict parameters of `model`."""
+    """An M4Net from a file of weights, which must predict parameters of `model`; `vertices` are the peer's."""
 
-    def __init__(self, model: FaceModel, weights: Path):
+    def __init__(self, model: FaceModel, weights: Path, vertices: np.ndarray):
         network = M4Net.load(weights)
         check_fits(network, model)
         # The fingerprint tells networks apart whose files have the same name.
         self.name = f"{weights.stem}_{fingerprint(network)}"
-        self.model, self.network = model, folded(network)
+        self.model, self.network, self.vertices = model, folded(network), vertices
 
     def ask(self, crops: np.ndarray) -> np.ndarray:
-        """Landmarks (n, 68, 3) in the crop frame, means over six views, of crops (n, 120, 120, 3) uint8 RGB."""
+        """Raw parameters (n, 62), means over six views, of crops (n, 120, 120, 3) uint8 RGB."""
         parts = [crops[start : start + 500] for start in range(0, len(crops), 500)]
         answers = [
             fuse(*regress(self.network, self.model, part, views=6)) for part in tqdm(parts, desc="teacher")
         ]
-        return landmarks_in_crop(self.model, np.concatenate(answers))
+        return np.concatenate(answers)
+
+    def points(self, answers: np.ndarray) -> np.ndarray:
+        """Points (n, 468, 3) in the crop frame of answers (n, 62)."""
+        return place(self.model, self.vertices, answers)
+
+
+def mean_of_teachers(peer: np.ndarray, own: np.ndarray, rotations: np.ndarray) -> np.ndarray:
+    """The mean of both teachers' points (n, 468, 3), with the peer's definition of depth.
+
+    An M4Net learned its depth from the peer, so its mean offset along the head's z is an error and is removed.
+    `rotations` (n, 3, 3) turn heads into the crop frame. Each face's mean depth, which weak perspective leaves open,
+    is the peer's.
+    """
+    offset = own - peer
+    offset[..., 2] -= offset[:, 68:, 2].mean(1, keepdims=True)
+    size = face_size(peer[:, :68])[:, None]
+    along = np.einsum("npi,ni->np", offset, rotations[:, :, 2])
+    habit = np.median(along / size, axis=0) * size
+    return peer + (offset - habit[..., None] * rotations[:, None, :, 2]) / 2

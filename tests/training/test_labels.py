@@ -1,6 +1,7 @@
 """How labels are made: registration of face models, teachers, fits, and the split."""
 
 import zipfile
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -8,13 +9,21 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from m4kit.camera import head_pose, rotation_from_euler
+from m4kit.camera import decompose, head_pose, rotation_from_euler
 from m4kit.face_model import FaceModel
-from m4kit.landmarks import MIRROR_68
+from m4kit.landmarks import MIRROR_68, face_size
 from m4kit.network import M4Net
 from m4kit.training import TrainingError
 from m4kit.training.data import Labels, averaging_matrix, read_crops
-from m4kit.training.fitting import Prior, fit, identity_of_people, place
+from m4kit.training.fitting import (
+    Prior,
+    Variances,
+    fit,
+    identity_of_people,
+    likely_identities,
+    place,
+    variances_of_people,
+)
 from m4kit.training.labels import (
     agreement,
     align_annotation,
@@ -26,7 +35,14 @@ from m4kit.training.labels import (
     read_source,
 )
 from m4kit.training.registration import Registration, register, similarity
-from m4kit.training.teacher import DENSE_POINTS, OwnTeacher, PeerTeacher, mean_points, peer_answers
+from m4kit.training.teacher import (
+    DENSE_POINTS,
+    OwnTeacher,
+    PeerTeacher,
+    mean_of_teachers,
+    mean_points,
+    peer_answers,
+)
 from m4kit.training.transfer import affine_map
 from m4kit.views import VIEWS
 from m4kit.weights import WeightsError
@@ -59,10 +75,10 @@ def teacher(model):
 
 
 @pytest.fixture(scope="module")
-def own(model, tmp_path_factory):
+def own(model, teacher, tmp_path_factory):
     path = tmp_path_factory.mktemp("own") / "weights.safetensors"
     M4Net("small").save(path)
-    return OwnTeacher(model, path)
+    return OwnTeacher(model, path, teacher.vertices)
 
 
 def faces_of(count, *, seed):
@@ -242,19 +258,47 @@ class TestPeerTeacher:
 
 
 class TestOwnTeacher:
-    def test_it_answers_with_landmarks_of_the_mean_over_six_views(self, model, own):
+    def test_it_answers_with_the_mean_over_six_views(self, model, own):
         crops = np.random.default_rng(18).integers(0, 256, (3, 120, 120, 3), np.uint8)
         answers = own.ask(crops)
-        assert answers.shape == (3, 68, 3)
+        assert answers.shape == (3, 62)
         # Apart from two turned views, the mirror images of the views are the views of the mirror image.
-        mirrored = own.ask(np.ascontiguousarray(crops[:, :, ::-1]))
-        np.testing.assert_allclose((mirrored[:, MIRROR_68] * [-1, 1, 1])[..., :2], answers[..., :2], atol=1)
+        points, mirrored = own.points(answers), own.points(own.ask(np.ascontiguousarray(crops[:, :, ::-1])))
+        assert points.shape == (3, 68 + DENSE_POINTS, 3)
+        np.testing.assert_allclose((mirrored[:, MIRROR_68] * [-1, 1, 1])[..., :2], points[:, :68, :2], atol=1)
 
 
 class TestTwoTeachers:
-    def test_landmarks_are_their_mean_and_the_surface_moves_along(
-        self, model, teacher, tmp_path, monkeypatch
-    ):
+    @pytest.fixture
+    def faces(self, model, teacher):
+        cameras, coefficients = faces_of(40, seed=19)
+        points = seen(points_of(model, teacher.vertices, coefficients), cameras)
+        return points, np.array([decompose(camera)[1] for camera in cameras])
+
+    def test_the_points_are_their_mean(self, faces):
+        peer, rotations = faces
+        other = peer + np.random.default_rng(28).normal(size=peer.shape) * [1, 1, 0.01]
+        found = mean_of_teachers(peer, other, rotations)
+        np.testing.assert_allclose(found[..., :2], (peer + other)[..., :2] / 2, atol=0.4)
+        # The camera's distance is unknown.
+        np.testing.assert_allclose(
+            mean_of_teachers(peer, other + np.array([0, 0, 100]), rotations), found, atol=1e-9
+        )
+
+    def test_what_the_second_errs_in_depth_on_all_faces_is_removed(self, faces):
+        peer, rotations = faces
+        deep, wide = np.random.default_rng(29).normal(size=(2, peer.shape[1])) * 0.02
+        deep[68:] -= deep[68:].mean()
+        size = face_size(peer[:, :68])[:, None, None]
+        nearer = deep[:, None] * rotations[:, None, :, 2] * size
+        wider = wide[:, None] * rotations[:, None, :, 0] * size
+        found = mean_of_teachers(peer, peer + nearer + wider, rotations)
+        expected = peer + wider / 2
+        for points in (found, expected):
+            points[..., 2] -= points[:, 68:, 2].mean(1, keepdims=True)
+        np.testing.assert_allclose(found, expected, atol=0.35)
+
+    def test_answers_are_kept_and_points_come_from_both(self, model, teacher, own, tmp_path, monkeypatch):
         one_source(tmp_path, np.zeros((2, 120, 120, 3), np.uint8))
         source = read_source(tmp_path, "youtube_faces")
         cameras, coefficients = faces_of(2, seed=19)
@@ -262,24 +306,23 @@ class TestTwoTeachers:
         monkeypatch.setattr(
             teacher, "ask", lambda crops: answers_of(cameras, coefficients, model.symmetry.numpy())
         )
-        _, alone = ask(source, teacher, None, out=tmp_path)
-
-        class Other:
-            name = "other"
-
-            def ask(self, crops):
-                return alone[:, :68] + [4, -2, 100]
-
-        kept, points = ask(source, teacher, Other(), out=tmp_path)
+        monkeypatch.setattr(
+            own, "ask", lambda crops: np.concatenate([cameras.reshape(-1, 12), coefficients], 1)
+        )
+        kept, alone = ask(source, model, teacher, None, out=tmp_path)
+        again, points = ask(source, model, teacher, own, out=tmp_path)
         assert kept.shape == (2, 6, 62)
-        np.testing.assert_allclose(points - alone, np.broadcast_to([2.0, -1.0, 0.0], points.shape), atol=1e-9)
+        np.testing.assert_array_equal(again, kept)
+        # Both answer with the same faces.
+        np.testing.assert_allclose(points, alone, atol=1e-3)
+        assert len(list(tmp_path.glob("answers_*"))) == 2
 
     def test_weights_for_another_face_model_do_not_teach(self, model, tmp_path):
         network = M4Net("small")
         network.notes["face_model"] = "another"
         network.save(tmp_path / "w.safetensors")
         with pytest.raises(WeightsError, match=rf"w.safetensors: .* another, got .* {model.fingerprint}"):
-            OwnTeacher(model, tmp_path / "w.safetensors")
+            OwnTeacher(model, tmp_path / "w.safetensors", np.arange(DENSE_POINTS))
 
 
 class TestKeptAnswers:
@@ -289,7 +332,7 @@ class TestKeptAnswers:
         for path, network in zip(paths, (networks[0], *networks), strict=True):
             path.parent.mkdir()
             network.save(path)
-        first, copy, second = (OwnTeacher(model, path).name for path in paths)
+        first, copy, second = (OwnTeacher(model, path, np.arange(9)).name for path in paths)
         assert first == copy != second
 
     def test_incomplete_answers_are_not_kept(self, model, teacher, tmp_path, monkeypatch):
@@ -303,7 +346,7 @@ class TestKeptAnswers:
         monkeypatch.setattr(np, "save", killed)
         monkeypatch.setattr(teacher, "ask", lambda crops: np.zeros((len(crops), 6, 62)))
         with pytest.raises(KeyboardInterrupt):
-            ask(read_source(tmp_path, "youtube_faces"), teacher, None, out=tmp_path)
+            ask(read_source(tmp_path, "youtube_faces"), model, teacher, None, out=tmp_path)
         assert not list(tmp_path.glob("answers_*"))
 
 
@@ -373,12 +416,6 @@ class TestPrior:
         far = np.abs(fit(model, teacher.vertices, points)[:, 12:] - mean).max()
         assert far > 0.2
 
-    def test_it_is_the_spread_of_people_about_the_models_mean(self):
-        spread = np.linspace(0.1, 0.6, 40)
-        prior = Prior.of_people(np.random.default_rng(22).normal(size=(5000, 40)) * spread)
-        np.testing.assert_array_equal(prior.mean, 0)
-        np.testing.assert_allclose(np.sqrt(np.diag(prior.covariance)), [*spread, *[1] * 10], rtol=0.05)
-
 
 class TestPeople:
     def test_frames_of_one_person_get_one_identity_near_the_true_one(self):
@@ -405,6 +442,25 @@ class TestPeople:
         frames = np.random.default_rng(25).normal(size=(5, 40))
         np.testing.assert_array_equal(identity_of_people(frames, np.arange(5)), frames)
 
+    def test_variances_between_people_and_within_their_photos_are_told_apart(self):
+        random = np.random.default_rng(30)
+        between, within = np.linspace(0, 1, 40), np.linspace(0.5, 0.2, 40)
+        people = random.permutation(np.repeat(np.arange(2000), 4)[:7990])
+        found = random.normal(size=(2000, 40))[people] * between + random.normal(size=(7990, 40)) * within
+        variances = variances_of_people(found, people)
+        np.testing.assert_allclose(np.diag(variances.between), between**2, atol=0.08)
+        np.testing.assert_allclose(np.diag(variances.within), within**2, rtol=0.06)
+        assert np.linalg.eigvalsh(variances.between).min() > -1e-9
+
+    def test_a_likely_identity_is_nearer_to_the_true_one_and_keeps_the_mean(self):
+        random = np.random.default_rng(31)
+        between, within = np.linspace(0.05, 1, 40), np.linspace(1, 0.2, 40)
+        true = random.normal(size=(500, 40)) * between + 3
+        found = true + random.normal(size=(500, 40)) * within
+        likely = likely_identities(found, Variances(np.diag(between**2), np.diag(within**2)))
+        assert np.square(likely - true).sum() < 0.5 * np.square(found - true).sum()
+        np.testing.assert_allclose(likely.mean(0), found.mean(0))
+
     def test_a_given_identity_stays_while_camera_and_expression_are_fitted(self, model, teacher):
         cameras, coefficients = faces_of(4, seed=26)
         points = seen(points_of(model, teacher.vertices, coefficients), cameras)
@@ -422,7 +478,7 @@ def test_a_source_is_labelled_with_one_identity_for_each_person(model, teacher, 
     source.people[:] = list("aaabbb")
     source.points68[:] = seen(points_of(model, [], coefficients)[:, :68], cameras)[..., :2]
     points = seen(points_of(model, teacher.vertices, coefficients), cameras)
-    labels = label(source, model, teacher.vertices, points, prior=Prior.standard())
+    labels, _ = label(source, model, teacher.vertices, points, variances=None)
     identity = labels.parameters[:, 12:52]
     assert (identity[0] == identity[2]).all()
     assert np.abs(identity[0] - identity[3]).max() > 0.5
@@ -431,6 +487,20 @@ def test_a_source_is_labelled_with_one_identity_for_each_person(model, teacher, 
     )
     assert missed.mean() < 0.6
     assert labels.face_model == model.fingerprint
+
+
+def test_single_faces_need_the_variances_of_people(model, teacher, tmp_path):
+    one_source(tmp_path, np.zeros((2, 120, 120, 3), np.uint8))
+    source = replace(read_source(tmp_path, "youtube_faces"), people=None)
+    cameras, coefficients = faces_of(2, seed=32)
+    points = seen(points_of(model, teacher.vertices, coefficients), cameras)
+    with pytest.raises(
+        TrainingError, match=r"youtube_faces: its faces are single, .* give youtube_faces first"
+    ):
+        label(source, model, teacher.vertices, points, variances=None)
+    nobody = Variances(np.zeros((40, 40)), np.eye(40))
+    labels, _ = label(source, model, teacher.vertices, points, variances=nobody)
+    np.testing.assert_allclose(labels.parameters[0, 12:52], labels.parameters[1, 12:52], atol=1e-5)
 
 
 def test_disagreement_is_the_median_distance_as_a_share_of_the_face(model):

@@ -397,6 +397,32 @@ class TestLosses:
         assert terms["vertices"] == pytest.approx(3, abs=0.01)
         assert terms["points"] == pytest.approx(8 * np.tanh(3 / 8), abs=0.01)
         assert terms["rotation"] == pytest.approx(0, abs=0.01)
+        assert terms["openings"] == pytest.approx(0, abs=0.01)
+
+    def test_a_larger_face_has_larger_openings(self, loss, model):
+        labels = labels_of(model, 6, seed=5)
+        at = landmarks_in_crop(model, labels.parameters)[..., :2]
+        open_by = np.linalg.norm(
+            at[:, [61, 62, 63, 37, 38, 43, 44]] - at[:, [67, 66, 65, 41, 40, 47, 46]], axis=2
+        )
+
+        def answers(target):
+            larger = target.clone()
+            larger[:, :12] *= 1.5
+            return larger
+
+        _, terms = self.at(loss, model, answers)
+        assert terms["openings"] == pytest.approx(0.5 * open_by.mean(), rel=0.01)
+
+    def test_only_identity_numbers_count_as_identity(self, loss, model):
+        def answers(target, first, last):
+            return target + torch.eye(62)[first:last].sum(0)
+
+        _, other = self.at(loss, model, lambda target: answers(answers(target, 0, 12), 52, 62))
+        assert other["identity"] == pytest.approx(0, abs=1e-6)
+        # A difference of one standard deviation costs 1/2.
+        _, own = self.at(loss, model, lambda target: answers(target, 12, 52))
+        assert own["identity"] == pytest.approx(0.5, abs=1e-6)
 
     def test_how_far_away_a_face_is_costs_next_to_nothing(self, loss, model):
         def answers(target):
