@@ -7,7 +7,8 @@ The model's surface is fitted to the dense points that 3DDFA-V2's mb1 finds in t
 `m4kit.training.teacher`). No face of AFLW2000-3D is used. `scripts/face_model_people.json`, which
 `build_face_model.py` reads, gets
 
-- `identity` (40,): the mean of the fitted people, in coefficients of the random adults;
+- `identity` (40,): the mean of people in coefficients of the random adults, fitted to surface and landmarks like the
+  labels of a training (`m4kit.training.labels`);
 - `landmarks` (68, 3): where mb1's landmarks lie on the mean of people, the same on both sides; in mm, carried over to
   the mean of the random adults;
 - `pitch`: the rotation about x in degrees that makes an upright head the same as mb1's.
@@ -69,7 +70,7 @@ def _descent(model: FaceModel, *actions: str) -> np.ndarray:
 
 
 def surface_fits(model: FaceModel, vertices: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Fits (n, 62) to the dense points among points (n, 68 + dense, 3), and the mean identity (40,).
+    """Fits (n, 62) to the dense points among points (n, 68 + dense, 3), and their mean identity (40,).
 
     The mean is the prior's mean, found together with the fits. It is symmetric. It is near after a few rounds; later
     ones would only follow modes that the points hardly show.
@@ -112,6 +113,11 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, required=True, help="folder of 3DDFA-V2's files")
     parser.add_argument("--faces", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--mean-only",
+        action="store_true",
+        help="keep pitch and landmarks; labels and weights then follow exactly, by an offset of the identity",
+    )
     options = parser.parse_args()
 
     model, source = FaceModel.load(), read_source(options.data, "aflw_train")
@@ -121,9 +127,16 @@ def main() -> None:
     answers = peer.ask(source.crops(chosen))
     points = peer.points(answers)
     fits, people = surface_fits(model, peer.vertices, points)
+    mean = split(fit(model, peer.vertices, points)).identity.mean(0)
+    mean *= model.symmetry.numpy()[:IDENTITY_MODES] > 0
     print(
-        f"the mean of {len(chosen)} people is {np.linalg.norm(people):.2f} standard deviations from the model's"
+        f"the mean of {len(chosen)} people is {np.linalg.norm(mean):.2f} standard deviations from the model's, from "
+        f"their surface alone {np.linalg.norm(people):.2f}"
     )
+    before = measured()
+    if options.mean_only:
+        write(before | {"identity": before["identity"] + mean})
+        return
     found = model.landmarks(people).numpy() + landmark_moves(model, peer.vertices, points, fits)
     corners, weights = nearest(model, model.vertices(people).numpy(), found)
 
@@ -136,16 +149,16 @@ def main() -> None:
     pitch = pitch_between(fits, peer.raw(answers[:, 0]))
     print(f"mb1's heads are pitched by {pitch:.2f} degrees against the model's")
 
-    before = measured()
     adults = model.vertices(-np.array(before["identity"])).double().numpy()
     places = (at_landmarks(adults) - ORIGIN) @ turn(-pitch).T + ORIGIN
     places = (places + places[MIRROR_68] * [-1, 1, 1]) / 2
-    after = {
-        "pitch": round(before["pitch"] - pitch, 3),
-        "identity": (before["identity"] + people).round(4).tolist(),
-        "landmarks": places.round(4).tolist(),
-    }
-    PEOPLE_FILE.write_text(json.dumps(after) + "\n")
+    write({"pitch": before["pitch"] - pitch, "identity": before["identity"] + mean, "landmarks": places})
+
+
+def write(values: dict[str, np.ndarray | float]) -> None:
+    """Write these values into `PEOPLE_FILE`."""
+    rounded = {name: np.round(value, 4).tolist() for name, value in values.items()}
+    PEOPLE_FILE.write_text(json.dumps(rounded) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
