@@ -254,7 +254,7 @@ def _tip(preset: str) -> str:
     return {
         OWN: "The weights with which the network answers",
         UNIFORM: "Equal weights for all heads",
-        BEST_MEASURED: "The weights with the lowest error in the record",
+        BEST_MEASURED: "The weights with the lowest error on the record's faces, which chose them",
     }.get(preset, f"{preset} alone")
 
 

@@ -215,7 +215,8 @@ class TestAccuracy:
         assert f"95 % interval {error - 0.5:.3f} to {error + 0.5:.3f}" in said
         paired = f"({error - 1.5:+.2g} to {error - 0.5:+.2g}, paired): worse"
         assert (
-            f"{error - 1:+.2g} against the best static weights, which these same faces chose {paired}" in said
+            f"{error - 1:+.2g} against the best static weights that the other half of the people chose {paired}"
+            in said
         )
         assert "on 30 faces of made-up people, not on this photo" in said
 

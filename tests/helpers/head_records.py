@@ -26,7 +26,8 @@ def judgement(weights, error):
 def linear_study(*, network="these heads", error=lambda weights: weights @ SLOPE, extra=(), **changes):
     """A study whose errors are a function of the weights. Each interval reaches 0.5 to both sides."""
     grid = np.concatenate([simplex(0.1), LEARNED[None], *extra])
-    settings = np.stack([*np.eye(4), np.full(4, 0.25), LEARNED, grid[error(grid).argmin()]])
+    lowest = grid[error(grid).argmin()]
+    settings = np.stack([*np.eye(4), np.full(4, 0.25), LEARNED, lowest, lowest])
     best = error(grid).min()
 
     def above(weights):
@@ -46,6 +47,7 @@ def linear_study(*, network="these heads", error=lambda weights: weights @ SLOPE
             "uniform",
             "learned static",
             "best static",
+            "best of other half",
         ),
         "table": judgement(settings, error(settings)),
         "intervals": around(settings),
