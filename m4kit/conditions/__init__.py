@@ -6,7 +6,7 @@ UFDD: Nada et al., "Pushing the Limits of Unconstrained Face Detection" (BTAS 20
 """
 
 from m4kit.conditions.degradation import CONDITIONS, HARDEST, check_condition, check_severity, degrade
-from m4kit.conditions.depth import ground_depth, scene_depth
+from m4kit.conditions.depth import ground_depth, landmark_depth, scene_depth
 
 __all__ = [
     "CONDITIONS",
@@ -15,5 +15,6 @@ __all__ = [
     "check_severity",
     "degrade",
     "ground_depth",
+    "landmark_depth",
     "scene_depth",
 ]

@@ -48,8 +48,8 @@ def degrade(
     - `condition`: one of `CONDITIONS`.
     - `severity`: any number from 0 (returns a copy of the photo) to 5.
     - `seed`: a whole number from 0; the same seed gives the same picture.
-    - `depth` (H, W) in metres, for example from `scene_depth`: puts haze behind faces, and shades them in side light.
-      By default the photo counts as flat ground.
+    - `depth` (H, W) in metres, from `scene_depth` or `landmark_depth`: puts haze behind faces, and shades them in
+      side light. By default the photo counts as flat ground, which runs through its faces.
 
     All lengths grow with the photo, so that severity means the same at any size.
 

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from m4kit.camera import decompose
-from m4kit.prediction import check_faces
-
-if TYPE_CHECKING:
-    from m4kit.prediction import Face
+from m4kit.camera import crop_from_landmarks, decompose
+from m4kit.face_model import packaged_model
+from m4kit.landmarks import face_box
+from m4kit.parameters import join
+from m4kit.prediction import Face, FaceBox, check_faces
 
 FOCAL = 1.2
 """Focal length divided by the photo's longer side: 45 degrees, between a phone and a portrait lens."""
 
 NEAREST, FURTHEST = 2.0, 6.0
 """Default depth in metres of the lower edge of a photo, and of its background."""
+
+# Distance and relief hardly change after so many.
+_ITERATIONS = 20
 
 
 def ground_depth(
@@ -51,6 +53,22 @@ def scene_depth(shape: tuple[int, ...], faces: Sequence[Face]) -> np.ndarray:
         _stand(depth, face, distance)
     # The relief of a face that fills the photo may reach behind the camera.
     return np.maximum(depth, np.float32(0))
+
+
+def landmark_depth(shape: tuple[int, ...], landmarks: Sequence[np.ndarray]) -> np.ndarray | None:
+    """The `scene_depth` of faces with true landmarks (68, 2 or 3) in photo pixels; None without landmarks.
+
+    The faces are the packaged face model fitted to the landmarks, so no network is involved. Raises `ValueError` for
+    landmarks that are not finite or span no area.
+    """
+    return scene_depth(shape, [_face_of(points) for points in landmarks]) if len(landmarks) else None
+
+
+def _face_of(landmarks: np.ndarray) -> Face:
+    model, crop = packaged_model(), crop_from_landmarks(landmarks)
+    fit = model.fit(crop.from_photo(landmarks[:, :2]), iterations=_ITERATIONS)
+    parameters = join(fit.camera, fit.identity, fit.expression).numpy()
+    return Face(FaceBox(*face_box(landmarks).tolist()), crop, parameters, np.ones(1), model)
 
 
 def _pixels_per_mm(face: Face) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from m4kit.conditions.depth import NEAREST
 from m4kit.conditions.linear_light import blurred, clouds, mixed, unit
 from m4kit.conditions.optics import drops
 
@@ -14,12 +15,14 @@ _SHIFT = 4
 def haze(light: np.ndarray, severity: float, random: np.random.Generator, depth: np.ndarray) -> np.ndarray:
     """Atmospheric scattering, I = J t + A (1 - t) with t = exp(-beta d) (Koschmieder, 1924).
 
-    `depth` (H, W) is d in metres. beta is 0.09 s per metre, so a face two metres away keeps exp(-0.18 s) of its
-    light. That is denser than real haze, which takes as much from faces farther away. The airlight A is grey,
-    slightly blue or yellow, and the fog lies in banks.
+    `depth` (H, W) is d in metres; what is nearer than two metres counts as two metres away. beta is 0.09 s per metre,
+    so a face two metres away or nearer keeps exp(-0.18 s) of its light, however large it is in the photo. That is
+    denser than real haze, which takes as much from faces farther away. The airlight A is grey, slightly blue or
+    yellow, and the fog lies in banks.
     """
     banks = 0.75 + 0.5 * clouds(light.shape, random, cells=3)
-    share = 1 - cv2.exp(np.float32(-0.09 * severity) * banks * depth)
+    away = np.maximum(depth, np.float32(NEAREST))
+    share = 1 - cv2.exp(np.float32(-0.09 * severity) * banks * away)
     tint = random.uniform(-1, 1) * np.array([0.05, 0.0, -0.07])
     air = (random.uniform(0.5, 0.7) * (1 + tint)).astype(np.float32)
     return mixed(light, air, share)

@@ -11,7 +11,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from m4kit.boxes import match, pairwise_iou
-from m4kit.conditions import check_severity, degrade
+from m4kit.conditions import check_severity, degrade, landmark_depth
 from m4kit.datasets import DatasetError, Sample, warn_left_out
 from m4kit.datasets.sample import picture_of
 from m4kit.files import reason_of
@@ -33,11 +33,12 @@ SIZES = ((0, 20), (20, 40), (40, 80), (80, 160), (160, np.inf))
 
 @dataclass(frozen=True)
 class LabelledPhoto:
-    """A photo and the true boxes (m, 4) of its faces."""
+    """A photo, the true boxes (m, 4) of its faces, and those landmarks (68, 2 or 3) that are known."""
 
     name: str
     image: Callable[[], np.ndarray] = field(repr=False)
     boxes: np.ndarray
+    landmarks: tuple[np.ndarray, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -77,17 +78,18 @@ class MissedFace(NamedTuple):
 
 
 def photos_of(samples: Iterable[Sample]) -> list[LabelledPhoto]:
-    """Group samples by photo, with the boxes of their faces (`Sample.true_box`)."""
-    boxes: dict[str, list[np.ndarray]] = {}
-    images = {}
+    """Group samples by photo, with the boxes (`Sample.true_box`) and landmarks of their faces."""
+    gathered: dict[str, list[Sample]] = {}
     for sample in samples:
-        name = picture_of(sample.name)
-        images[name] = sample.image
-        box = sample.true_box
-        boxes.setdefault(name, []).extend([] if box is None else [box])
+        gathered.setdefault(picture_of(sample.name), []).append(sample)
     return [
-        LabelledPhoto(name, images[name], np.array(faces, float).reshape(-1, 4))
-        for name, faces in boxes.items()
+        LabelledPhoto(
+            name,
+            faces[-1].image,
+            np.array([face.true_box for face in faces if face.true_box is not None], float).reshape(-1, 4),
+            tuple(face.landmarks for face in faces if face.landmarks is not None),
+        )
+        for name, faces in gathered.items()
     ]
 
 
@@ -170,9 +172,9 @@ def evaluate_detectors(
 ) -> dict[str, DetectorEvaluation]:
     """Run detectors on photos, as they are or under a condition.
 
-    The condition is applied by `conditions.degrade`, with the photo's number as seed. Detectors should return
-    detections down to a score of `LOWEST_SCORE`. Unreadable photos are left out, with one warning that names them.
-    Raises `DatasetError` if no photo can be read.
+    The condition is applied by `conditions.degrade`, with the photo's number as seed and the depth of the true faces,
+    if their landmarks are known. Detectors should return detections down to a score of `LOWEST_SCORE`. Unreadable
+    photos are left out, with one warning that names them. Raises `DatasetError` if no photo can be read.
     """
     results, left_out = {name: [] for name in detectors}, []
     word = "clean" if condition is None else f"{condition} {severity:g}"
@@ -184,7 +186,8 @@ def evaluate_detectors(
             left_out.append(f"{photo.name} ({reason_of(error)})")
             continue
         if condition is not None:
-            image = degrade(image, condition, severity, seed=number)
+            depth = landmark_depth(image.shape, photo.landmarks)
+            image = degrade(image, condition, severity, seed=number, depth=depth)
         for name, detect in detectors.items():
             found = np.asarray(detect(image), dtype=float).reshape(-1, 5)
             wanted = np.ones(len(photo.boxes), dtype=bool)

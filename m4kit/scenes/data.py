@@ -13,7 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from m4kit.camera import crop_from_landmarks
-from m4kit.conditions import CONDITIONS, check_condition, check_severity, degrade, scene_depth
+from m4kit.conditions import (
+    CONDITIONS,
+    check_condition,
+    check_severity,
+    degrade,
+    landmark_depth,
+    scene_depth,
+)
 from m4kit.datasets import DatasetError, Sample, read
 from m4kit.datasets.files import picture_names
 from m4kit.datasets.sample import picture_of
@@ -72,9 +79,11 @@ def benchmark(
     """Degrade clean photos: every photo with every condition, severity and seed, in this order.
 
     - `images`: a folder, paths, arrays or whatever `load_image` takes, or samples of a data set with their truth.
-    - `truth`: for each image a `Prediction` or samples. The faces of a `Prediction` also stand in front of the
-      haze and take side light (`scene_depth`). The truth holds for every version, since no condition moves a face.
+    - `truth`: for each image a `Prediction` or samples. It holds for every version, since no condition moves a face.
     - `all_labelled`: whether the truth names every face.
+
+    The true faces stand in front of haze, and take side light (`scene_depth`): those of a `Prediction`, or the face
+    model fitted to the landmarks of samples. A photo without true landmarks counts as flat ground.
 
     Images are read and degraded when a sample's `image()` is called; nothing is kept. Versions are named
     `<photo>/<condition>-<severity>-<seed>`. Each photo gets its own `Sample.seed`, from its name and the given
@@ -96,7 +105,7 @@ def benchmark(
                 replace(
                     face,
                     name=f"{name}#{number}" if len(faces) > 1 else name,
-                    image=partial(_degraded, photo.image, condition, severity, own, before),
+                    image=partial(_degraded, photo, condition, severity, own, before),
                     condition=condition,
                     severity=severity,
                     seed=own,
@@ -150,7 +159,7 @@ def _photo(name: str, samples: Sequence[Sample]) -> ScenePhoto:
 
 
 def _clean_photos(images, truth) -> list[tuple[ScenePhoto, tuple[Face, ...]]]:
-    """The clean photos with their truth, and the faces that give depth."""
+    """The clean photos with their truth, and the faces of a `Prediction`."""
     if isinstance(images, np.ndarray | bytes):
         raise DatasetError(f"benchmark: expected images, got one {type(images).__name__}; put it in a list")
     if not isinstance(images, str | PathLike):
@@ -188,10 +197,13 @@ def _known(photo: ScenePhoto, face: Face) -> Sample:
     )
 
 
-def _degraded(image, condition: str, severity: float, seed: int, faces: Sequence[Face]) -> np.ndarray:
-    photo = image()
-    depth = scene_depth(photo.shape, faces) if faces else None
-    return degrade(photo, condition, severity, seed=seed, depth=depth)
+def _degraded(
+    photo: ScenePhoto, condition: str, severity: float, seed: int, before: Sequence[Face]
+) -> np.ndarray:
+    image = photo.image()
+    known = [sample.landmarks for sample in photo.faces if sample.landmarks is not None]
+    depth = scene_depth(image.shape, before) if before else landmark_depth(image.shape, known)
+    return degrade(image, condition, severity, seed=seed, depth=depth)
 
 
 def _check_versions(conditions, severities, seeds) -> None:

@@ -34,7 +34,7 @@ from tqdm import tqdm
 from m4kit.boxes import HIT_IOU, pairwise_iou
 from m4kit.camera import CROP_SIZE, Crop, box_from_crop, crop_from_landmarks
 from m4kit.commands import add_quiet, add_weights, shows_progress
-from m4kit.conditions import CONDITIONS, degrade
+from m4kit.conditions import CONDITIONS, degrade, landmark_depth
 from m4kit.confidence import signs
 from m4kit.confidence.failure import ALL, SETS, FailureModel, FailureModelError, save_models
 from m4kit.confidence.reasons import REASONS, reasons_of
@@ -168,7 +168,8 @@ def measure(
             condition = CONDITIONS[place % len(CONDITIONS)]
             severity = SEVERITIES[place // len(CONDITIONS) % len(SEVERITIES)]
             photo = make_photo(crop, landmarks[number], points[number], random)
-            image = degrade(photo.image, condition, severity, seed=place)
+            depth = landmark_depth(photo.image.shape, [photo.landmarks])
+            image = degrade(photo.image, condition, severity, seed=place, depth=depth)
             given = bool(random.random() < GIVEN)
             boxes = jittered_box(photo.landmarks, random)[None] if given else None
             face = _found(predictor(image, boxes=boxes), photo.landmarks, given=given)

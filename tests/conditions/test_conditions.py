@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 
 from m4kit import predict
-from m4kit.conditions import CONDITIONS, degrade, ground_depth, scene_depth
+from m4kit.conditions import CONDITIONS, degrade, ground_depth, landmark_depth, scene_depth
 from m4kit.conditions.exposure import KINDS, illumination
 from m4kit.conditions.linear_light import clouds, convolved, to_linear, to_srgb
 from m4kit.conditions.optics import _disc, _path
 from m4kit.images import load_image
 
+from helpers.faces import face as drawn_face
 from helpers.paths import SAMPLES
 
 
@@ -182,6 +183,27 @@ class TestWeather:
         assert near == pytest.approx(np.exp(-0.09 * 2 * 3), abs=0.06)
         assert far == pytest.approx(near**3, abs=0.05)
 
+    def test_a_face_keeps_the_same_light_in_all_its_parts_however_large_it_is(self):
+        promised = 0.18 * 5
+        for size in (120, 240):
+            landmarks = size / 240 * drawn_face(pose=(15, 10, 5)).landmarks[:, :2]
+            shape = (size, size, 3)
+            depth = landmark_depth(shape, [landmarks])
+            lost = []
+            # Averaged over seeds, since the fog lies in banks.
+            for seed in range(16):
+                black, white = (
+                    to_linear(degrade(np.full(shape, grey, np.uint8), "haze", 5, seed=seed, depth=depth))
+                    for grey in (0, 255)
+                )
+                lost.append(-np.log((white - black).mean(axis=2)))
+            lost = np.mean(lost, axis=0)
+            brow, nose, mouth, chin, cheek = (
+                lost[round(y), round(x)] for x, y in landmarks[[19, 30, 62, 8, 14]]
+            )
+            assert [brow, nose, mouth, chin, cheek] == pytest.approx([promised] * 5, rel=0.08)
+            assert lost[2, 2] > 2.5 * promised
+
     def test_snow_is_bright_and_rain_leaves_streaks(self):
         dark = np.full((300, 400, 3), 30, np.uint8)
         flakes = degrade(dark, "snow", 4, seed=0, depth=np.zeros((300, 400))).max(axis=2) > 150
@@ -247,5 +269,15 @@ class TestDepth:
         left, top, right, bottom = (int(v) for v in np.asarray(face.box)[:4])
         assert hazy[top:bottom, left:right].std() > 1.3 * hazy[:40, :40].std()
 
+    def test_true_landmarks_give_the_depth_of_their_face(self):
+        face = drawn_face(pose=(30, -10, 5))
+        depth, known = landmark_depth((240, 240), [face.landmarks[:, :2]]), scene_depth((240, 240), [face])
+        inside = np.zeros((240, 240), np.uint8)
+        cv2.fillConvexPoly(inside, cv2.convexHull(face.landmarks[:, :2].astype(np.float32)).astype(int), 1)
+        # A camera with a focal length of 1.2 * 240 pixels sees a millimetre as one pixel from 0.288 metres.
+        assert np.median(depth[inside > 0]) == pytest.approx(0.288, abs=0.03)
+        assert np.abs(depth - known)[inside > 0].mean() < 0.01
+
     def test_no_faces_is_plain_ground(self):
+        assert landmark_depth((40, 60), []) is None
         np.testing.assert_array_equal(scene_depth((40, 60), []), ground_depth((40, 60)))

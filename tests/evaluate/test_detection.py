@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from m4kit.cli import main
+from m4kit.conditions import degrade, landmark_depth
 from m4kit.datasets import DatasetError, Sample, read_dlib_xml, read_folder
 from m4kit.evaluate import command
 from m4kit.evaluate.detection import (
@@ -17,6 +18,8 @@ from m4kit.evaluate.detection import (
     report,
 )
 from m4kit.images import ImageError
+
+from helpers.faces import points68
 
 BOXES = np.array([[0, 0, 10, 10], [40, 40, 80, 80], [100, 100, 300, 300]], float)
 
@@ -128,6 +131,19 @@ class TestPhotos:
         np.testing.assert_array_equal(seen[0], grey())
         assert (seen[2] != seen[0]).any()
         np.testing.assert_array_equal(seen[2], seen[3])
+
+    def test_true_faces_stand_before_the_haze(self):
+        seen = []
+
+        def detect(image):
+            seen.append(image)
+            return np.zeros((0, 5))
+
+        landmarks = points68(left=10, top=10, width=40, height=40)
+        photos = photos_of([Sample("a", grey, landmarks=landmarks)])
+        evaluate_detectors({"one": detect}, photos, condition="haze", severity=3, progress=False)
+        depth = landmark_depth(grey().shape, [landmarks])
+        np.testing.assert_array_equal(seen[0], degrade(grey(), "haze", 3, seed=0, depth=depth))
 
     def test_unreadable_photos_are_left_out_and_none_left_is_an_error(self):
         photos = [LabelledPhoto("a", grey, BOXES), LabelledPhoto("b", broken, BOXES)]

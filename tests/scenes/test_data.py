@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from m4kit.conditions import degrade, scene_depth
+from m4kit.conditions import degrade, landmark_depth, scene_depth
 from m4kit.datasets import DatasetError, Sample
 from m4kit.datasets.scenes import read_condition_folders, read_scene_table
 from m4kit.datasets.ufdd import read_ufdd
@@ -279,6 +279,16 @@ class TestBenchmark:
         np.testing.assert_array_equal(sample.landmarks, prediction[0].landmarks)
         assert sample.pose == prediction[0].pose
         assert sample.clean == "astronaut"
+
+    def test_the_faces_of_labelled_samples_stand_before_the_haze(self):
+        photo = np.random.default_rng(0).integers(0, 256, (150, 160, 3), np.uint8)
+        points = [points68(), points68(left=5, width=20, height=15)]
+        faces = [Sample(f"a#{k}", photo.copy, landmarks=one) for k, one in enumerate(points, start=1)]
+        sample, _ = benchmark(faces, conditions=["haze"], severities=[3])
+        depth = landmark_depth(photo.shape, points)
+        expected = degrade(photo, "haze", 3, seed=sample.seed, depth=depth)
+        np.testing.assert_array_equal(sample.image(), expected)
+        assert (expected != degrade(photo, "haze", 3, seed=sample.seed)).any()
 
     @pytest.mark.parametrize(
         ("options", "message"),
