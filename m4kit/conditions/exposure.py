@@ -19,13 +19,13 @@ _FULL_WELL = 6000.0
 
 def illumination(
     light: np.ndarray,
-    severity: float,
+    strength: float,
     random: np.random.Generator,
     depth: np.ndarray | None,
     *,
     kind: str | None = None,
 ) -> np.ndarray:
-    """Wrong light of one of `KINDS`, by default a random one, with severity s.
+    """Wrong light of one of `KINDS`, by default a random one, with strength s.
 
     - `under`: -0.95 s stops, of which the camera's gain restores 30 % and so amplifies the shot noise (Poisson).
     - `over`: +0.7 s stops.
@@ -38,7 +38,7 @@ def illumination(
     """
     kind = KINDS[random.integers(len(KINDS))] if kind is None else kind
     return {"under": _under, "over": _over, "backlight": _backlight, "side": _side, "cast": _cast}[kind](
-        light, severity, random, depth
+        light, strength, random, depth
     )
 
 
@@ -46,8 +46,8 @@ def _luminance(light: np.ndarray) -> np.ndarray:
     return cv2.transform(light, _LUMINANCE[None])
 
 
-def _under(light, severity, random, _depth):
-    stops = 0.95 * severity
+def _under(light, strength, random, _depth):
+    stops = 0.95 * strength
     electrons = light * np.float32(_FULL_WELL * 2.0**-stops)
     # Above some ten electrons a normal distribution is close to Poisson's, and faster.
     noise = random.standard_normal(light.shape, dtype=np.float32)
@@ -55,11 +55,11 @@ def _under(light, severity, random, _depth):
     return electrons * np.float32(2.0 ** (0.3 * stops) / _FULL_WELL)
 
 
-def _over(light, severity, random, _depth):
-    return light * np.float32(2.0 ** (0.7 * severity)) + np.float32(0.012 * severity)
+def _over(light, strength, random, _depth):
+    return light * np.float32(2.0 ** (0.7 * strength)) + np.float32(0.012 * strength)
 
 
-def _backlight(light, severity, random, _depth):
+def _backlight(light, strength, random, _depth):
     height, width = light.shape[:2]
     x = (np.arange(width, dtype=np.float32) / width)[None]
     y = (np.arange(height, dtype=np.float32) / height)[:, None]
@@ -68,12 +68,12 @@ def _backlight(light, severity, random, _depth):
     # The subject hides the light: only bright areas count as the shining background.
     bright = blurred(_luminance(light), 6 * unit(light))
     source = behind * np.clip(2.5 * bright, 0.05, 1)
-    dark = light * np.float32(2.0 ** (-0.62 * severity))
+    dark = light * np.float32(2.0 ** (-0.62 * strength))
     glare = blurred(source.astype(np.float32), 0.06 * width)
-    return dark + coloured(severity * (0.30 * source + 0.12 * glare), (1, 0.96, 0.9))
+    return dark + coloured(strength * (0.30 * source + 0.12 * glare), (1, 0.96, 0.9))
 
 
-def _side(light, severity, random, depth):
+def _side(light, strength, random, depth):
     height, width = light.shape[:2]
     angle = random.choice([0.0, np.pi]) + random.uniform(-0.5, 0.5)
     towards = math.cos(angle), math.sin(angle)
@@ -91,17 +91,17 @@ def _side(light, severity, random, depth):
         normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
         direction = np.array([towards[0] * 0.95, towards[1] * 0.95, 0.31], np.float32)
         lit = np.clip(normal @ direction, 0, 1).astype(np.float32) / 0.6
-    dark, bright = 2.0 ** (-0.85 * severity), 1 + 0.28 * severity
+    dark, bright = 2.0 ** (-0.85 * strength), 1 + 0.28 * strength
     return light * three_channels(dark + (bright - dark) * lit)
 
 
-def _cast(light, severity, random, _depth):
+def _cast(light, strength, random, _depth):
     lamps = np.array([[1.0, 0.42, 0.06], [0.25, 0.5, 1.0], [0.45, 1.0, 0.35], [1.0, 0.2, 0.7]], np.float32)
     lamp = lamps[random.integers(len(lamps))]
     lamp = lamp / (lamp @ _LUMINANCE)
-    strength = np.float32(min(0.22 * severity, 1.0))
+    share = np.float32(min(0.22 * strength, 1.0))
     grey = _luminance(light)
     # A lamp of one colour shows no other colour, so saturation falls.
-    own = light * (1 - 0.6 * strength) + three_channels(grey * (0.6 * strength))
-    tint = ((1 - strength) + strength * lamp) * np.float32(2.0 ** (-0.28 * severity))
+    own = light * (1 - 0.6 * share) + three_channels(grey * (0.6 * share))
+    tint = ((1 - share) + share * lamp) * np.float32(2.0 ** (-0.28 * strength))
     return cv2.transform(own, np.diag(tint))

@@ -10,16 +10,16 @@ import numpy as np
 from m4kit.conditions.linear_light import blurred, clouds, coloured, convolved, mixed, three_channels, unit
 
 
-def focus(light: np.ndarray, severity: float, random: np.random.Generator) -> np.ndarray:
+def focus(light: np.ndarray, strength: float, random: np.random.Generator) -> np.ndarray:
     """Defocus: every point becomes a disc, the image of the aperture.
 
     Its radius, the circle of confusion, is 0.6 s + 0.24 s^2 pixels in a photo of 640 x 480. Clipped light counts as
     brighter than it shows, so that highlights spread as discs (bokeh).
     """
-    radius = (0.6 * severity + 0.24 * severity**2) * unit(light)
+    radius = (0.6 * strength + 0.24 * strength**2) * unit(light)
     brightest = cv2.max(cv2.max(*cv2.split(light)[:2]), cv2.extractChannel(light, 2))
     clipped = np.clip(brightest - 0.95, 0, 0.05) / 0.05
-    light = light * three_channels(1 + np.float32(0.6 * min(severity / 2, 1.0)) * clipped)
+    light = light * three_channels(1 + np.float32(0.6 * min(strength / 2, 1.0)) * clipped)
     return convolved(light, lambda scale: _disc(radius * scale), 2 * radius + 1)
 
 
@@ -31,12 +31,12 @@ def _disc(radius: float) -> np.ndarray:
     return _spread_over(x[inside], y[inside])
 
 
-def motion(light: np.ndarray, severity: float, random: np.random.Generator) -> np.ndarray:
+def motion(light: np.ndarray, strength: float, random: np.random.Generator) -> np.ndarray:
     """Motion blur: the camera moves along a line or a curve while the shutter is open.
 
     Each point is spread in linear light over a path of 2 s + 0.9 s^2 pixels in a photo of 640 x 480.
     """
-    length = (2 * severity + 0.9 * severity**2) * unit(light)
+    length = (2 * strength + 0.9 * strength**2) * unit(light)
     angle, bend = random.uniform(0, np.pi), random.choice([0.0, 1.0]) * random.uniform(-1.5, 1.5)
     return convolved(light, lambda scale: _path(length * scale, angle, bend), length)
 
@@ -65,28 +65,28 @@ def _spread_over(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return (kernel / kernel.sum()).astype(np.float32)
 
 
-def lens(light: np.ndarray, severity: float, random: np.random.Generator) -> np.ndarray:
+def lens(light: np.ndarray, strength: float, random: np.random.Generator) -> np.ndarray:
     """A wet and dirty lens: drops, smear, dirt, vignette (the cos^4 law) and flare.
 
     A drop acts as a lens: it shows the scene small, upside down and out of focus, with a dark rim.
     """
-    light = smeared(light, severity, random)
-    count = random.poisson(2.2 * severity)
-    radii = unit(light) * (9 + 5 * severity) * random.lognormal(0, 0.5, count)
+    light = smeared(light, strength, random)
+    count = random.poisson(2.2 * strength)
+    radii = unit(light) * (9 + 5 * strength) * random.lognormal(0, 0.5, count)
     light = drops(light, radii, random)
     dirt = np.clip((clouds(light.shape, random, cells=10) - 0.62) * 3, 0, 1)
-    light = light * three_channels(1 - min(0.17 * severity, 0.8) * blurred(dirt, 3 * unit(light)))
-    return flared(_vignetted(light, severity), severity, random)
+    light = light * three_channels(1 - min(0.17 * strength, 0.8) * blurred(dirt, 3 * unit(light)))
+    return flared(_vignetted(light, strength), strength, random)
 
 
-def smeared(light: np.ndarray, severity: float, random: np.random.Generator) -> np.ndarray:
+def smeared(light: np.ndarray, strength: float, random: np.random.Generator) -> np.ndarray:
     """Grease on the lens: a blur along the wipe, in patches."""
-    angle, length = random.uniform(0, np.pi), 3 * severity * unit(light)
+    angle, length = random.uniform(0, np.pi), 3 * strength * unit(light)
     # The next blur removes the detail that a smaller picture lacks.
     wiped = convolved(light, lambda scale: _path(length * scale, angle, 0.3), 2 * length)
-    wiped = blurred(wiped, 0.8 * severity * unit(light))
+    wiped = blurred(wiped, 0.8 * strength * unit(light))
     return mixed(
-        light, wiped, np.clip(1.6 * clouds(light.shape, random, cells=3) - 0.8 + 0.16 * severity, 0, 1)
+        light, wiped, np.clip(1.6 * clouds(light.shape, random, cells=3) - 0.8 + 0.16 * strength, 0, 1)
     )
 
 
@@ -126,27 +126,27 @@ def drops(light: np.ndarray, radii: np.ndarray, random: np.random.Generator) -> 
     return light
 
 
-def _vignetted(light: np.ndarray, severity: float) -> np.ndarray:
+def _vignetted(light: np.ndarray, strength: float) -> np.ndarray:
     height, width = light.shape[:2]
     x = np.linspace(-1, 1, width, dtype=np.float32) * (width / max(height, width))
     y = np.linspace(-1, 1, height, dtype=np.float32) * (height / max(height, width))
-    # cos^4 of the angle to the axis; its tangent at the end of the longer side grows with the severity.
-    tangent = 0.22 * severity
+    # cos^4 of the angle to the axis; its tangent at the end of the longer side grows with the strength.
+    tangent = 0.22 * strength
     return light * three_channels(1 / (1 + np.float32(tangent**2) * (x[None] ** 2 + y[:, None] ** 2)) ** 2)
 
 
-def flared(light: np.ndarray, severity: float, random: np.random.Generator) -> np.ndarray:
+def flared(light: np.ndarray, strength: float, random: np.random.Generator) -> np.ndarray:
     """Flare from a light near the frame's edge: a veil around it, and ghosts on the line through the centre."""
     height, width = light.shape[:2]
     angle = random.uniform(0, 2 * np.pi)
     source = 0.55 * math.cos(angle), 0.55 * math.sin(angle) * height / width
     x = (np.arange(width, dtype=np.float32) / width - 0.5)[None]
     y = ((np.arange(height, dtype=np.float32) - height / 2) / width)[:, None]
-    veil = np.float32(0.10 * severity) / (1 + 9 * ((x - source[0]) ** 2 + (y - source[1]) ** 2))
+    veil = np.float32(0.10 * strength) / (1 + 9 * ((x - source[0]) ** 2 + (y - source[1]) ** 2))
     # The veil dims the scene by 0.4 of what it adds.
     light = mixed(light, np.array([1.0, 0.93, 0.82]) / 0.4, 0.4 * veil)
-    ghosts = [(along, random.uniform(0.015, 0.06)) for along in random.uniform(-1.0, 0.3, round(severity))]
-    tint = 0.017 * severity * random.uniform(0.4, 1.0, 3)
+    ghosts = [(along, random.uniform(0.015, 0.06)) for along in random.uniform(-1.0, 0.3, round(strength))]
+    tint = 0.017 * strength * random.uniform(0.4, 1.0, 3)
     for along, radius in ghosts:
         across, down = x - np.float32(source[0] * along), y - np.float32(source[1] * along)
         inside = tuple(_extent(np.abs(away.ravel()) <= radius) for away in (down, across))

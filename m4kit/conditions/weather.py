@@ -12,7 +12,7 @@ from m4kit.conditions.optics import drops
 _SHIFT = 4
 
 
-def haze(light: np.ndarray, severity: float, random: np.random.Generator, depth: np.ndarray) -> np.ndarray:
+def haze(light: np.ndarray, strength: float, random: np.random.Generator, depth: np.ndarray) -> np.ndarray:
     """Atmospheric scattering, I = J t + A (1 - t) with t = exp(-beta d) (Koschmieder, 1924).
 
     `depth` (H, W) is d in metres; what is nearer than two metres counts as two metres away. beta is 0.09 s per metre,
@@ -22,28 +22,28 @@ def haze(light: np.ndarray, severity: float, random: np.random.Generator, depth:
     """
     banks = 0.75 + 0.5 * clouds(light.shape, random, cells=3)
     away = np.maximum(depth, np.float32(NEAREST))
-    share = 1 - cv2.exp(np.float32(-0.09 * severity) * banks * away)
+    share = 1 - cv2.exp(np.float32(-0.09 * strength) * banks * away)
     tint = random.uniform(-1, 1) * np.array([0.05, 0.0, -0.07])
     air = (random.uniform(0.5, 0.7) * (1 + tint)).astype(np.float32)
     return mixed(light, air, share)
 
 
-def snow(light: np.ndarray, severity: float, random: np.random.Generator, depth: np.ndarray) -> np.ndarray:
+def snow(light: np.ndarray, strength: float, random: np.random.Generator, depth: np.ndarray) -> np.ndarray:
     """Falling flakes in layers, a veil, and white ground.
 
     Flakes twice as near are twice as large, fall twice as far while the shutter is open, and are fewer. Near ones are
     blurred.
     """
-    light = haze(light, 0.2 * severity, random, depth)
+    light = haze(light, 0.2 * strength, random, depth)
     height, width = light.shape[:2]
     # Ground and shoulders, low in the picture, collect snow.
     row = np.linspace(0, 1, height, dtype=np.float32)[:, None]
     lying = np.clip(1.6 * row - 1.0, 0, 1) * (0.4 + 0.6 * clouds(light.shape, random, cells=8))
-    light = mixed(light, 0.75, 0.13 * severity * lying)
+    light = mixed(light, 0.75, 0.13 * strength * lying)
     slant, seen_past = random.uniform(-0.5, 0.5), np.ones((height, width), np.float32)
     for nearness in (1.0, 2.0, 4.0, 8.0):
-        count = random.poisson(140 * severity**1.15 / nearness**1.35)
-        size = 0.75 * nearness * (0.8 + 0.1 * severity) * unit(light)
+        count = random.poisson(140 * strength**1.15 / nearness**1.35)
+        size = 0.75 * nearness * (0.8 + 0.1 * strength) * unit(light)
         fall = 1.6 * nearness * unit(light)
         canvas = np.zeros((height, width), np.uint8)
         starts = random.uniform([-fall, -fall], [width, height], (count, 2))
@@ -54,22 +54,22 @@ def snow(light: np.ndarray, severity: float, random: np.random.Generator, depth:
     return mixed(light, 0.86, 1 - seen_past)
 
 
-def rain(light: np.ndarray, severity: float, random: np.random.Generator, depth: np.ndarray) -> np.ndarray:
+def rain(light: np.ndarray, strength: float, random: np.random.Generator, depth: np.ndarray) -> np.ndarray:
     """Streaks in layers, a veil, darker (wet) surfaces, and some drops on the lens.
 
     A falling drop refracts light from a wide field towards the camera, so its streak is brighter than the background
     (Garg and Nayar, IJCV 2007). Drop diameters follow the exponential law of Marshall and Palmer (1948): most drops
     are small. Heavier rain has more drops and longer streaks.
     """
-    light = light * np.float32(1 - 0.07 * severity)
-    light = haze(light, 0.28 * severity, random, depth)
+    light = light * np.float32(1 - 0.07 * strength)
+    light = haze(light, 0.28 * strength, random, depth)
     height, width = light.shape[:2]
     sky = 0.35 + 0.5 * float(light.mean())
-    slant = random.normal(0, 0.12) * (1 + 0.2 * severity)
+    slant = random.normal(0, 0.12) * (1 + 0.2 * strength)
     seen_past = np.ones((height, width), np.float32)
     for nearness in (1.0, 2.5, 6.0):
-        count = random.poisson(115 * severity**1.2 / nearness)
-        length = (9 + 2.5 * severity) * nearness**0.8 * unit(light)
+        count = random.poisson(115 * strength**1.2 / nearness)
+        length = (9 + 2.5 * strength) * nearness**0.8 * unit(light)
         canvas = np.zeros((height, width), np.uint8)
         starts = random.uniform([-0.2 * width, -length], [1.2 * width, height], (count, 2))
         diameters, reaches = random.exponential(1.0, count), length * random.uniform(0.7, 1.3, count)
@@ -77,9 +77,9 @@ def rain(light: np.ndarray, severity: float, random: np.random.Generator, depth:
         ends = starts + np.column_stack([slant * reaches, reaches])
         _strokes(canvas, starts, ends, thickness, 130 + 40 * np.minimum(diameters, 3))
         streaks = blurred(canvas.astype(np.float32) / 255, 0.28 * nearness * unit(light))
-        seen_past *= 1 - np.float32(0.5 + 0.05 * severity) * streaks
+        seen_past *= 1 - np.float32(0.5 + 0.05 * strength) * streaks
     light = mixed(light, sky, 1 - seen_past)
-    return drops(light, unit(light) * random.uniform(4, 9, random.poisson(1.2 * severity)), random)
+    return drops(light, unit(light) * random.uniform(4, 9, random.poisson(1.2 * strength)), random)
 
 
 def _strokes(canvas, starts, ends, thickness, values) -> None:

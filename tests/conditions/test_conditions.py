@@ -6,6 +6,7 @@ import pytest
 
 from m4kit import predict
 from m4kit.conditions import CONDITIONS, degrade, ground_depth, landmark_depth, scene_depth
+from m4kit.conditions.degradation import STRENGTHS
 from m4kit.conditions.exposure import KINDS, illumination
 from m4kit.conditions.linear_light import clouds, convolved, to_linear, to_srgb
 from m4kit.conditions.optics import _disc, _path
@@ -180,11 +181,11 @@ class TestWeather:
             (black - hazy[part].mean()) / (black - to_linear(image).mean())
             for part in (slice(40), slice(40, 80))
         )
-        assert near == pytest.approx(np.exp(-0.09 * 2 * 3), abs=0.06)
+        assert near == pytest.approx(np.exp(-0.09 * 2 * 3 * STRENGTHS["haze"]), abs=0.06)
         assert far == pytest.approx(near**3, abs=0.05)
 
     def test_a_face_keeps_the_same_light_in_all_its_parts_however_large_it_is(self):
-        promised = 0.18 * 5
+        promised = 0.18 * 5 * STRENGTHS["haze"]
         for size in (120, 240):
             landmarks = size / 240 * drawn_face(pose=(15, 10, 5)).landmarks[:, :2]
             shape = (size, size, 3)

@@ -22,13 +22,13 @@ def shared_file(name: str) -> Path:
     return path
 
 
-def script_fixture(name: str):
-    """A fixture of a module: that script of the project's `scripts`."""
+def script_fixture(name: str, *, folder: str = "scripts"):
+    """A fixture of a module: that script of a folder of the project."""
 
     @pytest.fixture(scope="module")
     def script():
         with pytest.MonkeyPatch.context() as patch:
-            patch.syspath_prepend(ROOT / "scripts")
+            patch.syspath_prepend(ROOT / folder)
             yield importlib.import_module(name)
 
     return script
