@@ -45,7 +45,7 @@ from m4kit.landmarks import face_size
 from m4kit.network import to_input
 from m4kit.parameters import PARAMETERS, landmarks_in_crop
 from m4kit.prediction import Face, FaceBox, Origin
-from m4kit.training.data import OTHER_21, Labels, averaging_matrix, decoded_crops, point_weights
+from m4kit.training.data import Labels, averaging_matrix, decoded_crops, point_weights
 from m4kit.training.labels import read_source
 from m4kit.vertex_colours import clay, vertex_colours
 from m4kit.visualize import pictures_figure
@@ -55,6 +55,9 @@ from m4kit.visualize.notebook_figure import NotebookFigure
 SEXES = ("female", "male")
 AGES = {"25 years": 0.0, "51 years": 0.4, "77 years": 0.8}
 ORIGINS = ("african", "asian", "caucasian")
+OTHER_PLACES = dict.fromkeys((13, 14, 16, 17, 21), 0.0)
+"""Weights of AFLW's ears, nose wings and chin (counted from 1), which mark other places than the 68 landmarks do."""
+
 SKINS = {"darker, below 10": (-90, 10), "medium, 10 to 41": (10, 41), "lighter, above 41": (41, 90)}
 """Ranges of the individual typology angle in degrees (Chardon et al. 1991): 10 and 41 bound "tan" and "light"."""
 PICTURE = Path(__file__).parents[1] / "docs" / "phenotypes.jpg"
@@ -240,11 +243,8 @@ def crops_of(data: Path, source: str, names: list[str]) -> np.ndarray:
 
 
 def point_errors(predicted: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Mean distances (n,) from annotated points (n, 21 or 68, 2), NaN without a point.
-
-    AFLW's ears, nose wings and chin mark other places than the landmarks and do not count.
-    """
-    weights = point_weights(points.shape[1], OTHER_21 if points.shape[1] == 21 else {})
+    """Mean distances (n,) from annotated points (n, 21 or 68, 2), NaN without a point."""
+    weights = point_weights(points.shape[1], OTHER_PLACES if points.shape[1] == 21 else {})
     seen = np.isfinite(points).all(-1) & (weights > 0)
     distances = np.where(seen, np.linalg.norm(predicted - np.nan_to_num(points), axis=-1), 0)
     count = seen.sum(1)

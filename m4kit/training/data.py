@@ -33,13 +33,6 @@ AVERAGES_21 = (
 LOOSE_21 = {13: 0.0, 17: 0.0, 21: 0.3, 14: 0.3, 16: 0.3, **dict.fromkeys(range(1, 7), 0.3)}
 """Weights of AFLW's points (counted from 1) that are not among the 68: ears, chin, nose wings, brows."""
 
-OTHER_21 = dict.fromkeys((13, 14, 16, 17, 21), 0.0)
-"""Weights that leave out AFLW's ears, nose wings and chin, which mark other places than the 68 landmarks do.
-
-The loss leaves them out, since it uses the annotated points as they are. The fit of the labels removes the habits of
-whoever marked them and uses the wings and the chin.
-"""
-
 LOOSE_68 = dict.fromkeys(range(1, 18), 0.2)
 """Weights of the outline (counted from 1), which is annotated on the visible edge, not on the jaw."""
 
@@ -67,8 +60,8 @@ class Labels:
     - `names` (n,): members of the archive that `source` (n,) names, or the ends of their paths.
     - `parameters` (n, 62): raw parameters, with the camera into the crop frame.
     - `points21` (n, 21, 2), `points68` (n, 68, 2): annotated points in the crop frame (y up, origin at the centre),
-      NaN where there is none. AFLW's 21 are by hand. YouTube Faces' 68 were published with the crops; who marked them
-      is not known, probably a machine.
+      without their annotators' habits (see `refinement`), NaN where there is none. AFLW's 21 are by hand. YouTube
+      Faces' 68 were published with the crops; who marked them is not known, probably a machine.
     - `validation` (n,): True for faces that are held out.
     - `face_model`: the fingerprint of the face model that the parameters are of.
     """

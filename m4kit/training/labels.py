@@ -8,8 +8,8 @@ Who somebody is comes from the annotated points too, because the teachers' answe
 refined by them, without the annotators' habits: offsets that they show on all faces. The frames of one person in
 `youtube_faces` get one identity, the robust mean of the frames' own. The other faces get the identity that is likely
 after one photo, given how much the identities found vary between these people and within the photos of one. Camera
-and expression are then fitted to the teachers' points again. The labels also hold the annotated points as they are,
-and training uses them directly.
+and expression are then fitted to the teachers' points again. The labels also hold the annotated points, without the
+habits, and training uses them directly.
 
 Sources differ by parts of a pixel in where a crop's coordinates begin. This offset is measured along x, where mirror
 images show it, and holds along y too, since both axes are counted alike.
@@ -49,7 +49,7 @@ from m4kit.training.fitting import (
     offsets,
     variances_of_people,
 )
-from m4kit.training.refinement import annotation, draw_to_annotation, place_annotated
+from m4kit.training.refinement import annotation, draw_to_annotation, habits_in_crop, place_annotated
 from m4kit.training.teacher import OwnTeacher, PeerTeacher, mean_of_teachers
 from m4kit.training.transfer import affine_map
 from m4kit.vertex_colours import clay
@@ -196,6 +196,9 @@ def label(
     shift = align_annotation(model, fitted, columns)
     refined, habits = draw_to_annotation(model, fitted, *annotation(columns))
     print(f"{source.name}: annotated points were moved by {shift:.2f}; {habits_text(habits)}")
+    # The loss uses the points, too, and they must mean the same as the teachers'.
+    offsets21, offsets68 = np.split(habits_in_crop(fitted, habits).astype(np.float32), [21], axis=1)
+    columns = {"points21": columns["points21"] - offsets21, "points68": columns["points68"] - offsets68}
     identity = split(refined).identity
     if source.people is not None:
         known = ~source.validation

@@ -12,7 +12,7 @@ from torch import nn
 from m4kit.face_model import LANDMARKS, FaceModel
 from m4kit.network import M4Net, Outputs
 from m4kit.parameters import split, split_camera
-from m4kit.training.data import LOOSE_21, LOOSE_68, OTHER_21, averaging_matrix, point_weights
+from m4kit.training.data import LOOSE_21, LOOSE_68, averaging_matrix, point_weights
 
 OPENINGS = ((61, 67), (62, 66), (63, 65), (37, 41), (38, 40), (43, 47), (44, 46))
 """Landmarks (counted from 0) of the upper and lower lip and lids that are opposite each other."""
@@ -61,7 +61,7 @@ class GeometryLoss(nn.Module):
         self.register_buffer("mean", torch.cat([model.landmark_mean, model.mean[chosen]]))
         self.register_buffer("modes", torch.cat([model.landmark_modes, model.modes[:, chosen]], 1))
         self.register_buffer("averaging", torch.tensor(averaging_matrix()))
-        self.register_buffer("trust21", torch.tensor(point_weights(21, LOOSE_21 | OTHER_21)))
+        self.register_buffer("trust21", torch.tensor(point_weights(21, LOOSE_21)))
         self.register_buffer("trust68", torch.tensor(point_weights(LANDMARKS, LOOSE_68)))
 
     def place(self, parameters: torch.Tensor) -> torch.Tensor:

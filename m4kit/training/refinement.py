@@ -1,4 +1,4 @@
-"""Fits labels to the points that people annotated, with the teacher's fit as the prior.
+"""Fits labels to annotated points, with the teacher's fit as the prior.
 
 For each face the fit minimises the negative log posterior
 
@@ -173,6 +173,11 @@ def place_annotated(
     camera, coefficients = split_camera(parameters.astype(np.float64))
     shape = mean + np.tensordot(coefficients, modes, 1)
     return shape @ camera[:, :2, :3].transpose(0, 2, 1) + camera[:, None, :2, 3]
+
+
+def habits_in_crop(parameters: np.ndarray, habits: np.ndarray) -> np.ndarray:
+    """Offsets (n, 89, 2) in the crop frame of the annotators' habits (89, 3) in mm, for raw parameters (n, 62)."""
+    return habits @ split_camera(parameters.astype(np.float64))[0][:, :2, :3].transpose(0, 2, 1)
 
 
 def annotation_offsets(
