@@ -8,7 +8,7 @@ A crop is the middle of a photo whose margins repeat the crop's rim: AFLW's crop
 
 The cost is the added error: the mean distance to the annotated points, in percent of the face's size, less that in
 the clean crop. Before, mb1's own habits are taken off: for each annotated point the mean offset on clean crops, in
-the frame of the head. AFLW's points that are not among the 68 landmarks and the outline of YouTube Faces are left
+the frame of the head. AFLW's ears, which are no landmarks, and the outline of YouTube Faces are left
 out. The drift, the distance of mb1's landmarks from those in the clean crop, needs no annotation and is printed as a
 check.
 
@@ -32,7 +32,7 @@ from m4kit.conditions import CONDITIONS, landmark_depth
 from m4kit.conditions.degradation import STRENGTHS, at_strength
 from m4kit.evaluate import PredictCrops
 from m4kit.landmarks import face_size
-from m4kit.training.data import OTHER_21, averaging_matrix, point_weights
+from m4kit.training.data import LOOSE_21, averaging_matrix, point_weights
 from m4kit.training.labels import Source, read_source
 
 SHARE = 0.62
@@ -57,7 +57,7 @@ def read_faces(source: Source, count: int, seed: int) -> Faces:
     """A random draw of held-out faces of a source, with at least four points to use."""
     if source.name == "aflw_train":
         points, matrix = source.points21.astype(float), averaging_matrix().astype(float)
-        points[:, point_weights(21, OTHER_21) == 0] = np.nan
+        points[:, point_weights(21, LOOSE_21) == 0] = np.nan
     else:
         points, matrix = source.points68.astype(float), np.eye(68)
         points[:, :17] = np.nan
