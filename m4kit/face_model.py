@@ -17,7 +17,7 @@ from types import NoneType
 import numpy as np
 import torch
 
-from m4kit.checks import check_array, check_number, check_type, check_whole, read_only
+from m4kit.checks import check_array, check_number, check_shape, check_type, check_whole, read_only
 from m4kit.files import reason_of, write_whole
 from m4kit.inference import loading, one_thread
 from m4kit.reading import read_file, unpack_arrays
@@ -148,6 +148,13 @@ class FaceModel(torch.nn.Module):
         arrays |= {name: np.concatenate([arrays[name], more[name]], axis=1) for name in _MODES}
         head = FaceModel(arrays=arrays, actions=self.actions, regions=regions, licence=self.licence)
         return head.to(self.mean)
+
+    def with_mean(self, mean: np.ndarray) -> FaceModel:
+        """The same modes around another mean (V, 3) in mm, for a face that no coefficients reach; without a head."""
+        mean = check_shape(mean, "mean", tuple(self.mean.shape))
+        arrays = {name: getattr(self, name).cpu().numpy() for name in _ARRAYS} | {"mean": mean}
+        model = FaceModel(arrays=arrays, actions=self.actions, regions=self.regions, licence=self.licence)
+        return model.to(self.mean)
 
     def _apply(self, *args, **kwargs):
         # The head follows the model to another device or precision.

@@ -32,7 +32,7 @@ LAYERS = (
     ("confidence",),
     ("prediction_file",),
     ("predictor",),
-    ("light", "head_frame"),
+    ("light", "head_frame", "exaggeration"),
     ("render",),
     ("texture",),
     ("vertex_colours", "export"),
