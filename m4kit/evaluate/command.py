@@ -16,6 +16,7 @@ from m4kit.datasets.ufdd import read_ufdd
 from m4kit.detector import Detector
 from m4kit.evaluate import detection
 from m4kit.evaluate.chain import evaluate_chain
+from m4kit.evaluate.expressiveness import expressiveness, expressiveness_table, in_words
 from m4kit.evaluate.heads import predict_heads
 from m4kit.evaluate.identity import IdentityEvaluation, held_out_people, peer_identity, video_of
 from m4kit.evaluate.landmarks import LandmarkEvaluation
@@ -24,6 +25,7 @@ from m4kit.face_model import FaceModel
 from m4kit.files import OutputFolder
 from m4kit.network import M4Net
 from m4kit.parameters import fuse, split
+from m4kit.tables import as_text
 from m4kit.views import COUNTS, crop_predictor
 
 WITH_MEMBERS = ("3ddfa-list", "dlib-xml", "csv", "ufdd")
@@ -42,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_landmarks(targets)
     _add_detector(targets)
     _add_identity(targets)
+    _add_expressiveness(targets)
 
 
 def _add_landmarks(targets) -> None:
@@ -236,6 +239,48 @@ def run_identity(options: argparse.Namespace) -> int:
         say(f"3DDFA-V2 mb1\n{peer.report()}")
         say(f"difference of the AUC: {auc}, with two videos of a person {apart}")
     return 1 if answers.left_out else 0
+
+
+def _add_expressiveness(targets) -> None:
+    parser = targets.add_parser(
+        "expressiveness",
+        help="what of the error the face model cannot say",
+        description="Fits the face model itself to the true landmarks: the error that remains, how far from the mean "
+        "face the fit is, and what a free form on top of it gains and costs; with 95 % intervals, a column per set.",
+    )
+    add = parser.add_argument
+    add(
+        "--set",
+        dest="sets",
+        action="append",
+        nargs=2,
+        required=True,
+        metavar=("LAYOUT", "PATH"),
+        help=f"a data set; may be repeated. Layouts: {', '.join(WITH_LANDMARKS)}",
+    )
+    add_weights(parser)
+    add_quiet(parser)
+    parser.set_defaults(run=run_expressiveness)
+
+
+def run_expressiveness(options: argparse.Namespace) -> int:
+    """Run `m4kit evaluate expressiveness`: print the table; returns 1 if a picture could not be read, else 0."""
+    network, model, results, left_out = M4Net.load(options.weights), FaceModel.load(), {}, 0
+    for layout, path in options.sets:
+        answers = predict_heads(network, model, read(path, layout), progress=shows_progress(options))
+        result = answers.evaluate()
+        name = Path(path).name
+        results[path if name in results else name] = expressiveness(
+            model, result.true, predicted=result.predicted
+        )
+        left_out += len(answers.left_out)
+    say(
+        "Errors in % of the face's size on ground-truth boxes, distances in standard deviations; mean (95 % interval)"
+    )
+    say(as_text(in_words(expressiveness_table(results))))
+    for name, result in results.items():
+        say(f"modes that carry most of the distance, {name}: {result.main_modes()}")
+    return 1 if left_out else 0
 
 
 def run(options: argparse.Namespace) -> int:
