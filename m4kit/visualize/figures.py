@@ -74,7 +74,7 @@ def overview(
     height = max_side / max(1.0, (shapes[:, 1] / shapes[:, 0]).max())
     resized = [one.resized(height / one.image.shape[0]) for one in predictions]
     columns = [row_pictures(one.image, one.faces) for one in resized]
-    figure = _grid([[column[name] for column in columns] for name in ROWS], labels=ROWS, columns=titles)
+    figure = grid([[column[name] for column in columns] for name in ROWS], labels=ROWS, columns=titles)
     for index, axes in enumerate(figure.axes):
         if not len(predictions[index % len(predictions)]):
             _write(axes, NO_FACE)
@@ -94,8 +94,8 @@ def overview_pictures(prediction: Prediction, *, max_side: int) -> dict[str, np.
 def figure_of(pictures: dict[str, np.ndarray]) -> NotebookFigure:
     """A figure of the pictures that `overview_pictures` returns."""
     if NO_FACE in pictures:
-        return _grid([[pictures[NO_FACE]]], columns=[NO_FACE])
-    return _grid([[picture] for picture in pictures.values()], labels=list(pictures))
+        return grid([[pictures[NO_FACE]]], columns=[NO_FACE])
+    return grid([[picture] for picture in pictures.values()], labels=list(pictures))
 
 
 def faces_figure(prediction: Prediction, *, side: int = 240, max_faces: int = 6) -> NotebookFigure:
@@ -110,12 +110,12 @@ def faces_figure(prediction: Prediction, *, side: int = 240, max_faces: int = 6)
         return overview(prediction, max_side=2 * side)
     rows = []
     for face in faces:
-        image, moved = _close_up(prediction.image, face, side)
+        image, moved = close_up(prediction.image, face, side)
         pictures = row_pictures(image, [moved])
         # The box would not fit into the close-up, and the angles are in the row's label.
         pictures["head pose"] = draw_pose(image, moved, box=False, axes=True)
         rows.append(list(pictures.values()))
-    return _grid(rows, labels=[pose_text(face.pose) for face in faces], columns=ROWS)
+    return grid(rows, labels=[pose_text(face.pose) for face in faces], columns=ROWS)
 
 
 def photo_figure(
@@ -143,7 +143,7 @@ def photo_figure(
         image = draw_pose(image, faces)
     if landmarks:
         image = draw_landmarks(image, faces)
-    return _grid([[image]], columns=() if faces else [NO_FACE])
+    return grid([[image]], columns=() if faces else [NO_FACE])
 
 
 def shapes_figure(
@@ -185,7 +185,7 @@ def shapes_figure(
         return without_background(on)
 
     rows = [[drawn(vertices) for vertices in row] for row in turned.values()]
-    return _grid(rows, labels=list(turned), columns=[f"yaw {angle_text(yaw)}" for yaw in yaws])
+    return grid(rows, labels=list(turned), columns=[f"yaw {angle_text(yaw)}" for yaw in yaws])
 
 
 def pictures_figure(pictures: Mapping[str, np.ndarray]) -> NotebookFigure:
@@ -193,7 +193,7 @@ def pictures_figure(pictures: Mapping[str, np.ndarray]) -> NotebookFigure:
     if not pictures:
         raise ValueError("expected at least one picture, got none")
     row = [check_image(picture, name=f"picture {title!r}") for title, picture in pictures.items()]
-    return _grid([row], columns=list(pictures))
+    return grid([row], columns=list(pictures))
 
 
 def _fitted(prediction: Prediction, max_side: int) -> Prediction:
@@ -202,7 +202,7 @@ def _fitted(prediction: Prediction, max_side: int) -> Prediction:
     return prediction.resized(min(max_side, max(longest, _SMALLEST_SIDE)) / longest)
 
 
-def _close_up(image: np.ndarray, face: Face, side: int) -> tuple[np.ndarray, Face]:
+def close_up(image: np.ndarray, face: Face, side: int) -> tuple[np.ndarray, Face]:
     """A square of the photo around a face, black outside the photo, and the face in its pixels."""
     points = np.asarray(face.vertices)[:, :2]
     low, high = points.min(axis=0), points.max(axis=0)
@@ -216,7 +216,7 @@ def _check_side(side: int) -> None:
     check_number(side, "side of the pictures", least=16, unit="in pixels")
 
 
-def _grid(
+def grid(
     rows: list[list[np.ndarray]],
     *,
     labels: Sequence[str] = (),
