@@ -1,10 +1,11 @@
 """What each condition costs 3DDFA-V2's mb1, and at which strength all would cost the same. Not a part of the package.
 
-    python benchmarks/severities.py [--faces 600] [--seed 0] [--cost 0.78]
+    python benchmarks/severities.py --data DATA --peer-files PEER_FILES [--faces 600] [--seed 0] [--cost 0.78]
 
-The faces are held-out people of AFLW and YouTube Faces, half of each, below `data/` in the folder that `peers` reads.
-A crop is the middle of a photo whose margins repeat the crop's rim: AFLW's crops have 0.62 of their photos' side
-(median). The photo is degraded as `degrade` does it, with the face's depth. Then mb1 sees the crop, cut out again.
+The faces are held-out people of AFLW and YouTube Faces, half of each, in the folder DATA. mb1's files are in
+PEER_FILES. A crop is the middle of a photo whose margins repeat the crop's rim: AFLW's crops have 0.62 of their
+photos' side (median). The photo is degraded as `degrade` does it, with the face's depth. Then mb1 sees the crop, cut
+out again.
 
 The cost is the added error: the mean distance to the annotated points, in percent of the face's size, less that in
 the clean crop. Before, mb1's own habits are taken off: for each annotated point the mean offset on clean crops, in
@@ -20,11 +21,11 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
-from peers import shared_folder, tddfa_v2
 from tqdm import tqdm
 
 from m4kit.camera import CROP_SIZE, Crop, decompose
@@ -32,6 +33,7 @@ from m4kit.conditions import CONDITIONS, landmark_depth
 from m4kit.conditions.degradation import STRENGTHS, at_strength
 from m4kit.evaluate import PredictCrops
 from m4kit.landmarks import face_size
+from m4kit.peers import TddfaV2
 from m4kit.training.data import LOOSE_21, averaging_matrix, point_weights
 from m4kit.training.labels import Source, read_source
 
@@ -138,16 +140,18 @@ def strength_for(cost: float, strengths: np.ndarray, costs: np.ndarray) -> float
 def main() -> None:
     """Print the costs of all conditions, and the strengths for a common cost."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of aflw_train and youtube_faces")
+    parser.add_argument("--peer-files", type=Path, required=True, help="folder with 3DDFA-V2's files")
     parser.add_argument("--faces", type=int, default=600, help="default: 600")
     parser.add_argument("--seed", type=int, default=0, help="draws the faces and the conditions (default: 0)")
     parser.add_argument(
         "--cost", type=float, help="common cost at severity 3 in percent (default: the median)"
     )
     options = parser.parse_args()
-    predict_crops = tddfa_v2()
+    predict_crops = TddfaV2(options.peer_files).predict_crops
     sources = [
         Cost(
-            read_faces(read_source(shared_folder() / "data", name), options.faces // 2, options.seed),
+            read_faces(read_source(options.data, name), options.faces // 2, options.seed),
             predict_crops,
         )
         for name in ("aflw_train", "youtube_faces")

@@ -1,10 +1,10 @@
 """Measures the time of each part of a prediction, and of the peers' networks in the same run.
 
-    python benchmarks/speed.py [--threads 1] [--rounds 15]
+    python benchmarks/speed.py [--threads 1] [--rounds 15] [--peer-files DIR]
 
 prints medians in milliseconds. All parts run once per round, so that other load on the machine slows all of them
 equally. Ratios are medians of the rounds' ratios. First, a prediction on one thread is compared with one on torch's
-own number of threads. Peers are measured if their files are there (see `peers.py`).
+own number of threads. `--peer-files` is a folder with 3DDFA-V2's files, and adds its mb1.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import time
 from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
@@ -20,7 +19,6 @@ from unittest import mock
 import cv2
 import numpy as np
 import torch
-from peers import PROJECT, shared_folder, tddfa_v2
 
 import m4kit
 from m4kit import conditions
@@ -28,21 +26,24 @@ from m4kit.ablation import judge
 from m4kit.camera import Crop, HeadPose, crop_from_box, cut_crop
 from m4kit.datasets import Sample
 from m4kit.evaluate import HeadAnswers
+from m4kit.evaluate.peers import measure_times
 from m4kit.explore import HeadWeightExplorer
 from m4kit.explore.photo_in_depth import PhotoInDepth
 from m4kit.folding import folded
 from m4kit.images import load_image
 from m4kit.network import to_input
-from m4kit.training.transfer import read_peer
+from m4kit.peers import TddfaV2
+from m4kit.peers.tddfa_v2 import NETWORKS, read_network, whitened
 from m4kit.visualize import overview
 from m4kit.weights import registry
 
+PROJECT = Path(__file__).resolve().parent.parent
 PHOTO_SIZE = 640, 480
 NETWORK = "network, one crop: {}"
 PEER = "3DDFA-V2 mb1"
 
 
-def parts(photo: np.ndarray, threads: int) -> dict[str, Callable[[], object]]:
+def parts(photo: np.ndarray, peer_files: Path | None) -> dict[str, Callable[[], object]]:
     """The functions to measure, by name."""
     detector, predictor = m4kit.Detector(), m4kit.Predictor()
     box = detector(photo)[0]
@@ -56,7 +57,8 @@ def parts(photo: np.ndarray, threads: int) -> dict[str, Callable[[], object]]:
     for name in registry():
         if name.startswith("m4net"):
             timed[NETWORK.format(name)] = _network(m4kit.M4Net.load(name), crops)
-    timed |= _peers(crops, threads)
+    if peer_files is not None:
+        timed |= _peer(crops, peer_files)
     timed |= {
         "predict, one face, two passes": lambda: predictor(photo),
         "dense mesh of a face": lambda: dataclasses.replace(prediction[0]).vertices,
@@ -119,34 +121,12 @@ def _severity_step(predictor: m4kit.Predictor, photo: np.ndarray) -> Callable[[]
     return step
 
 
-def _peers(crops: np.ndarray, threads: int) -> dict[str, Callable[[], object]]:
-    folder = shared_folder() / "peers/3ddfa_v2"
-    if not folder.is_dir():
-        return {}
-    peer = folded(read_peer(folder / "mb1_120x120.onnx", crops))
-    pixels = (torch.from_numpy(crops[..., ::-1].transpose(0, 3, 1, 2).copy()).float() - 127.5) / 128
-
-    def run():
-        with torch.inference_mode():
-            return peer(pixels)
-
-    timed = {NETWORK.format(f"{PEER}, PyTorch"): run}
-    try:
-        predict = tddfa_v2(folder, threads=threads)
-    except ImportError:
-        return timed
-    return timed | {NETWORK.format(f"{PEER}, ONNX Runtime, with its landmarks"): lambda: predict(crops)}
-
-
-def measure(timed: dict[str, Callable[[], object]], rounds: int) -> dict[str, np.ndarray]:
-    """Milliseconds (rounds,) of each part, after one warm-up round."""
-    times = {name: np.empty(rounds + 1) for name in timed}
-    for turn in range(rounds + 1):
-        for name, run in timed.items():
-            start = time.perf_counter()
-            run()
-            times[name][turn] = 1000 * (time.perf_counter() - start)
-    return {name: values[1:] for name, values in times.items()}
+def _peer(crops: np.ndarray, folder: Path) -> dict[str, Callable[[], object]]:
+    network, peer = folded(read_network(folder / NETWORKS["mb1"])), TddfaV2(folder)
+    return {
+        NETWORK.format(PEER): lambda: whitened(network, crops),
+        NETWORK.format(f"{PEER}, with its landmarks"): lambda: peer.predict_crops(crops),
+    }
 
 
 def compare_threads(rounds: int) -> None:
@@ -159,7 +139,7 @@ def compare_threads(rounds: int) -> None:
 
     own = f"predict, group.jpg, torch's {torch.get_num_threads()} thread(s)"
     one = "predict, group.jpg, one thread, as m4kit runs it"
-    times = measure({one: lambda: predictor(photo), own: on_torchs_threads}, rounds)
+    times = measure_times({one: lambda: predictor(photo), own: on_torchs_threads}, rounds=rounds)
     for name, values in times.items():
         print(f"{np.median(values):8.1f} ms  {name}, longest {values.max():.1f}")
     print(f"{np.median(times[own] / times[one]):8.2f} times as long on torch's threads")
@@ -170,21 +150,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--peer-files", type=Path, help="folder with 3DDFA-V2's files")
     parser.add_argument("--photo", type=Path, default=PROJECT / "sample_images" / "grace_hopper.jpg")
     options = parser.parse_args()
     compare_threads(options.rounds)
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(options.threads)
     photo = cv2.resize(load_image(options.photo), PHOTO_SIZE, interpolation=cv2.INTER_AREA)
-    times = measure(parts(photo, options.threads), options.rounds)
+    times = measure_times(parts(photo, options.peer_files), rounds=options.rounds)
     print(f"{options.threads} thread(s), medians of {options.rounds} rounds")
     for name, values in times.items():
         print(f"{np.median(values):8.1f} ms  {name}")
-    peer = times.get(NETWORK.format(f"{PEER}, PyTorch"))
+    peer = times.get(NETWORK.format(PEER))
     if peer is not None:
         for name, values in times.items():
             if name.startswith("network") and PEER not in name:
-                print(f"{np.median(values / peer):8.2f} times {PEER}'s time in PyTorch: {name}")
+                print(f"{np.median(values / peer):8.2f} times {PEER}'s time: {name}")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from m4kit.face_model import (
 )
 
 from helpers.paths import shared_file
+from helpers.peer_files import basel_like
 
 FLIP = np.array([-1, 1, 1])
 # Of the 68 landmarks, counted from 0.
@@ -624,20 +625,6 @@ class TestPickle:
         (tmp_path / "list.pkl").write_bytes(pickle.dumps([1, 2, 3]))
         with pytest.raises(FaceModelError, match=r"list\.pkl: expected a dictionary of .*, got list"):
             load_numpy_pickle(tmp_path / "list.pkl")
-
-
-def basel_like():
-    """A file's content in 3DDFA-V2's form: 70 vertices, triangles clockwise seen from outside."""
-    random = np.random.default_rng(0)
-    # Indices into the whole head, of which every third vertex is kept.
-    triangles = 3 * np.array([[0, 2, 1], *([i, i + 1, i + 2] for i in range(2, 68))])
-    return {
-        "u": random.normal(0, 1e5, (210, 1)).astype(np.float32),
-        "w_shp": random.normal(size=(210, 40)).astype(np.float32),
-        "w_exp": random.normal(size=(210, 10)).astype(np.float32),
-        "tri": triangles.T.astype(np.int32),
-        "keypoints": np.arange(204, dtype=np.int32).reshape(68, 3)[::-1].ravel(),
-    }
 
 
 def test_a_model_in_3ddfa_v2s_form_becomes_millimetres_and_counter_clockwise(tmp_path):

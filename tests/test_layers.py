@@ -32,6 +32,7 @@ LAYERS = (
     ("confidence",),
     ("prediction_file",),
     ("predictor",),
+    ("peers",),
     ("light", "head_frame", "exaggeration"),
     ("render",),
     ("texture",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from m4kit.commands import add_quiet, add_weights, folder_argument, path_argument, say, shows_progress
 from m4kit.conditions import CONDITIONS
-from m4kit.datasets import READERS, WITH_LANDMARKS, Sample, read, read_aflw2000_3d
+from m4kit.datasets import READERS, WITH_LANDMARKS, DatasetError, Sample, read, read_aflw2000_3d
 from m4kit.datasets.ufdd import read_ufdd
 from m4kit.detector import Detector
 from m4kit.evaluate import detection
@@ -19,12 +20,14 @@ from m4kit.evaluate.chain import evaluate_chain
 from m4kit.evaluate.expressiveness import expressiveness, expressiveness_table, in_words
 from m4kit.evaluate.heads import predict_heads
 from m4kit.evaluate.identity import IdentityEvaluation, held_out_people, peer_identity, video_of
-from m4kit.evaluate.landmarks import LandmarkEvaluation
+from m4kit.evaluate.landmarks import LandmarkEvaluation, evaluate_landmarks
+from m4kit.evaluate.peers import PUBLISHED, Competitor, comparison, comparison_report
 from m4kit.evaluate.results import FILES, read_predictions, write_results
 from m4kit.face_model import FaceModel
 from m4kit.files import OutputFolder
 from m4kit.network import M4Net
 from m4kit.parameters import fuse, split
+from m4kit.peers import PEERS, Peer, load_peer
 from m4kit.tables import as_text
 from m4kit.views import COUNTS, crop_predictor
 
@@ -34,7 +37,13 @@ WITH_MEMBERS = ("3ddfa-list", "dlib-xml", "csv", "ufdd")
 ALL_LABELLED = ("dlib-xml", "folder", "ufdd")
 """Layouts in which every face of a photo is labelled."""
 
-NETWORK_OPTIONS = {"weights": "m4net-base", "published_crops": False, "views": 1, "whole_chain": False}
+NETWORK_OPTIONS = {
+    "weights": "m4net-base",
+    "published_crops": False,
+    "views": 1,
+    "whole_chain": False,
+    "peers": None,
+}
 """Options of the network and their defaults; `--predictions` excludes them."""
 
 
@@ -88,6 +97,12 @@ def _add_landmarks(targets) -> None:
         "default: 1)",
     )
     add(
+        "--peers",
+        metavar="NAMES",
+        help=f"also evaluate other networks, and compare all in one table: names with commas ({', '.join(PEERS)})",
+    )
+    add_peer_files(parser)
+    add(
         "--predictions",
         type=Path,
         metavar="FILE",
@@ -102,6 +117,13 @@ def _add_landmarks(targets) -> None:
     )
     add_quiet(parser)
     parser.set_defaults(run=run)
+
+
+def add_peer_files(parser: argparse.ArgumentParser, *, more: str = "") -> None:
+    """Add `--peer-files`."""
+    parser.add_argument(
+        "--peer-files", type=folder_argument, metavar="DIR", help=f"folder with the peers' files{more}"
+    )
 
 
 def add_member(parser: argparse.ArgumentParser) -> None:
@@ -208,12 +230,7 @@ def _add_identity(targets) -> None:
         help="folder with youtube_faces.zip and youtube_faces.npz",
     )
     add_weights(parser)
-    add(
-        "--peers",
-        type=folder_argument,
-        metavar="DIR",
-        help="also evaluate 3DDFA-V2: folder with mb1_120x120.onnx",
-    )
+    add_peer_files(parser, more=": also evaluate 3DDFA-V2's mb1_120x120.onnx")
     add_quiet(parser)
     parser.set_defaults(run=run_identity)
 
@@ -229,8 +246,8 @@ def run_identity(options: argparse.Namespace) -> int:
         f"{len(people)} photos of {len(set(people))} people of YouTube Faces who are held out (95 % intervals)"
     )
     say(f"{options.weights}\n{ours.report()}")
-    if options.peers is not None:
-        peer = IdentityEvaluation(peer_identity(options.peers, answers.samples), people, videos)
+    if options.peer_files is not None:
+        peer = IdentityEvaluation(peer_identity(options.peer_files, answers.samples), people, videos)
         differences = np.subtract(ours.figures, peer.figures)
         auc, apart = (
             f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
@@ -315,6 +332,8 @@ def _evaluated(
 ) -> tuple[LandmarkEvaluation, list[str], KeyboardInterrupt | None]:
     """The network's evaluation, the paragraphs of the report, and what stopped it before its end, if anything."""
     network, model = M4Net.load(options.weights), FaceModel.load()
+    # A missing file of a peer is known before the networks run.
+    peers = _peers(options)
     answers = predict_heads(
         network,
         model,
@@ -326,13 +345,63 @@ def _evaluated(
     )
     result, stop = answers.evaluate(), answers.interrupted
     report = [result.report(), answers.report()]
-    if options.whole_chain and stop is None:
-        predict_crops = crop_predictor(network, model, views=options.views)
+    if stop is None and (options.whole_chain or peers):
         try:
-            report.append(evaluate_chain(predict_crops, samples, progress=shows_progress(options)).report())
+            report += _after_heads(options, samples, network, result, peers)
         except KeyboardInterrupt as stopped:
             stop = stopped
     return result, report, stop
+
+
+def _after_heads(
+    options: argparse.Namespace,
+    samples: tuple[Sample, ...],
+    network: M4Net,
+    own: LandmarkEvaluation,
+    peers: Sequence[Peer],
+) -> Iterator[str]:
+    """Yield the paragraphs on the whole chain and on the peers, and the table of all."""
+    progress = shows_progress(options)
+    predict_crops = crop_predictor(network, FaceModel.load(), views=options.views)
+    weights = sum(weight.numel() for weight in network.parameters())
+    competitors = [Competitor(Path(options.weights).stem, predict_crops, own, weights)]
+    if options.whole_chain:
+        yield evaluate_chain(predict_crops, samples, progress=progress).report()
+    for peer in peers:
+        result = evaluate_landmarks(
+            peer.predict_crops, samples, published_crops=options.published_crops, progress=progress
+        )
+        competitors.append(Competitor(peer.name, peer.predict_crops, result, peer.weights))
+        yield f"\n{peer.name}\n{result.report()}"
+        if options.whole_chain:
+            yield evaluate_chain(peer.predict_crops, samples, progress=progress).report()
+    if peers:
+        annotations = _annotations(options, samples)
+        table = comparison(competitors, samples, annotations, published_crops=options.published_crops)
+        published = PUBLISHED if options.dataset == "aflw2000-3d" else ()
+        yield "\n" + comparison_report(table, published=published)
+
+
+def _peers(options: argparse.Namespace) -> list[Peer]:
+    """The peers of `--peers`, loaded."""
+    if options.peers is None:
+        if options.peer_files is not None:
+            raise ValueError(f"--peer-files: needs --peers with names of {', '.join(PEERS)}")
+        return []
+    return [load_peer(name.strip(), options.peer_files) for name in options.peers.split(",")]
+
+
+def _annotations(options: argparse.Namespace, samples: tuple[Sample, ...]) -> dict[str, Sequence[Sample]]:
+    """The samples by the name of their annotation; both of AFLW2000-3D if the set has the second one."""
+    if options.dataset != "aflw2000-3d":
+        return {"true landmarks": samples}
+    original = read_aflw2000_3d(options.path) if options.reannotated else samples
+    try:
+        second = samples if options.reannotated else read_aflw2000_3d(options.path, reannotated=True)
+    except DatasetError as error:
+        say(f"no column for the reannotated landmarks: {error}")
+        return {"original": original}
+    return {"original": original, "reannotated": second}
 
 
 def _check_predictions(options: argparse.Namespace) -> None:

@@ -9,16 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from m4kit import metrics
 from m4kit.datasets import HELD_OUT_PEOPLE, DatasetError, Sample, held_out, read_youtube_faces
 from m4kit.evaluate.landmarks import true_crops
-from m4kit.parameters import PARAMETERS, split
-
-PEER = "mb1_120x120.onnx"
-"""The file of 3DDFA-V2's network with MobileNet x1 (Guo et al., ECCV 2020)."""
+from m4kit.folding import folded
+from m4kit.parameters import split
+from m4kit.peers.tddfa_v2 import NETWORKS, read_network, whitened
 
 
 class IdentityFigures(NamedTuple):
@@ -161,21 +159,10 @@ def held_out_people(data: str | Path) -> tuple[Sample, ...]:
 
 
 def peer_identity(folder: str | Path, samples: Sequence[Sample]) -> np.ndarray:
-    """Whitened identity numbers (n, 40) of 3DDFA-V2's `PEER`, a file of the folder, for readable samples.
+    """Whitened identity numbers (n, 40) of 3DDFA-V2's mb1, from a folder with its file, for readable samples.
 
-    Raises `ValueError` if the file is missing or no such network.
+    Raises `WeightsError` if the file is missing or no such network.
     """
-    path = Path(folder) / PEER
-    crops = [crop for _, some in true_crops(samples, published_crops=False, left_out=[]) for crop in some]
-    answers = []
-    try:
-        network = cv2.dnn.readNetFromONNX(str(path))
-        for crop in crops:
-            # The network takes one BGR crop at a time.
-            network.setInput(cv2.dnn.blobFromImage(crop, 1 / 128, mean=(127.5,) * 3, swapRB=True))
-            answers.append(network.forward().reshape(PARAMETERS).copy())
-    except (cv2.error, ValueError) as error:
-        raise ValueError(
-            f"{path}: expected 3DDFA-V2's network (.onnx); give the folder that holds it"
-        ) from error
-    return split(np.array(answers)).identity
+    network = folded(read_network(Path(folder) / NETWORKS["mb1"]))
+    batches = true_crops(samples, published_crops=False, left_out=[])
+    return split(np.concatenate([whitened(network, crops) for _, crops in batches])).identity

@@ -1,13 +1,13 @@
 """Errors of landmarks and head pose on a labelled set.
 
-The network is a function of crops, so that any network can be evaluated (see `benchmarks/peers.py`). The figure that
+The network is a function of crops, so that any network can be evaluated (see `m4kit.peers`). The figure that
 papers quote for AFLW2000-3D is `LandmarkEvaluation.balanced`, on ground-truth crops.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -49,7 +49,8 @@ class LandmarkEvaluation:
 
     `predicted` and `true` (n, 68, 2 or 3) are landmarks in photo pixels, with z towards the camera. `true_poses` and
     `predicted_poses` (n, 3) are yaw, pitch and roll in degrees, NaN where unknown. `inputs` describes what the
-    network saw, and `left_out` names the faces whose picture could not be read.
+    network saw. `left_out` names the faces whose picture could not be read, and `missed` those that the network did
+    not find in their crops.
     """
 
     names: tuple[str, ...] = field(repr=False)
@@ -59,6 +60,7 @@ class LandmarkEvaluation:
     true_poses: np.ndarray = field(repr=False)
     inputs: str
     left_out: tuple[str, ...] = ()
+    missed: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -178,6 +180,8 @@ class LandmarkEvaluation:
         lines = [f"{len(self)} faces, {self.inputs}"]
         if self.left_out:
             lines.append(f"left out, unreadable: {len(self.left_out)}")
+        if self.missed:
+            lines.append(f"not found by the network, not in the errors: {len(self.missed)}")
         if self.turns_known:
             balanced, (low, high) = self.balanced, self.balanced_interval()
             lines += [
@@ -284,8 +288,8 @@ def evaluate_landmarks(
 
     The crop is cut from the photo (`camera.cut_crop`). With `published_crops` it is the set's own crop, and its
     landmarks are mapped back by the set's rule. Faces whose picture cannot be read are left out, with one warning
-    that names them. Raises `DatasetError` if no face can be read, if a face has no true landmarks, or if the set
-    has no published crops.
+    that names them. Faces whose predicted landmarks are NaN are `missed`. Raises `DatasetError` if no face can be
+    read or found, if a face has no true landmarks, or if the set has no published crops.
     """
     left_out: list[str] = []
     kept, points, cameras = [], [], []
@@ -294,12 +298,19 @@ def evaluate_landmarks(
         kept += readable
         for some, predicted in zip((points, cameras), predict_crops(crops), strict=True):
             some.append(np.asarray(predicted, dtype=float))
-    return compare(
-        kept,
-        np.concatenate(points),
-        np.concatenate(cameras),
+    points, cameras = np.concatenate(points), np.concatenate(cameras)
+    found = np.isfinite(points).reshape(len(points), -1).all(axis=1)
+    if not found.any():
+        raise DatasetError(f"expected at least one face that the network finds, it found none of {len(kept)}")
+    result = compare(
+        [sample for sample, seen in zip(kept, found, strict=True) if seen],
+        points[found],
+        cameras[found],
         published_crops=published_crops,
         left_out=left_out,
+    )
+    return replace(
+        result, missed=tuple(sample.name for sample, seen in zip(kept, found, strict=True) if not seen)
     )
 
 
@@ -311,7 +322,10 @@ def compare(
     published_crops: bool = False,
     left_out: Sequence[str] = (),
 ) -> LandmarkEvaluation:
-    """Compare n faces' landmarks (n, 68, 2 or 3) and cameras (n, 3, 4), both in crop frames, with the truth."""
+    """Compare n faces' landmarks (n, 68, 2 or 3) and cameras (n, 3, 4), both in crop frames, with the truth.
+
+    The pose of a camera that is NaN is NaN.
+    """
     n = len(samples)
     if points.shape not in ((n, 68, 2), (n, 68, 3)) or cameras.shape != (n, 3, 4):
         raise ValueError(
@@ -327,7 +341,9 @@ def compare(
         names=tuple(sample.name for sample in samples),
         predicted=np.stack(predicted),
         true=true_landmarks(samples),
-        predicted_poses=np.array([head_pose(camera) for camera in cameras]),
+        predicted_poses=np.array(
+            [head_pose(camera) if np.isfinite(camera).all() else (np.nan,) * 3 for camera in cameras]
+        ),
         true_poses=true_poses(samples),
         inputs=f"ground-truth boxes, {crops}",
         left_out=tuple(left_out),

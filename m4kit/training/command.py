@@ -15,6 +15,7 @@ from m4kit.commands import CONTINUES, add_quiet, folder_argument, say, shows_pro
 from m4kit.face_model import FaceModel
 from m4kit.files import OutputFolder
 from m4kit.network import ACTIVATIONS, FUSIONS, SIZES, M4Net, check_fits
+from m4kit.peers.tddfa_v2 import WHITENING, read_whitening
 from m4kit.training import TrainingError
 from m4kit.training.data import Labels, decoded_crops
 from m4kit.training.loop import FILES, Config, Trainer, available_device, config_from_dict
@@ -23,13 +24,11 @@ from m4kit.training.transfer import (
     mapped,
     read_map,
     read_peer,
-    read_whitening,
     set_whitening,
     transfer,
     whitening_of,
 )
 
-WHITENING = "param_mean_std_62d_120x120.pkl"
 START = "start.safetensors"
 TRANSFER_CROPS = 2500
 FROM_NOTHING = {"size": "base", "activation": "relu", "fusion": "static"}

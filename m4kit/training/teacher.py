@@ -19,9 +19,10 @@ from m4kit.folding import folded
 from m4kit.landmarks import MIRROR_68, face_size
 from m4kit.network import M4Net, check_fits
 from m4kit.parameters import PARAMETERS, fuse, split, split_camera
+from m4kit.peers.tddfa_v2 import BFM, NETWORKS, WHITENING, read_whitening
 from m4kit.training.fitting import place
 from m4kit.training.registration import Registration, register
-from m4kit.training.transfer import read_peer, read_whitening
+from m4kit.training.transfer import read_peer
 from m4kit.views import VIEWS, maps_to_crop, regress, view_pictures
 from m4kit.weights import fingerprint
 
@@ -106,14 +107,14 @@ class PeerTeacher:
     @classmethod
     def load(cls, model: FaceModel, folder: Path) -> PeerTeacher:
         """Read 3DDFA-V2's files from a folder, register our model with its BFM, and print how well that fits."""
-        bfm = FaceModel.load_bfm(folder / "bfm_noneck_v3.pkl")
-        whitening = read_whitening(folder / "param_mean_std_62d_120x120.pkl")
+        bfm = FaceModel.load_bfm(folder / BFM)
+        whitening = read_whitening(folder / WHITENING)
         registration = register(model, bfm, bfm.vertices(split(whitening[0]).identity).double().numpy())
         print(
             f"our surface to BFM's: {registration.model_distance:.2f} mm with the modes alone, "
             f"{registration.final_distance:.2f} mm after the non-rigid fit"
         )
-        return cls(model, bfm, registration, whitening=whitening, network=folder / "mb1_120x120.onnx")
+        return cls(model, bfm, registration, whitening=whitening, network=folder / NETWORKS["mb1"])
 
     def ask(self, crops: np.ndarray) -> np.ndarray:
         """Whitened answers (n, 6, 62) to crops (n, 120, 120, 3) uint8 RGB."""

@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from m4kit.face_model import load_numpy_pickle
 from m4kit.files import reason_of
-from m4kit.network import SIZES, Backbone, M4Net, to_input
+from m4kit.network import SIZES, M4Net, to_input
 from m4kit.parameters import PARAMETERS
+from m4kit.peers.tddfa_v2 import TddfaNetwork, read_network
 from m4kit.training import TrainingError
 from m4kit.training.data import Labels
-from m4kit.weights import read_pickled
+from m4kit.weights import WeightsError
 
 LICENCE = "started from 3DDFA-V2's weights (MIT, Guo et al. 2020)"
 _BATCH = 64
@@ -103,18 +103,6 @@ def set_whitening(network: M4Net, whitening: tuple[np.ndarray, np.ndarray]) -> N
         buffer.copy_(buffer.new_tensor(value))
 
 
-class Peer(nn.Module):
-    """3DDFA-V2's own network: BGR in, 62 whitened BFM parameters out."""
-
-    def __init__(self, width: float):
-        super().__init__()
-        self.backbone = Backbone(width, int(1024 * width))
-        self.fc = nn.Linear(int(1024 * width), PARAMETERS)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.fc(self.backbone(x)[-1].mean((2, 3)))
-
-
 def read_map(path: str | Path) -> AffineMap:
     """Read the affine map from 3DDFA-V2's parameters to ours (`.npz` with `matrix`, `offset` and `face_model`)."""
     try:
@@ -134,84 +122,27 @@ def read_map(path: str | Path) -> AffineMap:
     return result
 
 
-def read_whitening(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (62,) of 3DDFA-V2's parameters (`param_mean_std_62d_120x120.pkl`)."""
-    data = load_numpy_pickle(path)
-    return tuple(np.asarray(data[key], dtype=np.float64).reshape(PARAMETERS) for key in ("mean", "std"))
-
-
-def read_peer(path: str | Path, crops: np.ndarray) -> Peer:
+def read_peer(path: str | Path, crops: np.ndarray) -> TddfaNetwork:
     """Read 3DDFA-V2's network from its `.onnx` (mb1) or `.pth` (mb05) file, in `eval` mode.
 
     The ONNX file has its batch norms folded into the convolutions. They are restored without changing the network's
     answers; `crops` (n, 120, 120, 3) uint8 RGB, some hundreds, give their statistics.
     """
-    path = Path(path)
     try:
-        tensors = _read_onnx(path) if path.suffix == ".onnx" else _read_pth(path)
-    except Exception as error:
-        raise TrainingError(f"{path}: expected 3DDFA-V2's mb1 .onnx or mb05 .pth file: {error}") from error
-    peer = Peer(width=tensors["backbone.conv1.weight"].shape[0] / 32)
-    missing = set(peer.state_dict()) - set(tensors)
-    biases = {name: tensors.pop(name) for name in list(tensors) if name.startswith("bias of ")}
-    if not biases:
-        peer.load_state_dict(tensors, strict=True)
-        return peer.eval()
-    if any("bn" not in name for name in missing):
-        raise TrainingError(
-            f"{path}: expected 3DDFA-V2's MobileNet, but {', '.join(sorted(missing)[:3])} are missing"
-        )
-    peer.load_state_dict(peer.state_dict() | tensors, strict=True)
-    return _unfold(peer, biases, crops).eval()
-
-
-def _read_onnx(path: Path) -> dict[str, torch.Tensor]:
-    import onnx
-
-    graph = onnx.load(str(path)).graph
-    stored = {item.name: torch.tensor(onnx.numpy_helper.to_array(item)) for item in graph.initializer}
-    convolutions = [node for node in graph.node if node.op_type == "Conv"]
-    width = stored[convolutions[0].input[1]].shape[0] / 32
-    tensors = {"fc.weight": stored["fc.weight"], "fc.bias": stored["fc.bias"]}
-    names = [name for name, module in Peer(width).named_modules() if isinstance(module, nn.Conv2d)]
-    for name, node in zip(names, convolutions, strict=True):
-        tensors[f"{name}.weight"] = stored[node.input[1]]
-        tensors[f"bias of {name}"] = stored[node.input[2]]
-    return tensors
-
-
-def _read_pth(path: Path) -> dict[str, torch.Tensor]:
-    state = read_pickled(path)["state_dict"]
-    tensors = {}
-    for name, tensor in state.items():
-        short = name.removeprefix("module.")
-        if short.startswith("fc_lm."):
-            continue
-        tensors[
-            "fc." + short.removeprefix("fc_param.") if short.startswith("fc_param.") else f"backbone.{short}"
-        ] = tensor
-    return tensors
+        network = read_network(path)
+    except WeightsError as error:
+        raise TrainingError(str(error)) from error
+    return _unfold(network, crops).eval() if Path(path).suffix == ".onnx" else network
 
 
 @torch.no_grad()
-def _unfold(peer: Peer, biases: dict[str, torch.Tensor], crops: np.ndarray) -> Peer:
-    """Set each batch norm to (x - m) / sqrt(v + eps) * sqrt(v + eps) + m + bias, which is x + bias.
+def _unfold(peer: TddfaNetwork, crops: np.ndarray) -> TddfaNetwork:
+    """Set each batch norm, x + bias, to (x - m) / sqrt(v + eps) * sqrt(v + eps) + m + bias, which is the same.
 
     m and v are the channel's mean and variance over the crops, so that training continues with true statistics.
     """
-    for module in peer.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None
-    norms = {
-        f"bias of {name}": _norm_of(peer, name)
-        for name, m in peer.named_modules()
-        if isinstance(m, nn.Conv2d)
-    }
-    for name, norm in norms.items():
-        # x + bias with the initial statistics, while new ones are gathered.
-        norm.weight.copy_((norm.running_var + norm.eps).sqrt())
-        norm.bias.copy_(biases[name])
-    sums = {norm: [0.0, 0.0, 0] for norm in norms.values()}
+    norms = [module for module in peer.modules() if isinstance(module, nn.BatchNorm2d)]
+    sums = {norm: [0.0, 0.0, 0] for norm in norms}
 
     def gather(norm, inputs):
         x = inputs[0].double()
@@ -225,24 +156,20 @@ def _unfold(peer: Peer, biases: dict[str, torch.Tensor], crops: np.ndarray) -> P
         peer(batch.flip(1))
     for handle in handles:
         handle.remove()
-    for name, norm in norms.items():
+    for norm in norms:
         total, squares, count = sums[norm]
         mean, variance = total / count, (squares / count - (total / count) ** 2).clamp(min=0)
         norm.running_mean.copy_(mean)
         norm.running_var.copy_(variance)
         norm.weight.copy_((variance + norm.eps).sqrt())
-        norm.bias.copy_(mean + biases[name])
+        norm.bias.copy_(mean + norm.bias)
         norm.momentum = nn.BatchNorm2d(1).momentum
     return peer
 
 
-def _norm_of(peer: Peer, convolution: str) -> nn.BatchNorm2d:
-    return peer.get_submodule(convolution.replace("conv1", "bn1").replace("conv_", "bn_"))
-
-
 @torch.no_grad()
 def transfer(
-    peer: Peer,
+    peer: TddfaNetwork,
     crops: np.ndarray,
     *,
     peer_whitening: tuple[np.ndarray, np.ndarray],

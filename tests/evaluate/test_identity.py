@@ -124,9 +124,9 @@ class TestCommand:
         assert re.search(r"^AUC of same against other: [01]\.\d{3} \(", out, re.MULTILINE)
 
     def test_a_folder_without_the_peer_is_named(self, data, capsys):
-        arguments = ["--data", data, "--weights", "m4net-small", "--peers", data, "--quiet"]
+        arguments = ["--data", data, "--weights", "m4net-small", "--peer-files", data, "--quiet"]
         assert main(["evaluate", "identity", *map(str, arguments)]) == 2
-        assert "mb1_120x120.onnx: expected 3DDFA-V2's network" in capsys.readouterr().err
+        assert "mb1_120x120.onnx: no such file; fetch it from" in capsys.readouterr().err
 
 
 def test_a_peer_has_the_auc_that_was_measured_elsewhere():

@@ -1,6 +1,5 @@
 """Evaluation of landmarks on a tiny set with known figures, and of a peer with published figures."""
 
-import importlib.util
 import re
 from dataclasses import replace
 from types import SimpleNamespace
@@ -19,10 +18,11 @@ from m4kit.face_model import FaceModel
 from m4kit.landmarks import face_size
 from m4kit.network import Outputs
 from m4kit.parameters import split
+from m4kit.peers import TddfaV2
 
 from helpers.aflw_like import BOXES, POSES, knowing_network, true_landmarks, write_set
 from helpers.head_answers import parameters_of, samples_of
-from helpers.paths import ROOT
+from helpers.paths import shared_file
 
 
 @pytest.fixture(scope="module")
@@ -301,7 +301,8 @@ class TestCommand:
         assert network == []
 
     @pytest.mark.parametrize(
-        "options", [["--weights", "mine"], ["--published-crops"], ["--views", "2"], ["--whole-chain"]]
+        "options",
+        [["--weights", "mine"], ["--published-crops"], ["--views", "2"], ["--whole-chain"], ["--peers", "a"]],
     )
     def test_options_of_the_network_do_not_go_with_predictions(self, tmp_path, capsys, options):
         assert self._run(tmp_path, "--predictions", tmp_path / "a.npz", *options) == 2
@@ -317,25 +318,19 @@ class TestCommand:
 
 
 @pytest.fixture(scope="module")
-def peers():
-    pytest.importorskip("onnxruntime", reason="needs onnxruntime to run 3DDFA-V2")
-    path = ROOT / "benchmarks" / "peers.py"
-    spec = importlib.util.spec_from_file_location("peers", path)
-    peers = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(peers)
-    if not peers.shared_folder().is_dir():
-        pytest.skip(f"needs the peers and data in {peers.shared_folder()} (M4KIT_SHARED)")
-    return peers
+def mb1():
+    pytest.importorskip("onnx", reason="needs onnx to read 3DDFA-V2's mb1")
+    return TddfaV2(shared_file("peers/3ddfa_v2/mb1_120x120.onnx").parent).predict_crops
 
 
 @pytest.fixture(scope="module")
-def faces(peers):
-    return read_aflw2000_3d(peers.shared_folder() / "data" / "aflw2000_3d_dev.zip")
+def faces():
+    return read_aflw2000_3d(shared_file("data/aflw2000_3d_dev.zip"))
 
 
 @pytest.fixture(scope="module")
-def on_published_crops(peers, faces):
-    return evaluate_landmarks(peers.tddfa_v2(), faces, published_crops=True, progress=False)
+def on_published_crops(mb1, faces):
+    return evaluate_landmarks(mb1, faces, published_crops=True, progress=False)
 
 
 class TestPeer:
@@ -354,8 +349,8 @@ class TestPeer:
         low, high = on_published_crops.balanced_interval()
         assert low < on_published_crops.balanced.mean < high < low + 0.5
 
-    def test_crops_of_the_photos_give_nearly_the_same(self, peers, faces, on_published_crops):
-        result = evaluate_landmarks(peers.tddfa_v2(), faces, progress=False)
+    def test_crops_of_the_photos_give_nearly_the_same(self, mb1, faces, on_published_crops):
+        result = evaluate_landmarks(mb1, faces, progress=False)
         assert result.balanced.mean == pytest.approx(on_published_crops.balanced.mean, abs=0.03)
         # A pixel's confusion between counting from 0 and from 1 would show here as 0.27 %.
         np.testing.assert_allclose(result.mean_error, on_published_crops.mean_error, atol=0.08)
@@ -369,10 +364,10 @@ class TestPeer:
         assert bias["nose tip"] == pytest.approx(-0.15, abs=0.25)
         assert bias["nose bridge"] == pytest.approx(-0.05, abs=0.25)
 
-    def test_its_poses_have_the_signs_of_the_true_ones(self, peers, faces):
+    def test_its_poses_have_the_signs_of_the_true_ones(self, mb1, faces):
         turned = [face for face in faces if abs(face.pose.yaw) > 30 and abs(face.pose.roll) < 90]
         crops = np.stack([face.published_crop() for face in turned])
-        _, cameras = peers.tddfa_v2()(crops)
+        _, cameras = mb1(crops)
         for angle in ("yaw", "pitch", "roll"):
             predicted = [getattr(head_pose(camera), angle) for camera in cameras]
             true = [getattr(face.pose, angle) for face in turned]

@@ -1,0 +1,28 @@
+"""Other people's networks with the call and the `Prediction` of m4kit's own, to compare with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from m4kit.peers.peer import Peer
+from m4kit.peers.tddfa_v2 import TddfaV2
+
+__all__ = ["PEERS", "Peer", "TddfaV2", "load_peer"]
+
+PEERS = {
+    "3ddfa-v2-mb1": lambda folder: TddfaV2(folder, "mb1"),
+    "3ddfa-v2-mb05": lambda folder: TddfaV2(folder, "mb05"),
+}
+"""How each peer is made from the folder that holds its files, by its name."""
+
+
+def load_peer(name: str, folder: str | Path | None = None) -> Peer:
+    """The peer of a name, from a folder with its files.
+
+    Raises `ValueError` for an unknown name, without a folder, and for files that are missing or wrong.
+    """
+    if name not in PEERS:
+        raise ValueError(f"peers: expected {', '.join(PEERS)}, got {name!r}")
+    if folder is None:
+        raise ValueError(f"{name}: give the folder with its files: --peer-files DIR")
+    return PEERS[name](Path(folder))
