@@ -126,6 +126,7 @@ def data_sets() -> dict[str, dict[str, bytes]]:
     boxes = np.array([[1.0, 2, 31, 42], [3, 0, 43, 40]])
     mats = {"a.mat": mat(0, compressed=True), "b.mat": mat(1, compressed=False)}
     crops = {f"x_crop/{name}": content for name, content in pictures.items()}
+    pts = {"a.pts": f"version: 1\nn_points: 68\n{{\n{lines[0]}\n}}".encode()}
     return {
         "aflw2000-3d": mats | pictures,
         "300w-lp": mats | pictures,
@@ -140,7 +141,8 @@ def data_sets() -> dict[str, dict[str, bytes]]:
             "x_crop.list": "\n".join(pictures).encode(),
             **crops,
         },
-        "pts": {"a.pts": f"version: 1\nn_points: 68\n{{\n{lines[0]}\n}}".encode()} | pictures,
+        "pts": pts | pictures,
+        "artistic-faces": pts | pictures,
         "txt": {"a.txt": lines[0].encode()} | pictures,
         "dlib-xml": {"x.xml": f"{xml}</images></dataset>".encode()} | pictures,
         "csv": {"x.csv": f"image,{titles}\n{chr(10).join(rows)}".encode()} | pictures,

@@ -16,7 +16,7 @@ a zip leads out of the set.
 from m4kit.datasets.crops import read_3ddfa_list, read_aflw_crops, read_youtube_faces
 from m4kit.datasets.dlib import read_dlib_xml
 from m4kit.datasets.matlab import read_300w_lp, read_aflw2000_3d
-from m4kit.datasets.points import read_folder, read_pts, read_txt
+from m4kit.datasets.points import read_artistic_faces, read_folder, read_pts, read_txt
 from m4kit.datasets.readers import READERS, WITH_LANDMARKS, read
 from m4kit.datasets.sample import DatasetError, PublishedBox, Sample, warn_left_out
 from m4kit.datasets.scenes import read_condition_folders, read_scene_table
@@ -37,6 +37,7 @@ __all__ = [
     "read_300w_lp",
     "read_aflw2000_3d",
     "read_aflw_crops",
+    "read_artistic_faces",
     "read_condition_folders",
     "read_csv",
     "read_dlib_xml",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -16,10 +17,10 @@ from m4kit.datasets.sample import DatasetError, Sample, checked_landmarks, colle
 
 
 def read_pts(path: str | Path, *, first_pixel: float = 1.0) -> tuple[Sample, ...]:
-    """Read pictures with a `.pts` file of 68 points each, sorted by name: 300W, Artistic-Faces.
+    """Read pictures with a `.pts` file of 68 points each, sorted by name: 300W.
 
-    300W is Sagonas et al., ICCV Workshops 2013; Artistic-Faces is Yaniv et al., SIGGRAPH 2019. A file contains
-    `version: 1`, `n_points: 68`, and between braces one line `x y` per point.
+    300W is Sagonas et al., ICCV Workshops 2013. A file contains `version: 1`, `n_points: 68`, and between braces one
+    line `x y` per point.
 
     `NAME.pts` belongs to the picture NAME in its folder or, if there is none, to the only picture of that name below
     `path`. `first_pixel` is the coordinate that the files give to the centre of the first pixel: 1 by convention;
@@ -31,6 +32,21 @@ def read_pts(path: str | Path, *, first_pixel: float = 1.0) -> tuple[Sample, ...
     files = open_files(path, expected="pictures with .pts files")
     expected = "pictures with a .pts of 68 points each"
     return collect(path, *_beside(files, ".pts", _parse_pts, first_pixel), expected=expected, unit="files")
+
+
+def read_artistic_faces(path: str | Path, *, first_pixel: float = 1.0) -> tuple[Sample, ...]:
+    """Read works of art with a `.pts` file of 68 points each, as `read_pts` does, and their `artist`.
+
+    This is the layout of Artistic-Faces (Yaniv et al., SIGGRAPH 2019). Artist or style is the picture's folder
+    (`picasso/3.png`) if the pictures are in several folders, else its name without the number at its end
+    (`van_gogh_12.png`). It is None where that leaves nothing.
+    """
+    files = open_files(path, expected="works of art with .pts files")
+    faces, read_face = _beside(files, ".pts", _parse_pts, first_pixel)
+    expected = "works of art with a .pts of 68 points each"
+    samples = collect(path, faces, read_face, expected=expected, unit="files")
+    folders = {PurePosixPath(sample.name).parent for sample in samples}
+    return tuple(replace(sample, artist=_artist(sample.name, len(folders) > 1)) for sample in samples)
 
 
 def read_txt(path: str | Path, *, first_pixel: float = 0.0) -> tuple[Sample, ...]:
@@ -84,6 +100,16 @@ def _beside(
         return Sample(named[picture], files.image(picture), landmarks, crop=crop_from_landmarks(landmarks))
 
     return [(face, face) for face in sorted(pictures.keys() | labels.keys())], read_face
+
+
+def _artist(name: str, by_folder: bool) -> str | None:
+    """The artist of a picture, from its folder or from its own name.
+
+    >>> _artist("portraits/van_gogh_12", False), _artist("picasso/3", True)
+    ('van_gogh', 'picasso')
+    """
+    path = PurePosixPath(name)
+    return (path.parent.name if by_folder else re.sub(r"[\W_]*\d*$", "", path.name)) or None
 
 
 def _parse_pts(text: str) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 from m4kit.datasets.crops import read_3ddfa_list, read_aflw_crops, read_youtube_faces
 from m4kit.datasets.dlib import read_dlib_xml
 from m4kit.datasets.matlab import read_300w_lp, read_aflw2000_3d
-from m4kit.datasets.points import read_folder, read_pts, read_txt
+from m4kit.datasets.points import read_artistic_faces, read_folder, read_pts, read_txt
 from m4kit.datasets.sample import DatasetError, Sample
 from m4kit.datasets.tables import read_csv
 
@@ -19,6 +19,7 @@ READERS: dict[str, Callable[..., tuple[Sample, ...]]] = {
     "youtube-faces": read_youtube_faces,
     "3ddfa-list": read_3ddfa_list,
     "pts": read_pts,
+    "artistic-faces": read_artistic_faces,
     "txt": read_txt,
     "dlib-xml": read_dlib_xml,
     "csv": read_csv,

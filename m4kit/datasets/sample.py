@@ -70,6 +70,7 @@ class Sample:
     - `crop`: the square that an ideal detector would give. It may reach beyond the photo.
     - `box`: the annotated face box, (4,): left, top, right, bottom.
     - `person`: identity, to keep one person's pictures on one side of a split.
+    - `artist`: who made the picture, or its style, for results by artist.
     - `published_crop()` reads the crop that comes with the photo, (120, 120, 3) uint8 RGB; `published_box` is the
       part of the photo that it shows.
 
@@ -91,6 +92,7 @@ class Sample:
     crop: Crop | None = None
     box: np.ndarray | None = None
     person: str | None = None
+    artist: str | None = None
     published_crop: Callable[[], np.ndarray] | None = field(default=None, repr=False)
     published_box: PublishedBox | None = None
     condition: str | None = None

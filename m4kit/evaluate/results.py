@@ -13,7 +13,13 @@ from m4kit import metrics
 from m4kit.camera import Crop, cut_square
 from m4kit.datasets import DatasetError, Sample
 from m4kit.datasets.files import read_arrays
-from m4kit.evaluate.landmarks import LandmarkEvaluation, check_labelled, true_landmarks, true_poses
+from m4kit.evaluate.landmarks import (
+    LandmarkEvaluation,
+    artists_of,
+    check_labelled,
+    true_landmarks,
+    true_poses,
+)
 from m4kit.files import OutputFolder, reason_of
 from m4kit.pages import picture_url, render_page
 from m4kit.visualize import strokes
@@ -98,6 +104,7 @@ def read_predictions(path: str | Path, samples: Sequence[Sample]) -> LandmarkEva
         predicted_poses=poses[rows],
         true_poses=true_poses(samples),
         inputs=f"predictions of {Path(path).name}",
+        artists=artists_of(samples),
     )
 
 

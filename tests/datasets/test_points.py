@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from m4kit.datasets import DatasetError, read_folder, read_pts, read_txt
+from m4kit.datasets import DatasetError, read_artistic_faces, read_folder, read_pts, read_txt
 from m4kit.datasets.sample import picture_of
 from m4kit.images import ImageError
 
@@ -154,3 +154,38 @@ class TestFolder:
     def test_a_folder_without_pictures_is_an_error(self, tmp_path):
         with pytest.raises(DatasetError, match="expected pictures, found none"):
             read_folder(tmp_path)
+
+
+class TestArtisticFaces:
+    @pytest.mark.parametrize(
+        ("names", "artists"),
+        [
+            (("picasso/1.png", "picasso/2.png", "van gogh/1.png"), ["picasso", "picasso", "van gogh"]),
+            (
+                ("all/picasso_1.png", "all/picasso-12.png", "all/van_gogh3.png"),
+                ["picasso", "picasso", "van_gogh"],
+            ),
+            (("picasso1.png", "17.png"), [None, "picasso"]),
+        ],
+    )
+    def test_the_artist_is_the_folder_or_the_start_of_the_name(self, tmp_path, names, artists):
+        for name in names:
+            picture(tmp_path / name).with_suffix(".pts").write_text(pts(points68() + 1))
+        samples = read_artistic_faces(tmp_path)
+        assert sorted([sample.artist for sample in samples], key=str) == sorted(artists, key=str)
+        np.testing.assert_allclose(samples[0].landmarks, points68(), atol=1e-5)
+
+    def test_a_file_with_another_number_of_points_is_left_out_and_named(self, tmp_path):
+        for name, points in (("dix_1.png", points68()), ("dix_2.png", points68()[:30])):
+            picture(tmp_path / name).with_suffix(".pts").write_text(pts(points, declared=len(points)))
+        with pytest.warns(UserWarning, match=r"1 face left out: dix_2 \(expected 68 points") as caught:
+            assert [sample.artist for sample in read_artistic_faces(tmp_path)] == ["dix"]
+        assert caught[0].filename == __file__
+
+    def test_pictures_without_points_are_an_error(self, tmp_path):
+        picture(tmp_path / "dix_1.png")
+        with (
+            pytest.raises(DatasetError, match=r"expected works of art with a \.pts of 68 points each"),
+            pytest.warns(),
+        ):
+            read_artistic_faces(tmp_path)

@@ -379,3 +379,19 @@ def test_a_published_box_maps_the_crop_frame_as_a_crop_does():
     box = PublishedBox(crop.left, crop.top, crop.left + crop.size, crop.top + crop.size)
     frame = np.random.default_rng(0).normal(size=(68, 3)) * 30
     np.testing.assert_allclose(box.to_photo(frame), crop.to_photo(frame))
+
+
+class TestByArtist:
+    def test_each_artist_has_a_mean_an_interval_and_a_row(self, samples):
+        artists = ["dix", None, "dix"]
+        works = [replace(sample, artist=artist) for sample, artist in zip(samples, artists, strict=True)]
+        crops = knowing_network(published=False, shift=(3, 4))
+        result = evaluate_landmarks(crops, works, progress=False)
+        table = result.by_artist.set_index("artist")
+        assert table["faces"].to_dict() == {"dix": 2, "unknown": 1}
+        np.testing.assert_allclose(table[["NME", "low", "high"]], 100 * 5 / 60, rtol=1e-3)
+        assert re.search(r"NME by artist.*\nartist .*\n(.*\n)?dix +2 +8\.33", result.report())
+
+    def test_photos_have_no_table(self, samples):
+        result = evaluate_landmarks(knowing_network(published=False), samples, progress=False)
+        assert result.by_artist.empty and "artist" not in result.report()
