@@ -398,7 +398,7 @@ def _annotations(options: argparse.Namespace, samples: tuple[Sample, ...]) -> di
     original = read_aflw2000_3d(options.path) if options.reannotated else samples
     try:
         second = samples if options.reannotated else read_aflw2000_3d(options.path, reannotated=True)
-    except DatasetError as error:
+    except (DatasetError, FileNotFoundError) as error:
         say(f"no column for the reannotated landmarks: {error}")
         return {"original": original}
     return {"original": original, "reannotated": second}

@@ -24,5 +24,5 @@ def load_peer(name: str, folder: str | Path | None = None) -> Peer:
     if name not in PEERS:
         raise ValueError(f"peers: expected {', '.join(PEERS)}, got {name!r}")
     if folder is None:
-        raise ValueError(f"{name}: give the folder with its files: --peer-files DIR")
+        raise ValueError(f"{name}: give the folder with its files (--peer-files DIR)")
     return PEERS[name](Path(folder))

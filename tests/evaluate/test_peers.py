@@ -110,8 +110,11 @@ class TestCommand:
         assert float(peers[-2]) == pytest.approx(0.85, abs=0.4)
         assert peers[-1] == "0"
 
-    def test_a_set_without_the_second_annotation_says_so(self, data, tmp_path, capsys):
+    @pytest.mark.parametrize("with_arrays", [True, False])
+    def test_a_set_without_the_second_annotation_says_so(self, data, tmp_path, capsys, with_arrays):
         write_tddfa_v2(tmp_path)
+        if not with_arrays:
+            data.with_suffix(".npz").unlink()
         assert self._run(data, "--peers", "3ddfa-v2-mb05", "--peer-files", tmp_path) == 0
         out = capsys.readouterr().out
         assert "no column for the reannotated landmarks" in out
@@ -121,7 +124,7 @@ class TestCommand:
         ("options", "expected"),
         [
             (["--peers", "other"], "peers: expected 3ddfa-v2-mb1, "),
-            (["--peers", "3ddfa-v2-mb1"], "give the folder with its files: --peer-files DIR"),
+            (["--peers", "3ddfa-v2-mb1"], "give the folder with its files (--peer-files DIR)"),
             (["--peer-files", "somewhere"], "--peer-files: needs --peers"),
             (["--peers", "3ddfa-v2-mb05", "--peer-files", "gone"], "mb05_120x120.pth: no such file"),
         ],
