@@ -55,8 +55,7 @@ class LandmarkEvaluation:
     `predicted` and `true` (n, 68, 2 or 3) are landmarks in photo pixels, with z towards the camera. `true_poses` and
     `predicted_poses` (n, 3) are yaw, pitch and roll in degrees, NaN where unknown. `inputs` describes what the
     network saw. `left_out` names the faces whose picture could not be read, and `missed` those that the network did
-    not find in their crops.
-    `artists` (n,) names who made each picture, None where unknown; it is empty for photos.
+    not find in their crops. `artists` (n,) names who made each picture, None where unknown; it is empty for photos.
     """
 
     names: tuple[str, ...] = field(repr=False)

@@ -9,6 +9,7 @@ import ipywidgets as widgets
 import numpy as np
 
 from m4kit.checks import check_array, check_type
+from m4kit.exaggeration import edge_fade
 from m4kit.explore.canvas import landmark_colours
 from m4kit.explore.controls import COLOUR_LABELS, button, choice, faded, legend, row, slider
 from m4kit.explore.explorer import MeshExplorer
@@ -46,6 +47,7 @@ _TOGGLES = {
     "landmarks": ("Landmarks", False, "The 68 points"),
 }
 
+_MOST_EXAGGERATED = 5.0
 _COLUMN, _CONTROL, _PHOTO_COLUMN = 360, "310px", 176
 _COLOURS = {"Clay": "clay", COLOUR_LABELS["distance"]: "distance", "Lost with fewer modes": "lost"}
 _CURVES = (("identity", "#4c8ed9"), ("expression", "#e8912d"))
@@ -58,6 +60,8 @@ class FaceModelExplorer(MeshExplorer):
       mesh is what they say: the whole head, or the face alone.
     - An action (jawOpen, mouthSmileLeft ...) sets the expression's sliders; "none" sets them back. A random person, a
       random expression and the mean are one click away.
+    - "Exaggerate" draws a caricature: it moves the face k times as far from the mean as its identity does, beyond
+      three standard deviations if you like (`exaggeration.exaggerate`). The expression stays.
     - "Explain" shows one mode: colours show how far it moves each vertex in mm, while the mean face swings between -3
       and +3 standard deviations.
     - "Modes needed" keeps only the first identity modes, and shows how far the face then is from that with all modes.
@@ -139,12 +143,13 @@ class FaceModelExplorer(MeshExplorer):
         self.strength = slider("Strength", 1.0, 0.0, 1.0, 0.05, width=_CONTROL, disabled=True)
         if not self.model.actions:
             self.action.layout.display = self.strength.layout.display = "none"
+        self.exaggeration = slider("Exaggerate", 1.0, 0.0, _MOST_EXAGGERATED, 0.1, width=_CONTROL)
         self.kept = slider("Modes kept", self.people, 0, self.people, 1, width=_CONTROL)
         self.lost, self.error_chart = widgets.HTML(), widgets.HTML()
         self.variance = widgets.HTML(self._variance_chart())
         self.tabs = widgets.Tab(
             [
-                self._sliders["identity"],
+                widgets.VBox([self.exaggeration, self._sliders["identity"]]),
                 widgets.VBox([self.action, self.strength, self._sliders["expression"]]),
                 widgets.VBox([self.variance, self.error_chart, self.kept, self.lost]),
             ],
@@ -170,7 +175,8 @@ class FaceModelExplorer(MeshExplorer):
         sliders = (*self.identity, *self.expression)
         for control in sliders:
             self.on(control, self._moved)
-        self.on(self.colour, self._follow)
+        for control in (self.colour, self.exaggeration):
+            self.on(control, self._follow)
         for control in (self.action, self.strength):
             self.on(control, self._act)
         self.on(self.kept, self._keep)
@@ -190,7 +196,7 @@ class FaceModelExplorer(MeshExplorer):
     def coefficients(self) -> np.ndarray:
         """Coefficients (modes,) of the mesh, identity first, in standard deviations.
 
-        They are the sliders' values; identity modes that are not kept are 0.
+        They are the sliders' values, before any exaggeration; identity modes that are not kept are 0.
         """
         values = self._all_coefficients()
         values[self.kept.value : self.people] = 0
@@ -263,8 +269,13 @@ class FaceModelExplorer(MeshExplorer):
 
     def _vertices(self, coefficients: np.ndarray) -> np.ndarray:
         """Vertices (n, 3) of the shown mesh."""
-        mean = self._shown.mean.numpy()
-        return mean + (coefficients.astype(np.float32) @ self._modes[:, : mean.size]).reshape(mean.shape)
+        mean, modes = self._shown.mean.numpy(), self._modes[:, : self._shown.mean.numel()]
+        vertices = mean + (coefficients.astype(np.float32) @ modes).reshape(mean.shape)
+        if (k := self.exaggeration.value) != 1:
+            identity = coefficients[: self.people].astype(np.float32) @ modes[: self.people]
+            fade = edge_fade(self._shown).astype(np.float32)
+            vertices += (k - 1) * fade[:, None] * identity.reshape(mean.shape)
+        return vertices
 
     def _show_mesh(self) -> None:
         """Send the triangles of the mesh that is shown, and frame it."""
@@ -341,8 +352,9 @@ class FaceModelExplorer(MeshExplorer):
             return
         vertices = self._vertices(self.coefficients)
         values = enumerate(slider.value for slider in (*self.identity, *self.expression))
-        # The sliders of identity modes that are not kept move nothing.
-        at = {mode: value for mode, value in values if not self.kept.value <= mode < self.people}
+        # The sliders of identity modes that are not kept move nothing, and the browser knows of no exaggeration.
+        most = self.kept.value if self.exaggeration.value == 1 else 0
+        at = {mode: value for mode, value in values if not most <= mode < self.people}
         self.canvas.set_vertices(vertices, at=at)
         self._send_landmarks(vertices)
         self._send_colours(f"Face model, colour: {self.colour.label}")

@@ -50,6 +50,22 @@ def test_the_mesh_says_which_sliders_the_browser_may_follow_by_itself(sent):
     assert followed() == {}
 
 
+def test_exaggeration_scales_the_identity_beyond_its_sliders_and_keeps_the_expression(sent):
+    explorer = FaceModelExplorer(MODEL)
+    explorer.identity[2].value, explorer.expression[1].value = 3.0, 1.0
+    explorer.exaggeration.value = 4.0
+    modes = 4 * 3 * HEAD.identity_modes[2] + HEAD.expression_modes[1]
+    face = MODEL.regions["nose"]
+    expected = (HEAD.mean + modes).numpy()[: len(MODEL.mean)][face]
+    assert np.abs(face_of(last_vertices(sent))[face] - expected).max() < 0.01
+    content = [content for content, _ in sent if content["kind"] == "vertices"][-1]
+    assert set(content["at"]) == {str(mode) for mode in range(40, 50)}
+    explorer.exaggeration.value = 1.0
+    modes = 3 * HEAD.identity_modes[2] + HEAD.expression_modes[1]
+    assert np.abs(last_vertices(sent) - (HEAD.mean + modes).numpy()).max() < 0.01
+    assert explorer.errors == []
+
+
 def test_random_mean_and_fit_send_the_mesh_once(sent):
     explorer = FaceModelExplorer(of=TWO_FACES)
     for press in ("Random person", "Random expression", "Fit to the photo", "Mean"):
@@ -214,7 +230,7 @@ def test_a_mode_explained_swings_about_the_mean_until_a_slider_is_moved(sent):
 
 def test_the_button_beside_a_slider_explains_its_mode_and_stops_it(sent):
     explorer = FaceModelExplorer(MODEL)
-    identity, expression = explorer.tabs.children[0], explorer.tabs.children[1].children[-1]
+    identity, expression = (explorer.tabs.children[number].children[-1] for number in (0, 1))
     expression.rows.children[2].children[1].click()
     assert explorer.explain.label == "expression 3"
     icons = [[one.children[1].icon for one in page.rows.children] for page in (identity, expression)]
@@ -259,7 +275,7 @@ def test_the_still_of_numbers_has_their_legend(sent):
 
 def test_more_modes_appear_on_demand_and_go_again(sent):
     explorer = FaceModelExplorer(MODEL)
-    modes = explorer.tabs.children[0]
+    modes = explorer.tabs.children[0].children[-1]
     first = modes.rows.children
     assert len(first) == 10
     assert modes.fewer.layout.display == "none"
@@ -290,7 +306,7 @@ def small_model(*, modes=5, moods=2):
 def test_a_model_may_have_any_number_of_modes_and_each_has_its_slider(sent, modes, moods):
     explorer = FaceModelExplorer(small_model(modes=modes, moods=moods))
     assert explorer.toggles["head"].layout.display == "none"
-    for page in (explorer.tabs.children[0], explorer.tabs.children[1].children[-1]):
+    for page in (tab.children[-1] for tab in explorer.tabs.children[:2]):
         for _ in range(2):
             page.more.click()
         assert len(page.rows.children) == len(page.sliders)
