@@ -287,7 +287,10 @@ class Face:
         return {
             "box": np.asarray(self.box)[:4].tolist(),
             "score": float(self.score),
-            "pose_degrees": dict(zip(HeadPose._fields, map(float, self.pose), strict=True)),
+            "pose_degrees": {
+                name: float(angle) if math.isfinite(angle) else None
+                for name, angle in zip(HeadPose._fields, self.pose, strict=True)
+            },
             "landmarks": self.landmarks.astype(float).tolist(),
             "parameters": self.parameters.astype(float).tolist(),
             "failure_probability": self.failure_probability,
@@ -488,7 +491,8 @@ def check_prediction(prediction: Prediction, name: str) -> Prediction:
 def _in_words(face: Face) -> str:
     """A face in one line."""
     angles = ", ".join(
-        f"{name} {round(angle)}" for name, angle in zip(face.pose._fields, face.pose, strict=True)
+        f"{name} {round(angle) if math.isfinite(angle) else 'unknown'}"
+        for name, angle in zip(face.pose._fields, face.pose, strict=True)
     )
     return f"{face.box.width:.0f}x{face.box.height:.0f} px, score {face.score:.3f}, {angles}"
 

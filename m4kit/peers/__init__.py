@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from m4kit.peers.face_mesh import MediaPipe
 from m4kit.peers.peer import Peer
 from m4kit.peers.tddfa_v2 import TddfaV2
 
-__all__ = ["PEERS", "Peer", "TddfaV2", "load_peer"]
+__all__ = ["PEERS", "MediaPipe", "Peer", "TddfaV2", "load_peer"]
 
 PEERS = {
-    "3ddfa-v2-mb1": lambda folder: TddfaV2(folder, "mb1"),
-    "3ddfa-v2-mb05": lambda folder: TddfaV2(folder, "mb05"),
+    "3ddfa-v2-mb1": lambda folder: TddfaV2(_given(folder), "mb1"),
+    "3ddfa-v2-mb05": lambda folder: TddfaV2(_given(folder), "mb05"),
+    "mediapipe": MediaPipe,
 }
 """How each peer is made from the folder that holds its files, by its name."""
 
@@ -19,10 +21,14 @@ PEERS = {
 def load_peer(name: str, folder: str | Path | None = None) -> Peer:
     """The peer of a name, from a folder with its files.
 
-    Raises `ValueError` for an unknown name, without a folder, and for files that are missing or wrong.
+    Raises `ValueError` for an unknown name, without a folder that is needed, and for files that are missing or wrong.
     """
     if name not in PEERS:
         raise ValueError(f"peers: expected {', '.join(PEERS)}, got {name!r}")
+    return PEERS[name](folder)
+
+
+def _given(folder: str | Path | None) -> Path:
     if folder is None:
-        raise ValueError(f"{name}: give the folder with its files (--peer-files DIR)")
-    return PEERS[name](Path(folder))
+        raise ValueError("peers: give the folder with the peers' files (--peer-files DIR)")
+    return Path(folder)

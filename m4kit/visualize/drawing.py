@@ -66,10 +66,12 @@ def draw_pose(
 ) -> np.ndarray:
     """Draw the head pose of each face: a box that turns with the head, axes, or the angles as text.
 
-    See `draw_pose_box` and `draw_pose_axes`. The text gives yaw, pitch and roll in degrees, below the chin.
+    See `draw_pose_box` and `draw_pose_axes`. The text gives yaw, pitch and roll in degrees, below the chin. A face
+    without a pose (`peers.MediaPipe`) gets nothing.
     """
     picture = np.array(check_image(image, name="draw"))
-    for face in sorted(_faces(faces), key=lambda face: face_size(face.landmarks)):
+    posed = [face for face in _faces(faces) if np.isfinite(face.pose).all()]
+    for face in sorted(posed, key=lambda face: face_size(face.landmarks)):
         rotation = decompose(face.camera)[1]
         centre, size = _head(np.asarray(face.landmarks), rotation)
         if box:
@@ -187,7 +189,9 @@ def pose_text(pose: HeadPose) -> str:
 
 
 def angle_text(degrees: float) -> str:
-    """An angle as text, in whole degrees with its sign."""
+    """An angle as text, in whole degrees with its sign; `-` for NaN."""
+    if np.isnan(degrees):
+        return "-"
     return f"{round(degrees):+d}°".replace("+0°", "0°").replace("-", "\N{MINUS SIGN}")
 
 
