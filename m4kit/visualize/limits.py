@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _TRUE, _LEAST = (24, 24, 27), 5.0
 """The colour of true points, and the millimetres at the end of the colour bar at least."""
 
+_ROOM, _LIFT = 104.0, 10.0
+"""Millimetres that a mesh may reach from its middle, and that its middle is above the picture's."""
+
 _NEAR = (12.0, 24.0)
 """Millimetres from the nearest landmark between which the colours fade into clay."""
 
@@ -63,9 +66,14 @@ def limits_figure(face: Face, landmarks: np.ndarray, *, side: int = 300) -> Note
     moves = np.linalg.norm(free_form(fit.model, missing @ in_millimetres(fit.camera)), axis=1)
     lacking = _lacking(fit, moves)
 
+    # Centred, and at one scale at which the longest chin stays above the legend.
+    seen = {one: one.shape @ decompose(one.camera)[1].T for one in (fit, beyond)}
+    reach = max(np.ptp(vertices, axis=0)[:2].max() for vertices in seen.values()) / 2
+
     def mesh(some: Face, coloured: VertexColours) -> np.ndarray:
-        rotation = decompose(some.camera)[1]
-        picture = mesh_still(some.model, some.shape, coloured, rotation=rotation, side=side)
+        vertices = seen[some] - (seen[some].min(axis=0) + seen[some].max(axis=0)) / 2
+        vertices = vertices * min(1.0, _ROOM / reach) + [0, _LIFT, 0]
+        picture = mesh_still(some.model, vertices, coloured, rotation=np.eye(3), side=side)
         return with_legend(picture, coloured)
 
     rows = (
