@@ -27,7 +27,7 @@ from m4kit.face_model import FaceModel
 from m4kit.files import OutputFolder
 from m4kit.network import M4Net
 from m4kit.parameters import fuse, split
-from m4kit.peers import PEERS, Peer, load_peer
+from m4kit.peers import PEERS, MediaPipe, Peer, load_peer
 from m4kit.tables import as_text
 from m4kit.views import COUNTS, crop_predictor
 
@@ -388,7 +388,10 @@ def _peers(options: argparse.Namespace) -> list[Peer]:
         if options.peer_files is not None:
             raise ValueError(f"--peer-files: needs --peers with names of {', '.join(PEERS)}")
         return []
-    return [load_peer(name.strip(), options.peer_files) for name in options.peers.split(",")]
+    peers = [load_peer(name.strip(), options.peer_files) for name in options.peers.split(",")]
+    if options.whole_chain and any(isinstance(peer, MediaPipe) for peer in peers):
+        raise ValueError("--whole-chain: mediapipe may find no face in a crop; leave one of the two out")
+    return peers
 
 
 def _annotations(options: argparse.Namespace, samples: tuple[Sample, ...]) -> dict[str, Sequence[Sample]]:

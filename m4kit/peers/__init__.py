@@ -6,14 +6,16 @@ from pathlib import Path
 
 from m4kit.peers.face_mesh import MediaPipe
 from m4kit.peers.peer import Peer
+from m4kit.peers.synergynet import SynergyNet
 from m4kit.peers.tddfa_v2 import TddfaV2
 
-__all__ = ["PEERS", "MediaPipe", "Peer", "TddfaV2", "load_peer"]
+__all__ = ["PEERS", "MediaPipe", "Peer", "SynergyNet", "TddfaV2", "load_peer"]
 
 PEERS = {
     "3ddfa-v2-mb1": lambda folder: TddfaV2(_given(folder), "mb1"),
     "3ddfa-v2-mb05": lambda folder: TddfaV2(_given(folder), "mb05"),
     "mediapipe": MediaPipe,
+    "synergynet": lambda folder: SynergyNet(_given(folder)),
 }
 """How each peer is made from the folder that holds its files, by its name."""
 

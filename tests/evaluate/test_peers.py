@@ -1,5 +1,6 @@
 """The table of several networks on the same faces."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -77,6 +78,17 @@ class TestComparison:
         text = comparison_report(table, published=())
         assert "published" not in text
         assert text.splitlines()[-1].startswith("shifted")
+
+    def test_published_figures_stand_apart_with_their_source(self, samples):
+        result = evaluate_landmarks(knowing_network(), samples, progress=False)
+        table = comparison([Competitor("mine", knowing_network(), result, 1)], samples, {"original": samples})
+        measured, published = comparison_report(table).split("as published, on all 2,000 faces")
+        assert "SynergyNet" not in measured
+        assert "mine" not in published
+        assert re.search(r"SynergyNet +2\.656 +3\.316 +4\.268 +3\.413 +3\.35", published)
+        assert re.search(r"DSFNet +- +- +- +- +3\.25", published)
+        for network, year in (("SynergyNet", "3DV 2021"), ("DSFNet", "CVPR 2023")):
+            assert re.search(f"  {network}: .*{year}", published)
 
     def test_another_annotation_of_some_faces_is_enough(self, samples):
         result = evaluate_landmarks(knowing_network(), samples, progress=False)

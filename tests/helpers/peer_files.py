@@ -4,8 +4,10 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import scipy.io
 import torch
 
+from m4kit.peers.synergynet import CHECKPOINT, MODEL_FOLDER, SynergyBackbone
 from m4kit.peers.tddfa_v2 import BFM, NETWORKS, WHITENING, TddfaNetwork
 
 
@@ -58,3 +60,27 @@ def write_tddfa_v2(folder: Path) -> TddfaNetwork:
     (folder / WHITENING).write_bytes(pickle.dumps({"mean": mean, "std": std}))
     (folder / BFM).write_bytes(pickle.dumps(basel_like()))
     return network
+
+
+def write_synergynet(folder: Path) -> SynergyBackbone:
+    """Write SynergyNet's checkpoint and face model into a folder; returns the backbone."""
+    backbone = random_numbers(SynergyBackbone())
+    arrays, (mean, std) = basel_like(), whitening_like()
+    state = {f"module.I2P.backbone.{name}": tensor for name, tensor in backbone.state_dict().items()}
+    state |= {
+        f"module.{part}Direction.conv1.weight": torch.zeros(64, 3, 1) for part in ("forward", "reverse")
+    }
+    state |= {"module.param_mean": torch.from_numpy(mean), "module.u": torch.from_numpy(arrays["u"])}
+    torch.save({"epoch": 80, "state_dict": state}, folder / CHECKPOINT)
+    model = folder / MODEL_FOLDER
+    model.mkdir()
+    np.save(model / "keypoints_sim.npy", arrays["keypoints"])
+    np.save(model / "u_shp.npy", 0.75 * arrays["u"])
+    np.save(model / "u_exp.npy", 0.25 * arrays["u"])
+    np.save(model / "w_shp_sim.npy", arrays["w_shp"])
+    np.save(model / "w_exp_sim.npy", arrays["w_exp"])
+    scipy.io.savemat(model / "tri.mat", {"tri": arrays["tri"] // 3 + 1})
+    (model / "param_whitening.pkl").write_bytes(
+        pickle.dumps({"param_mean": np.append(mean, np.zeros(40)), "param_std": np.append(std, np.ones(40))})
+    )
+    return backbone
