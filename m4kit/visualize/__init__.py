@@ -15,6 +15,7 @@ from m4kit.visualize.drawing import (
     draw_pose_box,
 )
 from m4kit.visualize.figures import faces_figure, overview, pictures_figure, shapes_figure
+from m4kit.visualize.likeness import likeness_figure
 from m4kit.visualize.limits import limits_figure
 from m4kit.visualize.mesh_figure import mesh_figure, mesh_picture, write_page
 
@@ -27,6 +28,7 @@ __all__ = [
     "draw_pose_axes",
     "draw_pose_box",
     "faces_figure",
+    "likeness_figure",
     "limits_figure",
     "mesh_figure",
     "mesh_picture",
