@@ -7,20 +7,16 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from m4kit.camera import crop_from_landmarks, decompose
+from m4kit.camera import decompose
+from m4kit.exaggeration import fit_face
 from m4kit.face_model import packaged_model
-from m4kit.landmarks import face_box
-from m4kit.parameters import join
-from m4kit.prediction import Face, FaceBox, check_faces
+from m4kit.prediction import Face, check_faces
 
 FOCAL = 1.2
 """Focal length divided by the photo's longer side: 45 degrees, between a phone and a portrait lens."""
 
 NEAREST, FURTHEST = 2.0, 6.0
 """Default depth in metres of the lower edge of a photo, and of its background."""
-
-# Distance and relief hardly change after so many.
-_ITERATIONS = 20
 
 
 def ground_depth(
@@ -61,14 +57,9 @@ def landmark_depth(shape: tuple[int, ...], landmarks: Sequence[np.ndarray]) -> n
     The faces are the packaged face model fitted to the landmarks, so no network is involved. Raises `ValueError` for
     landmarks that are not finite or span no area.
     """
-    return scene_depth(shape, [_face_of(points) for points in landmarks]) if len(landmarks) else None
-
-
-def _face_of(landmarks: np.ndarray) -> Face:
-    model, crop = packaged_model(), crop_from_landmarks(landmarks)
-    fit = model.fit(crop.from_photo(landmarks[:, :2]), iterations=_ITERATIONS)
-    parameters = join(fit.camera, fit.identity, fit.expression).numpy()
-    return Face(FaceBox(*face_box(landmarks).tolist()), crop, parameters, np.ones(1), model)
+    if not len(landmarks):
+        return None
+    return scene_depth(shape, [fit_face(packaged_model(), points) for points in landmarks])
 
 
 def _pixels_per_mm(face: Face) -> float:
