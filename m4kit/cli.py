@@ -80,6 +80,9 @@ def _run(words: list[str]) -> int:
                 import_module(command.module).add_arguments(own)
         parser.parse_args(words, options)
         return options.run(options)
+    # Nobody reads the help that argparse prints; Python 3.11.2's raises this, later ones do not.
+    except BrokenPipeError:
+        return 0
     # m4kit's own errors are ValueErrors.
     except (ValueError, OSError) as error:
         complain(wanted, _in_words(error, options.out))
