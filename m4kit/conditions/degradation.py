@@ -32,7 +32,7 @@ STRENGTHS = {
 }
 """Strength, the s of the conditions' formulas, at severity 1; it grows in proportion to the severity.
 
-At severity 3 each condition adds 0.7 to 0.9 % of the face's size to the error of 3DDFA-V2's mb1, on people who are
+At severity 3 each condition adds 0.7 to 1.0 % of the face's size to the error of 3DDFA-V2's mb1, on people who are
 held out of our training (`benchmarks/severities.py`).
 """
 
