@@ -1,4 +1,4 @@
-"""What each condition costs 3DDFA-V2's mb1, and at which strength all would cost the same. Not a part of the package.
+"""How much each condition adds to the error of 3DDFA-V2's mb1, and which strengths would add the same.
 
     python benchmarks/severities.py --data DATA --peer-files PEER_FILES [--faces 600] [--seed 0] [--cost 0.78]
 

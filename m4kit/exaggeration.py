@@ -1,4 +1,4 @@
-"""Faces beyond the face model: caricatures, and a smooth free form on top of the modes.
+"""Faces that no coefficients of the face model give: caricatures, and meshes that follow a drawing's landmarks.
 
 The face that comes back has a model with a mean of its own (`FaceModel.with_mean`), so that whatever takes a face
 takes it, too. Its coefficients stay those of the face before. Give `face.head` to move the whole head.
@@ -35,13 +35,13 @@ REACH = 30.0
 """Millimetres beyond the landmarks within which a free form fades."""
 
 
-def fit_face(model: FaceModel, landmarks: np.ndarray, *, noise: float = 0.01) -> Face:
+def fit_face(model: FaceModel, landmarks: np.ndarray, *, noise: float = 0.01, iterations: int = 60) -> Face:
     """The face of a model that is closest to landmarks (68, 2 or 3) in photo pixels, without a network.
 
-    Only x and y count. `noise` and the errors are those of `FaceModel.fit`.
+    Only x and y count. `noise`, `iterations` and the errors are those of `FaceModel.fit`.
     """
     points = np.asarray(landmarks, dtype=float)[..., :2]
-    fit = check_model(model).fit(points * [1, -1], noise=noise)
+    fit = check_model(model).fit(points * [1, -1], noise=noise, iterations=iterations)
     crop = crop_from_landmarks(points)
     camera = fit.camera[0].numpy().astype(float)
     # From photo pixels, y up, to the crop frame.

@@ -38,7 +38,7 @@ def nme(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     mean distance over the landmarks, divided by sqrt(w * h) of the true landmarks' bounding box (Zhu et al., CVPR
     2016).
     """
-    return np.linalg.norm(_normalised_errors(predicted, true), axis=-1).mean(axis=-1)
+    return np.linalg.norm(normalised_errors(predicted, true), axis=-1).mean(axis=-1)
 
 
 def mean_error_vector(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
@@ -47,7 +47,7 @@ def mean_error_vector(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     Its mean over many faces is a constant offset, which comes from the label convention, the crop's pixels or the
     model.
     """
-    return _normalised_errors(predicted, true).mean(axis=-2)
+    return normalised_errors(predicted, true).mean(axis=-2)
 
 
 def nme_without_offset(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
@@ -56,7 +56,7 @@ def nme_without_offset(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     It ignores a constant offset between two label conventions. The offset is fitted on these same faces: use this
     value to compare, and report `nme`.
     """
-    errors = _normalised_errors(predicted, true)
+    errors = normalised_errors(predicted, true)
     return np.linalg.norm(errors - errors.mean(axis=(0, 1)), axis=-1).mean(axis=-1)
 
 
@@ -76,7 +76,7 @@ def depth_errors(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
 def nme_3d(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Error in 3D of each face, (...), in percent: as `nme`, with the depths of `depth_errors` as a third axis."""
     depth = depth_errors(predicted, true)[..., None]
-    flat = _normalised_errors(predicted, true)
+    flat = normalised_errors(predicted, true)
     return np.linalg.norm(np.concatenate([flat, depth], axis=-1), axis=-1).mean(axis=-1)
 
 
@@ -271,7 +271,7 @@ def surest(score: np.ndarray, *, set_aside: float = 0.1) -> np.ndarray:
     return kept
 
 
-def _normalised_errors(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+def normalised_errors(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Predicted - true, (..., 68, 2), in percent of the true landmarks' size."""
     predicted, true = (np.asarray(points, dtype=float) for points in (predicted, true))
     for name, points in (("predicted", predicted), ("true", true)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -17,6 +18,9 @@ FOCAL = 1.2
 
 NEAREST, FURTHEST = 2.0, 6.0
 """Default depth in metres of the lower edge of a photo, and of its background."""
+
+# Distance and relief hardly change after so many.
+_ITERATIONS = 20
 
 
 def ground_depth(
@@ -59,7 +63,15 @@ def landmark_depth(shape: tuple[int, ...], landmarks: Sequence[np.ndarray]) -> n
     """
     if not len(landmarks):
         return None
-    return scene_depth(shape, [fit_face(packaged_model(), points) for points in landmarks])
+    faces = [_true_face(np.asarray(points, dtype=float)[..., :2].tobytes()) for points in landmarks]
+    return scene_depth(shape, faces)
+
+
+@lru_cache(maxsize=64)
+def _true_face(landmarks: bytes) -> Face:
+    """The face model fitted to landmarks (68, 2), kept because all versions of a photo have the same."""
+    points = np.frombuffer(landmarks).reshape(-1, 2)
+    return fit_face(packaged_model(), points, iterations=_ITERATIONS)
 
 
 def _pixels_per_mm(face: Face) -> float:

@@ -261,7 +261,7 @@ def run_identity(options: argparse.Namespace) -> int:
 def _add_expressiveness(targets) -> None:
     parser = targets.add_parser(
         "expressiveness",
-        help="what of the error the face model cannot say",
+        help="the part of the error that the face model causes",
         description="Fits the face model itself to the true landmarks: the error that remains, how far from the mean "
         "face the fit is, and what a free form on top of it gains and costs; with 95 % intervals, a column per set.",
     )

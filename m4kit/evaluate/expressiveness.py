@@ -1,4 +1,4 @@
-"""What a face model can say: its best fit to the true landmarks, and how far from an ordinary face that fit is.
+"""How well a face model can describe faces: its best fit to the true landmarks, and how unusual that fit is.
 
 An error of a network then has two parts: the floor, which no coefficients of the model go below, and what the network
 missed beyond it.
@@ -16,7 +16,7 @@ import pandas as pd
 from m4kit import metrics
 from m4kit.exaggeration import PLAUSIBLE, edge_distortion, free_form, in_millimetres
 from m4kit.face_model import LANDMARKS, FaceModel, Fit, check_model
-from m4kit.landmarks import GROUP_MEMBERS, face_size
+from m4kit.landmarks import GROUP_MEMBERS
 
 NOISE = 0.01
 """The noise of the fit that gives the floor (`FaceModel.fit`): a share of the face's size, like annotators' noise."""
@@ -27,7 +27,7 @@ _FOLDS = 3
 
 @dataclass(frozen=True)
 class Expressiveness:
-    """How well a face model can say n faces; all errors in percent as `metrics.nme`.
+    """How well a face model can describe n faces; all errors in percent as `metrics.nme`.
 
     - `true` (n, 68, 2): the landmarks in photo pixels; `predicted` (n, 68, 2): a network's, or None.
     - `fitted` (n, 68, 2): those of the model's best fit; `coefficients` (n, 50): its identity and expression.
@@ -87,7 +87,8 @@ class Expressiveness:
     def measures(self) -> dict[str, np.ndarray]:
         """All figures by name, (n,) each; those of a network only where there is one."""
         groups = GROUP_MEMBERS.items()
-        both = {"floor": self.fitted} | ({} if self.predicted is None else {"network": self.predicted})
+        points = {"floor": self.fitted} | ({} if self.predicted is None else {"network": self.predicted})
+        both = {word: metrics.normalised_errors(some, self.true) for word, some in points.items()}
         of_network = {}
         if self.predicted is not None:
             of_network = {"NME network": self.missed + self.floor, "network - floor": self.missed}
@@ -96,8 +97,8 @@ class Expressiveness:
             **of_network,
             "NME floor": self.floor,
             **{
-                f"NME {word}, {group}": _errors(points, self.true)[:, members].mean(axis=1)
-                for word, points in both.items()
+                f"NME {word}, {group}": np.linalg.norm(errors[:, members], axis=-1).mean(axis=1)
+                for word, errors in both.items()
                 for group, members in groups
             },
             "distance identity": identity,
@@ -236,8 +237,3 @@ def _coefficients(fit: Fit) -> np.ndarray:
 def _distance(coefficients: np.ndarray, identity_modes: int) -> np.ndarray:
     parts = np.split(coefficients, [identity_modes], axis=1)
     return np.stack([np.linalg.norm(part, axis=1) for part in parts], axis=1)
-
-
-def _errors(points: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Distance of each landmark, (n, 68), in percent of the face's size."""
-    return 100 * np.linalg.norm(points - true, axis=-1) / face_size(true)[:, None]

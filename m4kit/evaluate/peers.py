@@ -1,4 +1,4 @@
-"""One table of several networks on the same faces, and what the papers of others say."""
+"""One table of several networks on the same faces, and the published figures of others."""
 
 from __future__ import annotations
 
