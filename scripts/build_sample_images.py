@@ -18,7 +18,8 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
+from scipy import ndimage
 
 from m4kit.images import load_image
 
@@ -66,6 +67,32 @@ LARGE_WALL = [
     (GRANDFATHER, 69, 72, 36, -20),
     (ASTRONAUT, 88, 75, 40, 0),
 ]
+# People without their background, in front of a wall, those behind first: centre in percent of the wall's width, top
+# and height in percent of its height. Those in front are larger.
+CROWD = [
+    (STATUE, 8, 3, 46),
+    (YOUNG_MAN, 37, 8, 58),
+    (DARK_HAIR, 68.5, 7, 59),
+    (GRANDFATHER, 93.5, 33, 54),
+    (ASTRONAUT, 12, 40, 120),
+    (PRINCESS, 47, 44, 64),
+    (HOPPER, 75, 35, 86),
+]
+# The outlines of the people in the photos, as x,y in pixels; the drawings have no background.
+OUTLINES = {
+    ASTRONAUT: (
+        "259,22 237,16 207,20 156,58 155,98 157,104 170,116 175,133 185,146 152,151 140,158 127,175 "
+        "122,200 115,212 100,220 62,248 48,275 30,330 18,400 24,470 45,511 257,511 261,483 276,460 "
+        "282,433 300,397 315,380 347,354 357,324 352,287 340,262 303,233 292,207 261,177 261,162 "
+        "269,149 273,135 294,111 300,92 296,58 276,31"
+    ),
+    HOPPER: (
+        "197,49 178,66 175,84 156,102 146,104 146,178 158,200 158,240 170,270 185,292 200,300 "
+        "203,322 160,350 121,360 80,368 61,380 47,390 30,440 18,520 10,599 511,599 511,427 492,393 "
+        "461,376 422,366 365,342 331,314 331,300 350,283 361,262 375,207 375,185 369,183 371,135 "
+        "369,103 353,86 344,65 328,51 301,41 263,30 239,35"
+    ),
+}
 
 
 def main() -> None:
@@ -90,6 +117,7 @@ def main() -> None:
     save(pictures[PRINCESS].resize((804, 828), LANCZOS), "drawn_princess.jpg")
     save(wall(pictures, SMALL_WALL, (1200, 900)), "group.jpg")
     save(wall(pictures, LARGE_WALL, (4000, 2600)), "large_group.jpg", quality=80)
+    save(crowd(arguments.sources, CROWD, (1200, 800)), "crowd.jpg")
 
     # A camera that is held upright stores the picture rotated, with an EXIF tag for the rotation.
     exif = Image.Exif()
@@ -100,22 +128,25 @@ def main() -> None:
 
 def read(sources: Path, name: str) -> Image.Image:
     """Read a source picture, which may be anywhere below the folder."""
+    return Image.fromarray(load_image(path_of(sources, name)))
+
+
+def path_of(sources: Path, name: str) -> Path:
+    """Where a source picture is."""
     found = sorted(sources.glob(f"**/{name}"))
     if not found:
         raise SystemExit(
             f"expected {name} below {sources}, found nothing; unpack its package there (see this script's docstring)"
         )
-    return Image.fromarray(load_image(found[0]))
+    return found[0]
 
 
 def wall(
     pictures: dict[str, Image.Image], portraits: list[tuple[str, int, int, int, int]], size: tuple[int, int]
 ) -> Image.Image:
-    """Paste framed portraits on a wall that is lit from the upper left."""
+    """Paste framed portraits on a wall."""
     width, height = size
-    across, down = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
-    light = 1.08 - 0.3 * np.hypot(across - 0.2, down)
-    canvas = Image.fromarray((np.array([150, 168, 160]) * light[..., None]).clip(0, 255).astype(np.uint8))
+    canvas = empty_wall(size)
     for name, x, y, percent, turn in portraits:
         portrait = framed(cut(pictures[name], PORTRAITS[name]), round(percent * height / 100), turn)
         corner = (round(x * width / 100 - portrait.width / 2), round(y * height / 100 - portrait.height / 2))
@@ -126,6 +157,43 @@ def wall(
         canvas.paste((40, 44, 42), (corner[0] + offset, corner[1] + offset), shade)
         canvas.paste(portrait, corner, portrait)
     return canvas
+
+
+def crowd(sources: Path, people: list[tuple[str, float, float, float]], size: tuple[int, int]) -> Image.Image:
+    """Paste people in front of a wall, one over the other."""
+    width, height = size
+    canvas = empty_wall(size)
+    for name, x, top, percent in people:
+        person = cut_out(path_of(sources, name), OUTLINES.get(name))
+        tall = round(percent * height / 100)
+        person = person.resize((round(person.width * tall / person.height), tall), LANCZOS)
+        canvas.paste(person, (round(x * width / 100 - person.width / 2), round(top * height / 100)), person)
+    return canvas
+
+
+def empty_wall(size: tuple[int, int]) -> Image.Image:
+    """A wall that is lit from the upper left."""
+    across, down = np.meshgrid(*(np.linspace(0, 1, length) for length in size))
+    light = 1.08 - 0.3 * np.hypot(across - 0.2, down)
+    return Image.fromarray((np.array([150, 168, 160]) * light[..., None]).clip(0, 255).astype(np.uint8))
+
+
+def cut_out(path: Path, outline: str | None) -> Image.Image:
+    """A person without the background, RGBA; holes in a drawing are white."""
+    with Image.open(path) as file:
+        picture = file.convert("RGBA")
+    if outline is not None:
+        inside = Image.new("L", picture.size)
+        points = [tuple(map(int, point.split(","))) for point in outline.split()]
+        ImageDraw.Draw(inside).polygon(points, fill=255)
+        picture.putalpha(inside.filter(ImageFilter.GaussianBlur(1)))
+    else:
+        drawn = ndimage.binary_fill_holes(np.asarray(picture.getchannel("A")) > 128)
+        whole = Image.new("RGBA", picture.size, "white")
+        whole.putalpha(Image.fromarray(255 * drawn.astype(np.uint8)))
+        whole.alpha_composite(picture)
+        picture = whole
+    return picture.crop(picture.getbbox())
 
 
 def cut(picture: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:

@@ -40,6 +40,7 @@ needs_shared = pytest.mark.skipif(
 
 FACES_OF_SAMPLES = {
     "astronaut.jpg": 1,
+    "crowd.jpg": 7,
     "drawn_ada_lovelace.jpg": 1,
     "drawn_princess.jpg": 1,
     "grace_hopper.jpg": 1,
