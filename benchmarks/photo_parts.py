@@ -1,0 +1,157 @@
+"""Where the time of a photo goes, and what a core could do at best: two tables of `run.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from comparisons import Setting
+from torch.utils.flop_counter import FlopCounterMode
+
+import m4kit
+from m4kit.ablation import judge
+from m4kit.camera import Crop, HeadPose, crop_from_box, cut_crop
+from m4kit.datasets import Sample
+from m4kit.detector import load_network
+from m4kit.evaluate import HeadAnswers
+from m4kit.evaluate.peers import measure_times
+from m4kit.explore import HeadWeightExplorer
+from m4kit.explore.photo_in_depth import PhotoInDepth
+from m4kit.folding import folded
+from m4kit.inference import inference
+from m4kit.network import to_input
+from m4kit.visualize import overview
+
+WHOLE = "photo to landmarks"
+WITHIN = (
+    "the detector",
+    "one crop to landmarks; there are two",
+    "of it: cutting the crop",
+    "of it: the network",
+    "of it: the face model's 68 points",
+)
+"""The parts of a prediction."""
+
+MATRIX = 1024
+"""Side of the matrices whose product tells what a core can do."""
+
+
+def parts_table(setting: Setting) -> str:
+    """Milliseconds of each part of a prediction, and of what follows only on request, in Markdown."""
+    times = measure_times(_parts(setting), rounds=setting.rounds)
+    whole = np.median(times[WHOLE])
+    lines = ["| one face in 640x480 | ms | share of the prediction |", "|---|--:|--:|"]
+    for name, values in times.items():
+        share = f"{100 * np.median(values) / whole:.0f} %" if name in WITHIN else ""
+        lines.append(f"| {name} | {np.median(values):.2f} | {share} |")
+    return "\n".join(lines)
+
+
+def _parts(setting: Setting) -> dict[str, Callable[[], object]]:
+    photo, predictor = setting.photo, setting.predictor()
+    prediction = predictor(photo)
+    face = prediction[0]
+    crop = crop_from_box(np.asarray(face.box))
+    one_crop = setting.predictor(passes=1)
+    pictures = to_input(cut_crop(photo, crop)[None])
+    network = _run(folded(_load("m4net-base")), pictures)
+    within = (
+        lambda: predictor(photo)[0].landmarks,
+        lambda: predictor.detector(photo),
+        lambda: one_crop(photo, boxes=[face.box])[0].landmarks,
+        lambda: cut_crop(photo, crop),
+        network,
+        lambda: replace(face).landmarks,
+    )
+    return dict(zip((WHOLE, *WITHIN), within, strict=True)) | {
+        "dense mesh of a face": lambda: replace(face).vertices,
+        "failure probability of a face": lambda: replace(face).failure_probability,
+        "overview, four pictures of 480 pixels": lambda: overview(prediction),
+        "explorer, a change of a head's weight": _weight_move(prediction),
+        "explorer, a step of a scene's severity": _severity_step(predictor, photo),
+        "1,000 head weights over 500 faces": _thousand_weights(predictor.model),
+    }
+
+
+def roofline_table(setting: Setting) -> str:
+    """What a core reaches in a product of large matrices, and beside it the networks on one picture, in Markdown."""
+    matrix = torch.ones(MATRIX, MATRIX)
+    with inference():
+        least = measure_times({"product": lambda: matrix @ matrix}, rounds=setting.rounds)["product"].min()
+    speed = MATRIX**3 / (1e-3 * least)
+    sizes = {"m4net-base": (120, 120), "m4net-small": (120, 120), "faceboxes": (480, 640)}
+    networks = {name: folded(_load(name)) for name in sizes}
+    inputs = {name: torch.zeros(1, 3, *size) for name, size in sizes.items()}
+    times = measure_times(
+        {name: _run(network, inputs[name]) for name, network in networks.items()}, rounds=setting.rounds
+    )
+    lines = [
+        f"In fp32 a core does {speed / 1e9:.1f} thousand million multiply-adds a second, in the product of two "
+        f"matrices of {MATRIX}x{MATRIX}.",
+        "",
+        "| network | multiply-adds (million) | weights (MB) | at that speed (ms) | measured (ms) | share |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for name, network in networks.items():
+        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+            network(inputs[name])
+        count, measured = counter.get_total_flops() / 2, np.median(times[name])
+        weights = sum(tensor.numel() * tensor.element_size() for tensor in network.parameters())
+        least = 1e3 * count / speed
+        words = f"{name}, {'x'.join(map(str, sizes[name][::-1]))}"
+        lines.append(
+            f"| {words} | {count / 1e6:.0f} | {weights / 1e6:.1f} | {least:.2f} | {measured:.2f} | "
+            f"{100 * least / measured:.0f} % |"
+        )
+    return "\n".join(lines)
+
+
+def _load(name: str) -> torch.nn.Module:
+    return load_network() if name == "faceboxes" else m4kit.M4Net.load(name)
+
+
+def _run(network: torch.nn.Module, pictures: torch.Tensor) -> Callable[[], object]:
+    def run():
+        with inference():
+            return network(pictures)
+
+    return run
+
+
+def _weight_move(prediction: m4kit.Prediction) -> Callable[[], object]:
+    explorer = HeadWeightExplorer(prediction)
+    explorer.colour.value = "spread"
+    slider = explorer.sliders.sliders[2]
+
+    def move():
+        slider.value = 0.3 if slider.value > 0.4 else 0.5
+
+    return move
+
+
+def _severity_step(predictor: m4kit.Predictor, photo: np.ndarray) -> Callable[[], object]:
+    explorer = PhotoInDepth(predictor)
+    explorer.show(photo, condition="haze")
+
+    def step():
+        explorer.severity.value = 2.0 if explorer.severity.value == 3.0 else 3.0
+
+    return step
+
+
+def _thousand_weights(model: m4kit.FaceModel) -> Callable[[], object]:
+    random = np.random.default_rng(0)
+    heads = random.normal(size=(500, 4, 62)).astype(np.float32)
+    heads[..., :12] = [0.5, 0, 0, 0, 0, 0.5, 0, 0, 0, 0, 0.5, 0]
+    sample = Sample(
+        "face",
+        lambda: None,
+        landmarks=model.landmarks().numpy(),
+        pose=HeadPose(0.0, 0.0, 0.0),
+        crop=Crop(0, 0, 120),
+    )
+    answers = HeadAnswers((sample,) * 500, heads, np.full((500, 4), 0.25), model, published_crops=False)
+    weights = random.dirichlet(np.ones(4), 1000)
+    return lambda: judge(answers, weights)
