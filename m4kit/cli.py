@@ -128,6 +128,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="average over 2 or 6 views of each crop: lower error, but slower (default: 1)",
     )
+    parser.add_argument(
+        "--engine", metavar="NAME", help="what runs the networks: onnx (default, twice as fast) or torch"
+    )
     parser.add_argument("--quiet", action="store_true", help="print no progress bar and no path")
     parser.set_defaults(run=predict, when_stopped="the results so far are in the folder of --out")
 
@@ -150,7 +153,7 @@ def predict(options: argparse.Namespace) -> int:
         complain("predict", line)
     if not photos:
         raise ImageError("\n  ".join(message for _, message in failures))
-    chosen = given_options(options, "threshold", "min_face", "passes", "views", "max_faces")
+    chosen = given_options(options, "threshold", "min_face", "passes", "views", "max_faces", "engine")
     gallery, predictor = Gallery(options.out, photos), Predictor(**chosen)
     try:
         with warnings.catch_warnings(record=True) as noted, gallery:

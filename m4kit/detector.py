@@ -14,7 +14,7 @@ In place of a `Detector`, m4kit accepts any callable from an image to an array (
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -27,10 +27,10 @@ from torch.nn import functional as F
 
 from m4kit.boxes import suppress
 from m4kit.checks import check_number, check_type, check_whole
-from m4kit.folding import folded
+from m4kit.engine import make_engine
 from m4kit.images import check_image
 from m4kit.inference import inference, loading
-from m4kit.weights import WeightsError, load_strictly, read_pickled, read_tensors, resolve
+from m4kit.weights import WeightsError, fingerprint, load_strictly, read_pickled, read_tensors, resolve
 
 PACKAGED_WEIGHTS = "faceboxes"
 """Registered name of the packaged weights."""
@@ -112,8 +112,18 @@ class FaceBoxes(nn.Module):
         heads = list(zip((128, 256, 256), priors, strict=True))
         self.moves = nn.ModuleList(nn.Conv2d(width, n * 4, 3, padding=1) for width, n in heads)
         self.scores = nn.ModuleList(nn.Conv2d(width, n * 2, 3, padding=1) for width, n in heads)
+        # Not a weight.
+        self.register_buffer("mean", torch.tensor(MEAN_BGR).reshape(3, 1, 1), persistent=False)
         # Whatever torch's default is.
         self.float()
+
+    def answers(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The moves and logits of `forward` for images (B, H, W, 3) uint8 RGB: what an engine runs."""
+        return self(images.permute(0, 3, 1, 2).flip(1).float() - self.mean)
+
+    def facts(self) -> dict[str, str]:
+        """What identifies the network, as text: the `notes` of its engine."""
+        return {"fingerprint": fingerprint(self)}
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The moves of all priors, (B, P, 4), and the logits of a face, (B, P).
@@ -133,7 +143,7 @@ class FaceBoxes(nn.Module):
     @staticmethod
     def _flat(grid: Tensor, width: int) -> Tensor:
         """(B, priors * width, rows, columns) -> (B, rows * columns * priors, width)."""
-        return grid.permute(0, 2, 3, 1).reshape(len(grid), -1, width)
+        return grid.permute(0, 2, 3, 1).reshape(grid.shape[0], -1, width)
 
 
 def network_input(image: np.ndarray) -> Tensor:
@@ -201,12 +211,26 @@ class Detector:
 
     `weights` is "m4kit" for the packaged weights, "faceboxes-official" for the published ones, which are downloaded
     once (see `m4kit.weights`), the path of a `.safetensors` file or of the official `FaceBoxesProd.pth`, or a
-    network. The detector makes a folded copy of the network once: later changes of `network` do not reach it.
+    network, whose later changes do not reach the detector. `engine`, `device` and `threads` are as for `Predictor`.
     """
 
-    def __init__(self, weights: str | Path | FaceBoxes = "m4kit"):
-        self.network = weights if isinstance(weights, FaceBoxes) else load_network(weights)
-        self._folded = folded(self.network)
+    def __init__(
+        self,
+        weights: str | Path | FaceBoxes = "m4kit",
+        *,
+        engine: str | None = None,
+        device: str = "cpu",
+        threads: int = 1,
+    ):
+        _check_weights(weights, FaceBoxes)
+        named = PACKAGED_WEIGHTS if isinstance(weights, str) and weights == "m4kit" else weights
+        self.engine = make_engine(named, load_network, engine=engine, device=device, threads=threads)
+        self._weights = weights
+
+    @cached_property
+    def network(self) -> FaceBoxes:
+        """The network, loaded at the first use: the engine has its own copy of the weights."""
+        return self._weights if isinstance(self._weights, FaceBoxes) else load_network(self._weights)
 
     def __call__(
         self,
@@ -281,14 +305,15 @@ class Detector:
         boxes = boxes * np.tile([image.shape[1] / width, image.shape[0] / height], 2) - 0.5
         return np.column_stack([boxes, scores])
 
-    @inference()
     def _candidates(self, image: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
         """Boxes (n, 4) from the image's corner, and their scores (n,), from the threshold up."""
-        moves, logits = self._folded(network_input(image)[None])
-        scores = logits[0].sigmoid()
+        moves, logits = self.engine(image[None])
+        # The logistic function, without overflow.
+        scores = (1 + np.tanh(logits[0].astype(float) / 2)) / 2
         found = scores >= threshold
-        boxes = decode(moves[0, found], prior_boxes(*image.shape[:2])[found])
-        return boxes.double().numpy(), scores[found].double().numpy()
+        with inference():
+            boxes = decode(torch.from_numpy(moves[0][found]), prior_boxes(*image.shape[:2])[found])
+            return boxes.double().numpy(), scores[found]
 
 
 def check_threshold(threshold: float) -> None:
@@ -355,19 +380,19 @@ def load_network(weights: str | Path = "m4kit") -> FaceBoxes:
 
     Raises `WeightsError` if the file is missing, broken or of another network.
     """
-    check_type(
-        weights,
-        "Detector",
-        str,
-        PathLike,
-        remedy='"m4kit" names the packaged one',
-        words="a name, path or FaceBoxes",
-    )
+    _check_weights(weights)
     path = resolve(PACKAGED_WEIGHTS if weights == "m4kit" else weights)
     tensors = _read_pth(path) if path.suffix == ".pth" else read_tensors(path)[0]
     network = FaceBoxes().eval()
     load_strictly(network, tensors, path=path)
     return network.requires_grad_(False)
+
+
+def _check_weights(weights, *more: type) -> None:
+    words = "a name, path or FaceBoxes"
+    check_type(
+        weights, "Detector", str, PathLike, *more, remedy='"m4kit" names the packaged one', words=words
+    )
 
 
 def _read_pth(path: Path) -> dict[str, Tensor]:

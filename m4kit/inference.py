@@ -1,40 +1,52 @@
-"""Runs networks on one CPU thread and in float32, whatever torch's settings are, and does not change the settings."""
+"""Runs torch on few CPU threads and in float32, whatever its settings are, and does not change the settings."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
+from threading import Event
 
 import torch
 from threadpoolctl import ThreadpoolController
 
+_FORKED = Event()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_FORKED.set)
+
 
 @contextmanager
-def inference() -> Iterator[None]:
-    """Run torch on one thread, in float32 and without gradients; also a decorator.
+def inference(threads: int = 1) -> Iterator[None]:
+    """Run torch on one thread or so many, in float32 and without gradients; also a decorator.
 
     Photos are small: a second thread gains nothing, and waits for its turn wherever other programs need the cores.
     To use more cores, predict several photos at once, in threads or processes. Other threads of the program are not
     affected, and torch's own settings do not change.
     """
-    with one_thread(), torch.inference_mode(), torch.autocast("cpu", enabled=False):
+    with limited(threads), torch.inference_mode(), torch.autocast("cpu", enabled=False):
         yield
 
 
+def one_thread() -> AbstractContextManager[None]:
+    """Limit torch to one thread for what the calling thread runs; also a decorator."""
+    return limited(1)
+
+
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Limit torch to one thread for what the calling thread runs; also a decorator.
+def limited(threads: int) -> Iterator[None]:
+    """Limit torch to so many threads for what the calling thread runs; also a decorator.
 
     `torch.set_num_threads` would change the number for the whole process. OpenMP and MKL also keep one per thread.
-    A forked process, which has none of its parent's threads, would wait for them with more than one.
+    A forked process, which has none of its parent's threads, would wait for them with more than one: it takes one.
     """
+    threads = 1 if _FORKED.is_set() else threads
     # A thread's first operation sets its number; later than here, it would lift the limit.
     torch.get_num_threads()
     set_mkl_threads = _set_mkl_threads()
-    with _openmp().limit(limits=1):
-        before = set_mkl_threads(1)
+    with _openmp().limit(limits=threads):
+        before = set_mkl_threads(threads)
         try:
             yield
         finally:

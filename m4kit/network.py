@@ -254,10 +254,25 @@ class M4Net(nn.Module):
         whitened.append(_in_full_precision(self.last_head, pooled))
         heads = torch.stack(whitened, 1) * self.parameter_std + self.parameter_mean
         if self.fusion == "static":
-            weights = self.head_logits.softmax(0).expand(len(heads), -1)
+            weights = self.head_logits.softmax(0).expand(heads.shape[0], -1)
         else:
             weights = _in_full_precision(self.head_scores, pooled).softmax(1)
         return Outputs(heads, weights, fuse(heads, weights))
+
+    def answers(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Heads (B, 4, 62) and their weights (B, 4) for crops (B, S, S, 3) uint8 RGB: what an engine runs."""
+        heads, weights, _ = self.outputs(_normalised(crops))
+        return heads, weights
+
+    def facts(self) -> dict[str, str]:
+        """What identifies the network, as text: the `notes` of its engine."""
+        return {
+            "fingerprint": fingerprint(self),
+            "heads_digest": self.heads_digest(),
+            "face_model": self.notes.get("face_model", ""),
+            "file": self.notes.get("file", ""),
+            "crop_size": str(self.crop_size),
+        }
 
     def heads_digest(self) -> str:
         """A fingerprint of the weights that the heads' outputs depend on, without those of the fusion.
@@ -371,8 +386,8 @@ def _extended(path: Path, metadata: Mapping[str, str]) -> dict[str, torch.Tensor
     return read_tensors(base)[0]
 
 
-def check_fits(network: M4Net, model: FaceModel, *, remedy: str = "") -> None:
-    """Raise `WeightsError` unless this is the face model whose parameters the network predicts.
+def check_fits(network, model: FaceModel, *, remedy: str = "") -> None:
+    """Raise `WeightsError` unless this is the face model whose parameters an `M4Net`, or its engine, predicts.
 
     A network that was never trained fits every face model. `remedy` replaces the end of the error.
     """
@@ -400,7 +415,11 @@ def to_input(crops: np.ndarray, *, crop_size: int = CROP_SIZE) -> torch.Tensor:
             f"expected crops (n, {crop_size}, {crop_size}, 3) of uint8 RGB, "
             f"got {crops.shape} of {crops.dtype}"
         )
-    return torch.tensor(crops, device="cpu").permute(0, 3, 1, 2).float().sub_(127.5).div_(128)
+    return _normalised(torch.tensor(crops, device="cpu"))
+
+
+def _normalised(crops: torch.Tensor) -> torch.Tensor:
+    return crops.permute(0, 3, 1, 2).float().sub(127.5).div(128)
 
 
 def count_multiply_adds(network: nn.Module, crop_size: int = CROP_SIZE) -> dict[str, int]:

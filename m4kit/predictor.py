@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, cached_property
 from os import PathLike
 
 import numpy as np
@@ -15,14 +15,13 @@ from m4kit.camera import Crop, crop_from_box, cut_crop, next_crop
 from m4kit.checks import check_flag, check_type, check_whole, read_only, shown
 from m4kit.confidence import assess
 from m4kit.detector import Detector, check_min_face, check_threshold
+from m4kit.engine import make_engine
 from m4kit.face_model import FaceModel, check_model
-from m4kit.folding import folded
 from m4kit.images import load_image, source_name
 from m4kit.network import M4Net, check_fits
 from m4kit.parameters import split
 from m4kit.prediction import Face, FaceBox, Origin, Prediction
 from m4kit.views import check_views, regress
-from m4kit.weights import fingerprint
 
 PASSES = 2
 """A detector's box is only a rough place of the face, so the second crop follows the first landmarks."""
@@ -46,11 +45,19 @@ class Predictor:
     - `try_turns`: if no face is found, try again with the photo turned by 90, 270 and 180 degrees. The results are in
       the frame of the photo as it was given.
 
-    The networks run on one thread, whatever torch's number is: a second one gains nothing. To use more cores, predict
-    several photos at once: `with ThreadPoolExecutor() as pool: predictions = list(pool.map(predictor, photos))`.
+    - `engine`: "onnx" runs the networks by ONNX Runtime, "torch" by PyTorch, with the same results. By default it is
+      "onnx" on the CPU for weights with an exported model, as the packaged ones have, and "torch" for a network that
+      is an object, other weights, and a GPU.
+    - `device`: "cpu", "cuda" or "mps" for a GPU, or "auto" for a GPU if there is one.
+    - `threads`: how many threads of the CPU a network takes. A second one gains little.
 
-    The predictor makes a folded copy of the network once. Later changes of `network` do not reach it: create another
-    predictor after you change the weights.
+    `engine`, `device` and `threads` are also those of m4kit's detector, but not of a `detector` that is given. To use
+    more cores, predict several photos at once: `with ThreadPoolExecutor() as pool: predictions =
+    list(pool.map(predictor, photos))`.
+
+    Later changes of `network` do not reach the predictor: create another one after you change the weights.
+
+    Raises `EngineError` if an engine or a device is not there, or the engine cannot run the network.
     """
 
     def __init__(
@@ -65,6 +72,9 @@ class Predictor:
         passes: int = PASSES,
         views: int = 1,
         try_turns: bool = False,
+        engine: str | None = None,
+        device: str = "cpu",
+        threads: int = 1,
     ):
         if not callable(detector) and detector is not None:
             raise TypeError(
@@ -85,18 +95,20 @@ class Predictor:
             )
         model = FaceModel.load() if model is None else check_model(model)
         check_views(views, model)
-        self.detector = Detector() if detector is None else detector
-        given = isinstance(network, M4Net)
-        self.network = network if given else M4Net.load(network).requires_grad_(False)
-        check_fits(self.network, model)
-        self._folded = folded(self.network)
-        self._fingerprint, self._heads_digest = fingerprint(self.network), self.network.heads_digest()
-        self._detector_fingerprint = (
-            fingerprint(self.detector.network) if isinstance(self.detector, Detector) else ""
-        )
+        where = {"engine": engine, "device": device, "threads": threads}
+        self.engine = make_engine(network, M4Net.load, **where)
+        check_fits(self.engine, model)
+        self.detector = Detector(**where) if detector is None else detector
+        self._network = network
         self.model = model
         self.threshold, self.min_face = threshold, min_face
         self.max_faces, self.passes, self.views, self.try_turns = max_faces, passes, views, try_turns
+
+    @cached_property
+    def network(self) -> M4Net:
+        """The network, loaded at the first use: the engine has its own copy of the weights."""
+        given = self._network
+        return given if isinstance(given, M4Net) else M4Net.load(given).requires_grad_(False)
 
     def __call__(self, source, *, boxes: Sequence | np.ndarray | None = None) -> Prediction:
         """Find all faces of a photo, which is a path, bytes, a PIL image or an array (H, W, 3).
@@ -117,14 +129,18 @@ class Predictor:
             if faces:
                 faces = tuple(_turned_back(face, quarters, image.shape) for face in faces)
                 break
-        return self._prediction(image, faces, name, detector=self._detector_fingerprint)
+        own = isinstance(self.detector, Detector)
+        return self._prediction(
+            image, faces, name, detector=self.detector.engine.notes["fingerprint"] if own else ""
+        )
 
     def _prediction(
         self, image: np.ndarray, faces: Sequence[Face], name: str, *, detector: str
     ) -> Prediction:
-        origin = Origin(image, self._fingerprint, detector, assess)
+        notes = self.engine.notes
+        origin = Origin(image, notes["fingerprint"], detector, assess)
         faces = tuple(replace(face, origin=origin) for face in faces)
-        return Prediction(image, faces, source=name, network=self._heads_digest)
+        return Prediction(image, faces, source=name, network=notes["heads_digest"])
 
     def _faces(self, image: np.ndarray, found: np.ndarray) -> tuple[Face, ...]:
         """The faces in boxes (n, 5), largest first."""
@@ -133,7 +149,7 @@ class Predictor:
         crops = [crop_from_box(box) for box in found]
         for number in range(self.passes):
             pixels = [cut_crop(image, crop) for crop in crops]
-            heads, weights = regress(self._folded, self.model, pixels, views=self.views)
+            heads, weights = regress(self.engine, self.model, pixels, views=self.views)
             faces = tuple(
                 Face(
                     box=FaceBox(*(float(value) for value in box)),
@@ -169,7 +185,7 @@ def predict(source, *, boxes: Sequence | np.ndarray | None = None, **options) ->
 
     `source` is a path, bytes, a PIL image or an array (H, W, 3). If `boxes` are given, the detector does not run. The
     other options are those of `Predictor`: `detector`, `network`, `model`, `threshold`, `min_face`, `max_faces`,
-    `passes`, `views`, `try_turns`.
+    `passes`, `views`, `try_turns`, `engine`, `device`, `threads`.
 
         >>> prediction = m4kit.predict("group.jpg")  # doctest: +SKIP
         >>> [face.pose.yaw for face in prediction]  # doctest: +SKIP

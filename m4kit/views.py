@@ -15,10 +15,9 @@ import torch
 
 from m4kit.camera import CROP_SIZE
 from m4kit.checks import check_whole
+from m4kit.engine import Engine, TorchEngine
 from m4kit.face_model import FaceModel
-from m4kit.folding import folded
-from m4kit.inference import inference
-from m4kit.network import M4Net, check_fits, to_input
+from m4kit.network import M4Net, check_fits
 from m4kit.parameters import fuse, join, landmarks_in_crop, split, split_camera
 
 VIEWS = ((0, 0.0, 1.0), (1, 0.0, 1.0), (0, 7.0, 1.08), (1, 7.0, 1.08), (0, -7.0, 1.0), (1, -7.0, 1.0))
@@ -26,9 +25,6 @@ VIEWS = ((0, 0.0, 1.0), (1, 0.0, 1.0), (0, 7.0, 1.08), (1, 7.0, 1.08), (0, -7.0,
 
 COUNTS = (1, 2, 6)
 """How many of `VIEWS` can be used: the crop alone, the crop and its mirror image, or all."""
-
-BATCH = 24
-"""Crops that run together: with more, the layers' outputs no longer fit into a processor's cache."""
 
 PredictCrops = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """A network as a function of crops (n, 120, 120, 3) uint8 RGB. It returns landmarks (n, 68, 2 or 3) in the crop frame
@@ -87,41 +83,45 @@ def check_views(views: int, model: FaceModel) -> None:
         )
 
 
-@inference()
 def regress(
-    network: M4Net, model: FaceModel, crops: Sequence[np.ndarray] | np.ndarray, *, views: int = 1
+    network: M4Net | Engine, model: FaceModel, crops: Sequence[np.ndarray] | np.ndarray, *, views: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
     """Heads' raw parameters (n, 4, 62) and weights (n, 4) for crops (n, 120, 120, 3) uint8 RGB.
 
     `views` is the number of views of each crop: 1, 2 (with the mirror image) or 6. `check_views` raises `ValueError`
-    for others. The network runs as it is: a folded one (`folding.folded`) is faster. One with another
-    `crop_size` sees the crops at its own size, and its parameters are still in the frame of 120 pixels.
+    for others. PyTorch runs a folded copy of a network, made anew at each call: give an engine for many calls. A
+    network with another `crop_size` sees the crops at its own size, and its parameters are still in the frame of 120
+    pixels.
     """
     check_views(views, model)
+    engine = _engine_of(network)
     heads, weights = [np.zeros((0, 4, 62), np.float32)], [np.zeros((0, 4), np.float32)]
-    step = max(1, BATCH // views)
+    side, step = int(engine.notes["crop_size"]), max(1, engine.batch // views)
     for start in range(0, len(crops), step):
-        pictures = _of_side(view_pictures(crops[start : start + step], views), network.crop_size)
-        outputs = network.outputs(to_input(pictures, crop_size=network.crop_size))
-        heads.append(_averaged(outputs.heads.numpy(), model, views))
-        weights.append(outputs.weights.numpy().reshape(-1, views, 4).mean(axis=1))
+        answers = engine(_of_side(view_pictures(crops[start : start + step], views), side))
+        heads.append(_averaged(answers[0], model, views))
+        weights.append(answers[1].reshape(-1, views, 4).mean(axis=1))
     return np.concatenate(heads), np.concatenate(weights)
 
 
-def crop_predictor(network: M4Net, model: FaceModel, *, views: int = 1) -> PredictCrops:
-    """Combine a network and the face model of its parameters into one function; `views` as for `regress`.
+def crop_predictor(network: M4Net | Engine, model: FaceModel, *, views: int = 1) -> PredictCrops:
+    """Combine a network, or its engine, and the face model of its parameters into one function.
 
-    The function uses a folded copy of the network. Raises `WeightsError` if the network was trained for another face
-    model.
+    `views` is as for `regress`. PyTorch runs a folded copy of a network. Raises `WeightsError` if the network was
+    trained for another face model.
     """
     check_fits(network, model)
-    network = folded(network)
+    engine = _engine_of(network)
 
     def predict_crops(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        parameters = fuse(*regress(network, model, crops, views=views))
+        parameters = fuse(*regress(engine, model, crops, views=views))
         return landmarks_in_crop(model, parameters), split(parameters).camera
 
     return predict_crops
+
+
+def _engine_of(network: M4Net | Engine) -> Engine:
+    return TorchEngine(network) if isinstance(network, M4Net) else network
 
 
 def _of_side(pictures: np.ndarray, side: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Networks run on one thread and in float32, whatever torch's settings are, and leave the settings as they were."""
+"""PyTorch runs networks on one thread and in float32, whatever its settings are, and leaves them as they were."""
 
 import os
 import pickle
@@ -48,7 +48,7 @@ def photo():
 @pytest.fixture(scope="module")
 def faces(photo):
     """What the packaged networks find with torch's settings as they are by default."""
-    return Predictor()(photo)
+    return Predictor(engine="torch")(photo)
 
 
 def watched(inside):
@@ -66,7 +66,7 @@ class TestThreads:
 
         def detector(image):
             in_detector.append(torch.get_num_threads())
-            return m4kit.Detector()(image)
+            return m4kit.Detector(engine="torch")(image)
 
         network = watched(lambda: in_network.append((torch.get_num_threads(), mkl_threads())))
         Predictor(network=network, detector=detector)(photo)
@@ -118,7 +118,7 @@ class TestThreads:
             assert pool.submit(numbers).result() == (1, THREADS)
 
     def test_photos_side_by_side_give_the_same_faces_bit_for_bit(self, photo, faces):
-        predictor = Predictor()
+        predictor = Predictor(engine="torch")
         with ThreadPoolExecutor(4) as pool:
             for found in pool.map(predictor, [photo] * 8):
                 np.testing.assert_array_equal(found[0].heads, faces[0].heads)
@@ -134,9 +134,9 @@ def test_a_forked_process_predicts_after_its_parent_has_used_threads():
 
         photo = {str(SAMPLES / "grace_hopper.jpg")!r}
         def landmarks(_):
-            face = m4kit.Predictor()(photo)[0]
+            face = m4kit.Predictor(engine="torch")(photo)[0]
             face.model.vertices(face.identity), face.model.fit(face.landmarks * [1, -1, 1])
-            assert len(m4kit.Detector()(face.origin.image)) == 1
+            assert len(m4kit.Detector(engine="torch")(face.origin.image)) == 1
             return face.landmarks
 
         torch.set_num_threads(2)
@@ -187,7 +187,7 @@ SETTINGS = {
 class TestSettings:
     def test_the_same_faces_are_found(self, setting, photo, faces):
         with setting():
-            found = Predictor()(photo)
+            found = Predictor(engine="torch")(photo)
             landmarks, vertices = found[0].landmarks, found[0].vertices
         np.testing.assert_array_equal(found[0].heads, faces[0].heads)
         np.testing.assert_array_equal(landmarks, faces[0].landmarks)
@@ -210,5 +210,5 @@ def test_a_network_of_another_precision_predicts_in_float32(photo, faces, kind, 
 
 
 def test_a_predictor_goes_to_another_process_and_predicts_there(photo, faces):
-    found = pickle.loads(pickle.dumps(Predictor()))(photo)
+    found = pickle.loads(pickle.dumps(Predictor(engine="torch")))(photo)
     np.testing.assert_array_equal(found[0].heads, faces[0].heads)

@@ -27,6 +27,7 @@ LAYERS = (
     ("parameters",),
     ("weights",),
     ("network", "folding"),
+    ("engine",),
     ("detector", "views"),
     ("prediction",),
     ("confidence",),

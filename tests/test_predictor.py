@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 
 import m4kit
-from m4kit import views
 from m4kit.camera import crop_from_box, crop_from_landmarks, rotation_from_euler
 from m4kit.detector import FaceBoxes
 from m4kit.face_model import FaceModel
@@ -248,10 +247,11 @@ class TestBatches:
             np.testing.assert_allclose(alone.heads, together[number].heads, rtol=1e-3, atol=1e-4)
             np.testing.assert_allclose(alone.landmarks, together[number].landmarks, atol=0.01)
 
-    def test_more_faces_than_a_batch_holds_are_all_found(self, build, photo, monkeypatch):
-        together = build()(photo)
-        monkeypatch.setattr(views, "BATCH", 2)
-        in_batches = build()(photo)
+    def test_more_faces_than_a_batch_holds_are_all_found(self, build, photo):
+        predictor = build()
+        together = predictor(photo)
+        predictor.engine.batch = 2
+        in_batches = predictor(photo)
         assert boxes_of(in_batches) == LARGEST_FIRST.tolist()
         for one, other in zip(together, in_batches, strict=True):
             np.testing.assert_allclose(other.landmarks, one.landmarks, atol=0.01)

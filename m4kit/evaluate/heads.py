@@ -12,9 +12,9 @@ from tqdm import tqdm
 
 from m4kit import metrics
 from m4kit.datasets import Sample
+from m4kit.engine import TorchEngine
 from m4kit.evaluate.landmarks import LandmarkEvaluation, compare, true_crops
 from m4kit.face_model import FaceModel
-from m4kit.folding import folded
 from m4kit.network import M4Net, check_fits
 from m4kit.parameters import fuse, head_spread, landmarks_in_crop, split
 from m4kit.views import regress
@@ -102,12 +102,12 @@ def predict_heads(
     """
     check_fits(network, model)
     left_out: list[str] = []
-    fast = folded(network)
+    engine = TorchEngine(network)
     done, interrupted = [], None
     batches = true_crops(samples, published_crops=published_crops, batch_size=batch_size, left_out=left_out)
     try:
         for readable, crops in tqdm(batches, desc="evaluate", unit="batch", disable=not progress):
-            done.append((readable, *regress(fast, model, crops, views=views)))
+            done.append((readable, *regress(engine, model, crops, views=views)))
     except KeyboardInterrupt as stop:
         if not (partial and done):
             raise

@@ -246,7 +246,7 @@ class PhotoInDepth(MeshExplorer):
     @cached_property
     def _predict_crops(self) -> PredictCrops:
         predictor = self.predictor
-        return crop_predictor(predictor.network, predictor.model, views=predictor.views)
+        return crop_predictor(predictor.engine, predictor.model, views=predictor.views)
 
     def _mesh(self) -> None:
         own, other = self._chosen(self._reference()), self._other()

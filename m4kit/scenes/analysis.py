@@ -40,7 +40,6 @@ from m4kit.scenes.report import SceneReport
 from m4kit.scenes.report_data import FILES, THUMBNAILS, ReportError
 from m4kit.scenes.taxonomy import failures_of
 from m4kit.views import PredictCrops, crop_predictor
-from m4kit.weights import fingerprint
 
 _ANGLES = ("yaw", "pitch", "roll")
 _SIDES = ("left", "top", "right", "bottom")
@@ -214,7 +213,7 @@ class _Analyst:
 
     def __init__(self, predictor: Predictor):
         self.predictor = predictor
-        self.predict_crops = crop_predictor(predictor.network, predictor.model, views=predictor.views)
+        self.predict_crops = crop_predictor(predictor.engine, predictor.model, views=predictor.views)
         self._clean: tuple[object, _Seen | None, str | None] = (None, None, None)
 
     def __call__(self, photo: ScenePhoto) -> tuple[Entry, dict[str, bytes]]:
@@ -410,9 +409,9 @@ def _settings(predictor: Predictor) -> dict[str, object]:
     detector = predictor.detector
     return {
         "m4kit": __version__,
-        "network": fingerprint(predictor.network),
+        "network": predictor.engine.notes["fingerprint"],
         "face_model": predictor.model.fingerprint,
-        "detector": fingerprint(detector.network)
+        "detector": detector.engine.notes["fingerprint"]
         if isinstance(detector, Detector)
         else getattr(detector, "__qualname__", type(detector).__qualname__),
         "threshold": predictor.threshold,
@@ -421,7 +420,7 @@ def _settings(predictor: Predictor) -> dict[str, object]:
         "passes": predictor.passes,
         "views": predictor.views,
         # Why there is no failure probability; empty if there is one.
-        "failure_note": note_of(fingerprint(predictor.network)),
+        "failure_note": note_of(predictor.engine.notes["fingerprint"]),
     }
 
 

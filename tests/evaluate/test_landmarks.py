@@ -16,7 +16,6 @@ from m4kit.evaluate import HeadAnswers, LandmarkEvaluation, command, crop_predic
 from m4kit.evaluate.landmarks import DEPTH_GROUPS
 from m4kit.face_model import FaceModel
 from m4kit.landmarks import face_size
-from m4kit.network import Outputs
 from m4kit.parameters import split
 from m4kit.peers import TddfaV2
 
@@ -223,15 +222,15 @@ class TestDistances:
         assert "closed lips" not in report
 
 
-class _Constant(torch.nn.Module):
-    """Stands for M4Net and for a face model: the same parameters for every crop, a line of points."""
+class _Constant:
+    """Stands for M4Net's engine and for a face model: the same parameters for every crop, a line of points."""
 
-    notes: ClassVar = {}
-    crop_size = 120
+    notes: ClassVar = {"crop_size": "120"}
+    batch = 24
 
-    def outputs(self, crops):
-        parameters = torch.arange(62.0).expand(len(crops), -1) / 62
-        return Outputs(parameters[:, None].expand(-1, 4, -1), torch.full((len(crops), 4), 0.25), parameters)
+    def __call__(self, crops):
+        parameters = np.arange(62, dtype=np.float32) / 62
+        return np.tile(parameters, (len(crops), 4, 1)), np.full((len(crops), 4), 0.25, np.float32)
 
     def landmarks(self, identity, expression):
         first, second = (torch.tensor(coefficients[:, :1, None]) for coefficients in (identity, expression))
