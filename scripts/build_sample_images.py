@@ -5,7 +5,7 @@ gives the same bytes again with the same versions of Pillow and numpy. First, in
 
     pip download --no-deps scikit-image==0.26.0
     pip download --no-deps --python-version 37 --only-binary=:all: matplotlib==3.0.3
-    apt-get download openclipart-png=1:0.18+dfsg-19
+    apt-get download openclipart-png=1:0.18+dfsg-19 freecol=1.0.0-1
 
 and unpack each package there (`unzip`, `dpkg -x`). Then run
 
@@ -18,6 +18,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from draw_woodblock import woodblock
 from PIL import Image, ImageDraw, ImageFilter
 from scipy import ndimage
 
@@ -34,6 +35,13 @@ GRANDFATHER = CLIPART + "people/grandpa_01.png"
 STATUE = CLIPART + "people/man_head_mikhail_a.medve_01.png"
 DARK_HAIR = CLIPART + "people/cm1.png"
 PRINCESS = CLIPART + "unsorted/principessa.png"
+HEAD_SCARF = CLIPART + "unsorted/signorinafoulard.png"
+HANDEL = CLIPART + "people/handel_ganson.png"
+BACH = CLIPART + "people/bach_ganson.png"
+MONARCHS = "usr/share/games/freecol/default/resources/images/monarch/"
+PETER = MONARCHS + "pierre.png"
+FREDERICK = MONARCHS + "frederik.png"
+RED_JACKET = MONARCHS + "segoyewatha.png"
 
 # The part of each picture that is framed: left, top, right, bottom in its pixels.
 PORTRAITS = {
@@ -45,6 +53,16 @@ PORTRAITS = {
     PRINCESS: (30, 0, 350, 400),
     DARK_HAIR: (80, 0, 464, 480),
     STATUE: (-400, -100, 5200, 6900),
+}
+# The pictures of `art`: their name, the margin around the source in shares of its sides, and the height in pixels.
+ART = {
+    PETER: ("oil", 0, 600),
+    FREDERICK: ("engraving", 0, 600),
+    RED_JACKET: ("lithograph", 0, 600),
+    HEAD_SCARF: ("comic", 0.15, 620),
+    HANDEL: ("caricature_1", 0.3, 480),
+    BACH: ("caricature_2", 0.5, 600),
+    STATUE: ("sculpture", 0.5, 800),
 }
 # Centre in percent of the wall's width and height, height in percent of the wall's, rotation in degrees.
 SMALL_WALL = [
@@ -101,7 +119,7 @@ def main() -> None:
     parser.add_argument("sources", type=Path, help="folder with the unpacked packages")
     parser.add_argument("out", type=Path, help="the folder sample_images")
     arguments = parser.parse_args()
-    pictures = {name: read(arguments.sources, name) for name in (*PORTRAITS, COFFEE)}
+    pictures = {name: read(arguments.sources, name) for name in {*PORTRAITS, *ART, COFFEE}}
     arguments.out.mkdir(exist_ok=True)
 
     def save(image: Image.Image, name: str, *, quality: int = 88, **options) -> None:
@@ -124,6 +142,15 @@ def main() -> None:
     exif[0x0112] = 6
     turned = pictures[HOPPER].crop((56, 0, 476, 560)).transpose(Image.Transpose.ROTATE_90)
     save(turned, "turned_by_exif.jpg", exif=exif)
+
+    (arguments.out / "art").mkdir(exist_ok=True)
+    for source, (name, margin, height) in ART.items():
+        width, tall = pictures[source].size
+        margins = round(margin * width), round(margin * tall)
+        whole = cut(pictures[source], (-margins[0], -margins[1], width + margins[0], tall + margins[1]))
+        whole = whole.resize((round(height * whole.width / whole.height), height), LANCZOS)
+        save(whole, f"art/{name}.jpg", quality=90)
+    save(woodblock(), "art/woodblock.jpg")
 
 
 def read(sources: Path, name: str) -> Image.Image:

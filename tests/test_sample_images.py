@@ -5,7 +5,10 @@ import re
 import pytest
 from PIL import Image
 
+from m4kit.datasets import read_artistic_faces
+from m4kit.detector import Detector
 from m4kit.images import list_images, load_image
+from m4kit.landmarks import face_box
 
 from helpers.paths import SAMPLES, shared_file
 
@@ -17,11 +20,35 @@ FACES = {
 
 
 def test_the_readme_names_exactly_the_files_in_the_folder():
-    assert sorted(FACES) == [path.name for path in list_images(SAMPLES)]
+    images = list_images([SAMPLES, SAMPLES / "art"])
+    assert sorted(FACES) == sorted(path.relative_to(SAMPLES).as_posix() for path in images)
 
 
 def test_all_together_are_under_three_megabytes():
-    assert sum(path.stat().st_size for path in SAMPLES.iterdir()) < 3e6
+    assert sum(path.stat().st_size for path in SAMPLES.rglob("*.*")) < 3e6
+
+
+def test_works_of_art_are_small_and_of_seven_styles():
+    assert all(path.stat().st_size < 150_000 for path in list_images(SAMPLES / "art"))
+    styles = {"caricature", "comic", "engraving", "lithograph", "oil", "sculpture", "woodblock"}
+    assert {sample.artist for sample in read_artistic_faces(SAMPLES / "art")} == styles
+
+
+def test_the_points_of_each_work_of_art_lie_on_its_face():
+    samples = read_artistic_faces(SAMPLES / "art")
+    assert len(samples) == len(list_images(SAMPLES / "art"))
+    for sample in samples:
+        (found,) = Detector()(sample.image())
+        middle = (face_box(sample.landmarks)[:2] + face_box(sample.landmarks)[2:]) / 2
+        assert (found[:2] < middle).all() and (middle < found[2:4]).all(), sample.name
+        # Eyes above mouth above chin, and the person's right on the picture's left.
+        eyes, mouth, chin = (
+            sample.landmarks[36:48].mean(axis=0),
+            sample.landmarks[48:68].mean(axis=0),
+            sample.landmarks[8],
+        )
+        assert eyes[1] < mouth[1] < chin[1], sample.name
+        assert sample.landmarks[36, 0] < sample.landmarks[45, 0], sample.name
 
 
 def test_every_face_has_a_source_and_a_licence():
@@ -51,7 +78,5 @@ def test_one_is_rotated_by_its_exif_tag():
 
 def test_the_official_detector_finds_as_many_faces_as_the_readme_says():
     weights = shared_file("peers/faceboxes/FaceBoxesProd.pth")
-    from m4kit.detector import Detector
-
     detector = Detector(weights)
     assert {name: len(detector(load_image(SAMPLES / name))) for name in FACES} == FACES
