@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from m4kit.prediction import Face, FaceBox, Prediction
     from m4kit.prediction_file import load
     from m4kit.predictor import Predictor, predict
+    from m4kit.video import Video, predict_video
 
 __version__ = "0.1.0"
 
@@ -26,9 +27,11 @@ _HOMES = {
     "M4Net": "network",
     "Prediction": "prediction",
     "Predictor": "predictor",
+    "Video": "video",
     "load": "prediction_file",
     "load_image": "images",
     "predict": "predictor",
+    "predict_video": "video",
 }
 
 __all__ = [
@@ -40,10 +43,12 @@ __all__ = [
     "M4Net",
     "Prediction",
     "Predictor",
+    "Video",
     "__version__",
     "load",
     "load_image",
     "predict",
+    "predict_video",
     "visualize",
 ]
 

@@ -63,6 +63,10 @@ IMAGE_SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suf
 _NAMES = "JPEG, PNG, WebP, AVIF, TIFF, JPEG 2000, BMP, GIF or PPM"
 _LONGEST_SHOWN = 300
 
+# How files of videos begin, at byte 4 or 0.
+_VIDEO = (b"ftypisom", b"ftypiso", b"ftypmp4", b"ftypqt", b"ftypM4V", b"ftyp3gp", b"ftypavc1")
+_MATROSKA = b"\x1a\x45\xdf\xa3"
+
 # How files with the photos of iPhones begin.
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
 
@@ -249,6 +253,8 @@ def _decode(content: bytes, name: str) -> np.ndarray:
             f"{name}: expected an image ({_NAMES}), got HEIC; save it as JPEG, or give the PIL image that "
             "pillow-heif opens"
         )
+    if content[4:12].startswith(_VIDEO) or content.startswith(_MATROSKA):
+        raise ImageError(f"{name}: expected an image ({_NAMES}), got a video; m4kit.predict_video reads it")
     with _decoding(name, remedy="copy or download it again"), _opened(content) as image:
         # The number of frames may be false, and takes long to find. The other frames of an MPO belong to the same
         # photo: a phone's preview, a second lens.

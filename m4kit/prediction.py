@@ -94,7 +94,8 @@ class Face:
 
     `heads` (k, 62) are the heads' raw parameters (not whitened) and `head_weights` (k,) their weights. The
     weighted sum is `parameters` (62,): a (3, 4) camera row by row, then 40 identity and 10 expression
-    coefficients in standard deviations. `origin` is None for a face that no `Predictor` made.
+    coefficients in standard deviations. `origin` is None for a face that no `Predictor` made. `track` is the number
+    of the face in a video, the same in all frames; None in a photo.
 
     Arrays of a face are read-only, because several faces and calls share them: change a `copy()`.
 
@@ -108,6 +109,7 @@ class Face:
     head_weights: np.ndarray
     model: FaceModel
     origin: Origin | None = None
+    track: int | None = None
 
     def __post_init__(self):
         check_type(self.box, "Face: box", FaceBox, remedy="FaceBox(left, top, right, bottom) makes one")
@@ -351,12 +353,16 @@ class Prediction(Sequence):
     It is a sequence: `prediction[0]` is a face; slices, lists of indices and masks give predictions, so
     `prediction[prediction.to_dataframe()["yaw"] > 30]` keeps the faces turned to the left. `source` is the photo's
     name. `network` is the fingerprint of the heads that answered (`M4Net.heads_digest`), empty where it is not known.
+    `frame` and `seconds` are the number of a video's frame, from 0, and the time at which it is shown; None for a
+    photo.
     """
 
     image: np.ndarray
     faces: tuple[Face, ...]
     source: str = "<array>"
     network: str = ""
+    frame: int | None = None
+    seconds: float | None = None
 
     def __post_init__(self):
         image = read_only(check_image(self.image, name="Prediction"))

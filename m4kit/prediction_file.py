@@ -79,6 +79,9 @@ def to_bytes(prediction: Prediction, *, photo: str = "png") -> bytes:
         "source": prediction.source,
         "network": prediction.network,
         "origins": origins,
+        "frame": prediction.frame,
+        "seconds": prediction.seconds,
+        "tracks": [face.track for face in faces],
         "face_model": faces[0].model.fingerprint if faces else "",
     }
     buffer = io.BytesIO()
@@ -107,6 +110,9 @@ def from_bytes(content: bytes, model: FaceModel | None = None) -> Prediction:
             if arrays[name].shape[1:] != (columns,) or not np.isfinite(arrays[name]).all():
                 raise ValueError(f"expected finite {name} (n, {columns}), got {arrays[name].shape}")
         source, network, known = (str(about[name]) for name in ("source", "network", "face_model"))
+        # Files from before there were videos lack these.
+        frame, seconds = about.get("frame"), about.get("seconds")
+        tracks = about.get("tracks", [None] * len(about["origins"]))
     own = packaged_fingerprint() if model is None else model.fingerprint
     if known and known != own:
         raise PredictionFileError(
@@ -122,10 +128,13 @@ def from_bytes(content: bytes, model: FaceModel | None = None) -> Prediction:
                 weights,
                 model,
                 None if origin is None else Origin(image, origin["network"], origin["detector"], assess),
+                track,
             )
-            for box, crop, heads, weights, origin in zip(*tables, about["origins"], strict=True)
+            for box, crop, heads, weights, origin, track in zip(
+                *tables, about["origins"], tracks, strict=True
+            )
         )
-    return Prediction(image, faces, source=source, network=network)
+    return Prediction(image, faces, source=source, network=network, frame=frame, seconds=seconds)
 
 
 @contextmanager

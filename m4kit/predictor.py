@@ -122,10 +122,10 @@ class Predictor:
         if boxes is not None:
             faces = self._faces(image, check_boxes(boxes, image.shape, name=f"{name}: given boxes"))
             return self._prediction(image, faces, name, detector="")
-        faces = self._faces(image, self._detect(image, name))
+        faces = self._faces(image, self.detect(image, name=name))
         for quarters in (1, 3, 2) if self.try_turns and not faces else ():
             turned = np.ascontiguousarray(np.rot90(image, quarters))
-            faces = self._faces(turned, self._detect(turned, name))
+            faces = self._faces(turned, self.detect(turned, name=name))
             if faces:
                 faces = tuple(_turned_back(face, quarters, image.shape) for face in faces)
                 break
@@ -164,7 +164,11 @@ class Predictor:
                 crops = [next_crop(face.crop, face.landmarks) for face in faces]
         return faces
 
-    def _detect(self, image: np.ndarray, name: str) -> np.ndarray:
+    def detect(self, image: np.ndarray, *, name: str = "<array>") -> np.ndarray:
+        """The boxes (n, 5) that the detector finds in an image (H, W, 3) uint8 RGB, by the predictor's options.
+
+        They are left, top, right, bottom in photo pixels, and the score. Warnings and errors call the image `name`.
+        """
         if isinstance(self.detector, Detector):
             boxes, hidden = self.detector.look(image, threshold=self.threshold, min_face=self.min_face)
             if hidden is not None:

@@ -20,6 +20,8 @@ from PIL import EpsImagePlugin, Image, PngImagePlugin
 from m4kit import pixels, reading
 from m4kit.images import ImageError, MissingImageError, check_image, list_images, load_image, source_name
 
+from helpers.paths import SAMPLES
+
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 # Two rows of three: every corner has a colour of its own, so a turned or flipped picture is recognised.
 PATCH = np.array([[RED, (0, 0, 0), GREEN], [BLUE, (128, 128, 128), WHITE]], dtype=np.uint8)
@@ -109,6 +111,12 @@ class TestUnusableFiles:
         path.write_bytes(content)
         with pytest.raises(ImageError, match=r"notes\.jpg: expected .*image.*; "):
             load_image(path)
+
+    def test_a_video_is_refused_with_the_call_that_reads_it(self):
+        with pytest.raises(
+            ImageError, match=r"two_people\.mp4: .* got a video; m4kit\.predict_video reads it"
+        ):
+            load_image(SAMPLES / "two_people.mp4")
 
     def test_heic_is_answered_with_what_to_do(self, tmp_path):
         path = tmp_path / "IMG_0001.HEIC"

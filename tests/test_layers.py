@@ -33,6 +33,7 @@ LAYERS = (
     ("confidence",),
     ("prediction_file",),
     ("predictor",),
+    ("video",),
     ("peers",),
     ("light", "head_frame", "exaggeration"),
     ("render",),
@@ -52,7 +53,11 @@ LAYERS = (
 """The rooms of the package, lowest first."""
 
 METHODS_THAT_REACH_UP = {
-    ("prediction", room) for room in ("prediction_file", "render", "vertex_colours", "export", "visualize")
+    *(
+        ("prediction", room)
+        for room in ("prediction_file", "render", "vertex_colours", "export", "visualize")
+    ),
+    ("video.result", "visualize"),
 }
 """`plot`, `save` and their like on a result import what they need inside the method, as in pandas."""
 

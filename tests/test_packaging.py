@@ -149,10 +149,12 @@ class TestImport:
             "M4Net",
             "Prediction",
             "Predictor",
+            "Video",
             "__version__",
             "load",
             "load_image",
             "predict",
+            "predict_video",
             "visualize",
         ]
 

@@ -9,6 +9,7 @@ from m4kit.datasets import read_artistic_faces
 from m4kit.detector import Detector
 from m4kit.images import list_images, load_image
 from m4kit.landmarks import face_box
+from m4kit.video.files import VideoReader
 
 from helpers.paths import SAMPLES, shared_file
 
@@ -62,6 +63,15 @@ def test_every_face_has_a_source_and_a_licence():
 @pytest.mark.parametrize("name", FACES)
 def test_every_sample_is_read_without_a_warning(name):
     assert min(load_image(SAMPLES / name).shape[:2]) >= 400
+
+
+def test_the_clip_is_small_and_free_and_as_the_readme_says():
+    path = SAMPLES / "two_people.mp4"
+    assert path.stat().st_size < 400_000
+    assert "`two_people.mp4` is CC0" in README.split("## Where they come from")[1]
+    reader = VideoReader(path)
+    assert (*reader.size, reader.fps, reader.count) == (400, 300, 20, 120)
+    assert "6 seconds, 400 x 300 pixels, 20 frames a second" in README
 
 
 def test_one_is_large():

@@ -12,13 +12,16 @@ from itertools import pairwise
 import numpy as np
 
 from m4kit.camera import HeadPose, decompose
-from m4kit.checks import check_array, check_number, check_shape, shown
+from m4kit.checks import check_array, check_flag, check_number, check_shape, shown
 from m4kit.images import check_image
 from m4kit.landmarks import CONTOURS, GROUP_MEMBERS, LANDMARK_GROUPS, face_size
 from m4kit.prediction import Face, check_faces
 from m4kit.render import render
 from m4kit.vertex_colours import clay
 from m4kit.visualize import strokes
+
+TRANSLUCENT = 0.55
+"""The opacity of a translucent mesh."""
 
 _HALO = (250, 250, 247)
 _FRONT = (255, 176, 32)
@@ -180,6 +183,35 @@ def draw_boxes(image: np.ndarray, faces: Face | Iterable[Face], *, scores: bool 
             middle = ((box.left + box.right) / 2, box.top - height)
             strokes.words(picture, f"{box.score:.2f}", middle, height=height)
     return picture
+
+
+def check_layers(*, landmarks: bool, pose: bool, mesh: bool | float, boxes: bool) -> None:
+    """Raise an error unless `draw_layers` can draw these."""
+    for name, layer in (("landmarks", landmarks), ("pose", pose), ("boxes", boxes)):
+        check_flag(layer, name)
+    if not isinstance(mesh, bool | np.bool_):
+        check_number(mesh, "mesh", least=0, most=1)
+
+
+def draw_layers(
+    image: np.ndarray,
+    faces: Iterable[Face],
+    *,
+    landmarks: bool,
+    pose: bool,
+    mesh: bool | float,
+    boxes: bool,
+) -> np.ndarray:
+    """Draw several layers; `mesh` is False, True for a translucent mesh, or an opacity from 0 to 1."""
+    if mesh:
+        image = draw_mesh(image, faces, opacity=TRANSLUCENT if isinstance(mesh, bool | np.bool_) else mesh)
+    if boxes:
+        image = draw_boxes(image, faces)
+    if pose:
+        image = draw_pose(image, faces)
+    if landmarks:
+        image = draw_landmarks(image, faces)
+    return image
 
 
 def pose_text(pose: HeadPose) -> str:

@@ -9,14 +9,23 @@ import cv2
 import numpy as np
 
 from m4kit.camera import Crop, cut_square, rotation_from_euler
-from m4kit.checks import check_array, check_flag, check_number, check_type, check_whole
+from m4kit.checks import check_array, check_number, check_type, check_whole
 from m4kit.face_model import FaceModel, check_model
 from m4kit.images import check_image
 from m4kit.landmarks import face_size
 from m4kit.prediction import Face, Prediction, check_prediction
 from m4kit.render import render
 from m4kit.vertex_colours import clay
-from m4kit.visualize.drawing import angle_text, draw_boxes, draw_landmarks, draw_mesh, draw_pose, pose_text
+from m4kit.visualize.drawing import (
+    TRANSLUCENT,
+    angle_text,
+    check_layers,
+    draw_landmarks,
+    draw_layers,
+    draw_mesh,
+    draw_pose,
+    pose_text,
+)
 from m4kit.visualize.pictures import without_background
 from m4kit.visualize.style import INK
 
@@ -30,7 +39,6 @@ ROWS = ("landmarks", "head pose", "translucent mesh", "solid mesh")
 
 NO_FACE = "no face found"
 
-_TRANSLUCENT = 0.55
 _SMALLEST_SIDE = 480
 _SMALLEST_LABELLED_FACE = 90
 
@@ -41,7 +49,7 @@ def row_pictures(image: np.ndarray, faces: Sequence[Face]) -> dict[str, np.ndarr
     pictures = (
         draw_landmarks(image, faces),
         draw_pose(image, faces, text=text),
-        draw_mesh(image, faces, opacity=_TRANSLUCENT),
+        draw_mesh(image, faces, opacity=TRANSLUCENT),
         draw_mesh(image, faces),
     )
     return dict(zip(ROWS, pictures, strict=True))
@@ -129,21 +137,11 @@ def photo_figure(
 ) -> NotebookFigure:
     """The photo with layers drawn over it; see `Prediction.plot`."""
     _check_side(max_side)
-    for name, layer in (("landmarks", landmarks), ("pose", pose), ("boxes", boxes)):
-        check_flag(layer, name)
-    if not isinstance(mesh, bool | np.bool_):
-        check_number(mesh, "mesh", least=0, most=1)
+    layers = {"landmarks": landmarks, "pose": pose, "mesh": mesh, "boxes": boxes}
+    check_layers(**layers)
     resized = _fitted(prediction, max_side)
-    image, faces = resized.image, resized.faces
-    if mesh:
-        image = draw_mesh(image, faces, opacity=_TRANSLUCENT if isinstance(mesh, bool | np.bool_) else mesh)
-    if boxes:
-        image = draw_boxes(image, faces)
-    if pose:
-        image = draw_pose(image, faces)
-    if landmarks:
-        image = draw_landmarks(image, faces)
-    return grid([[image]], columns=() if faces else [NO_FACE])
+    image = draw_layers(resized.image, resized.faces, **layers)
+    return grid([[image]], columns=() if resized else [NO_FACE])
 
 
 def shapes_figure(
