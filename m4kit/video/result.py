@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import replace
 from numbers import Integral
 from os import PathLike
@@ -21,7 +22,6 @@ from m4kit.prediction import Face, Origin, Prediction
 from m4kit.predictor import Predictor
 from m4kit.video.files import VideoError, VideoReader, VideoWriter
 from m4kit.video.tracking import Tracker
-from m4kit.weights import fingerprint
 
 if TYPE_CHECKING:
     import pandas
@@ -74,7 +74,7 @@ class Video:
         self._reader: VideoReader | None = VideoReader(source, every=every)
         self.source, self.size, self.fps = self._reader.name, self._reader.size, self._reader.fps
         self._camera = self._reader.camera
-        self._network, self._digest = fingerprint(predictor.network), predictor.network.heads_digest()
+        self._notes = predictor.engine.notes
         self._tracker = Tracker(predictor, follow, smooth=smooth)
         self._known: list[_Known] = []
 
@@ -95,9 +95,11 @@ class Video:
             if place >= len(self._known):
                 self._known.append(self._predicted(image, number, seconds, name))
             known = self._known[place]
-            origin = Origin(image, self._network, "", assess)
+            origin = Origin(image, self._notes["fingerprint"], "", assess)
             faces = tuple(replace(face, origin=origin) for face in known.faces)
-            yield Prediction(image, faces, source=name, network=self._digest, frame=number, seconds=seconds)
+            yield Prediction(
+                image, faces, source=name, network=self._notes["heads_digest"], frame=number, seconds=seconds
+            )
 
     def _predicted(self, image: np.ndarray, number: int, seconds: float, name: str) -> _Known:
         faces = self._tracker(image, seconds, name=name)
@@ -198,11 +200,9 @@ def predict_video(
             "try_turns: expected False, because a video is read upright, got True; turn the video first"
         )
     predictor = Predictor(**options)
-    # The same network and detector, with one pass, and without a limit of its own.
-    follow = Predictor(
-        **options
-        | {"network": predictor.network, "detector": predictor.detector, "passes": 1, "max_faces": None}
-    )
+    # It shares network and detector, and has no limit of its own.
+    follow = copy(predictor)
+    follow.passes, follow.max_faces = 1, None
     return Video(source, predictor, follow, every=every, smooth=smooth, progress=progress)
 
 
