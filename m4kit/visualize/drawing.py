@@ -11,11 +11,12 @@ from itertools import pairwise
 
 import numpy as np
 
+from m4kit.boxes import check_boxes
 from m4kit.camera import HeadPose, decompose
 from m4kit.checks import check_array, check_flag, check_number, check_shape, shown
 from m4kit.images import check_image
 from m4kit.landmarks import CONTOURS, GROUP_MEMBERS, LANDMARK_GROUPS, face_size
-from m4kit.prediction import Face, check_faces
+from m4kit.prediction import Face, FaceBox, check_faces
 from m4kit.render import render
 from m4kit.vertex_colours import clay
 from m4kit.visualize import strokes
@@ -167,11 +168,19 @@ def draw_mesh(image: np.ndarray, faces: Face | Iterable[Face], *, opacity: float
     return render(check_image(image, name="draw"), meshes, opacity=opacity, colour=colours)
 
 
-def draw_boxes(image: np.ndarray, faces: Face | Iterable[Face], *, scores: bool = True) -> np.ndarray:
-    """Draw the detector's boxes, with their scores above them."""
+def draw_boxes(
+    image: np.ndarray, faces: np.ndarray | Face | Iterable[Face], *, scores: bool = True
+) -> np.ndarray:
+    """Draw the detector's boxes, with their scores above them.
+
+    `faces` are faces, or boxes (n, 4) or (n, 5) as a `Detector` returns them.
+    """
     picture = np.array(check_image(image, name="draw"))
-    for face in _faces(faces):
-        box = face.box
+    if isinstance(faces, np.ndarray):
+        boxes = [FaceBox(*box) for box in check_boxes(faces, picture.shape, name="draw").tolist()]
+    else:
+        boxes = [face.box for face in _faces(faces)]
+    for box in boxes:
         size = float(np.sqrt(max(1.0, box.width * box.height)))
         width = 0.8 + 0.008 * size
         corners = [(box.left, box.top), (box.right, box.top), (box.right, box.bottom), (box.left, box.bottom)]

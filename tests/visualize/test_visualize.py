@@ -83,6 +83,17 @@ class TestEveryDrawing:
         with pytest.raises(ValueError, match="uint8 RGB"):
             draw(np.zeros((20, 20)), ellipsoid())
 
+    def test_boxes_need_no_face(self):
+        image, one = photo(), ellipsoid()
+        box = np.asarray(one.box)
+        expected = visualize.draw_boxes(image, one)
+        np.testing.assert_array_equal(visualize.draw_boxes(image, box[None]), expected)
+        bare = visualize.draw_boxes(image, one, scores=False)
+        np.testing.assert_array_equal(visualize.draw_boxes(image, box[None, :4], scores=False), bare)
+        np.testing.assert_array_equal(visualize.draw_boxes(image, np.zeros((0, 5))), image)
+        with pytest.raises(ValueError, match=r"draw: box 0, .* has no area"):
+            visualize.draw_boxes(image, box[None, [2, 1, 0, 3]])
+
     def test_drawings_compose(self):
         image, one = photo(), ellipsoid()
         picture = visualize.draw_boxes(visualize.draw_landmarks(visualize.draw_mesh(image, one), one), one)
