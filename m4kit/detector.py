@@ -29,7 +29,7 @@ from m4kit.boxes import suppress
 from m4kit.checks import check_number, check_type, check_whole
 from m4kit.engine import make_engine
 from m4kit.images import check_image
-from m4kit.inference import inference, loading
+from m4kit.inference import loading
 from m4kit.weights import WeightsError, fingerprint, load_strictly, read_pickled, read_tensors, resolve
 
 PACKAGED_WEIGHTS = "faceboxes"
@@ -176,11 +176,11 @@ def prior_boxes(height: int, width: int) -> Tensor:
     return torch.from_numpy(np.concatenate(priors).astype(np.float32))
 
 
-def decode(moves: Tensor, priors: Tensor) -> Tensor:
-    """Boxes (..., 4), left, top, right, bottom, from the network's moves (..., 4) and the priors (P, 4)."""
-    centre = priors[:, :2] + moves[..., :2] * CENTRE_VARIANCE * priors[:, 2:]
-    half = priors[:, 2:] * torch.exp(moves[..., 2:] * SIZE_VARIANCE) / 2
-    return torch.cat([centre - half, centre + half], dim=-1)
+def decode(moves: np.ndarray, priors: np.ndarray) -> np.ndarray:
+    """Boxes (P, 4), left, top, right, bottom, from the network's moves (P, 4) and the priors (P, 4)."""
+    centre = priors[:, :2] + moves[:, :2] * CENTRE_VARIANCE * priors[:, 2:]
+    half = priors[:, 2:] * np.exp(moves[:, 2:] * SIZE_VARIANCE) / 2
+    return np.concatenate([centre - half, centre + half], axis=1)
 
 
 def encode(boxes: Tensor, priors: Tensor) -> Tensor:
@@ -309,11 +309,10 @@ class Detector:
         """Boxes (n, 4) from the image's corner, and their scores (n,), from the threshold up."""
         moves, logits = self.engine(image[None])
         # The logistic function, without overflow.
-        scores = (1 + np.tanh(logits[0].astype(float) / 2)) / 2
+        scores = (1 + np.tanh(logits[0] / 2)) / 2
         found = scores >= threshold
-        with inference():
-            boxes = decode(torch.from_numpy(moves[0][found]), prior_boxes(*image.shape[:2])[found])
-            return boxes.double().numpy(), scores[found]
+        boxes = decode(moves[0, found], prior_boxes(*image.shape[:2]).numpy()[found])
+        return boxes.astype(float), scores[found].astype(float)
 
 
 def check_threshold(threshold: float) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
-from threading import Event
 
 import torch
 from threadpoolctl import ThreadpoolController
 
-_FORKED = Event()
+_LIMIT = threading.local()
+"""`threads` is the limit of the calling thread, None or absent without one."""
+
+_FORKED = threading.Event()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_FORKED.set)
 
@@ -42,14 +45,19 @@ def limited(threads: int) -> Iterator[None]:
     A forked process, which has none of its parent's threads, would wait for them with more than one: it takes one.
     """
     threads = 1 if _FORKED.is_set() else threads
+    if getattr(_LIMIT, "threads", None) == threads:
+        yield
+        return
     # A thread's first operation sets its number; later than here, it would lift the limit.
     torch.get_num_threads()
     set_mkl_threads = _set_mkl_threads()
     with _openmp().limit(limits=threads):
-        before = set_mkl_threads(threads)
+        before, outer = set_mkl_threads(threads), getattr(_LIMIT, "threads", None)
+        _LIMIT.threads = threads
         try:
             yield
         finally:
+            _LIMIT.threads = outer
             set_mkl_threads(before)
 
 

@@ -49,6 +49,8 @@ def view_matrices(views: int = len(VIEWS)) -> np.ndarray:
 
 def view_pictures(crops: Sequence[np.ndarray] | np.ndarray, views: int = len(VIEWS)) -> np.ndarray:
     """The views (n * views, 120, 120, 3) of crops (n, 120, 120, 3), crop by crop."""
+    if views == 1:
+        return np.asarray(crops)
     matrices = view_matrices(views)
     return np.stack(
         [
