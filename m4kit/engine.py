@@ -90,7 +90,7 @@ class TorchEngine:
 
         from m4kit.inference import inference
 
-        with inference(self.threads):
+        with inference(self.threads), torch.autocast(self.device, enabled=False):
             answers = self._network.answers(torch.tensor(pictures, device=self.device))
             return tuple(answer.cpu().numpy() for answer in answers)
 

@@ -157,8 +157,9 @@ class FaceModel(torch.nn.Module):
         return model.to(self.mean)
 
     def _apply(self, *args, **kwargs):
-        # The head follows the model to another device or precision.
-        vars(self).pop("head", None)
+        # They follow the model to another device or precision.
+        for name in ("head", "_landmark_arrays"):
+            vars(self).pop(name, None)
         return super()._apply(*args, **kwargs)
 
     @property
@@ -196,6 +197,15 @@ class FaceModel(torch.nn.Module):
             [len(self.identity_modes), len(self.expression_modes)]
         )
         return self._blend(self.landmark_mean, identity_modes, expression_modes, identity, expression)
+
+    def place_landmarks(self, coefficients: np.ndarray) -> np.ndarray:
+        """Landmarks (..., 68, 3) in mm as an array, from all coefficients (..., 50), without PyTorch's overhead."""
+        mean, modes = self._landmark_arrays
+        return mean + (coefficients @ modes).reshape(*coefficients.shape[:-1], *mean.shape)
+
+    @cached_property
+    def _landmark_arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.landmark_mean.cpu().numpy(), self.landmark_modes.flatten(1).cpu().numpy()
 
     def _blend(self, mean, identity_modes, expression_modes, identity, expression):
         # Arrays are one face's. Tensors may be a training's batch, which takes all threads.

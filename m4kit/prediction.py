@@ -21,7 +21,7 @@ from m4kit.checks import check_array, check_number, check_type, read_only, shown
 from m4kit.face_model import EXPRESSION_MODES, IDENTITY_MODES, FaceModel, check_model
 from m4kit.images import check_image
 from m4kit.inference import inference
-from m4kit.parameters import PARAMETERS, fuse, split
+from m4kit.parameters import PARAMETERS, fuse, split, split_camera
 
 if TYPE_CHECKING:
     import open3d
@@ -197,8 +197,7 @@ class Face:
     @cached_property
     def landmarks(self) -> np.ndarray:
         """The 68 iBUG landmarks over the photo, (68, 3), in the same frame as `vertices`."""
-        with inference():
-            return self._to_photo(self.model.landmarks(self.identity, self.expression).numpy())
+        return self._to_photo(self.model.place_landmarks(split_camera(self.parameters)[1]))
 
     @property
     def triangles(self) -> np.ndarray:

@@ -3,7 +3,8 @@
     python scripts/register_weights.py m4net-base weights.safetensors --half --licence "research only"
 
 writes the file to `m4kit/assets/m4net_base.safetensors`. Without a file, the one in that place is registered again.
-`--extends m4net-base` leaves out tensors that equal those of these weights.
+`--extends m4net-base` leaves out tensors that equal those of these weights. Then `python scripts/export_engines.py`
+exports all weights again.
 
 M4Net's weights get the fingerprint of the packaged face model. Those that were trained for another one are refused.
 If the face model changed without a change of its parameters' meaning, such as in the number of vertices,

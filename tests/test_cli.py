@@ -149,8 +149,10 @@ def test_nothing_to_read_is_an_error_and_leaves_no_folder(predictor, tmp_path, c
 
 def test_options_reach_the_predictor(predictor, photos, tmp_path):
     options = ["--threshold", "0.4", "--min-face", "25", "--passes", "1", "--max-faces", "3", "--quiet"]
+    options += ["--engine", "torch"]
     cli.main(["predict", str(photos / "a.jpg"), "--out", str(tmp_path / "out"), *options])
-    assert predictor == [{"threshold": 0.4, "min_face": 25, "passes": 1, "max_faces": 3}]
+    expected = {"threshold": 0.4, "min_face": 25, "passes": 1, "max_faces": 3, "engine": "torch"}
+    assert predictor == [expected]
 
 
 def test_a_folder_that_cannot_be_written_to_is_said_without_a_traceback(

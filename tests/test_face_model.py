@@ -296,6 +296,12 @@ class TestArithmetic:
         moved = model.vertices(None, torch.eye(10)[3]) - model.mean
         torch.testing.assert_close(moved, model.expression_modes[3], atol=1e-4, rtol=0)
 
+    def test_landmarks_as_an_array_are_those_of_the_tensors(self, model):
+        coefficients = np.random.default_rng(0).normal(size=(2, 3, 50)).astype(np.float32)
+        for one in (model, copy.deepcopy(model).double()):
+            expected = one.landmarks(coefficients[..., :40], coefficients[..., 40:]).numpy()
+            np.testing.assert_allclose(one.place_landmarks(coefficients), expected, atol=1e-4)
+
     def test_landmarks_are_barycentric_points_of_the_mesh(self, model, triangles):
         identity, expression = model.sample(3, seed=0)
         corners = model.vertices(identity, expression).numpy()[:, model.landmark_vertices]
