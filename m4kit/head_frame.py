@@ -43,6 +43,10 @@ class HeadFrame:
         """Transform points (n, 3) from photo pixels (y down, z to the viewer) to the head's frame, in mm (y up)."""
         return (np.asarray(points) - self.origin) * _FLIP / self.scale @ self.rotation
 
+    def to_photo(self, points: np.ndarray) -> np.ndarray:
+        """Transform points (..., 3) back, from the head's frame to photo pixels."""
+        return np.asarray(points) @ self.rotation.T * self.scale * _FLIP + self.origin
+
     def photo_plane(self, width: int, height: int, depth: float) -> np.ndarray:
         """The corners (4, 3) in mm of a photo of that size: upper left, upper right, lower left, lower right.
 

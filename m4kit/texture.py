@@ -105,16 +105,16 @@ def _in(model: FaceModel, names: tuple[str, ...]) -> np.ndarray:
 def _sampled(image: np.ndarray, vertices: np.ndarray) -> np.ndarray:
     """The photo's colours (V, 3) at the vertices, between pixels."""
     height, width = image.shape[:2]
-    # OpenCV reads from pictures of less than 32,767 pixels a side.
+    # OpenCV reads from pictures of less than 32,767 pixels a side, and at no more places in a row.
     start = np.clip(vertices[:, :2].min(axis=0).astype(int) - 1, 0, [width - 1, height - 1])
     start = start if max(height, width) > 32766 else np.zeros(2, int)
     places = (vertices[:, :2] - start).astype(np.float32)
-    sampled = cv2.remap(
-        image[start[1] :, start[0] :][:32766, :32766],
-        *(places[:, :1], places[:, 1:], cv2.INTER_LINEAR),
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    return sampled[:, 0].astype(np.float32)
+    part = image[start[1] :, start[0] :][:32766, :32766]
+    sampled = [
+        cv2.remap(part, some[:, :1], some[:, 1:], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        for some in np.split(places, range(32766, len(places), 32766))
+    ]
+    return np.concatenate(sampled)[:, 0].astype(np.float32)
 
 
 def _shown(image: np.ndarray, vertices: np.ndarray, triangles: np.ndarray, inner: np.ndarray) -> np.ndarray:

@@ -28,3 +28,8 @@ def test_the_photo_lies_behind_the_face_in_the_right_place():
     assert np.allclose(corners[:, 2], corners[0, 2])
     width = corners[1, 0] - corners[0, 0]
     assert width == pytest.approx(400 / frame.scale)
+
+
+def test_points_go_to_the_photo_and_back():
+    frame, points = HeadFrame.of(turned_face()), turned_face().landmarks
+    np.testing.assert_allclose(frame.to_photo(frame.from_photo(points)), points, atol=1e-3)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from m4kit.render import vertex_normals
-from m4kit.texture import visible
+from m4kit.texture import _sampled, visible
 from m4kit.vertex_colours import vertex_colours
 
 from helpers.faces import MODEL, face
@@ -51,6 +51,16 @@ def test_a_photo_wider_than_opencv_reads_gives_the_same_texture():
     both = ~here.filled & ~there.filled
     assert both.sum() > 0.95 * (~here.filled).sum() > 1000
     assert np.abs(there.colours[both].astype(int) - here.colours[both]).max() <= 2
+
+
+def test_a_mesh_of_more_vertices_than_opencv_reads_at_once_has_the_photos_colours():
+    photo = np.full((40, 60, 3), SKIN, np.uint8)
+    photo[:, 30:] = DARK
+    places = np.random.default_rng(0).uniform(1, 28, (70_000, 3))
+    places[40_000:, 0] += 30
+    colours = _sampled(photo, places)
+    assert (colours[:40_000] == SKIN).all()
+    assert (colours[40_000:] == DARK).all()
 
 
 def test_what_the_photo_hides_is_filled_from_the_mirrored_side():

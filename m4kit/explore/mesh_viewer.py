@@ -276,8 +276,11 @@ class MeshViewer(MeshExplorer):
             self._send_photos()
 
     def _frame(self, one: Shown) -> HeadFrame:
-        """The frame in which a face is shown."""
+        """The frame in which a face is shown: in the middle, also if its model has its origin elsewhere."""
         frame = HeadFrame.of(one.face)
+        if not one.face.model.is_head:
+            off = framing(one.face.model).centre - framing(self.face.model).centre
+            frame = replace(frame, origin=frame.to_photo(off))
         if self._photo_view is None or self.compare.value != "side":
             return frame
         # Under the first face's camera, the second one is as in its own photo, too.

@@ -6,6 +6,7 @@ saves it. Figures are returned, never shown.
 """
 
 from m4kit.landmarks import LANDMARK_GROUPS
+from m4kit.visualize.comparison import distances_figure, landmarks_figure
 from m4kit.visualize.drawing import (
     draw_boxes,
     draw_landmarks,
@@ -21,6 +22,7 @@ from m4kit.visualize.mesh_figure import mesh_figure, mesh_picture, write_page
 
 __all__ = [
     "LANDMARK_GROUPS",
+    "distances_figure",
     "draw_boxes",
     "draw_landmarks",
     "draw_mesh",
@@ -28,6 +30,7 @@ __all__ = [
     "draw_pose_axes",
     "draw_pose_box",
     "faces_figure",
+    "landmarks_figure",
     "likeness_figure",
     "limits_figure",
     "mesh_figure",

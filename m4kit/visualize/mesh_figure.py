@@ -97,11 +97,17 @@ class Framing(NamedTuple):
 
 
 def framing(model: FaceModel) -> Framing:
-    """How a model's meshes are shown: a face around the model's origin, a head around its own middle."""
-    if not model.is_head:
-        return Framing(np.zeros(3), EXTENT)
+    """How a model's meshes are shown: a face around the model's origin, a head around its own middle.
+
+    The origin of another model may be elsewhere. Where its mean face would reach out of the picture, that face's
+    middle is the picture's.
+    """
     low, high = (end.numpy().astype(float) for end in model.mean.aminmax(dim=0))
-    return Framing((low + high) / 2, _HEAD_MARGIN * float((high - low).max()) / 2)
+    middle = (low + high) / 2
+    if model.is_head:
+        return Framing(middle, _HEAD_MARGIN * float((high - low).max()) / 2)
+    inside = max(high.max(), -low.min()) <= EXTENT
+    return Framing(np.zeros(3) if inside else middle, EXTENT)
 
 
 def mesh_figure(

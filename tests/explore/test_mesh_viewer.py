@@ -16,6 +16,7 @@ from m4kit.explore import MeshViewer, mesh_viewer
 from m4kit.explore.canvas import MESSAGE_BYTES
 from m4kit.head_frame import HeadFrame
 from m4kit.vertex_colours import scalar_colours, vertex_colours
+from m4kit.visualize import mesh_picture
 
 from helpers.canvas import PHOTO, TWO_FACES, last_colours, last_vertices, of_kind, turned_face
 from helpers.faces import MODEL, ellipsoid
@@ -30,6 +31,22 @@ def test_the_viewer_shows_the_chosen_face_and_its_errors_are_none(sent):
     assert np.abs(first - turned_face().shape).max() < 0.01
     assert np.abs(second - TWO_FACES[1].shape).max() < 0.01
     assert viewer.errors == []
+
+
+def test_a_model_with_its_origin_elsewhere_is_shown_in_the_middle_too(sent):
+    """As the Basel Face Model, whose nose is 132 mm in front of its origin."""
+    far = MODEL.with_mean(MODEL.mean.numpy() + np.array([0, 12, 61]))
+    other = dataclasses.replace(
+        TWO_FACES, faces=tuple(dataclasses.replace(one, model=far) for one in TWO_FACES)
+    )
+    viewer = MeshViewer(TWO_FACES, other=other)
+    viewer.compare.value = "side"
+    for panel in (0, 1):
+        vertices = last_vertices(sent, panel)
+        assert np.abs((vertices.min(axis=0) + vertices.max(axis=0)) / 2).max() < 25
+    assert viewer.errors == []
+    turned = mesh_picture(other[0], yaw=80, side=120)
+    assert (turned[:, [0, -1]] == 255).all()
 
 
 def test_the_camera_stays_where_the_hand_left_it(sent):
