@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from m4kit.explore.mesh_viewer import MeshViewer
     from m4kit.explore.scene_explorer import SceneExplorer
     from m4kit.explore.slider_picture import SliderPicture
+    from m4kit.explore.video_explorer import VideoExplorer
 
 _HOMES = {
     "ActivationExplorer": "activation_explorer",
@@ -20,6 +21,7 @@ _HOMES = {
     "MeshViewer": "mesh_viewer",
     "SceneExplorer": "scene_explorer",
     "SliderPicture": "slider_picture",
+    "VideoExplorer": "video_explorer",
 }
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "MeshViewer",
     "SceneExplorer",
     "SliderPicture",
+    "VideoExplorer",
 ]
 
 

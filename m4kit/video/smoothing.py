@@ -22,14 +22,15 @@ from m4kit.prediction import Face
 _SPEED_CUTOFF = 1.0
 """Cutoff frequency of the speed, in Hz, as in the paper."""
 
-# Lowest cutoff frequency in Hz, and what a unit of speed adds to it; chosen on drawn faces (`benchmarks/video.py`).
-PLACE = (1.0, 0.05)
+# Lowest cutoff frequency in Hz, and what a unit of speed adds to it; chosen on other drawn faces than
+# those of `benchmarks/video.py`.
+PLACE = (0.5, 0.4)
 """Place: mm per second."""
-SIZE = (0.5, 5.0)
+SIZE = (0.3, 10.0)
 """Logarithm of the size: per second."""
-TURN = (1.0, 3.0)
+TURN = (0.5, 40.0)
 """Rotation: radians per second."""
-EXPRESSION = (1.5, 0.5)
+EXPRESSION = (0.5, 4.0)
 """Expression: standard deviations per second."""
 
 

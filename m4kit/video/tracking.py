@@ -33,6 +33,9 @@ MOST_MISSED = 9
 REMEMBERED_SECONDS = 1.0
 """A face that is found again at the same place within this time keeps its number."""
 
+_LEAST_INSIDE = 0.5
+"""A face with a smaller share of its landmarks in the picture is in doubt."""
+
 _SAME_IOU = 0.6
 """Two tracks whose landmarks' boxes overlap by this much follow the same face."""
 
@@ -93,16 +96,19 @@ class Tracker:
         for track in tracks:
             crop = next_crop(track.face.crop, track.face.landmarks)
             x, y = crop.centre
-            (followed if 0 <= x < width and 0 <= y < height else doubtful).append((track, crop))
-        # Predictions come in this order.
-        followed.sort(key=lambda pair: -pair[1].size)
-        doubtful = [track for track, _ in doubtful]
+            if 0 <= x < width and 0 <= y < height:
+                followed.append((track, crop))
+            else:
+                doubtful.append(track)
         if not followed:
             return doubtful
+        # Predictions come in this order.
+        followed.sort(key=lambda pair: -pair[1].size)
         boxes = np.array([box_from_crop(crop) for _, crop in followed])
         for (track, _), face in zip(followed, self._follow(image, boxes=boxes), strict=True):
             track.face = replace(face, box=_moved_box(track.face, face))
-            if _spread(face) > SPREAD:
+            inside = ((face.landmarks[:, :2] > 0) & (face.landmarks[:, :2] < [width, height])).all(axis=1)
+            if _spread(face) > SPREAD or inside.mean() < _LEAST_INSIDE:
                 doubtful.append(track)
         return doubtful
 

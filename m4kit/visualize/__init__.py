@@ -19,6 +19,7 @@ from m4kit.visualize.figures import faces_figure, overview, pictures_figure, sha
 from m4kit.visualize.likeness import likeness_figure
 from m4kit.visualize.limits import limits_figure
 from m4kit.visualize.mesh_figure import mesh_figure, mesh_picture, write_page
+from m4kit.visualize.timeline import pose_timeline
 
 __all__ = [
     "LANDMARK_GROUPS",
@@ -37,6 +38,7 @@ __all__ = [
     "mesh_picture",
     "overview",
     "pictures_figure",
+    "pose_timeline",
     "shapes_figure",
     "write_page",
 ]

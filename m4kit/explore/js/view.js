@@ -77,6 +77,7 @@ class View {
     model.on("change:camera", this.onCamera);
     this.onLook = () => { this.announce(); this.redraw(); };
     for (const name of LOOKS) model.on(`change:${name}`, this.onLook);
+    model.on("modes", this.onModes = (values) => this.slideAll(values));
     this.observer = new ResizeObserver(this.onLook);
     this.observer.observe(this.el);
     this.followSliders().catch((error) => console.warn("m4kit: the mesh waits for the kernel:", error));
@@ -116,16 +117,27 @@ class View {
 
   // The user moves a mode's slider: the mesh follows at once, without the kernel, as soon as the mode is here.
   slide(mode, value) {
+    this.slideAll({ [mode]: value });
+  }
+
+  // The same for several modes at once, as a video has them.
+  slideAll(values) {
     const [panel] = this.panels;
-    if (panel.morph || !(mode in panel.at)) return;
-    if (!(mode in panel.modes)) {
-      panel.modes[mode] = null;
-      this.model.send({ kind: "mode", mode });
+    if (panel.morph) return;
+    let moved = false;
+    for (const [mode, value] of Object.entries(values)) {
+      if (!(mode in panel.at)) continue;
+      if (!(mode in panel.modes)) {
+        panel.modes[mode] = null;
+        this.model.send({ kind: "mode", mode: Number(mode) });
+      }
+      if (!panel.modes[mode]) continue;
+      panel.ahead[mode] = value;
+      moved = true;
+      this.serial = `${parseInt(this.serial)}+${value}`;
     }
-    if (!panel.modes[mode]) return;
-    panel.ahead[mode] = value;
+    if (!moved) return;
     panel.follow();
-    this.serial = `${parseInt(this.serial)}+${value}`;
     this.redraw();
   }
 
@@ -258,6 +270,7 @@ class View {
     this.model.off("msg:custom", this.onMessage);
     for (const stop of this.unfollow ?? []) stop();
     if (this.onCamera) this.model.off("change:camera", this.onCamera);
+    if (this.onModes) this.model.off("modes", this.onModes);
     if (this.onLook) for (const name of LOOKS) this.model.off(`change:${name}`, this.onLook);
     // Browsers keep only about sixteen contexts alive.
     this.gl?.getExtension("WEBGL_lose_context")?.loseContext();

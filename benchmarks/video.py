@@ -1,0 +1,206 @@
+"""Measures jitter, lag, error and speed of `predict_video`, with and without smoothing, as a Markdown table.
+
+    python benchmarks/video.py [--people 3] [--noise 6] [--rounds 3]
+
+The faces are drawn from m4kit's own face model at 640x480 pixels and 25 frames a second, so that their true landmarks
+are known:
+
+- jitter: the standard deviation over time of each landmark of a still face, mean of all, in percent of the face's
+  size. The pictures differ in sensor noise. "each frame as a photo" runs `predict` on each, whose boxes differ, too;
+- lag: how many frames the head's pitch, and the opening of the mouth, are behind the truth, while the head nods by 15
+  degrees once a second and the jaw opens twice a second. It follows from the phases of sine waves fitted to both;
+- error: NME of the nodding face against the true landmarks, in percent;
+- frames a second: from the file to the smoothed faces, for one face. Other load on the machine changes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from copy import copy
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+import m4kit
+from m4kit import metrics
+from m4kit.face_model import FaceModel
+from m4kit.light import Light
+from m4kit.prediction import Face
+from m4kit.training.synthetic_head import Head
+from m4kit.video.files import VideoWriter
+from m4kit.video.smoothing import FaceSmoother
+from m4kit.video.tracking import Tracker
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
+from build_sample_clip import Person
+
+SIZE, FPS, FRAMES = (640, 480), 25, 75
+SETTLED = 25
+"""Jitter is measured from this frame on, when the filters have settled."""
+NOD, JAW = 1.0, 2.0
+"""Cycles a second of the nodding head and the opening jaw."""
+DEGREES = 15.0
+PLACE, SCALE = (320, 250), 1.3
+POSES = ((0, 0, 0), (25, -5, 5), (-40, 5, -5))
+TIMES = np.arange(FRAMES) / FPS
+
+
+def people(count: int) -> list[Person]:
+    """Random people in m4kit's usual light; the filters were tuned on others."""
+    model = FaceModel.load()
+    head = Head(model)
+    gaze = np.array([0.0, 0.0, 1.0])
+    return [Person.random(head, model, seed=seed, gaze=gaze, light=Light()) for seed in range(10, 10 + count)]
+
+
+def wall(seed: int) -> np.ndarray:
+    """A soft random background."""
+    coarse = np.random.default_rng(seed).integers(40, 220, (6, 8, 3)).astype(np.uint8)
+    return cv2.resize(coarse, SIZE, interpolation=cv2.INTER_CUBIC)
+
+
+def noisy(picture: np.ndarray, noise: float, random: np.random.Generator) -> np.ndarray:
+    """A picture with normal noise of that standard deviation, in grey levels."""
+    return np.clip(picture + random.normal(scale=noise, size=picture.shape), 0, 255).astype(np.uint8)
+
+
+def still(person: Person, pose, seed: int, noise: float) -> list[np.ndarray]:
+    """A still face: pictures that differ in noise alone."""
+    picture = person.draw(wall(seed), pose, PLACE, SCALE, person.expression())
+    random = np.random.default_rng(seed)
+    return [noisy(picture, noise, random) for _ in TIMES]
+
+
+def nodding(person: Person, seed: int, noise: float) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """A face that nods and speaks: pictures, true landmarks (n, 68, 2) and true pitch (n,) in degrees."""
+    pictures, landmarks = [], []
+    random = np.random.default_rng(seed)
+    pitch = DEGREES * np.sin(2 * np.pi * NOD * TIMES)
+    for angle, jaw in zip(pitch, 0.5 - 0.5 * np.cos(2 * np.pi * JAW * TIMES), strict=True):
+        where = (0.0, float(angle), 0.0), PLACE, SCALE, person.expression(jawOpen=0.7 * float(jaw))
+        pictures.append(noisy(person.draw(wall(seed), *where), noise, random))
+        landmarks.append(person.landmarks(*where))
+    return pictures, np.array(landmarks), pitch
+
+
+def followed(pictures: Sequence[np.ndarray], predictor: m4kit.Predictor) -> list[Face]:
+    """The face of each picture as `predict_video` follows it, without smoothing."""
+    follow = copy(predictor)
+    follow.passes = 1
+    tracker = Tracker(predictor, follow, smooth=False)
+    faces = []
+    for picture, seconds in zip(pictures, TIMES, strict=True):
+        (face,) = tracker(picture, float(seconds), name="drawn")
+        faces.append(face)
+    return faces
+
+
+def smoothed(faces: Sequence[Face]) -> list[Face]:
+    """The faces of a track, smoothed."""
+    smoother = FaceSmoother()
+    return [smoother(face, float(seconds)) for face, seconds in zip(faces, TIMES, strict=True)]
+
+
+def jitter(faces: Sequence[Face]) -> float:
+    """Standard deviation of the landmarks over time, in percent of the face's size."""
+    points = np.array([face.landmarks[:, :2] for face in faces[SETTLED:]])
+    spread = np.sqrt(points.var(axis=0).sum(axis=-1)).mean()
+    return 100 * float(spread / m4kit.landmarks.face_size(points.mean(axis=0)))
+
+
+def behind(found: np.ndarray, true: np.ndarray, frequency: float) -> float:
+    """How many frames a signal (n,) is behind the true one, from their phases at a frequency in Hz."""
+    angle = 2 * np.pi * frequency * TIMES
+    # The mean and a drift are fitted besides.
+    basis = np.stack([np.cos(angle), np.sin(angle), np.ones(FRAMES), TIMES], axis=1)
+    phases = []
+    for signal in (true, found):
+        cosine, sine = np.linalg.lstsq(basis[SETTLED:], signal[SETTLED:], rcond=None)[0][:2]
+        phases.append(np.arctan2(sine, cosine))
+    turn = (phases[1] - phases[0] + np.pi) % (2 * np.pi) - np.pi
+    return float(turn / (2 * np.pi * frequency) * FPS)
+
+
+def mouth(landmarks: np.ndarray) -> np.ndarray:
+    """The opening of the mouth (n,) in landmarks (n, 68, 2)."""
+    return np.linalg.norm(landmarks[:, 62, :2] - landmarks[:, 66, :2], axis=-1)
+
+
+def figures(faces: Sequence[Face], truth: np.ndarray, pitch: np.ndarray) -> tuple[float, float, float]:
+    """Lag of the pitch and of the mouth in frames, and NME in percent, of a nodding face."""
+    points = np.array([face.landmarks for face in faces])
+    return (
+        behind(np.array([face.pose.pitch for face in faces]), pitch, NOD),
+        behind(mouth(points), mouth(truth), JAW),
+        float(metrics.nme(points[SETTLED:, :, :2], truth[SETTLED:]).mean()),
+    )
+
+
+def speed(pictures: Sequence[np.ndarray], rounds: int) -> dict[str, float]:
+    """Frames a second of `predict_video` on a file, without and with smoothing: medians of the rounds."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "speed.mp4"
+        with VideoWriter(path, size=SIZE, fps=FPS) as writer:
+            for picture, seconds in zip(pictures, TIMES, strict=True):
+                writer.write(picture, float(seconds))
+        times: dict[bool, list[float]] = {False: [], True: []}
+        for _ in range(rounds):
+            for smooth, values in times.items():
+                video = m4kit.predict_video(path, smooth=smooth, progress=False)
+                frames = iter(video)
+                next(frames)
+                start = time.perf_counter()
+                count = sum(len(frame.faces[0].landmarks) > 0 for frame in frames)
+                values.append(count / (time.perf_counter() - start))
+    return {
+        name: float(np.median(values))
+        for name, values in zip(("not smoothed", "smoothed"), times.values(), strict=True)
+    }
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--people", type=int, default=3)
+    parser.add_argument("--noise", type=float, default=6.0, help="sensor noise in grey levels")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    predictor = m4kit.Predictor()
+    names = ("each frame as a photo", "not smoothed", "smoothed")
+    still_jitter: dict[str, list[float]] = {name: [] for name in names}
+    nod: dict[str, list[tuple]] = {name: [] for name in names}
+    for seed, person in enumerate(people(options.people)):
+        pictures = still(person, POSES[seed % len(POSES)], seed, options.noise)
+        faces = followed(pictures, predictor)
+        for name, some in zip(
+            names, ([predictor(picture)[0] for picture in pictures], faces, smoothed(faces)), strict=True
+        ):
+            still_jitter[name].append(jitter(some))
+        moving, truth, pitch = nodding(person, seed, options.noise)
+        faces = followed(moving, predictor)
+        for name, some in zip(
+            names, ([predictor(picture)[0] for picture in moving], faces, smoothed(faces)), strict=True
+        ):
+            nod[name].append(figures(some, truth, pitch))
+    rates = speed(moving, options.rounds)
+    print(
+        f"{options.people} drawn people, {FRAMES} frames of {SIZE[0]}x{SIZE[1]} pixels, noise of "
+        f"{options.noise:g} grey levels\n"
+    )
+    print("| | jitter, % | lag of the nod, frames | lag of the mouth, frames | NME, % | frames a second |")
+    print("|---|--:|--:|--:|--:|--:|")
+    for name in names:
+        lags = np.mean(nod[name], axis=0)
+        rate = f"{rates[name]:.0f}" if name in rates else ""
+        print(
+            f"| {name} | {np.mean(still_jitter[name]):.3f} | {lags[0]:.2f} | {lags[1]:.2f} | {lags[2]:.2f} | {rate} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
