@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from m4kit import metrics
 from m4kit.commands import add_quiet, add_weights, folder_argument, path_argument, say, shows_progress
 from m4kit.conditions import CONDITIONS
 from m4kit.datasets import READERS, WITH_LANDMARKS, DatasetError, Sample, read, read_aflw2000_3d
@@ -43,6 +44,7 @@ NETWORK_OPTIONS = {
     "views": 1,
     "whole_chain": False,
     "peers": None,
+    "floor": False,
 }
 """Options of the network and their defaults; `--predictions` excludes them."""
 
@@ -102,6 +104,11 @@ def _add_landmarks(targets) -> None:
         help=f"also evaluate other networks, and compare all in one table: names with commas ({', '.join(PEERS)})",
     )
     add_peer_files(parser)
+    add(
+        "--floor",
+        action="store_true",
+        help="also fit the face model itself to the true landmarks, for the error that no answer goes below",
+    )
     add(
         "--predictions",
         type=Path,
@@ -345,7 +352,7 @@ def _evaluated(
     )
     result, stop = answers.evaluate(), answers.interrupted
     report = [result.report(), answers.report()]
-    if stop is None and (options.whole_chain or peers):
+    if stop is None and (options.whole_chain or options.floor or peers):
         try:
             report += _after_heads(options, samples, network, result, peers)
         except KeyboardInterrupt as stopped:
@@ -365,6 +372,8 @@ def _after_heads(
     predict_crops = crop_predictor(network, FaceModel.load(), views=options.views)
     weights = sum(weight.numel() for weight in network.parameters())
     competitors = [Competitor(Path(options.weights).stem, predict_crops, own, weights)]
+    if options.floor:
+        yield _floor(own)
     if options.whole_chain:
         yield evaluate_chain(predict_crops, samples, progress=progress).report()
     for peer in peers:
@@ -380,6 +389,18 @@ def _after_heads(
         table = comparison(competitors, samples, annotations, published_crops=options.published_crops)
         published = PUBLISHED if options.dataset == "aflw2000-3d" else ()
         yield "\n" + comparison_report(table, published=published)
+
+
+def _floor(own: LandmarkEvaluation) -> str:
+    """The line on the error of the face model's best fit, with 95 % intervals by faces."""
+    result = expressiveness(FaceModel.load(), own.true, predicted=own.predicted)
+    floor, missed = (
+        "{:.2f} % ({:.2f} to {:.2f})".format(errors.mean(), *metrics.bootstrap(errors))
+        for errors in (result.floor, result.missed)
+    )
+    return (
+        f"floor, the best fit of the face model to the true landmarks: NME {floor}; network - floor {missed}"
+    )
 
 
 def _peers(options: argparse.Namespace) -> list[Peer]:

@@ -173,11 +173,15 @@ class LandmarkEvaluation:
     def by_artist(self) -> pd.DataFrame:
         """NME in percent of each artist's faces with its 95 % interval, the lowest first.
 
-        Columns: artist, faces, NME, low, high. It is empty without artists; faces without one count as "unknown".
+        Columns: artist, faces, NME, low, high. It is empty without artists; faces without one count as "unknown". A
+        single face has no interval (NaN).
         """
         artists = np.array([name or UNKNOWN for name in self.artists], dtype=object)
         errors = {name: self.nme[artists == name] for name in dict.fromkeys(artists)}
-        rows = [(name, len(own), own.mean(), *metrics.bootstrap(own)) for name, own in errors.items()]
+        rows = [
+            (name, len(own), own.mean(), *(metrics.bootstrap(own) if len(own) > 1 else (np.nan, np.nan)))
+            for name, own in errors.items()
+        ]
         table = pd.DataFrame(rows, columns=["artist", "faces", "NME", "low", "high"])
         return table.sort_values("NME", ignore_index=True)
 

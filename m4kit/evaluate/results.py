@@ -14,6 +14,7 @@ from m4kit.camera import Crop, cut_square
 from m4kit.datasets import DatasetError, Sample
 from m4kit.datasets.files import read_arrays
 from m4kit.evaluate.landmarks import (
+    UNKNOWN,
     LandmarkEvaluation,
     artists_of,
     check_labelled,
@@ -33,7 +34,9 @@ COLUMNS = (
 FILES = ("faces.csv", "predictions.npz", "error_curve.png", "index.html")
 """What `write_results` writes."""
 
-WORST = 20
+WORST, WORST_OF_ARTIST = 20, 12
+"""How many faces the page shows, the worst first: of the set, or of each artist of a set of works of art."""
+
 _SIDES = (360, 320, 240)
 _BYTES = 60_000
 _MARGIN = 0.25
@@ -46,8 +49,9 @@ def write_results(
 ) -> Path:
     """Write `FILES` into a folder; return the page.
 
-    `samples` are the evaluated ones. The page shows the pictures of the twenty worst faces, or the error for a
-    picture that cannot be read. `report` is the text at its top, by default that of `result`.
+    `samples` are the evaluated ones. The page shows the pictures of the twenty worst faces, in a set of works of art
+    those of the twelve worst of each artist; for a picture that cannot be read it shows the error. `report` is the
+    text at its top, by default that of `result`.
 
     Raises the errors of `files.OutputFolder`.
     """
@@ -60,9 +64,12 @@ def write_results(
         "poses": result.predicted_poses.astype(np.float32),
     }
     by_name = {sample.name: sample for sample in samples}
-    faces = [_card(result, row, by_name[result.names[row]]) for row in np.argsort(-result.nme)[:WORST]]
+    groups = [
+        (title, line, [_card(result, row, by_name[result.names[row]]) for row in rows])
+        for title, line, rows in _groups(result)
+    ]
     text = render_page(
-        "worst_faces.html", title="Evaluation of landmarks", report=report or result.report(), faces=faces
+        "evaluation.html", title="Evaluation of landmarks", report=report or result.report(), groups=groups
     )
     writers = (
         lambda path: table.to_csv(path, index=False),
@@ -148,6 +155,20 @@ def _error_curve(result: LandmarkEvaluation) -> bytes:
     return buffer.getvalue()
 
 
+def _groups(result: LandmarkEvaluation) -> list[tuple[str, str, np.ndarray]]:
+    """Title, text and rows, worst first, of each group of faces on the page."""
+    worst = np.argsort(-result.nme, kind="stable")
+    if not result.artists:
+        return [(f"The {min(WORST, len(worst))} worst faces", "", worst[:WORST])]
+    artists = np.array([name or UNKNOWN for name in result.artists], dtype=object)
+    groups = []
+    for name, count, nme, low, high in result.by_artist.itertuples(index=False):
+        line = f"{count} face{'s' * (count > 1)}, NME {nme:.2f} %"
+        line += f" (95 % interval {low:.2f} to {high:.2f})" if count > 1 else ""
+        groups.append((name, line, worst[artists[worst] == name][:WORST_OF_ARTIST]))
+    return groups
+
+
 def _card(result: LandmarkEvaluation, row: int, sample: Sample) -> dict[str, object]:
     """What the page shows of one face."""
     picture = error = None
@@ -157,11 +178,12 @@ def _card(result: LandmarkEvaluation, row: int, sample: Sample) -> dict[str, obj
     # Whatever a decoder raises: the other faces and the tables count more.
     except Exception as problem:
         error = reason_of(problem)
-    angles = " / ".join("?" if np.isnan(angle) else f"{angle:+.0f}" for angle in result.true_poses[row])
+    known = result.true_poses[row]
+    angles = " / ".join("?" if np.isnan(angle) else f"{angle:+.0f}" for angle in known)
     return {
         "name": sample.name,
         "nme": result.nme[row],
-        "angles": angles,
+        "angles": "" if np.isnan(known).all() else angles,
         "picture": picture,
         "error": error,
     }

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from m4kit.camera import Crop, cut_square, rotation_from_euler
-from m4kit.checks import check_array, check_number, check_type, check_whole
+from m4kit.checks import check_array, check_flag, check_number, check_type, check_whole
 from m4kit.face_model import FaceModel, check_model
 from m4kit.images import check_image
 from m4kit.landmarks import face_size
@@ -40,6 +41,7 @@ ROWS = ("landmarks", "head pose", "translucent mesh", "solid mesh")
 NO_FACE = "no face found"
 
 _SMALLEST_SIDE = 480
+_ROOM_FOR_POSE = 1.8
 _SMALLEST_LABELLED_FACE = 90
 
 
@@ -56,13 +58,18 @@ def row_pictures(image: np.ndarray, faces: Sequence[Face]) -> dict[str, np.ndarr
 
 
 def overview(
-    predictions: Prediction | Sequence[Prediction], *, max_side: int = 480, titles: Sequence[str] = ()
+    predictions: Prediction | Sequence[Prediction],
+    *,
+    max_side: int = 480,
+    titles: Sequence[str] = (),
+    close: bool = False,
 ) -> NotebookFigure:
     """Landmarks, head pose, translucent mesh and solid mesh of one or several photos, a column per photo.
 
     Takes one prediction or a list. All photos get the same height; `max_side` is the longest side of any picture,
-    in pixels of the figure. `titles` gives one title per photo. For a photo without a face the figure says "no face
-    found": above a single photo, or over the pictures in a list.
+    in pixels of the figure. `titles` gives one title per photo. `close` shows a square around the largest face
+    instead of the whole photo, as in the paper's figure of faces in art (S3). For a photo without a face the figure
+    says "no face found": above a single photo, or over the pictures in a list.
     """
     if isinstance(predictions, Prediction):
         predictions = [predictions]
@@ -76,6 +83,8 @@ def overview(
     _check_side(max_side)
     if len(titles) not in (0, len(predictions)):
         raise ValueError(f"expected a title for each of {len(predictions)} photos, got {len(titles)}")
+    if check_flag(close, "close"):
+        predictions = [_largest(one, max_side) if one.faces else one for one in predictions]
     if len(predictions) == 1 and not titles:
         return figure_of(overview_pictures(predictions[0], max_side=max_side))
     shapes = np.array([prediction.image.shape[:2] for prediction in predictions], dtype=float)
@@ -200,14 +209,23 @@ def _fitted(prediction: Prediction, max_side: int) -> Prediction:
     return prediction.resized(min(max_side, max(longest, _SMALLEST_SIDE)) / longest)
 
 
-def close_up(image: np.ndarray, face: Face, side: int) -> tuple[np.ndarray, Face]:
-    """A square of the photo around a face, black outside the photo, and the face in its pixels."""
+def close_up(image: np.ndarray, face: Face, side: int, *, room: float = 1.35) -> tuple[np.ndarray, Face]:
+    """A square of the photo around a face, black outside the photo, and the face in its pixels.
+
+    The square is `room` times as large as the face.
+    """
     points = np.asarray(face.vertices)[:, :2]
     low, high = points.min(axis=0), points.max(axis=0)
-    extent = 1.35 * float((high - low).max())
+    extent = room * float((high - low).max())
     corner = (low + high) / 2 - extent / 2
     cut = cut_square(image, Crop(*corner, extent), side, interpolation=cv2.INTER_CUBIC)
     return cut, face.moved(side / extent, corner)
+
+
+def _largest(prediction: Prediction, side: int) -> Prediction:
+    """The largest face in a close-up, `side` pixels wide, that has room for the box of its head pose."""
+    image, face = close_up(prediction.image, prediction[0], side, room=_ROOM_FOR_POSE)
+    return replace(prediction, image=image, faces=(face,))
 
 
 def _check_side(side: int) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import re
 
 import pytest
 
@@ -10,6 +11,7 @@ from m4kit.commands import Stopped
 from m4kit.evaluate import heads
 
 from helpers.aflw_like import write_set
+from helpers.paths import SAMPLES
 
 
 @pytest.fixture
@@ -20,6 +22,20 @@ def folder(tmp_path):
 def command(folder, out):
     landmarks = ["landmarks", str(folder), "--dataset", "aflw2000-3d"]
     return ["evaluate", *landmarks, "--weights", "m4net-small", "--out", str(out), "--quiet"]
+
+
+def test_works_of_art_get_a_floor_and_a_page_by_style(tmp_path, capsys):
+    options = ["--dataset", "artistic-faces", "--floor", "--weights", "m4net-small", "--quiet"]
+    assert main(["evaluate", "landmarks", str(SAMPLES / "art"), *options, "--out", str(tmp_path)]) == 0
+    report = capsys.readouterr().out
+    error = float(re.search(r"NME over all faces: ([\d.]+) %", report)[1])
+    floor, missed = re.search(r"floor, .*: NME ([\d.]+) %.*network - floor ([\d.]+) %", report).groups()
+    # Both are parts of the network's error.
+    assert 0.5 < float(floor) < error
+    assert float(floor) + float(missed) == pytest.approx(error, abs=0.011)
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert page.count("<h2>") == 7 and page.count("data:image/jpeg;base64,") == 8
+    assert "<h2>caricature</h2>\n<p>2 faces, NME" in page
 
 
 def rows(out):

@@ -388,7 +388,12 @@ class TestByArtist:
         result = evaluate_landmarks(crops, works, progress=False)
         table = result.by_artist.set_index("artist")
         assert table["faces"].to_dict() == {"dix": 2, "unknown": 1}
-        np.testing.assert_allclose(table[["NME", "low", "high"]], 100 * 5 / 60, rtol=1e-3)
+        np.testing.assert_allclose(
+            table.loc["dix", ["NME", "low", "high"]].astype(float), 100 * 5 / 60, rtol=1e-3
+        )
+        assert table.loc["unknown", "NME"] == pytest.approx(100 * 5 / 60, rel=1e-3)
+        # One face has no interval.
+        assert table.loc["unknown", ["low", "high"]].isna().all()
         assert re.search(r"NME by artist.*\nartist .*\n(.*\n)?dix +2 +8\.33", result.report())
 
     def test_photos_have_no_table(self, samples):

@@ -53,6 +53,36 @@ def test_the_page_holds_the_report_and_the_worst_faces_and_needs_no_network(fold
     assert "http" not in page
 
 
+def test_the_page_of_works_of_art_has_a_part_per_artist_the_best_first(result, samples, tmp_path):
+    better = replace(
+        result,
+        artists=("dix", None, "dix"),
+        predicted=np.where(np.arange(3)[:, None, None] == 1, result.true[..., :2], result.predicted),
+    )
+    page = write_results(better, samples, tmp_path).read_text(encoding="utf-8")
+    parts = page.split("<h2>")[1:]
+    assert [part.split("</h2>")[0] for part in parts] == ["unknown", "dix"]
+    assert "1 face, NME 0.00 %" in parts[0] and "2 faces, NME 8.33 % (95 % interval" in parts[1]
+    names = list(POSES)
+    assert names[1] in parts[0] and names[0] not in parts[0]
+    assert names[0] in parts[1] and names[2] in parts[1] and names[1] not in parts[1]
+    assert [part.count("data:image/jpeg;base64,") for part in parts] == [1, 2]
+
+
+def test_the_page_of_a_long_list_of_one_artist_shows_the_worst(result, samples, tmp_path):
+    many = 15
+    repeated = replace(
+        result,
+        names=(samples[0].name,) * many,
+        artists=("dix",) * many,
+        **{
+            field: np.repeat(getattr(result, field)[:1], many, axis=0)
+            for field in ("predicted", "true", "predicted_poses", "true_poses")
+        },
+    )
+    assert write_results(repeated, samples, tmp_path).read_text(encoding="utf-8").count("<figure>") == 12
+
+
 def test_the_curve_is_a_picture(folder):
     with Image.open(BytesIO((folder / "error_curve.png").read_bytes())) as picture:
         assert picture.size == (768, 504)

@@ -49,6 +49,11 @@ def coloured(picture, image, colour):
     return points.mean(axis=0)[::-1]
 
 
+def coloured_places(picture):
+    """Where a picture is more than a little coloured, as (n, 2) points x, y."""
+    return np.argwhere(np.ptp(picture.astype(int), axis=2) > 60)[:, ::-1]
+
+
 class TestEveryDrawing:
     @pytest.mark.parametrize("draw", DRAWINGS)
     def test_the_picture_given_stays_untouched_and_the_new_one_has_its_size(self, draw):
@@ -228,6 +233,18 @@ class TestOverview:
         assert [axes.get_ylabel() for axes in figure.axes[::3]] == list(ROWS)
         assert [text.get_text() for text in figure.axes[2].texts] == [NO_FACE]
         assert not figure.axes[0].texts
+
+    def test_close_shows_the_largest_face_alone_in_squares(self):
+        faces = [ellipsoid(centre=(60, 60), height=40), ellipsoid(centre=(300, 200), height=80)]
+        photos = [prediction(*faces[::-1], size=(300, 400)), prediction()]
+        figure = visualize.overview(photos, max_side=150, close=True)
+        shown = figure.axes[0].images[0].get_array()
+        assert shown.shape == (150, 150, 3)
+        # The contours fill most of the square, centred: the small face is out of it.
+        places = coloured_places(shown)
+        assert np.ptp(places, axis=0).min() > 50
+        assert np.abs(places.mean(axis=0) - 75).max() < 20
+        assert [text.get_text() for text in figure.axes[1].texts] == [NO_FACE]
 
     def test_a_photo_without_a_face_is_shown_and_says_so(self):
         figure = visualize.overview(prediction(size=(480, 640)))
