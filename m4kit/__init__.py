@@ -8,11 +8,14 @@ if TYPE_CHECKING:
     from m4kit.camera import HeadPose
     from m4kit.detector import Detector
     from m4kit.face_model import FaceModel
+    from m4kit.face_table import faces_from
     from m4kit.images import load_image
+    from m4kit.many import UnreadPhoto, predict_many
     from m4kit.network import M4Net
     from m4kit.prediction import Face, FaceBox, Prediction
     from m4kit.prediction_file import load
     from m4kit.predictor import Predictor, predict
+    from m4kit.tabulation import tabulate
     from m4kit.video import Video, predict_video
 
 __version__ = "0.1.0"
@@ -27,11 +30,15 @@ _HOMES = {
     "M4Net": "network",
     "Prediction": "prediction",
     "Predictor": "predictor",
+    "UnreadPhoto": "many",
     "Video": "video",
+    "faces_from": "face_table",
     "load": "prediction_file",
     "load_image": "images",
     "predict": "predictor",
+    "predict_many": "many",
     "predict_video": "video",
+    "tabulate": "tabulation",
 }
 
 __all__ = [
@@ -43,12 +50,16 @@ __all__ = [
     "M4Net",
     "Prediction",
     "Predictor",
+    "UnreadPhoto",
     "Video",
     "__version__",
+    "faces_from",
     "load",
     "load_image",
     "predict",
+    "predict_many",
     "predict_video",
+    "tabulate",
     "visualize",
 ]
 

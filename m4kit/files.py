@@ -117,6 +117,11 @@ def outputs_in(folder: str | Path) -> frozenset[str]:
     )
 
 
+def has_results(folder: Path) -> bool:
+    """Whether m4kit wrote results into a folder."""
+    return (folder / MANIFEST).exists()
+
+
 def text_of(name: str) -> str:
     """A file's name as text that can be written anywhere: bytes that are not valid UTF-8 become escapes.
 

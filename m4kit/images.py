@@ -28,7 +28,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image
 
-from m4kit.files import outputs_in
+from m4kit.files import has_results, outputs_in
 from m4kit.pixels import (
     Block,
     ImageError,
@@ -128,11 +128,12 @@ def load_image(source: ImageSource) -> np.ndarray:
     return _decode(content, name)
 
 
-def list_images(paths: str | PathLike | Iterable[str | PathLike]) -> list[Path]:
+def list_images(paths: str | PathLike | Iterable[str | PathLike], *, recursive: bool = False) -> list[Path]:
     """List image files: each file itself, and the images of each folder sorted by name.
 
     Images of a folder are the files directly in it that end in one of `IMAGE_SUFFIXES`, except hidden files and the
-    results that an m4kit command wrote there (`files.outputs_in`).
+    results that an m4kit command wrote there (`files.outputs_in`). With `recursive`, those of its subfolders follow,
+    except hidden folders, links to folders, and folders of results.
 
     Raises `ImageError` for a folder without images and for an empty list, `MissingImageError` for a path that does
     not exist.
@@ -146,7 +147,7 @@ def list_images(paths: str | PathLike | Iterable[str | PathLike]) -> list[Path]:
         ) from error
     for path in given:
         with _on_disk(path):
-            found = _images_in(path) if path.is_dir() else [path]
+            found = _images_in(path, recursive) if path.is_dir() else [path]
             path.stat()  # Raises if nothing is there.
         if not found:
             raise ImageError(
@@ -181,9 +182,14 @@ def jpeg(picture: np.ndarray, *, quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def _images_in(folder: Path) -> list[Path]:
+def _images_in(folder: Path, recursive: bool) -> list[Path]:
     results = outputs_in(folder)
-    return sorted(path for path in folder.iterdir() if _is_image_file(path) and path.name not in results)
+    inside = sorted(path for path in folder.iterdir() if path.name not in results)
+    images = [path for path in inside if _is_image_file(path)]
+    for path in inside if recursive else ():
+        if path.is_dir() and not (path.is_symlink() or path.name.startswith(".") or has_results(path)):
+            images += _images_in(path, recursive)
+    return images
 
 
 def _is_image_file(path: Path) -> bool:

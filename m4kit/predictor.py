@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, cached_property
+from itertools import islice
 from os import PathLike
+from typing import NamedTuple
 
 import numpy as np
 
+from m4kit import __version__
 from m4kit.boxes import check_boxes
 from m4kit.camera import Crop, crop_from_box, cut_crop, next_crop
 from m4kit.checks import check_flag, check_type, check_whole, read_only, shown
@@ -17,7 +21,7 @@ from m4kit.confidence import assess
 from m4kit.detector import Detector, check_min_face, check_threshold
 from m4kit.engine import make_engine
 from m4kit.face_model import FaceModel, check_model
-from m4kit.images import load_image, source_name
+from m4kit.images import ImageError, load_image, source_name
 from m4kit.network import M4Net, check_fits
 from m4kit.parameters import split
 from m4kit.prediction import Face, FaceBox, Origin, Prediction
@@ -25,6 +29,29 @@ from m4kit.views import check_views, regress
 
 PASSES = 2
 """A detector's box is only a rough place of the face, so the second crop follows the first landmarks."""
+
+
+_OPTIONS = ("threshold", "min_face", "max_faces", "passes", "views", "try_turns")
+
+
+class Located(NamedTuple):
+    """A photo with the boxes of its faces, before the network runs (`Predictor.locate`).
+
+    `image` is (H, W, 3) uint8 RGB and `source` its name. `boxes` (n, 5) are left, top, right, bottom in pixels and a
+    score, largest first, in the photo turned anticlockwise by `quarters` of a turn. `detector` is the detector's
+    fingerprint, as in `prediction.Origin`.
+    """
+
+    image: np.ndarray
+    source: str
+    boxes: np.ndarray
+    quarters: int
+    detector: str
+
+    @property
+    def turned(self) -> np.ndarray:
+        """The photo in which the boxes count."""
+        return np.ascontiguousarray(np.rot90(self.image, self.quarters)) if self.quarters else self.image
 
 
 class Predictor:
@@ -110,6 +137,24 @@ class Predictor:
         given = self._network
         return given if isinstance(given, M4Net) else M4Net.load(given).requires_grad_(False)
 
+    @property
+    def _detector_fingerprint(self) -> str:
+        own = isinstance(self.detector, Detector)
+        return self.detector.engine.notes["fingerprint"] if own else ""
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What the predictions depend on, as JSON types: m4kit's version, fingerprints of the networks, options."""
+        detector = self.detector
+        return {
+            "m4kit": __version__,
+            "network": self.engine.notes["fingerprint"],
+            "face_model": self.model.fingerprint,
+            "detector": self._detector_fingerprint
+            or getattr(detector, "__qualname__", type(detector).__qualname__),
+            **{name: getattr(self, name) for name in _OPTIONS},
+        }
+
     def __call__(self, source, *, boxes: Sequence | np.ndarray | None = None) -> Prediction:
         """Find all faces of a photo, which is a path, bytes, a PIL image or an array (H, W, 3).
 
@@ -117,40 +162,53 @@ class Predictor:
         photo that cannot be loaded, and `ValueError` for boxes that are not finite, have no area or lie outside the
         photo. Warns if a large photo seems to show many faces that are too small to be found without `min_face`.
         """
-        image = read_only(load_image(source))
-        name = source_name(source)
+        return self.predictions([self.locate(source, boxes=boxes)])[0]
+
+    def locate(self, source, *, boxes: Sequence | np.ndarray | None = None) -> Located:
+        """Load a photo and find its faces' boxes: the part of a call that needs no other photo.
+
+        Arguments and errors as for a call.
+        """
+        _check_single(source)
+        image, name = read_only(load_image(source)), source_name(source)
         if boxes is not None:
-            faces = self._faces(image, check_boxes(boxes, image.shape, name=f"{name}: given boxes"))
-            return self._prediction(image, faces, name, detector="")
-        faces = self._faces(image, self.detect(image, name=name))
-        for quarters in (1, 3, 2) if self.try_turns and not faces else ():
-            turned = np.ascontiguousarray(np.rot90(image, quarters))
-            faces = self._faces(turned, self.detect(turned, name=name))
-            if faces:
-                faces = tuple(_turned_back(face, quarters, image.shape) for face in faces)
+            boxes = check_boxes(boxes, image.shape, name=f"{name}: given boxes")
+            return Located(image, name, self._largest(boxes), 0, "")
+        found, turned = self.detect(image, name=name), 0
+        for quarters in (1, 3, 2) if self.try_turns and not len(found) else ():
+            found = self.detect(np.ascontiguousarray(np.rot90(image, quarters)), name=name)
+            if len(found):
+                turned = quarters
                 break
-        own = isinstance(self.detector, Detector)
-        return self._prediction(
-            image, faces, name, detector=self.detector.engine.notes["fingerprint"] if own else ""
-        )
+        return Located(image, name, self._largest(found), turned, self._detector_fingerprint)
 
-    def _prediction(
-        self, image: np.ndarray, faces: Sequence[Face], name: str, *, detector: str
-    ) -> Prediction:
+    def predictions(self, photos: Sequence[Located]) -> list[Prediction]:
+        """The predictions of photos that `locate` gave. The crops of all of them run through the network together."""
+        faces = iter(self._faces(photos))
+        return [self._prediction(photo, list(islice(faces, len(photo.boxes)))) for photo in photos]
+
+    def _prediction(self, photo: Located, faces: Sequence[Face]) -> Prediction:
         notes = self.engine.notes
-        origin = Origin(image, notes["fingerprint"], detector, assess)
+        origin = Origin(photo.image, notes["fingerprint"], photo.detector, assess)
+        if photo.quarters:
+            faces = [_turned_back(face, photo.quarters, photo.image.shape) for face in faces]
         faces = tuple(replace(face, origin=origin) for face in faces)
-        return Prediction(image, faces, source=name, network=notes["heads_digest"])
+        return Prediction(photo.image, faces, source=photo.source, network=notes["heads_digest"])
 
-    def _faces(self, image: np.ndarray, found: np.ndarray) -> tuple[Face, ...]:
-        """The faces in boxes (n, 5), largest first."""
+    def _largest(self, found: np.ndarray) -> np.ndarray:
+        """The boxes (n, 5) to use, largest first."""
         area = (found[:, 2] - found[:, 0]) * (found[:, 3] - found[:, 1])
-        found = found[np.argsort(-area, kind="stable")][: self.max_faces]
-        crops = [crop_from_box(box) for box in found]
+        return found[np.argsort(-area, kind="stable")][: self.max_faces]
+
+    def _faces(self, photos: Sequence[Located]) -> list[Face]:
+        """The faces of all photos in the order of their boxes, in the frames of the turned photos."""
+        images = [photo.turned for photo in photos]
+        places = [(image, box) for image, photo in zip(images, photos, strict=True) for box in photo.boxes]
+        crops, faces = [crop_from_box(box) for _, box in places], []
         for number in range(self.passes):
-            pixels = [cut_crop(image, crop) for crop in crops]
+            pixels = [cut_crop(image, crop) for (image, _), crop in zip(places, crops, strict=True)]
             heads, weights = regress(self.engine, self.model, pixels, views=self.views)
-            faces = tuple(
+            faces = [
                 Face(
                     box=FaceBox(*(float(value) for value in box)),
                     crop=crop,
@@ -158,8 +216,8 @@ class Predictor:
                     head_weights=weight,
                     model=self.model,
                 )
-                for box, crop, head, weight in zip(found, crops, heads, weights, strict=True)
-            )
+                for (_, box), crop, head, weight in zip(places, crops, heads, weights, strict=True)
+            ]
             if number + 1 < self.passes:
                 crops = [next_crop(face.crop, face.landmarks) for face in faces]
         return faces
@@ -176,7 +234,7 @@ class Predictor:
                     f"{name}: there seem to be many faces below {hidden:.0f} pixels, the smallest that are found in "
                     f"a photo of this size by default; min_face={hidden / 2:.0f} (--min-face) also finds smaller "
                     "ones, but takes longer",
-                    stacklevel=3,
+                    stacklevel=4,
                 )
             return boxes
         # A copy, because a detector may draw on its picture.
@@ -194,14 +252,29 @@ def predict(source, *, boxes: Sequence | np.ndarray | None = None, **options) ->
         >>> prediction = m4kit.predict("group.jpg")  # doctest: +SKIP
         >>> [face.pose.yaw for face in prediction]  # doctest: +SKIP
     """
-    if options:
-        return Predictor(**options)(source, boxes=boxes)
-    return _packaged()(source, boxes=boxes)
+    return predictor_with(options)(source, boxes=boxes)
+
+
+def predictor_with(options: Mapping[str, object]) -> Predictor:
+    """A predictor with these options; without any, the packaged one, which is made once."""
+    return Predictor(**options) if options else _packaged()
 
 
 @cache
 def _packaged() -> Predictor:
     return Predictor()
+
+
+def _check_single(source) -> None:
+    """Raise `ImageError` for several photos or a folder: the message names what takes them."""
+    single = str | PathLike | bytes | bytearray | memoryview | np.ndarray
+    several = isinstance(source, Iterable) and not isinstance(source, single) and not hasattr(source, "read")
+    folder = isinstance(source, str | PathLike) and os.path.isdir(source)
+    if several or folder:
+        came = f"the folder {source_name(source)}" if folder else f"a {type(source).__name__}"
+        raise ImageError(
+            f"expected one photo, got {came}; m4kit.predict_many takes several photos and folders"
+        )
 
 
 def _turned_back(face: Face, quarters: int, shape: tuple[int, ...]) -> Face:

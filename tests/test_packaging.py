@@ -149,12 +149,16 @@ class TestImport:
             "M4Net",
             "Prediction",
             "Predictor",
+            "UnreadPhoto",
             "Video",
             "__version__",
+            "faces_from",
             "load",
             "load_image",
             "predict",
+            "predict_many",
             "predict_video",
+            "tabulate",
             "visualize",
         ]
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 import m4kit
-from m4kit.camera import crop_from_box, crop_from_landmarks, rotation_from_euler
+from m4kit.camera import crop_from_box, crop_from_landmarks
 from m4kit.detector import FaceBoxes
 from m4kit.face_model import FaceModel
 from m4kit.network import M4Net
@@ -18,28 +18,10 @@ from m4kit.weights import WeightsError, fingerprint
 
 from helpers.faces import ellipsoid_model
 from helpers.paths import SAMPLES
+from helpers.predictors import finds, frontal, network_around
 
 BOXES = np.array([[10, 20, 70, 90], [90, 30, 210, 160], [220, 60, 260, 110]], dtype=float)
 LARGEST_FIRST = BOXES[[1, 0, 2]]
-
-
-def frontal(scale=0.55):
-    """The camera of a face that fills the crop and looks straight ahead, a little turned, (12,)."""
-    return np.column_stack([scale * rotation_from_euler(8, -5, 3), [1, 2, 0]]).ravel()
-
-
-def network_around(camera, *, spread):
-    """A small random network that answers with the mean face under a camera, give or take `spread`."""
-    torch.manual_seed(0)
-    network = M4Net("small")
-    with torch.no_grad():
-        network.parameter_mean[:12] = torch.tensor(camera)
-        network.parameter_std[:12] = spread * torch.tensor(np.abs(camera))
-        network.parameter_std[12:] = spread
-        for head in network.spatial_heads:
-            head.linear.weight *= 10
-        network.last_head.weight *= 10
-    return network.eval()
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +46,6 @@ def photo_file(photo, tmp_path_factory):
     path = tmp_path_factory.mktemp("photos") / "group.png"
     Image.fromarray(photo).save(path)
     return path
-
-
-def finds(boxes):
-    """A detector that always finds the same boxes."""
-    return lambda image: np.array(boxes)
 
 
 def must_not_run(image):

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from m4kit import __version__, metrics
 from m4kit import boxes as boxes_module
+from m4kit import metrics
 from m4kit.boxes import HIT_IOU, pairwise_iou
 from m4kit.camera import CROP_SIZE, Crop, crop_from_box, crop_from_landmarks, cut_crop
 from m4kit.confidence import signs
@@ -406,22 +406,8 @@ def _thumbnail(image: np.ndarray, crop: Crop) -> bytes:
 
 def _settings(predictor: Predictor) -> dict[str, object]:
     """The settings that the results depend on, as JSON types."""
-    detector = predictor.detector
-    return {
-        "m4kit": __version__,
-        "network": predictor.engine.notes["fingerprint"],
-        "face_model": predictor.model.fingerprint,
-        "detector": detector.engine.notes["fingerprint"]
-        if isinstance(detector, Detector)
-        else getattr(detector, "__qualname__", type(detector).__qualname__),
-        "threshold": predictor.threshold,
-        "min_face": predictor.min_face,
-        "max_faces": predictor.max_faces,
-        "passes": predictor.passes,
-        "views": predictor.views,
-        # Why there is no failure probability; empty if there is one.
-        "failure_note": note_of(predictor.engine.notes["fingerprint"]),
-    }
+    # Why there is no failure probability; empty if there is one.
+    return predictor.settings | {"failure_note": note_of(predictor.engine.notes["fingerprint"])}
 
 
 def _check_same(entries: dict[str, Entry], photos: Sequence[ScenePhoto], folder: Path | None) -> None:
