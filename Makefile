@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip -qq --disable-pip-version-check install -c scrip
 .PHONY: demo test lab lint clean
 
 demo: .venv/ready
-	$(BIN)/m4kit predict sample_images sample_images/art --out build/demo
+	$(BIN)/m4kit predict sample_images --recursive --overlay --out build/demo
 	@echo "Open build/demo/index.html in a browser."
 
 # Trainings use all of torch's threads; beside other tests those would wait for each other.

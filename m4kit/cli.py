@@ -1,4 +1,4 @@
-"""The command line `m4kit`, and its command `m4kit predict`.
+"""The command line `m4kit`.
 
 Each sub-command is a module with a function `add_arguments(parser)`. It also sets defaults of the parser: `run`,
 which maps the parsed arguments to the exit status, and `when_stopped`, the message after Ctrl-C, if any.
@@ -9,26 +9,14 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-import time
-import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
 from m4kit import __version__
-from m4kit.commands import (
-    add_detection,
-    complain,
-    folder_argument,
-    given_options,
-    passed_over,
-    path_argument,
-    say,
-    set_up_process,
-    shows_progress,
-)
-from m4kit.files import FULL_DISK, UnwrittenError, reason_of
+from m4kit.commands import complain, say, set_up_process
+from m4kit.files import FULL_DISK, UnwrittenError
 
 
 class Command(NamedTuple):
@@ -39,7 +27,9 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "predict": Command("m4kit.cli", "find the faces in photos; write pictures, tables and a web page"),
+    "predict": Command(
+        "m4kit.predict_command", "find the faces in photos; write a table, a web page and pictures"
+    ),
     "evaluate": Command("m4kit.evaluate.command", "measure a network's errors on a data set"),
     "scenes": Command("m4kit.scenes.command", "analyse on which hard scenes the system fails, and why"),
     "ablate": Command("m4kit.ablation.command", "measure how a choice in the network changes its accuracy"),
@@ -98,83 +88,3 @@ def _in_words(error: ValueError | OSError, out: Path | None) -> str:
         return str(error)
     remedy = "make room" if error.errno in FULL_DISK else "check the path and its permissions"
     return f"{error.filename or out}: {error.strerror}; {remedy}, and run the same command again"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `m4kit predict`."""
-    parser.description = (
-        "Find the faces in photos. Writes to DIR: an overview picture of each photo, faces.csv, "
-        "landmarks.json, and index.html, a page that shows all results and works offline."
-    )
-    parser.add_argument(
-        "photos",
-        nargs="+",
-        type=path_argument,
-        metavar="PHOTO_OR_FOLDER",
-        help="photos, or folders of photos",
-    )
-    parser.add_argument(
-        "--out",
-        required=True,
-        type=folder_argument,
-        metavar="DIR",
-        help="folder for the results, created if missing; only results of earlier runs are replaced in it",
-    )
-    add_detection(parser)
-    parser.add_argument("--passes", type=int, metavar="N", help="how often each face is cropped (default: 2)")
-    parser.add_argument(
-        "--views",
-        type=int,
-        metavar="N",
-        help="average over 2 or 6 views of each crop: lower error, but slower (default: 1)",
-    )
-    parser.add_argument(
-        "--engine", metavar="NAME", help="what runs the networks: onnx (default, twice as fast) or torch"
-    )
-    parser.add_argument("--quiet", action="store_true", help="print no progress bar and no path")
-    parser.set_defaults(run=predict, when_stopped="the results so far are in the folder of --out")
-
-
-def predict(options: argparse.Namespace) -> int:
-    """Run `m4kit predict`; returns 1 if a photo could not be read, else 0."""
-    from tqdm import tqdm
-
-    from m4kit.images import ImageError, list_images
-    from m4kit.predict_page import Gallery
-    from m4kit.predictor import Predictor
-
-    photos, failures, noted = [], [], []
-    for given in options.photos:
-        try:
-            photos += list_images(given)
-        except ImageError as error:
-            failures.append((given, str(error)))
-    for line in () if options.quiet else passed_over(options.photos):
-        complain("predict", line)
-    if not photos:
-        raise ImageError("\n  ".join(message for _, message in failures))
-    chosen = given_options(options, "threshold", "min_face", "passes", "views", "max_faces", "engine")
-    gallery, predictor = Gallery(options.out, photos), Predictor(**chosen)
-    try:
-        with warnings.catch_warnings(record=True) as noted, gallery:
-            warnings.simplefilter("always")
-            for source, message in failures:
-                gallery.add_failure(source, message)
-            for photo in tqdm(photos, desc="photos", unit="photo", disable=not shows_progress(options)):
-                start = time.perf_counter()
-                try:
-                    gallery.add(predictor(photo), seconds=time.perf_counter() - start)
-                # One odd photo must not cost the others: a decoder may raise anything, and the memory may end.
-                except Exception as error:
-                    reason = reason_of(error)
-                    failures.append((str(photo), reason if str(photo) in reason else f"{photo}: {reason}"))
-                    gallery.add_failure(*failures[-1])
-        if not options.quiet:
-            say(gallery.page)
-    finally:
-        # Nobody sees a warning in the middle of many photos.
-        for message in dict.fromkeys(str(warning.message) for warning in noted):
-            complain("predict", f"warning: {message}")
-        if failures:
-            complain("predict", "\n  ".join([f"not read: {len(failures)}", *(text for _, text in failures)]))
-    return int(bool(failures))

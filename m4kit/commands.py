@@ -100,12 +100,13 @@ def complain(command: str, message: object) -> None:
         print(f"m4kit {command}: {message}", file=sys.stderr)
 
 
-def passed_over(paths: Iterable[str]) -> list[str]:
+def passed_over(paths: Iterable[str], *, recursive: bool = False) -> list[str]:
     """A sentence for each folder that holds pictures, films or folders which `images.list_images` does not take."""
-    return [sentence for path in map(Path, paths) if path.is_dir() and (sentence := _passed_over(path))]
+    folders = [path for path in map(Path, paths) if path.is_dir()]
+    return [sentence for path in folders if (sentence := _passed_over(path, recursive))]
 
 
-def _passed_over(folder: Path) -> str:
+def _passed_over(folder: Path, recursive: bool) -> str:
     from m4kit.images import IMAGE_SUFFIXES
 
     counts = Counter()
@@ -117,7 +118,7 @@ def _passed_over(folder: Path) -> str:
             if path.name.startswith(".") or path.name in results or (path / MANIFEST).exists():
                 continue
             if path.is_dir():
-                counts["folders"] += 1
+                counts["folders"] += not recursive
             elif suffix in IMAGE_SUFFIXES:
                 counts["broken links"] += not path.exists()
             elif kind.startswith(("image/", "video/")) or suffix in _PICTURES:

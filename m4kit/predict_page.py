@@ -1,208 +1,227 @@
-"""The folder that `m4kit predict` writes: a page, an overview of each photo, and tables of the faces."""
+"""The pages and the short table that `m4kit predict` makes of its table of faces."""
 
 from __future__ import annotations
 
-import json
-import re
+import os
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import numpy as np
+import pyarrow
+from PIL import Image
+from pyarrow import parquet
 
+from m4kit.camera import HeadPose
+from m4kit.face_table import SHORT, table_of
 from m4kit.files import OutputFolder, text_of
-from m4kit.pages import picture_url, render_page
-from m4kit.prediction import Face, Prediction
+from m4kit.pages import render_page
+from m4kit.photo_files import GAP, PhotoFiles
 from m4kit.visualize.drawing import angle_text, pose_text
-from m4kit.visualize.figures import NO_FACE, ROWS, figure_of, overview_pictures
+from m4kit.visualize.figures import NO_FACE, ROWS
 
 if TYPE_CHECKING:
     import pandas
 
-_FILES = ("faces.csv", "landmarks.json", "index.html")
+FILES = ("faces.csv", "index.html")
 
-_PAGE_BYTES = 10_000_000
-"""Budget for a page's pictures, before base64 makes them a third larger."""
+PAGES = "pages"
+"""The folder of the pages after the first."""
 
-_NAME_BYTES = 200
+_PHOTOS = 300
+"""Photos of a page, which then has some 600 kB; pictures are files beside it, loaded as one scrolls."""
 
-_SHOWN, _NUMBER = (268, 240), 13
-"""Width and height of a picture in the page before it is enlarged, and height of a face's number, in CSS pixels."""
+_NUMBER = 0.055
+"""Height of a face's number over the picture of head poses, as a share of the picture's height."""
 
 _CAPTIONED = 3
-"""Up to so many faces of a photo have their angles below its picture of head poses; with more, the table is open."""
+"""Up to so many faces of a photo have their angles below its picture; with more, the table is open."""
 
-_SIDES = (1200, 960, 720, 560, 420, 320, 240)
-
-_ANGLES = {name: f"{name}_degrees" for name in ("yaw", "pitch", "roll")}
+_DIGITS = (
+    dict.fromkeys(("left", "top", "right", "bottom", "crop_left", "crop_top", "crop_size"), 1)
+    | dict.fromkeys(("yaw", "pitch", "roll"), 2)
+    | {"score": 4, "failure_probability": 3, "seconds": 4}
+)
 
 
 @dataclass(frozen=True)
 class _Photo:
-    """One photo of the page; `count` is None for a photo that could not be read, which `failure` explains."""
+    """One photo of a page. `size` is its width and height, None if it could not be read, which `failure` explains."""
 
-    source: str
-    count: int | None
+    title: str
+    link: str
+    size: tuple[int, int] | None
+    seconds: float | None
     failure: str = ""
-    table: pandas.DataFrame | None = None
-    record: dict | None = None
-    pictures: dict[str, str] = field(default_factory=dict)
-    poses: tuple[str, ...] = ()
+    picture: str = ""
     numbers: dict | None = None
+    poses: tuple[str, ...] = ()
     faces: tuple[tuple[str, ...], ...] = ()
-    seconds: float | None = None
 
     @property
     def facts(self) -> str:
         """The line beside its title."""
-        facts = "not read" if self.count is None else _count(self.count, "face") if self.count else NO_FACE
+        if self.failure:
+            return "not read"
+        facts = _count(len(self.faces), "face") if self.faces else NO_FACE
         return facts if self.seconds is None else f"{facts} · {_duration(self.seconds)}"
 
     @property
     def open(self) -> bool:
         """Whether its table is open."""
-        return len(self.faces) > _CAPTIONED
+        return not self.picture or len(self.faces) > _CAPTIONED
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """The names of the pictures in a row."""
+        return ROWS if self.faces else ()
 
 
-class Gallery:
-    """Writes the predictions of `photos` into a folder, one photo after another.
+def write_pages(
+    output: OutputFolder, table: Path, photos: Sequence[Path], files: PhotoFiles
+) -> tuple[Path, list[str]]:
+    """Write `faces.csv` and the pages of a table; gives the first page and why photos could not be predicted.
 
-    A context manager. Each `add` writes `<photo>_overview.jpg` at once. The end of the context, whether by an error
-    or not, writes `faces.csv` (one row per face), `landmarks.json` and `index.html`, a page that holds its pictures
-    itself. The more photos, the smaller the page's pictures, so that it stays under 15 MB up to some 150 photos.
-
-    `page` is the path of the page. A file that does not fit, as on a full disk, goes elsewhere, and the end of the
-    context raises `UnwrittenError`, which says where.
-
-    Raises `OutputError` for a folder that cannot be written to, and for one with files that would be overwritten
-    though m4kit did not write them, or that are `photos` (`files.OutputFolder`).
+    `photos` fixes the order. Each page shows 300 photos, with links to the overlays of `files` if there are any.
     """
-
-    def __init__(self, folder: str | Path, photos: Sequence[str | Path]):
-        self._names = _file_names([str(photo) for photo in photos])
-        overviews = [name for names in self._names.values() for name in names]
-        self._output = OutputFolder(folder, [*overviews, *_FILES], inputs=photos)
-        self.page = self._output.path / _FILES[-1]
-        self._budget = _PAGE_BYTES // max(1, len(photos) * len(ROWS))
-        self._photos: list[_Photo] = []
-
-    def __enter__(self) -> Gallery:
-        self._output.__enter__()
-        return self
-
-    def __exit__(self, *stopped) -> None:
-        import pandas
-
-        photos = [photo for photo in self._photos if photo.count is not None]
-        none = _table(Prediction(np.zeros((1, 1, 3), np.uint8), ()))
-        table = pandas.concat([photo.table for photo in photos] or [none], ignore_index=True)
-        page = self._page()
-        records = json.dumps([photo.record for photo in photos], indent=1)
-        write = self._output.write
-        write(_FILES[0], lambda path: table.to_csv(path, index=False))
-        write(_FILES[1], lambda path: path.write_text(records, encoding="utf-8"))
-        self.page = write(_FILES[2], lambda path: path.write_text(page, encoding="utf-8"))
-        self._output.__exit__(*stopped)
-
-    def add(self, prediction: Prediction, *, seconds: float | None = None) -> Path:
-        """Write the overview of one of the photos and give its path. `seconds` is what the prediction took."""
-        names = self._names[prediction.source]
-        prediction = replace(prediction, source=text_of(prediction.source))
-        pictures = overview_pictures(prediction, max_side=_SIDES[0])
-        overview = figure_of(pictures)
-        self._photos.append(
-            _Photo(
-                prediction.source,
-                len(prediction),
-                table=_table(prediction),
-                record=prediction.to_dict(),
-                pictures={
-                    name: picture_url(picture, self._budget, sides=_SIDES)
-                    for name, picture in pictures.items()
-                },
-                poses=_poses(prediction),
-                numbers=_numbers(prediction) if len(prediction) > 1 else None,
-                faces=tuple(_row(number, face) for number, face in enumerate(prediction, start=1)),
-                seconds=seconds,
-            )
+    rows = _rows(table, photos)
+    short = rows.drop(columns="order").round(_DIGITS)
+    short["reasons"] = ["" if reasons is None else "; ".join(reasons) for reasons in short["reasons"]]
+    output.write(FILES[0], lambda path: short.to_csv(path, index=False))
+    groups = [group for _, group in rows.groupby("order", sort=True)]
+    paths = {text_of(str(photo)): photo for photo in photos}
+    titles = _titles([group["photo"].iloc[0] for group in groups])
+    count = max(1, -(-len(groups) // _PHOTOS))
+    names = [FILES[1], *(f"{PAGES}/{number}.html" for number in range(2, count + 1))]
+    if count > 1:
+        (output.path / PAGES).mkdir(exist_ok=True)
+    facts, first = _facts(rows, len(photos)), output.path / FILES[1]
+    for number, name in enumerate(names):
+        start = number * _PHOTOS
+        shown = zip(groups[start : start + _PHOTOS], titles[start : start + _PHOTOS], strict=True)
+        base = (output.path / name).parent
+        links = [
+            (os.path.relpath(output.path / other, base).replace(os.sep, "/"), other == name)
+            for other in names
+        ]
+        page = render_page(
+            "predict.html",
+            title="Faces in 3D",
+            facts=facts,
+            photos=[_photo(group, title, paths, files, base) for group, title in shown],
+            pages=links if count > 1 else [],
+            up="" if number == 0 else "../",
         )
-        return self._output.write(names.pop(0), overview.save)
-
-    def add_failure(self, source: str, message: str) -> None:
-        """Note a photo that could not be read: a row of the page shows the message."""
-        if self._names.get(source):
-            self._names[source].pop(0)
-        self._photos.append(_Photo(text_of(source), None, failure=text_of(message)))
-
-    def _page(self) -> str:
-        read = [photo for photo in self._photos if photo.count is not None]
-        times = [photo.seconds for photo in read if photo.seconds is not None]
-        facts = [_count(len(read), "photo"), _count(sum(photo.count for photo in read), "face")]
-        if len(read) < len(self._photos):
-            facts.append(f"{_count(len(self._photos) - len(read), 'photo')} not read")
-        if left := sum(map(len, self._names.values())):
-            facts.append(f"stopped before {_count(left, 'photo')}")
-        if times:
-            facts.append(f"median {_duration(float(np.median(times)))} per photo")
-        titles = _titles([photo.source for photo in self._photos])
-        photos = list(zip(titles, self._photos, strict=True))
-        return render_page("predict.html", title="Faces in 3D", facts=" · ".join(facts), photos=photos)
+        written = output.write(name, lambda path, page=page: path.write_text(page, encoding="utf-8"))
+        first = written if number == 0 else first
+    return first, rows["error"].dropna().tolist()
 
 
-def _file_names(sources: Sequence[str]) -> dict[str, list[str]]:
-    """Different file names for the overviews: those of each source, which may be there twice."""
-    taken, names = set(), {source: [] for source in sources}
-    for source in sources:
-        # A file's name may take 255 bytes.
-        stem = Path(source).stem.encode(errors="ignore")[:_NAME_BYTES].decode(errors="ignore")
-        stem = re.sub(r"[^\w.-]+", "_", stem).strip("_.") or "photo"
-        name, number = stem, 1
-        while name.lower() in taken:
-            number += 1
-            name = f"{stem}_{number}"
-        taken.add(name.lower())
-        names[source].append(f"{name}_overview.jpg")
-    return names
+def _rows(table: Path, photos: Sequence[Path]) -> pandas.DataFrame:
+    """The short columns of the table in the order of the photos; photos that are no longer given come last."""
+    parts = [parquet.read_table(part, columns=SHORT) for part in sorted(table.glob("*.parquet"))]
+    rows = pyarrow.concat_tables([table_of([]).select(SHORT), *parts]).to_pandas()
+    places = {text_of(str(photo)): place for place, photo in reversed(list(enumerate(photos)))}
+    # Whole numbers that may be missing.
+    rows = rows.astype(dict.fromkeys(("face", "width", "height"), "Int32"))
+    others = {
+        name: len(places) + place for place, name in enumerate(sorted(set(rows["photo"]) - places.keys()))
+    }
+    rows["order"] = rows["photo"].map(places | others)
+    return rows.sort_values(["order", "face"], ignore_index=True)
 
 
-def _table(prediction: Prediction) -> pandas.DataFrame:
-    """The rows of `faces.csv`, one per face: box in photo pixels, score, pose, failure probability."""
-    table = prediction.to_dataframe().reset_index()
-    table["face"] += 1
-    digits = dict.fromkeys(("left", "top", "right", "bottom"), 1) | {"score": 4, "failure_probability": 3}
-    table = table.round(digits | dict.fromkeys(_ANGLES, 2)).rename(columns=_ANGLES)
-    table.insert(0, "photo", prediction.source)
-    return table
+def _photo(
+    rows: pandas.DataFrame, title: str, paths: dict[str, Path], files: PhotoFiles, base: Path
+) -> _Photo:
+    first = rows.iloc[0]
+    path = paths.get(first["photo"])
+    faces = rows[rows["face"].notna()]
+    link = "" if path is None else _url(path, base)
+    seconds = None if np.isnan(first["seconds"]) else float(first["seconds"])
+    if isinstance(first["error"], str):
+        return _Photo(title, link, None, seconds, failure=first["error"])
+    size = int(first["width"]), int(first["height"])
+    overlay = files.overlay_of(str(path)) if files.overlay and path is not None else None
+    shown = overlay is not None and overlay.exists()
+    poses = [HeadPose(*pose) for pose in faces[["yaw", "pitch", "roll"]].to_numpy(float)]
+    return _Photo(
+        title,
+        link,
+        size,
+        seconds,
+        picture=_url(overlay, base) if shown else "",
+        numbers=_numbers(overlay, faces, size) if shown and len(faces) > 1 else None,
+        poses=_captions(poses),
+        faces=tuple(_row(*row) for row in zip(faces.to_dict("records"), poses, strict=True)),
+    )
 
 
-def _row(number: int, face: Face) -> tuple[str, ...]:
-    """A face's row in the page's table."""
-    size = f"{face.box.width:.0f} \N{MULTIPLICATION SIGN} {face.box.height:.0f}"
-    return (str(number), size, f"{face.score:.2f}", *map(angle_text, face.pose))
-
-
-def _poses(prediction: Prediction) -> tuple[str, ...]:
-    """The lines below the picture of head poses, which is too small to show angles."""
-    faces = list(prediction)
-    if len(faces) > _CAPTIONED:
-        return ("angles by number in the table",)
-    numbers = [f"face {number}: " if len(faces) > 1 else "" for number in range(1, len(faces) + 1)]
-    return tuple(number + pose_text(face.pose) for number, face in zip(numbers, faces, strict=True))
-
-
-def _numbers(prediction: Prediction) -> dict[str, object]:
-    """The faces' numbers over the picture of head poses, in photo pixels: places (x, y) and height of a figure."""
-    height, width = prediction.image.shape[:2]
-    size = _NUMBER * max(width / _SHOWN[0], height / _SHOWN[1])
-    places = [((face.box.left + face.box.right) / 2, face.box.top) for face in prediction]
+def _numbers(overlay: Path, faces: pandas.DataFrame, size: tuple[int, int]) -> dict[str, object]:
+    """The faces' numbers over the picture of head poses, the second of the row, in pixels of the overlay."""
+    with Image.open(overlay) as picture:
+        width, height = picture.size
+    panel = (width - GAP * (len(ROWS) - 1)) / len(ROWS)
+    scale, digit = panel / size[0], _NUMBER * height
+    places = [
+        (panel + GAP + scale * (face["left"] + face["right"]) / 2, max(scale * face["top"], 0.8 * digit))
+        for face in faces.to_dict("records")
+    ]
     return {
         "width": width,
         "height": height,
-        "size": round(size, 1),
-        "places": [(round(x, 1), round(max(y, 0.8 * size), 1)) for x, y in places],
+        "size": round(digit, 1),
+        "places": [(round(x, 1), round(y, 1)) for x, y in places],
     }
+
+
+def _row(face: dict[Hashable, object], pose: HeadPose) -> tuple[str, ...]:
+    """A face's row in the page's table."""
+    width, height = face["right"] - face["left"], face["bottom"] - face["top"]
+    size = f"{width:.0f} \N{MULTIPLICATION SIGN} {height:.0f}"
+    failure = face["failure_probability"]
+    return (
+        str(face["face"]),
+        size,
+        f"{face['score']:.2f}",
+        *map(angle_text, pose),
+        "" if np.isnan(failure) else f"{failure:.0%}",
+        "; ".join(() if face["reasons"] is None else face["reasons"]),
+    )
+
+
+def _captions(poses: Sequence[HeadPose]) -> tuple[str, ...]:
+    """The lines below the picture of head poses, which is too small to show angles."""
+    if len(poses) > _CAPTIONED:
+        return ("angles by number in the table",)
+    numbers = [f"face {number}: " if len(poses) > 1 else "" for number in range(1, len(poses) + 1)]
+    return tuple(number + pose_text(pose) for number, pose in zip(numbers, poses, strict=True))
+
+
+def _url(path: Path, base: Path) -> str:
+    """A link to a file, relative to a page in the folder `base`."""
+    try:
+        relative = os.path.relpath(path, base)
+    # Another drive has no relative path.
+    except ValueError:
+        return Path(path).absolute().as_uri()
+    return quote(os.fsencode(relative.replace(os.sep, "/")))
+
+
+def _facts(rows: pandas.DataFrame, wanted: int) -> str:
+    photos = rows.drop_duplicates("order")
+    unread = int(photos["error"].notna().sum())
+    facts = [_count(len(photos) - unread, "photo"), _count(int(rows["face"].notna().sum()), "face")]
+    if unread:
+        facts.append(f"{_count(unread, 'photo')} not read")
+    if (left := wanted - len(photos)) > 0:
+        facts.append(f"stopped before {_count(left, 'photo')}")
+    if len(times := photos.loc[photos["error"].isna(), "seconds"].dropna()):
+        facts.append(f"median {_duration(float(np.median(times)))} per photo")
+    return " · ".join(facts)
 
 
 def _titles(sources: Sequence[str]) -> list[str]:
@@ -217,7 +236,7 @@ def _titles(sources: Sequence[str]) -> list[str]:
 
 
 def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
 def _duration(seconds: float) -> str:

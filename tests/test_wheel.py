@@ -1,7 +1,6 @@
 """The wheel, installed into an empty environment outside the repository, as a user installs it."""
 
 import csv
-import json
 import os
 import re
 import shutil
@@ -12,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 from jupyter_server.services.config import ConfigManager
 
@@ -130,13 +130,10 @@ def test_the_installed_command_predicts_a_sample(environment, tmp_path):
     out = tmp_path / "out"
     said = run(script_of(environment, "m4kit"), "predict", SAMPLE, "--out", out, cwd=tmp_path)
     assert said.strip() == str(out / "index.html")
-    names = {"grace_hopper_overview.jpg", "faces.csv", "landmarks.json", "index.html", ".m4kit.json"}
-    assert {path.name for path in out.iterdir()} == names
+    assert {path.name for path in out.iterdir()} == {"faces", "faces.csv", "index.html", ".m4kit.json"}
     with (out / "faces.csv").open(encoding="utf-8") as file:
         (row,) = csv.DictReader(file)
-    (photo,) = json.loads((out / "landmarks.json").read_text(encoding="utf-8"))
-    landmarks = np.array(photo["faces"][0]["landmarks"])[:, :2]
+    landmarks = np.reshape(pandas.read_parquet(out / "faces")["landmarks"][0], (68, 3))[:, :2]
     left, top, right, bottom = (float(row[side]) for side in ("left", "top", "right", "bottom"))
-    assert landmarks.shape == (68, 2)
     assert left < np.median(landmarks[:, 0]) < right
     assert top < np.median(landmarks[:, 1]) < bottom
