@@ -121,11 +121,20 @@ def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
 
     `vertices` (V, 3) are in the photo's frame (y down), `triangles` (T, 3) counter-clockwise seen from outside.
     """
-    corners = vertices[triangles]
-    facing = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    index = triangles.ravel()
-    sums = [np.bincount(index, np.repeat(facing[:, k], 3), minlength=len(vertices)) for k in range(3)]
-    # The photo's frame is mirrored (y down), so the cross product points inward.
+    corners = np.ascontiguousarray(triangles.T)
+    return _vertex_normals(corners, _facing(vertices, corners), len(vertices))
+
+
+def _facing(vertices: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Inward normals (3, T), y down, of triangles with corners (3, T). Their lengths are twice the areas."""
+    x, y, z = (vertices[:, axis].take(corners) for axis in range(3))
+    (ax, bx), (ay, by), (az, bz) = (values[1:] - values[0] for values in (x, y, z))
+    # Inward, because the photo's frame is mirrored.
+    return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
+
+
+def _vertex_normals(corners: np.ndarray, facing: np.ndarray, count: int) -> np.ndarray:
+    sums = [sum(np.bincount(corner, weights, minlength=count) for corner in corners) for weights in facing]
     total = np.stack(sums, axis=1) * [-1, 1, -1]
     length = np.linalg.norm(total, axis=1, keepdims=True)
     return (total / np.where(length > 0, length, 1)).astype(np.float32)
@@ -167,8 +176,21 @@ def render(
 
     Raises `ValueError` for a mesh that is empty or not finite, and for colours of another shape.
     """
+    return render_each(image, meshes, opacities=[opacity], colour=colour, light=light)[0]
+
+
+def render_each(
+    image: np.ndarray,
+    meshes: Sequence[tuple[np.ndarray, np.ndarray]],
+    *,
+    opacities: Sequence[float],
+    colour: Sequence = PORCELAIN,
+    light: Light | None = None,
+) -> list[np.ndarray]:
+    """`render` at several opacities, a picture for each. The meshes are cast and shaded once."""
     image = check_image(image, name="render")
-    check_number(opacity, "opacity", least=0, most=1)
+    for opacity in opacities:
+        check_number(opacity, "opacity", least=0, most=1)
     light = (
         Light() if light is None else check_type(light, "light", Light, remedy="m4kit.light.Light makes one")
     )
@@ -177,7 +199,7 @@ def render(
     check_type(meshes, "meshes", Sequence, remedy=remedy, words=words)
     parts = [_Mesh(*check_type(pair, "meshes", tuple, list, remedy=remedy, words=words)) for pair in meshes]
     colours = _colours(colour, parts)
-    picture = image.copy()
+    pictures = [image.copy() for _ in opacities]
     uncovered = np.ones(image.shape[:2], dtype=np.float32) if len(parts) > 1 else None
     for index in sorted(range(len(parts)), key=lambda i: -parts[i].size):
         # What a mesh computes to be drawn takes megabytes, which a crowd of faces cannot keep.
@@ -194,9 +216,13 @@ def render(
             coverage *= uncovered[window]
             uncovered[window] -= coverage
         # The change is relative to the photo, not to the picture so far: then the coverages of a pixel add up.
-        change = (shaded - image[window]) * (opacity * coverage)[..., None]
-        picture[window] = np.clip(np.rint(picture[window] + change), 0, 255).astype(np.uint8)
-    return picture
+        change = shaded - image[window]
+        change *= cv2.merge([coverage] * 3)
+        for picture, opacity in zip(pictures, opacities, strict=True):
+            mixed = change * np.float32(opacity)
+            mixed += picture[window]
+            picture[window] = np.clip(np.rint(mixed, out=mixed), 0, 255, out=mixed)
+    return pictures
 
 
 class _Mesh:
@@ -225,14 +251,20 @@ class _Mesh:
     @cached_property
     def outside(self) -> np.ndarray:
         """Indices of the triangles that face the viewer."""
-        first, second, third = self.vertices[self.triangles][..., :2].swapaxes(0, 1)
-        a, b = second - first, third - first
-        return np.flatnonzero(a[:, 0] * b[:, 1] < a[:, 1] * b[:, 0]).astype(np.int32)
+        return np.flatnonzero(self._facing[2] < 0).astype(np.int32)
 
     @cached_property
     def normals(self) -> np.ndarray:
-        """Unit normals at the triangles' corners, (T, 3, 3)."""
-        return vertex_normals(self.vertices, self.triangles)[self.triangles]
+        """Unit normals of the vertices, (V, 3)."""
+        return _vertex_normals(self._corners, self._facing, len(self.vertices))
+
+    @cached_property
+    def _corners(self) -> np.ndarray:
+        return np.ascontiguousarray(self.triangles.T)
+
+    @cached_property
+    def _facing(self) -> np.ndarray:
+        return _facing(self.vertices, self._corners)
 
     @cached_property
     def _scene(self):
@@ -268,35 +300,23 @@ class _Mesh:
             rays[:, 0], rays[:, 1], rays[:, 2] = x[part] - origin[0], y[part] - origin[1], start
             rays[:, 5] = -1
             answer = self._scene.cast_rays(tensor(rays))
-            # A miss is the largest uint32, which is -1 as int32.
+            # A miss is the largest uint32, which is -1 as int32. Its other answers are 0 and infinity.
             found = answer["primitive_ids"].numpy().view(np.int32)
-            triangle[part] = np.where(found >= 0, self.outside[found], -1)
-            barycentric[part, 1:] = answer["primitive_uvs"].numpy()
-            depth[part] = start + origin[2] - answer["t_hit"].numpy()
-        missed = triangle < 0
-        barycentric[:, 0] = 1 - barycentric[:, 1] - barycentric[:, 2]
-        barycentric[missed] = 0
-        depth[missed] = np.nan
+            hit = found >= 0
+            u, v = answer["primitive_uvs"].numpy().T
+            triangle[part] = np.where(hit, self.outside.take(found, mode="clip"), -1)
+            barycentric[part, 0] = np.where(hit, 1 - u - v, 0)
+            barycentric[part, 1], barycentric[part, 2] = u, v
+            depth[part] = np.where(hit, start + origin[2] - answer["t_hit"].numpy(), np.nan)
         return triangle, barycentric, depth
 
-    def albedo_at(self, colour: np.ndarray, triangle: np.ndarray, barycentric: np.ndarray) -> np.ndarray:
-        """The colour itself, (3,), or the colours at the triangles' corners (T, 3, 3), interpolated: (n, 3)."""
-        return colour if colour.ndim == 1 else _blend(colour, triangle, barycentric)
-
-    def normals_at(self, triangle: np.ndarray, barycentric: np.ndarray) -> np.ndarray:
-        """Interpolated unit normals (n, 3)."""
-        normals = _blend(self.normals, triangle, barycentric)
-        length = np.sqrt(np.einsum("nk,nk->n", normals, normals))
-        return normals / np.where(length > 0, length, 1)[:, None]
-
-
-def _blend(values: np.ndarray, triangle: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Interpolate values at the triangles' corners, (T, 3, ...), at points in triangles (n,) with weights (n, 3)."""
-    return np.einsum("nk,nk...->n...", weights, np.take(values, triangle, axis=0))
+    def surface(self, colour: np.ndarray) -> np.ndarray:
+        """Normals, and colours if each vertex has its own, at the triangles' corners, (T, 3, 3 or 6)."""
+        return (self.normals if colour.ndim == 1 else np.hstack([self.normals, colour]))[self.triangles]
 
 
 def _colours(colour: Sequence, meshes: list[_Mesh]) -> list[np.ndarray]:
-    """One array per mesh, in linear light: (3,), or (T, 3, 3) at the triangles' corners."""
+    """One array per mesh, in linear light: (3,), or (V, 3), one per vertex."""
     check_type(
         colour, "colour", Sequence, np.ndarray, remedy="(255, 255, 255) is white", words="a colour (3,)"
     )
@@ -314,8 +334,7 @@ def _colours(colour: Sequence, meshes: list[_Mesh]) -> list[np.ndarray]:
                 f"expected a colour (3,) or finite colours {mesh.vertices.shape}, one per vertex, "
                 f"got an array {array.shape}"
             )
-        linear = (np.clip(array, 0, 255) / 255) ** np.float32(2.2)
-        result.append(linear if linear.ndim == 1 else linear[mesh.triangles])
+        result.append((np.clip(array, 0, 255) / 255) ** np.float32(2.2))
     return result
 
 
@@ -329,11 +348,12 @@ def _draw(mesh: _Mesh, window: tuple[int, int, int, int], colour: np.ndarray, li
     depth = depth.reshape(shape)
     hollow = _hollows(depth, mesh.size).ravel()
     hit = np.flatnonzero(triangle >= 0)
+    surface = mesh.surface(colour)
     shaded = np.zeros((x.size, 3), dtype=np.float32)
     for part in _parts(hit):
-        normals = mesh.normals_at(triangle[part], barycentric[part])
-        albedo = mesh.albedo_at(colour, triangle[part], barycentric[part])
-        shaded[part] = shade(normals, albedo, light=light, hollow=hollow[part])
+        shaded[part] = _shaded(
+            surface, triangle[part], barycentric[part], colour=colour, light=light, hollow=hollow[part]
+        )
     coverage = (triangle >= 0).astype(np.float32)
 
     step = (np.arange(_EDGE_SAMPLES) + 0.5) / _EDGE_SAMPLES - 0.5
@@ -344,15 +364,32 @@ def _draw(mesh: _Mesh, window: tuple[int, int, int, int], colour: np.ndarray, li
             (x[part, None] + step_x).ravel(), (y[part, None] + step_y).ravel()
         )
         hit = triangle >= 0
-        normals = mesh.normals_at(triangle[hit], barycentric[hit])
-        albedo = mesh.albedo_at(colour, triangle[hit], barycentric[hit])
         around = np.repeat(hollow[part], rays)[hit]
         colours = np.zeros((len(hit), 3), dtype=np.float32)
-        colours[hit] = shade(normals, albedo, light=light, hollow=around)
+        colours[hit] = _shaded(
+            surface, triangle[hit], barycentric[hit], colour=colour, light=light, hollow=around
+        )
         count = hit.reshape(-1, rays).sum(axis=1)
         shaded[part] = colours.reshape(-1, rays, 3).sum(axis=1) / np.maximum(count, 1)[:, None]
         coverage[part] = count / rays
     return shaded.reshape(*shape, 3), coverage.reshape(shape)
+
+
+def _shaded(
+    surface: np.ndarray,
+    triangle: np.ndarray,
+    barycentric: np.ndarray,
+    *,
+    colour: np.ndarray,
+    light: Light,
+    hollow: np.ndarray,
+) -> np.ndarray:
+    """Colours (n, 3), 0 to 255, of points in triangles (n,) with weights (n, 3); `surface` as `_Mesh.surface`."""
+    values = np.einsum("nk,nkc->nc", barycentric, np.take(surface, triangle, axis=0))
+    normals = np.ascontiguousarray(values[:, :3])
+    length = np.sqrt(np.einsum("nk,nk->n", normals, normals))
+    normals /= np.where(length > 0, length, 1)[:, None]
+    return shade(normals, colour if colour.ndim == 1 else values[:, 3:], light=light, hollow=hollow)
 
 
 def _parts(indices: np.ndarray, *, share: int = 1) -> list[np.ndarray]:

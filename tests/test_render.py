@@ -7,7 +7,7 @@ import pytest
 
 from m4kit import render as module
 from m4kit.light import Lamp, Light
-from m4kit.render import RenderError, depth_map, load_open3d, render, vertex_normals
+from m4kit.render import RenderError, depth_map, load_open3d, render, render_each, vertex_normals
 
 from helpers.synthetic import photo, rectangle, sphere
 
@@ -107,6 +107,13 @@ class TestRender:
         np.testing.assert_allclose(
             render(image, meshes, opacity=0.5), (solid.astype(float) + image) / 2, atol=1.01
         )
+
+    def test_pictures_at_several_opacities_are_those_of_each(self):
+        image = photo(60, 40)
+        meshes = [sphere(centre=(30, 20, 0), radius=12), sphere(centre=(45, 25, 0), radius=9)]
+        each = render_each(image, meshes, opacities=[0.3, 1])
+        for picture, opacity in zip(each, (0.3, 1), strict=True):
+            np.testing.assert_array_equal(picture, render(image, meshes, opacity=opacity))
 
     def test_the_photo_given_stays_untouched(self):
         image = photo(40, 60)

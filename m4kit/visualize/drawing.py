@@ -7,7 +7,7 @@ Each function takes a picture (H, W, 3) uint8 RGB and returns a new one of the s
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import islice
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from m4kit.checks import check_array, check_flag, check_number, check_shape, sho
 from m4kit.images import check_image
 from m4kit.landmarks import CONTOURS, GROUP_MEMBERS, LANDMARK_GROUPS, face_size
 from m4kit.prediction import Face, FaceBox, check_faces
-from m4kit.render import render
+from m4kit.render import render_each
 from m4kit.vertex_colours import clay
 from m4kit.visualize import strokes
 
@@ -49,14 +49,20 @@ def draw_landmarks(
         size = face_size(face)
         line = 0.7 + 0.0075 * size if width is None else check_number(width, "width", above=0)
         halo = 0.4 + 0.25 * line
-        contours = [face[indices] for indices, _ in CONTOURS]
-        strokes.lines(picture, contours, line + 2 * halo).paint(picture, _HALO, opacity=0.55)
-        for contours, colour in LANDMARK_GROUPS.values():
-            strokes.lines(picture, [face[list(one)] for one in contours], line).paint(picture, colour)
+        groups = [[face[list(one)] for one in contours] for contours, _ in LANDMARK_GROUPS.values()]
+        colours = [colour for _, colour in LANDMARK_GROUPS.values()]
+        # A point twice is a dot.
+        dots = [face[GROUP_MEMBERS[name], None].repeat(2, axis=1) for name in LANDMARK_GROUPS]
+        drawn = [[face[indices] for indices, _ in CONTOURS], *groups]
+        widths = [line + 2 * halo, *[line] * len(groups)]
+        paints = [(_HALO, 0.55), *((colour, 1.0) for colour in colours)]
         if points:
-            for name, (_, colour) in LANDMARK_GROUPS.items():
-                strokes.dots(picture, face[GROUP_MEMBERS[name]], line).paint(picture, colour)
-                strokes.dots(picture, face[GROUP_MEMBERS[name]], 0.5 * line).paint(picture, (255, 255, 255))
+            for one, colour in zip(dots, colours, strict=True):
+                drawn += [one, one]
+                widths += [2 * line, line]
+                paints += [(colour, 1.0), ((255, 255, 255), 1.0)]
+        for stencil, (colour, opacity) in zip(strokes.shapes(picture, drawn, widths), paints, strict=True):
+            stencil.paint(picture, colour, opacity=opacity)
     return picture
 
 
@@ -79,7 +85,7 @@ def draw_pose(
         rotation = decompose(face.camera)[1]
         centre, size = _head(np.asarray(face.landmarks), rotation)
         if box:
-            picture = draw_pose_box(picture, rotation, centre, size)
+            _paint_pose_box(picture, rotation, centre, size)
         if axes:
             picture = draw_pose_axes(picture, rotation, centre, size)
         if text:
@@ -103,26 +109,35 @@ def draw_pose_box(
     """
     picture = np.array(check_image(image, name="draw"))
     rotation, centre = check_shape(rotation, "rotation", (3, 3)), check_shape(centre, "centre", (2,))
-    corners = _box_corners(rotation, centre, check_number(size, "size", above=0))
+    _paint_pose_box(picture, rotation, centre, check_number(size, "size", above=0))
+    return picture
+
+
+def _paint_pose_box(picture: np.ndarray, rotation: np.ndarray, centre: Sequence[float], size: float) -> None:
+    """Draw a pose box in place."""
+    corners = _box_corners(rotation, centre, size)
     back, front = corners[:4], corners[4:]
     width = 0.7 + 0.0075 * size
     halo = max(0.7, 0.5 * width)
     loop = [0, 1, 2, 3, 0]
     sides = [np.array(pair) for pair in zip(back, front, strict=True)]
-    for line, thickness in ((back[loop], 0.7), *((side, 0.7) for side in sides), (front[loop], 1.25)):
-        stencil = strokes.lines(picture, [line], thickness * width + 2 * halo)
-        stencil.paint(picture, _HALO, opacity=0.5)
-    strokes.lines(picture, [back[loop]], 0.7 * width).paint(picture, _BACK)
     # Fewer steps of the gradient where nobody could tell them apart.
     steps = int(np.clip(size / 6, 3, 12))
-    for side in sides:
-        for start, end in pairwise(np.linspace(0, 1, steps + 1)):
-            part = side[0] + np.outer([start, end], side[1] - side[0])
-            colour = np.rint(np.array(_BACK) + (start + end) / 2 * np.subtract(_FRONT, _BACK))
-            strokes.lines(picture, [part], 0.7 * width).paint(picture, tuple(colour))
+    ends = np.linspace(0, 1, steps + 1)
+    shares = np.column_stack([ends[:-1], ends[1:]])
+    gradient = np.rint(np.array(_BACK) + shares.mean(axis=1)[:, None] * np.subtract(_FRONT, _BACK))
+    parts = [side[0] + np.outer(share, side[1] - side[0]) for side in sides for share in shares]
+    thin, thick = 0.7 * width, 1.25 * width
+    drawn = [back[loop], *sides, front[loop], back[loop], *parts, front[loop]]
+    widths = np.array([*[thin] * 5, thick, *[thin] * (1 + len(parts)), thick])
+    widths[:6] += 2 * halo
+    stencils = strokes.shapes(picture, [[line] for line in drawn], widths)
+    for stencil in islice(stencils, 6):
+        stencil.paint(picture, _HALO, opacity=0.5)
+    for colour in (_BACK, *np.tile(gradient, (len(sides), 1))):
+        next(stencils).paint(picture, colour)
     strokes.fill(picture, front, _FRONT, opacity=0.14)
-    strokes.lines(picture, [front[loop]], 1.25 * width).paint(picture, _FRONT)
-    return picture
+    next(stencils).paint(picture, _FRONT)
 
 
 def draw_pose_axes(
@@ -162,10 +177,17 @@ def draw_mesh(image: np.ndarray, faces: Face | Iterable[Face], *, opacity: float
 
     `render.render` takes other colours and another light.
     """
+    return draw_meshes(image, faces, opacities=[opacity])[0]
+
+
+def draw_meshes(
+    image: np.ndarray, faces: Face | Iterable[Face], *, opacities: Sequence[float]
+) -> list[np.ndarray]:
+    """`draw_mesh` at several opacities, a picture for each, in little more time than one."""
     faces = _faces(faces)
     meshes = [(face.vertices, face.triangles) for face in faces]
     colours = [clay(face.model).colours for face in faces]
-    return render(check_image(image, name="draw"), meshes, opacity=opacity, colour=colours)
+    return render_each(check_image(image, name="draw"), meshes, opacities=opacities, colour=colours)
 
 
 def draw_boxes(

@@ -23,7 +23,7 @@ from m4kit.visualize.drawing import (
     check_layers,
     draw_landmarks,
     draw_layers,
-    draw_mesh,
+    draw_meshes,
     draw_pose,
     pose_text,
 )
@@ -51,8 +51,7 @@ def row_pictures(image: np.ndarray, faces: Sequence[Face]) -> dict[str, np.ndarr
     pictures = (
         draw_landmarks(image, faces),
         draw_pose(image, faces, text=text),
-        draw_mesh(image, faces, opacity=TRANSLUCENT),
-        draw_mesh(image, faces),
+        *draw_meshes(image, faces, opacities=[TRANSLUCENT, 1]),
     )
     return dict(zip(ROWS, pictures, strict=True))
 

@@ -7,7 +7,7 @@ with integers at pixel centres, and may lie outside the picture.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -18,8 +18,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 Colour = tuple[int, int, int]
 
-_SMALL = 2500
-"""Pixels of a window that counts as small."""
+_SMALL = 4096
+"""Pixels of a window that are mixed one and all."""
+
+_TOGETHER = 1 << 16
+"""Pixels that are computed at once, which stay in a processor's cache."""
 
 
 class Stencil(NamedTuple):
@@ -33,29 +36,62 @@ class Stencil(NamedTuple):
         """Paint a colour over the picture, in place, where the shape is."""
         height, width = self.coverage.shape
         window = picture[self.top : self.top + height, self.left : self.left + width]
-        # A line covers few pixels of its window, so only those are mixed.
-        rows, columns = np.nonzero(self.coverage)
-        share = opacity * self.coverage[rows, columns, None]
-        pixels = window[rows, columns]
-        mixed = pixels + (np.array(colour, dtype=np.float32) - pixels) * share
-        window[rows, columns] = np.rint(mixed).astype(np.uint8)
+        place, share = ..., self.coverage
+        if self.coverage.size > _SMALL:
+            # A line covers few pixels of a large window, so only those are mixed.
+            covered = np.flatnonzero(self.coverage)
+            place, share = np.divmod(covered, width), self.coverage.ravel()[covered]
+        pixels = window[place].astype(np.float32)
+        pixels += (np.float32(colour) - pixels) * (np.float32(opacity) * share)[..., None]
+        window[place] = np.rint(pixels, out=pixels)
 
 
 def lines(picture: np.ndarray, polylines: Sequence[np.ndarray], width: float) -> Stencil:
     """Polylines, each (n, 2), as one shape, so that crossings are not painted twice."""
-    segments = [pair for line in polylines for pair in pairwise(np.asarray(line, dtype=float))]
-    # Short pieces have small bounding boxes, which saves work on long diagonal segments.
-    piece = 32 + 4 * width
-    pieces = []
-    for a, b in segments:
-        steps = np.linspace(0, 1, int(np.linalg.norm(b - a) // piece) + 2)[:, None]
-        pieces += pairwise(a + steps * (b - a))
-    return _union(picture, pieces, width / 2)
+    return next(shapes(picture, [polylines], [width]))
 
 
 def dots(picture: np.ndarray, points: np.ndarray, radius: float) -> Stencil:
     """Discs around points (n, 2) as one shape."""
-    return _union(picture, [(point, point) for point in np.asarray(points)], radius)
+    return lines(picture, np.asarray(points, dtype=float)[:, None].repeat(2, axis=1), 2 * radius)
+
+
+def shapes(
+    picture: np.ndarray, drawn: Sequence[Sequence[np.ndarray]], widths: Sequence[float]
+) -> Iterator[Stencil]:
+    """Several shapes, each of polylines (n, 2) of one width, in order; faster than `lines` for each.
+
+    A point twice is a dot.
+    """
+    corners = [np.asarray(line, dtype=float) for polylines in drawn for line in polylines]
+    owners = np.repeat(
+        np.arange(len(drawn)), [sum(len(line) - 1 for line in polylines) for polylines in drawn]
+    )
+    starts, ends = (
+        np.concatenate([np.zeros((0, 2)), *(line[part] for line in corners)])
+        for part in (np.s_[:-1], np.s_[1:])
+    )
+    widths = np.asarray(widths, dtype=float)[owners]
+    # Short pieces have small bounding boxes, which saves work on long diagonal segments.
+    count = (np.hypot(*(ends - starts).T) // (32 + 4 * widths)).astype(int) + 1
+    piece = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    shares = np.column_stack([piece, piece + 1]) / np.repeat(count, count)[:, None]
+    starts, along, owners, widths = (
+        np.repeat(one, count, axis=0) for one in (starts, ends - starts, owners, widths)
+    )
+    pieces = starts[:, None] + shares[..., None] * along[:, None]
+    first, last, coverages = _capsules(picture, pieces, widths / 2)
+    bounds = np.searchsorted(owners, np.arange(len(drawn) + 1))
+    for start, end in pairwise(bounds.tolist()):
+        if start == end:
+            yield Stencil(0, 0, np.zeros((0, 0), dtype=np.float32))
+            continue
+        low, high = first[start:end].min(axis=0), last[start:end].max(axis=0)
+        whole = np.zeros(np.maximum(high - low, 0)[::-1], dtype=np.float32)
+        for (x, y), coverage in zip((first[start:end] - low).tolist(), coverages[start:end], strict=True):
+            part = whole[y : y + coverage.shape[0], x : x + coverage.shape[1]]
+            np.maximum(part, coverage, out=part)
+        yield Stencil(*low.tolist(), whole)
 
 
 def fill(picture: np.ndarray, corners: np.ndarray, colour: Colour, *, opacity: float = 1.0) -> None:
@@ -114,37 +150,58 @@ def width(text: str, *, height: float) -> float:
     return _font(max(6, int(height))).getlength(text)
 
 
-def _union(picture: np.ndarray, segments: Sequence[tuple[np.ndarray, np.ndarray]], radius: float) -> Stencil:
-    """The shape of all points within `radius` of a segment."""
-    segments = np.array(segments, dtype=float).reshape(-1, 2, 2)
-    if not len(segments):
-        return Stencil(0, 0, np.zeros((0, 0), dtype=np.float32))
-    margin = radius + 1
-    low, high = _window(picture, segments, margin)
-    coverage = np.zeros((max(0, high[1] - low[1]), max(0, high[0] - low[0])), dtype=np.float32)
+def _capsules(
+    picture: np.ndarray, segments: np.ndarray, radii: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """What is within a radius of each of the segments (n, 2, 2), in a window of its own.
+
+    First pixels (x, y) and ones after the last (n, 2) of the windows, and the coverages (h, w).
+    """
+    size, margin = np.array([picture.shape[1], picture.shape[0]]), radii[:, None] + 1
+    first = np.clip(np.floor(segments.min(axis=1) - margin), 0, size).astype(int)
+    last = np.clip(np.ceil(segments.max(axis=1) + margin) + 1, 0, size).astype(int)
+    sides = np.maximum(last - first, 0)
     # A line thinner than a pixel is drawn one pixel wide, but fainter.
-    strength, radius = min(1.0, 2 * radius), max(radius, 0.5)
-    # In a small window all segments at once cost less than a call for each.
-    for some in [segments] if coverage.size <= _SMALL else segments[:, None]:
-        first, last = _window(picture, some, margin)
-        if (first >= last).any():
-            continue
-        x, y = (np.arange(start, end, dtype=np.float32) for start, end in zip(first, last, strict=True))
-        distance = _distances(x, y[:, None], some)
-        part = coverage[first[1] - low[1] : last[1] - low[1], first[0] - low[0] : last[0] - low[0]]
-        np.maximum(part, strength * np.clip(radius + 0.5 - distance, 0, 1), out=part)
-    return Stencil(int(low[0]), int(low[1]), coverage)
+    strengths, reaches = (
+        np.float32(values)[:, None, None]
+        for values in (np.minimum(1, 2 * radii), np.maximum(radii, 0.5) + 0.5)
+    )
+    coverages: list[np.ndarray] = [np.zeros((0, 0), np.float32)] * len(segments)
+    # A call for each segment would take longer than its pixels. Windows of similar sides are computed together.
+    kinds = np.ceil(2 * np.log2(np.maximum(sides, 1))).max(axis=1)
+    for kind in set(kinds.tolist()):
+        alike = np.flatnonzero(kinds == kind)
+        width, height = sides[alike].max(axis=0)
+        step = max(1, _TOGETHER // max(1, width * height))
+        for start in range(0, len(alike), step):
+            some = alike[start : start + step]
+            x, y = (
+                np.float32(first[some, axis, None] + np.arange(side))
+                for axis, side in enumerate((width, height))
+            )
+            found = _distances(x, y, segments[some])
+            np.subtract(reaches[some], found, out=found)
+            np.clip(found, 0, 1, out=found)
+            found *= strengths[some]
+            for index, one, (wide, tall) in zip(some.tolist(), found, sides[some].tolist(), strict=True):
+                coverages[index] = one[:tall, :wide]
+    return first, last, coverages
 
 
 def _distances(x: np.ndarray, y: np.ndarray, segments: np.ndarray) -> np.ndarray:
-    """Distances (h, w) of pixels at x (w,) and y (h, 1) from the nearest of the segments (n, 2, 2)."""
+    """Distances (n, h, w) of pixels at x (n, w) and y (n, h) from segments (n, 2, 2)."""
     starts, along = np.float32(segments[:, 0]), np.float32(segments[:, 1] - segments[:, 0])
     lengths = np.square(along).sum(axis=1)
     lengths[lengths == 0] = 1
-    x, y = x - starts[:, 0, None, None], y - starts[:, 1, None, None]
-    across, down = along[:, 0, None, None], along[:, 1, None, None]
-    at = np.clip((x * across + y * down) / lengths[:, None, None], 0, 1)
-    return np.hypot(x - at * across, y - at * down).min(axis=0)
+    x, y = (x - starts[:, :1])[:, None], (y - starts[:, 1:])[:, :, None]
+    across, down = (along[:, axis, None, None] for axis in (0, 1))
+    share = lengths[:, None, None]
+    at = x * across / share + y * down / share
+    np.clip(at, 0, 1, out=at)
+    right, below = x - at * across, y - at * down
+    np.square(right, out=right)
+    right += np.square(below, out=below)
+    return np.sqrt(right, out=right)
 
 
 def _window(picture: np.ndarray, points: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndarray]:
