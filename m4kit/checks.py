@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Iterable
+from importlib import import_module
+from types import ModuleType
 
 import numpy as np
 
@@ -115,3 +117,19 @@ def _bounds(least: float, above: float, most: float) -> str:
     if least > -math.inf:
         return f" of at least {least:g}" if most == math.inf else f" from {least:g} to {most:g}"
     return "" if most == math.inf else f" of at most {most:g}"
+
+
+def needed(module: str, what: str) -> ModuleType:
+    """Import a module that a slim installation may lack.
+
+    `what` is for the message: the function that needs it. Raises `ImportError`, which names the missing package.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        package = (error.name or module).split(".")[0]
+        if package == "m4kit":
+            raise
+        raise ImportError(
+            f"{what} needs the package {package}, which is not installed: pip install {package}"
+        ) from error

@@ -1,7 +1,8 @@
 """Explorers: Jupyter widgets for a prediction, the face model or a study."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from m4kit.checks import needed
 
 if TYPE_CHECKING:
     from m4kit.explore.activation_explorer import ActivationExplorer
@@ -39,7 +40,7 @@ __all__ = [
 def __getattr__(name: str):
     """Import an explorer at its first use, so that a viewer does not bring training or plotly along."""
     if name in _HOMES:
-        return getattr(import_module(f"m4kit.explore.{_HOMES[name]}"), name)
+        return getattr(needed(f"m4kit.explore.{_HOMES[name]}", name), name)
     raise AttributeError(f"module 'm4kit.explore' has no attribute {name!r}; it has {', '.join(__all__)}")
 
 

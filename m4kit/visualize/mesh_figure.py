@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from m4kit.camera import rotation_from_euler
-from m4kit.checks import check_number, check_type, check_whole
+from m4kit.checks import check_number, check_type, check_whole, needed
 from m4kit.head_frame import HeadFrame
 from m4kit.landmarks import LANDMARK_GROUPS
 from m4kit.light import Lamp, Light
@@ -132,7 +132,7 @@ def mesh_figure(
 
     Raises `ValueError` for what `vertex_colours` refuses.
     """
-    import plotly.graph_objects as go
+    go = needed("plotly.graph_objects", "mesh_figure")
 
     frame = HeadFrame.of(check_face(face, "mesh_figure"))
     check_number(height, "height", above=0, unit="in pixels")

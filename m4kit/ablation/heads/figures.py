@@ -9,6 +9,7 @@ import numpy as np
 from m4kit import metrics
 from m4kit.ablation.heads.judge import GROUPS, HEADS
 from m4kit.ablation.heads.record import BEST, DYNAMIC, LEARNED, OTHER_HALF, UNIFORM, HeadStudy
+from m4kit.checks import needed
 from m4kit.network import HEAD_STAGES
 from m4kit.visualize.style import CLEAR, INK, SCREEN_INK
 
@@ -68,7 +69,7 @@ def simplex_figure(record: HeadStudy) -> go.Figure:
     Each corner is one head alone. Large points are not worse than the `reference`. Raises `ValueError` if the study
     has no grid.
     """
-    import plotly.graph_objects as go
+    go = needed("plotly.graph_objects", "simplex_figure")
 
     if not len(record.grid):
         raise ValueError(
