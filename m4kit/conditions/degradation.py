@@ -94,15 +94,33 @@ def at_strength(
     """Simulate a condition at a strength from 0, the s of the conditions' formulas; the rest is as in `degrade`."""
     # Each condition has its own random numbers, whatever the order of calls.
     random = np.random.default_rng([seed, zlib.crc32(condition.encode())])
-    light = to_linear(image)
-    if condition in ("haze", "snow", "rain"):
-        ground = ground_depth(image.shape) if depth is None else depth
-        light = {"haze": haze, "snow": snow, "rain": rain}[condition](light, strength, random, ground)
-    elif condition == "illumination":
-        light = illumination(light, strength, random, depth)
-    else:
-        light = {"focus": focus, "lens": lens, "motion": motion}[condition](light, strength, random)
-    return to_srgb(light)
+    return to_srgb(FORMULAS[condition](to_linear(image), strength, random, depth))
+
+
+def _flat(formula):
+    """A condition that depth does not change."""
+    return lambda light, strength, random, depth: formula(light, strength, random)
+
+
+def _deep(formula):
+    """A condition that grows with the distance; a photo of unknown depth counts as flat ground."""
+
+    def deep(light, strength, random, depth):
+        return formula(light, strength, random, ground_depth(light.shape) if depth is None else depth)
+
+    return deep
+
+
+FORMULAS = {
+    "focus": _flat(focus),
+    "haze": _deep(haze),
+    "illumination": illumination,
+    "lens": _flat(lens),
+    "motion": _flat(motion),
+    "snow": _deep(snow),
+    "rain": _deep(rain),
+}
+"""Each condition as a function of linear light (H, W, 3), strength, random numbers and depth (H, W) in m or None."""
 
 
 def _checked_depth(depth: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
