@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from m4kit.tabulation import tabulate
     from m4kit.video import Video, predict_video
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _MODULES = ("conditions", "confidence", "datasets", "evaluate", "explore", "export", "scenes", "visualize")
 _HOMES = {

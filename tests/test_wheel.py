@@ -119,6 +119,10 @@ def test_all_assets_together_are_under_forty_megabytes(wheel):
     assert sum(sizes) < 40e6
 
 
+def test_the_wheel_is_under_thirty_megabytes(wheel):
+    assert wheel.stat().st_size < 30e6
+
+
 def test_the_installed_package_is_the_wheels(environment):
     code = "from importlib.util import find_spec; print(*(find_spec(name).origin for name in ('m4kit', 'torch')))"
     ours, borrowed = run(python_of(environment), "-c", code, cwd=environment).split()
