@@ -125,6 +125,13 @@ class TestConstraints:
         assert [item.name for item in items if canonicalize_name(item.name) not in pins] == []
         assert [str(item) for item in items if pins[canonicalize_name(item.name)] not in item.specifier] == []
 
+    def test_what_builds_the_site_is_pinned_within_its_range(self):
+        pins = pinned()
+        items = [Requirement(text) for text in PROJECT["optional-dependencies"]["docs"]]
+        for item in items:
+            assert pins[canonicalize_name(item.name)] in item.specifier
+        assert brought_in(items, pins) - pins.keys() == set()
+
     def test_every_indirect_requirement_is_pinned(self):
         pins = pinned()
         assert brought_in(filter(needed, requirements()), pins) - pins.keys() == set()
