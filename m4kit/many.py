@@ -93,7 +93,8 @@ def predict_many(
         >>> for prediction in m4kit.predict_many("photos", recursive=True):  # doctest: +SKIP
         ...     print(prediction.source, len(prediction))
 
-    Only a few photos are in memory at once: keep what you need of a prediction, not all predictions.
+    Only a few photos are in memory at once: keep what you need of a prediction, not all predictions. `tabulate`
+    writes a table instead.
 
     Raises `ImageError` for a folder or pattern without photos.
     """

@@ -152,20 +152,20 @@ def _pieces(photos: Iterable, seen: set[str], size: int) -> Iterator[list[str]]:
 
 def _table(predictor: Predictor, visit: Visit | None, names: tuple[str, ...]) -> pyarrow.Table:
     """The rows of photos."""
-    results = results_of(predictor, names, batch_size=len(names))
-    return table_of([row for result in results for row in _rows(result, visit)])
+    results, face_model = results_of(predictor, names, batch_size=len(names)), predictor.model.fingerprint
+    return table_of([row for result in results for row in _rows(result, face_model, visit)])
 
 
-def _rows(result: Result, visit: Visit | None) -> list[dict[str, object]]:
+def _rows(result: Result, face_model: str, visit: Visit | None) -> list[dict[str, object]]:
     try:
-        rows = rows_of(result)
+        rows = rows_of(result, face_model)
         if visit is not None:
             visit(result)
     # A full disk concerns all photos.
     except OSError:
         raise
     except Exception as error:
-        return rows_of(Result(unread(result.prediction.source, error), result.seconds))
+        return rows_of(Result(unread(result.prediction.source, error), result.seconds), face_model)
     return rows
 
 

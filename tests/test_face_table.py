@@ -1,5 +1,7 @@
 """The rows of predictions, and the faces that come back from them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas
 import pyarrow
@@ -8,7 +10,7 @@ import pytest
 from m4kit import face_table
 from m4kit.face_table import SCHEMA, TableError, faces_from, rows_of, table_of
 from m4kit.many import Result, unread
-from m4kit.prediction import Origin
+from m4kit.prediction import Assessment, Origin
 
 from helpers.faces import ellipsoid, face
 from helpers.paths import ROOT
@@ -16,7 +18,8 @@ from helpers.synthetic import prediction
 
 
 def table(*faces, source="photo.jpg"):
-    return table_of(rows_of(Result(prediction(*faces, source=source), 0.25)))
+    face_model = faces[0].model.fingerprint if faces else ""
+    return table_of(rows_of(Result(prediction(*faces, source=source), 0.25), face_model))
 
 
 class TestRows:
@@ -30,18 +33,12 @@ class TestRows:
         assert empty["face"] is empty["error"] is empty["parameters"] is None
 
     def test_a_photo_without_a_prediction_has_its_reason(self):
-        (row,) = rows_of(Result(unread("caf\udce9.jpg", ValueError("caf\udce9.jpg: broken")), 0.5))
+        (row,) = rows_of(Result(unread("caf\udce9.jpg", ValueError("caf\udce9.jpg: broken")), 0.5), "")
         assert row == {"photo": "caf\\udce9.jpg", "seconds": 0.5, "error": "caf\\udce9.jpg: broken"}
 
     def test_what_the_system_knows_of_its_errors_is_there(self):
-        judged = Origin(np.zeros((9, 9, 3), np.uint8), "net", "", lambda face: (0.25, ("tiny", "blurred")))
-
-        class Judgement:
-            failure_probability, reasons = 0.25, ("tiny", "blurred")
-
-        judged = Origin(judged.image, "net", "", lambda face: Judgement)
-        from dataclasses import replace
-
+        judgement = Assessment(0.25, ("tiny", "blurred"))
+        judged = Origin(np.zeros((9, 9, 3), np.uint8), "net", "", lambda face: judgement)
         (row,) = table(replace(face(), origin=judged)).to_pylist()
         assert (row["failure_probability"], row["reasons"], row["network"]) == (
             0.25,

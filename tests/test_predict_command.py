@@ -41,7 +41,7 @@ def predictor(monkeypatch, faults):
     """
 
     class Predictor:
-        detector, settings, made, seen = None, {}, [], []
+        detector, settings, made, seen, model = None, {}, [], [], ellipsoid().model
 
         def locate(self, source):
             image, name = load_image(source), source_name(source)
