@@ -1,12 +1,17 @@
 """Fixtures that several test files share."""
 
 import importlib.util
+import os
 
 import pytest
 
 from m4kit.explore.canvas import Canvas
+from m4kit.peers import FOLDER
 
 from helpers.lab_browser import jupyter_browser
+
+# The notebooks' outputs are those without peers.
+os.environ.pop(FOLDER, None)
 
 
 @pytest.fixture(scope="session")

@@ -47,11 +47,11 @@ def landmarks_figure(faces: Mapping[str, Face], *, side: int = 460) -> NotebookF
     scale = at.crop.size / first.crop.size
     shift = at.landmarks[0, :2] - scale * first.landmarks[0, :2]
     width, height = max(1.0, side / 260), max(9.0, side / 30)
-    for number, (name, face) in enumerate(faces.items()):
-        points = scale * face.landmarks[:, :2] + shift
-        lines = [points[indices] for indices, _ in CONTOURS]
-        strokes.lines(picture, lines, 2 * width).paint(picture, _PAPER, opacity=0.4)
-        strokes.lines(picture, lines, width).paint(picture, COLOURS[number])
+    points = [scale * face.landmarks[:, :2] + shift for face in faces.values()]
+    lines = [[one[indices] for indices, _ in CONTOURS] for one in points]
+    strokes.lines(picture, [line for face in lines for line in face], 2.2 * width).paint(picture, _PAPER, opacity=0.4)
+    for number, name in enumerate(faces):
+        strokes.lines(picture, lines[number], width).paint(picture, COLOURS[number])
         place = (height, (1 + 1.5 * number) * height)
         strokes.label(picture, name, place, height=height, colour=COLOURS[number], halo=_PAPER)
     return grid([[picture]])
