@@ -205,7 +205,9 @@ class FaceModel(torch.nn.Module):
 
     @cached_property
     def _landmark_arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.landmark_mean.cpu().numpy(), self.landmark_modes.flatten(1).cpu().numpy()
+        # Copies: torch moves a tensor to shared memory when another process gets it, and frees what it moved.
+        mean, modes = self.landmark_mean, self.landmark_modes.flatten(1)
+        return tuple(np.array(values.cpu().numpy()) for values in (mean, modes))
 
     def _blend(self, mean, identity_modes, expression_modes, identity, expression):
         # Arrays are one face's. Tensors may be a training's batch, which takes all threads.

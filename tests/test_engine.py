@@ -82,8 +82,8 @@ class TestSameAnswers:
         found, expected = (Predictor(engine=name)(SAMPLES / "group.jpg") for name in ("onnx", "torch"))
         assert len(found) == 6
         for one, other in zip(found, expected, strict=True):
-            # Photo pixels are about twice as small as those of a crop.
-            np.testing.assert_allclose(one.landmarks, other.landmarks, atol=0.01)
+            # The second crop follows the landmarks of the first, so rounding moves its pixels.
+            np.testing.assert_allclose(one.landmarks, other.landmarks, atol=0.03)
             assert one.origin.network == other.origin.network != ""
             assert one.origin.detector == other.origin.detector != ""
             assert one.failure_probability == pytest.approx(other.failure_probability, abs=1e-3)
