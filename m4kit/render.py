@@ -1,8 +1,7 @@
-"""Renders meshes over a photo: orthographic ray casting, soft light, anti-aliased edges.
+"""Renders meshes over a photo: orthographic, with soft light and anti-aliased edges.
 
 Vertices are in the photo's frame: x and y in photo pixels (x right, y down, integers at pixel centres), z in the same
 unit towards the viewer. Normals are unit vectors with x right, y **up**, z towards the viewer. Back faces are culled.
-Open3D casts the rays; it is imported at the first picture.
 """
 
 from __future__ import annotations
@@ -25,23 +24,24 @@ from m4kit.checks import check_array, check_number, check_type
 from m4kit.images import check_image
 from m4kit.landmarks import face_size
 from m4kit.light import Light, shade
+from m4kit.raster import Seen, look
 from m4kit.stand_ins import stand_in_for_unused
 
 PORCELAIN = (226, 222, 217)
 """Default colour of a mesh, sRGB from 0 to 255."""
 
 _EDGE_SAMPLES = 4
-"""Rays along each side of a pixel on an edge."""
+"""Points along each side of a pixel on an edge."""
 
 _JUMP = 3.0
 """A pixel is on an edge if the second difference of the depth is larger, in photo pixels."""
 
 _CHUNK = 1 << 18
-"""Rays that are shaded at once, which bounds the memory for large photos."""
+"""Points that are shaded at once, which bounds the memory for large photos."""
 
 
 class RenderError(RuntimeError):
-    """Open3D, which casts the rays, cannot be imported."""
+    """Open3D cannot be imported."""
 
 
 class DepthMap(NamedTuple):
@@ -70,7 +70,7 @@ def load_open3d():
             return importlib.import_module("open3d")
     except (ImportError, OSError) as error:
         raise RenderError(
-            f"drawing meshes needs Open3D, but importing it failed ({error}). If it is not installed: "
+            f"this needs Open3D, but importing it failed ({error}). If it is not installed: "
             "pip install open3d (open3d-cpu on Linux). If a system library is missing, on Debian or "
             "Ubuntu: apt install libegl1 libgl1 libx11-6 libudev1 libidn2-0"
         ) from error
@@ -143,7 +143,7 @@ def _vertex_normals(corners: np.ndarray, facing: np.ndarray, count: int) -> np.n
 def depth_map(
     vertices: np.ndarray, triangles: np.ndarray, *, region: tuple[int, int, int, int] | None = None
 ) -> DepthMap:
-    """Cast one ray through the centre of each pixel of `region` (left, top, width, height).
+    """The depth at the centre of each pixel of `region` (left, top, width, height).
 
     By default the region is the mesh's bounding box, which may reach outside the photo. Raises `ValueError` for a
     mesh that is empty or not finite.
@@ -155,8 +155,7 @@ def depth_map(
     left, top, width, height = (int(value) for value in region)
     if width < 1 or height < 1:
         raise ValueError(f"expected a region (left, top, width, height) of at least 1x1 pixels, got {region}")
-    x, y = np.meshgrid(np.arange(left, left + width), np.arange(top, top + height))
-    return DepthMap(left, top, mesh.cast(x.ravel(), y.ravel())[2].reshape(height, width))
+    return DepthMap(left, top, mesh.look((left, top, width, height)).depth.reshape(height, width))
 
 
 def render(
@@ -226,7 +225,7 @@ def render_each(
 
 
 class _Mesh:
-    """A valid mesh with its ray-casting scene."""
+    """A valid mesh, and what is seen of it."""
 
     def __init__(self, vertices: np.ndarray, triangles: np.ndarray):
         self.vertices = check_array(vertices, "mesh", "vertices (V, 3)")
@@ -266,53 +265,20 @@ class _Mesh:
     def _facing(self) -> np.ndarray:
         return _facing(self.vertices, self._corners)
 
-    @cached_property
-    def _scene(self):
-        open3d = load_open3d()
-        scene = open3d.t.geometry.RaycastingScene()
-        # Open3D casts in single precision, so the mesh is moved to the origin.
-        vertices = np.ascontiguousarray(self.vertices - self.vertices.mean(axis=0), dtype=np.float32)
-        triangles = np.ascontiguousarray(self.triangles[self.outside], dtype=np.uint32)
-        scene.add_triangles(*(open3d.core.Tensor.from_numpy(array) for array in (vertices, triangles)))
-        return scene
-
     def box(self) -> tuple[np.ndarray, np.ndarray]:
         """First and last pixel (x, y) of the mesh's bounding box."""
         plane = self.vertices[:, :2]
         return np.floor(plane.min(axis=0)).astype(int), np.ceil(plane.max(axis=0)).astype(int)
 
-    def cast(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What rays through photo points x, y (n,) hit first: triangle (n,), barycentric weights (n, 3), depth (n,).
-
-        Without a hit they are -1, 0 and NaN.
-        """
-        origin = self.vertices.mean(axis=0)
-        start = float(self.vertices[:, 2].max() - origin[2]) + 1
-        triangle = np.empty(len(x), dtype=np.int32)
-        barycentric = np.zeros((len(x), 3), dtype=np.float32)
-        depth = np.full(len(x), np.nan, dtype=np.float32)
-        if len(self.outside) == 0:
-            return np.full_like(triangle, -1), barycentric, depth
-        tensor = load_open3d().core.Tensor.from_numpy
-        for first in range(0, len(x), _CHUNK):
-            part = slice(first, first + _CHUNK)
-            rays = np.zeros((len(x[part]), 6), dtype=np.float32)
-            rays[:, 0], rays[:, 1], rays[:, 2] = x[part] - origin[0], y[part] - origin[1], start
-            rays[:, 5] = -1
-            answer = self._scene.cast_rays(tensor(rays))
-            # A miss is the largest uint32, which is -1 as int32. Its other answers are 0 and infinity.
-            found = answer["primitive_ids"].numpy().view(np.int32)
-            hit = found >= 0
-            u, v = answer["primitive_uvs"].numpy().T
-            triangle[part] = np.where(hit, self.outside.take(found, mode="clip"), -1)
-            barycentric[part, 0] = np.where(hit, 1 - u - v, 0)
-            barycentric[part, 1], barycentric[part, 2] = u, v
-            depth[part] = np.where(hit, start + origin[2] - answer["t_hit"].numpy(), np.nan)
-        return triangle, barycentric, depth
+    def look(self, window: tuple[int, int, int, int], **options) -> Seen:
+        """What is seen of the triangles that face the viewer, by their numbers in `outside`; see `raster.look`."""
+        corners = self._corners[:, self.outside]
+        return look(np.stack([axis.take(corners) for axis in self.vertices.T]), window, **options)
 
     def surface(self, colour: np.ndarray) -> np.ndarray:
-        """Normals, and colours if each vertex has its own, at the triangles' corners, (T, 3, 3 or 6)."""
-        return (self.normals if colour.ndim == 1 else np.hstack([self.normals, colour]))[self.triangles]
+        """Normals, and colours if each vertex has its own, at the corners of `outside`, (n, 3, 3 or 6)."""
+        values = self.normals if colour.ndim == 1 else np.hstack([self.normals, colour])
+        return values[self.triangles[self.outside]]
 
 
 def _colours(colour: Sequence, meshes: list[_Mesh]) -> list[np.ndarray]:
@@ -341,51 +307,45 @@ def _colours(colour: Sequence, meshes: list[_Mesh]) -> list[np.ndarray]:
 def _draw(mesh: _Mesh, window: tuple[int, int, int, int], colour: np.ndarray, light: Light):
     """Colour (h, w, 3), 0 to 255, and coverage (h, w), 0 to 1, of a mesh in a window of the photo."""
     left, top, right, bottom = window
-    x, y = np.meshgrid(np.arange(left, right), np.arange(top, bottom))
-    shape = x.shape
-    x, y = x.ravel(), y.ravel()
-    triangle, barycentric, depth = mesh.cast(x, y)
-    depth = depth.reshape(shape)
+    window = left, top, right - left, bottom - top
+    shape = bottom - top, right - left
+    seen, surface = mesh.look(window), mesh.surface(colour)
+    depth = seen.depth.reshape(shape)
     hollow = _hollows(depth, mesh.size).ravel()
-    hit = np.flatnonzero(triangle >= 0)
-    surface = mesh.surface(colour)
-    shaded = np.zeros((x.size, 3), dtype=np.float32)
+    shaded = np.zeros((depth.size, 3), dtype=np.float32)
+    coverage = (seen.triangle >= 0).astype(np.float32)
+    hit = np.flatnonzero(seen.triangle >= 0)
     for part in _parts(hit):
-        shaded[part] = _shaded(
-            surface, triangle[part], barycentric[part], colour=colour, light=light, hollow=hollow[part]
-        )
-    coverage = (triangle >= 0).astype(np.float32)
+        shaded[part] = _shaded(surface, seen, part, colour=colour, light=light, hollow=hollow[part])
 
-    step = (np.arange(_EDGE_SAMPLES) + 0.5) / _EDGE_SAMPLES - 0.5
-    step_x, step_y = (grid.ravel() for grid in np.meshgrid(step, step))
-    rays = len(step_x)
-    for part in _parts(np.flatnonzero(_edges(depth)), share=rays):
-        triangle, barycentric, _ = mesh.cast(
-            (x[part, None] + step_x).ravel(), (y[part, None] + step_y).ravel()
-        )
-        hit = triangle >= 0
-        around = np.repeat(hollow[part], rays)[hit]
-        colours = np.zeros((len(hit), 3), dtype=np.float32)
-        colours[hit] = _shaded(
-            surface, triangle[hit], barycentric[hit], colour=colour, light=light, hollow=around
-        )
-        count = hit.reshape(-1, rays).sum(axis=1)
-        shaded[part] = colours.reshape(-1, rays, 3).sum(axis=1) / np.maximum(count, 1)[:, None]
-        coverage[part] = count / rays
+    edges = _edges(depth)
+    points = _EDGE_SAMPLES**2
+    seen = mesh.look(window, pixels=edges, fine=_EDGE_SAMPLES)
+    places = np.flatnonzero(edges)
+    for part in _parts(np.arange(len(places)), share=points):
+        some, where = slice(points * part[0], points * (part[-1] + 1)), places[part]
+        hit = np.flatnonzero(seen.triangle[some] >= 0)
+        around = np.repeat(hollow[where], points)[hit]
+        colours = np.zeros((points * len(part), 3), dtype=np.float32)
+        colours[hit] = _shaded(surface, seen, hit + some.start, colour=colour, light=light, hollow=around)
+        count = (seen.triangle[some] >= 0).reshape(-1, points).sum(axis=1)
+        shaded[where] = colours.reshape(-1, points, 3).sum(axis=1) / np.maximum(count, 1)[:, None]
+        coverage[where] = count / points
     return shaded.reshape(*shape, 3), coverage.reshape(shape)
 
 
 def _shaded(
     surface: np.ndarray,
-    triangle: np.ndarray,
-    barycentric: np.ndarray,
+    seen: Seen,
+    points: np.ndarray,
     *,
     colour: np.ndarray,
     light: Light,
     hollow: np.ndarray,
 ) -> np.ndarray:
-    """Colours (n, 3), 0 to 255, of points in triangles (n,) with weights (n, 3); `surface` as `_Mesh.surface`."""
-    values = np.einsum("nk,nkc->nc", barycentric, np.take(surface, triangle, axis=0))
+    """Colours (n, 3), 0 to 255, of points (n,) that are seen; `surface` as `_Mesh.surface`."""
+    corners = surface.take(seen.triangle[points], axis=0)
+    values = np.einsum("nk,nkc->nc", seen.weights[points], corners)
     normals = np.ascontiguousarray(values[:, :3])
     length = np.sqrt(np.einsum("nk,nk->n", normals, normals))
     normals /= np.where(length > 0, length, 1)[:, None]
@@ -393,7 +353,7 @@ def _shaded(
 
 
 def _parts(indices: np.ndarray, *, share: int = 1) -> list[np.ndarray]:
-    """Split indices so that each part needs at most `_CHUNK` rays, with `share` rays per index."""
+    """Split indices into parts of at most `_CHUNK` points, with `share` points per index."""
     return np.array_split(indices, len(indices) * share // _CHUNK + 1)
 
 

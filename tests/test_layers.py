@@ -38,7 +38,7 @@ LAYERS = (
     ("tabulation",),
     ("video",),
     ("peers",),
-    ("light", "head_frame", "exaggeration"),
+    ("light", "head_frame", "exaggeration", "raster"),
     ("render",),
     ("texture",),
     ("vertex_colours", "export"),

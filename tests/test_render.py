@@ -218,7 +218,7 @@ class TestOpen3D:
         load_open3d.cache_clear()
         monkeypatch.setattr(module.importlib, "import_module", missing)
         with pytest.raises(RenderError, match="pip install open3d"):
-            render(BLACK, [sphere(centre=(30, 20, 0), radius=12)])
+            load_open3d()
 
     def test_loading_leaves_the_environment_as_it_was(self):
         before = dict(os.environ)
