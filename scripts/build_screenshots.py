@@ -1,9 +1,9 @@
-"""Write the README's screenshots of the explorers, from notebooks 02 and 03 in a real JupyterLab.
+"""Write the screenshots of the explorers in `docs/`, from notebooks 02, 03 and 10 in a real JupyterLab.
 
     python scripts/build_screenshots.py
 
 `docs/mesh_viewer.jpg` shows the first viewer of notebook 02 with the face turned a little, `docs/face_model.jpg` the
-explorer of notebook 03 while it explains a mode.
+explorer of notebook 03 while it explains a mode, and `docs/video_explorer.jpg` the one of notebook 10.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TIMEOUT = 240
 
 
 def main() -> None:
-    """Write both pictures and print their sizes."""
+    """Write the pictures and print their sizes."""
     if chromium() is None:
         sys.exit("expected Chromium on the path or in CHROMIUM, found none")
     with tempfile.TemporaryDirectory() as folder:
@@ -38,6 +38,7 @@ def main() -> None:
             for notebook, prepare, name in (
                 ("02_mesh_viewer", turn_a_little, "mesh_viewer"),
                 ("03_face_model", explain_a_mode, "face_model"),
+                ("10_many_photos_and_video", wait_for_pictures, "video_explorer"),
             ):
                 page = new_page(started, width=WIDTH, height=1600, scale=1.5)
                 open_and_run(page, address, f"notebooks/{notebook}.ipynb", timeout=TIMEOUT)
@@ -76,6 +77,14 @@ def turn_a_little(page, canvas) -> None:
     page.mouse.up()
     page.mouse.move(0, 0)
     page.wait_for_timeout(2000)
+
+
+def wait_for_pictures(page, canvas) -> None:
+    """Wait until the video's pictures have come, and the mesh follows."""
+    page.wait_for_function(
+        "() => Number(document.querySelector('.m4kit-player canvas').dataset.loaded) === 120"
+    )
+    page.wait_for_timeout(3000)
 
 
 def explain_a_mode(page, canvas) -> None:
