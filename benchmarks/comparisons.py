@@ -17,6 +17,7 @@ from machine import busy_processes
 
 import m4kit
 from m4kit import conditions
+from m4kit.camera import crop_from_box, cut_crop
 from m4kit.evaluate.peers import measure_times
 from m4kit.images import load_image
 from m4kit.visualize.figures import row_pictures
@@ -91,7 +92,7 @@ class Setting:
 
     def predictor(self, network: str = "base", **options) -> m4kit.Predictor:
         """m4kit with the network of this size."""
-        return m4kit.Predictor(network=f"m4net-{network}", **options)
+        return m4kit.Predictor(network=f"m4net-{network}", threads=self.threads, **options)
 
     def peer(self, network: str = "mb1", *, detects: bool = False):
         """The chain with this network; None without its files, or without a detector if it `detects`."""
@@ -109,24 +110,25 @@ class Setting:
 
 
 def crops(setting: Setting, count: int = 1) -> list[Comparison]:
-    """(a), (b) Faces in known boxes to 68 landmarks, one crop each."""
-    random = np.random.default_rng(0)
-    box = setting.predictor()(setting.photo)[0].box
-    boxes = np.asarray(box)[:4] + random.uniform(-4, 4, (count, 4))
-    bgr = _bgr(setting.photo)
+    """(a), (b) One crop or a batch: the network alone, and from the photo and known boxes to 68 landmarks."""
+    row, work = ("a", "one crop") if count == 1 else ("b", f"{count} crops")
+    shifts = np.random.default_rng(0).uniform(-4, 4, (count, 4))
+    boxes = np.asarray(setting.predictor()(setting.photo)[0].box)[:4] + shifts
+    pictures = np.stack([cut_crop(setting.photo, crop_from_box(box)) for box in boxes])
+    bgr, bgr_pictures = _bgr(setting.photo), _bgr(pictures)
     rows = []
-    for network, peers in NETWORKS.items():
-        predictor, peer = setting.predictor(network, passes=1), setting.peer(peers)
-        functions = {
-            OURS: lambda predictor=predictor: _landmarks(predictor(setting.photo, boxes=boxes)),
-            f"3DDFA-V2 {peers}": peer and (lambda peer=peer: peer.landmarks(bgr, boxes)),
+    for network, other in NETWORKS.items():
+        predictor, peer, name = setting.predictor(network, passes=1), setting.peer(other), f"3DDFA-V2 {other}"
+        alone = {
+            OURS: lambda predictor=predictor: _in_batches(predictor.engine, pictures),
+            name: peer and (lambda peer=peer: peer.answers(bgr_pictures)),
         }
-        work = "one crop" if count == 1 else f"a batch of {count} crops"
-        rows.append(
-            Comparison(
-                "a" if count == 1 else "b", f"{network}: {work} to landmarks", setting.measure(functions)
-            )
-        )
+        rows.append(Comparison(row, f"{network}, {work}: network", setting.measure(alone)))
+        whole = {
+            OURS: lambda predictor=predictor: _landmarks(predictor(setting.photo, boxes=boxes)),
+            name: peer and (lambda peer=peer: peer.landmarks(bgr, boxes)),
+        }
+        rows.append(Comparison(row, f"{network}, {work}: box to landmarks", setting.measure(whole)))
     return rows
 
 
@@ -235,6 +237,12 @@ ROWS: dict[str, Callable[[Setting], list[Comparison]]] = {
 
 def _landmarks(prediction: m4kit.Prediction) -> list[np.ndarray]:
     return [face.landmarks for face in prediction]
+
+
+def _in_batches(engine, pictures: np.ndarray) -> None:
+    """Run an engine on pictures, as many at once as suits it."""
+    for start in range(0, len(pictures), engine.batch):
+        engine(pictures[start : start + engine.batch])
 
 
 def _bgr(photo: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,16 +13,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import m4kit
 from m4kit.ablation import judge
-from m4kit.camera import Crop, HeadPose, crop_from_box, cut_crop
+from m4kit.camera import CROP_SIZE, Crop, HeadPose, crop_from_box, cut_crop
 from m4kit.datasets import Sample
-from m4kit.detector import load_network
 from m4kit.evaluate import HeadAnswers
 from m4kit.evaluate.peers import measure_times
 from m4kit.explore import HeadWeightExplorer
 from m4kit.explore.photo_in_depth import PhotoInDepth
-from m4kit.folding import folded
 from m4kit.inference import inference
-from m4kit.network import to_input
 from m4kit.visualize import overview
 
 WHOLE = "photo to landmarks"
@@ -55,14 +53,13 @@ def _parts(setting: Setting) -> dict[str, Callable[[], object]]:
     face = prediction[0]
     crop = crop_from_box(np.asarray(face.box))
     one_crop = setting.predictor(passes=1)
-    pictures = to_input(cut_crop(photo, crop)[None])
-    network = _run(folded(_load("m4net-base")), pictures)
+    pictures = cut_crop(photo, crop)[None]
     within = (
         lambda: predictor(photo)[0].landmarks,
         lambda: predictor.detector(photo),
         lambda: one_crop(photo, boxes=[face.box])[0].landmarks,
         lambda: cut_crop(photo, crop),
-        network,
+        lambda: predictor.engine(pictures),
         lambda: replace(face).landmarks,
     )
     return dict(zip((WHOLE, *WITHIN), within, strict=True)) | {
@@ -81,43 +78,36 @@ def roofline_table(setting: Setting) -> str:
     with inference():
         least = measure_times({"product": lambda: matrix @ matrix}, rounds=setting.rounds)["product"].min()
     speed = MATRIX**3 / (1e-3 * least)
-    sizes = {"m4net-base": (120, 120), "m4net-small": (120, 120), "faceboxes": (480, 640)}
-    networks = {name: folded(_load(name)) for name in sizes}
-    inputs = {name: torch.zeros(1, 3, *size) for name, size in sizes.items()}
+    base, small = setting.predictor(), setting.predictor("small")
+    crop, photo = np.zeros((1, CROP_SIZE, CROP_SIZE, 3), np.uint8), setting.photo[None]
+    runs = {
+        "m4net-base": (base.network, base.engine, crop),
+        "m4net-small": (small.network, small.engine, crop),
+        "faceboxes": (base.detector.network, base.detector.engine, photo),
+    }
     times = measure_times(
-        {name: _run(network, inputs[name]) for name, network in networks.items()}, rounds=setting.rounds
+        {name: partial(engine, pictures) for name, (_, engine, pictures) in runs.items()},
+        rounds=setting.rounds,
     )
     lines = [
         f"In fp32 a core does {speed / 1e9:.1f} thousand million multiply-adds a second, in the product of two "
         f"matrices of {MATRIX}x{MATRIX}.",
         "",
-        "| network | multiply-adds (million) | weights (MB) | at that speed (ms) | measured (ms) | share |",
+        "| network | multiply-adds (million) | weights (million) | at that speed (ms) | measured (ms) | share |",
         "|---|--:|--:|--:|--:|--:|",
     ]
-    for name, network in networks.items():
+    for name, (network, _, pictures) in runs.items():
+        height, width = pictures.shape[1:3]
         with FlopCounterMode(display=False) as counter, torch.inference_mode():
-            network(inputs[name])
+            network(torch.zeros(1, 3, height, width))
         count, measured = counter.get_total_flops() / 2, np.median(times[name])
-        weights = sum(tensor.numel() * tensor.element_size() for tensor in network.parameters())
+        weights = sum(tensor.numel() for tensor in network.parameters())
         least = 1e3 * count / speed
-        words = f"{name}, {'x'.join(map(str, sizes[name][::-1]))}"
         lines.append(
-            f"| {words} | {count / 1e6:.0f} | {weights / 1e6:.1f} | {least:.2f} | {measured:.2f} | "
+            f"| {name}, {width}x{height} | {count / 1e6:.0f} | {weights / 1e6:.1f} | {least:.2f} | {measured:.2f} | "
             f"{100 * least / measured:.0f} % |"
         )
     return "\n".join(lines)
-
-
-def _load(name: str) -> torch.nn.Module:
-    return load_network() if name == "faceboxes" else m4kit.M4Net.load(name)
-
-
-def _run(network: torch.nn.Module, pictures: torch.Tensor) -> Callable[[], object]:
-    def run():
-        with inference():
-            return network(pictures)
-
-    return run
 
 
 def _weight_move(prediction: m4kit.Prediction) -> Callable[[], object]:

@@ -23,7 +23,6 @@ from pathlib import Path
 import cv2
 import machine
 import numpy as np
-import torch
 from comparisons import MESH, OURS, ROWS, Comparison, Setting
 
 TABLES = ("parts", "roofline")
@@ -41,7 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     only = options.only.split(",") if options.only else [*ROWS, *TABLES]
     if unknown := set(only) - {*ROWS, *TABLES}:
         parser.error(f"--only: expected some of {','.join([*ROWS, *TABLES])}, got {','.join(unknown)}")
-    torch.set_num_threads(options.threads)
     cv2.setNumThreads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         chain = None
@@ -65,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = shlex.join(sys.argv[1:] if arguments is None else arguments)
     date = datetime.now(UTC).date()
     print(f"`python benchmarks/run.py {words}`, {date}, on {machine.name()}. {others.in_words()}")
-    print(f"{options.threads} thread(s); medians of {options.rounds} rounds.")
+    engine = setting.predictor().engine.name
+    print(f"{options.threads} thread(s), m4kit's engine {engine!r}; medians of {options.rounds} rounds.")
     for table in tables:
         print(f"\n{table}")
 
@@ -83,7 +82,9 @@ def comparison_table(rows: Sequence[Comparison]) -> str:
                 cells = [f"{figure(times, row.unit)}{note(row, name)}", f"{ratio(ours, times):.2f}"]
             lines.append(f"| {row.row} | {row.work} | {own} | {name} | {' | '.join(cells)} |")
     missing = {name for row in rows for name, times in row.times.items() if times is None}
-    remedies = {name: "mediapipe==0.10.21" if name == MESH else "--peer-files, --faceboxes, onnx" for name in missing}
+    remedies = {
+        name: "mediapipe==0.10.21" if name == MESH else "--peer-files, --faceboxes, onnx" for name in missing
+    }
     lines += ["", *(f"Missing: {name} ({remedies[name]})." for name in sorted(missing))] if missing else []
     return "\n".join(lines)
 

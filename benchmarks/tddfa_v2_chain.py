@@ -109,10 +109,7 @@ class Chain:
     def landmarks(self, bgr: np.ndarray, boxes: np.ndarray | list[np.ndarray]) -> np.ndarray:
         """Landmarks (n, 68, 3) in photo pixels, y down, of the faces in boxes (n, 4 or more), all in one batch."""
         squares = np.array([_square(box) for box in boxes])
-        crops = np.stack([_crop(bgr, square) for square in squares])
-        pictures = np.ascontiguousarray(((crops - np.float32(127.5)) / 128).transpose(0, 3, 1, 2))
-        whitened = self._network.run(None, {self._network.get_inputs()[0].name: pictures})[0]
-        parameters = whitened * self._std + self._mean
+        parameters = self.answers(np.stack([_crop(bgr, square) for square in squares]))
         camera = parameters[:, :12].reshape(-1, 3, 4)
         shape = self._centre + (parameters[:, 12:] @ self._basis).reshape(-1, 68, 3)
         # The model's unit is a millimetre, that of 3DDFA-V2's cameras a micrometre.
@@ -122,6 +119,12 @@ class Chain:
         points *= scale
         points[..., :2] += squares[:, None, :2]
         return points
+
+    def answers(self, crops: np.ndarray) -> np.ndarray:
+        """Parameters (n, 62) of crops (n, 120, 120, 3) uint8 BGR."""
+        pictures = np.ascontiguousarray(((crops - np.float32(127.5)) / 128).transpose(0, 3, 1, 2))
+        whitened = self._network.run(None, {self._network.get_inputs()[0].name: pictures})[0]
+        return whitened * self._std + self._mean
 
     def _priors_of(self, height: int, width: int) -> np.ndarray:
         """Prior boxes (P, 4) of a picture: centre and size in pixels. They depend on its size alone, and are kept."""
