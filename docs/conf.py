@@ -108,10 +108,27 @@ def add_other_pages(app, docname, source):
 
 
 def to_rst(_app, _what, _name, _obj, _options, lines):
-    """Our docstrings are plain text: a bar is a bar, and a word may end right after a backtick."""
-    for index, line in enumerate(lines):
-        if not line.lstrip().startswith((">>>", "...")):
-            lines[index] = re.sub(r"(`[^`]+`)(?=\w)", r"\1\\ ", line.replace("|", r"\|"))
+    """Our docstrings are plain text: bars and stars are themselves, an indented block is code, and a word may end
+    right after a backtick."""
+    written, code = [], False
+    for line in lines:
+        text = line.strip()
+        inside = len(line) - len(line.lstrip()) >= 4
+        code = code and (inside or not text)
+        if inside and not code and not text.startswith(">>>") and _begins_block(written):
+            written += ["::", ""]
+            code = True
+        if not code and not text.startswith((">>>", "...")):
+            line = re.sub(r"(`[\w.]+`)(?=\w)", r"\1\\ ", line)  # noqa: PLW2901
+            line = re.sub(r"\||\*(?=\.)", r"\\\g<0>", line)  # noqa: PLW2901
+        written.append(line)
+    lines[:] = written
+
+
+def _begins_block(written: list[str]) -> bool:
+    """Whether a new paragraph begins after these lines, which is no part of a list."""
+    above = next((line for line in reversed(written) if line.strip()), "")
+    return (not written or not written[-1].strip()) and not above.startswith((" ", "- "))
 
 
 def describe_outputs(_app, doctree):
