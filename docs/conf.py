@@ -42,6 +42,8 @@ myst_heading_anchors = 4
 # A notebook begins with its one title, and answers stand below it without titles of their own.
 suppress_warnings = ["toc.empty_glob"]
 
+# A block without a language is for the shell.
+highlight_language = "none"
 default_role = "py:obj"
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
