@@ -2,7 +2,7 @@
 # Not built and not tested by us; a test checks what it copies and installs.
 FROM python:3.12-slim-bookworm
 
-# The libraries that Open3D needs to draw meshes without a screen. Debian's stable versions need no pins.
+# The libraries that Open3D needs where there is no screen. Debian's stable versions need no pins.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends libegl1 libgl1 libgomp1 libx11-6 libudev1 libidn2-0 \
