@@ -22,8 +22,8 @@ from m4kit.images import ImageSource, MissingImageError, list_images, source_nam
 from m4kit.prediction import Prediction
 from m4kit.predictor import Located, Predictor, predictor_with
 
-BATCH_SIZE = 16
-"""Photos whose crops run together: with more, the network gains little."""
+BATCH_SIZE = 8
+"""Photos whose crops run together: with more, the network gains little, and each thread takes more memory."""
 
 _AHEAD_PIXELS = 24_000_000
 """Photos are read ahead up to so many pixels, which take 72 MB; always one for each worker."""
