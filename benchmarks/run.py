@@ -11,8 +11,6 @@ Nothing else should run meanwhile; the output says whether the machine was quiet
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -60,7 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             import photo_parts
 
             tables += [getattr(photo_parts, f"{name}_table")(setting) for name in TABLES if name in only]
-    words = shlex.join(sys.argv[1:] if arguments is None else arguments)
+    # Without the names of folders, so that it can be shown to others.
+    words = f"--threads {options.threads} --rounds {options.rounds}"
+    words += " --peer-files DIR" if options.peer_files else ""
+    words += " --faceboxes FILE" if options.faceboxes else ""
+    words += f" --only {options.only}" if options.only else ""
     date = datetime.now(UTC).date()
     print(f"`python benchmarks/run.py {words}`, {date}, on {machine.name()}. {others.in_words()}")
     engine = setting.predictor().engine.name
