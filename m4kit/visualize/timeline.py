@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from m4kit.checks import check_type
+from m4kit.checks import check_type, needed
 from m4kit.video import Video
 from m4kit.visualize.style import CLEAR, SCREEN_INK
 
@@ -32,9 +32,8 @@ def pose_timeline(video: Video) -> go.Figure:
 
     Each track has a colour. Lines have gaps where a face is not seen. The video is read to its end first.
     """
-    import plotly.graph_objects as go
-    from plotly.subplots import make_subplots
-
+    go = needed("plotly.graph_objects", "pose_timeline")
+    make_subplots = needed("plotly.subplots", "pose_timeline").make_subplots
     check_type(video, "pose_timeline", Video, remedy="m4kit.predict_video makes one")
     table = video.to_dataframe()
     figure = make_subplots(rows=len(SIGNALS), shared_xaxes=True, vertical_spacing=0.03)
