@@ -286,12 +286,12 @@ if __name__ == "__main__":
             same(pool.map_async(in_fork, [0]).get(timeout=120)[0])
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         same(pool.map_async(heads, [predictor]).get(timeout=300)[0])
+    # A shell's background job ignores Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Timer(0.02, signal.raise_signal, [signal.SIGINT]).start()
     try:
         while True:
-            # PyTorch may swallow one signal.
-            threading.Timer(0.02, signal.raise_signal, [signal.SIGINT]).start()
             predictor(photo)
-            time.sleep(0.1)
     except KeyboardInterrupt:
         same(heads(predictor))
         print("the same faces")
