@@ -136,7 +136,7 @@ class TestCommand:
         ("options", "expected"),
         [
             (["--peers", "other"], "peers: expected 3ddfa-v2-mb1, "),
-            (["--peers", "3ddfa-v2-mb1"], "give the folder with the peers' files (--peer-files DIR)"),
+            (["--peers", "3ddfa-v2-mb1"], "peers' files (--peer-files DIR, or M4KIT_PEER_FILES)"),
             (["--peer-files", "somewhere"], "--peer-files: needs --peers"),
             (["--peers", "3ddfa-v2-mb05", "--peer-files", "gone"], "mb05_120x120.pth: no such file"),
         ],
