@@ -40,7 +40,8 @@ nb_merge_streams = True
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4
 # A notebook begins with its one title, and answers stand below it without titles of their own.
-suppress_warnings = ["toc.empty_glob"]
+# Plotly charts are not shown; their pictures stand in the pages of the explorers.
+suppress_warnings = ["toc.empty_glob", "mystnb.unknown_mime_type"]
 
 # A block without a language is for the shell.
 highlight_language = "none"

@@ -49,7 +49,9 @@ def landmarks_figure(faces: Mapping[str, Face], *, side: int = 460) -> NotebookF
     width, height = max(1.0, side / 260), max(9.0, side / 30)
     points = [scale * face.landmarks[:, :2] + shift for face in faces.values()]
     lines = [[one[indices] for indices, _ in CONTOURS] for one in points]
-    strokes.lines(picture, [line for face in lines for line in face], 2.2 * width).paint(picture, _PAPER, opacity=0.4)
+    strokes.lines(picture, [line for face in lines for line in face], 2.2 * width).paint(
+        picture, _PAPER, opacity=0.4
+    )
     for number, name in enumerate(faces):
         strokes.lines(picture, lines[number], width).paint(picture, COLOURS[number])
         place = (height, (1 + 1.5 * number) * height)
