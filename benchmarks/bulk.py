@@ -1,4 +1,4 @@
-"""Measures many photos: in bulk beside single calls and 3DDFA-V2's chain, on Dask, and how much memory they take.
+"""Measures the time and the memory for many photos: in bulk, one by one, on Dask, and by 3DDFA-V2's chain.
 
     python benchmarks/bulk.py [--photos 200] [--rounds 5] [--memory-photos 100000] [--chain DIR] [--only bulk,...]
 

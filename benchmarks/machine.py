@@ -1,4 +1,4 @@
-"""What a benchmark runs on: the machine's name, how busy others keep it, and processes that keep it busy."""
+"""The machine of a benchmark: its name, how busy other programs keep it, and processes that make it busy."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from m4kit.files import MANIFEST, outputs_in
+from m4kit.files import has_results, outputs_in
 
 CONTINUES = "run the same command again to continue"
 """The default `when_stopped` of parsers whose command continues where it was stopped."""
@@ -115,7 +115,7 @@ def _passed_over(folder: Path, recursive: bool) -> str:
         results = outputs_in(folder)
         for path in folder.iterdir():
             suffix, kind = path.suffix.lower(), mimetypes.guess_type(path.name, strict=False)[0] or ""
-            if path.name.startswith(".") or path.name in results or (path / MANIFEST).exists():
+            if path.name.startswith(".") or path.name in results or has_results(path):
                 continue
             if path.is_dir():
                 counts["folders"] += not recursive

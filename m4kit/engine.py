@@ -1,4 +1,4 @@
-"""Engines: they run a network on pictures, by ONNX Runtime or PyTorch, with the same answers.
+"""Engines run a network on pictures, by ONNX Runtime or PyTorch, with the same answers.
 
 An engine is a function of pictures (n, H, W, 3) uint8 RGB. It returns the network's `answers` as arrays, and has
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -120,6 +120,12 @@ def outputs_in(folder: str | Path) -> frozenset[str]:
 def has_results(folder: Path) -> bool:
     """Whether m4kit wrote results into a folder."""
     return (folder / MANIFEST).exists()
+
+
+def changed_settings(before: Mapping[str, object], now: Mapping[str, object]) -> str:
+    """The settings that differ, each with both values, as text; empty if none does."""
+    names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    return ", ".join(f"{name} {before.get(name)!r}, now {now.get(name)!r}" for name in names)
 
 
 def text_of(name: str) -> str:

@@ -64,7 +64,7 @@ _NAMES = "JPEG, PNG, WebP, AVIF, TIFF, JPEG 2000, BMP, GIF or PPM"
 _LONGEST_SHOWN = 300
 
 # How files of videos begin, at byte 4 or 0.
-_VIDEO = (b"ftypisom", b"ftypiso", b"ftypmp4", b"ftypqt", b"ftypM4V", b"ftyp3gp", b"ftypavc1")
+_VIDEO = (b"ftypiso", b"ftypmp4", b"ftypqt", b"ftypM4V", b"ftyp3gp", b"ftypavc1")
 _MATROSKA = b"\x1a\x45\xdf\xa3"
 
 # How files with the photos of iPhones begin.

@@ -63,15 +63,15 @@ def head_spread(model: FaceModel, heads: np.ndarray, weights: np.ndarray) -> np.
     `heads` are raw parameters (n, 4, 62) and `weights` (n, 4). The distance is in percent of the size of the fused
     landmarks, so no ground truth is needed.
     """
-    placed = np.stack([landmarks_in_crop(model, heads[:, k])[..., :2] for k in range(heads.shape[1])])
+    placed = landmarks_in_crop(model, heads)[..., :2]
     # Landmarks that collapse to a point have no size.
     size = np.maximum(face_size(landmarks_in_crop(model, fuse(heads, weights))), 1e-6)
-    return 100 * np.linalg.norm(placed - placed.mean(axis=0), axis=-1).mean(axis=(0, 2)) / size
+    return 100 * np.linalg.norm(placed - placed.mean(axis=1, keepdims=True), axis=-1).mean(axis=(1, 2)) / size
 
 
 @inference()
 def landmarks_in_crop(model: FaceModel, parameters: np.ndarray) -> np.ndarray:
-    """The landmarks (n, 68, 3) of raw parameters (n, 62), in the crop frame."""
+    """The landmarks (..., 68, 3) of raw parameters (..., 62), in the crop frame."""
     camera, identity, expression = split(np.asarray(parameters))
     landmarks = model.landmarks(identity, expression).numpy()
     return landmarks @ camera[..., :3].swapaxes(-1, -2) + camera[..., None, :, 3]

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from pyarrow import parquet
 
 from m4kit.face_table import ABOUT, SCHEMA, VERSION, TableError, about, about_schema
-from m4kit.files import FULL_DISK, reason_of, whole_file
+from m4kit.files import FULL_DISK, changed_settings, reason_of, whole_file
 
 _PART_ROWS = 20_000
 """Rows of a part, some 25 MB."""
@@ -161,10 +161,8 @@ class TableFolder:
             self._finish_part()
 
     def _check(self, found: Mapping[str, object]) -> None:
-        before, now = found["settings"], json.loads(json.dumps(self._about["settings"]))
-        names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
-        if names:
-            changes = ", ".join(f"{name} {before.get(name)!r}, now {now.get(name)!r}" for name in names)
+        now = json.loads(json.dumps(self._about["settings"]))
+        if changes := changed_settings(found["settings"], now):
             raise TableError(
                 f"{self.path}: expected the settings with which this table was started, got others ({changes}); use "
                 "those, or give another folder"

@@ -91,7 +91,7 @@ def regress(
     """Heads' raw parameters (n, 4, 62) and weights (n, 4) for crops (n, 120, 120, 3) uint8 RGB.
 
     `views` is the number of views of each crop: 1, 2 (with the mirror image) or 6. `check_views` raises `ValueError`
-    for others. PyTorch runs a folded copy of a network, made anew at each call: give an engine for many calls. A
+    for others. PyTorch runs a folded copy of a network, made again at each call: give an engine for many calls. A
     network with another `crop_size` sees the crops at its own size, and its parameters are still in the frame of 120
     pixels.
     """

@@ -1,4 +1,4 @@
-"""A player for a video's frames and a timeline of its signals, kernel side; the browser side is in `js/`.
+"""A player for a video and a timeline of its signals: the part in the kernel. The browser's part is in `js/`.
 
 Pictures travel as JPEGs in messages that the browser asks for, because Jupyter drops messages of a kernel that sends
 more than a megabyte a second. Playing and going to a moment happen in the browser alone.

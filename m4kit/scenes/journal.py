@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from m4kit.files import changed_settings
 from m4kit.scenes.report_data import VERSION, ReportError
 
 FILE = "progress.jsonl"
@@ -87,10 +88,7 @@ class Journal:
                 f"{self.path}: expected an analysis of version {expected['version']}, got {found['version']}; "
                 "give another folder"
             )
-        before, now = found["settings"], expected["settings"]
-        differing = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
-        if differing:
-            changes = ", ".join(f"{name} {before.get(name)!r}, now {now.get(name)!r}" for name in differing)
+        if changes := changed_settings(found["settings"], expected["settings"]):
             raise ReportError(
                 f"{self.path}: expected the settings with which this analysis was started, got others ({changes}); "
                 "use those, or give another folder"

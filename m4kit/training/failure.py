@@ -38,7 +38,6 @@ from m4kit.conditions import CONDITIONS, degrade, landmark_depth
 from m4kit.confidence import signs
 from m4kit.confidence.failure import ALL, SETS, FailureModel, FailureModelError, save_models
 from m4kit.confidence.reasons import REASONS, reasons_of
-from m4kit.folding import folded
 from m4kit.landmarks import face_box, face_size
 from m4kit.metrics import FAILURE_NME, auroc, reliability, surest
 from m4kit.network import M4Net
@@ -153,7 +152,7 @@ def measure(
             f"labels: expected annotated points of each face, but {bare} of {len(labels)} have none; leave these out"
         )
     crops = _crops(labels, data)
-    answers = fuse(*regress(folded(predictor.network), model, crops))
+    answers = fuse(*regress(predictor.engine, model, crops))
     habits = annotation_offsets(model, answers, points, trust)
     landmarks = landmarks_in_crop(model, labels.parameters)[..., :2]
     predict_crops = crop_predictor(predictor.network, model)

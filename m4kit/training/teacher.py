@@ -14,8 +14,8 @@ import torch
 from tqdm import tqdm
 
 from m4kit.camera import CROP_SIZE
+from m4kit.engine import TorchEngine
 from m4kit.face_model import FaceModel
-from m4kit.folding import folded
 from m4kit.landmarks import MIRROR_68, face_size
 from m4kit.network import M4Net, check_fits
 from m4kit.parameters import PARAMETERS, fuse, split, split_camera
@@ -156,13 +156,13 @@ class OwnTeacher:
         check_fits(network, model)
         # The fingerprint tells networks apart whose files have the same name.
         self.name = f"{weights.stem}_{fingerprint(network)}"
-        self.model, self.network, self.vertices = model, folded(network), vertices
+        self.model, self.engine, self.vertices = model, TorchEngine(network), vertices
 
     def ask(self, crops: np.ndarray) -> np.ndarray:
         """Raw parameters (n, 62), means over six views, of crops (n, 120, 120, 3) uint8 RGB."""
         parts = [crops[start : start + 500] for start in range(0, len(crops), 500)]
         answers = [
-            fuse(*regress(self.network, self.model, part, views=6)) for part in tqdm(parts, desc="teacher")
+            fuse(*regress(self.engine, self.model, part, views=6)) for part in tqdm(parts, desc="teacher")
         ]
         return np.concatenate(answers)
 

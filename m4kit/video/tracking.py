@@ -16,7 +16,7 @@ from m4kit.camera import box_from_crop, next_crop
 from m4kit.confidence.reasons import BOX_MISFIT, SPREAD
 from m4kit.confidence.signs import box_misfit
 from m4kit.landmarks import face_box, face_size
-from m4kit.parameters import landmarks_in_crop
+from m4kit.parameters import head_spread
 from m4kit.prediction import Face, FaceBox
 from m4kit.predictor import Predictor
 from m4kit.video.smoothing import FaceSmoother
@@ -108,7 +108,8 @@ class Tracker:
         for (track, _), face in zip(followed, self._follow(image, boxes=boxes), strict=True):
             track.face = replace(face, box=_moved_box(track.face, face))
             inside = ((face.landmarks[:, :2] > 0) & (face.landmarks[:, :2] < [width, height])).all(axis=1)
-            if _spread(face) > SPREAD or inside.mean() < _LEAST_INSIDE:
+            spread = head_spread(face.model, face.heads[None], face.head_weights[None])[0]
+            if spread > SPREAD or inside.mean() < _LEAST_INSIDE:
                 doubtful.append(track)
         return doubtful
 
@@ -176,10 +177,3 @@ def _moved_box(before: Face, face: Face) -> FaceBox:
     corners = np.asarray(before.box)[:4].reshape(2, 2)
     moved = (corners - old.mean(axis=0)) * growth + new.mean(axis=0)
     return FaceBox(*moved.ravel().tolist(), score=before.box.score)
-
-
-def _spread(face: Face) -> float:
-    """How much the heads disagree, as `parameters.head_spread`, with one run of the face model for all heads."""
-    placed = landmarks_in_crop(face.model, face.heads)[..., :2]
-    centre = placed.mean(axis=0)
-    return 100 * float(np.linalg.norm(placed - centre, axis=-1).mean() / max(face_size(centre), 1e-6))
