@@ -138,7 +138,7 @@ def _thousand_weights(model: m4kit.FaceModel) -> Callable[[], object]:
     sample = Sample(
         "face",
         lambda: None,
-        landmarks=model.landmarks().numpy(),
+        landmarks=model.landmarks(),
         pose=HeadPose(0.0, 0.0, 0.0),
         crop=Crop(0, 0, 120),
     )

@@ -39,7 +39,7 @@ def prepare(peer_files: Path, faceboxes: Path | None, folder: Path) -> None:
     import onnx
     import torch
 
-    from m4kit.detector import load_network
+    from m4kit.faceboxes import load_network
     from m4kit.folding import folded
     from m4kit.peers.tddfa_v2 import BFM, NETWORKS, WHITENING, read_bfm, read_network, read_whitening
 
@@ -66,8 +66,8 @@ def prepare(peer_files: Path, faceboxes: Path | None, folder: Path) -> None:
     model, (mean, std) = read_bfm(peer_files / BFM), read_whitening(peer_files / WHITENING)
     np.savez(
         folder / "landmarks.npz",
-        basis=model.landmark_modes.numpy().reshape(-1, 68 * 3),
-        centre=model.landmark_mean.numpy(),
+        basis=model.landmark_modes.reshape(-1, 68 * 3),
+        centre=model.landmark_mean,
         mean=mean.astype(np.float32),
         std=std.astype(np.float32),
     )

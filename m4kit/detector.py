@@ -1,10 +1,4 @@
-"""FaceBoxes, the face detector.
-
-The network is that of Zhang et al., "FaceBoxes: A CPU Real-time Face Detector with High Accuracy" (IJCB 2017), in
-the form whose weights are published as `FaceBoxesProd.pth`. The first layers reduce the photo by a factor of 32,
-and three inception blocks widen the receptive field. Heads at strides 32, 64 and 128 predict for each of a grid of
-prior boxes how to move it onto a face, and a score. Small priors are denser than the grid, so that small faces
-overlap as many of them as large ones (anchor densification).
+"""The face detector: runs FaceBoxes (`faceboxes`) on photos of any size.
 
     detector = Detector()
     boxes = detector(image)          # (n, 5): left, top, right, bottom in photo pixels, score
@@ -14,34 +8,22 @@ In place of a `Detector`, m4kit accepts any callable from an image to an array (
 
 from __future__ import annotations
 
-from functools import cached_property, lru_cache
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from m4kit.boxes import suppress
 from m4kit.checks import check_number, check_type, check_whole
 from m4kit.engine import make_engine
 from m4kit.images import check_image
-from m4kit.inference import loading
-from m4kit.weights import WeightsError, fingerprint, load_strictly, read_pickled, read_tensors, resolve
+from m4kit.priors import decode, prior_boxes
 
-PACKAGED_WEIGHTS = "faceboxes"
-"""Registered name of the packaged weights."""
-
-MEAN_BGR = (104.0, 117.0, 123.0)
-STRIDES = (32, 64, 128)
-PRIOR_SIZES = ((32, 64, 128), (256,), (512,))
-DENSITY = {32: 4, 64: 2}
-"""Priors per row and column of a grid cell, by size; 1 for all other sizes."""
-CENTRE_VARIANCE, SIZE_VARIANCE = 0.1, 0.2
-"""Units of the network's outputs: the shift of a prior, and the logarithm of its growth."""
+if TYPE_CHECKING:
+    from m4kit.faceboxes import FaceBoxes
 
 NMS_IOU = 0.3
 NETWORK_MIN_FACE = 20.0
@@ -67,132 +49,6 @@ snow and rain; other large photos reach less.
 """
 MIN_SIDE = 8
 """A photo with a shorter side, in network pixels, is too small for any face."""
-
-
-class Convolution(nn.Module):
-    """Convolution, batch norm and ReLU; or CReLU, which keeps both signs in twice the channels."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, both_signs: bool = False):
-        super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
-        self.norm = nn.BatchNorm2d(outputs)
-        self.both_signs = both_signs
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.norm(self.conv(x))
-        return F.relu(torch.cat([x, -x], dim=1) if self.both_signs else x, inplace=True)
-
-
-class Inception(nn.Module):
-    """Four parallel branches of 32 channels with receptive fields of 1, 3, 3 and 5 pixels."""
-
-    def __init__(self):
-        super().__init__()
-        self.point = Convolution(128, 32, 1)
-        self.pooled = Convolution(128, 32, 1)
-        self.middle = nn.Sequential(Convolution(128, 24, 1), Convolution(24, 32, 3))
-        self.wide = nn.Sequential(Convolution(128, 24, 1), Convolution(24, 32, 3), Convolution(32, 32, 3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        pooled = self.pooled(F.avg_pool2d(x, 3, stride=1, padding=1))
-        return torch.cat([self.point(x), pooled, self.middle(x), self.wide(x)], dim=1)
-
-
-class FaceBoxes(nn.Module):
-    """The FaceBoxes network, 1,007,330 parameters."""
-
-    def __init__(self):
-        super().__init__()
-        self.digest1 = Convolution(3, 24, 7, stride=4, both_signs=True)
-        self.digest2 = Convolution(48, 64, 5, stride=2, both_signs=True)
-        self.inception = nn.Sequential(Inception(), Inception(), Inception())
-        self.halve1 = nn.Sequential(Convolution(128, 128, 1), Convolution(128, 256, 3, stride=2))
-        self.halve2 = nn.Sequential(Convolution(256, 128, 1), Convolution(128, 256, 3, stride=2))
-        priors = [sum(DENSITY.get(size, 1) ** 2 for size in sizes) for sizes in PRIOR_SIZES]
-        heads = list(zip((128, 256, 256), priors, strict=True))
-        self.moves = nn.ModuleList(nn.Conv2d(width, n * 4, 3, padding=1) for width, n in heads)
-        self.scores = nn.ModuleList(nn.Conv2d(width, n * 2, 3, padding=1) for width, n in heads)
-        # Not a weight.
-        self.register_buffer("mean", torch.tensor(MEAN_BGR).reshape(3, 1, 1), persistent=False)
-        # Whatever torch's default is.
-        self.float()
-
-    def answers(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The moves and logits of `forward` for images (B, H, W, 3) uint8 RGB: what an engine runs."""
-        return self(images.permute(0, 3, 1, 2).flip(1).float() - self.mean)
-
-    def facts(self) -> dict[str, str]:
-        """What identifies the network, as text: the `notes` of its engine."""
-        return {"fingerprint": fingerprint(self)}
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The moves of all priors, (B, P, 4), and the logits of a face, (B, P).
-
-        `x` is (B, 3, H, W) as `network_input` makes it. P and the order are those of `prior_boxes(H, W)`.
-        """
-        x = F.max_pool2d(self.digest1(x), 3, stride=2, padding=1)
-        x = F.max_pool2d(self.digest2(x), 3, stride=2, padding=1)
-        stride32 = self.inception(x)
-        stride64 = self.halve1(stride32)
-        levels = (stride32, stride64, self.halve2(stride64))
-        moves = [self._flat(head(level), 4) for head, level in zip(self.moves, levels, strict=True)]
-        classes = [self._flat(head(level), 2) for head, level in zip(self.scores, levels, strict=True)]
-        classes = torch.cat(classes, dim=1)
-        return torch.cat(moves, dim=1), classes[..., 1] - classes[..., 0]
-
-    @staticmethod
-    def _flat(grid: Tensor, width: int) -> Tensor:
-        """(B, priors * width, rows, columns) -> (B, rows * columns * priors, width)."""
-        return grid.permute(0, 2, 3, 1).reshape(grid.shape[0], -1, width)
-
-
-def network_input(image: np.ndarray) -> Tensor:
-    """The network's input for an image (H, W, 3) uint8 RGB: (3, H, W) float, BGR, minus the mean colour."""
-    bgr = image[..., ::-1].astype(np.float32) - np.float32(MEAN_BGR)
-    return torch.from_numpy(bgr).permute(2, 0, 1)
-
-
-@lru_cache(maxsize=16)
-def prior_boxes(height: int, width: int) -> Tensor:
-    """The prior boxes (P, 4) of a picture: centre x, centre y, width, height, in pixels from the upper left corner.
-
-    The result is cached: do not write to it.
-    """
-    priors = []
-    for stride, sizes in zip(STRIDES, PRIOR_SIZES, strict=True):
-        rows, columns = -(-height // stride), -(-width // stride)
-        # Dense priors start at the cell's corner, a single one is in its centre.
-        cell = []
-        for size in sizes:
-            density = DENSITY.get(size, 1)
-            offsets = np.arange(density) * stride / density if density > 1 else np.array([stride / 2])
-            y, x = np.meshgrid(offsets, offsets, indexing="ij")
-            side = np.full(x.size, size)
-            cell.append(np.stack([x.ravel(), y.ravel(), side, side], axis=1))
-        cell = np.concatenate(cell)
-        y, x = np.meshgrid(np.arange(rows) * stride, np.arange(columns) * stride, indexing="ij")
-        corner = np.stack([x, y, np.zeros_like(x), np.zeros_like(x)], axis=-1)
-        priors.append((corner[:, :, None] + cell).reshape(-1, 4))
-    return torch.from_numpy(np.concatenate(priors).astype(np.float32))
-
-
-def decode(moves: np.ndarray, priors: np.ndarray) -> np.ndarray:
-    """Boxes (P, 4), left, top, right, bottom, from the network's moves (P, 4) and the priors (P, 4)."""
-    centre = priors[:, :2] + moves[:, :2] * CENTRE_VARIANCE * priors[:, 2:]
-    half = priors[:, 2:] * np.exp(moves[:, 2:] * SIZE_VARIANCE) / 2
-    return np.concatenate([centre - half, centre + half], axis=1)
-
-
-def encode(boxes: Tensor, priors: Tensor) -> Tensor:
-    """Moves (..., 4) from boxes (..., 4) and priors (P, 4), the inverse of `decode`."""
-    centre, size = (boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]
-    return torch.cat(
-        [
-            (centre - priors[:, :2]) / (CENTRE_VARIANCE * priors[:, 2:]),
-            torch.log(size / priors[:, 2:]) / SIZE_VARIANCE,
-        ],
-        dim=-1,
-    )
 
 
 class Found(NamedTuple):
@@ -222,15 +78,15 @@ class Detector:
         device: str = "cpu",
         threads: int = 1,
     ):
-        _check_weights(weights, FaceBoxes)
-        named = PACKAGED_WEIGHTS if isinstance(weights, str) and weights == "m4kit" else weights
-        self.engine = make_engine(named, load_network, engine=engine, device=device, threads=threads)
+        _check_weights(weights)
+        named = "faceboxes" if isinstance(weights, str) and weights == "m4kit" else weights
+        self.engine = make_engine(named, _load_network, engine=engine, device=device, threads=threads)
         self._weights = weights
 
     @cached_property
     def network(self) -> FaceBoxes:
         """The network, loaded at the first use: the engine has its own copy of the weights."""
-        return self._weights if isinstance(self._weights, FaceBoxes) else load_network(self._weights)
+        return _load_network(self._weights) if isinstance(self._weights, str | PathLike) else self._weights
 
     def __call__(
         self,
@@ -311,7 +167,7 @@ class Detector:
         # The logistic function, without overflow.
         scores = (1 + np.tanh(logits[0] / 2)) / 2
         found = scores >= threshold
-        boxes = decode(moves[0, found], prior_boxes(*image.shape[:2]).numpy()[found])
+        boxes = decode(moves[0, found], prior_boxes(*image.shape[:2])[found])
         return boxes.astype(float), scores[found].astype(float)
 
 
@@ -373,60 +229,17 @@ def _scale(shape: tuple[int, ...], min_face: float | None) -> float:
     return scale
 
 
-@loading()
-def load_network(weights: str | Path = "m4kit") -> FaceBoxes:
-    """Load the network in `eval` mode from a name or path, as for `Detector`.
+# PyTorch is loaded only where a network is wanted.
+def _load_network(weights: str | Path) -> FaceBoxes:
+    from m4kit.faceboxes import load_network
 
-    Raises `WeightsError` if the file is missing, broken or of another network.
-    """
-    _check_weights(weights)
-    path = resolve(PACKAGED_WEIGHTS if weights == "m4kit" else weights)
-    tensors = _read_pth(path) if path.suffix == ".pth" else read_tensors(path)[0]
-    network = FaceBoxes().eval()
-    load_strictly(network, tensors, path=path)
-    return network.requires_grad_(False)
+    return load_network(weights)
 
 
-def _check_weights(weights, *more: type) -> None:
+def _check_weights(weights) -> None:
+    if isinstance(weights, str | PathLike):
+        return
+    from m4kit.faceboxes import FaceBoxes
+
     words = "a name, path or FaceBoxes"
-    check_type(
-        weights, "Detector", str, PathLike, *more, remedy='"m4kit" names the packaged one', words=words
-    )
-
-
-def _read_pth(path: Path) -> dict[str, Tensor]:
-    """Read the official PyTorch file and rename its tensors to m4kit's names."""
-    tensors = read_pickled(path)
-    if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-        raise WeightsError(
-            f"{path}: expected a dictionary of tensors, got {type(tensors).__name__}; give FaceBoxesProd.pth"
-        )
-    return {_our_name(name): tensor for name, tensor in tensors.items()}
-
-
-_OFFICIAL_NAMES = {
-    "conv1": "digest1",
-    "conv2": "digest2",
-    "conv3_1": "halve1.0",
-    "conv3_2": "halve1.1",
-    "conv4_1": "halve2.0",
-    "conv4_2": "halve2.1",
-    "inception1": "inception.0",
-    "inception2": "inception.1",
-    "inception3": "inception.2",
-    "branch1x1": "point",
-    "branch1x1_2": "pooled",
-    "branch3x3_reduce": "middle.0",
-    "branch3x3": "middle.1",
-    "branch3x3_reduce_2": "wide.0",
-    "branch3x3_2": "wide.1",
-    "branch3x3_3": "wide.2",
-    "bn": "norm",
-    "loc": "moves",
-    "conf": "scores",
-}
-
-
-def _our_name(official: str) -> str:
-    parts = official.removeprefix("module.").split(".")
-    return ".".join(_OFFICIAL_NAMES.get(part, part) for part in parts)
+    check_type(weights, "Detector", FaceBoxes, remedy='"m4kit" names the packaged one', words=words)

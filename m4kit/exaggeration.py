@@ -43,11 +43,11 @@ def fit_face(model: FaceModel, landmarks: np.ndarray, *, noise: float = 0.01, it
     points = np.asarray(landmarks, dtype=float)[..., :2]
     fit = check_model(model).fit(points * [1, -1], noise=noise, iterations=iterations)
     crop = crop_from_landmarks(points)
-    camera = fit.camera[0].numpy().astype(float)
+    camera = fit.camera[0].astype(float)
     # From photo pixels, y up, to the crop frame.
     camera[:2, 3] = crop.from_photo(camera[:2, 3] * [1, -1])
     camera[:, :3] /= crop.scale
-    parameters = join(camera, fit.identity[0].numpy(), fit.expression[0].numpy())
+    parameters = join(camera, fit.identity[0], fit.expression[0])
     return Face(FaceBox(*face_box(points).tolist()), crop, parameters[None], np.ones(1), model)
 
 
@@ -67,7 +67,7 @@ def exaggerate(face: Face, k: float, *, reference: np.ndarray | None = None) -> 
     check_face(face, "exaggerate")
     check_number(k, "k")
     if reference is None:
-        reference = face.model.vertices(None, face.expression).numpy()
+        reference = face.model.vertices(None, face.expression)
     reference = check_shape(reference, "reference", face.shape.shape)
     return _moved(face, (k - 1) * edge_fade(face.model)[:, None] * (face.shape - reference))
 
@@ -138,7 +138,7 @@ def edge_fade(model: FaceModel) -> np.ndarray:
     from scipy.spatial import cKDTree
 
     mean, surface, nearest = _surface(model)
-    ends, count = _edges(model.triangles.numpy())
+    ends, count = _edges(model.triangles)
     border = np.unique(ends[(count == 1) & surface[ends[:, 0]]])
     if not len(border):
         return np.ones(len(mean))
@@ -148,7 +148,7 @@ def edge_fade(model: FaceModel) -> np.ndarray:
 
 def _moved(face: Face, moves: np.ndarray) -> Face:
     """The face with its vertices moved by (V, 3) mm; nobody has judged how well it fits the photo."""
-    model = face.model.with_mean(face.model.mean.numpy() + moves)
+    model = face.model.with_mean(face.model.mean + moves)
     origin = face.origin and replace(face.origin, network="", assess=None)
     return replace(face, model=model, origin=origin)
 
@@ -161,11 +161,11 @@ def _answers(model: FaceModel) -> tuple[np.ndarray, np.ndarray]:
     from scipy.sparse.linalg import splu
 
     mean, surface, nearest = _surface(model)
-    laplacian, areas = _laplacian(mean, model.triangles.numpy())
+    laplacian, areas = _laplacian(mean, model.triangles)
     rows = np.repeat(np.arange(LANDMARKS), 3)
-    weights = model.landmark_weights.numpy().astype(float)
+    weights = model.landmark_weights.astype(float)
     at_landmarks = csc_matrix(
-        (weights.ravel(), (rows, model.landmark_vertices.numpy().ravel())), shape=(LANDMARKS, len(mean))
+        (weights.ravel(), (rows, model.landmark_vertices.ravel())), shape=(LANDMARKS, len(mean))
     )[:, surface]
     laplacian, areas = laplacian[surface][:, surface], areas[surface]
     screened = laplacian + diags(areas / REACH**2)
@@ -197,11 +197,11 @@ def _surface(model: FaceModel) -> tuple[np.ndarray, np.ndarray, dict[int, np.nda
     from scipy.sparse.csgraph import connected_components
     from scipy.spatial import cKDTree
 
-    mean = model.mean.numpy().astype(float)
-    ends = _edges(model.triangles.numpy())[0]
+    mean = model.mean.astype(float)
+    ends = _edges(model.triangles)[0]
     graph = coo_matrix((np.ones(len(ends)), ends.T), shape=(len(mean),) * 2)
     part = connected_components(graph, directed=False)[1]
-    main = np.bincount(part[model.landmark_vertices.numpy().ravel()]).argmax()
+    main = np.bincount(part[model.landmark_vertices.ravel()]).argmax()
     surface = np.flatnonzero(part == main)
     tree = cKDTree(mean[surface])
     nearest = {

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import pickle
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import resources
@@ -15,11 +14,9 @@ from pathlib import Path
 from types import NoneType
 
 import numpy as np
-import torch
 
 from m4kit.checks import check_array, check_number, check_shape, check_type, check_whole, read_only
 from m4kit.files import reason_of, write_whole
-from m4kit.inference import loading, one_thread
 from m4kit.reading import read_file, unpack_arrays
 
 IDENTITY_MODES = 40
@@ -58,23 +55,24 @@ class Fit:
     `expression` (n, 10) are in standard deviations; `landmarks` (n, 68, 3) are the model's under that camera.
     """
 
-    camera: torch.Tensor
-    identity: torch.Tensor
-    expression: torch.Tensor
-    landmarks: torch.Tensor
+    camera: np.ndarray
+    identity: np.ndarray
+    expression: np.ndarray
+    landmarks: np.ndarray
 
 
-class FaceModel(torch.nn.Module):
+class FaceModel:
     """A linear model: vertices = mean + identity @ identity_modes + expression @ expression_modes.
 
     The frame is right-handed, in millimetres: x to the right and y up as the viewer sees a face that looks at them, z
     towards the viewer. The modes are scaled to one standard deviation.
 
-    Buffers: `mean` (V, 3), `identity_modes` (40, V, 3), `expression_modes` (10, V, 3), `triangles` (T, 3),
+    Arrays of float32 or int64: `mean` (V, 3), `modes` (50, V, 3), identity first, `triangles` (T, 3),
     counter-clockwise seen from outside, `landmark_vertices` and `landmark_weights` (68, 3), the landmarks as
-    barycentric points on the mesh in iBUG's order, `mirror` (V,), the mirror partner of each vertex, and `symmetry`
-    (50,), +1 for a symmetric mode and -1 for an antisymmetric one, whose coefficient changes sign when the face is
-    mirrored. `mirror` and `symmetry` are empty if a model has none.
+    barycentric points on the mesh in iBUG's order, `landmark_mean` (68, 3) and `landmark_modes` (50, 68, 3), the
+    model restricted to them, `mirror` (V,), the mirror partner of each vertex, and `symmetry` (50,), +1 for a
+    symmetric mode and -1 for an antisymmetric one, whose coefficient changes sign when the face is mirrored. `mirror`
+    and `symmetry` are empty if a model has none. The arrays are read-only, because the packaged model is shared.
 
     `actions` maps names of expressions to coefficients (10,), `regions` maps parts of the face to masks (V,). The
     ten expression modes can represent strong one-sided actions, such as mouthSmileLeft, and winks. Small one-sided
@@ -94,28 +92,42 @@ class FaceModel(torch.nn.Module):
         head: dict[str, dict[str, np.ndarray]] | None = None,
         licence: str = "",
     ):
-        super().__init__()
         if missing := [name for name in _ARRAYS if name not in arrays]:
             raise ValueError(f"FaceModel: expected arrays {', '.join(_ARRAYS)}; got no {', '.join(missing)}")
-        for name in _ARRAYS:
-            array = np.asarray(arrays[name])
-            kind = torch.int64 if array.dtype.kind in "iu" and name != "symmetry" else torch.float32
-            self.register_buffer(name, torch.tensor(array).to(kind))
-        basis = self.landmark_basis()
-        for name, value in zip(("landmark_mean", "landmark_modes"), basis, strict=True):
-            self.register_buffer(name, value)
-        # Read-only, because the packaged model is shared.
-        kinds = (actions or {}, np.float32), (regions or {}, bool)
-        self.actions, self.regions = (
-            {name: read_only(np.asarray(value, dtype=kind)) for name, value in named.items()}
-            for named, kind in kinds
+        self.mean, self.landmark_weights, self.symmetry = (
+            _own(arrays[name], np.float32) for name in ("mean", "landmark_weights", "symmetry")
         )
+        self.triangles, self.landmark_vertices, self.mirror = (
+            _own(arrays[name], np.int64) for name in _INTEGERS
+        )
+        self._people = len(arrays["identity_modes"])
+        self.modes = read_only(np.concatenate([arrays[name] for name in _MODES], dtype=np.float32))
+        self.landmark_mean, self.landmark_modes = (
+            read_only(self.points(values)) for values in (self.mean, self.modes)
+        )
+        self.actions = {name: _own(value, np.float32) for name, value in (actions or {}).items()}
+        self.regions = {name: _own(mask, bool) for name, mask in (regions or {}).items()}
         self.licence = licence
         # Small until someone asks for the head: half precision, as in the file.
         self._head_parts = head and {
             "arrays": {name: _compact(name, head["arrays"][name]) for name in _HEAD_ARRAYS},
             "regions": {name: np.asarray(mask, dtype=bool) for name, mask in head["regions"].items()},
         }
+
+    @property
+    def identity_modes(self) -> np.ndarray:
+        """The first of the modes, (40, V, 3) in mm per standard deviation."""
+        return self.modes[: self._people]
+
+    @property
+    def expression_modes(self) -> np.ndarray:
+        """The last of the modes, (10, V, 3) in mm per standard deviation."""
+        return self.modes[self._people :]
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays by name, of which the constructor makes the model again."""
+        return {name: getattr(self, name) for name in _ARRAYS}
 
     @property
     def has_head(self) -> bool:
@@ -141,124 +153,86 @@ class FaceModel(torch.nn.Module):
                 "expected a face model with a whole head, but this one is only a face; FaceModel.load() gives the "
                 "packaged model, which has one"
             )
-        arrays = {name: getattr(self, name).cpu().numpy() for name in _ARRAYS}
         more, regions = self._head_parts["arrays"], self._head_parts["regions"]
-        arrays |= {name: more[name] for name in ("triangles", "mirror")}
+        arrays = self.arrays | {name: more[name] for name in ("triangles", "mirror")}
         arrays["mean"] = np.concatenate([arrays["mean"], more["mean"]])
         arrays |= {name: np.concatenate([arrays[name], more[name]], axis=1) for name in _MODES}
-        head = FaceModel(arrays=arrays, actions=self.actions, regions=regions, licence=self.licence)
-        return head.to(self.mean)
+        return FaceModel(arrays=arrays, actions=self.actions, regions=regions, licence=self.licence)
 
     def with_mean(self, mean: np.ndarray) -> FaceModel:
         """The same modes around another mean (V, 3) in mm, for a face that no coefficients reach; without a head."""
-        mean = check_shape(mean, "mean", tuple(self.mean.shape))
-        arrays = {name: getattr(self, name).cpu().numpy() for name in _ARRAYS} | {"mean": mean}
-        model = FaceModel(arrays=arrays, actions=self.actions, regions=self.regions, licence=self.licence)
-        return model.to(self.mean)
+        arrays = self.arrays | {"mean": check_shape(mean, "mean", self.mean.shape)}
+        return FaceModel(arrays=arrays, actions=self.actions, regions=self.regions, licence=self.licence)
 
-    def _apply(self, *args, **kwargs):
-        # They follow the model to another device or precision.
-        for name in ("head", "_landmark_arrays"):
-            vars(self).pop(name, None)
-        return super()._apply(*args, **kwargs)
-
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that change with the mean, the modes or the landmarks.
+        """16 hexadecimal digits that depend on the mean, the modes and the landmarks.
 
         They are of the values as `save` rounds them, so that a model and its file have the same.
         """
         digest = hashlib.sha256()
         for name in ("mean", *_MODES, "landmark_vertices", "landmark_weights"):
-            digest.update(_compact(name, getattr(self, name).cpu().numpy()).tobytes())
+            digest.update(_compact(name, getattr(self, name)).tobytes())
         return digest.hexdigest()[:16]
 
-    @property
-    def modes(self) -> torch.Tensor:
-        """All modes, identity first, (50, V, 3) in mm per standard deviation."""
-        return torch.cat([self.identity_modes, self.expression_modes])
-
-    def landmark_basis(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The model restricted to its landmarks: mean (68, 3) and modes (50, 68, 3)."""
-        return tuple(self.points(values) for values in (self.mean, self.modes))
-
-    def points(self, vertices: torch.Tensor) -> torch.Tensor:
+    def points(self, vertices: np.ndarray) -> np.ndarray:
         """The landmarks (..., 68, 3) of meshes (..., V, 3)."""
-        corners = vertices[..., self.landmark_vertices, :]
-        return (corners * self.landmark_weights[:, :, None]).sum(-2)
+        return (vertices[..., self.landmark_vertices, :] * self.landmark_weights[:, :, None]).sum(axis=-2)
 
-    def vertices(self, identity=None, expression=None) -> torch.Tensor:
-        """Vertices (..., V, 3) in mm from coefficients (..., 40) and (..., 10), differentiable; None means 0."""
-        return self._blend(self.mean, self.identity_modes, self.expression_modes, identity, expression)
+    def vertices(self, identity=None, expression=None) -> np.ndarray:
+        """Vertices (..., V, 3) in mm from coefficients (..., 40) and (..., 10); None means 0."""
+        return self._blend(self.mean, self.modes, identity, expression)
 
-    def landmarks(self, identity=None, expression=None) -> torch.Tensor:
+    def landmarks(self, identity=None, expression=None) -> np.ndarray:
         """Landmarks (..., 68, 3) in mm, like `vertices` but without computing the mesh."""
-        identity_modes, expression_modes = self.landmark_modes.split(
-            [len(self.identity_modes), len(self.expression_modes)]
-        )
-        return self._blend(self.landmark_mean, identity_modes, expression_modes, identity, expression)
+        return self._blend(self.landmark_mean, self.landmark_modes, identity, expression)
 
-    def place_landmarks(self, coefficients: np.ndarray) -> np.ndarray:
-        """Landmarks (..., 68, 3) in mm as an array, from all coefficients (..., 50), without PyTorch's overhead."""
-        mean, modes = self._landmark_arrays
-        return mean + (coefficients @ modes).reshape(*coefficients.shape[:-1], *mean.shape)
-
-    @cached_property
-    def _landmark_arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        # Copies: torch moves a tensor to shared memory when another process gets it, and frees what it moved.
-        mean, modes = self.landmark_mean, self.landmark_modes.flatten(1)
-        return tuple(np.array(values.cpu().numpy()) for values in (mean, modes))
-
-    def _blend(self, mean, identity_modes, expression_modes, identity, expression):
-        # Arrays are one face's. Tensors may be a training's batch, which takes all threads.
-        of_training = any(isinstance(coefficients, torch.Tensor) for coefficients in (identity, expression))
-        result = mean
-        with nullcontext() if of_training else one_thread():
-            for coefficients, modes, word in (
-                (identity, identity_modes, "identity"),
-                (expression, expression_modes, "expression"),
-            ):
-                if coefficients is None:
-                    continue
-                if isinstance(coefficients, torch.Tensor):
-                    values = coefficients.to(mean)
-                else:
-                    # Copied, because torch warns of arrays that are read-only.
-                    array = check_array(coefficients, word, f"coefficients (..., {len(modes)})")
-                    values = torch.tensor(array, dtype=mean.dtype, device=mean.device)
-                if values.shape[-1:] != (len(modes),):
-                    raise ValueError(
-                        f"expected {word} coefficients of shape (..., {len(modes)}), got {tuple(values.shape)}"
-                    )
-                result = result + (values @ modes.flatten(1)).unflatten(-1, mean.shape)
+    def _blend(self, mean, modes, identity, expression) -> np.ndarray:
+        result = mean.copy()
+        for coefficients, own, word in (
+            (identity, modes[: self._people], "identity"),
+            (expression, modes[self._people :], "expression"),
+        ):
+            if coefficients is None:
+                continue
+            values = check_array(coefficients, word, f"coefficients (..., {len(own)})").astype(mean.dtype)
+            if values.shape[-1:] != (len(own),):
+                raise ValueError(
+                    f"expected {word} coefficients of shape (..., {len(own)}), got {values.shape}"
+                )
+            if values.ndim == 1:
+                # For one face, BLAS would start threads that spin.
+                result = result + np.einsum("k,kpc->pc", values, own)
+            else:
+                moved = values @ own.reshape(len(own), -1)
+                result = result + moved.reshape(*values.shape[:-1], *mean.shape)
         return result
 
-    def mirrored(self, coefficients: torch.Tensor) -> torch.Tensor:
+    def mirrored(self, coefficients: np.ndarray) -> np.ndarray:
         """Coefficients (..., 50) of the mirrored face."""
         return coefficients * self.symmetry
 
-    def sample(self, n: int, *, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draw random identity (n, 40) and expression (n, 10) coefficients.
+    def sample(self, n: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Draw random identity (n, 40) and expression (n, 10) coefficients, float32.
 
         Identity is standard normal. Expression is a random mix of at most three of the model's actions, or standard
         normal if the model has none.
         """
         check_whole(n, "n", least=0)
-        generator = torch.Generator().manual_seed(check_whole(seed, "seed"))
-        identity = torch.randn(n, len(self.identity_modes), generator=generator)
+        random = np.random.default_rng(check_whole(seed, "seed"))
+        identity = random.standard_normal((n, len(self.identity_modes)), dtype=np.float32)
         if not self.actions:
-            return identity, torch.randn(n, len(self.expression_modes), generator=generator)
-        actions = torch.tensor(np.stack(list(self.actions.values())))
-        chosen = torch.rand(n, len(actions), generator=generator).argsort(1)[:, :3]
-        strength = torch.zeros(n, len(actions)).scatter(1, chosen, torch.rand(n, 3, generator=generator))
-        names = list(self.actions)
+            return identity, random.standard_normal((n, len(self.expression_modes)), dtype=np.float32)
+        names, actions = list(self.actions), np.stack(list(self.actions.values()))
+        chosen = random.random((n, len(names))).argsort(axis=1)[:, :3]
+        strength = np.zeros((n, len(names)), dtype=np.float32)
+        np.put_along_axis(strength, chosen, random.random(chosen.shape, dtype=np.float32), axis=1)
         if {"jawOpen", "mouthClose"} <= set(names):
             # mouthClose is for an open jaw: with a closed one the lips would pass through each other.
             jaw, close = names.index("jawOpen"), names.index("mouthClose")
-            strength[:, close] = torch.minimum(strength[:, close], strength[:, jaw])
+            strength[:, close] = np.minimum(strength[:, close], strength[:, jaw])
         return identity, strength @ actions
 
-    @one_thread()
     def fit(
         self,
         landmarks,
@@ -280,49 +254,47 @@ class FaceModel(torch.nn.Module):
         """
         check_number(noise, "noise", above=0)
         check_whole(iterations, "iterations", least=1)
-        if not isinstance(landmarks, torch.Tensor):
-            landmarks = check_array(landmarks, "landmarks", "points (n, 68, 2)")
-        target = torch.as_tensor(landmarks, dtype=torch.float64)[..., :2]
+        target = check_array(landmarks, "landmarks", "points (n, 68, 2)")[..., :2]
         if target.shape[-2:] != (LANDMARKS, 2):
-            raise ValueError(f"expected landmarks of shape (n, 68, 2), got {tuple(target.shape)}")
+            raise ValueError(f"expected landmarks of shape (n, 68, 2), got {target.shape}")
         target = target.reshape(-1, LANDMARKS, 2)
         n = len(target)
-        weight = torch.ones(n, LANDMARKS, dtype=torch.float64)
+        weight = np.ones((n, LANDMARKS))
         if weights is not None:
-            weights = check_array(weights, "weights", "weights (68,) or (n, 68)")
-            weight = weight * torch.as_tensor(weights, dtype=torch.float64)
-        if not weight.isfinite().all() or (weight < 0).any() or ((weight > 0).sum(1) < 4).any():
+            weight = weight * check_array(weights, "weights", "weights (68,) or (n, 68)")
+        if not np.isfinite(weight).all() or (weight < 0).any() or ((weight > 0).sum(axis=1) < 4).any():
             raise ValueError("expected weights of 0 or more, at least four of them above 0 for each face")
-        extent = target.amax(1) - target.amin(1)
-        if n == 0 or not target.isfinite().all() or not (extent > 0).all():
+        extent = np.ptp(target, axis=1)
+        if n == 0 or not np.isfinite(target).all() or not (extent > 0).all():
             raise ValueError(
                 "expected at least one face, with finite landmarks that span an area; leave out the others"
             )
-        sigma = noise * extent.prod(1).sqrt()
-        mean, modes = self.landmark_mean.double(), self.landmark_modes.double()
-        coefficients = torch.zeros(n, len(modes), dtype=torch.float64)
-        prior = torch.eye(len(modes), dtype=torch.float64)
+        sigma = noise * np.sqrt(extent.prod(axis=1))
+        root = (np.sqrt(weight) / sigma[:, None])[:, None]
+        mean, modes = self.landmark_mean.astype(float), self.landmark_modes.astype(float)
+        # (3, 68 * 50): a camera times this is the picture's basis.
+        by_axis = modes.transpose(2, 1, 0).reshape(3, -1)
+        coefficients, prior = np.zeros((n, len(modes))), np.eye(len(modes))
         for _ in range(iterations):
-            shape = mean + torch.einsum("nk,kpc->npc", coefficients, modes)
+            shape = mean + np.tensordot(coefficients, modes, 1)
             rotation, scale, translation = _weak_perspective(shape, target, weight)
             projection = scale[:, None, None] * rotation[:, :2]
-            basis = torch.einsum("nij,kpj->npik", projection, modes)
-            offset = target - torch.einsum("nij,pj->npi", projection, mean) - translation[:, None]
-            root = (weight.sqrt() / sigma[:, None])[..., None]
-            left = (basis * root[..., None]).reshape(n, -1, len(modes))
+            basis = (projection @ by_axis).reshape(n, 2, LANDMARKS, -1)
+            offset = target.mT - projection @ mean.T - translation[..., None]
+            left = (basis * root[..., None]).reshape(n, 2 * LANDMARKS, -1)
             right = (offset * root).reshape(n, -1, 1)
-            coefficients = torch.linalg.solve(left.mT @ left + prior, left.mT @ right)[..., 0]
-        shape = mean + torch.einsum("nk,kpc->npc", coefficients, modes)
+            coefficients = np.linalg.solve(left.mT @ left + prior, left.mT @ right)[..., 0]
+        shape = mean + np.tensordot(coefficients, modes, 1)
         rotation, scale, translation = _weak_perspective(shape, target, weight)
-        translation = torch.cat([translation, torch.zeros(n, 1, dtype=torch.float64)], 1)
-        camera = torch.cat([scale[:, None, None] * rotation, translation[..., None]], 2)
-        placed = torch.einsum("nij,npj->npi", camera[..., :3], shape) + translation[:, None]
-        identity, expression = coefficients.split([len(self.identity_modes), len(self.expression_modes)], 1)
-        return Fit(*(value.float() for value in (camera, identity, expression, placed)))
+        translation = np.pad(translation, ((0, 0), (0, 1)))
+        camera = np.concatenate([scale[:, None, None] * rotation, translation[..., None]], axis=2)
+        placed = shape @ camera[..., :3].mT + translation[:, None]
+        identity, expression = np.split(coefficients, [self._people], axis=1)
+        return Fit(*(value.astype(np.float32) for value in (camera, identity, expression, placed)))
 
     def save(self, path: str | Path) -> None:
         """Write the model as `.npz` without pickle, with modes in half precision."""
-        arrays = {name: _compact(name, getattr(self, name).numpy()) for name in _ARRAYS}
+        arrays = {name: _compact(name, values) for name, values in self.arrays.items()}
         words = {
             "version": FORMAT,
             "licence": self.licence,
@@ -345,7 +317,6 @@ class FaceModel(torch.nn.Module):
         write_whole(Path(path), buffer.getvalue())
 
     @classmethod
-    @loading()
     def load(cls, path: str | Path | None = None) -> FaceModel:
         """Load a model that `save` wrote, by default the packaged one.
 
@@ -381,7 +352,6 @@ class FaceModel(torch.nn.Module):
             ) from error
 
     @classmethod
-    @loading()
     def load_bfm(cls, path: str | Path) -> FaceModel:
         """Load the Basel Face Model in 3DDFA-V2's reduced form (`bfm_noneck_v3.pkl`).
 
@@ -417,6 +387,11 @@ class FaceModel(torch.nn.Module):
             ) from error
 
 
+def _own(values, kind: type) -> np.ndarray:
+    """A read-only copy."""
+    return read_only(np.array(values, dtype=kind))
+
+
 def _compact(name: str, values: np.ndarray) -> np.ndarray:
     """An array of a model as it is saved."""
     values = np.asarray(values)
@@ -432,28 +407,24 @@ def check_model(model: FaceModel, name: str = "model") -> FaceModel:
 
 @cache
 def packaged_model() -> FaceModel:
-    """The packaged face model, loaded once and shared; do not write to its buffers."""
+    """The packaged face model, loaded once and shared."""
     return FaceModel.load()
-
-
-@cache
-def packaged_fingerprint() -> str:
-    """The fingerprint of the packaged face model; computing one takes some 20 ms."""
-    return packaged_model().fingerprint
 
 
 def _weak_perspective(shape, target, weight):
     """Fit rotation (n, 3, 3), scale (n,) and translation (n, 2) from shape (n, P, 3) to target (n, P, 2)."""
-    share = (weight / weight.sum(1, keepdim=True))[..., None]
-    shape_centre, target_centre = (shape * share).sum(1, keepdim=True), (target * share).sum(1, keepdim=True)
-    moved, aim = (shape - shape_centre) * share.sqrt(), (target - target_centre) * share.sqrt()
-    affine = torch.linalg.lstsq(moved, aim).solution.mT
-    u, _, vt = torch.linalg.svd(affine, full_matrices=False)
+    share = (weight / weight.sum(axis=1, keepdims=True))[..., None]
+    shape_centre, target_centre = ((points * share).sum(axis=1, keepdims=True) for points in (shape, target))
+    moved, aim = (shape - shape_centre) * np.sqrt(share), (target - target_centre) * np.sqrt(share)
+    # The pseudoinverse, because the points that have weight may lie in a plane.
+    inverse = np.linalg.pinv(moved.mT @ moved, rcond=1e-12, hermitian=True)
+    affine = (inverse @ (moved.mT @ aim)).mT
+    u, _, vt = np.linalg.svd(affine, full_matrices=False)
     rows = u @ vt
-    rotation = torch.cat([rows, torch.linalg.cross(rows[:, 0], rows[:, 1])[:, None]], 1)
+    rotation = np.concatenate([rows, np.cross(rows[:, 0], rows[:, 1])[:, None]], axis=1)
     # The polar factor is the best rotation only for isotropic points, so the scale is fitted by least squares.
     turned = moved @ rows.mT
-    scale = (turned * aim).sum((1, 2)) / (turned * turned).sum((1, 2))
+    scale = (turned * aim).sum(axis=(1, 2)) / (turned**2).sum(axis=(1, 2))
     translation = target_centre[:, 0] - scale[:, None] * (shape_centre @ rows.mT)[:, 0]
     return rotation, scale, translation
 

@@ -15,7 +15,7 @@ from pyarrow import compute, parquet
 
 from m4kit.camera import Crop
 from m4kit.checks import shown
-from m4kit.face_model import FaceModel, check_model, packaged_fingerprint, packaged_model
+from m4kit.face_model import FaceModel, check_model, packaged_model
 from m4kit.files import reason_of, text_of
 from m4kit.many import Result, UnreadPhoto
 from m4kit.parameters import PARAMETERS
@@ -100,7 +100,7 @@ def faces_from(
 
     Raises `TableError` for a table of another version or face model, and for one that lacks columns.
     """
-    own = packaged_fingerprint() if model is None else check_model(model).fingerprint
+    model = packaged_model() if model is None else check_model(model)
     if isinstance(table, str | PathLike):
         table = _read(Path(os.fsdecode(table)))
     columns = getattr(table, "column_names", getattr(table, "columns", None))
@@ -118,11 +118,11 @@ def faces_from(
         table = pyarrow.Table.from_pandas(table[list(needed)], preserve_index=False)
     table = table.select(list(needed)).filter(compute.is_valid(table["face"]))
     for known in table["face_model"].unique().to_pylist():
-        if known != own:
+        if known != model.fingerprint:
             raise TableError(
-                f"faces_from: the table was made with the face model {known}, not {own}; give that one as model="
+                f"faces_from: the table was made with the face model {known}, not {model.fingerprint}; give that one "
+                "as model="
             )
-    model = packaged_model() if model is None else model
     parameters = np.array(table["parameters"].to_pylist(), np.float32).reshape(-1, PARAMETERS)
     places = np.array([table[name].to_pylist() for name in (*_BOX, *_CROP)], float).T
     weight = np.ones(1, np.float32)

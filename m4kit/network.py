@@ -18,7 +18,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from m4kit.camera import CROP_SIZE
 from m4kit.checks import check_array, check_choice, check_type, check_whole
-from m4kit.face_model import FaceModel, packaged_fingerprint
 from m4kit.inference import loading
 from m4kit.parameters import PARAMETERS, fuse
 from m4kit.weights import (
@@ -384,27 +383,6 @@ def _extended(path: Path, metadata: Mapping[str, str]) -> dict[str, torch.Tensor
     name, sha256 = metadata["extends"], metadata.get("extends_sha256", "")
     base = verify(resolve(name), sha256, remedy=f"{path} needs exactly that file of {name}; fetch both again")
     return read_tensors(base)[0]
-
-
-def check_fits(network, model: FaceModel, *, remedy: str = "") -> None:
-    """Raise `WeightsError` unless this is the face model whose parameters an `M4Net`, or its engine, predicts.
-
-    A network that was never trained fits every face model. `remedy` replaces the end of the error.
-    """
-    wanted = network.notes.get("face_model", "")
-    if not wanted or wanted == model.fingerprint:
-        return
-    packaged = packaged_fingerprint()
-    if not remedy:
-        own = (
-            "leave out the other model" if wanted == packaged else "give the model that they were trained for"
-        )
-        remedy = f"{own}, or give weights for this one, which m4kit train --model makes"
-    names = [f"{one} (the packaged one)" if one == packaged else one for one in (wanted, model.fingerprint)]
-    raise WeightsError(
-        f"{network.notes.get('file') or 'network'}: these weights predict parameters of the face model {names[0]}, "
-        f"got the face model {names[1]}; {remedy}"
-    )
 
 
 def to_input(crops: np.ndarray, *, crop_size: int = CROP_SIZE) -> torch.Tensor:

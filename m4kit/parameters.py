@@ -1,18 +1,19 @@
 """The 62 parameters of a face: a (3, 4) camera row by row, 40 identity and 10 expression coefficients.
 
-The functions take numpy arrays and torch tensors with any number of leading axes.
+`split`, `split_camera` and `fuse` take numpy arrays and torch tensors, with any number of leading axes.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 
 from m4kit.face_model import EXPRESSION_MODES, IDENTITY_MODES, FaceModel
-from m4kit.inference import inference
 from m4kit.landmarks import face_size
+
+if TYPE_CHECKING:
+    import torch
 
 CAMERA = 12
 PARAMETERS = CAMERA + IDENTITY_MODES + EXPRESSION_MODES
@@ -38,10 +39,9 @@ def split_camera(parameters):
     return camera.reshape(*camera.shape[:-1], 3, 4), parameters[..., CAMERA:]
 
 
-def join(camera, *coefficients):
+def join(camera: np.ndarray, *coefficients: np.ndarray) -> np.ndarray:
     """Join a camera (..., 3, 4) and coefficients, (..., 50) or (..., 40) and (..., 10), into parameters (..., 62)."""
-    parts = [camera.reshape(*camera.shape[:-2], CAMERA), *coefficients]
-    return torch.cat(parts, -1) if isinstance(camera, torch.Tensor) else np.concatenate(parts, axis=-1)
+    return np.concatenate([camera.reshape(*camera.shape[:-2], CAMERA), *coefficients], axis=-1)
 
 
 def fuse(heads, weights):
@@ -69,9 +69,8 @@ def head_spread(model: FaceModel, heads: np.ndarray, weights: np.ndarray) -> np.
     return 100 * np.linalg.norm(placed - placed.mean(axis=1, keepdims=True), axis=-1).mean(axis=(1, 2)) / size
 
 
-@inference()
 def landmarks_in_crop(model: FaceModel, parameters: np.ndarray) -> np.ndarray:
     """The landmarks (..., 68, 3) of raw parameters (..., 62), in the crop frame."""
     camera, identity, expression = split(np.asarray(parameters))
-    landmarks = model.landmarks(identity, expression).numpy()
+    landmarks = model.landmarks(identity, expression)
     return landmarks @ camera[..., :3].swapaxes(-1, -2) + camera[..., None, :, 3]

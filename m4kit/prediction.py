@@ -20,8 +20,7 @@ from m4kit.camera import Crop, HeadPose, cut_crop, decompose, head_pose
 from m4kit.checks import check_array, check_number, check_type, read_only, shown
 from m4kit.face_model import EXPRESSION_MODES, IDENTITY_MODES, FaceModel, check_model
 from m4kit.images import check_image
-from m4kit.inference import inference
-from m4kit.parameters import PARAMETERS, fuse, split, split_camera
+from m4kit.parameters import PARAMETERS, fuse, split
 
 if TYPE_CHECKING:
     import open3d
@@ -186,8 +185,7 @@ class Face:
     @cached_property
     def shape(self) -> np.ndarray:
         """Vertices in the model frame, (V, 3) in mm: the face without its pose."""
-        with inference():
-            return read_only(self.model.vertices(self.identity, self.expression).numpy())
+        return read_only(self.model.vertices(self.identity, self.expression))
 
     @cached_property
     def vertices(self) -> np.ndarray:
@@ -197,12 +195,12 @@ class Face:
     @cached_property
     def landmarks(self) -> np.ndarray:
         """The 68 iBUG landmarks over the photo, (68, 3), in the same frame as `vertices`."""
-        return self._to_photo(self.model.place_landmarks(split_camera(self.parameters)[1]))
+        return self._to_photo(self.model.landmarks(self.identity, self.expression))
 
     @property
     def triangles(self) -> np.ndarray:
         """Triangles of the mesh as vertex indices, (T, 3), counter-clockwise seen from outside."""
-        return read_only(self.model.triangles.numpy())
+        return self.model.triangles
 
     @cached_property
     def head(self) -> Face:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from m4kit.camera import Crop
 from m4kit.confidence import assess
-from m4kit.face_model import FaceModel, check_model, packaged_fingerprint, packaged_model
+from m4kit.face_model import FaceModel, check_model, packaged_model
 from m4kit.files import reason_of, write_whole
 from m4kit.images import jpeg, load_image
 from m4kit.prediction import Face, FaceBox, Origin, Prediction
@@ -113,12 +113,11 @@ def from_bytes(content: bytes, model: FaceModel | None = None) -> Prediction:
         # Files from before there were videos lack these.
         frame, seconds = about.get("frame"), about.get("seconds")
         tracks = about.get("tracks", [None] * len(about["origins"]))
-    own = packaged_fingerprint() if model is None else model.fingerprint
-    if known and known != own:
-        raise PredictionFileError(
-            f"the prediction was made with the face model {known}, not {own}; give that one as model="
-        )
     model = packaged_model() if model is None else model
+    if known and known != model.fingerprint:
+        raise PredictionFileError(
+            f"the prediction was made with the face model {known}, not {model.fingerprint}; give that one as model="
+        )
     with _broken():
         faces = tuple(
             Face(
@@ -151,7 +150,7 @@ def _broken() -> Iterator[None]:
 def own_model(prediction: Prediction) -> FaceModel | None:
     """The face model of a prediction, or None for the packaged one, which a pickle need not carry."""
     model = prediction.faces[0].model if prediction.faces else None
-    if model is None or model.fingerprint == packaged_fingerprint():
+    if model is None or model.fingerprint == packaged_model().fingerprint:
         return None
     return model
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cache, cached_property
 from itertools import islice
 from os import PathLike
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,12 +20,15 @@ from m4kit.checks import check_flag, check_type, check_whole, read_only, shown
 from m4kit.confidence import assess
 from m4kit.detector import Detector, check_min_face, check_threshold
 from m4kit.engine import make_engine
-from m4kit.face_model import FaceModel, check_model
+from m4kit.face_model import FaceModel, check_model, packaged_model
 from m4kit.images import ImageError, load_image, source_name
-from m4kit.network import M4Net, check_fits
 from m4kit.parameters import split
 from m4kit.prediction import Face, FaceBox, Origin, Prediction
 from m4kit.views import check_views, regress
+from m4kit.weights import check_fits
+
+if TYPE_CHECKING:
+    from m4kit.network import M4Net
 
 PASSES = 2
 """A detector's box is only a rough place of the face, so the second crop follows the first landmarks."""
@@ -108,9 +111,11 @@ class Predictor:
                 f"detector: expected a function from an image to boxes, got {shown(detector)}; leave it out for "
                 "m4kit's, or load one by its name or path with m4kit.Detector"
             )
-        if not isinstance(network, M4Net):
+        if not isinstance(network, str | PathLike):
+            from m4kit.network import M4Net
+
             words = "an M4Net, its registered name or its path"
-            check_type(network, "network", str, PathLike, remedy="M4Net.load reads one", words=words)
+            check_type(network, "network", M4Net, remedy="M4Net.load reads one", words=words)
         check_whole(passes, "passes", least=1)
         check_whole(max_faces, "max_faces", least=1, optional="all")
         check_threshold(threshold)
@@ -120,10 +125,10 @@ class Predictor:
             raise ValueError(
                 f"min_face: expected None, because only m4kit's detector has that option, got {min_face}"
             )
-        model = FaceModel.load() if model is None else check_model(model)
+        model = packaged_model() if model is None else check_model(model)
         check_views(views, model)
         where = {"engine": engine, "device": device, "threads": threads}
-        self.engine = make_engine(network, M4Net.load, **where)
+        self.engine = make_engine(network, _load_network, **where)
         check_fits(self.engine, model)
         self.detector = Detector(**where) if detector is None else detector
         self._network = network
@@ -135,7 +140,7 @@ class Predictor:
     def network(self) -> M4Net:
         """The network, loaded at the first use: the engine has its own copy of the weights."""
         given = self._network
-        return given if isinstance(given, M4Net) else M4Net.load(given).requires_grad_(False)
+        return _load_network(given).requires_grad_(False) if isinstance(given, str | PathLike) else given
 
     @property
     def _detector_fingerprint(self) -> str:
@@ -263,6 +268,13 @@ def predictor_with(options: Mapping[str, object]) -> Predictor:
 @cache
 def _packaged() -> Predictor:
     return Predictor()
+
+
+def _load_network(weights: str | PathLike) -> M4Net:
+    # PyTorch is loaded only where a network is wanted.
+    from m4kit.network import M4Net
+
+    return M4Net.load(weights)
 
 
 def _check_single(source) -> None:

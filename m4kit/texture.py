@@ -189,7 +189,7 @@ def _filled(colours, share, sources, inner, model: FaceModel) -> np.ndarray:
         rest[hidden] = solve(edges[:, sources] @ rest[sources])
         return share[:, None] * colours + (1 - share)[:, None] * (details + rest)
 
-    details, mirror = np.zeros_like(colours), model.mirror.numpy()
+    details, mirror = np.zeros_like(colours), model.mirror
     if len(mirror):
         # A strand of hair has no twin.
         details = completed(details, share * (sources | inner))[mirror]
@@ -199,7 +199,7 @@ def _filled(colours, share, sources, inner, model: FaceModel) -> np.ndarray:
 @lru_cache(maxsize=2)
 def _neighbours(model: FaceModel) -> csr_array:
     """1 where two vertices share an edge, (V, V)."""
-    pairs, count = model.triangles.numpy()[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), len(model.mean)
+    pairs, count = model.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), len(model.mean)
     edges = csr_array((np.ones(len(pairs), np.float32), pairs.T), shape=(count, count))
     return (edges + edges.T > 0).astype(np.float32)
 
@@ -207,7 +207,7 @@ def _neighbours(model: FaceModel) -> csr_array:
 @lru_cache(maxsize=2)
 def _inner(model: FaceModel) -> np.ndarray:
     """The vertices (V,) of the inner face and of the chin, in the mean face."""
-    points, plane = model.landmarks().numpy()[:, :2], model.mean.numpy()[:, :2]
+    points, plane = model.landmarks()[:, :2], model.mean[:, :2]
     # Larger by a margin, because brows and lips reach beyond their landmarks.
     around = points[_INNER] + 0.05 * (points[_INNER] - points[_INNER].mean(axis=0))
     return np.any([Delaunay(part).find_simplex(plane) >= 0 for part in (around, points[list(_CHIN)])], axis=0)

@@ -171,11 +171,11 @@ def clay(model: FaceModel) -> VertexColours:
     for name, mask in parts.items():
         colours[mask] = PART_COLOURS[name]
     if "irises" in parts:
-        triangles = model.triangles.numpy()
+        triangles = model.triangles
         iris = parts["irises"][triangles]
         colours[np.unique(triangles[iris & ~iris.all(axis=1, keepdims=True)])] *= _RIM
     if mouth := [parts[name] for name in _MOUTH if name in parts]:
-        inside, depth = np.any(mouth, axis=0), model.mean.numpy()[:, 2]
+        inside, depth = np.any(mouth, axis=0), model.mean[:, 2]
         behind = depth[inside].max() - depth[inside]
         colours[inside] *= np.interp(behind, _MOUTH_DEPTH, _MOUTH_LIGHTNESS)[:, None]
     return VertexColours(read_only(np.rint(colours).astype(np.uint8)))
@@ -213,7 +213,7 @@ def distance_from_mean(model: FaceModel, shape: np.ndarray, *, least: float = 1e
     It is measured along the mean face's normals: positive outward, negative inward. 0 is in the middle of the scale,
     which reaches the largest distance, at least `least` mm, to both sides.
     """
-    distance = ((shape - model.mean.numpy()) * _mean_normals(model)).sum(1)
+    distance = ((shape - model.mean) * _mean_normals(model)).sum(1)
     limit = max(float(np.abs(distance).max()), least)
     return scalar_colours(distance, unit="mm outward from the mean", limits=(-limit, limit), scale="coolwarm")
 
@@ -229,7 +229,7 @@ def _spread(face: Face) -> VertexColours:
             "choose another colour"
         )
     coefficients = split_camera(face.heads)[1] - split_camera(face.parameters)[1]
-    offsets = np.tensordot(np.float32(coefficients), face.model.modes.numpy(), axes=1)
+    offsets = np.tensordot(np.float32(coefficients), face.model.modes, axes=1)
     return scalar_colours(
         np.sqrt(np.square(offsets).sum(-1).mean(0)), unit="mm between the heads", scale="inferno"
     )
@@ -238,7 +238,7 @@ def _spread(face: Face) -> VertexColours:
 @lru_cache(maxsize=2)
 def _mean_normals(model: FaceModel) -> np.ndarray:
     """Outward unit normals of the mean face, (V, 3)."""
-    return vertex_normals(model.mean.numpy() * _FLIP, model.triangles.numpy())
+    return vertex_normals(model.mean * _FLIP, model.triangles)
 
 
 @cache

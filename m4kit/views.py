@@ -8,17 +8,20 @@ views.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import torch
 
 from m4kit.camera import CROP_SIZE
 from m4kit.checks import check_whole
 from m4kit.engine import Engine, TorchEngine
 from m4kit.face_model import FaceModel
-from m4kit.network import M4Net, check_fits
 from m4kit.parameters import fuse, join, landmarks_in_crop, split, split_camera
+from m4kit.weights import check_fits
+
+if TYPE_CHECKING:
+    from m4kit.network import M4Net
 
 VIEWS = ((0, 0.0, 1.0), (1, 0.0, 1.0), (0, 7.0, 1.08), (1, 7.0, 1.08), (0, -7.0, 1.0), (1, -7.0, 1.0))
 """Each view: mirrored or not, rotation in the image plane in degrees, and how many times smaller the face becomes."""
@@ -123,7 +126,8 @@ def crop_predictor(network: M4Net | Engine, model: FaceModel, *, views: int = 1)
 
 
 def _engine_of(network: M4Net | Engine) -> Engine:
-    return TorchEngine(network) if isinstance(network, M4Net) else network
+    # An M4Net has no `batch`; asking for its class would load PyTorch.
+    return network if hasattr(network, "batch") else TorchEngine(network)
 
 
 def _of_side(pictures: np.ndarray, side: int) -> np.ndarray:
@@ -146,6 +150,6 @@ def _averaged(heads: np.ndarray, model: FaceModel, views: int) -> np.ndarray:
         if VIEWS[number][0]:
             # A mirror image shows the mirrored person under a mirrored camera.
             cameras[..., 0] *= -1
-            coefficients = model.mirrored(torch.from_numpy(coefficients)).numpy()
+            coefficients = model.mirrored(coefficients)
         total += join(cameras, coefficients) / views
     return total.astype(np.float32)

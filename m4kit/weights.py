@@ -3,6 +3,8 @@
 Weights come from the package, a path, or a URL with a known SHA-256. `m4kit/assets/weights.json` holds the hashes of
 all registered weights; `scripts/register_weights.py` writes it. Downloads are kept in the folder that the environment
 variable `M4KIT_CACHE` names (default: `~/.cache/m4kit`). With `M4KIT_OFFLINE=1` nothing is downloaded.
+
+PyTorch is loaded where tensors are, because prediction by ONNX Runtime does without.
 """
 
 from __future__ import annotations
@@ -19,12 +21,13 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import safetensors.torch
-import torch
-from safetensors import SafetensorError, safe_open
-
+from m4kit.face_model import FaceModel, packaged_model
 from m4kit.files import sha256_of, write_whole
+
+if TYPE_CHECKING:
+    import torch
 
 REGISTRY = "weights.json"
 
@@ -142,11 +145,34 @@ def verify(path: Path, sha256: str, *, remedy: str) -> Path:
     return path
 
 
+def check_fits(network, model: FaceModel, *, remedy: str = "") -> None:
+    """Raise `WeightsError` unless this is the face model whose parameters an `M4Net`, or its engine, predicts.
+
+    A network that was never trained fits every face model. `remedy` replaces the end of the error.
+    """
+    wanted = network.notes.get("face_model", "")
+    if not wanted or wanted == model.fingerprint:
+        return
+    packaged = packaged_model().fingerprint
+    if not remedy:
+        own = (
+            "leave out the other model" if wanted == packaged else "give the model that they were trained for"
+        )
+        remedy = f"{own}, or give weights for this one, which m4kit train --model makes"
+    names = [f"{one} (the packaged one)" if one == packaged else one for one in (wanted, model.fingerprint)]
+    raise WeightsError(
+        f"{network.notes.get('file') or 'network'}: these weights predict parameters of the face model {names[0]}, "
+        f"got the face model {names[1]}; {remedy}"
+    )
+
+
 def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file.
 
     Raises `WeightsError` if the file is missing or broken.
     """
+    from safetensors import SafetensorError, safe_open
+
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"{path}: no such file; expected weights as .safetensors")
@@ -166,6 +192,8 @@ def read_pickled(path: str | Path) -> object:
 
     Raises `WeightsError` for a file that is missing or broken, or holds other objects, which are not run.
     """
+    import torch
+
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"{path}: no such file; expected weights as .pth")
@@ -195,6 +223,8 @@ def write_tensors(
     With `half`, tensors of two or more dimensions are stored in half precision. Vectors (biases, batch-norm
     statistics) keep their precision: they are small and lose the most.
     """
+    import safetensors.torch
+
     stored = {
         name: (tensor.half() if half and tensor.is_floating_point() and tensor.dim() > 1 else tensor)
         .detach()
@@ -235,6 +265,8 @@ def fingerprint(module: torch.nn.Module, *, without: tuple[str, ...] = ()) -> st
 
     Tensors whose names start with one of `without` are left out.
     """
+    import torch
+
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         if not name.startswith(without):

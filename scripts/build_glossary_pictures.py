@@ -25,7 +25,7 @@ def drawn(vertices: np.ndarray) -> np.ndarray:
     """The packaged face in clay, from vertices (V, 3) in mm, y up, on white."""
     model = packaged_model()
     scale = SIDE / 250
-    mesh = vertices * [scale, -scale, scale] + [SIDE / 2, SIDE / 2, 0], model.triangles.numpy()
+    mesh = vertices * [scale, -scale, scale] + [SIDE / 2, SIDE / 2, 0], model.triangles
     return render(np.full((SIDE, SIDE, 3), 255, np.uint8), [mesh], colour=[clay(model).colours])
 
 
@@ -37,13 +37,13 @@ def save(name: str, pictures: dict[str, np.ndarray]) -> None:
 def modes() -> None:
     """The mean face between two ends of a mode."""
     model = packaged_model()
-    faces = {step: model.vertices([step, *[0] * 39]).numpy() for step in (-3, 0, 3)}
+    faces = {step: model.vertices([step, *[0] * 39]) for step in (-3, 0, 3)}
     save("modes", {f"mode 1 at {step:+d}" if step else "mean": drawn(face) for step, face in faces.items()})
 
 
 def perspective() -> None:
     """The mean face from far away, and from 0.3 m, where near parts are larger."""
-    far = packaged_model().vertices().numpy()
+    far = packaged_model().vertices()
     near = far.copy()
     metres = 0.3
     near[:, :2] *= 1000 * metres / (1000 * metres - far[:, 2:])
@@ -52,7 +52,7 @@ def perspective() -> None:
 
 def angles() -> None:
     """One face, turned by each of the three angles."""
-    shape = packaged_model().vertices().numpy()
+    shape = packaged_model().vertices()
     for name in ("yaw", "pitch", "roll"):
         row = {}
         for degrees in (-30, 0, 30):

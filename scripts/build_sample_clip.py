@@ -41,7 +41,7 @@ class Person:
     @classmethod
     def random(cls, head: Head, model: FaceModel, *, seed: int, **look) -> Person:
         """A random person; `look` replaces parts of the random look."""
-        identity = model.sample(1, seed=seed)[0][0].numpy()
+        identity = model.sample(1, seed=seed)[0][0]
         return cls(head, model, identity, replace(random_look(np.random.default_rng(seed)), **look))
 
     def expression(self, **actions: float) -> np.ndarray:
@@ -51,7 +51,7 @@ class Person:
 
     def landmarks(self, pose, place, scale: float, expression: np.ndarray) -> np.ndarray:
         """The true landmarks (68, 2) of what `draw` draws, in pixels."""
-        points = self.model.landmarks(self.identity, expression).numpy()
+        points = self.model.landmarks(self.identity, expression)
         return _placed(points, rotation_from_euler(*pose), place, scale)[:, :2]
 
     def draw(self, picture: np.ndarray, pose, place, scale: float, expression: np.ndarray) -> np.ndarray:

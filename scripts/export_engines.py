@@ -22,8 +22,8 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
-from m4kit.detector import PACKAGED_WEIGHTS, FaceBoxes, load_network
 from m4kit.engine import EXPORTED
+from m4kit.faceboxes import PACKAGED_WEIGHTS, FaceBoxes, load_network
 from m4kit.files import sha256_of, write_whole
 from m4kit.network import M4Net
 from m4kit.weights import read_tensors, registry, resolve

@@ -55,7 +55,7 @@ def nearest(model: FaceModel, vertices: np.ndarray, points: np.ndarray) -> tuple
         (LOWER_LIDS, lids < 0.25),
     ):
         allowed |= {landmark: skin & mask for landmark in landmarks}
-    triangles, found = model.triangles.numpy(), []
+    triangles, found = model.triangles, []
     for landmark, mask in allowed.items():
         surface = Surface(vertices, triangles[mask[triangles].all(1)])
         found.append([part[0] for part in surface.closest(points[landmark - 1 : landmark])[:2]])
@@ -65,7 +65,7 @@ def nearest(model: FaceModel, vertices: np.ndarray, points: np.ndarray) -> tuple
 
 def _descent(model: FaceModel, *actions: str) -> np.ndarray:
     """How far actions move each vertex down, as a share of the largest move."""
-    moved = sum((model.vertices(None, model.actions[name]) - model.mean).numpy() for name in actions)
+    moved = sum(model.vertices(None, model.actions[name]) - model.mean for name in actions)
     return moved[:, 1] / moved[:, 1].min()
 
 
@@ -81,7 +81,7 @@ def surface_fits(model: FaceModel, vertices: np.ndarray, points: np.ndarray) -> 
         prior = Prior(mean, np.diag(deviation**2))
         fits = fit(model, vertices, points, prior=prior, landmark_noise=np.inf)
         mean[:IDENTITY_MODES] = split(fits).identity.mean(0)
-        mean *= model.symmetry.numpy() > 0
+        mean *= model.symmetry > 0
     return fits, mean[:IDENTITY_MODES]
 
 
@@ -128,7 +128,7 @@ def main() -> None:
     points = peer.points(answers)
     fits, people = surface_fits(model, peer.vertices, points)
     mean = split(fit(model, peer.vertices, points)).identity.mean(0)
-    mean *= model.symmetry.numpy()[:IDENTITY_MODES] > 0
+    mean *= model.symmetry[:IDENTITY_MODES] > 0
     print(
         f"the mean of {len(chosen)} people is {np.linalg.norm(mean):.2f} standard deviations from the model's, from "
         f"their surface alone {np.linalg.norm(people):.2f}"
@@ -137,19 +137,19 @@ def main() -> None:
     if options.mean_only:
         write(before | {"identity": before["identity"] + mean})
         return
-    found = model.landmarks(people).numpy() + landmark_moves(model, peer.vertices, points, fits)
-    corners, weights = nearest(model, model.vertices(people).numpy(), found)
+    found = model.landmarks(people) + landmark_moves(model, peer.vertices, points, fits)
+    corners, weights = nearest(model, model.vertices(people), found)
 
     def at_landmarks(values: np.ndarray) -> np.ndarray:
         return (values[..., corners, :] * weights[:, :, None]).sum(-2)
 
-    left = np.linalg.norm(at_landmarks(model.vertices(people).numpy()) - found, axis=1)
+    left = np.linalg.norm(at_landmarks(model.vertices(people)) - found, axis=1)
     print(f"landmarks lie {left.mean():.2f} mm from the surface in the mean, at most {left.max():.2f}")
     # The first of the six views is the crop itself.
     pitch = pitch_between(fits, peer.raw(answers[:, 0]))
     print(f"mb1's heads are pitched by {pitch:.2f} degrees against the model's")
 
-    adults = model.vertices(-np.array(before["identity"])).double().numpy()
+    adults = model.vertices(-np.array(before["identity"])).astype(float)
     places = (at_landmarks(adults) - ORIGIN) @ turn(-pitch).T + ORIGIN
     places = (places + places[MIRROR_68] * [-1, 1, 1]) / 2
     write({"pitch": before["pitch"] - pitch, "identity": before["identity"] + mean, "landmarks": places})

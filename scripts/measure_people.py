@@ -114,7 +114,7 @@ def phenotype_picture(model: FaceModel, identity: np.ndarray) -> NotebookFigure:
 
     columns = {}
     for sex, origin in product(range(2), range(3)):
-        heads = head.vertices(identity[sex, origin]).numpy()
+        heads = head.vertices(identity[sex, origin])
         views = [view(vertices, yaw) for vertices in heads for yaw in (0, 60)]
         columns[f"{SEXES[sex]}, {ORIGINS[origin]}"] = np.vstack(views)
     return pictures_figure(columns)
@@ -123,7 +123,7 @@ def phenotype_picture(model: FaceModel, identity: np.ndarray) -> NotebookFigure:
 def distance_table(model: FaceModel, identity: np.ndarray) -> pd.DataFrame:
     """The root mean square distance in mm between the skin of `phenotypes` and of the model's mean face."""
     skin = ~(model.regions["mouth_inside"] | model.regions["eyeballs"])
-    moved = np.tensordot(identity, model.identity_modes.numpy()[:, skin], 1)
+    moved = np.tensordot(identity, model.identity_modes[:, skin], 1)
     distances = np.sqrt((moved**2).sum(-1).mean(-1)).reshape(-1, 2)
     names = [f"{sex}, {origin}" for sex, origin in product(SEXES, ORIGINS)]
     return pd.DataFrame(distances, names, ["25 years", "77 years"])
@@ -158,7 +158,7 @@ def shape_table(folder: Path, *, people: int) -> pd.DataFrame:
 
 def fitted(model: FaceModel, shapes: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Fit identity and a similarity to vertices (n, P, 3): rms distances (n,) in mm, identity (n, 40)."""
-    mean, modes = model.mean.numpy()[chosen], model.identity_modes.numpy()[:, chosen]
+    mean, modes = model.mean[chosen], model.identity_modes[:, chosen]
     basis, upper = np.linalg.qr(modes.reshape(len(modes), -1).T.astype(float))
     distances, identities = [], []
     for shape in shapes:

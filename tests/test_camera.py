@@ -179,7 +179,7 @@ class TestRealFaces:
         with np.load(shared_file("data/aflw2000_3d_dev.npz"), allow_pickle=False) as file:
             points = file["pts68"].transpose(0, 2, 1)[:100].astype(float) * [1, -1, 1]
             angles = np.degrees(file["pose_para"][:100, [1, 0, 2]].astype(float))
-        mean_face = FaceModel.load().landmarks().numpy()
+        mean_face = FaceModel.load().landmarks()
         nearest = [
             Rotation.align_vectors(*(p - p.mean(axis=0) for p in (face, mean_face)))[0] for face in points
         ]

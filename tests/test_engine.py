@@ -14,9 +14,10 @@ import torch
 import m4kit
 from m4kit import engine as engines
 from m4kit.camera import crop_from_box, cut_crop
-from m4kit.detector import Detector, FaceBoxes, load_network
+from m4kit.detector import Detector
 from m4kit.engine import EngineError, OnnxEngine, TorchEngine, exported_model, make_engine
 from m4kit.face_model import FaceModel
+from m4kit.faceboxes import FaceBoxes, load_network
 from m4kit.network import ACTIVATIONS, M4Net
 from m4kit.parameters import landmarks_in_crop
 from m4kit.predictor import Predictor

@@ -45,7 +45,7 @@ class TestFitFace:
 
     def test_its_landmarks_are_those_of_the_fit_of_the_model(self, face):
         fit = MODEL.fit(face.landmarks[:, :2] * [1, -1])
-        expected = fit.landmarks[0, :, :2].numpy() * [1, -1]
+        expected = fit.landmarks[0, :, :2] * [1, -1]
         np.testing.assert_allclose(fit_face(MODEL, face.landmarks).landmarks[:, :2], expected, atol=1e-3)
 
 
@@ -53,13 +53,13 @@ class TestExaggerate:
     def test_1_is_the_face_itself_and_0_the_mean_face_inside_the_edge(self, face):
         np.testing.assert_allclose(exaggerate(face, 1).shape, face.shape, atol=1e-4)
         inside = edge_fade(MODEL) == 1
-        neutral = MODEL.vertices(None, face.expression).numpy()
+        neutral = MODEL.vertices(None, face.expression)
         np.testing.assert_allclose(exaggerate(face, 0).shape[inside], neutral[inside], atol=1e-4)
 
     def test_the_edge_stays_and_the_middle_goes_k_times_as_far(self, face):
         moved, fade = exaggerate(face, 4).shape - face.shape, edge_fade(MODEL)
         np.testing.assert_allclose(moved[fade == 0], 0, atol=1e-4)
-        neutral = MODEL.vertices(None, face.expression).numpy()
+        neutral = MODEL.vertices(None, face.expression)
         inside = fade == 1
         np.testing.assert_allclose(moved[inside], 3 * (face.shape - neutral)[inside], atol=1e-3)
 
@@ -92,9 +92,7 @@ class TestFollow:
         best, plausible = (fit_face(MODEL, points, noise=noise) for noise in (0.01, PLAUSIBLE))
         followed = follow(plausible, points)
         assert metrics.nme(followed.landmarks, points) < 0.8 * metrics.nme(best.landmarks, points)
-        distortion = [
-            edge_distortion(one.shape, MODEL.mean.numpy(), one.triangles) for one in (followed, best)
-        ]
+        distortion = [edge_distortion(one.shape, MODEL.mean, one.triangles) for one in (followed, best)]
         assert distortion[0] < distortion[1]
 
     def test_vertices_keep_their_depth_in_the_photo(self, face):
@@ -114,8 +112,8 @@ class TestFreeForm:
     def test_landmarks_move_as_told_when_nothing_is_stiff(self):
         moves = np.random.default_rng(0).normal(0, 2, (68, 2))
         moved = free_form(MODEL, moves, stiffness=1e-6)
-        weights = MODEL.landmark_weights.numpy()[..., None]
-        shown = (moved[MODEL.landmark_vertices.numpy()] * weights).sum(1)
+        weights = MODEL.landmark_weights[..., None]
+        shown = (moved[MODEL.landmark_vertices] * weights).sum(1)
         np.testing.assert_allclose(shown, moves, atol=1e-2)
 
     def test_it_minimises_its_energy(self):
@@ -125,13 +123,13 @@ class TestFreeForm:
         moves, stiffness = np.random.default_rng(1).normal(0, 2, (68, 1)), 30.0
         found = free_form(MODEL, moves, stiffness=stiffness)
         mean, surface, _ = _surface(MODEL)
-        laplacian, areas = _laplacian(mean, MODEL.triangles.numpy())
+        laplacian, areas = _laplacian(mean, MODEL.triangles)
         laplacian, areas = laplacian[surface][:, surface], areas[surface]
 
         def energy(moved):
             bent = (laplacian @ moved[surface])[:, 0] / areas + moved[surface][:, 0] / REACH**2
-            weights = MODEL.landmark_weights.numpy()[..., None]
-            missed = (moved[MODEL.landmark_vertices.numpy()] * weights).sum(1) - moves
+            weights = MODEL.landmark_weights[..., None]
+            missed = (moved[MODEL.landmark_vertices] * weights).sum(1) - moves
             return stiffness * (areas * bent**2).sum() + (missed**2).sum()
 
         other = free_form(MODEL, np.roll(moves, 9, axis=0))
@@ -153,12 +151,12 @@ class TestFreeForm:
 
     def test_eyeballs_move_as_a_whole(self):
         moved = free_form(MODEL, np.random.default_rng(2).normal(0, 3, (68, 2)))
-        left = MODEL.regions["eyeballs"] & (MODEL.mean.numpy()[:, 0] < 0)
+        left = MODEL.regions["eyeballs"] & (MODEL.mean[:, 0] < 0)
         assert np.ptp(moved[left], axis=0).max() < 1e-9
 
 
 def test_edge_distortion_is_the_mean_logarithm_of_the_lengths():
-    mean, triangles = MODEL.mean.numpy(), MODEL.triangles.numpy()
+    mean, triangles = MODEL.mean, MODEL.triangles
     assert edge_distortion(mean, mean, triangles) == 0
     assert edge_distortion(np.e * mean, mean, triangles) == pytest.approx(1, rel=1e-5)
     assert edge_distortion(mean / np.e, mean, triangles) == pytest.approx(1, rel=1e-5)

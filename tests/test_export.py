@@ -11,7 +11,7 @@ from m4kit import FaceModel
 from m4kit.export import ExportError, save_mesh
 
 MODEL = FaceModel.load()
-VERTICES, TRIANGLES = MODEL.mean.numpy(), MODEL.triangles.numpy()
+VERTICES, TRIANGLES = MODEL.mean, MODEL.triangles
 COLOURS = np.random.default_rng(0).integers(0, 255, VERTICES.shape, dtype=np.uint8)
 
 

@@ -30,18 +30,6 @@ RIGHT_CORNER, LEFT_CORNER = 48, 54
 RIGHT_LIDS, LEFT_LIDS = ([37, 38], [41, 40]), ([43, 44], [47, 46])
 
 
-SAVED_ARRAYS = (
-    "mean",
-    "identity_modes",
-    "expression_modes",
-    "triangles",
-    "landmark_vertices",
-    "landmark_weights",
-    "mirror",
-    "symmetry",
-)
-
-
 @pytest.fixture(scope="module")
 def model():
     return FaceModel.load()
@@ -49,12 +37,12 @@ def model():
 
 @pytest.fixture(scope="module")
 def mean(model):
-    return model.mean.double().numpy()
+    return model.mean.astype(float)
 
 
 @pytest.fixture(scope="module")
 def triangles(model):
-    return model.triangles.numpy()
+    return model.triangles
 
 
 def triangle_normals(vertices, triangles):
@@ -91,7 +79,7 @@ class TestMesh:
         assert model.landmark_vertices.shape == model.landmark_weights.shape == (LANDMARKS, 3) == (68, 3)
         assert model.mirror.shape == (vertices,)
         assert model.symmetry.shape == (50,)
-        assert torch.cat([model.mean.flatten(), model.modes.flatten()]).isfinite().all()
+        assert np.isfinite(model.mean).all() and np.isfinite(model.modes).all()
 
     def test_every_vertex_is_used_and_no_triangle_is_empty(self, model, mean, triangles):
         assert (np.unique(triangles) == np.arange(len(mean))).all()
@@ -118,8 +106,8 @@ class TestMesh:
             assert (triangle_normals(mean, triangles[around]) @ [0, 0, 1] > 0).all()
 
     def test_neither_the_eyes_nor_an_open_mouth_show_the_background(self, model, triangles):
-        opened = model.vertices(None, model.actions["jawOpen"]).numpy()
-        landmarks = model.landmarks(None, model.actions["jawOpen"]).numpy()
+        opened = model.vertices(None, model.actions["jawOpen"])
+        landmarks = model.landmarks(None, model.actions["jawOpen"])
         for around in (range(36, 42), range(42, 48), range(60, 68)):
             assert covers(opened, triangles, landmarks[around, :2].mean(axis=0))
         assert not covers(opened, triangles, [0, opened[:, 1].max() + 1])
@@ -131,16 +119,18 @@ class TestHead:
         assert model.head is head
         assert len(head.mean) > count
         identity, expression = model.sample(2, seed=4)
-        torch.testing.assert_close(
-            head.vertices(identity, expression)[:, :count], model.vertices(identity, expression)
+        np.testing.assert_allclose(
+            head.vertices(identity, expression)[:, :count], model.vertices(identity, expression), atol=1e-4
         )
-        assert torch.equal(head.landmarks(identity, expression), model.landmarks(identity, expression))
+        np.testing.assert_array_equal(
+            head.landmarks(identity, expression), model.landmarks(identity, expression)
+        )
         assert head.actions.keys() == model.actions.keys()
         for name, mask in model.regions.items():
             assert (head.regions[name][:count] == mask).all(), name
 
     def test_parts_of_the_head_lie_where_their_names_say(self, model):
-        mean = model.head.mean.numpy()
+        mean = model.head.mean
         height = {name: mean[mask, 1].mean() for name, mask in model.head.regions.items()}
         downwards = ["scalp", "ears", "teeth", "neck"]
         assert sorted(downwards, key=height.get, reverse=True) == downwards
@@ -149,7 +139,7 @@ class TestHead:
 
     def test_it_is_symmetric_and_closed_but_at_the_neck_and_the_roots_of_the_teeth(self, model):
         head = model.head
-        mean, triangles = head.mean.numpy(), head.triangles.numpy()
+        mean, triangles = head.mean, head.triangles
         np.testing.assert_allclose(mean[head.mirror] * FLIP, mean, atol=1e-4)
         rims, count = np.unique(np.sort(edges(triangles), axis=1), axis=0, return_counts=True)
         assert count.max() == 2
@@ -168,10 +158,9 @@ class TestHead:
             cosine = into @ out / np.linalg.norm(into) / np.linalg.norm(out)
             assert cosine > np.cos(np.radians(35)), mean[vertex]
 
-    def test_it_follows_the_model_to_another_precision_and_is_copied_with_it(self, model):
+    def test_it_is_copied_with_the_model(self, model):
         copied = pickle.loads(pickle.dumps(copy.deepcopy(model)))
-        assert copied.head.mean.dtype == torch.float32
-        assert copied.double().head.mean.dtype == torch.float64
+        np.testing.assert_array_equal(copied.head.mean, model.head.mean)
         assert copied.fingerprint == model.fingerprint
 
     def test_a_face_without_head_says_so(self, model):
@@ -184,12 +173,12 @@ class TestAnatomy:
 
     def test_the_face_is_as_wide_as_adults_faces(self, model):
         """Bizygomatic breadth (Zhuang and Bradtmiller, 2005): women 135.1 (6.5), men 143.5 (6.9) mm."""
-        landmarks = model.landmarks().numpy()
+        landmarks = model.landmarks()
         assert 115.6 < np.linalg.norm(landmarks[0] - landmarks[16]) < 164.2
 
     def test_the_face_is_as_high_as_adults_faces(self, model):
         """Menton to sellion (Zhuang and Bradtmiller, 2005): women 113.4 (6.1), men 122.7 (7.0) mm."""
-        landmarks = model.landmarks().numpy()
+        landmarks = model.landmarks()
         assert 95.1 < np.linalg.norm(landmarks[27] - landmarks[CHIN]) < 143.7
 
     def test_the_eyes_are_as_far_apart_as_adults_eyes(self, model, mean):
@@ -199,12 +188,12 @@ class TestAnatomy:
 
     def test_the_mouth_is_as_wide_as_adults_mouths(self, model):
         """Lip length (Zhuang and Bradtmiller, 2005): women 48.0 (4.0), men 51.1 (4.2) mm."""
-        landmarks = model.landmarks().numpy()
+        landmarks = model.landmarks()
         assert 36 < np.linalg.norm(landmarks[RIGHT_CORNER] - landmarks[LEFT_CORNER]) < 63.7
 
     def test_x_points_to_the_persons_left_y_up_and_z_out_of_the_face(self, model, mean):
         """iBUG counts from the person's right: the right eye is 37 to 42, the left one 43 to 48."""
-        landmarks = model.landmarks().numpy()
+        landmarks = model.landmarks()
         assert (landmarks[[0, 36, 39, RIGHT_CORNER], 0] < 0).all()
         assert (landmarks[[16, 42, 45, LEFT_CORNER], 0] > 0).all()
         heights = landmarks[[19, 37, 27, NOSE_TIP, 33, 51, 62, 66, 57, CHIN], 1]
@@ -213,7 +202,7 @@ class TestAnatomy:
         assert mean[:, 2].argmax() in np.flatnonzero(model.regions["nose"])
 
     def test_every_region_lies_where_its_name_says(self, model, mean):
-        landmarks = model.landmark_vertices.numpy()
+        landmarks = model.landmark_vertices
         for region, numbers in {
             "nose": range(27, 36),
             "eyes": range(36, 48),
@@ -240,33 +229,33 @@ class TestAnatomy:
 class TestSymmetry:
     def test_mirroring_twice_changes_nothing(self, model):
         mirror = model.mirror
-        assert (mirror[mirror] == torch.arange(len(mirror))).all()
-        coefficients = torch.randn(3, 50, generator=torch.Generator().manual_seed(0))
-        assert torch.equal(model.mirrored(model.mirrored(coefficients)), coefficients)
+        assert (mirror[mirror] == np.arange(len(mirror))).all()
+        coefficients = np.random.default_rng(0).normal(size=(3, 50))
+        assert (model.mirrored(model.mirrored(coefficients)) == coefficients).all()
 
     def test_the_mean_is_symmetric(self, model, mean):
         np.testing.assert_allclose(mean[model.mirror] * FLIP, mean, atol=1e-4)
 
     def test_modes_are_symmetric_or_antisymmetric_as_they_say(self, model):
-        modes, sign = model.modes.numpy(), model.symmetry.numpy()
+        modes, sign = model.modes, model.symmetry
         assert set(sign) == {-1, 1}
         mirrored = modes[:, model.mirror] * FLIP
         np.testing.assert_allclose(mirrored, sign[:, None, None] * modes, atol=1e-4)
 
     def test_mirrored_coefficients_give_the_mirrored_face(self, model):
-        coefficients = torch.randn(50, generator=torch.Generator().manual_seed(1))
-        face = model.vertices(*coefficients.split([40, 10])).numpy()
-        mirrored = model.vertices(*model.mirrored(coefficients).split([40, 10])).numpy()
+        coefficients = np.random.default_rng(1).normal(size=50)
+        face = model.vertices(*np.split(coefficients, [40]))
+        mirrored = model.vertices(*np.split(model.mirrored(coefficients), [40]))
         np.testing.assert_allclose(mirrored, face[model.mirror] * FLIP, atol=1e-3)
 
     def test_the_mesh_is_its_own_mirror_image(self, model, triangles):
         """The sense turns round; a quad on the middle may be cut along either diagonal."""
-        mirrored = model.mirror.numpy()[triangles][:, ::-1]
+        mirrored = model.mirror[triangles][:, ::-1]
         own, image = ({tuple(sorted(row)) for row in part.tolist()} for part in (triangles, mirrored))
         assert len(own & image) / len(own) > 0.98
 
     def test_landmarks_of_the_mean_are_symmetric(self, model):
-        landmarks = model.landmarks().numpy()
+        landmarks = model.landmarks()
         pairs = [(0, 16), (CHIN, CHIN), (17, 26), (36, 45), (39, 42), (31, 35), (48, 54), (60, 64)]
         for one, other in pairs:
             np.testing.assert_allclose(landmarks[one] * FLIP, landmarks[other], atol=0.05)
@@ -274,40 +263,44 @@ class TestSymmetry:
 
 class TestArithmetic:
     def test_without_coefficients_it_is_the_mean(self, model):
-        assert torch.equal(model.vertices(), model.mean)
-        assert torch.equal(model.vertices(torch.zeros(40), torch.zeros(10)), model.mean)
+        np.testing.assert_array_equal(model.vertices(), model.mean)
+        np.testing.assert_array_equal(model.vertices(np.zeros(40), np.zeros(10)), model.mean)
 
     def test_displacements_add_up(self, model):
-        generator = torch.Generator().manual_seed(2)
-        identity, expression = (torch.randn(2, n, generator=generator) for n in (40, 10))
-        weights = torch.tensor([0.7, -1.3])
+        random = np.random.default_rng(2)
+        identity, expression = (random.normal(size=(2, n)) for n in (40, 10))
+        weights = np.array([0.7, -1.3])
 
         def displaced(*coefficients):
             return model.vertices(*coefficients) - model.mean
 
         both = displaced(weights @ identity, weights @ expression)
-        parts = torch.einsum("n,nvc->vc", weights, displaced(identity) + displaced(None, expression))
-        torch.testing.assert_close(both, parts, atol=1e-3, rtol=0)
+        parts = np.tensordot(weights, displaced(identity) + displaced(None, expression), 1)
+        np.testing.assert_allclose(both, parts, atol=1e-3)
 
     def test_one_standard_deviation_of_a_mode_moves_the_face_by_the_mode(self, model):
         for number in (0, 17, 39):
-            moved = model.vertices(torch.eye(40)[number]) - model.mean
-            torch.testing.assert_close(moved, model.identity_modes[number], atol=1e-4, rtol=0)
-        moved = model.vertices(None, torch.eye(10)[3]) - model.mean
-        torch.testing.assert_close(moved, model.expression_modes[3], atol=1e-4, rtol=0)
+            moved = model.vertices(np.eye(40)[number]) - model.mean
+            np.testing.assert_allclose(moved, model.identity_modes[number], atol=1e-4)
+        moved = model.vertices(None, np.eye(10)[3]) - model.mean
+        np.testing.assert_allclose(moved, model.expression_modes[3], atol=1e-4)
 
-    def test_landmarks_as_an_array_are_those_of_the_tensors(self, model):
-        coefficients = np.random.default_rng(0).normal(size=(2, 3, 50)).astype(np.float32)
-        for one in (model, copy.deepcopy(model).double()):
-            expected = one.landmarks(coefficients[..., :40], coefficients[..., 40:]).numpy()
-            np.testing.assert_allclose(one.place_landmarks(coefficients), expected, atol=1e-4)
+    def test_arrays_are_float32_and_cannot_be_written_to(self, model):
+        for values in (model.mean, model.modes, model.identity_modes, model.landmark_modes):
+            assert values.dtype == np.float32
+            with pytest.raises(ValueError, match="read-only"):
+                values[0] = 0
+        shape = model.vertices()
+        assert shape.dtype == np.float32
+        shape[0] = 0
+        assert model.mean[0].any()
 
     def test_landmarks_are_barycentric_points_of_the_mesh(self, model, triangles):
         identity, expression = model.sample(3, seed=0)
-        corners = model.vertices(identity, expression).numpy()[:, model.landmark_vertices]
-        weights = model.landmark_weights.numpy()
+        corners = model.vertices(identity, expression)[:, model.landmark_vertices]
+        weights = model.landmark_weights
         by_hand = (corners * weights[None, :, :, None]).sum(axis=2)
-        np.testing.assert_allclose(model.landmarks(identity, expression).numpy(), by_hand, atol=1e-3)
+        np.testing.assert_allclose(model.landmarks(identity, expression), by_hand, atol=1e-3)
         np.testing.assert_allclose(weights.sum(axis=1), 1, atol=2e-4)
         assert (weights >= 0).all()
         own = {tuple(sorted(row)) for row in triangles.tolist()}
@@ -316,22 +309,21 @@ class TestArithmetic:
 
     @pytest.mark.parametrize("batch", [(), (3,), (2, 3), (0,)])
     def test_any_batch_of_coefficients_is_taken(self, model, batch):
-        identity, expression = torch.zeros(*batch, 40), torch.zeros(*batch, 10)
+        identity, expression = np.zeros((*batch, 40)), np.zeros((*batch, 10))
         assert model.vertices(identity, expression).shape == (*batch, len(model.mean), 3)
         assert model.landmarks(identity, expression).shape == (*batch, 68, 3)
         assert model.landmarks(None, expression).shape == (*batch, 68, 3)
 
     def test_one_identity_wears_many_expressions(self, model):
-        identity, expressions = torch.ones(40), torch.eye(10)
+        identity, expressions = np.ones(40), np.eye(10)
         together = model.landmarks(identity, expressions)
-        each = torch.stack([model.landmarks(identity, row) for row in expressions])
-        torch.testing.assert_close(together, each, atol=1e-3, rtol=0)
+        each = np.stack([model.landmarks(identity, row) for row in expressions])
+        np.testing.assert_allclose(together, each, atol=1e-3)
 
-    def test_numpy_arrays_of_any_precision_are_taken(self, model):
+    @pytest.mark.parametrize("kind", [list, np.float32, torch.tensor])
+    def test_coefficients_of_any_kind_are_taken(self, model, kind):
         values = np.linspace(-1, 1, 40)
-        expected = model.landmarks(torch.tensor(values).float())
-        assert torch.equal(model.landmarks(values), expected)
-        assert torch.equal(model.landmarks(values.astype(np.float32)), expected)
+        np.testing.assert_allclose(model.landmarks(kind(values)), model.landmarks(values), atol=1e-5)
 
     @pytest.mark.parametrize(
         ("coefficients", "message"),
@@ -345,50 +337,33 @@ class TestArithmetic:
         with pytest.raises(ValueError, match=message):
             model.vertices(*coefficients)
 
-    def test_the_gradient_of_a_landmark_is_the_modes_at_it(self, model):
-        identity, expression = torch.zeros(40, requires_grad=True), torch.zeros(10, requires_grad=True)
-        model.landmarks(identity, expression)[CHIN, 1].backward()
-        gradient = torch.cat([identity.grad, expression.grad])
-        torch.testing.assert_close(gradient, model.landmark_modes[:, CHIN, 1])
-        model.vertices(identity, expression)[100, 2].backward()
-        through_mesh = torch.cat([identity.grad, expression.grad]) - gradient
-        torch.testing.assert_close(through_mesh, model.modes[:, 100, 2], atol=1e-4, rtol=0)
-
 
 class TestSample:
     def test_the_seed_decides(self, model):
         first, again, other = (model.sample(4, seed=seed) for seed in (7, 7, 8))
-        assert all(map(torch.equal, first, again))
-        assert not any(map(torch.equal, first, other))
+        assert all(map(np.array_equal, first, again))
+        assert not any(map(np.array_equal, first, other))
         assert (first[0].shape, first[1].shape) == ((4, 40), (4, 10))
-
-    def test_the_programs_random_numbers_are_left_alone(self, model):
-        torch.manual_seed(0)
-        expected = torch.rand(3)
-        torch.manual_seed(0)
-        model.sample(4, seed=7)
-        assert torch.equal(torch.rand(3), expected)
+        assert first[0].dtype == first[1].dtype == np.float32
 
     def test_people_are_standard_normal(self, model):
         identity, _ = model.sample(5000, seed=0)
         # Five standard errors.
-        assert identity.mean(0).abs().max() < 5 / 5000**0.5
-        assert (identity.std(0) - 1).abs().max() < 5 / (2 * 5000) ** 0.5
+        assert np.abs(identity.mean(axis=0)).max() < 5 / 5000**0.5
+        assert np.abs(identity.std(axis=0) - 1).max() < 5 / (2 * 5000) ** 0.5
 
     def test_expressions_mix_at_most_three_actions(self, model):
         _, expression = model.sample(50, seed=0)
-        actions = torch.tensor(np.stack(list(model.actions.values())))
-        largest = actions.abs().max(0).values
-        assert (expression.abs() <= 3 * largest + 1e-5).all()
-        assert (expression.abs().sum(1) > 0).all()
+        largest = np.abs(list(model.actions.values())).max(axis=0)
+        assert (np.abs(expression) <= 3 * largest + 1e-5).all()
+        assert (np.abs(expression).sum(axis=1) > 0).all()
 
     def test_a_model_without_actions_samples_its_modes(self, model):
-        arrays = {name: getattr(model, name).numpy() for name in SAVED_ARRAYS}
-        _, expression = FaceModel(arrays=arrays).sample(5000, seed=0)
-        assert (expression.std(0) - 1).abs().max() < 5 / (2 * 5000) ** 0.5
+        _, expression = FaceModel(arrays=model.arrays).sample(5000, seed=0)
+        assert np.abs(expression.std(axis=0) - 1).max() < 5 / (2 * 5000) ** 0.5
 
     def test_people_look_different_but_are_faces(self, model):
-        landmarks = model.landmarks(*model.sample(100, seed=1)).numpy()
+        landmarks = model.landmarks(*model.sample(100, seed=1))
         widths = np.linalg.norm(landmarks[:, 0] - landmarks[:, 16], axis=1)
         assert widths.std() > 1
         assert (landmarks[:, NOSE_TIP, 2] > landmarks[:, [0, 16], 2].max(axis=1)).all()
@@ -397,7 +372,7 @@ class TestSample:
 
 class TestActions:
     def moved(self, model, name):
-        return (model.landmarks(None, model.actions[name]) - model.landmarks()).numpy()
+        return model.landmarks(None, model.actions[name]) - model.landmarks()
 
     def test_an_action_is_ten_coefficients(self, model):
         assert {"jawOpen", "eyeBlinkLeft", "eyeBlinkRight", "mouthSmileLeft", "browInnerUp"} <= set(
@@ -418,7 +393,7 @@ class TestActions:
     def test_a_wink_closes_its_eye_and_leaves_the_other_open_and_the_mouth_alone(
         self, model, action, closed, open_
     ):
-        landmarks = model.landmarks().numpy()
+        landmarks = model.landmarks()
         winking = landmarks + self.moved(model, action)
 
         def gaps(points, lids):
@@ -457,7 +432,7 @@ class TestActions:
     def test_left_and_right_are_mirror_images(self, model):
         lefts = [name for name in model.actions if name.endswith("Left")]
         assert len(lefts) >= 20
-        sign = model.symmetry.numpy()[40:]
+        sign = model.symmetry[40:]
         for left in lefts:
             right = model.actions[left.removesuffix("Left") + "Right"]
             np.testing.assert_allclose(sign * model.actions[left], right, atol=0.1, err_msg=left)
@@ -473,8 +448,8 @@ def saved(model, tmp_path_factory):
 class TestFile:
     def test_a_saved_model_loads_as_it_was(self, model, saved):
         loaded = FaceModel.load(saved)
-        for (name, ours), (_, theirs) in zip(model.named_buffers(), loaded.named_buffers(), strict=True):
-            assert torch.equal(ours, theirs), name
+        for name, values in model.arrays.items():
+            np.testing.assert_array_equal(values, loaded.arrays[name], err_msg=name)
         assert loaded.actions.keys() == model.actions.keys()
         assert all((loaded.actions[name] == value).all() for name, value in model.actions.items())
         assert loaded.regions.keys() == model.regions.keys()
@@ -482,32 +457,30 @@ class TestFile:
         assert loaded.licence == model.licence
 
     def test_a_model_without_actions_regions_or_mirror_is_saved_too(self, model, tmp_path):
-        arrays = {name: getattr(model, name).numpy() for name in SAVED_ARRAYS}
-        plain = FaceModel(arrays=arrays | {"mirror": np.zeros(0, np.int64), "symmetry": np.zeros(0)})
+        plain = FaceModel(arrays=model.arrays | {"mirror": np.zeros(0, np.int64), "symmetry": np.zeros(0)})
         plain.save(tmp_path / "plain.model")
         loaded = FaceModel.load(tmp_path / "plain.model")
         assert (loaded.actions, loaded.regions, len(loaded.mirror)) == ({}, {}, 0)
-        assert torch.equal(loaded.vertices(), model.mean)
+        np.testing.assert_array_equal(loaded.vertices(), model.mean)
 
     def test_the_fingerprint_is_that_of_the_file_also_before_modes_are_rounded(self, model, saved, tmp_path):
         assert FaceModel.load(saved).fingerprint == model.fingerprint
-        exact = copy.deepcopy(model)
-        exact.identity_modes *= 1.01
+        exact = FaceModel(arrays=model.arrays | {"identity_modes": 1.01 * model.identity_modes})
         exact.save(tmp_path / "rounded.npz")
         rounded = FaceModel.load(tmp_path / "rounded.npz")
-        assert not torch.equal(rounded.identity_modes, exact.identity_modes)
+        assert (rounded.identity_modes != exact.identity_modes).any()
         assert rounded.fingerprint == exact.fingerprint != model.fingerprint
 
     @pytest.mark.parametrize("name", ["mean", "identity_modes", "expression_modes", "landmark_weights"])
     def test_the_fingerprint_follows_what_parameters_mean(self, model, name):
-        other = copy.deepcopy(model)
-        getattr(other, name)[0] += 1
-        assert other.fingerprint != model.fingerprint
+        changed = model.arrays[name].copy()
+        changed[0] += 1
+        assert FaceModel(arrays=model.arrays | {name: changed}).fingerprint != model.fingerprint
 
     def test_the_head_is_saved_too(self, model, saved):
         head, loaded = model.head, FaceModel.load(saved).head
-        for (name, ours), (_, theirs) in zip(head.named_buffers(), loaded.named_buffers(), strict=True):
-            assert torch.equal(ours, theirs), name
+        for name, values in head.arrays.items():
+            np.testing.assert_array_equal(values, loaded.arrays[name], err_msg=name)
         assert all((loaded.regions[name] == value).all() for name, value in head.regions.items())
 
     def test_a_file_of_another_version_is_said_so(self, saved, tmp_path):
@@ -637,10 +610,8 @@ def test_a_model_in_3ddfa_v2s_form_becomes_millimetres_and_counter_clockwise(tmp
     arrays = basel_like()
     (tmp_path / "bfm.pkl").write_bytes(pickle.dumps(arrays))
     model = FaceModel.load_bfm(tmp_path / "bfm.pkl")
-    np.testing.assert_allclose(model.mean.numpy().ravel(), arrays["u"][:, 0] / 1000, rtol=1e-5)
-    np.testing.assert_allclose(
-        model.identity_modes[7].numpy().ravel(), arrays["w_shp"][:, 7] / 1000, rtol=1e-5
-    )
+    np.testing.assert_allclose(model.mean.ravel(), arrays["u"][:, 0] / 1000, rtol=1e-5)
+    np.testing.assert_allclose(model.identity_modes[7].ravel(), arrays["w_shp"][:, 7] / 1000, rtol=1e-5)
     assert model.triangles[0].tolist() == [1, 2, 0]
     np.testing.assert_array_equal(model.landmarks()[0], model.mean[67])
 
@@ -670,37 +641,37 @@ def synthetic(model):
     """Coefficients, angles and landmarks of twenty random people turned by up to 40 degrees."""
     identity, expression = model.sample(20, seed=0)
     angles = np.random.default_rng(0).uniform(-40, 40, (20, 3))
-    landmarks = seen(model.landmarks(identity, expression).numpy(), cameras(angles))
-    return identity.numpy(), expression.numpy(), angles, landmarks
+    landmarks = seen(model.landmarks(identity, expression), cameras(angles))
+    return identity, expression, angles, landmarks
 
 
 class TestFit:
     def test_the_mean_face_is_found_exactly(self, model):
         angles = np.random.default_rng(1).uniform(-60, 60, (10, 3))
         true = cameras(angles)
-        fit = model.fit(seen(model.landmarks().numpy()[None].repeat(10, 0), true)[..., :2])
-        np.testing.assert_allclose(fit.camera.numpy()[:, :2], true[:, :2], atol=0.02)
-        np.testing.assert_allclose([head_pose(camera) for camera in fit.camera.numpy()], angles, atol=0.02)
-        assert torch.cat([fit.identity, fit.expression], 1).abs().max() < 0.02
+        fit = model.fit(seen(model.landmarks()[None].repeat(10, 0), true)[..., :2])
+        np.testing.assert_allclose(fit.camera[:, :2], true[:, :2], atol=0.02)
+        np.testing.assert_allclose([head_pose(camera) for camera in fit.camera], angles, atol=0.02)
+        assert np.abs(np.concatenate([fit.identity, fit.expression], axis=1)).max() < 0.02
 
     def test_known_people_are_found_again(self, model, synthetic):
         identity, expression, angles, landmarks = synthetic
         fit = model.fit(landmarks[..., :2], noise=0.001, iterations=300)
-        assert nme(fit.landmarks.numpy(), landmarks).max() < 0.1
-        poses = np.array([head_pose(camera) for camera in fit.camera.numpy()])
+        assert nme(fit.landmarks, landmarks).max() < 0.1
+        poses = np.array([head_pose(camera) for camera in fit.camera])
         assert np.abs(poses - angles).mean() < 0.6
-        np.testing.assert_allclose([decompose(camera)[0] for camera in fit.camera.numpy()], 2, rtol=0.03)
+        np.testing.assert_allclose([decompose(camera)[0] for camera in fit.camera], 2, rtol=0.03)
         # A single view does not determine all of a person's depth.
-        assert np.corrcoef(fit.identity.numpy().ravel(), identity.ravel())[0, 1] > 0.88
-        assert np.corrcoef(fit.expression.numpy().ravel(), expression.ravel())[0, 1] > 0.93
+        assert np.corrcoef(fit.identity.ravel(), identity.ravel())[0, 1] > 0.88
+        assert np.corrcoef(fit.expression.ravel(), expression.ravel())[0, 1] > 0.93
 
     def test_its_landmarks_are_the_models_under_its_camera(self, model, synthetic):
         fit = model.fit(synthetic[3][..., :2], iterations=5)
-        placed = seen(model.landmarks(fit.identity, fit.expression).numpy(), fit.camera.numpy())
+        placed = seen(model.landmarks(fit.identity, fit.expression), fit.camera)
         np.testing.assert_allclose(fit.landmarks, placed, atol=1e-2)
         assert (fit.camera.shape, fit.identity.shape) == ((20, 3, 4), (20, 40))
         assert (fit.expression.shape, fit.landmarks.shape) == ((20, 10), (20, 68, 3))
-        for camera in fit.camera.numpy():
+        for camera in fit.camera:
             scale, rotation, _ = decompose(camera)
             np.testing.assert_allclose(camera[:, :3], scale * rotation, atol=1e-5)
 
@@ -708,15 +679,15 @@ class TestFit:
         landmarks = synthetic[3][:4, :, :2]
         fit = model.fit(landmarks, iterations=20)
         moved = model.fit(0.01 * landmarks + [3, -5], iterations=20)
-        torch.testing.assert_close(moved.identity, fit.identity, atol=1e-3, rtol=0)
-        torch.testing.assert_close(moved.camera[..., :3], 0.01 * fit.camera[..., :3], atol=1e-4, rtol=0)
+        np.testing.assert_allclose(moved.identity, fit.identity, atol=1e-3)
+        np.testing.assert_allclose(moved.camera[..., :3], 0.01 * fit.camera[..., :3], atol=1e-4)
 
     def test_faces_of_a_batch_do_not_touch_each_other(self, model, synthetic):
         landmarks = synthetic[3][:3]
         together = model.fit(landmarks, iterations=10)
         for number in range(3):
             alone = model.fit(landmarks[number], iterations=10)
-            torch.testing.assert_close(alone.identity[0], together.identity[number], atol=1e-4, rtol=0)
+            np.testing.assert_allclose(alone.identity[0], together.identity[number], atol=1e-4)
 
     def test_points_without_weight_do_not_count(self, model, synthetic):
         landmarks = synthetic[3][:2, :, :2]
@@ -725,21 +696,21 @@ class TestFit:
         wrong = landmarks.copy()
         wrong[:, [28, 30, 51]] += [15, -10]
         clean, spoilt = (model.fit(points, weights=weights, iterations=10) for points in (landmarks, wrong))
-        torch.testing.assert_close(clean.identity, spoilt.identity, atol=1e-4, rtol=0)
-        torch.testing.assert_close(clean.camera, spoilt.camera, atol=1e-3, rtol=0)
-        assert (model.fit(wrong, iterations=10).identity - clean.identity).abs().max() > 0.1
+        np.testing.assert_allclose(clean.identity, spoilt.identity, atol=1e-4)
+        np.testing.assert_allclose(clean.camera, spoilt.camera, atol=1e-3)
+        assert np.abs(model.fit(wrong, iterations=10).identity - clean.identity).max() > 0.1
 
     def test_four_times_the_weight_is_half_the_noise(self, model, synthetic):
         landmarks = synthetic[3][:3, :, :2]
         heavier = model.fit(landmarks, weights=np.full(68, 4.0), noise=0.02, iterations=10)
         surer = model.fit(landmarks, noise=0.01, iterations=10)
-        torch.testing.assert_close(heavier.identity, surer.identity, atol=1e-4, rtol=0)
+        np.testing.assert_allclose(heavier.identity, surer.identity, atol=1e-4)
 
     def test_more_assumed_noise_keeps_the_face_likelier_and_follows_the_points_less(self, model, synthetic):
         landmarks = synthetic[3]
         fits = [model.fit(landmarks[..., :2], noise=noise, iterations=20) for noise in (0.002, 0.02, 0.2)]
-        lengths = [float(fit.identity.square().sum(1).mean()) for fit in fits]
-        errors = [nme(fit.landmarks.numpy(), landmarks).mean() for fit in fits]
+        lengths = [(fit.identity**2).sum(axis=1).mean() for fit in fits]
+        errors = [nme(fit.landmarks, landmarks).mean() for fit in fits]
         assert lengths == sorted(lengths, reverse=True)
         assert errors == sorted(errors)
 
@@ -777,21 +748,21 @@ class TestRealFaces:
     def test_the_model_reaches_the_true_landmarks_of_real_faces(self, real_fit):
         """Measured 0.64 % with the default noise; the project asks for 1.6 % or better."""
         fit, landmarks, _ = real_fit
-        errors = nme(fit.landmarks.numpy(), landmarks)
+        errors = nme(fit.landmarks, landmarks)
         assert len(errors) == 500
         assert errors.mean() < 0.70
         assert errors.max() < 2
 
     def test_real_faces_are_likely_in_the_model(self, real_fit):
         fit, _, _ = real_fit
-        assert fit.identity.square().mean().sqrt() < 1.1
-        assert fit.identity.mean(0).abs().max() < 1.5
+        assert (fit.identity**2).mean() ** 0.5 < 1.1
+        assert np.abs(fit.identity.mean(axis=0)).max() < 1.5
 
     def test_zero_pose_is_that_of_the_published_angles(self, real_fit):
         """Measured: mean differences below 0.3 degrees, mean absolute ones 1.2, 1.7 and 0.9."""
         fit, _, angles = real_fit
         counted = (np.abs(angles) < 99).all(axis=1)
-        poses = np.array([head_pose(camera) for camera in fit.camera.numpy()])
+        poses = np.array([head_pose(camera) for camera in fit.camera])
         apart = (poses - angles)[counted]
         assert np.abs(apart.mean(axis=0)).max() < 0.5
         assert (np.abs(apart).mean(axis=0) < [1.6, 2.2, 1.3]).all()
@@ -817,12 +788,12 @@ class TestBaselFaceModel:
         assert "not to be redistributed" in bfm.licence
 
     def test_it_is_in_millimetres(self, bfm):
-        landmarks = bfm.landmarks().numpy()
+        landmarks = bfm.landmarks()
         assert 115.6 < np.linalg.norm(landmarks[0] - landmarks[16]) < 164.2
         assert 95.1 < np.linalg.norm(landmarks[27] - landmarks[CHIN]) < 143.7
 
     def test_its_triangles_join_neighbours_and_face_outwards(self, bfm):
-        vertices, triangles = bfm.mean.double().numpy(), bfm.triangles.numpy()
+        vertices, triangles = bfm.mean.astype(float), bfm.triangles
         assert (np.unique(triangles) == np.arange(len(vertices))).all()
         lengths = np.linalg.norm(np.diff(vertices[edges(triangles)], axis=1)[:, 0], axis=1)
         assert np.median(lengths) < 2
@@ -837,9 +808,9 @@ class TestBaselFaceModel:
         data = load_numpy_pickle(bfm_file)
         flat = data["u"][:, 0] + data["w_shp"] @ identity + data["w_exp"] @ expression
         theirs = flat[data["keypoints"]].reshape(3, -1, order="F").T / 1000
-        assert np.abs(theirs - bfm.landmarks().numpy()).mean() > 1
+        assert np.abs(theirs - bfm.landmarks()).mean() > 1
         # The file takes the depth of landmark 45 from another vertex than its x and y.
         theirs[44, 2] = flat[data["keypoints"][132] + 2] / 1000
-        np.testing.assert_allclose(bfm.landmarks(identity, expression).numpy(), theirs, atol=0.01)
+        np.testing.assert_allclose(bfm.landmarks(identity, expression), theirs, atol=0.01)
         whole = flat.reshape(3, -1, order="F").T / 1000
-        np.testing.assert_allclose(bfm.vertices(identity, expression).numpy(), whole, atol=0.01)
+        np.testing.assert_allclose(bfm.vertices(identity, expression), whole, atol=0.01)

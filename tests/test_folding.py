@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from m4kit.detector import FaceBoxes
+from m4kit.faceboxes import FaceBoxes
 from m4kit.folding import folded
 from m4kit.network import ACTIVATIONS, M4Net
 

@@ -14,7 +14,6 @@ import torch
 
 import m4kit
 from m4kit.camera import cut_crop
-from m4kit.face_model import FaceModel
 from m4kit.inference import one_thread
 from m4kit.network import M4Net
 from m4kit.predictor import Predictor
@@ -195,14 +194,13 @@ class TestSettings:
 
     def test_what_was_loaded_is_on_the_cpu_and_can_be_trained(self, setting, photo, faces):
         with setting():
-            network, model = M4Net.load("m4net-small"), FaceModel.load()
+            network = M4Net.load("m4net-small")
         pixels = torch.tensor(cut_crop(photo, faces[0].crop)[None]).permute(0, 3, 1, 2) / 255
-        identity = network(pixels)[:, 12:52]
-        model.landmarks(identity).square().sum().backward()
+        network(pixels).square().sum().backward()
         assert network.last_head.weight.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize(("kind", "pixels"), [(torch.float64, 0.01), (torch.bfloat16, 3)])
+@pytest.mark.parametrize(("kind", "pixels"), [(torch.float64, 0.05), (torch.bfloat16, 3)])
 def test_a_network_of_another_precision_predicts_in_float32(photo, faces, kind, pixels):
     found = Predictor(network=M4Net.load().to(kind))(photo)
     assert found[0].heads.dtype == np.float32

@@ -16,7 +16,7 @@ script = script_fixture("measure_people")
 def test_a_person_of_the_model_is_fitted_exactly_wherever_they_stand(script):
     model = FaceModel.load()
     identity = model.sample(1, seed=0)[0]
-    person = model.vertices(identity[0]).numpy()
+    person = model.vertices(identity[0])
     moved = 1.3 * person @ rotation_from_euler(30, -10, 5).T + [10, 20, 30]
     distance, fitted = script.fitted(model, moved[None], np.ones(len(person), bool))
     assert distance[0] < 1e-3
@@ -47,6 +47,6 @@ def test_a_face_is_as_far_from_the_mean_as_its_mode_moves_the_skin(script):
     identity[1, 2, 0, 4] = -2
     table = script.distance_table(model, identity)
     skin = ~(model.regions["mouth_inside"] | model.regions["eyeballs"])
-    moved = np.linalg.norm(model.identity_modes[4].numpy()[skin], axis=1)
+    moved = np.linalg.norm(model.identity_modes[4][skin], axis=1)
     assert table.loc["male, caucasian", "25 years"] == pytest.approx(2 * np.sqrt((moved**2).mean()), rel=1e-5)
     assert (table.to_numpy() > 0).sum() == 1

@@ -13,12 +13,11 @@ from m4kit.network import (
     Backbone,
     M4Net,
     RReLU,
-    check_fits,
     count_multiply_adds,
     to_input,
 )
 from m4kit.parameters import PARAMETERS, fuse
-from m4kit.weights import WeightsError, read_tensors, sha256_of, write_tensors
+from m4kit.weights import WeightsError, check_fits, read_tensors, sha256_of, write_tensors
 
 from helpers.faces import ellipsoid_model
 from helpers.paths import ROOT

@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 import m4kit
 
-from helpers.paths import ROOT
+from helpers.paths import ROOT, SAMPLES
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # Packages with another name on conda-forge.
@@ -206,6 +206,21 @@ class TestImport:
             "print(sorted(heavy & set(sys.modules)), end='')"
         )
         assert self.run(code) == ("[]", "")
+
+    def test_predictions_pictures_tables_and_commands_do_not_load_pytorch(self, tmp_path):
+        photo = SAMPLES / "astronaut.jpg"
+        code = (
+            f"import sys, m4kit; from m4kit.cli import main; photo, folder = {str(photo)!r}, {str(tmp_path)!r}\n"
+            "prediction = m4kit.predict(photo, views=6)\n"
+            "face = prediction[0]; face.plot(), face.failure_probability, face.head.vertices\n"
+            "prediction.plot(mesh=True), prediction.to_dataframe()\n"
+            "face.save(folder + '/face.ply', colour='texture')\n"
+            "m4kit.load(prediction.save(folder + '/one.npz'))\n"
+            "m4kit.faces_from(m4kit.tabulate([photo], folder + '/table', progress=False))\n"
+            "main(['predict', photo, '--out', folder + '/page', '--overlay', '--quiet'])\n"
+            "print(sorted({'torch', 'safetensors'} & set(sys.modules)), end='')"
+        )
+        assert self.run(code)[0].endswith("[]")
 
     def test_predicting_does_not_wait_for_scipy(self):
         code = "import sys, m4kit; m4kit.predict; print(sorted({'scipy'} & set(sys.modules)), end='')"

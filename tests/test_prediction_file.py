@@ -37,8 +37,7 @@ def assert_same(one, other, *, photo=True):
 
 
 def test_faces_of_several_face_models_are_not_mixed_in_a_file(group, tmp_path):
-    other = FaceModel.load()
-    other.mean += 1
+    other = FaceModel.load().with_mean(FaceModel.load().mean + 1)
     mixed = m4kit.Prediction(group.image, (group[0], dataclasses.replace(group[1], model=other)))
     with pytest.raises(PredictionFileError, match="expected faces of one face model, got several"):
         mixed.save(tmp_path / "mixed.npz")

@@ -9,8 +9,8 @@ from PIL import Image
 
 import m4kit
 from m4kit.camera import crop_from_box, crop_from_landmarks
-from m4kit.detector import FaceBoxes
 from m4kit.face_model import FaceModel
+from m4kit.faceboxes import FaceBoxes
 from m4kit.network import M4Net
 from m4kit.prediction import FaceBox
 from m4kit.predictor import Predictor, predict
@@ -198,7 +198,7 @@ class TestCropping:
         (face,) = certain(photo, boxes=[[100, 50, 200, 150]])
         # The crop by 3DDFA-V2's rule: 158 pixels wide around (150, 114).
         camera = frontal().reshape(3, 4)
-        x, y, _ = camera[:, :3] @ model.landmarks().numpy().T + camera[:, 3:]
+        x, y, _ = camera[:, :3] @ model.landmarks().T + camera[:, 3:]
         by_hand = np.column_stack([150 + x * 158 / 120, 114 - y * 158 / 120])
         np.testing.assert_allclose(face.landmarks[:, :2], by_hand, atol=1e-3)
         assert face.pose == pytest.approx((8, -5, 3), abs=1e-3)

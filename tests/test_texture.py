@@ -95,7 +95,7 @@ def test_gaps_beside_the_nose_are_filled_from_beside_them_and_not_from_the_other
 def test_a_vertex_behind_the_nose_is_not_seen():
     turned = face(pose=(60, 0, 0))
     seen = visible(turned.vertices, turned.triangles)
-    person_left = MODEL.mean.numpy()[:, 0] > 30
+    person_left = MODEL.mean[:, 0] > 30
     assert seen[MODEL.regions["cheek"] & person_left].mean() != pytest.approx(
         seen[MODEL.regions["cheek"] & ~person_left].mean(), abs=0.3
     )

@@ -64,7 +64,7 @@ def faces(count):
 def perfect(view, parameters, model):
     """The parameters that a perfect network predicts for a view of faces (n, 4, 62)."""
     cameras = parameters[..., :12].reshape(-1, 4, 3, 4)
-    cameras, coefficients = seen_in(view, cameras, parameters[..., 12:], model.symmetry.numpy())
+    cameras, coefficients = seen_in(view, cameras, parameters[..., 12:], model.symmetry)
     return np.concatenate([cameras.reshape(-1, 4, 12), coefficients], axis=-1)
 
 
@@ -165,7 +165,7 @@ def test_other_numbers_of_views_and_models_without_symmetry_are_refused(network,
         Predictor(network=network, model=model, views=0)
 
     class Lopsided:
-        symmetry = torch.zeros(0)
+        symmetry = np.zeros(0)
 
     with pytest.raises(ValueError, match="has no symmetry"):
         regress(network, Lopsided(), crops, views=2)

@@ -142,7 +142,7 @@ def expressiveness(
             raise ValueError(f"expected predictions of all {len(true)} faces, got {len(predicted)}")
     fit, fitted = _fit(model, true, NOISE)
     plausible, _ = _fit(model, true, PLAUSIBLE)
-    meshes = [model.vertices(some.identity, some.expression).numpy() for some in (fit, plausible)]
+    meshes = [model.vertices(some.identity, some.expression) for some in (fit, plausible)]
     followed, moves = _follow(model, true, plausible)
     # Fitted without every third landmark in turn.
     left_out, left_out_followed = np.empty_like(true), np.empty_like(true)
@@ -154,7 +154,7 @@ def expressiveness(
             :, out
         ]
     distortion, distortion_followed = (
-        np.array([edge_distortion(mesh, model.mean.numpy(), model.triangles.numpy()) for mesh in some])
+        np.array([edge_distortion(mesh, model.mean, model.triangles) for mesh in some])
         for some in (meshes[0], meshes[1] + moves)
     )
     return Expressiveness(
@@ -207,7 +207,7 @@ def _fit(
     """The fit to the landmarks that are `seen`, by default all, and its landmarks (n, 68, 2) in photo pixels."""
     weights = np.ones(LANDMARKS) if seen is None else np.isin(np.arange(LANDMARKS), seen).astype(float)
     fit = model.fit(true * [1, -1], noise=noise, weights=weights)
-    return fit, fit.landmarks.numpy()[..., :2] * [1.0, -1.0]
+    return fit, fit.landmarks[..., :2] * [1.0, -1.0]
 
 
 def _follow(
@@ -215,8 +215,8 @@ def _follow(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Landmarks (n, 68, 2) in photo pixels with a free form on top of a fit, and its moves (n, V, 3) in mm."""
     seen = np.arange(LANDMARKS) if seen is None else seen
-    cameras = fit.camera.numpy().astype(float)
-    fitted = fit.landmarks.numpy()[..., :2].astype(float)
+    cameras = fit.camera.astype(float)
+    fitted = fit.landmarks[..., :2].astype(float)
     missed = (true * [1, -1] - fitted)[:, seen]
     moves = np.stack(
         [
@@ -224,14 +224,14 @@ def _follow(
             for missing, camera in zip(missed, cameras, strict=True)
         ]
     )
-    weights = model.landmark_weights.numpy()[..., None]
-    at_landmarks = (moves[:, model.landmark_vertices.numpy()] * weights).sum(axis=-2)
+    weights = model.landmark_weights[..., None]
+    at_landmarks = (moves[:, model.landmark_vertices] * weights).sum(axis=-2)
     shown = np.einsum("nij,npj->npi", cameras[:, :2, :3], at_landmarks)
     return (fitted + shown) * [1, -1], moves
 
 
 def _coefficients(fit: Fit) -> np.ndarray:
-    return np.concatenate([fit.identity.numpy(), fit.expression.numpy()], axis=1)
+    return np.concatenate([fit.identity, fit.expression], axis=1)
 
 
 def _distance(coefficients: np.ndarray, identity_modes: int) -> np.ndarray:

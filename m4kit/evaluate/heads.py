@@ -15,9 +15,10 @@ from m4kit.datasets import Sample
 from m4kit.engine import TorchEngine
 from m4kit.evaluate.landmarks import LandmarkEvaluation, compare, true_crops
 from m4kit.face_model import FaceModel
-from m4kit.network import M4Net, check_fits
+from m4kit.network import M4Net
 from m4kit.parameters import fuse, head_spread, landmarks_in_crop, split
 from m4kit.views import regress
+from m4kit.weights import check_fits
 
 
 @dataclass(frozen=True)

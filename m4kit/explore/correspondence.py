@@ -24,7 +24,7 @@ def mesh_distance(face: Face, other: Face) -> np.ndarray:
         places, known = other.shape.astype(float), np.ones(len(face.shape), bool)
     else:
         # Registration is for faces without expression.
-        neutral = other.model.vertices(other.identity).double().numpy()
+        neutral = other.model.vertices(other.identity).astype(float)
         found = register(face.model, other.model, neutral)
         places, known = found.points(other.shape.astype(float)), found.valid
     scale, rotation, shift = similarity(places[known], face.shape[known].astype(float))

@@ -95,10 +95,10 @@ class FaceModelExplorer(MeshExplorer):
         self._whole = self.model.head if self.model.has_head else self.model
         if not self.model.has_head:
             self.toggles["head"].layout.display = "none"
-        modes = self._whole.modes.numpy() * self.deviations[:, None, None]
+        modes = self._whole.modes * self.deviations[:, None, None]
         # The face's vertices come first; what is counted is counted on them.
         self._modes = np.ascontiguousarray(modes.reshape(len(modes), -1), dtype=np.float32)
-        self._face_modes = self._modes[:, : self.model.mean.numel()].reshape(len(modes), -1, 3)
+        self._face_modes = self._modes[:, : self.model.mean.size].reshape(len(modes), -1, 3)
         self._gram = gram_matrix(self._face_modes[: self.people])
         self._seeds = itertools.count()
         # Slider values: after the last fit, of the mesh that is shown, and of the expression before an action.
@@ -214,12 +214,12 @@ class FaceModelExplorer(MeshExplorer):
     def random_person(self) -> None:
         """Draw another identity; the expression stays."""
         identity, _ = self.model.sample(1, seed=next(self._seeds))
-        self._set(identity=identity[0].numpy())
+        self._set(identity=identity[0])
 
     def random_expression(self) -> None:
         """Draw another expression, a mix of at most three named actions; the identity stays."""
         _, expression = self.model.sample(1, seed=next(self._seeds))
-        values = expression[0].numpy()
+        values = expression[0]
         # Actions are in the model's own units; a model without actions draws standard deviations.
         self._set(expression=values / self.deviations[self.people :] if self.model.actions else values)
 
@@ -241,7 +241,7 @@ class FaceModelExplorer(MeshExplorer):
 
     def still(self) -> bytes:
         """The mesh from the front, with the legend of its colours, as a PNG without a background."""
-        coloured, vertices = self._shown_colours(), self._shown.mean.numpy()
+        coloured, vertices = self._shown_colours(), self._shown.mean
         if self.explain.value == _NO_MODE:
             vertices = self._vertices(self.coefficients)
 
@@ -269,7 +269,7 @@ class FaceModelExplorer(MeshExplorer):
 
     def _vertices(self, coefficients: np.ndarray) -> np.ndarray:
         """Vertices (n, 3) of the shown mesh."""
-        mean, modes = self._shown.mean.numpy(), self._modes[:, : self._shown.mean.numel()]
+        mean, modes = self._shown.mean, self._modes[:, : self._shown.mean.size]
         vertices = mean + (coefficients.astype(np.float32) @ modes).reshape(mean.shape)
         if (k := self.exaggeration.value) != 1:
             identity = coefficients[: self.people].astype(np.float32) @ modes[: self.people]
@@ -280,7 +280,7 @@ class FaceModelExplorer(MeshExplorer):
     def _show_mesh(self) -> None:
         """Send the triangles of the mesh that is shown, and frame it."""
         model = self._shown
-        self.canvas.set_triangles(model.triangles.numpy(), closed=model.is_head)
+        self.canvas.set_triangles(model.triangles, closed=model.is_head)
         middle, extent = framing(model)
         self.canvas.centre, self.canvas.extent = middle.tolist(), extent if model.is_head else _ROOM * extent
 
@@ -363,8 +363,8 @@ class FaceModelExplorer(MeshExplorer):
     def _send_landmarks(self, vertices: np.ndarray) -> None:
         if not self.canvas.show["landmarks"]:
             return
-        corners = vertices[self.model.landmark_vertices.numpy()]
-        landmarks = (corners * self.model.landmark_weights.numpy()[..., None]).sum(1)
+        corners = vertices[self.model.landmark_vertices]
+        landmarks = (corners * self.model.landmark_weights[..., None]).sum(1)
         self.canvas.set_points("landmarks", landmarks, landmark_colours())
 
     def _send_colours(self, label: str) -> None:
@@ -390,7 +390,7 @@ class FaceModelExplorer(MeshExplorer):
     def _mode(self, number: int) -> np.ndarray:
         """Displacement (n, 3) of a mode in mm for one standard deviation, on the mesh that is shown."""
         mean = self._shown.mean
-        return self._modes[number, : mean.numel()].reshape(mean.shape)
+        return self._modes[number, : mean.size].reshape(mean.shape)
 
     def _play(self, mode: int) -> None:
         """Explain a mode, or stop if it is explained already."""
@@ -408,7 +408,7 @@ class FaceModelExplorer(MeshExplorer):
             self._follow()
             return
         # Around the mean, so that only this mode shows.
-        self.canvas.set_vertices(self._shown.mean.numpy())
+        self.canvas.set_vertices(self._shown.mean)
         self.canvas.set_points("landmarks", np.zeros((0, 3)), np.zeros((0, 3)))
         self._send_colours(f"Face model, mode {self.explain.label} swinging")
         self.note.value = faded(

@@ -16,7 +16,6 @@ from m4kit import metrics
 from m4kit.camera import HeadPose, cut_square, decompose
 from m4kit.explore.controls import COLOUR_LABELS, paragraph
 from m4kit.head_frame import HeadFrame
-from m4kit.inference import inference
 from m4kit.landmarks import CONTOURS
 from m4kit.parameters import split
 from m4kit.prediction import Face
@@ -41,8 +40,7 @@ class Reference:
         self.face, self.frame = face, HeadFrame.of(face)
         # Shapes are linear in the coefficients: the weighted sum of shapes is the shape of the weighted sum.
         _, identity, expression = split(face.heads)
-        with inference():
-            self.shapes = face.model.vertices(identity, expression).numpy().astype(np.float32)
+        self.shapes = face.model.vertices(identity, expression).astype(np.float32)
         self.own = self.under(face.head_weights)
         self.limits = {"spread": self._most(self.shapes), "moved": self._most(self.own.shape[None])}
 

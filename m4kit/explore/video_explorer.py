@@ -13,7 +13,6 @@ from m4kit.explore.controls import choice, faded, row, toggle
 from m4kit.explore.explorer import MeshExplorer
 from m4kit.explore.video_player import VideoPlayer, VideoTimeline
 from m4kit.images import jpeg
-from m4kit.inference import inference
 from m4kit.prediction import Face
 from m4kit.vertex_colours import clay
 from m4kit.video import Video
@@ -67,7 +66,7 @@ class VideoExplorer(MeshExplorer):
         )
         self.timeline = self._timeline()
         self.canvas.set_panels([""])
-        self.canvas.follow([], lambda mode: self._model.expression_modes[mode].numpy())
+        self.canvas.follow([], lambda mode: self._model.expression_modes[mode])
         middle, self.canvas.extent = framing(self._model)
         self.canvas.centre = middle.tolist()
         self.canvas.label = "3D view of the chosen track's face"
@@ -173,7 +172,7 @@ class VideoExplorer(MeshExplorer):
         absent = np.full(len(seen[0].expression), np.nan), np.full((3, 3), np.nan)
         both = [absent if face is None else (face.expression, face.rotation) for face in chosen]
         self._expressions, self._rotations = (np.array(some, dtype=float) for some in zip(*both, strict=True))
-        self.canvas.set_mesh(self._vertices(None), self._model.triangles.numpy())
+        self.canvas.set_mesh(self._vertices(None), self._model.triangles)
         self.canvas.set_vertices(
             self._vertices(None), at={mode: 0.0 for mode in range(self._expressions.shape[1])}
         )
@@ -184,8 +183,7 @@ class VideoExplorer(MeshExplorer):
         """The mesh (V, 3) in mm of the chosen track with an expression (10,); neutral for None or NaN."""
         if expression is not None and not np.isfinite(expression).all():
             expression = None
-        with inference():
-            return self._model.vertices(self._identity, expression).numpy()
+        return self._model.vertices(self._identity, expression)
 
     def _tell(self) -> None:
         """Say what is seen at the present frame."""

@@ -145,7 +145,6 @@ def read_checkpoint(path: str | Path) -> SynergyBackbone:
     return network.eval()
 
 
-@loading()
 def read_model(folder: str | Path) -> FaceModel:
     """The Basel Face Model in 3DDFA's form: `.npy` files in micrometres, and `tri.mat`, counted from 1.
 

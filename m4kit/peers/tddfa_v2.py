@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from m4kit.camera import CROP_SIZE
+from m4kit.checks import read_only
 from m4kit.face_model import EXPRESSION_MODES, IDENTITY_MODES, FaceModel, FaceModelError, load_numpy_pickle
 from m4kit.files import reason_of
 from m4kit.folding import folded
@@ -117,7 +118,6 @@ def read_whitening(path: str | Path, *, names: tuple[str, str] = ("mean", "std")
         ) from error
 
 
-@loading()
 def read_bfm(path: str | Path) -> FaceModel:
     """The Basel Face Model of 3DDFA-V2 (`FaceModel.load_bfm`) with exactly its 68 landmarks.
 
@@ -128,9 +128,9 @@ def read_bfm(path: str | Path) -> FaceModel:
     """
     model = FaceModel.load_bfm(path)
     check_modes(model, path, remedy=f"give 3DDFA-V2's {BFM}")
-    keypoints = torch.from_numpy(load_numpy_pickle(path)["keypoints"].reshape(-1, 3).astype(np.int64))
-    model.landmark_mean.copy_(model.mean.flatten()[keypoints])
-    model.landmark_modes.copy_(model.modes.flatten(1)[:, keypoints])
+    keypoints = load_numpy_pickle(path)["keypoints"].reshape(-1, 3).astype(np.int64)
+    model.landmark_mean = read_only(model.mean.ravel()[keypoints])
+    model.landmark_modes = read_only(model.modes.reshape(len(model.modes), -1)[:, keypoints])
     return model
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from m4kit.camera import CROP_SIZE, Crop
-from m4kit.face_model import FaceModel, packaged_fingerprint, packaged_model
+from m4kit.face_model import FaceModel, packaged_model
 from m4kit.files import whole_file, write_whole
 from m4kit.images import load_image
 from m4kit.prediction import Face, FaceBox
@@ -78,10 +78,11 @@ class ReportData:
         if pd.isna(of["face"]):
             raise ReportError(f"face {row}: expected one that was found, got a missed one; see its thumbnail")
         wanted = self.settings.get("face_model", "")
-        own = packaged_fingerprint() if model is None else model.fingerprint
-        if own != wanted:
-            raise ReportError(f"face {row}: expected the face model {wanted}, got {own}; give model=")
         model = packaged_model() if model is None else model
+        if model.fingerprint != wanted:
+            raise ReportError(
+                f"face {row}: expected the face model {wanted}, got {model.fingerprint}; give model="
+            )
         corners = of[["left", "top", "right", "bottom"]].to_numpy(float)
         corner = of[["crop_left", "crop_top"]].to_numpy(float)
         box = (corners - [*corner, *corner]) * CROP_SIZE / of["crop_size"] - 0.5

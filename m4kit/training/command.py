@@ -14,7 +14,7 @@ import torch
 from m4kit.commands import CONTINUES, add_quiet, folder_argument, say, shows_progress
 from m4kit.face_model import FaceModel
 from m4kit.files import OutputFolder
-from m4kit.network import ACTIVATIONS, FUSIONS, SIZES, M4Net, check_fits
+from m4kit.network import ACTIVATIONS, FUSIONS, SIZES, M4Net
 from m4kit.peers.tddfa_v2 import WHITENING, read_whitening
 from m4kit.training import TrainingError
 from m4kit.training.data import Labels, decoded_crops
@@ -28,6 +28,7 @@ from m4kit.training.transfer import (
     transfer,
     whitening_of,
 )
+from m4kit.weights import check_fits
 
 START = "start.safetensors"
 TRANSFER_CROPS = 2500

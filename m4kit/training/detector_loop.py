@@ -27,8 +27,10 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from m4kit.boxes import pairwise_iou
-from m4kit.detector import Detector, FaceBoxes, encode, load_network, network_input, prior_boxes
+from m4kit.detector import Detector
 from m4kit.evaluate.detection import LOWEST_SCORE, DetectorEvaluation, PhotoResult
+from m4kit.faceboxes import FaceBoxes, encode, load_network, network_input
+from m4kit.priors import prior_boxes
 from m4kit.training.checkpoint import Checkpoint, rate_factor, weight_average
 from m4kit.training.detector_material import Material, read_material
 from m4kit.training.detector_scenes import collage, degrade, make_scene, mosaic
@@ -222,7 +224,7 @@ def train(
         loss = detection_loss(
             network(seen),
             faces,
-            prior_boxes(*clean.shape[2:]),
+            torch.tensor(prior_boxes(*clean.shape[2:])),
             (taught_moves, taught_logits.sigmoid()),
             distillation=settings.distillation,
         )

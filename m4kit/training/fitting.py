@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from m4kit.face_model import EXPRESSION_MODES, IDENTITY_MODES, FaceModel
 from m4kit.parameters import join, split_camera
@@ -123,9 +122,8 @@ def offsets(model: FaceModel, vertices: np.ndarray, parameters: np.ndarray, poin
 
 def _points(model: FaceModel, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean (68 + v, 3) and modes (50, 68 + v, 3), in mm, of the landmarks and then these vertices."""
-    mean = torch.cat([model.landmark_mean, model.mean[vertices]])
-    modes = torch.cat([model.landmark_modes, model.modes[:, vertices]], dim=1)
-    return mean.double().numpy(), modes.double().numpy()
+    mean = np.concatenate([model.landmark_mean, model.mean[vertices]], dtype=float)
+    return mean, np.concatenate([model.landmark_modes, model.modes[:, vertices]], axis=1, dtype=float)
 
 
 def identity_of_people(found: np.ndarray, people: np.ndarray) -> np.ndarray:

@@ -330,7 +330,7 @@ def mesh_sheet(model: FaceModel, crops: np.ndarray, labels: Labels, *, zoom: int
     colours = clay(model)
     side, pictures = CROP_SIZE * zoom, []
     for crop, identity, expression in zip(crops, coefficients.identity, coefficients.expression, strict=True):
-        vertices = model.vertices(identity, expression).numpy()
+        vertices = model.vertices(identity, expression)
         pictures.append(cv2.resize(crop, (side, side), interpolation=cv2.INTER_CUBIC))
         for yaw in (0, 45, 90):
             turn = rotation_from_euler(yaw, 0, 0)

@@ -20,13 +20,14 @@ from tqdm import tqdm
 
 from m4kit.face_model import FaceModel
 from m4kit.inference import one_thread
-from m4kit.network import M4Net, check_fits
+from m4kit.network import M4Net
 from m4kit.training import Diverged, TrainingError
 from m4kit.training.augmentation import Augmentation
 from m4kit.training.checkpoint import Checkpoint, rate_factor, weight_average
 from m4kit.training.data import Batches, Faces, Labels
 from m4kit.training.losses import GeometryLoss, LossWeights
 from m4kit.training.validation import validate
+from m4kit.weights import check_fits
 
 VERSION = 1
 """Version of configs, raised when an old one can no longer be read."""
@@ -147,7 +148,7 @@ class Trainer:
         self.faces = Faces(
             Path(crops),
             labels,
-            symmetry=model.symmetry.numpy(),
+            symmetry=model.symmetry,
             augmentation=config.augmentation,
             seed=config.seed,
         )

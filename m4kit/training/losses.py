@@ -57,9 +57,11 @@ class GeometryLoss(nn.Module):
         self.weights = weights or LossWeights()
         self.cap = cap
         count = len(model.mean)
-        chosen = torch.tensor(np.random.default_rng(seed).permutation(count)[:vertices])
-        self.register_buffer("mean", torch.cat([model.landmark_mean, model.mean[chosen]]))
-        self.register_buffer("modes", torch.cat([model.landmark_modes, model.modes[:, chosen]], 1))
+        chosen = np.random.default_rng(seed).permutation(count)[:vertices]
+        mean = np.concatenate([model.landmark_mean, model.mean[chosen]])
+        modes = np.concatenate([model.landmark_modes, model.modes[:, chosen]], axis=1)
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("modes", torch.tensor(modes))
         self.register_buffer("averaging", torch.tensor(averaging_matrix()))
         self.register_buffer("trust21", torch.tensor(point_weights(21, LOOSE_21)))
         self.register_buffer("trust68", torch.tensor(point_weights(LANDMARKS, LOOSE_68)))

@@ -70,7 +70,7 @@ def annotation(columns: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 def annotated_basis(model: FaceModel) -> tuple[np.ndarray, np.ndarray]:
     """Mean (89, 3) and modes (50, 89, 3), in mm, of the model's points that `annotation` lists."""
     both = np.vstack([averaging_matrix(), np.eye(68)])
-    mean, modes = (value.double().numpy() for value in (model.landmark_mean, model.landmark_modes))
+    mean, modes = (value.astype(float) for value in (model.landmark_mean, model.landmark_modes))
     return both @ mean, both @ modes
 
 
@@ -125,8 +125,8 @@ def _refine(model, parameters, points, trust, *, offsets, spread, iterations) ->
     start_scale = np.linalg.norm(camera[:, 0, :3], axis=1)
     start_rotation = camera[:, :, :3] / start_scale[:, None, None]
     # A turn about the face's middle leaves the translation alone.
-    pivot = model.landmark_mean.double().numpy().mean(0) + np.tensordot(
-        start, model.landmark_modes.double().numpy().mean(1), 1
+    pivot = model.landmark_mean.astype(float).mean(0) + np.tensordot(
+        start, model.landmark_modes.astype(float).mean(1), 1
     )
     origin = np.einsum("nij,nj->ni", camera[:, :2, :3], pivot) + camera[:, :2, 3]
     precision = np.diag(1 / spread.vector(IDENTITY_MODES, len(modes) - IDENTITY_MODES) ** 2)

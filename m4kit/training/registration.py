@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from scipy.sparse import coo_array, diags_array
 from scipy.sparse.linalg import splu
 
@@ -42,15 +41,15 @@ def register(model: FaceModel, bfm: FaceModel, target: np.ndarray, *, iterations
     Non-rigid ICP in three stages: a similarity from the 68 landmarks; similarity and the 50 modes on closest points;
     a smooth displacement with Laplacian regularisation of falling stiffness.
     """
-    surface = Surface(target, bfm.triangles.numpy())
-    mean, modes = model.mean.double().numpy(), model.modes.double().numpy()
-    triangles = model.triangles.numpy()
+    surface = Surface(target, bfm.triangles)
+    mean, modes = model.mean.astype(float), model.modes.astype(float)
+    triangles = model.triangles
     skin = ~(model.regions["eyeballs"] | model.regions["mouth_inside"])
-    bfm_landmarks = bfm.points(torch.as_tensor(target).float()).double().numpy()
-    our_landmarks = model.landmarks().double().numpy()
+    bfm_landmarks = bfm.points(target).astype(float)
+    our_landmarks = model.landmarks().astype(float)
     scale, rotation, translation = similarity(our_landmarks, bfm_landmarks)
     coefficients = np.zeros(len(modes))
-    landmark_modes = model.landmark_modes.double().numpy()
+    landmark_modes = model.landmark_modes.astype(float)
     for step in range(iterations):
         shape = mean + np.tensordot(coefficients, modes, 1)
         placed = scale * shape @ rotation.T + translation

@@ -73,14 +73,14 @@ def random_parameters(random: np.random.Generator, model: FaceModel) -> np.ndarr
     rotation = rotation_from_euler(
         random.uniform(-YAW, YAW), random.triangular(-PITCH, 0, PITCH), random.triangular(-ROLL, 0, ROLL)
     )
-    landmarks = model.landmarks(identity[0], expression[0]).numpy() @ rotation.T
+    landmarks = model.landmarks(identity[0], expression[0]) @ rotation.T
     frame = crop_from_landmarks(landmarks)
     scale = CROP_SIZE / frame.size
     camera = np.zeros((3, 4))
     camera[:, :3] = scale * rotation
     # y points up here, so the frame's `top` is its lower edge; its centre is the same.
     camera[:2, 3] = -scale * frame.centre
-    return join(camera, identity[0].numpy(), expression[0].numpy()).astype(np.float32)
+    return join(camera, identity[0], expression[0]).astype(np.float32)
 
 
 def random_skin(random: np.random.Generator) -> np.ndarray:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import torch
 
 from m4kit.camera import CROP_SIZE, Crop, head_pose, rotation_from_euler
 from m4kit.face_model import EXPRESSION_MODES, FaceModel
@@ -72,7 +71,7 @@ class Head:
                 f"{', '.join(missing)}; use the packaged one"
             )
         corners, weights, self.triangles = _simplified(model)
-        rim = _rim(model.triangles.numpy())
+        rim = _rim(model.triangles)
         rim = rim[np.linspace(0, len(rim), 56, endpoint=False).astype(int)]
         self.skin_points = len(corners)
         corners = np.concatenate([corners, rim[:, None].repeat(3, axis=1)])
@@ -81,15 +80,15 @@ class Head:
         def sampled(values: np.ndarray) -> np.ndarray:
             return np.einsum("pk,...pkc->...pc", weights, values[..., corners, :]).astype(np.float32)
 
-        self.mean = sampled(model.mean.numpy())
-        self.modes = sampled(model.modes.numpy()).reshape(len(model.modes), -1)
+        self.mean = sampled(model.mean)
+        self.modes = sampled(model.modes).reshape(len(model.modes), -1)
         regions = sampled(np.stack([model.regions[name] for name in _REGIONS], axis=1).astype(float))
         regions = dict(zip(_REGIONS, regions.T, strict=True))
         skull = _tube(_SKULL_ROWS, len(rim))
         if _volume(_skull(self.mean[self.skin_points :], 0.0), skull) < 0:
             skull = skull[:, ::-1]
         self.skull = skull
-        self._measure(model.landmark_mean.numpy(), regions)
+        self._measure(model.landmark_mean, regions)
 
     def _measure(self, landmarks: np.ndarray, regions: dict[str, np.ndarray]) -> None:
         """Set the distances in mm and the shares that the colours depend on, one per point of the mean face."""
@@ -209,12 +208,12 @@ def _simplified(model: FaceModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     points, which the irises need.
     """
     open3d = load_open3d()
-    triangles = model.triangles.numpy()
+    triangles = model.triangles
     apart = sum(
         (model.actions[name] for name in _APART if name in model.actions),
         np.zeros(EXPRESSION_MODES, np.float32),
     )
-    surface = model.vertices(None, torch.as_tensor(apart)).numpy().astype(np.float64)
+    surface = model.vertices(None, apart).astype(np.float64)
     ball = model.regions["eyeballs"]
     of_ball = ball[triangles].all(axis=1)
     # Roughness keeps points in flat parts too, where colours need them.

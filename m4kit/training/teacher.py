@@ -17,14 +17,14 @@ from m4kit.camera import CROP_SIZE
 from m4kit.engine import TorchEngine
 from m4kit.face_model import FaceModel
 from m4kit.landmarks import MIRROR_68, face_size
-from m4kit.network import M4Net, check_fits
+from m4kit.network import M4Net
 from m4kit.parameters import PARAMETERS, fuse, split, split_camera
 from m4kit.peers.tddfa_v2 import BFM, NETWORKS, WHITENING, read_whitening
 from m4kit.training.fitting import place
 from m4kit.training.registration import Registration, register
 from m4kit.training.transfer import read_peer
 from m4kit.views import VIEWS, maps_to_crop, regress, view_pictures
-from m4kit.weights import fingerprint
+from m4kit.weights import check_fits, fingerprint
 
 DENSE_POINTS = 400
 
@@ -34,7 +34,7 @@ def symmetric_points(model: FaceModel, valid: np.ndarray) -> tuple[np.ndarray, n
 
     Returns the vertices (400,) and, for the 68 landmarks followed by them, each point's mirror partner (468,).
     """
-    mirror, half = model.mirror.numpy(), DENSE_POINTS // 2
+    mirror, half = model.mirror, DENSE_POINTS // 2
     chosen = np.random.default_rng(0).choice(np.flatnonzero(valid & valid[mirror]), half, replace=False)
     swapped = np.roll(np.arange(DENSE_POINTS), half)
     return np.concatenate([chosen, mirror[chosen]]), np.concatenate([MIRROR_68, 68 + swapped])
@@ -98,9 +98,9 @@ class PeerTeacher:
         self.vertices, self.mirrored = symmetric_points(model, registration.valid)
         self.whitening, self.network = whitening, network
 
-        def points(vertices: torch.Tensor) -> np.ndarray:
-            dense = registration.points(vertices.numpy())[..., self.vertices, :]
-            return np.concatenate([bfm.points(vertices).numpy(), dense], axis=-2)
+        def points(vertices: np.ndarray) -> np.ndarray:
+            dense = registration.points(vertices)[..., self.vertices, :]
+            return np.concatenate([bfm.points(vertices), dense], axis=-2)
 
         self.mean, self.modes = points(bfm.mean), points(bfm.modes)
 
@@ -109,7 +109,7 @@ class PeerTeacher:
         """Read 3DDFA-V2's files from a folder, register our model with its BFM, and print how well that fits."""
         bfm = FaceModel.load_bfm(folder / BFM)
         whitening = read_whitening(folder / WHITENING)
-        registration = register(model, bfm, bfm.vertices(split(whitening[0]).identity).double().numpy())
+        registration = register(model, bfm, bfm.vertices(split(whitening[0]).identity).astype(float))
         print(
             f"our surface to BFM's: {registration.model_distance:.2f} mm with the modes alone, "
             f"{registration.final_distance:.2f} mm after the non-rigid fit"

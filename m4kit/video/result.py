@@ -16,7 +16,7 @@ from tqdm import tqdm
 from m4kit.camera import HeadPose
 from m4kit.checks import check_flag, check_type, check_whole
 from m4kit.confidence import assess
-from m4kit.parameters import split_camera
+from m4kit.parameters import split
 from m4kit.prediction import Face, Origin, Prediction
 from m4kit.predictor import Predictor
 from m4kit.video.files import VideoError, VideoReader, VideoWriter
@@ -209,8 +209,8 @@ def _openings(faces: list[Face]) -> tuple[np.ndarray, np.ndarray]:
     """The opening of the mouth and of the eyes of each face, (n,) each, in mm of the face model."""
     if not faces:
         return np.zeros(0), np.zeros(0)
-    coefficients = split_camera(np.stack([face.parameters for face in faces]))[1]
-    points = faces[0].model.place_landmarks(coefficients)
+    _, identity, expression = split(np.stack([face.parameters for face in faces]))
+    points = faces[0].model.landmarks(identity, expression)
     upper, lower = points[:, _LIDS[:, 0]], points[:, _LIDS[:, 1]]
     mouth = np.linalg.norm(points[:, _LIPS[0]] - points[:, _LIPS[1]], axis=-1)
     return mouth, np.linalg.norm(upper - lower, axis=-1).mean(axis=1)

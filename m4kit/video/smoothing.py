@@ -94,7 +94,7 @@ class FaceSmoother:
         self._identity = self._identity + (identity - self._identity) / self._count
         self._skew = self._skew + (skew - self._skew) / self._count
         # When only the head turns, the middle of the landmarks moves less than the model's origin.
-        middle = face.model.landmark_mean.numpy().astype(float).mean(axis=0)
+        middle = face.model.landmark_mean.astype(float).mean(axis=0)
         crop = face.crop
         self._pixels = math.exp(self._size(np.array(math.log(scale * crop.scale)), seconds))
         place = self._place(crop.to_photo(camera[:, :3] @ middle + camera[:, 3]), seconds)

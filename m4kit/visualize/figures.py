@@ -167,7 +167,7 @@ def shapes_figure(
     """
     _check_side(side)
     check_type(shapes, "shapes", Mapping, remedy='give {"name": vertices}')
-    triangles, colours = check_model(model).triangles.numpy(), clay(model).colours
+    triangles, colours = check_model(model).triangles, clay(model).colours
     yaws = np.atleast_1d(check_array(yaws, "yaws", "angles (n,) in degrees")).tolist()
     check_number(pitch, "pitch")
     if not shapes or not yaws:

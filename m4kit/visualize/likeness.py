@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from m4kit import metrics
-from m4kit.inference import inference
 from m4kit.prediction import Face, check_faces
 from m4kit.visualize.style import GRID, INK, SOFT
 
@@ -65,8 +64,7 @@ def likeness_figure(drawn: Sequence[Face], predicted: Sequence[Face], *, height:
 
 def _distances(faces: Sequence[Face]) -> np.ndarray:
     """Root mean square distance of the landmarks of each two faces, (n, n), in mm."""
-    with inference():
-        points = np.stack([face.model.landmarks(face.identity, face.expression).numpy() for face in faces])
+    points = np.stack([face.model.landmarks(face.identity, face.expression) for face in faces])
     difference = points[:, None] - points[None]
     return np.sqrt(np.square(difference).sum(-1).mean(-1))
 

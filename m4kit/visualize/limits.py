@@ -97,7 +97,7 @@ def _lacking(fit: Face, moves: np.ndarray) -> VertexColours:
     from scipy.spatial import cKDTree
 
     model = fit.model
-    apart = cKDTree(model.landmark_mean.numpy()).query(model.mean.numpy())[0]
+    apart = cKDTree(model.landmark_mean).query(model.mean)[0]
     known = 1 - np.clip((apart - _NEAR[0]) / (_NEAR[1] - _NEAR[0]), 0, 1)
     limits = (0.0, max(_LEAST, float((known * moves).max())))
     lacking = scalar_colours(moves, unit="mm that the model lacks", limits=limits, scale="YlOrRd")

@@ -102,7 +102,7 @@ def framing(model: FaceModel) -> Framing:
     The origin of another model may be elsewhere. Where its mean face would reach out of the picture, that face's
     middle is the picture's.
     """
-    low, high = (end.numpy().astype(float) for end in model.mean.aminmax(dim=0))
+    low, high = model.mean.min(axis=0).astype(float), model.mean.max(axis=0).astype(float)
     middle = (low + high) / 2
     if model.is_head:
         return Framing(middle, _HEAD_MARGIN * float((high - low).max()) / 2)
@@ -253,7 +253,7 @@ def mesh_still(
     grey value or a colour (3,); see also `without_background`.
     """
     paper = np.full((side, side, 3), background, dtype=np.uint8)
-    mesh = _in_picture(vertices, rotation, side, framing(model)), model.triangles.numpy()
+    mesh = _in_picture(vertices, rotation, side, framing(model)), model.triangles
     return render(paper, [mesh], colour=[coloured.colours], light=None if coloured.plain else _EVEN_LIGHT)
 
 

@@ -120,7 +120,7 @@ class TestConsistency:
 class TestPlausibility:
     def test_random_faces_of_the_model_lie_at_one_and_the_mean_face_at_zero(self, prediction):
         identity, _ = prediction[0].model.sample(500, seed=0)
-        distances = signs.mahalanobis(identity.numpy())
+        distances = signs.mahalanobis(identity)
         assert distances.mean() == pytest.approx(1, abs=0.02)
         # chi-squared with 40 degrees of freedom: its standard deviation is sqrt(80), of 40.
         assert (distances**2).std() == pytest.approx(80**0.5 / 40, rel=0.15)

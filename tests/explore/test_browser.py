@@ -319,7 +319,7 @@ def test_an_action_moves_the_ten_sliders_and_fast_clicks_leave_sliders_and_face_
     page.wait_for_timeout(2500)
     exaggeration, *shown = [float(text.replace("\u2212", "-")) for text in readouts.all_inner_texts()]
     assert exaggeration == 1
-    drawn = FaceModel.load().sample(1, seed=5)[0][0, : len(shown)].numpy()
+    drawn = FaceModel.load().sample(1, seed=5)[0][0, : len(shown)]
     np.testing.assert_allclose(shown, drawn, atol=0.03)
     press(page, "Mean", 2)
 

@@ -16,7 +16,7 @@ def kinds(messages):
 
 
 def test_the_browser_can_undo_the_steps_to_within_a_few_micrometres(sent):
-    vertices = FaceModel.load().mean.numpy()
+    vertices = FaceModel.load().mean
     Canvas().set_vertices(vertices)
     ((content, (buffer,)),) = sent
     steps = np.frombuffer(buffer, "<u2").reshape(-1, 3)
@@ -27,14 +27,14 @@ def test_the_browser_can_undo_the_steps_to_within_a_few_micrometres(sent):
 def test_no_message_of_the_packaged_face_is_large(sent):
     model = FaceModel.load()
     canvas = Canvas()
-    canvas.set_mesh(model.mean.numpy(), model.triangles.numpy())
+    canvas.set_mesh(model.mean, model.triangles)
     canvas.set_colours(np.zeros((len(model.mean), 3), np.uint8))
-    canvas.swing(model.identity_modes[0].numpy())
+    canvas.swing(model.identity_modes[0])
     assert max(sum(map(len, buffers)) for _, buffers in sent) <= MESSAGE_BYTES
 
 
 def test_triangles_in_pieces_are_the_triangles(sent):
-    triangles = FaceModel.load().head.triangles.numpy()
+    triangles = FaceModel.load().head.triangles
     Canvas().set_triangles(triangles)
     assert len(sent) > 1
     flat = np.zeros(sent[0][0]["total"], dtype=int)
@@ -141,7 +141,7 @@ def test_nothing_large_is_kept_in_the_saved_state(sent):
     """A notebook saved with its widgets carries their traits; geometry is not among them."""
     model = FaceModel.load()
     canvas = Canvas()
-    canvas.set_mesh(model.mean.numpy(), model.triangles.numpy())
+    canvas.set_mesh(model.mean, model.triangles)
     state = canvas.get_state()
     assert not any(isinstance(value, bytes | memoryview) for value in state.values())
     assert sum(len(str(value)) for name, value in state.items() if name not in ("_esm", "_css")) < 4_000

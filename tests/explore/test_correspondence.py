@@ -11,7 +11,7 @@ from m4kit.face_model import FaceModel
 
 from helpers.faces import MODEL, face
 
-MEAN = MODEL.mean.numpy().astype(float)
+MEAN = MODEL.mean.astype(float)
 NAMES = ("identity_modes", "expression_modes", "triangles", "landmark_vertices", "landmark_weights")
 
 
@@ -43,8 +43,7 @@ def test_another_mesh_of_the_same_surface_is_found_and_what_has_no_partner_is_un
     order = np.random.default_rng(0).permutation(len(MEAN))
     place = np.argsort(order)
     nose = MODEL.regions["nose"]
-    arrays = {name: getattr(MODEL, name).numpy() for name in NAMES}
-    arrays |= {name: place[arrays[name]] for name in ("triangles", "landmark_vertices")}
+    arrays = MODEL.arrays | {name: place[MODEL.arrays[name]] for name in ("triangles", "landmark_vertices")}
     arrays |= {name: np.zeros_like(arrays[name]) for name in ("identity_modes", "expression_modes")}
     arrays |= {
         "mean": moved(MEAN + np.outer(nose, [0, 0, 4]))[order],
@@ -56,6 +55,6 @@ def test_another_mesh_of_the_same_surface_is_found_and_what_has_no_partner_is_un
     for name in ("eyeballs", "mouth_inside"):
         assert not known[MODEL.regions[name]].any()
     assert known.mean() > 0.5
-    tip = np.linalg.norm(MEAN - MODEL.landmarks()[30].numpy(), axis=1) < 6
+    tip = np.linalg.norm(MEAN - MODEL.landmarks()[30], axis=1) < 6
     assert distance[tip & known].mean() == pytest.approx(4, abs=1)
     assert distance[known & ~nose & ~tip].mean() < 1

@@ -35,7 +35,7 @@ def test_the_viewer_shows_the_chosen_face_and_its_errors_are_none(sent):
 
 def test_a_model_with_its_origin_elsewhere_is_shown_in_the_middle_too(sent):
     """As the Basel Face Model, whose nose is 132 mm in front of its origin."""
-    far = MODEL.with_mean(MODEL.mean.numpy() + np.array([0, 12, 61]))
+    far = MODEL.with_mean(MODEL.mean + np.array([0, 12, 61]))
     other = dataclasses.replace(
         TWO_FACES, faces=tuple(dataclasses.replace(one, model=far) for one in TWO_FACES)
     )

@@ -31,10 +31,10 @@ def test_the_reconstruction_error_is_what_the_missing_modes_move():
 def test_the_error_is_the_distance_of_the_packaged_models_meshes():
     model = FaceModel.load()
     identity = np.random.default_rng(0).normal(size=40)
-    error = reconstruction_error(model.identity_modes.numpy(), identity)
-    whole = model.vertices(identity).numpy()
+    error = reconstruction_error(model.identity_modes, identity)
+    whole = model.vertices(identity)
     for kept in (0, 7, 39):
-        cut = model.vertices(np.where(np.arange(40) < kept, identity, 0)).numpy()
+        cut = model.vertices(np.where(np.arange(40) < kept, identity, 0))
         expected = np.sqrt(np.square(whole - cut).sum(1).mean())
         assert error[kept] == pytest.approx(expected, rel=1e-4)
     assert error[40] == 0

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from m4kit.detector import Detector, FaceBoxes, encode, load_network, prior_boxes
+from m4kit.detector import Detector
 from m4kit.evaluate.detection import PhotoResult
+from m4kit.faceboxes import FaceBoxes, encode, load_network
+from m4kit.priors import prior_boxes
 from m4kit.training import TrainingError
 from m4kit.training import detector_loop as training
 from m4kit.training.detector_loop import Settings, calibrate, detection_loss, match, mix, score
@@ -30,7 +32,7 @@ def material():
 
 
 def test_each_face_has_a_prior_and_far_priors_have_none():
-    priors = prior_boxes(256, 256)
+    priors = torch.tensor(prior_boxes(256, 256))
     faces = torch.tensor([[100.0, 100, 130, 140, 1], [20, 30, 180, 230, 1]])
     labels, boxes = match(faces, priors)
     for face in faces:
@@ -40,13 +42,13 @@ def test_each_face_has_a_prior_and_far_priors_have_none():
 
 
 def test_faces_that_need_not_be_found_have_no_label():
-    labels, _ = match(torch.tensor([[100.0, 100, 130, 140, 0]]), prior_boxes(256, 256))
+    labels, _ = match(torch.tensor([[100.0, 100, 130, 140, 0]]), torch.tensor(prior_boxes(256, 256)))
     assert (labels == -1).any()
     assert not (labels == 1).any()
 
 
 def test_the_loss_of_right_answers_is_nearly_zero():
-    priors = prior_boxes(256, 256)
+    priors = torch.tensor(prior_boxes(256, 256))
     faces = torch.tensor([[100.0, 100, 130, 140, 1]])
     labels, boxes = match(faces, priors)
     right = torch.where(labels == 1, 20.0, -20.0)[None]
@@ -59,7 +61,7 @@ def test_the_loss_of_right_answers_is_nearly_zero():
 
 
 def test_a_face_that_only_the_teacher_sees_is_no_negative():
-    priors = prior_boxes(128, 128)
+    priors = torch.tensor(prior_boxes(128, 128))
     logits = torch.full((1, len(priors)), -20.0)
     logits[0, 5] = 20
     taught = torch.zeros_like(logits)

@@ -112,8 +112,8 @@ def seen(points, camera):
 
 def points_of(model, vertices, coefficients):
     """The landmarks and these vertices (n, 68 + v, 3) in mm, in double precision."""
-    mean = torch.cat([model.landmark_mean, model.mean[vertices]]).double().numpy()
-    modes = torch.cat([model.landmark_modes, model.modes[:, vertices]], dim=1).double().numpy()
+    mean = np.concatenate([model.landmark_mean, model.mean[vertices]], dtype=float)
+    modes = np.concatenate([model.landmark_modes, model.modes[:, vertices]], axis=1, dtype=float)
     return mean + np.tensordot(coefficients, modes, 1)
 
 
@@ -212,9 +212,9 @@ class TestPeerTeacher:
     def test_six_answers_that_agree_give_one_face_exactly(self, model):
         cameras, coefficients = faces_of(5, seed=4)
         right = np.random.default_rng(5).choice(len(model.mean), 50, replace=False)
-        vertices = np.concatenate([right, model.mirror.numpy()[right]])
-        mean, modes = model.mean.numpy()[vertices], model.modes.numpy()[:, vertices]
-        answers = answers_of(cameras, coefficients, model.symmetry.numpy())
+        vertices = np.concatenate([right, model.mirror[right]])
+        mean, modes = model.mean[vertices], model.modes[:, vertices]
+        answers = answers_of(cameras, coefficients, model.symmetry)
         points = mean_points(answers, mean, modes, np.roll(np.arange(100), 50))
         true = seen(points_of(model, vertices, coefficients)[:, 68:], cameras)
         np.testing.assert_allclose(centred(points), centred(true), atol=1e-3)
@@ -227,7 +227,7 @@ class TestPeerTeacher:
 
     def test_one_answer_that_differs_counts_a_sixth(self, model, teacher):
         cameras, coefficients = faces_of(2, seed=7)
-        answers = answers_of(cameras, coefficients, model.symmetry.numpy())
+        answers = answers_of(cameras, coefficients, model.symmetry)
         before = mean_points(answers, teacher.mean, teacher.modes, teacher.mirrored)
         answers[:, 0, 3] += 6
         moved = mean_points(answers, teacher.mean, teacher.modes, teacher.mirrored) - before
@@ -236,7 +236,7 @@ class TestPeerTeacher:
     @pytest.mark.parametrize("start", [0.0, 0.5, 0.67])
     def test_mirror_images_show_where_its_pixels_begin(self, model, teacher, start, capsys):
         cameras, coefficients = faces_of(20, seed=14)
-        answers = answers_of(cameras, coefficients, model.symmetry.numpy())
+        answers = answers_of(cameras, coefficients, model.symmetry)
         # A peer counts from `start` in each picture, mirrored or not.
         answers[..., 3] -= start
         answers[..., 7] += start
@@ -252,7 +252,7 @@ class TestPeerTeacher:
         assert (teacher.mirrored[teacher.mirrored] == np.arange(68 + DENSE_POINTS)).all()
         np.testing.assert_array_equal(teacher.mirrored[:68], MIRROR_68)
         partners = teacher.vertices[teacher.mirrored[68:] - 68]
-        np.testing.assert_array_equal(partners, model.mirror.numpy()[teacher.vertices])
+        np.testing.assert_array_equal(partners, model.mirror[teacher.vertices])
         assert not model.regions["mouth_inside"][teacher.vertices].any()
         np.testing.assert_allclose(teacher.mean[teacher.mirrored], teacher.mean @ MIRRORED, atol=0.05)
 
@@ -303,9 +303,7 @@ class TestTwoTeachers:
         source = read_source(tmp_path, "youtube_faces")
         cameras, coefficients = faces_of(2, seed=19)
         monkeypatch.setattr(teacher, "start_of_pixels", lambda answers: 0.0)
-        monkeypatch.setattr(
-            teacher, "ask", lambda crops: answers_of(cameras, coefficients, model.symmetry.numpy())
-        )
+        monkeypatch.setattr(teacher, "ask", lambda crops: answers_of(cameras, coefficients, model.symmetry))
         monkeypatch.setattr(
             own, "ask", lambda crops: np.concatenate([cameras.reshape(-1, 12), coefficients], 1)
         )
@@ -387,12 +385,12 @@ class TestFit:
         mirrored = fit(model, teacher.vertices, points[:, teacher.mirrored] @ MIRRORED)
         expected = MIRRORED @ parameters[:, :12].reshape(-1, 3, 4) @ np.diag([-1, 1, 1, 1])
         np.testing.assert_allclose(mirrored[:, :12].reshape(-1, 3, 4), expected, atol=0.02)
-        signs = model.symmetry.numpy()
+        signs = model.symmetry
         np.testing.assert_allclose(mirrored[:, 12:], parameters[:, 12:] * signs, atol=0.05)
 
     def test_from_six_answers_to_parameters(self, model, teacher):
         cameras, coefficients = faces_of(4, seed=12)
-        answers = answers_of(cameras, coefficients, model.symmetry.numpy())
+        answers = answers_of(cameras, coefficients, model.symmetry)
         points = teacher.points(answers)
         parameters = fit(model, teacher.vertices, points)
         known = np.concatenate([cameras.reshape(-1, 12), coefficients], axis=1)
@@ -546,7 +544,7 @@ def test_a_contact_sheet_shows_each_crop_with_its_points(model):
     labels.points21[0, 5] = [-30, -30]
     sheet = contact_sheet(model, np.full((9, 120, 120, 3), 90, np.uint8), labels)
     assert sheet.shape == (2 * 240, 8 * 240, 3)
-    nose = 0.45 * model.landmark_mean[30].numpy()
+    nose = 0.45 * model.landmark_mean[30]
     row, column = round((60 - nose[1]) * 2), round((60 + nose[0]) * 2)
     assert (sheet[row - 1 : row + 2, column - 1 : column + 2] == [60, 255, 60]).all(axis=2).any()
     # 30 crop pixels down and left of the first crop's middle.
@@ -631,7 +629,7 @@ def test_an_affine_map_between_parameters_is_found():
 
 class TestRegistration:
     def test_our_model_on_itself_finds_every_vertex_again(self, model):
-        mean = model.mean.double().numpy()
+        mean = model.mean.astype(float)
         found = register(model, model, mean, iterations=2)
         assert found.model_distance == pytest.approx(0, abs=0.01)
         distance = np.linalg.norm(found.points(mean) - mean, axis=1)
@@ -643,7 +641,7 @@ class TestRegistration:
     def test_a_warped_turned_and_larger_copy_is_registered_to_a_fraction_of_a_millimetre(self, model):
         """Another person, whose skin swells and sinks by a millimetre besides, as no mode has it."""
         person, _ = model.sample(1, seed=15)
-        shape = model.vertices(0.5 * person[0]).double().numpy()
+        shape = model.vertices(0.5 * person[0]).astype(float)
         shape += np.sin(shape[:, [1, 2, 0]] / 25)
         rotation = rotation_from_euler(5, -4, 3)
         target = 1.1 * shape @ rotation.T + [3, -10, 20]

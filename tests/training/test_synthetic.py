@@ -68,13 +68,13 @@ def parameters_of(model, *, yaw=0.0, pitch=0.0, roll=0.0, seed=0):
 def mesh_of(model, parameters):
     """The face model's own mesh (V, 3) in the crop's pixels."""
     camera = parameters[:12].reshape(3, 4).astype(float)
-    vertices = model.vertices(parameters[12:52], parameters[52:]).numpy()
+    vertices = model.vertices(parameters[12:52], parameters[52:])
     return Crop(-0.5, -0.5, CROP_SIZE).to_photo(vertices @ camera[:, :3].T + camera[:, 3])
 
 
 def where_the_face_is(model, parameters):
     region = (0, 0, CROP_SIZE, CROP_SIZE)
-    seen = depth_map(mesh_of(model, parameters), model.triangles.numpy(), region=region)
+    seen = depth_map(mesh_of(model, parameters), model.triangles, region=region)
     return np.isfinite(seen.depth)
 
 
@@ -159,7 +159,7 @@ class TestFace:
             assert not changed[round(59.5 - y), round(x + 59.5)]
 
     def test_a_face_model_without_regions_is_refused(self, model):
-        bare = FaceModel(arrays={name: tensor.numpy() for name, tensor in model.named_buffers()})
+        bare = FaceModel(arrays=model.arrays)
         with pytest.raises(TrainingError, match=r"regions eyeballs.*use the packaged one"):
             Head(bare)
 
@@ -289,7 +289,7 @@ def test_a_small_network_learns_from_them(model, folder, tmp_path, one_thread):
     trainer = Trainer(network, model, labels, crops, config, out=tmp_path / "run", progress=False)
     trainer.log_every = 1
     # The best blind answer is the mean face in the mean pose.
-    faces = Faces(crops, labels, symmetry=model.symmetry.numpy(), augmentation=MILD, seed=1)
+    faces = Faces(crops, labels, symmetry=model.symmetry, augmentation=MILD, seed=1)
     targets = np.stack([faces[0, i]["parameters"] for i in trainer.train_indices])
     answer = torch.tensor(whitening[0], dtype=torch.float32).expand(len(targets), 62)
     blind = Outputs(answer[:, None].expand(-1, 4, -1), torch.full((len(targets), 4), 0.25), answer)

@@ -55,7 +55,7 @@ class TestDistances:
         assert middle[0][1] < middle[1][1] - 60
 
     def test_unknown_places_are_clay(self):
-        unknown = np.where(MODEL.mean[:, 0].numpy() > 0, np.nan, 3.0)
+        unknown = np.where(MODEL.mean[:, 0] > 0, np.nan, 3.0)
         shown = picture(distances_figure(face(), {"half": unknown}, yaws=(0,), side=120))[60]
         colourful = np.ptp(shown[:, :3].astype(int), axis=1) * (shown[:, 3] > 250)
         assert colourful[40:58].min() > 40

@@ -38,7 +38,7 @@ def test_it_holds_the_mesh_the_five_contours_and_three_axes():
 
 def test_the_head_looks_at_the_viewer_whatever_its_pose():
     (mesh,) = traces(mesh_figure(face(pose=(50, -10, 5))), "mesh3d")
-    assert np.abs(np.column_stack([mesh.x, mesh.y, mesh.z]) - MODEL.mean.numpy()).max() < 1e-2
+    assert np.abs(np.column_stack([mesh.x, mesh.y, mesh.z]) - MODEL.mean).max() < 1e-2
 
 
 def test_axes_are_equal_and_unseen():
@@ -234,7 +234,7 @@ def test_landmarks_and_axes_are_drawn_where_the_turned_face_has_them():
     plain = mesh_picture(face(), yaw=30, side=240)
     marked = mesh_picture(face(), yaw=30, side=240, landmarks=True)
     axes = mesh_picture(face(), yaw=30, side=240, pose_axes=True)
-    turned = MODEL.landmarks().numpy() @ rotation_from_euler(30, 0, 0).T
+    turned = MODEL.landmarks() @ rotation_from_euler(30, 0, 0).T
     x, y = np.rint(turned[:, :2] * [1, -1] + 119.5).astype(int).T
     assert (plain[y, x] != marked[y, x]).any(1).mean() > 0.95
     assert (plain[y[30], x[30]] != axes[y[30], x[30]]).any()

@@ -329,7 +329,7 @@ class TestShapes:
         assert [axes.get_ylabel() for axes in figure.axes[::3]] == ["one", "two"]
 
     def test_a_nose_turned_to_positive_yaw_points_to_the_left(self):
-        nose = self.MODEL.mean.numpy() / 20 + [0, 0, 60]
+        nose = self.MODEL.mean / 20 + [0, 0, 60]
         figure = visualize.shapes_figure({"nose": nose}, self.MODEL, yaws=(-40, 40))
         painted = [axes.images[0].get_array()[..., 3].nonzero()[1].mean() for axes in figure.axes]
         assert painted[0] > 110 > painted[1]

@@ -22,9 +22,10 @@ from m4kit.datasets import Sample
 from m4kit.evaluate.landmarks import compare, true_crops, true_poses
 from m4kit.face_model import FaceModel
 from m4kit.inference import inference
-from m4kit.network import M4Net, check_fits, to_input
+from m4kit.network import M4Net, to_input
 from m4kit.parameters import fuse, landmarks_in_crop, split_camera
 from m4kit.tables import as_text
+from m4kit.weights import check_fits
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,7 +16,6 @@ from m4kit import metrics
 from m4kit.evaluate.heads import HeadAnswers
 from m4kit.evaluate.landmarks import POSE_LIMIT, true_poses
 from m4kit.face_model import FaceModel
-from m4kit.inference import inference
 from m4kit.landmarks import GROUP_MEMBERS, face_size
 from m4kit.network import HEAD_STAGES
 from m4kit.parameters import PARAMETERS, fuse, split, split_camera
@@ -227,7 +226,6 @@ def head_poses(cameras: np.ndarray) -> np.ndarray:
     return np.degrees(np.stack([yaw, pitch, np.where(edge, 0, roll)], axis=-1))
 
 
-@inference()
 def _placed(answers: HeadAnswers, rows: np.ndarray) -> np.ndarray:
     """The arrays P_ij minus the true landmarks, (16, f, 68, 2), in percent of the face's size.
 
@@ -236,8 +234,8 @@ def _placed(answers: HeadAnswers, rows: np.ndarray) -> np.ndarray:
     """
     model = answers.model
     cameras, identity, expression = split(answers.heads[rows].astype(float))
-    identity = model.landmarks(identity).numpy()
-    expression = model.landmarks(None, expression).numpy() - model.landmark_mean.numpy()
+    identity = model.landmarks(identity)
+    expression = model.landmarks(None, expression) - model.landmark_mean
     turn = cameras[:, :, None, :2, :3].swapaxes(-1, -2)
     placed = (identity + expression)[:, None] @ turn + cameras[:, :, None, None, :2, 3]
     result = np.empty((HEADS**2, len(rows), 68, 2), dtype=np.float32)
@@ -263,7 +261,6 @@ def _landmark_errors(products: np.ndarray, placed: np.ndarray) -> np.ndarray:
     return (np.sqrt(distance, out=distance).reshape(-1, 68) @ means).reshape(w, f, -1)
 
 
-@inference()
 def _vertex_errors(products: np.ndarray, model: FaceModel, heads: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Root mean squared distances (w,) of one face's vertices from the true ones, in percent of its size.
 
@@ -272,14 +269,14 @@ def _vertex_errors(products: np.ndarray, model: FaceModel, heads: np.ndarray, tr
     cameras, identity, expression = split(heads)
     camera, *coefficients = split(true)
     depthless = np.array([1, 1, 0])
-    aim = model.vertices(*coefficients).numpy() @ camera[:, :3].T + camera[:, 3] * depthless
-    identity = model.vertices(identity).numpy()
-    expression = model.vertices(None, expression).numpy() - model.mean.numpy()
+    aim = model.vertices(*coefficients) @ camera[:, :3].T + camera[:, 3] * depthless
+    identity = model.vertices(identity)
+    expression = model.vertices(None, expression) - model.mean
     turn = cameras[:, None, :, :3].swapaxes(-1, -2)
     placed = (identity + expression) @ turn + (cameras[..., 3] * depthless)[:, None, None] - aim
     placed = placed.reshape(HEADS**2, -1)
     squares = ((products @ (placed @ placed.T)) * products).sum(axis=1) / len(aim)
-    size = face_size(model.landmarks(*coefficients).numpy() @ camera[:2, :3].T)
+    size = face_size(model.landmarks(*coefficients) @ camera[:2, :3].T)
     return 100 * np.sqrt(np.maximum(squares, 0)) / size
 
 

@@ -157,7 +157,7 @@ class TestJudge:
             placed = []
             for parameters in (predicted, true):
                 camera = parameters[:12].reshape(3, 4)
-                mesh = model.vertices(parameters[12:52], parameters[52:]).numpy() @ camera[:, :3].T
+                mesh = model.vertices(parameters[12:52], parameters[52:]) @ camera[:, :3].T
                 placed.append(mesh + np.array([camera[0, 3], camera[1, 3], 0]))
             size = np.ptp(landmarks_in_crop(model, true[None])[0, :, :2], axis=0).prod() ** 0.5
             errors.append(100 * np.sqrt(np.square(placed[0] - placed[1]).sum(axis=1).mean()) / size)
