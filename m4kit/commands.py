@@ -10,8 +10,9 @@ import signal
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from m4kit.files import has_results, outputs_in
@@ -75,6 +76,36 @@ def given_options(options: argparse.Namespace, *names: str) -> dict[str, object]
 def add_quiet(parser: argparse.ArgumentParser) -> None:
     """Add `--quiet`, which `shows_progress` reads."""
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def add_dask(parser: argparse.ArgumentParser) -> None:
+    """Add `--dask`, which `dask_executor` reads."""
+    parser.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="let the workers of the Dask scheduler at this address do the work; they need the same paths",
+    )
+
+
+@contextmanager
+def dask_executor(options: argparse.Namespace) -> Iterator[Executor | None]:
+    """An executor of the scheduler of `--dask`, or None without that option."""
+    if options.dask is None:
+        yield None
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ValueError(f"--dask: needs Dask ({error}); pip install m4kit[dask]") from error
+    try:
+        client = Client(options.dask, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"--dask: expected the address of a scheduler, such as tcp://host:8786, got {options.dask} ({error}); "
+            "`dask scheduler` starts one and shows its address"
+        ) from error
+    with client:
+        yield client.get_executor()
 
 
 def shows_progress(options: argparse.Namespace) -> bool:

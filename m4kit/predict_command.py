@@ -8,10 +8,12 @@ import warnings
 from pathlib import Path
 
 from m4kit.commands import (
+    add_dask,
     add_detection,
     add_quiet,
     add_weights,
     complain,
+    dask_executor,
     folder_argument,
     given_options,
     passed_over,
@@ -74,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine", metavar="NAME", help="what runs the networks: onnx (default, twice as fast) or torch"
     )
+    add_dask(parser)
     add_quiet(parser)
     parser.set_defaults(
         run=predict, when_stopped="the results so far are in the folder of --out; --resume continues"
@@ -115,7 +118,7 @@ def predict(options: argparse.Namespace) -> int:
             warnings.simplefilter("always")
             table = TableFolder(options.out / "faces", predictor.settings, restart=not options.resume)
             try:
-                with table:
+                with table, dask_executor(options) as executor:
                     for name in () if options.resume else folders[1:]:
                         shutil.rmtree(options.out / name, ignore_errors=True)
                     fill_table(
@@ -123,6 +126,7 @@ def predict(options: argparse.Namespace) -> int:
                         photos,
                         predictor,
                         chosen,
+                        executor=executor,
                         progress=shows_progress(options),
                         visit=_visit(files),
                     )

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import pickle
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
+from functools import lru_cache
+from threading import Lock
 from typing import NamedTuple, TypeVar
 from uuid import uuid4
+
+from m4kit.face_model import FaceModel, packaged_model
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
+AHEAD = 64
+"""Pieces of work that an executor holds at once: enough for many workers."""
+
+LOST = "its worker died twice while it had this one, perhaps for lack of memory"
+"""Why an item has no answer."""
+
 _MOST_CANCELLED = 3
 """How often in a row work may be cancelled, as by a scheduler that starts again, before it is given up."""
+
+_SILENCE = 5.0
+"""After so many seconds without an answer, a Dask client is asked whether it still has a scheduler."""
+
+_making = Lock()
 
 
 class SpreadError(RuntimeError):
@@ -33,17 +50,79 @@ class _Task(NamedTuple):
     cancelled: int = 0
 
 
+class Sent:
+    """Work for other processes: `make(*arguments)`, a function of items, which each process makes once and keeps.
+
+    Raises `TypeError`, with the `remedy`, for arguments that cannot be pickled.
+    """
+
+    def __init__(self, make: Callable[..., Callable[[tuple], Answer]], *arguments: object, remedy: str):
+        self._pickled = _pickled((make, arguments), remedy)
+
+    def __call__(self, items: tuple) -> Answer:
+        with _making:
+            work = _made(self._pickled)
+        return work(items)
+
+
+def batched(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
+    """Items in pieces of so many."""
+    items = iter(items)
+    while piece := tuple(itertools.islice(items, size)):
+        yield piece
+
+
+@lru_cache(maxsize=1)
+def _made(pickled: bytes) -> Callable[[tuple], Answer]:
+    make, arguments = pickle.loads(pickled)
+    return make(*arguments)
+
+
+def check_sendable(item: object, *, remedy: str) -> None:
+    """Raise `TypeError`, with the `remedy`, for an item that cannot be pickled."""
+    _pickled(item, remedy)
+
+
+def _pickled(what: object, remedy: str) -> bytes:
+    content = io.BytesIO()
+    try:
+        _Pickler(content).dump(what)
+    # What pickle raises depends on the object.
+    except Exception as error:
+        raise TypeError(f"executor: expected what can be sent to workers, got {error}; {remedy}") from error
+    return content.getvalue()
+
+
+class _Pickler(pickle.Pickler):
+    """Leaves the packaged face model, 12 MB, to the other process, which has it."""
+
+    def reducer_override(self, what: object):
+        if isinstance(what, FaceModel) and what.fingerprint == packaged_model().fingerprint:
+            return packaged_model, ()
+        return NotImplemented
+
+
 def spread(
-    executor: Executor, work: Callable[[tuple], Answer], pieces: Iterable[Sequence[Item]], *, ahead: int
+    executor: Executor | None,
+    work: Callable[[tuple], Answer],
+    pieces: Iterable[Sequence[Item]],
+    *,
+    ahead: int = AHEAD,
 ) -> Iterator[Done]:
     """Do pieces of work, `ahead` of them at a time, and give each with its answer, in the order in which they end.
+
+    Without an executor they are done one after another, in the calling thread.
 
     If a worker dies with a piece, as Dask tells, the piece is tried again while no other runs, since its worker may
     have died of another one; then, if necessary, its items one by one. An item whose worker dies while nothing else
     runs has no answer. Cancelled pieces are given to the executor again.
 
-    Raises what `work` raises, and `SpreadError` if the executor itself is broken.
+    Raises what `work` raises, and `SpreadError` if the executor itself is broken, or a Dask scheduler is gone for
+    longer than Dask waits for it.
     """
+    if executor is None:
+        yield from (Done(tuple(items), work(tuple(items))) for items in pieces)
+        return
     waiting, again = iter(pieces), deque()
     # Dask would give the answer of an earlier call with the same arguments.
     token, count = uuid4().hex, itertools.count()
@@ -60,7 +139,10 @@ def spread(
                 running[_submit(executor, work, task.items, (token, next(count)))] = task
             if not running:
                 return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            done = wait(running, timeout=_SILENCE, return_when=FIRST_COMPLETED).done
+            if not done:
+                _check_there(executor)
+            for future in done:
                 task = running.pop(future)
                 try:
                     yield Done(task.items, future.result())
@@ -90,8 +172,19 @@ def _next(again: deque[_Task], waiting: Iterator[Sequence]) -> _Task | None:
 def _submit(executor: Executor, work: Callable, items: tuple, call: tuple[str, int]) -> Future:
     try:
         return executor.submit(_do, work, items, call)
-    except RuntimeError as error:
+    except Exception as error:
+        _check_there(executor)
+        if not isinstance(error, RuntimeError):
+            raise
         raise SpreadError(f"the executor takes no more work ({error}); start again with a new one") from error
+
+
+def _check_there(executor: Executor) -> None:
+    # Dask's executor does not tell: its futures wait for ever.
+    if getattr(getattr(executor, "_client", None), "status", None) == "closed":
+        raise SpreadError(
+            "the Dask scheduler is gone; start a scheduler and workers, and start again with a new client"
+        )
 
 
 def _do(work: Callable[[tuple], Answer], items: tuple, call: tuple[str, int]) -> Answer:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import pickle
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing
-from functools import lru_cache, partial
-from itertools import islice
+from functools import partial
 from os import PathLike
 from pathlib import Path
-from threading import Lock
 
 import pyarrow
 from pyarrow import compute
@@ -23,16 +20,13 @@ from m4kit.face_table import TableError, rows_of, table_of
 from m4kit.files import text_of
 from m4kit.many import BATCH_SIZE, Result, check_workers, photo_sources, results_of, unread
 from m4kit.predictor import Predictor, predictor_with
-from m4kit.spread import SpreadError, spread
+from m4kit.spread import AHEAD, LOST, Sent, SpreadError, batched, spread
 from m4kit.table_folder import TableFolder
 
 Visit = Callable[[Result], None]
 """What else to do with each result where it is made."""
 
-_AHEAD = 64
-"""Pieces of work that a given executor holds at once: enough for many workers."""
-
-_loading = Lock()
+_REMEDY = "give networks by their names or paths, and functions of a module"
 
 
 def tabulate(
@@ -112,11 +106,11 @@ def fill_table(
     threads = check_workers(workers, predictor)
     pool = None if executor is not None else ThreadPoolExecutor(threads)
     # Threads of this process share its predictor.
-    work = partial(_table, predictor, visit) if pool else partial(_table_in_worker, _pickled(options, visit))
+    work = partial(_table, predictor, visit) if pool else Sent(_tables, dict(options), visit, remedy=_REMEDY)
     total, failed = len(photos) if hasattr(photos, "__len__") else None, []
     bar = tqdm(total=total, initial=len(folder.done), desc="photos", unit="photo", disable=not progress)
-    pieces = _pieces(photos, folder.done, batch_size)
-    ahead = threads + 1 if pool else _AHEAD
+    pieces = batched(_new_names(photos, folder.done), batch_size)
+    ahead = threads + 1 if pool else AHEAD
     try:
         with bar, closing(spread(pool or executor, work, pieces, ahead=ahead)) as answers:
             for names, answer in answers:
@@ -132,22 +126,14 @@ def fill_table(
     return failed
 
 
-def _pieces(photos: Iterable, seen: set[str], size: int) -> Iterator[list[str]]:
-    """The names of photos that were not seen before, in pieces of so many."""
-
-    def names() -> Iterator[str]:
-        for photo in photos:
-            remedy = "predict_many takes other sources"
-            name = os.fsdecode(
-                check_type(photo, "tabulate", str, PathLike, remedy=remedy, words="photos' paths")
-            )
-            if text_of(name) not in seen:
-                seen.add(text_of(name))
-                yield name
-
-    following = names()
-    while piece := list(islice(following, size)):
-        yield piece
+def _new_names(photos: Iterable, seen: set[str]) -> Iterator[str]:
+    """The names of photos that were not seen before."""
+    for photo in photos:
+        remedy = "predict_many takes other sources"
+        name = os.fsdecode(check_type(photo, "tabulate", str, PathLike, remedy=remedy, words="photos' paths"))
+        if text_of(name) not in seen:
+            seen.add(text_of(name))
+            yield name
 
 
 def _table(predictor: Predictor, visit: Visit | None, names: tuple[str, ...]) -> pyarrow.Table:
@@ -169,30 +155,10 @@ def _rows(result: Result, face_model: str, visit: Visit | None) -> list[dict[str
     return rows
 
 
-def _table_in_worker(pickled: bytes, names: tuple[str, ...]) -> pyarrow.Table:
-    """The rows of photos, in a process that loads the networks at its first call."""
-    with _loading:
-        predictor, visit = _loaded(pickled)
-    return _table(predictor, visit, names)
-
-
-@lru_cache(maxsize=1)
-def _loaded(pickled: bytes) -> tuple[Predictor, Visit | None]:
-    options, visit = pickle.loads(pickled)
-    return predictor_with(options), visit
-
-
-def _pickled(options: Mapping[str, object], visit: Visit | None) -> bytes:
-    try:
-        return pickle.dumps((dict(options), visit))
-    # What pickle raises depends on the object.
-    except Exception as error:
-        raise TypeError(
-            f"tabulate: expected options that can be sent to workers, got some that cannot ({error}); give networks "
-            "by their names or paths, and functions of a module"
-        ) from error
+def _tables(options: Mapping[str, object], visit: Visit | None) -> Callable[[tuple[str, ...]], pyarrow.Table]:
+    """What gives the rows of photos, in another process."""
+    return partial(_table, predictor_with(options), visit)
 
 
 def _lost(names: tuple[str, ...]) -> pyarrow.Table:
-    reason = "its worker died twice while it predicted this photo, perhaps for lack of memory"
-    return table_of([{"photo": text_of(name), "error": f"{text_of(name)}: {reason}"} for name in names])
+    return table_of([{"photo": text_of(name), "error": f"{text_of(name)}: {LOST}"} for name in names])

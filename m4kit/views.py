@@ -8,6 +8,7 @@ views.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import cv2
@@ -116,13 +117,14 @@ def crop_predictor(network: M4Net | Engine, model: FaceModel, *, views: int = 1)
     trained for another face model.
     """
     check_fits(network, model)
-    engine = _engine_of(network)
+    return partial(_predict_crops, _engine_of(network), model, views)
 
-    def predict_crops(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        parameters = fuse(*regress(engine, model, crops, views=views))
-        return landmarks_in_crop(model, parameters), split(parameters).camera
 
-    return predict_crops
+def _predict_crops(
+    engine: Engine, model: FaceModel, views: int, crops: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    parameters = fuse(*regress(engine, model, crops, views=views))
+    return landmarks_in_crop(model, parameters), split(parameters).camera
 
 
 def _engine_of(network: M4Net | Engine) -> Engine:

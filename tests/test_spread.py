@@ -1,31 +1,48 @@
 """Work spread over threads, processes and a Dask cluster of two worker processes, some of which die."""
 
 import gc
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+import multiprocessing
+import socket
+import threading
+import time
+from concurrent.futures import CancelledError, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from threading import Lock
 
+import cv2
 import numpy as np
 import pandas
 import pytest
 from PIL import Image
 
-from m4kit.spread import SpreadError, spread
+from m4kit import table_folder
+from m4kit.datasets import Sample, read
+from m4kit.engine import make_engine
+from m4kit.evaluate import crop_predictor, evaluate_chain, predict_heads
+from m4kit.face_model import FaceModel
+from m4kit.face_table import TableError
+from m4kit.images import load_image
+from m4kit.network import M4Net
+from m4kit.predictor import Predictor
+from m4kit.scenes.analysis import analyse
+from m4kit.scenes.data import benchmark
+from m4kit.spread import SpreadError, batched, spread
+from m4kit.tabulation import tabulate
 
 from helpers import pieces
+from helpers.aflw_like import write_set
+from helpers.dask_processes import dask_processes
+from helpers.paths import SAMPLES
 from helpers.predictors import frontal, network_around, noise
 
 # Dask and its libraries warn about themselves.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-def batches(numbers, size):
-    return [tuple(numbers[start : start + size]) for start in range(0, len(numbers), size)]
-
-
-def done(executor, work, numbers=range(40), *, size=4, ahead=6):
-    """What each number became; None where it has no answer."""
+def done(executor, work, numbers=range(40), *, size=4, after=lambda count: None):
+    """What each number became; None where it has no answer. `after` is called with the number of finished pieces."""
     found = {}
-    for items, answer in spread(executor, work, batches(numbers, size), ahead=ahead):
+    for count, (items, answer) in enumerate(spread(executor, work, batched(numbers, size), ahead=6), start=1):
+        after(count)
         assert not found.keys() & set(items)
         found |= dict.fromkeys(items) if answer is None else dict(zip(items, answer, strict=True))
     return found
@@ -108,9 +125,15 @@ class TestDask:
         with pytest.raises(LookupError, match="no weights here"):
             done(client.get_executor(), pieces.refuses)
 
-    def test_the_table_is_the_serial_one_though_a_photo_ends_its_worker(self, client, tmp_path):
-        from m4kit.tabulation import tabulate
+    def test_a_restart_of_all_workers_costs_nothing_and_repeats_nothing(self, client):
+        def restart(count):
+            if count == 4:
+                # It forgets all work.
+                client.restart()
 
+        assert done(client.get_executor(), pieces.slow_squares, size=2, after=restart) == SQUARES
+
+    def test_the_table_is_the_serial_one_though_a_photo_ends_its_worker(self, client, tmp_path):
         network_around(frontal(), spread=0.1).save(tmp_path / "small.safetensors")
         (tmp_path / "photos").mkdir()
         for seed, width in enumerate((150, 50, pieces.DEADLY_WIDTH, 320, 210, 260)):
@@ -137,3 +160,130 @@ class TestDask:
         # It continues with or without the cluster.
         tabulate(photos, tmp_path / "spread", **options)
         assert len(pandas.read_parquet(tmp_path / "spread")) == len(ours)
+
+    def test_scenes_and_evaluations_are_the_serial_ones(self, client, tmp_path):
+        executor, predictor = client.get_executor(), Predictor(network="m4net-small")
+        assert_same_analysis(executor, predictor, tmp_path)
+        assert_same_evaluation(executor, tmp_path)
+
+
+def test_scenes_and_evaluations_of_a_pool_of_processes_are_the_serial_ones(tmp_path):
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        assert_same_analysis(pool, Predictor(network="m4net-small"), tmp_path)
+        assert_same_evaluation(pool, tmp_path)
+
+
+def assert_same_analysis(executor, predictor, folder):
+    """An analysis that is spread gives the tables of one that is not."""
+    photos = [folder / "hopper.png", folder / "noise.png", folder / "broken.png"]
+    Image.fromarray(cv2.resize(load_image(SAMPLES / "grace_hopper.jpg"), (200, 240))).save(photos[0])
+    Image.fromarray(noise(150)).save(photos[1])
+    photos[2].write_bytes(b"no image")
+    samples = benchmark(photos, None, ["focus", "rain"], [0, 3])
+    serial = analyse(samples, predictor=predictor, progress=False)
+    ours = analyse(samples, predictor=predictor, folder=folder / "scenes", executor=executor, progress=False)
+    assert ours.photos["read"].tolist() == [True] * 8 + [False] * 4
+    pandas.testing.assert_frame_equal(
+        ours.photos.drop(columns="seconds"), serial.photos.drop(columns="seconds")
+    )
+    assert len(ours.faces) >= 4
+    pandas.testing.assert_frame_equal(ours.faces, serial.faces, atol=1e-3)
+    assert ours.thumbnail(0).shape == (120, 120, 3)
+
+
+def assert_same_evaluation(executor, folder):
+    """So does an evaluation, with the faces in their order."""
+    samples = read(write_set(folder / "set"), "aflw2000-3d")
+    (folder / "set" / "AFLW2000" / "image00004.jpg").write_bytes(b"no image")
+    engine, model = make_engine("m4net-small", M4Net.load), FaceModel.load()
+    options = {"batch_size": 1, "progress": False}
+    serial, ours = (
+        predict_heads(engine, model, samples, executor=one, **options) for one in (None, executor)
+    )
+    assert [sample.name for sample in ours.samples] == ["image00002", "image00006"]
+    assert len(ours.left_out) == 1
+    np.testing.assert_allclose(ours.heads, serial.heads, atol=1e-5)
+    predict_crops = crop_predictor(engine, model)
+    serial, ours = (
+        evaluate_chain(predict_crops, samples, executor=one, progress=False) for one in (None, executor)
+    )
+    np.testing.assert_allclose(ours.iou, serial.iou, atol=1e-6)
+    assert ours.left_out == serial.left_out
+
+
+def test_what_cannot_be_sent_to_workers_is_said():
+    samples = [Sample("a", lambda: noise(150))]
+    with (
+        ThreadPoolExecutor(1) as pool,
+        pytest.raises(TypeError, match=r"can be sent to workers.*give samples of"),
+    ):
+        analyse(samples, executor=pool, progress=False)
+
+
+@pytest.fixture
+def port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+class TestDaskScheduler:
+    """A scheduler that is killed in the middle; its two workers then end themselves."""
+
+    def test_if_it_starts_again_with_workers_nothing_is_lost_and_nothing_done_twice(self, port, tmp_path):
+        distributed = pytest.importorskip("distributed")
+
+        def restart(count):
+            if count == 4:
+                processes.kill()
+                processes.start()
+
+        with (
+            dask_processes(port, tmp_path) as processes,
+            distributed.Client(processes.address, set_as_default=False) as client,
+        ):
+            assert done(client.get_executor(), pieces.slow_squares, size=2, after=restart) == SQUARES
+
+    def test_if_it_stays_away_the_table_says_what_to_do_and_goes_on_with_another(self, port, tmp_path):
+        distributed = pytest.importorskip("distributed")
+        network_around(frontal(), spread=0.1).save(tmp_path / "small.safetensors")
+        photos = tmp_path / "photos"
+        photos.mkdir()
+        for seed in range(30):
+            Image.fromarray(noise(50 + 40 * (seed % 5), seed)).save(photos / f"{seed:02}.png")
+        options = {
+            "detector": pieces.slow_by_width,
+            "network": str(tmp_path / "small.safetensors"),
+            "batch_size": 2,
+            "progress": False,
+        }
+        out, journal = tmp_path / "spread", tmp_path / "spread" / ".part-00000.arrows"
+        with dask_processes(port, tmp_path) as processes:
+            with distributed.Client(processes.address, timeout=5, set_as_default=False) as client:
+
+                def kill_when_rows_are_there():
+                    while not (journal.exists() and table_folder.whole_batches(journal)):
+                        time.sleep(0.02)
+                    processes.kill()
+
+                killer = threading.Thread(target=kill_when_rows_are_there)
+                killer.start()
+                with pytest.raises(
+                    TableError, match=r"the Dask scheduler is gone; start .* finished is kept"
+                ):
+                    tabulate(photos, out, executor=client.get_executor(), **options)
+                killer.join()
+            finished = pandas.read_parquet(out)["photo"].unique()
+            assert 0 < len(finished) < 30
+            processes.start()
+            with distributed.Client(processes.address, set_as_default=False) as client:
+                tabulate(photos, out, executor=client.get_executor(), **options)
+        tabulate(photos, tmp_path / "serial", **options)
+        ours, serial = (
+            pandas.read_parquet(folder).sort_values(["photo", "face"], ignore_index=True)
+            for folder in (out, tmp_path / "serial")
+        )
+        assert ours["error"].isna().all()
+        for name in ("photo", "face"):
+            assert ours[name].fillna(0).tolist() == serial[name].fillna(0).tolist()
+        np.testing.assert_allclose(ours["yaw"], serial["yaw"], atol=0.01)

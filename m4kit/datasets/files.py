@@ -9,7 +9,7 @@ import stat
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from os import PathLike
 from pathlib import Path, PurePosixPath
 
@@ -34,6 +34,10 @@ class Files:
         self._archive = None if path.is_dir() else zipfile.ZipFile(path)
         members = [] if self._archive is None else self._archive.namelist()
         self._members = frozenset(name for name in members if not name.endswith("/") and _is_own(name))
+
+    def __reduce__(self):
+        # An open archive cannot be sent to another process, which opens it once.
+        return _files, (self.path.absolute(),)
 
     def names(self) -> list[str]:
         """All names, sorted, without the results that m4kit commands wrote below the folder (`files.outputs_in`)."""
@@ -88,6 +92,11 @@ class Files:
         if found is None:
             raise DatasetError(f"no {what}")
         return self.image(found)
+
+
+@lru_cache(maxsize=4)
+def _files(path: Path) -> Files:
+    return Files(path)
 
 
 def open_files(path: str | Path, *, expected: str) -> Files:

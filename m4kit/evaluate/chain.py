@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -13,10 +15,14 @@ from m4kit.boxes import HIT_IOU, pairwise_iou
 from m4kit.camera import crop_from_box, cut_crop, next_crop
 from m4kit.datasets import DatasetError, Sample, warn_left_out
 from m4kit.detector import Detector
-from m4kit.evaluate.landmarks import check_labelled, evaluate_landmarks, true_poses
+from m4kit.evaluate.landmarks import check_labelled, evaluate_landmarks, over_samples, true_poses
 from m4kit.files import reason_of
 from m4kit.landmarks import face_box
+from m4kit.spread import LOST
 from m4kit.views import PredictCrops
+
+_PIECE = 8
+"""Faces that a worker of an executor gets at once."""
 
 
 @dataclass(frozen=True)
@@ -73,58 +79,90 @@ class ChainEvaluation:
         return "\n".join(lines)
 
 
+class _Followed(NamedTuple):
+    """A found face: the scale and shift of its first crop, and its errors from that and from the second one."""
+
+    scale: float
+    shift: np.ndarray
+    one_crop: float
+    two_crops: float
+
+
+class _Chain:
+    """Follows labelled faces through the whole chain: a function of samples, for an executor."""
+
+    def __init__(self, predict_crops: PredictCrops, detector: Callable[[np.ndarray], np.ndarray]):
+        self._predict_crops, self._detector = predict_crops, detector
+
+    def __call__(self, faces: Sequence[tuple[int, Sample]]) -> list[tuple[float, _Followed | None] | str]:
+        """For each face the best overlap, and what follows if it is found; or why its photo cannot be read."""
+        return [self._followed(sample) for _, sample in faces]
+
+    def _followed(self, sample: Sample) -> tuple[float, _Followed | None] | str:
+        try:
+            image = sample.image()
+        # Whatever a decoder raises: one odd picture must not cost the others.
+        except Exception as error:
+            return reason_of(error)
+        boxes = self._detector(image).reshape(-1, 5)
+        true = sample.landmarks[:, :2]
+        overlaps = pairwise_iou(boxes[:, :4], face_box(true)[None])[:, 0]
+        best = float(overlaps.max(initial=0.0))
+        if best < HIT_IOU:
+            return best, None
+        first, goal = crop_from_box(boxes[overlaps.argmax()]), sample.crop
+        crop, errors = first, []
+        for _ in range(2):
+            landmarks = crop.to_photo(self._predict_crops(cut_crop(image, crop)[None])[0][0])[:, :2]
+            errors.append(float(metrics.nme(landmarks, true)))
+            crop = next_crop(crop, landmarks)
+        return best, _Followed(first.size / goal.size, (first.centre - goal.centre) / goal.size, *errors)
+
+
 def evaluate_chain(
     predict_crops: PredictCrops,
     samples: Iterable[Sample],
     *,
     detector: Callable[[np.ndarray], np.ndarray] | None = None,
+    executor: Executor | None = None,
     progress: bool = True,
 ) -> ChainEvaluation:
     """Find each labelled face in its photo and predict its landmarks, as `m4kit.predict` does.
 
     `predict_crops` is the network, as for `evaluate_landmarks`. `detector` maps a photo to boxes (n, 5): left, top,
-    right, bottom and score; by default it is the packaged one.
+    right, bottom and score; by default it is the packaged one. `executor` is as for `landmarks.over_crops`.
 
-    Unreadable photos are left out with one warning. Raises `DatasetError` if no photo can be read or if a face has
-    no true landmarks.
+    Unreadable photos are left out with one warning. Raises `DatasetError` if no photo can be read, if a face has no
+    true landmarks, or if the executor fails.
     """
     samples = list(samples)
     check_labelled(samples, needs=("landmarks", "crop"))
-    detector = Detector() if detector is None else detector
-    left_out, overlaps, found = [], [], []
-    one_crop, two_crops, scales, shifts = [], [], [], []
-    for sample in tqdm(samples, desc="whole chain", unit="face", disable=not progress):
-        try:
-            image = sample.image()
-        # Whatever a decoder raises: one odd picture must not cost the others.
-        except Exception as error:
-            left_out.append(f"{sample.name} ({reason_of(error)})")
-            continue
-        boxes = detector(image).reshape(-1, 5)
-        true = sample.landmarks[:, :2]
-        overlap = pairwise_iou(boxes[:, :4], face_box(true)[None])[:, 0]
-        overlaps.append(overlap.max(initial=0.0))
-        if overlaps[-1] < HIT_IOU:
-            continue
-        found.append(sample)
-        crop, goal = crop_from_box(boxes[overlap.argmax()]), sample.crop
-        scales.append(crop.size / goal.size)
-        shifts.append((crop.centre - goal.centre) / goal.size)
-        for errors in (one_crop, two_crops):
-            landmarks = crop.to_photo(predict_crops(cut_crop(image, crop)[None])[0][0])[:, :2]
-            errors.append(metrics.nme(landmarks, true))
-            crop = next_crop(crop, landmarks)
+    work = _Chain(predict_crops, Detector() if detector is None else detector)
+    answers, left_out = {}, []
+    with tqdm(total=len(samples), desc="whole chain", unit="face", disable=not progress) as bar:
+        for faces, some in over_samples(work, samples, size=_PIECE, executor=executor):
+            for (number, sample), answer in zip(faces, some or [LOST] * len(faces), strict=True):
+                if isinstance(answer, str):
+                    left_out.append(f"{sample.name} ({answer})")
+                else:
+                    answers[number] = answer
+            bar.update(len(faces))
     warn_left_out("evaluate_chain", left_out)
-    if not overlaps:
+    if not answers:
         raise DatasetError(f"expected at least one readable photo, none of {len(samples)} could be read")
-    true_crop = evaluate_landmarks(predict_crops, found, progress=False).nme if found else np.zeros(0)
+    numbers = sorted(answers)
+    found = [samples[number] for number in numbers if answers[number][1] is not None]
+    followed = [one for number in numbers if (one := answers[number][1]) is not None]
+    true_crop = np.zeros(0)
+    if found:
+        true_crop = evaluate_landmarks(predict_crops, found, executor=executor, progress=False).nme
     return ChainEvaluation(
-        iou=np.array(overlaps),
+        iou=np.array([answers[number][0] for number in numbers]),
         yaw=true_poses(found)[:, 0],
-        one_crop=np.array(one_crop),
-        two_crops=np.array(two_crops),
+        one_crop=np.array([one.one_crop for one in followed]),
+        two_crops=np.array([one.two_crops for one in followed]),
         true_crop=true_crop,
-        crop_scale=np.array(scales),
-        crop_shift=np.array(shifts).reshape(-1, 2),
+        crop_scale=np.array([one.scale for one in followed]),
+        crop_shift=np.array([one.shift for one in followed]).reshape(-1, 2),
         left_out=tuple(left_out),
     )

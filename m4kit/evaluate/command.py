@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -11,13 +12,23 @@ from pathlib import Path
 import numpy as np
 
 from m4kit import metrics
-from m4kit.commands import add_quiet, add_weights, folder_argument, path_argument, say, shows_progress
+from m4kit.commands import (
+    add_dask,
+    add_quiet,
+    add_weights,
+    dask_executor,
+    folder_argument,
+    path_argument,
+    say,
+    shows_progress,
+)
 from m4kit.conditions import CONDITIONS
 from m4kit.datasets import READERS, WITH_LANDMARKS, DatasetError, Sample, read, read_aflw2000_3d
 from m4kit.datasets.ufdd import read_ufdd
 from m4kit.detector import Detector
+from m4kit.engine import make_engine
 from m4kit.evaluate import detection
-from m4kit.evaluate.chain import evaluate_chain
+from m4kit.evaluate.chain import ChainEvaluation, evaluate_chain
 from m4kit.evaluate.expressiveness import expressiveness, expressiveness_table, in_words
 from m4kit.evaluate.heads import predict_heads
 from m4kit.evaluate.identity import IdentityEvaluation, held_out_people, peer_identity, video_of
@@ -122,6 +133,7 @@ def _add_landmarks(targets) -> None:
         metavar="DIR",
         help="also write a table of the faces, the error curve, the predictions, and a page of the worst faces",
     )
+    add_dask(parser)
     add_quiet(parser)
     parser.set_defaults(run=run)
 
@@ -320,7 +332,8 @@ def run(options: argparse.Namespace) -> int:
             result = read_predictions(options.predictions, samples)
             report = [result.report()]
         else:
-            result, report, stop = _evaluated(options, samples)
+            with dask_executor(options) as executor:
+                result, report, stop = _evaluated(options, samples, executor)
         if stop is not None:
             report.insert(0, f"stopped: {len(result)} of {len(samples)} faces")
         text = "\n".join(filter(None, report))
@@ -335,26 +348,34 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _evaluated(
-    options: argparse.Namespace, samples: tuple[Sample, ...]
+    options: argparse.Namespace, samples: tuple[Sample, ...], executor: Executor | None
 ) -> tuple[LandmarkEvaluation, list[str], KeyboardInterrupt | None]:
     """The network's evaluation, the paragraphs of the report, and what stopped it before its end, if anything."""
-    network, model = M4Net.load(options.weights), FaceModel.load()
+    engine, model = make_engine(options.weights, M4Net.load), FaceModel.load()
     # A missing file of a peer is known before the networks run.
     peers = _peers(options)
     answers = predict_heads(
-        network,
+        engine,
         model,
         samples,
         published_crops=options.published_crops,
         views=options.views,
         partial=True,
+        executor=executor,
         progress=shows_progress(options),
     )
     result, stop = answers.evaluate(), answers.interrupted
     report = [result.report(), answers.report()]
     if stop is None and (options.whole_chain or options.floor or peers):
         try:
-            report += _after_heads(options, samples, network, result, peers)
+            chain = partial(
+                evaluate_chain,
+                crop_predictor(engine, model, views=options.views),
+                samples,
+                executor=executor,
+                progress=shows_progress(options),
+            )
+            report += _after_heads(options, samples, result, peers, chain)
         except KeyboardInterrupt as stopped:
             stop = stopped
     return result, report, stop
@@ -363,19 +384,23 @@ def _evaluated(
 def _after_heads(
     options: argparse.Namespace,
     samples: tuple[Sample, ...],
-    network: M4Net,
     own: LandmarkEvaluation,
     peers: Sequence[Peer],
+    chain: Callable[[], ChainEvaluation],
 ) -> Iterator[str]:
     """Yield the paragraphs on the whole chain and on the peers, and the table of all."""
     progress = shows_progress(options)
-    predict_crops = crop_predictor(network, FaceModel.load(), views=options.views)
-    weights = sum(weight.numel() for weight in network.parameters())
-    competitors = [Competitor(Path(options.weights).stem, predict_crops, own, weights)]
     if options.floor:
         yield _floor(own)
     if options.whole_chain:
-        yield evaluate_chain(predict_crops, samples, progress=progress).report()
+        yield chain().report()
+    if not peers:
+        return
+    # The table compares times in PyTorch.
+    network = M4Net.load(options.weights)
+    weights = sum(weight.numel() for weight in network.parameters())
+    predict_crops = crop_predictor(network, FaceModel.load(), views=options.views)
+    competitors = [Competitor(Path(options.weights).stem, predict_crops, own, weights)]
     for peer in peers:
         result = evaluate_landmarks(
             peer.predict_crops, samples, published_crops=options.published_crops, progress=progress
@@ -384,11 +409,10 @@ def _after_heads(
         yield f"\n{peer.name}\n{result.report()}"
         if options.whole_chain:
             yield evaluate_chain(peer.predict_crops, samples, progress=progress).report()
-    if peers:
-        annotations = _annotations(options, samples)
-        table = comparison(competitors, samples, annotations, published_crops=options.published_crops)
-        published = PUBLISHED if options.dataset == "aflw2000-3d" else ()
-        yield "\n" + comparison_report(table, published=published)
+    annotations = _annotations(options, samples)
+    table = comparison(competitors, samples, annotations, published_crops=options.published_crops)
+    published = PUBLISHED if options.dataset == "aflw2000-3d" else ()
+    yield "\n" + comparison_report(table, published=published)
 
 
 def _floor(own: LandmarkEvaluation) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from itertools import chain
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -12,8 +13,8 @@ from tqdm import tqdm
 
 from m4kit import metrics
 from m4kit.datasets import Sample
-from m4kit.engine import TorchEngine
-from m4kit.evaluate.landmarks import LandmarkEvaluation, compare, true_crops
+from m4kit.engine import Engine, TorchEngine
+from m4kit.evaluate.landmarks import LandmarkEvaluation, compare, in_order, over_crops
 from m4kit.face_model import FaceModel
 from m4kit.network import M4Net
 from m4kit.parameters import fuse, head_spread, landmarks_in_crop, split
@@ -85,7 +86,7 @@ class HeadAnswers:
 
 
 def predict_heads(
-    network: M4Net,
+    network: M4Net | Engine,
     model: FaceModel,
     samples: Iterable[Sample],
     *,
@@ -93,35 +94,41 @@ def predict_heads(
     batch_size: int = 50,
     views: int = 1,
     partial: bool = False,
+    executor: Executor | None = None,
     progress: bool = True,
 ) -> HeadAnswers:
     """Run the network once on the ground-truth crop of every face, and keep the answer of each head.
 
     Crops and errors are as for `evaluate_landmarks`, `views` as for `views.regress`. With `partial`, Ctrl-C after the
-    first batch is not raised: the answers so far are returned, and it is their `interrupted`. Raises `WeightsError`
-    if the network was trained for another face model.
+    first batch is not raised: the answers so far are returned, and it is their `interrupted`. `executor` is as for
+    `landmarks.over_crops`: give an engine of exported weights, whose copies in other processes read its file. Raises
+    `WeightsError` if the network was trained for another face model.
     """
     check_fits(network, model)
+    engine = TorchEngine(network) if isinstance(network, M4Net) else network
     left_out: list[str] = []
-    engine = TorchEngine(network)
     done, interrupted = [], None
-    batches = true_crops(samples, published_crops=published_crops, batch_size=batch_size, left_out=left_out)
+    options = {"published_crops": published_crops, "batch_size": batch_size, "left_out": left_out}
+    batches = over_crops(
+        functools.partial(regress, engine, model, views=views), samples, **options, executor=executor
+    )
     try:
-        for readable, crops in tqdm(batches, desc="evaluate", unit="batch", disable=not progress):
-            done.append((readable, *regress(engine, model, crops, views=views)))
+        for batch in tqdm(batches, desc="evaluate", unit="batch", disable=not progress):
+            done.append(batch)
     except KeyboardInterrupt as stop:
         if not (partial and done):
             raise
         interrupted = stop
-    kept, heads, weights = zip(*done, strict=True)
+    done = in_order(done)
+    heads, weights = (np.concatenate([batch.answer[place] for batch in done]) for place in (0, 1))
     return HeadAnswers(
-        samples=tuple(chain.from_iterable(kept)),
-        heads=np.concatenate(heads),
-        weights=np.concatenate(weights),
+        samples=tuple(sample for batch in done for sample in batch.samples),
+        heads=heads,
+        weights=weights,
         model=model,
         published_crops=published_crops,
         left_out=tuple(left_out),
-        network=network.heads_digest(),
+        network=engine.notes["heads_digest"],
         interrupted=interrupted,
     )
 

@@ -6,9 +6,12 @@ papers quote for AFLW2000-3D is `LandmarkEvaluation.balanced`, on ground-truth c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
+from operator import attrgetter
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,6 +24,7 @@ from m4kit.datasets import DatasetError, Sample, warn_left_out
 from m4kit.files import reason_of
 from m4kit.landmarks import GROUP_MEMBERS, face_size
 from m4kit.metrics import BalancedMean
+from m4kit.spread import LOST, Done, Sent, SpreadError, batched, check_sendable, spread
 from m4kit.tables import as_text
 from m4kit.views import PredictCrops
 
@@ -35,6 +39,8 @@ LIPS_CLOSED, LIPS_OPEN = 1.2, 3.0
 
 UNKNOWN = "unknown"
 """The artist of a picture that names none, in a set of works of art."""
+
+_REMEDY = "give samples of a reader of m4kit.datasets, and networks by their names or paths"
 
 DEPTH_GROUPS = {
     "jaw": GROUP_MEMBERS["jaw"],
@@ -306,23 +312,25 @@ def evaluate_landmarks(
     *,
     published_crops: bool = False,
     batch_size: int = 50,
+    executor: Executor | None = None,
     progress: bool = True,
 ) -> LandmarkEvaluation:
     """Predict every face from its ground-truth crop, and compare in photo pixels.
 
     The crop is cut from the photo (`camera.cut_crop`). With `published_crops` it is the set's own crop, and its
     landmarks are mapped back by the set's rule. Faces whose picture cannot be read are left out, with one warning
-    that names them. Faces whose predicted landmarks are NaN are `missed`. Raises `DatasetError` if no face can be
-    read or found, if a face has no true landmarks, or if the set has no published crops.
+    that names them. Faces whose predicted landmarks are NaN are `missed`. `executor` is as for `over_crops`. Raises
+    `DatasetError` if no face can be read or found, if a face has no true landmarks, or if the set has no published
+    crops.
     """
     left_out: list[str] = []
-    kept, points, cameras = [], [], []
-    batches = true_crops(samples, published_crops=published_crops, batch_size=batch_size, left_out=left_out)
-    for readable, crops in tqdm(batches, desc="evaluate", unit="batch", disable=not progress):
-        kept += readable
-        for some, predicted in zip((points, cameras), predict_crops(crops), strict=True):
-            some.append(np.asarray(predicted, dtype=float))
-    points, cameras = np.concatenate(points), np.concatenate(cameras)
+    options = {"published_crops": published_crops, "batch_size": batch_size, "left_out": left_out}
+    batches = over_crops(predict_crops, samples, **options, executor=executor)
+    done = in_order(tqdm(batches, desc="evaluate", unit="batch", disable=not progress))
+    kept = [sample for batch in done for sample in batch.samples]
+    points, cameras = (
+        np.concatenate([np.asarray(batch.answer[place], dtype=float) for batch in done]) for place in (0, 1)
+    )
     found = np.isfinite(points).reshape(len(points), -1).all(axis=1)
     if not found.any():
         raise DatasetError(f"expected at least one face that the network finds, it found none of {len(kept)}")
@@ -406,10 +414,36 @@ def check_labelled(samples: Sequence[Sample], *, needs: Sequence[str] = ("landma
 def true_crops(
     samples: Iterable[Sample], *, published_crops: bool, left_out: list[str], batch_size: int = 50
 ) -> Iterator[tuple[list[Sample], np.ndarray]]:
-    """Yield batches of readable faces and their ground-truth crops (b, 120, 120, 3) uint8 RGB.
+    """Yield batches of readable faces and their ground-truth crops (b, 120, 120, 3) uint8 RGB; see `over_crops`."""
+    options = {"published_crops": published_crops, "batch_size": batch_size, "left_out": left_out}
+    for batch in over_crops(_as_they_are, samples, **options):
+        yield batch.samples, batch.answer
+
+
+class CropBatch(NamedTuple):
+    """Readable faces of a batch, what a function made of their crops, and the number of the batch's first face."""
+
+    number: int
+    samples: list[Sample]
+    answer: object
+
+
+def over_crops(
+    run: Callable[[np.ndarray], object],
+    samples: Iterable[Sample],
+    *,
+    published_crops: bool,
+    left_out: list[str],
+    batch_size: int = 50,
+    executor: Executor | None = None,
+) -> Iterator[CropBatch]:
+    """Run a function on batches of ground-truth crops (b, 120, 120, 3) uint8 RGB.
+
+    Batches without a readable face are passed over. An `executor`, as for `tabulate`, spreads the batches. Its
+    workers get the function by pickle, and read the pictures. The batches come in the order in which they are done.
 
     Unreadable faces are added to `left_out` with the reason, and named in one warning at the end. Raises
-    `DatasetError` if no face can be read, or if faces lack what the crops need.
+    `DatasetError` if no face can be read, if faces lack what the crops need, or if the executor fails.
     """
     samples = list(samples)
     check_labelled(samples, needs=("landmarks", "crop"))
@@ -419,19 +453,58 @@ def true_crops(
             f"published crops: expected one for each of {len(samples)} faces, {lacking} have none; put the "
             "set's crop folder and its .npz with the boxes beside the photos, or evaluate on crops of the photos"
         )
-    for start in range(0, len(samples), batch_size):
-        readable, crops = [], []
-        for sample in samples[start : start + batch_size]:
-            try:
-                crop = sample.published_crop() if published_crops else cut_crop(sample.image(), sample.crop)
-            # Whatever a decoder raises: one odd picture must not cost the others.
-            except Exception as error:
-                left_out.append(f"{sample.name} ({reason_of(error)})")
-                continue
-            readable.append(sample)
-            crops.append(crop)
-        if readable:
-            yield readable, np.stack(crops)
+    work = partial(_run_on, run, published_crops)
+    for faces, found in over_samples(work, samples, size=batch_size, executor=executor):
+        reasons, answer = found or ({number: LOST for number, _ in faces}, None)
+        left_out += [f"{face.name} ({reasons[number]})" for number, face in faces if number in reasons]
+        if readable := [face for number, face in faces if number not in reasons]:
+            yield CropBatch(faces[0][0], readable, answer)
     warn_left_out("evaluate", left_out)
     if len(left_out) == len(samples):
         raise DatasetError(f"expected at least one readable face, none of {len(samples)} could be read")
+
+
+def over_samples(
+    work: Callable[[Sequence[tuple[int, Sample]]], object],
+    samples: Sequence[Sample],
+    *,
+    size: int,
+    executor: Executor | None,
+) -> Iterator[Done]:
+    """Do work on numbered samples, so many at a time, in this process or by an executor.
+
+    The work then goes to the workers by pickle. Raises `TypeError` for what cannot be pickled, and `DatasetError` if
+    the executor fails.
+    """
+    if executor is not None:
+        check_sendable(samples[:1], remedy=_REMEDY)
+        work = Sent(partial, work, remedy=_REMEDY)
+    try:
+        yield from spread(executor, work, batched(enumerate(samples), size))
+    except SpreadError as error:
+        raise DatasetError(f"evaluate: {error}") from error
+
+
+def _run_on(
+    run: Callable[[np.ndarray], object], published_crops: bool, faces: Sequence[tuple[int, Sample]]
+) -> tuple[dict[int, str], object]:
+    """Why faces cannot be read, by their numbers, and what the function makes of the crops of the others."""
+    reasons, crops = {}, []
+    for number, sample in faces:
+        try:
+            crops.append(
+                sample.published_crop() if published_crops else cut_crop(sample.image(), sample.crop)
+            )
+        # Whatever a decoder raises: one odd picture must not cost the others.
+        except Exception as error:
+            reasons[number] = reason_of(error)
+    return reasons, run(np.stack(crops)) if crops else None
+
+
+def in_order(batches: Iterable[CropBatch]) -> list[CropBatch]:
+    """Batches in the order of their faces."""
+    return sorted(batches, key=attrgetter("number"))
+
+
+def _as_they_are(crops: np.ndarray) -> np.ndarray:
+    return crops

@@ -9,10 +9,11 @@ import threading
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
+from itertools import groupby
 from os import PathLike
 from pathlib import Path
 
@@ -39,6 +40,7 @@ from m4kit.scenes.journal import Entry, Journal
 from m4kit.scenes.report import SceneReport
 from m4kit.scenes.report_data import FILES, THUMBNAILS, ReportError
 from m4kit.scenes.taxonomy import failures_of
+from m4kit.spread import AHEAD, LOST, Sent, SpreadError, batched, check_sendable, spread
 from m4kit.views import PredictCrops, crop_predictor
 
 _ANGLES = ("yaw", "pitch", "roll")
@@ -47,12 +49,18 @@ _SIDES = ("left", "top", "right", "bottom")
 _MOST_THREADS = 8
 """Photos that are analysed at once, if there are so many cores: each takes memory."""
 
+_MOST_VERSIONS = 8
+"""Versions of one clean photo that a worker of an executor gets at once, and predicts the clean photo once for."""
+
+_REMEDY = "give samples of a reader of m4kit.datasets or paths, and networks by their names or paths"
+
 
 def analyse(
     source: str | PathLike | Iterable[Sample] | Iterable[str | PathLike],
     *,
     predictor: Predictor | None = None,
     folder: str | Path | None = None,
+    executor: Executor | None = None,
     progress: bool = True,
 ) -> SceneReport:
     """Predict the faces of photos, and measure each one against everything that is known about it.
@@ -60,7 +68,9 @@ def analyse(
     `source` is samples, from `benchmark` or a reader of `datasets`, or a folder, a `.zip` or image files without
     truth. `predictor` is by default the packaged one.
 
-    Photos are analysed in parallel, one thread each, unless the predictor has a detector of its own.
+    Photos are analysed in parallel, one thread each, unless the predictor has a detector of its own. Instead, an
+    `executor` spreads them, as for `tabulate` (`docs/scale.md`). Its workers get the predictor by pickle, and read
+    the photos: give samples of a reader of `datasets`, or paths.
 
     With a `folder`, every finished photo is saved there, and the report at the end. An analysis that was stopped by
     Ctrl-C leaves a report of the photos so far, whose settings say `stopped`, and continues if called again with
@@ -69,7 +79,7 @@ def analyse(
 
     Photos that cannot be read get a row with the error, and one warning names them. Raises `DatasetError` if there is
     no photo or none can be read, `ReportError` if the folder holds an analysis of other photos or with other
-    settings, and `OutputError` if it holds tables that m4kit did not write.
+    settings, or if the executor fails, and `OutputError` if it holds tables that m4kit did not write.
     """
     photos, predictor = scene_photos(source), predictor or Predictor()
     if predictor.try_turns:
@@ -84,12 +94,10 @@ def analyse(
         done = {name for name, entry in results.entries.items() if entry.photo["read"]}
         bar = tqdm(total=len(photos), initial=len(done), desc="analyse", unit="photo", disable=not progress)
         with bar, warnings.catch_warnings():
-            # On degraded photos, as in snow, the predictor's hint is often wrong; the report counts what is missed.
-            warnings.filterwarnings("ignore", ".*there seem to be many faces")
+            _ignore_hints()
+            left = [one for one in photos if one.name not in done]
             try:
-                for entry, thumbnails in _analysed(
-                    [one for one in photos if one.name not in done], predictor
-                ):
+                for entry, thumbnails in _analysed(left, predictor, executor):
                     results.add(entry, thumbnails)
                     bar.update()
             except KeyboardInterrupt as stopped:
@@ -152,25 +160,61 @@ def _saved(report: SceneReport) -> SceneReport:
     return report
 
 
-def _analysed(photos: Sequence[ScenePhoto], predictor: Predictor) -> Iterator[tuple[Entry, dict[str, bytes]]]:
+def _analysed(
+    photos: Sequence[ScenePhoto], predictor: Predictor, executor: Executor | None
+) -> Iterator[tuple[Entry, dict[str, bytes]]]:
     """Analyse photos in parallel, in the order in which they end; one after another with a detector of the user's."""
-    if not isinstance(predictor.detector, Detector):
-        yield from map(_Analyst(predictor), photos)
-        return
-    of_thread = threading.local()
-
-    def one(photo: ScenePhoto) -> tuple[Entry, dict[str, bytes]]:
-        if not hasattr(of_thread, "analyst"):
-            of_thread.analyst = _Analyst(predictor)
-        return of_thread.analyst(photo)
-
-    # Not in the form of a context manager, which would wait for all photos after Ctrl-C.
-    pool = ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS))
+    pool, work, pieces, ahead = None, _Analysts(predictor), ((photo,) for photo in photos), AHEAD
+    if executor is not None:
+        check_sendable(photos[:1], remedy=_REMEDY)
+        work, pieces = Sent(_analysts_elsewhere, predictor, remedy=_REMEDY), _versions(photos)
+    elif isinstance(predictor.detector, Detector):
+        threads = min(os.cpu_count() or 1, _MOST_THREADS)
+        pool, ahead = ThreadPoolExecutor(threads), threads + 1
     try:
-        for done in as_completed([pool.submit(one, photo) for photo in photos]):
-            yield done.result()
+        for some, answer in spread(executor or pool, work, pieces, ahead=ahead):
+            yield from [(_unread(photo, LOST), {}) for photo in some] if answer is None else answer
+    except SpreadError as error:
+        raise ReportError(f"analyse: {error}; with a folder, what is finished is kept") from error
     finally:
-        pool.shutdown(cancel_futures=True)
+        # Not in the form of a context manager, which would wait for all photos after Ctrl-C.
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
+
+
+def _versions(photos: Sequence[ScenePhoto]) -> Iterator[tuple[ScenePhoto, ...]]:
+    """The versions of a clean photo together, up to a limit."""
+    for _, some in groupby(photos, key=lambda photo: photo.clean if photo.clean_image else photo.name):
+        yield from batched(some, _MOST_VERSIONS)
+
+
+class _Analysts:
+    """Analyses photos, with an `_Analyst` for each thread."""
+
+    def __init__(self, predictor: Predictor):
+        self._predictor, self._of_thread = predictor, threading.local()
+
+    def __call__(self, photos: Sequence[ScenePhoto]) -> list[tuple[Entry, dict[str, bytes]]]:
+        if not hasattr(self._of_thread, "analyst"):
+            self._of_thread.analyst = _Analyst(self._predictor)
+        return [self._of_thread.analyst(photo) for photo in photos]
+
+
+def _analysts_elsewhere(predictor: Predictor) -> _Analysts:
+    """What analyses photos in another process."""
+    _ignore_hints()
+    return _Analysts(predictor)
+
+
+def _ignore_hints() -> None:
+    # On degraded photos, as in snow, the predictor's hint is often wrong; the report counts what is missed.
+    warnings.filterwarnings("ignore", ".*there seem to be many faces")
+
+
+def _unread(photo: ScenePhoto, reason: str) -> Entry:
+    """The row of a photo that cannot be analysed."""
+    row = _scene_row(photo) | {"all_labelled": photo.all_labelled}
+    return Entry(row | {"read": False, "error": text_of(reason)}, [])
 
 
 def match(found: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -218,14 +262,13 @@ class _Analyst:
 
     def __call__(self, photo: ScenePhoto) -> tuple[Entry, dict[str, bytes]]:
         """A photo's rows, and the JPEG files of its faces by name."""
-        row = _scene_row(photo) | {"all_labelled": photo.all_labelled}
         try:
-            return self._analysed(photo, row)
+            return self._analysed(photo)
         # One odd photo must not cost the others: a decoder may raise anything, and the memory may end.
         except Exception as error:
-            return Entry(row | {"read": False, "error": text_of(reason_of(error))}, []), {}
+            return _unread(photo, reason_of(error)), {}
 
-    def _analysed(self, photo: ScenePhoto, row: dict[str, object]) -> tuple[Entry, dict[str, bytes]]:
+    def _analysed(self, photo: ScenePhoto) -> tuple[Entry, dict[str, bytes]]:
         image = photo.image()
         before, error = self._seen_clean(photo)
         clean = None if before is None else before.prediction
@@ -236,7 +279,8 @@ class _Analyst:
         found = detections(seen.prediction)
         hits = match(found, boxes)
         faces, thumbnails = self._faces(photo, seen, clean, boxes, hits)
-        row |= {
+        row = _scene_row(photo) | {
+            "all_labelled": photo.all_labelled,
             "read": True,
             "error": error,
             "height": image.shape[0],

@@ -12,9 +12,11 @@ import numpy as np
 
 from m4kit.commands import (
     CONTINUES,
+    add_dask,
     add_detection,
     add_weights,
     complain,
+    dask_executor,
     folder_argument,
     given_options,
     passed_over,
@@ -30,7 +32,6 @@ from m4kit.datasets.sample import distinct, picture_of
 from m4kit.datasets.scenes import CLEAN, read_condition_folders, read_scene_table
 from m4kit.datasets.ufdd import read_ufdd
 from m4kit.files import OutputFolder
-from m4kit.network import M4Net
 from m4kit.predictor import Predictor
 from m4kit.scenes.analysis import analyse
 from m4kit.scenes.data import benchmark
@@ -82,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all-labelled", action="store_true", help="the truth names every face of a photo")
     add_weights(parser)
     add_detection(parser)
+    add_dask(parser)
     parser.add_argument("--html", action="store_true", help=f"also write {PAGE}, a page that opens offline")
     parser.add_argument(
         "--quiet", action="store_true", help="no progress bar and no findings on the terminal"
@@ -99,10 +101,16 @@ def run(options: argparse.Namespace) -> int:
         for line in passed_over(options.paths):
             complain("scenes", line)
     predictor = Predictor(
-        network=M4Net.load(options.weights), **given_options(options, "threshold", "min_face", "max_faces")
+        network=options.weights, **given_options(options, "threshold", "min_face", "max_faces")
     )
-    with output:
-        report = analyse(samples, predictor=predictor, folder=options.out, progress=shows_progress(options))
+    with output, dask_executor(options) as executor:
+        report = analyse(
+            samples,
+            predictor=predictor,
+            folder=options.out,
+            executor=executor,
+            progress=shows_progress(options),
+        )
         written = write(report, output, html=options.html)
         if not options.quiet:
             say(report.report(), *written)

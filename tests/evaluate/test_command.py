@@ -70,13 +70,13 @@ def test_a_name_that_is_not_valid_utf8_is_written(folder, tmp_path):
 
 
 def test_a_stopped_run_reports_and_keeps_the_faces_so_far(folder, tmp_path, monkeypatch, capsys):
-    batches = heads.true_crops
+    batches = heads.over_crops
 
-    def stopping(samples, **options):
-        yield from batches(samples[:2], **options)
+    def stopping(run, samples, **options):
+        yield from batches(run, samples[:2], **options)
         raise Stopped(15)
 
-    monkeypatch.setattr(heads, "true_crops", stopping)
+    monkeypatch.setattr(heads, "over_crops", stopping)
     assert main(command(folder, tmp_path / "out")) == 143
     assert capsys.readouterr().out.startswith("stopped: 2 of 3 faces\n")
     assert len(rows(tmp_path / "out")) == 2

@@ -7,6 +7,7 @@ import pytest
 
 from m4kit.datasets import Sample
 from m4kit.evaluate import HeadAnswers, heads, predict_heads
+from m4kit.evaluate.landmarks import CropBatch
 from m4kit.face_model import FaceModel
 from m4kit.network import M4Net
 from m4kit.weights import WeightsError
@@ -108,11 +109,11 @@ def test_a_network_for_another_face_model_is_not_run():
 
 
 def test_ctrl_c_is_raised_unless_the_answers_so_far_are_asked_for(model, monkeypatch):
-    def stopping(samples, **_):
-        yield samples[:2], np.zeros((2, 120, 120, 3), np.uint8)
+    def stopping(run, samples, **_):
+        yield CropBatch(0, samples[:2], run(np.zeros((2, 120, 120, 3), np.uint8)))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(heads, "true_crops", stopping)
+    monkeypatch.setattr(heads, "over_crops", stopping)
     network, samples = M4Net("small").eval(), samples_of(model, parameters_of(0))
     with pytest.raises(KeyboardInterrupt):
         predict_heads(network, model, samples, progress=False)

@@ -252,15 +252,15 @@ class TestCommand:
     def network(self, monkeypatch):
         loaded = []
 
-        def answers(network, model, samples, *, published_crops, views, partial, progress):
-            assert views == 1
+        def answers(engine, model, samples, *, published_crops, **_):
             result = evaluate_landmarks(
                 knowing_network(shift=(3, 4)), samples, published_crops=published_crops, progress=False
             )
             return SimpleNamespace(evaluate=lambda: result, report=lambda: "heads", interrupted=None)
 
-        monkeypatch.setattr(command.M4Net, "load", loaded.append)
+        monkeypatch.setattr(command, "make_engine", lambda weights, load: loaded.append(weights))
         monkeypatch.setattr(command.FaceModel, "load", lambda: None)
+        monkeypatch.setattr(command, "crop_predictor", lambda engine, model, *, views: None)
         monkeypatch.setattr(command, "predict_heads", answers)
         return loaded
 

@@ -1,10 +1,11 @@
-"""Pieces of work for executors: functions of a module, because they go to other processes."""
+"""Pieces of work for executors: functions of a module, because they go to other processes.
+
+PyTorch is imported by those that need it, which takes a worker seconds.
+"""
 
 import os
 import time
 from pathlib import Path
-
-import numpy as np
 
 DEADLY_WIDTH = 130
 """Photos of this width end the process that searches them for faces, unless it is that of the tests."""
@@ -21,6 +22,20 @@ def squares_unless_deadly(items):
         os._exit(1)
     time.sleep(0.02)
     return squares(items)
+
+
+def slow_squares(items):
+    """The squares of numbers, after a while."""
+    time.sleep(0.1)
+    return squares(items)
+
+
+def slow_by_width(image):
+    """A detector as `predictors.by_width`, after a while."""
+    from helpers.predictors import by_width
+
+    time.sleep(0.2)
+    return by_width(image)
 
 
 class DiesOnce:
@@ -46,6 +61,6 @@ def deadly(image):
     # Dask's workers have this in their environment.
     if image.shape[1] == DEADLY_WIDTH and "M4KIT_TEST_WORKER" in os.environ:
         os._exit(1)
-    return np.array([[100 * k + 10, 20, 100 * k + 90, 100] for k in range(image.shape[1] // 100)]).reshape(
-        -1, 4
-    )
+    from helpers.predictors import by_width
+
+    return by_width(image)
