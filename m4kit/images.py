@@ -377,7 +377,7 @@ def _pil_to_rgb(image: Image.Image, name: str) -> np.ndarray:
         # Of colours with 16 bits, Pillow keeps the high bytes, but all of the transparent colour.
         if isinstance(transparent, tuple) and max(transparent) > 255:
             part.info["transparency"] = tuple(value >> 8 for value in transparent)
-        pixels = np.asarray(part if mode is None else part.convert(mode))
+        pixels = np.asarray(part if mode in (None, part.mode) else part.convert(mode))
         return pixels if pixels.ndim == 3 else pixels[..., None]
 
     return in_blocks(

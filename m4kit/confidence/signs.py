@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
 
 from m4kit import metrics
-from m4kit.camera import CROP_SIZE, Crop, crop_from_box, crop_from_landmarks, cut_crop, decompose
+from m4kit.camera import CROP_SIZE, Crop, crop_from_box, crop_from_landmarks, cut_crop
 from m4kit.images import check_image
 from m4kit.landmarks import LANDMARK_GROUPS, MIRROR_68, face_size
 from m4kit.parameters import head_spread
@@ -40,6 +40,9 @@ IDENTITY_LIMIT, EXPRESSION_LIMIT = 1.355, 1.720
 The root of the 99.9th percentile of chi-squared with 40 and 10 degrees of freedom, divided by the degrees of freedom.
 """
 
+_SEGMENTS = np.array(
+    [pair for contours, _ in LANDMARK_GROUPS.values() for contour in contours for pair in pairwise(contour)]
+)
 _REACH, _ON_EDGE = 10, 2
 _FINE, _COARSE = 0.7, 1.4
 _LEAST_EDGE = 1.0
@@ -95,8 +98,12 @@ def edge_agreement(image: np.ndarray, face: Face) -> float:
     that contrast cancels. One grey level is added to both, so that a picture without edges gives 1. A weak sign: the
     jaw of a turned face has no edge, and beards and shirts have edges of their own.
     """
-    grey = cv2.GaussianBlur(_grey(cut_crop(image, face.crop)), (0, 0), 1.2)
-    slopes = [cv2.Sobel(grey, cv2.CV_32F, *axes) / 8 for axes in ((1, 0), (0, 1))]
+    return _edge_agreement(_grey(cut_crop(image, face.crop)), face)
+
+
+def _edge_agreement(grey: np.ndarray, face: Face) -> float:
+    """`edge_agreement`, from the grey values of the crop."""
+    slopes = [slope / 8 for slope in _slopes(cv2.GaussianBlur(grey, (0, 0), 1.2))]
     places, normals = _contour_normals(_crop_pixels(face))
     if not len(places):
         return 1.0
@@ -113,13 +120,18 @@ def edge_agreement(image: np.ndarray, face: Face) -> float:
 
 def outside(image: np.ndarray, face: Face) -> float:
     """Share of the area within the landmarks, 0 to 1, that lies outside the photo."""
-    whole = face_region(face)
-    return float(1 - (whole & _within(image, face.crop)).sum() / max(1, whole.sum()))
+    return _share_outside(face_region(face), _within(image, face.crop))
+
+
+def _share_outside(region: np.ndarray, within: np.ndarray) -> float:
+    whole = np.count_nonzero(region)
+    return 1 - np.count_nonzero(region & within) / max(1, whole)
 
 
 def turn(face: Face) -> float:
     """Angle between the face's direction and the viewer, in degrees; 0 is straight ahead."""
-    return float(np.degrees(np.arccos(np.clip(decompose(face.camera)[1][2, 2], -1, 1))))
+    yaw, pitch = map(math.radians, face.pose[:2])
+    return math.degrees(math.acos(min(1.0, max(-1.0, math.cos(yaw) * math.cos(pitch)))))
 
 
 def box_misfit(face: Face) -> float:
@@ -143,18 +155,18 @@ def of_face(image: np.ndarray, face: Face) -> dict[str, float]:
 
     Quality is measured on the part of the face that lies in the photo.
     """
-    crop, inside = cut_crop(image, face.crop), face_region(face) & _within(image, face.crop)
+    grey, region, within = _grey(cut_crop(image, face.crop)), face_region(face), _within(image, face.crop)
     return {
         "head_spread": float(head_spread(face.model, face.heads[None], face.head_weights[None])[0]),
         "identity_distance": float(mahalanobis(face.identity)),
         "expression_distance": float(mahalanobis(face.expression)),
-        "edge_agreement": edge_agreement(image, face),
+        "edge_agreement": _edge_agreement(grey, face),
         "box_misfit": box_misfit(face),
         "crop_misfit": crop_misfit(face),
         "turn": turn(face),
         "size": float(face_size(face.landmarks)),
-        "outside": outside(image, face),
-        **quality(crop, inside=inside),
+        "outside": _share_outside(region, within),
+        **_quality(grey, region & within),
     }
 
 
@@ -174,7 +186,19 @@ def of_faces(image: np.ndarray, faces: Sequence[Face], predict_crops: PredictCro
 
 def quality(image: np.ndarray, *, inside: np.ndarray | None = None) -> dict[str, float]:
     """`sharpness`, `contrast`, `exposure` and `clipped` of a picture, by name."""
-    return {sign.__name__: sign(image, inside=inside) for sign in (sharpness, contrast, exposure, clipped)}
+    return _quality(*_prepared(image, inside))
+
+
+def _quality(grey: np.ndarray, inside: np.ndarray | None) -> dict[str, float]:
+    """`quality`, from prepared grey values."""
+    seen = _seen(grey, inside)
+    low, high = np.percentile(seen, [5, 95])
+    return {
+        "sharpness": _sharpness(grey, inside),
+        "contrast": float((high - low) / 255),
+        "exposure": float(seen.mean() / 255),
+        "clipped": float(((seen < 4) | (seen > 251)).mean()),
+    }
 
 
 def face_region(face: Face) -> np.ndarray:
@@ -198,15 +222,19 @@ def sharpness(image: np.ndarray, *, inside: np.ndarray | None = None) -> float:
     area, so that the value does not depend on its size. `inside` (H, W) bool selects where edges count. The value is
     0 if there is no edge.
     """
-    grey, inside = _prepared(image, inside)
-    steep, edges = _edges(grey, inside)
+    return quality(image, inside=inside)["sharpness"]
+
+
+def _sharpness(grey: np.ndarray, inside: np.ndarray | None) -> float:
+    """`sharpness`, from prepared grey values."""
+    slopes, steep, edges = _edges(grey, inside)
     if len(edges[0]) < _FEWEST_EDGES:
         return 0.0
-    coarse = _steepness(cv2.GaussianBlur(grey, (0, 0), float(np.hypot(_FINE, _COARSE))))
+    coarse = _steepness(*_slopes(cv2.GaussianBlur(grey, (0, 0), float(np.hypot(_FINE, _COARSE)))))
     ratio = np.clip(coarse[edges] / steep[edges], 0, 0.999) ** 2
     blur = np.sqrt(np.clip((ratio * (_FINE**2 + _COARSE**2) - _FINE**2) / (1 - ratio), 0, None))
-    x, y = (cv2.Sobel(cv2.GaussianBlur(grey, (0, 0), _FINE), cv2.CV_32F, *axes) for axes in ((1, 0), (0, 1)))
-    direction = np.arctan2(y[edges], x[edges])
+    x, y = (slope[edges] for slope in slopes)
+    direction = np.arctan2(y, x)
     medians = [np.median(blur)]
     for angle in np.arange(4) * np.pi / 4:
         across = np.abs(np.cos(direction - angle)) > 0.9
@@ -221,19 +249,17 @@ def contrast(image: np.ndarray, *, inside: np.ndarray | None = None) -> float:
     The distance between the 5th and 95th percentile of the grey values inside `inside` (H, W) bool, by default within
     2 % of the picture's size of an edge. So a plain background does not count.
     """
-    low, high = np.percentile(_seen(image, inside), [5, 95])
-    return float((high - low) / 255)
+    return quality(image, inside=inside)["contrast"]
 
 
 def exposure(image: np.ndarray, *, inside: np.ndarray | None = None) -> float:
     """Mean grey value of a picture (H, W, 3) uint8, 0 to 1; `inside` as for `contrast`."""
-    return float(_seen(image, inside).mean() / 255)
+    return quality(image, inside=inside)["exposure"]
 
 
 def clipped(image: np.ndarray, *, inside: np.ndarray | None = None) -> float:
     """Share of pixels, 0 to 1, that are black or white (grey below 4 or above 251); `inside` as for `contrast`."""
-    seen = _seen(image, inside)
-    return float(((seen < 4) | (seen > 251)).mean())
+    return quality(image, inside=inside)["clipped"]
 
 
 def _within(image: np.ndarray, crop: Crop) -> np.ndarray:
@@ -265,15 +291,7 @@ def _crop_pixels(face: Face) -> np.ndarray:
 
 def _contour_normals(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Places (n, 2) on the contours through the landmarks, three per segment, and unit normals (n, 2)."""
-    segments = np.array(
-        [
-            landmarks[list(pair)]
-            for contours, _ in LANDMARK_GROUPS.values()
-            for contour in contours
-            for pair in pairwise(contour)
-        ]
-    )
-    start, way = segments[:, 0], segments[:, 1] - segments[:, 0]
+    start, way = landmarks[_SEGMENTS[:, 0]], landmarks[_SEGMENTS[:, 1]] - landmarks[_SEGMENTS[:, 0]]
     length = np.linalg.norm(way, axis=1)
     long = length > 0.5
     start, way = start[long], way[long]
@@ -301,32 +319,43 @@ def _prepared(image: np.ndarray, inside: np.ndarray | None) -> tuple[np.ndarray,
     return _grey(image), inside
 
 
-def _steepness(grey: np.ndarray) -> np.ndarray:
-    """Magnitude of the gradient (h, w), in grey levels per pixel."""
-    x, y = (cv2.Sobel(grey, cv2.CV_32F, *axes) for axes in ((1, 0), (0, 1)))
+def _slopes(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The gradient to the right and down, (h, w) each, in eighths of grey levels per pixel."""
+    return cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)
+
+
+def _steepness(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Magnitude of the gradient (h, w), in grey levels per pixel, from its `_slopes`."""
     return cv2.magnitude(x, y) / 8
 
 
-def _edges(grey: np.ndarray, inside: np.ndarray | None) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-    """The steepness (h, w), and the rows and columns of the stronger half of its ridges above the noise."""
+class _Edges(NamedTuple):
+    """`_slopes` and `_steepness`, and the rows and columns of the stronger half of their ridges above the noise."""
+
+    slopes: tuple[np.ndarray, np.ndarray]
+    steep: np.ndarray
+    places: tuple[np.ndarray, np.ndarray]
+
+
+def _edges(grey: np.ndarray, inside: np.ndarray | None) -> _Edges:
     # Immerkaer's filter (CVIU 1996) responds to noise and not to straight edges; the median ignores corners.
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
     noise = float(np.median(np.abs(cv2.filter2D(grey, -1, kernel)))) / (6 * 0.6745)
-    steep = _steepness(cv2.GaussianBlur(grey, (0, 0), _FINE))
+    slopes = _slopes(cv2.GaussianBlur(grey, (0, 0), _FINE))
+    steep = _steepness(*slopes)
     ridge = (steep >= cv2.dilate(steep, np.ones((3, 3), np.uint8))) & (steep > max(_LEAST_EDGE, noise))
     if inside is not None:
         ridge &= inside
     if ridge.any():
         ridge &= steep >= np.median(steep[ridge])
-    return steep, np.nonzero(ridge)
+    return _Edges(slopes, steep, np.nonzero(ridge))
 
 
-def _seen(image: np.ndarray, inside: np.ndarray | None) -> np.ndarray:
+def _seen(grey: np.ndarray, inside: np.ndarray | None) -> np.ndarray:
     """The grey values (n,) inside `inside` or near edges; all of them if there are none."""
-    grey, inside = _prepared(image, inside)
     if inside is None:
         near = np.zeros(grey.shape, np.uint8)
-        near[_edges(grey, None)[1]] = 1
+        near[_edges(grey, None).places] = 1
         reach = 2 * max(1, round(0.02 * (grey.size**0.5))) + 1
         inside = cv2.dilate(near, np.ones((reach, reach), np.uint8)) > 0
     return grey[inside] if inside.any() else grey.ravel()
