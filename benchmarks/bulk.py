@@ -1,25 +1,23 @@
-"""Measures the time and the memory for many photos: in bulk, one by one, on Dask, and by 3DDFA-V2's chain.
+"""Rows of `run.py`: many photos, in bulk, one by one, on Dask, and by 3DDFA-V2's chain; and their memory.
 
-    python benchmarks/bulk.py [--photos 200] [--rounds 5] [--memory-photos 100000] [--chain DIR] [--only bulk,...]
-
-The photos are those of `sample_images`, on 450x450 pixels. Each row runs both ways in turn and prints the median of
-the rounds' ratios, so that other load falls on both. `--chain` is a folder that `prepare` of `tddfa_v2_chain.py`
-wrote. Nothing else should run meanwhile.
+The photos are those of `sample_images`, on 450x450 pixels.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
 import os
 import resource
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from comparisons import CHAIN, OURS, SAMPLES, Comparison, Setting
 from PIL import Image
 
 import m4kit
@@ -27,8 +25,20 @@ from m4kit.boxes import pairwise_iou
 from m4kit.detector import DEFAULT_PIXELS, DEFAULT_SHARE, NETWORK_MIN_FACE
 from m4kit.images import list_images, load_image
 
-SAMPLES = Path(__file__).resolve().parent.parent / "sample_images"
 SIDE = 450
+
+ORDINARY = 500
+"""Photos of a memory test that are not small: more than are in memory at once."""
+
+MOST_ROUNDS = 5
+ALONE, ONE = "m4kit, single calls", "m4kit, one process of one thread"
+
+
+@contextmanager
+def many_photos(count: int) -> Iterator[list[Path]]:
+    """A folder of so many photos."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield photos_in(Path(folder), count)
 
 
 def photos_in(folder: Path, count: int) -> list[Path]:
@@ -47,74 +57,66 @@ def photos_in(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def bulk(paths: Sequence[Path], rounds: int) -> str:
-    """Cost of a photo in bulk beside a single call after loading, with all that a table needs."""
-    predictor = m4kit.Predictor()
+def bulk(setting: Setting) -> list[Comparison]:
+    """(i) A photo in a table beside a single call after loading, with all that a table needs."""
+    with many_photos(setting.photos) as paths:
+        predictor = m4kit.Predictor()
 
-    def single() -> None:
-        for path in paths:
-            for face in predictor(path):
-                _ = face.landmarks, face.pose, face.failure_probability
+        def single() -> None:
+            for path in paths:
+                for face in predictor(path):
+                    _ = face.landmarks, face.pose, face.failure_probability
 
-    return compared("photo in bulk, table / single calls", _tabulated(paths), single, len(paths), rounds)
+        cpu: list[float] = []
+        row = _compared(setting, "i", "a photo in a table", {OURS: _tabulated(paths, cpu=cpu), ALONE: single})
+        return [row._replace(notes={OURS: f"{1000 * np.median(cpu) / setting.photos:.1f} ms of CPU"})]
 
 
-def chain(paths: Sequence[Path], rounds: int, folder: Path) -> str:
-    """A table of photos beside 3DDFA-V2's chain in a plain loop that keeps its landmarks."""
+def beside_chain(setting: Setting) -> list[Comparison]:
+    """(j) A table of photos beside 3DDFA-V2's chain in a plain loop that keeps its landmarks."""
     import cv2
-    from tddfa_v2_chain import Chain
 
-    peer, kept = Chain(folder), []
+    peer, kept = setting.peer(detects=True), []
+    with many_photos(setting.photos) as paths:
 
-    def loop() -> None:
-        for path in paths:
-            kept.append(peer(cv2.imread(str(path))))
+        def loop() -> None:
+            for path in paths:
+                kept.append(peer(cv2.imread(str(path))))
 
-    return compared("table / 3DDFA-V2's chain in a loop", _tabulated(paths), loop, len(paths), rounds)
+        work = f"{setting.photos:,} photos to a table, each"
+        return [_compared(setting, "j", work, {OURS: _tabulated(paths), CHAIN: peer and loop})]
 
 
-def dask(paths: Sequence[Path], rounds: int) -> str:
-    """Two Dask workers of one thread beside one thread of this process."""
+def dask(setting: Setting) -> list[Comparison]:
+    """(k) Two Dask workers of one thread beside one thread of this process."""
     import distributed
 
-    with ExitStack() as stack:
-        cluster = stack.enter_context(
-            distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
-        )
-        client = stack.enter_context(distributed.Client(cluster))
+    with (
+        many_photos(setting.photos) as paths,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
         executor = client.get_executor()
         # Each worker loads the networks once.
         _tabulated(paths[:64], executor=executor, batch_size=4)()
-        line = compared(
-            "two Dask workers / one process",
-            _tabulated(paths, executor=executor),
-            _tabulated(paths, workers=1),
-            len(paths),
-            rounds,
-        )
-        return f"{line}; a worker takes {max(client.run(_peak).values()):.0f} MB"
+        spread = {OURS: _tabulated(paths, executor=executor), ONE: _tabulated(paths, workers=1)}
+        row = _compared(setting, "k", "a photo in a table, two Dask workers", spread)
+        return [row._replace(notes={OURS: f"{max(client.run(peak).values()):.0f} MB a worker"})]
 
 
-def memory(paths: Sequence[Path], count: int) -> str:
-    """Memory above that after one prediction, for so many photos of a generator that go to a table."""
-
-    def generated() -> Iterator[str]:
-        for number in range(count):
-            path = paths[0].parent / f"again{number}.jpg"
-            os.link(paths[number % len(paths)], path)
-            yield str(path)
-
-    for face in m4kit.predict(paths[0]):
-        _ = face.failure_probability
-    start, began = _peak(), time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        m4kit.tabulate(generated(), folder, progress=False)
-    each = 1000 * (time.perf_counter() - began) / count
-    above = f"{_peak() - start:.0f} MB above {start:.0f} MB after one prediction"
-    return f"{count:,} photos: {above}, {each:.1f} ms a photo"
+def memory(setting: Setting) -> list[Comparison]:
+    """(m) Memory above that after one prediction, for photos of a generator that go to a table, in a new process."""
+    with many_photos(min(setting.memory_photos, ORDINARY)) as paths:
+        script = Path(__file__).with_name("table_memory.py")
+        command = [sys.executable, str(script), str(paths[0].parent), str(setting.memory_photos)]
+        answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    above, start, each = map(float, answer.stdout.split())
+    note = f"above {start:.0f} MB; {each:.1f} ms a photo"
+    work = f"{setting.memory_photos:,} photos to a table, {len(paths)} of them of {SIDE}x{SIDE}: memory"
+    return [Comparison("m", work, {OURS: np.array([above])}, "MB", {OURS: note})]
 
 
-def jpeg(side: int = 4000) -> str:
+def jpeg_table(_: Setting, side: int = 4000) -> str:
     """What decoding JPEGs at half their size would save and change, on the sample images, enlarged."""
     detector, times, shifts, scores = m4kit.Detector(), [], [], []
     for path in list_images(SAMPLES):
@@ -146,61 +148,26 @@ def jpeg(side: int = 4000) -> str:
     )
 
 
-def compared(name: str, ours: Callable[[], None], other: Callable[[], None], count: int, rounds: int) -> str:
-    """A line: medians of the rounds' ratios of the times, and of this process's CPU, and milliseconds a photo."""
-    times, cpu = np.empty((rounds, 2)), np.empty((rounds, 2))
-    for number in range(rounds):
-        for column, work in enumerate((ours, other)):
-            start = time.perf_counter(), time.process_time()
-            work()
-            times[number, column] = 1000 * (time.perf_counter() - start[0]) / count
-            cpu[number, column] = 1000 * (time.process_time() - start[1]) / count
-    ratio, cpu_ratio = (np.median(values[:, 0] / values[:, 1]) for values in (times, cpu))
-    (own, theirs), (own_cpu, their_cpu) = np.median(times, axis=0), np.median(cpu, axis=0)
-    return (
-        f"{name}: {ratio:.2f} ({own:.1f} and {theirs:.1f} ms a photo), CPU {cpu_ratio:.2f} ({own_cpu:.1f} and "
-        f"{their_cpu:.1f} ms); {count} photos, {rounds} rounds"
-    )
+def _compared(setting: Setting, row: str, work: str, functions: dict[str, Callable | None]) -> Comparison:
+    """A row of milliseconds a photo, of functions that each predict all photos."""
+    times = setting.measure(functions, rounds=MOST_ROUNDS)
+    each = {name: None if values is None else values / setting.photos for name, values in times.items()}
+    return Comparison(row, work, each)
 
 
-def _tabulated(paths: Sequence[Path], **options) -> Callable[[], None]:
+def _tabulated(paths: Sequence[Path], *, cpu: list[float] | None = None, **options) -> Callable[[], None]:
+    """What writes a table of photos, and adds the seconds of CPU that it took to a list."""
+
     def work() -> None:
+        start = time.process_time()
         with tempfile.TemporaryDirectory() as folder:
             m4kit.tabulate(paths, folder, progress=False, **options)
+        if cpu is not None:
+            cpu.append(time.process_time() - start)
 
     return work
 
 
-def _peak() -> float:
+def peak() -> float:
     """The process's largest memory so far, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def main() -> None:
-    """Measure, and print a line for each row."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--photos", type=int, default=200)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--memory-photos", type=int, default=100_000)
-    parser.add_argument("--chain", type=Path, help="folder that tddfa_v2_chain.prepare wrote")
-    parser.add_argument("--only", default="memory,bulk,chain,dask,jpeg", help="rows, default: %(default)s")
-    options = parser.parse_args()
-    only = options.only.split(",")
-    with tempfile.TemporaryDirectory() as folder:
-        paths = photos_in(Path(folder), options.photos)
-        # First, because the largest memory so far is measured.
-        if "memory" in only:
-            print(memory(paths, options.memory_photos), flush=True)
-        if "bulk" in only:
-            print(bulk(paths, options.rounds), flush=True)
-        if "chain" in only:
-            missing = "table / 3DDFA-V2's chain: not measured, because --chain is missing"
-            print(chain(paths, options.rounds, options.chain) if options.chain else missing, flush=True)
-        if "dask" in only:
-            print(dask(paths, options.rounds), flush=True)
-        if "jpeg" in only:
-            print(jpeg(), flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -70,11 +70,16 @@ class Comparison(NamedTuple):
 
 @dataclass
 class Setting:
-    """What all rows need. `chain` is the folder of the chain's files, None if the peer's files are not given."""
+    """What all rows need. `chain` is the folder of the chain's files, None if the peer's files are not given.
+
+    `photos` and `memory_photos` are the numbers of photos of the rows on many of them.
+    """
 
     threads: int
     rounds: int
     chain: Path | None
+    photos: int = 1000
+    memory_photos: int = 100_000
 
     @cached_property
     def photo(self) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Measures m4kit beside its peers, in the same process and in turn, and prints the tables of `docs/performance.md`.
 
-    python benchmarks/run.py [--threads 1] [--rounds 15] [--peer-files DIR] [--faceboxes FILE] [--only a,c]
+    python benchmarks/run.py [--threads 1] [--rounds 15] [--photos 1000] [--memory-photos 100000]
+                             [--peer-files DIR] [--faceboxes FILE] [--only a,c]
 
 `--peer-files` is the folder of 3DDFA-V2's files, `--faceboxes` the published `FaceBoxesProd.pth`, the weights of its
 detector: with the package onnx they become the chain of `tddfa_v2_chain.py`. MediaPipe takes part where it is
@@ -13,17 +14,41 @@ from __future__ import annotations
 import argparse
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+import comparisons
 import cv2
 import machine
 import numpy as np
-from comparisons import MESH, OURS, ROWS, Comparison, Setting
+from comparisons import MESH, OURS, Comparison, Setting
 
-TABLES = ("parts", "roofline")
+
+def later(module: str, name: str) -> Callable[[Setting], object]:
+    """A function of a module that is imported when it runs: widgets, pandas and training are not light."""
+
+    def measure(setting: Setting) -> object:
+        return getattr(import_module(module), name)(setting)
+
+    return measure
+
+
+ROWS = comparisons.ROWS | {
+    "i": later("bulk", "bulk"),
+    "j": later("bulk", "beside_chain"),
+    "k": later("bulk", "dask"),
+    "l": later("video", "frames"),
+    "m": later("bulk", "memory"),
+}
+TABLES = {
+    "parts": later("photo_parts", "parts_table"),
+    "roofline": later("photo_parts", "roofline_table"),
+    "video": later("video", "video_table"),
+    "jpeg": later("bulk", "jpeg_table"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -31,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--threads", type=int, default=1, help="of m4kit and its peers (default: 1)")
     parser.add_argument("--rounds", type=int, default=15, help="default: 15")
+    parser.add_argument("--photos", type=int, default=1000, help="of rows i, j, k (default: 1000)")
+    parser.add_argument("--memory-photos", type=int, default=100_000, help="of row m (default: 100000)")
     parser.add_argument("--peer-files", type=Path, help="folder with 3DDFA-V2's files")
     parser.add_argument("--faceboxes", type=Path, help="the published FaceBoxesProd.pth")
     parser.add_argument("--only", help=f"rows and tables: {','.join([*ROWS, *TABLES])} (default: all)")
@@ -49,17 +76,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 warnings.simplefilter("ignore")
                 prepare(options.peer_files, options.faceboxes, Path(folder))
             chain = Path(folder)
-        setting = Setting(options.threads, options.rounds, chain)
+        setting = Setting(
+            options.threads, options.rounds, chain, photos=options.photos, memory_photos=options.memory_photos
+        )
         others = machine.Others()
         rows = [row for name in ROWS if name in only for row in ROWS[name](setting)]
         tables = [comparison_table(rows)] if rows else []
-        if set(only) & {*TABLES}:
-            # These need widgets and pandas, whose imports are not light.
-            import photo_parts
-
-            tables += [getattr(photo_parts, f"{name}_table")(setting) for name in TABLES if name in only]
+        tables += [TABLES[name](setting) for name in TABLES if name in only]
     # Without the names of folders, so that it can be shown to others.
-    words = f"--threads {options.threads} --rounds {options.rounds}"
+    words = f"--threads {options.threads} --rounds {options.rounds} --photos {options.photos}"
+    words += f" --memory-photos {options.memory_photos}"
     words += " --peer-files DIR" if options.peer_files else ""
     words += " --faceboxes FILE" if options.faceboxes else ""
     words += f" --only {options.only}" if options.only else ""

@@ -1,6 +1,4 @@
-"""Measures jitter, lag, error and speed of `predict_video`, with and without smoothing, as a Markdown table.
-
-    python benchmarks/video.py [--people 3] [--noise 6] [--rounds 3]
+"""`predict_video` for `run.py`: its speed, and jitter, lag and error with and without smoothing.
 
 The faces are drawn from m4kit's own face model at 640x480 pixels and 25 frames a second, so that their true landmarks
 are known:
@@ -9,22 +7,20 @@ are known:
   size. The pictures differ in sensor noise. "each frame as a photo" runs `predict` on each, whose boxes differ, too;
 - lag: how many frames the head's pitch, and the opening of the mouth, are behind the truth, while the head nods by 15
   degrees once a second and the jaw opens twice a second. It follows from the phases of sine waves fitted to both;
-- error: NME of the nodding face against the true landmarks, in percent;
-- frames a second: from the file to the smoothed faces, for one face. Other load on the machine changes it.
+- error: NME of the nodding face against the true landmarks, in percent.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
 
 import cv2
 import numpy as np
+from comparisons import OURS, Comparison, Setting
 
 import m4kit
 from m4kit import metrics
@@ -32,7 +28,7 @@ from m4kit.face_model import FaceModel
 from m4kit.light import Light
 from m4kit.prediction import Face
 from m4kit.training.synthetic_head import Head
-from m4kit.video.files import VideoWriter
+from m4kit.video.files import VideoReader, VideoWriter
 from m4kit.video.smoothing import FaceSmoother
 from m4kit.video.tracking import Tracker
 
@@ -46,6 +42,10 @@ NOD, JAW = 1.0, 2.0
 """Cycles a second of the nodding head and the opening jaw."""
 DEGREES = 15.0
 PLACE, SCALE = (320, 250), 1.3
+PEOPLE, NOISE = 3, 6.0
+"""Drawn people, and the sensor's noise in grey levels."""
+
+AS_PHOTOS = "m4kit, each frame as a photo"
 POSES = ((0, 0, 0), (25, -5, 5), (-40, 5, -5))
 TIMES = np.arange(FRAMES) / FPS
 
@@ -141,66 +141,53 @@ def figures(faces: Sequence[Face], truth: np.ndarray, pitch: np.ndarray) -> tupl
     )
 
 
-def speed(pictures: Sequence[np.ndarray], rounds: int) -> dict[str, float]:
-    """Frames a second of `predict_video` on a file, without and with smoothing: medians of the rounds."""
+def frames(setting: Setting) -> list[Comparison]:
+    """(l) A frame of a file to smoothed faces, beside each frame as a photo."""
+    predictor = m4kit.Predictor(threads=setting.threads)
+    (person,) = people(1)
+    pictures, _, _ = nodding(person, 0, NOISE)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "speed.mp4"
         with VideoWriter(path, size=SIZE, fps=FPS) as writer:
             for picture, seconds in zip(pictures, TIMES, strict=True):
                 writer.write(picture, float(seconds))
-        times: dict[bool, list[float]] = {False: [], True: []}
-        for _ in range(rounds):
-            for smooth, values in times.items():
-                video = m4kit.predict_video(path, smooth=smooth, progress=False)
-                frames = iter(video)
-                next(frames)
-                start = time.perf_counter()
-                count = sum(len(frame.faces[0].landmarks) > 0 for frame in frames)
-                values.append(count / (time.perf_counter() - start))
-    return {
-        name: float(np.median(values))
-        for name, values in zip(("not smoothed", "smoothed"), times.values(), strict=True)
-    }
+        # The networks are loaded by the first round, which does not count.
+        functions = {
+            OURS: lambda: [frame[0].landmarks for frame in m4kit.predict_video(path, progress=False)],
+            AS_PHOTOS: lambda: [predictor(frame.image)[0].landmarks for frame in VideoReader(path)],
+        }
+        times = {name: values / FRAMES for name, values in setting.measure(functions, rounds=5).items()}
+    note = f"{1000 / np.median(times[OURS]):.0f} frames a second"
+    return [Comparison("l", "a frame of a video, 640x480, one face", times, notes={OURS: note})]
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--people", type=int, default=3)
-    parser.add_argument("--noise", type=float, default=6.0, help="sensor noise in grey levels")
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+def video_table(_: Setting) -> str:
+    """Jitter, lag and error in Markdown, means over drawn people."""
     predictor = m4kit.Predictor()
-    names = ("each frame as a photo", "not smoothed", "smoothed")
+    names = (AS_PHOTOS, "followed, not smoothed", "followed and smoothed")
     still_jitter: dict[str, list[float]] = {name: [] for name in names}
     nod: dict[str, list[tuple]] = {name: [] for name in names}
-    for seed, person in enumerate(people(options.people)):
-        pictures = still(person, POSES[seed % len(POSES)], seed, options.noise)
-        faces = followed(pictures, predictor)
-        for name, some in zip(
-            names, ([predictor(picture)[0] for picture in pictures], faces, smoothed(faces)), strict=True
-        ):
-            still_jitter[name].append(jitter(some))
-        moving, truth, pitch = nodding(person, seed, options.noise)
-        faces = followed(moving, predictor)
-        for name, some in zip(
-            names, ([predictor(picture)[0] for picture in moving], faces, smoothed(faces)), strict=True
-        ):
-            nod[name].append(figures(some, truth, pitch))
-    rates = speed(moving, options.rounds)
-    print(
-        f"{options.people} drawn people, {FRAMES} frames of {SIZE[0]}x{SIZE[1]} pixels, noise of "
-        f"{options.noise:g} grey levels\n"
-    )
-    print("| | jitter, % | lag of the nod, frames | lag of the mouth, frames | NME, % | frames a second |")
-    print("|---|--:|--:|--:|--:|--:|")
+    for seed, person in enumerate(people(PEOPLE)):
+        pictures = still(person, POSES[seed % len(POSES)], seed, NOISE)
+        for name, faces in zip(names, _three_ways(pictures, predictor), strict=True):
+            still_jitter[name].append(jitter(faces))
+        moving, truth, pitch = nodding(person, seed, NOISE)
+        for name, faces in zip(names, _three_ways(moving, predictor), strict=True):
+            nod[name].append(figures(faces, truth, pitch))
+    lines = [
+        f"| {PEOPLE} people, {FRAMES} frames each | jitter of a still face, % | lag of the nod, frames | lag of the "
+        "mouth, frames | NME, % |",
+        "|---|--:|--:|--:|--:|",
+    ]
     for name in names:
         lags = np.mean(nod[name], axis=0)
-        rate = f"{rates[name]:.0f}" if name in rates else ""
-        print(
-            f"| {name} | {np.mean(still_jitter[name]):.3f} | {lags[0]:.2f} | {lags[1]:.2f} | {lags[2]:.2f} | {rate} |"
+        lines.append(
+            f"| {name} | {np.mean(still_jitter[name]):.3f} | {lags[0]:.2f} | {lags[1]:.2f} | {lags[2]:.2f} |"
         )
+    return "\n".join(lines)
 
 
-if __name__ == "__main__":
-    main()
+def _three_ways(pictures: Sequence[np.ndarray], predictor: m4kit.Predictor) -> tuple[list[Face], ...]:
+    """The faces of pictures, each as a photo; followed; followed and smoothed."""
+    faces = followed(pictures, predictor)
+    return [predictor(picture)[0] for picture in pictures], faces, smoothed(faces)

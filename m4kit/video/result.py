@@ -18,7 +18,7 @@ from m4kit.checks import check_flag, check_type, check_whole
 from m4kit.confidence import assess
 from m4kit.parameters import split
 from m4kit.prediction import Face, Origin, Prediction
-from m4kit.predictor import Predictor
+from m4kit.predictor import Predictor, predictor_with
 from m4kit.video.files import VideoError, VideoReader, VideoWriter
 from m4kit.video.tracking import Tracker
 
@@ -198,7 +198,7 @@ def predict_video(
         raise ValueError(
             "try_turns: expected False, because a video is read upright, got True; turn the video first"
         )
-    predictor = Predictor(**options)
+    predictor = predictor_with(options)
     # It shares network and detector, and has no limit of its own.
     follow = copy(predictor)
     follow.passes, follow.max_faces = 1, None
