@@ -28,6 +28,14 @@ CONTOURS = tuple(
 """All contours: the landmark indices of each, and its colour."""
 
 
+def landmark_colours() -> np.ndarray:
+    """Colours (68, 3) uint8 of the landmarks, by part of the face."""
+    colours = np.zeros((68, 3), np.uint8)
+    for contour, colour in CONTOURS:
+        colours[contour] = colour
+    return colours
+
+
 def mirror_order(count: int, pairs) -> np.ndarray:
     """The index of each point's mirror partner, (count,), from pairs of numbers that start at 1."""
     order = np.arange(count)

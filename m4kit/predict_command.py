@@ -131,9 +131,9 @@ def predict(options: argparse.Namespace) -> int:
                         visit=_visit(files),
                     )
             except KeyboardInterrupt:
-                write_pages(output, table.path, photos, files)
+                write_pages(output, table.path, photos, files, predictor.model)
                 raise
-            page, unread = write_pages(output, table.path, photos, files)
+            page, unread = write_pages(output, table.path, photos, files, predictor.model)
         if not options.quiet:
             say(page)
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -16,8 +16,10 @@ from PIL import Image
 from pyarrow import parquet
 
 from m4kit.camera import HeadPose
-from m4kit.face_table import SHORT, table_of
+from m4kit.face_model import FaceModel
+from m4kit.face_table import SHORT, faces_from, table_of
 from m4kit.files import OutputFolder, text_of
+from m4kit.live import LiveFace, content, data_blocks, live_script, live_style
 from m4kit.pages import render_page
 from m4kit.photo_files import GAP, PhotoFiles
 from m4kit.visualize.drawing import angle_text, pose_text
@@ -32,7 +34,13 @@ PAGES = "pages"
 """The folder of the pages after the first."""
 
 _PHOTOS = 300
-"""Photos of a page, which then has some 600 kB; pictures are files beside it, loaded as one scrolls."""
+"""Photos of a page, which then has some 1.5 MB; pictures are files beside it, loaded as one scrolls."""
+
+_MODE_STEP = 0.04
+"""Millimetres to which a page's modes are rounded."""
+
+_LONG = ("parameters", "face_model")
+"""Columns for the faces in 3D."""
 
 _NUMBER = 0.055
 """Height of a face's number over the picture of head poses, as a share of the picture's height."""
@@ -49,7 +57,10 @@ _DIGITS = (
 
 @dataclass(frozen=True)
 class _Photo:
-    """One photo of a page. `size` is its width and height, None if it could not be read, which `failure` explains."""
+    """One photo of a page. `size` is its width and height, None if it could not be read, which `failure` explains.
+
+    `first` is the number of its first face on the page.
+    """
 
     title: str
     link: str
@@ -59,6 +70,7 @@ class _Photo:
     picture: str = ""
     numbers: dict | None = None
     poses: tuple[str, ...] = ()
+    first: int = 0
     faces: tuple[tuple[str, ...], ...] = ()
 
     @property
@@ -81,14 +93,15 @@ class _Photo:
 
 
 def write_pages(
-    output: OutputFolder, table: Path, photos: Sequence[Path], files: PhotoFiles
+    output: OutputFolder, table: Path, photos: Sequence[Path], files: PhotoFiles, model: FaceModel
 ) -> tuple[Path, list[str]]:
     """Write `faces.csv` and the pages of a table; gives the first page and why photos could not be predicted.
 
-    `photos` fixes the order. Each page shows 300 photos, with links to the overlays of `files` if there are any.
+    `photos` fixes the order. Each page shows 300 photos, with links to the overlays of `files` if there are any, and
+    their faces live in 3D; `model` is the table's face model.
     """
     rows = _rows(table, photos)
-    short = rows.drop(columns="order").round(_DIGITS)
+    short = rows.drop(columns=["order", *_LONG]).round(_DIGITS)
     short["reasons"] = ["" if reasons is None else "; ".join(reasons) for reasons in short["reasons"]]
     output.write(FILES[0], lambda path: short.to_csv(path, index=False))
     groups = [group for _, group in rows.groupby("order", sort=True)]
@@ -101,17 +114,23 @@ def write_pages(
     facts, first = _facts(rows, len(photos)), output.path / FILES[1]
     for number, name in enumerate(names):
         start = number * _PHOTOS
-        shown = zip(groups[start : start + _PHOTOS], titles[start : start + _PHOTOS], strict=True)
+        shown = list(zip(groups[start : start + _PHOTOS], titles[start : start + _PHOTOS], strict=True))
         base = (output.path / name).parent
         links = [
             (os.path.relpath(output.path / other, base).replace(os.sep, "/"), other == name)
             for other in names
         ]
+        counts = [int(group["face"].notna().sum()) for group, _ in shown]
+        first_faces = np.cumsum([0, *counts]).tolist()
         page = render_page(
             "predict.html",
             title="Faces in 3D",
             facts=facts,
-            photos=[_photo(group, title, paths, files, base) for group, title in shown],
+            photos=[
+                replace(_photo(group, title, paths, files, base), first=number)
+                for (group, title), number in zip(shown, first_faces, strict=False)
+            ],
+            **_live(shown, model),
             pages=links if count > 1 else [],
             up="" if number == 0 else "../",
         )
@@ -120,10 +139,31 @@ def write_pages(
     return first, rows["error"].dropna().tolist()
 
 
+def _live(shown: Sequence[tuple[pandas.DataFrame, str]], model: FaceModel) -> dict[str, str]:
+    """The blocks of a page that show its faces live; empty if there are none."""
+    faces = []
+    for rows, title in shown:
+        found = rows[rows["face"].notna()]
+        for number, (face, chance) in enumerate(
+            zip(faces_from(found, model=model), found["failure_probability"], strict=True), start=1
+        ):
+            name = f"{title}, face {number}" if len(found) > 1 else title
+            known = None if np.isnan(chance) else chance
+            faces.append(LiveFace.of(face, title=name, failure_probability=known))
+    if not faces:
+        return {"style": "", "data": "", "script": ""}
+    found, packer = content(faces, head=False, step=_MODE_STEP)
+    return {
+        "style": live_style(),
+        "data": data_blocks(found, packer),
+        "script": live_script("live_photos"),
+    }
+
+
 def _rows(table: Path, photos: Sequence[Path]) -> pandas.DataFrame:
-    """The short columns of the table in the order of the photos; photos that are no longer given come last."""
-    parts = [parquet.read_table(part, columns=SHORT) for part in sorted(table.glob("*.parquet"))]
-    rows = pyarrow.concat_tables([table_of([]).select(SHORT), *parts]).to_pandas()
+    """The columns that pages need, in the order of the photos; photos that are no longer given come last."""
+    parts = [parquet.read_table(part, columns=[*SHORT, *_LONG]) for part in sorted(table.glob("*.parquet"))]
+    rows = pyarrow.concat_tables([table_of([]).select([*SHORT, *_LONG]), *parts]).to_pandas()
     places = {text_of(str(photo)): place for place, photo in reversed(list(enumerate(photos)))}
     # Whole numbers that may be missing.
     rows = rows.astype(dict.fromkeys(("face", "width", "height"), "Int32"))

@@ -465,6 +465,16 @@ class Prediction(Sequence):
 
         return save_prediction(self, path, photo=photo)
 
+    def to_html(self, path: str | Path | None = None) -> str | Path:
+        """The faces live in 3D as one HTML page that works offline: see `m4kit.live`.
+
+        Written to `path`, whose path it gives; without a path it gives the page. Raises `ValueError` for a prediction
+        without faces.
+        """
+        from m4kit.live import prediction_page, save_page
+
+        return save_page(prediction_page(self), path)
+
     def _ipython_display_(self) -> None:
         # Smaller than a plot, because the picture stays in the notebook's file.
         _show(self.plot(max_side=560), self, repr(self))

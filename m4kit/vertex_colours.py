@@ -185,16 +185,21 @@ def _clay(face: Face) -> VertexColours:
     return clay(face.model)
 
 
-def _region(face: Face) -> VertexColours:
-    regions = face.model.regions
+def region_colours(model: FaceModel) -> VertexColours:
+    """A colour for each region of a model's vertices; raises `ValueError` for a model without regions."""
+    regions = model.regions
     if not regions:
         raise ValueError("colour region: this face model names no regions; choose another colour")
-    colours, names = np.tile(np.uint8(SKIN), (len(face.vertices), 1)), {}
+    colours, names = np.tile(np.uint8(SKIN), (len(model.mean), 1)), {}
     for number, (name, mask) in enumerate(regions.items()):
         colour = REGION_COLOURS[number % len(REGION_COLOURS)]
         colours[mask] = colour
         names[name.replace("_", " ")] = colour
     return VertexColours(colours, names=names)
+
+
+def _region(face: Face) -> VertexColours:
+    return region_colours(face.model)
 
 
 def _normals(face: Face) -> VertexColours:

@@ -43,6 +43,7 @@ LAYERS = (
     ("texture",),
     ("vertex_colours", "export"),
     ("visualize",),
+    ("live",),
     ("photo_files",),
     ("predict_page",),
     ("predict_command",),
@@ -60,7 +61,7 @@ LAYERS = (
 METHODS_THAT_REACH_UP = {
     *(
         ("prediction", room)
-        for room in ("prediction_file", "render", "vertex_colours", "export", "visualize")
+        for room in ("prediction_file", "render", "vertex_colours", "export", "visualize", "live")
     ),
     ("video.result", "visualize"),
 }

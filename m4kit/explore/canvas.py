@@ -1,4 +1,4 @@
-"""The live 3D view of the explorers, kernel side; the browser side is in `js/`.
+"""The live 3D view of the explorers, kernel side; the browser side is in `live/js/`.
 
 Meshes travel as messages with binary buffers, not as synchronised traits, for two reasons: a notebook that is saved
 with its widgets' state would contain every trait, and triangles and colours should travel only when they change.
@@ -14,9 +14,11 @@ import ipywidgets as widgets
 import numpy as np
 import traitlets
 
-from m4kit.explore.javascript import MessageView, module
+from m4kit.explore.javascript import MessageView
 from m4kit.landmarks import CONTOURS
 from m4kit.light import Light
+from m4kit.live.content import light_uniforms
+from m4kit.live.scripts import CANVAS, module
 from m4kit.visualize.drawing import AXIS_COLOURS
 from m4kit.visualize.mesh_figure import AXIS_LENGTH, EXTENT
 
@@ -43,7 +45,7 @@ class Canvas(MessageView):
       click, and `still()` returns a PNG or JPEG for browsers without WebGL.
     """
 
-    _esm = module("shaders", "geometry", "panel", "renderer", "gestures", "view")
+    _esm = module(*CANVAS)
 
     camera = traitlets.Dict().tag(sync=True)
     show = traitlets.Dict().tag(sync=True)
@@ -59,7 +61,7 @@ class Canvas(MessageView):
 
     def __init__(self, **traits):
         traits.setdefault("camera", camera_towards(np.eye(3)))
-        super().__init__(light=_light_for_browser(Light()), **traits)
+        super().__init__(light=light_uniforms(Light()), **traits)
         self.on_click: Callable[[int, int | None], None] = lambda panel, vertex: None
         self.on_reset: Callable[[], None] = lambda: None
         self.still: Callable[[], bytes] = lambda: b""
@@ -248,32 +250,6 @@ def _quantised(points: np.ndarray) -> tuple[bytes, dict]:
     step = np.maximum(np.ptp(points, axis=0) / _LEVELS, 1e-12)
     quantised = np.rint((points - low) / step).astype("<u2")
     return quantised.tobytes(), {"low": low.tolist(), "step": step.tolist()}
-
-
-def _light_for_browser(light: Light) -> dict:
-    """The light as uniforms of the shaders."""
-
-    def unit(direction):
-        return (np.asarray(direction) / np.linalg.norm(direction)).tolist()
-
-    return {
-        "keyDirection": unit(light.key.direction),
-        "keyColour": list(light.key.colour),
-        "fillDirection": unit(light.fill.direction),
-        "fillColour": list(light.fill.colour),
-        "sky": list(light.sky),
-        "ground": list(light.ground),
-        "softness": light.softness,
-        "gloss": light.gloss,
-    }
-
-
-def landmark_colours() -> np.ndarray:
-    """Colours (68, 3) uint8 of the landmarks, by part of the face."""
-    colours = np.zeros((68, 3), np.uint8)
-    for contour, colour in CONTOURS:
-        colours[contour] = colour
-    return colours
 
 
 def contour_lines(

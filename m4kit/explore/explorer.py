@@ -6,23 +6,16 @@ import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import ipywidgets as widgets
 import numpy as np
 
-from m4kit.camera import rotation_from_euler
 from m4kit.checks import check_whole
 from m4kit.explore.canvas import Canvas
 from m4kit.explore.controls import ErrorLine, button, toggle
+from m4kit.live import CAMERAS, save_page
 from m4kit.visualize.pictures import picture_bundle
-
-CAMERAS = {
-    "Front": rotation_from_euler(0, 0, 0),
-    "Left": rotation_from_euler(90, 0, 0),
-    "Right": rotation_from_euler(-90, 0, 0),
-    "Top": rotation_from_euler(0, -90, 0),
-}
-"""Camera positions as rotations (3, 3) from the head's frame; left and right are the person's own sides."""
 
 AS_IN_PHOTO = "As in photo"
 
@@ -59,7 +52,7 @@ class Explorer(widgets.VBox):
         self.lock = threading.RLock()
         self._quiet = False
         super().__init__()
-        # The note of the still picture and `js/keyboard.js` find explorers by this class.
+        # The note of the still picture and `live/js/keyboard.js` find explorers by this class.
         self.add_class("m4kit-explorer")
 
     @property
@@ -210,6 +203,17 @@ class MeshExplorer(Explorer):
     def reset(self) -> None:
         """Turn the camera to where it was at the start."""
         self.look(self.start)
+
+    def to_html(self, path: str | Path | None = None) -> str | Path:
+        """A page that works offline and without a kernel, with the same view and the controls that need no kernel.
+
+        Written to `path`, whose path it gives; without a path it gives the page as text.
+        """
+        return save_page(self.page(), path)
+
+    def page(self) -> str:
+        """The page of `to_html`."""
+        raise NotImplementedError
 
     def _toggle(self, name: str) -> None:
         self.canvas.show = self.canvas.show | {name: self.toggles[name].value}

@@ -1,4 +1,4 @@
-"""A page of faces to look at and to click, kernel side; `js/face_grid.js` is the browser side.
+"""A page of faces to look at and to click, kernel side; `live/js/face_grid.js` is the browser side.
 
 Pictures travel as messages, not as synchronised traits, so that a saved notebook stays small.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from m4kit.explore.javascript import MessageView, module
+from m4kit.explore.javascript import MessageView
+from m4kit.live.scripts import module
 
 
 class GridFace(NamedTuple):

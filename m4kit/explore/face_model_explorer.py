@@ -10,7 +10,6 @@ import numpy as np
 
 from m4kit.checks import check_array, check_type
 from m4kit.exaggeration import edge_fade
-from m4kit.explore.canvas import landmark_colours
 from m4kit.explore.controls import COLOUR_LABELS, button, choice, faded, legend, row, slider
 from m4kit.explore.explorer import MeshExplorer
 from m4kit.explore.modes import (
@@ -25,6 +24,8 @@ from m4kit.explore.modes import (
 from m4kit.explore.photo import check_prediction, face_choice, picture_html, thumbnail
 from m4kit.face_model import FaceModel
 from m4kit.images import jpeg
+from m4kit.landmarks import landmark_colours
+from m4kit.live import LiveFace, live_page
 from m4kit.prediction import Face, Prediction
 from m4kit.vertex_colours import VertexColours, clay, distance_from_mean, scalar_colours
 from m4kit.visualize.legend import with_legend
@@ -250,6 +251,26 @@ class FaceModelExplorer(MeshExplorer):
             return with_legend(mesh_still(self._shown, vertices, coloured, **looks), coloured)
 
         return small_png(without_background(draw))
+
+    def page(self) -> str:
+        """The page of `to_html`: the mean face with all sliders, and the faces of `of`."""
+        faces = enumerate(self.prediction or ())
+        return live_page(
+            [
+                LiveFace.mean(self.model),
+                *(
+                    LiveFace.of(face, title=f"Face {k + 1}", image=face.origin and face.origin.image)
+                    for k, face in faces
+                ),
+            ],
+            title="Face model",
+            facts=f"{self.people} identity and {self.moods} expression modes",
+            still=self.still(),
+            deviations=self.deviations,
+            show={"head": self.toggles["head"].value, "contours": False},
+            open=["modes"],
+            leastDistance=_LEAST_DISTANCE,
+        )
 
     def describe(self) -> str:
         """One line that says what is explored."""

@@ -16,14 +16,18 @@ import numpy as np
 
 from m4kit.ablation.heads.accuracy import Accuracy, accuracy_at
 from m4kit.ablation.heads.judge import HEADS
-from m4kit.ablation.heads.record import OTHER_HALF, HeadStudy
+from m4kit.ablation.heads.record import BEST, OTHER_HALF, HeadStudy
 from m4kit.explore.controls import colour_bar, paragraph
+from m4kit.live.packing import Packer
 from m4kit.vertex_colours import scalar_colours
 from m4kit.visualize import strokes
 from m4kit.visualize.style import MAT_INK_RGB, MAT_RGB
 
 PARTS = 25
 """Steps along each side of a cut for which the accuracy is computed; the picture interpolates between them."""
+
+PAGE_PARTS = 20
+"""Steps of each weight for which a live page has the accuracy; it interpolates between them."""
 
 _INK, _LINE = (36, 41, 47), (255, 255, 255)
 _PRESENT = (255, 59, 48)
@@ -188,6 +192,22 @@ def _mark(picture: np.ndarray, best: np.ndarray, present: np.ndarray, unit: floa
         strokes.lines(picture, cross, thickness * unit).paint(picture, colour)
     for radius, colour in ((6, _INK), (5, _LINE), (3.6, _PRESENT)):
         strokes.dots(picture, [present], radius * unit).paint(picture, colour)
+
+
+def packed_accuracy(study: HeadStudy, packer: Packer) -> dict:
+    """The accuracy of all weights in steps of `1 / PAGE_PARTS` for a live page (`live/js/live_study.js`)."""
+    steps = range(PAGE_PARTS + 1)
+    sums = [(a, b, c) for a in steps for b in range(a, PAGE_PARTS + 1) for c in range(b, PAGE_PARTS + 1)]
+    weights = np.diff(np.array(sums) / PAGE_PARTS, prepend=0, append=1, axis=1)
+    found = accuracy_at(study, weights)
+    return {
+        "parts": PAGE_PARTS,
+        "nme": packer.add(found.nme, "f4"),
+        "above": packer.add(found.difference[:, 1], "f4"),
+        "best": study.weights(BEST).tolist(),
+        "words": f"{study.criterion} on {study.faces} faces of {study.dataset}:",
+        "scale": packer.add(scalar_colours(np.linspace(0, 1, 256)).colours, "u1"),
+    }
 
 
 def accuracy_html(study: HeadStudy, weights: np.ndarray) -> str:

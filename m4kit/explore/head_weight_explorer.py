@@ -14,15 +14,17 @@ from m4kit.ablation.heads.judge import HEADS
 from m4kit.ablation.heads.record import BEST, HeadStudy
 from m4kit.ablation.record import RecordError
 from m4kit.checks import check_type
-from m4kit.explore.canvas import contour_lines, landmark_colours
+from m4kit.explore.canvas import contour_lines
 from m4kit.explore.controls import SIDE_WIDTH, WRAP, button, choice, legend, paragraph, row, slider
 from m4kit.explore.explorer import AS_IN_PHOTO, MeshExplorer
-from m4kit.explore.head_accuracy import accuracy_html, accuracy_line, cuts, cuts_picture
+from m4kit.explore.head_accuracy import accuracy_html, accuracy_line, cuts, cuts_picture, packed_accuracy
 from m4kit.explore.head_answers import COLOURS, GREY, Answer, Reference
 from m4kit.explore.photo import check_prediction, face_choice, picture_html, small_jpeg
 from m4kit.explore.weight_sliders import WeightSliders, checked
 from m4kit.explore.weight_triangle import WeightTriangle
 from m4kit.images import jpeg
+from m4kit.landmarks import landmark_colours
+from m4kit.live import prediction_page
 from m4kit.prediction import Face, Prediction
 from m4kit.visualize.figures import pictures_figure
 from m4kit.visualize.pictures import small_png, without_background
@@ -172,6 +174,21 @@ class HeadWeightExplorer(MeshExplorer):
             square = np.concatenate([np.concatenate(triangles[k : k + 2], axis=1) for k in (0, 2)])
             pictures[accuracy_line(self.study, self.weights)] = square
         return pictures_figure(pictures).to_bytes()
+
+    def page(self) -> str:
+        """The page of `to_html`: the photo's faces under any weights, with their measured accuracy."""
+        layers = {name: control.value for name, control in self.toggles.items() if name != "own"}
+        return prediction_page(
+            self.prediction,
+            still=self._mesh_still(),
+            face=self.face_choice.value,
+            colour="clay",
+            opacity=self.opacity.value,
+            show=layers,
+            open=["heads"],
+            view=AS_IN_PHOTO,
+            study=self.study and functools.partial(packed_accuracy, self.study),
+        )
 
     def describe(self) -> str:
         """One line that says what is explored."""

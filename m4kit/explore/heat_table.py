@@ -1,10 +1,11 @@
-"""A heat map to click, kernel side; `js/heat_table.js` is the browser side."""
+"""A heat map to click, kernel side; `live/js/heat_table.js` is the browser side."""
 
 from __future__ import annotations
 
 import traitlets
 
-from m4kit.explore.javascript import MessageView, module
+from m4kit.explore.javascript import MessageView
+from m4kit.live.scripts import module
 from m4kit.scenes.cells import HeatGrid
 from m4kit.scenes.heat import LEGEND, heat_rows
 

@@ -1,31 +1,24 @@
-"""The browser side of the views: JavaScript modules without a bundler, put together from the files in `js/`."""
+"""The base class of all views: widgets whose browser side is JavaScript of `m4kit.live`."""
 
 from __future__ import annotations
 
 import uuid
-from pathlib import Path
 
 import anywidget
 import traitlets
 
-_FOLDER = Path(__file__).parent / "js"
-_EVERYWHERE = ("messages", "keyboard")
-
-
-def module(*names: str) -> str:
-    """A JavaScript module of the files `names` in this order, after the two that every module needs."""
-    return "\n".join((_FOLDER / f"{name}.js").read_text(encoding="utf-8") for name in _EVERYWHERE + names)
+from m4kit.live.scripts import read
 
 
 class MessageView(anywidget.AnyWidget):
-    """A view whose content travels as messages or traits; its `_esm` is a `module`.
+    """A view whose content travels as messages or traits; its `_esm` is a `scripts.module`.
 
     The browser sends "ready" once it listens. A subclass overrides `on_ready`, which sends what was shown before, and
     `on_message` for its other messages.
     """
 
     # Every explorer has such a view, so the style of all explorers comes with it.
-    _css = (_FOLDER / "explorer.css").read_text(encoding="utf-8")
+    _css = read("explorer.css")
     # The browser finds its model by this id, and needs it from the start.
     own_id = traitlets.Unicode().tag(sync=True)
 

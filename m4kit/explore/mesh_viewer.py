@@ -13,7 +13,7 @@ import numpy as np
 
 from m4kit.camera import rotation_from_euler
 from m4kit.checks import check_whole
-from m4kit.explore.canvas import contour_lines, landmark_colours, pose_axes
+from m4kit.explore.canvas import contour_lines, pose_axes
 from m4kit.explore.controls import (
     COLOUR_LABELS,
     SIDE_WIDTH,
@@ -36,6 +36,8 @@ from m4kit.explore.photo import (
 )
 from m4kit.head_frame import HeadFrame
 from m4kit.images import jpeg
+from m4kit.landmarks import landmark_colours
+from m4kit.live import prediction_page
 from m4kit.prediction import Face, Prediction
 from m4kit.vertex_colours import (
     MODES,
@@ -201,6 +203,18 @@ class MeshViewer(MeshExplorer):
         if path is not None:
             Path(path).write_bytes(content)
         return content
+
+    def page(self) -> str:
+        """The page of `to_html`: the faces with the present colour, layers and comparison."""
+        layers = {name: control.value for name, control in self.toggles.items()}
+        return prediction_page(
+            self.prediction,
+            other=self.other,
+            still=self.still(),
+            face=self.face_choice.value,
+            colour=self.colour.value,
+            show=layers,
+        )
 
     def describe(self) -> str:
         """One line that says what is explored."""

@@ -16,7 +16,8 @@ import plotly.graph_objects as go
 import traitlets
 from plotly.offline import get_plotlyjs
 
-from m4kit.explore.javascript import MessageView, module
+from m4kit.explore.javascript import MessageView
+from m4kit.live.scripts import module
 
 
 class PlotlyView(MessageView):

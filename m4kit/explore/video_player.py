@@ -1,4 +1,4 @@
-"""A player for a video and a timeline of its signals: the part in the kernel. The browser's part is in `js/`.
+"""A player for a video and a timeline of its signals: the part in the kernel. The browser's part is in `live/js/`.
 
 Pictures travel as JPEGs in messages that the browser asks for, because Jupyter drops messages of a kernel that sends
 more than a megabyte a second. Playing and going to a moment happen in the browser alone.
@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 import traitlets
 
-from m4kit.explore.javascript import MessageView, module
+from m4kit.explore.javascript import MessageView
 from m4kit.landmarks import CONTOURS
+from m4kit.live.scripts import module
 
 PICTURES_BYTES = 150_000
 """About the size of a message with pictures."""

@@ -1,4 +1,4 @@
-"""A triangle of head weights to look at and to press, kernel side; `js/weight_triangle.js` is the browser side.
+"""A triangle of head weights to look at and to press, kernel side; `live/js/weight_triangle.js` is the browser side.
 
 Pictures travel as messages, not as synchronised traits, so that a saved notebook stays small.
 """
@@ -10,14 +10,15 @@ from collections.abc import Callable
 import numpy as np
 
 from m4kit.explore.head_accuracy import Cut
-from m4kit.explore.javascript import MessageView, module
+from m4kit.explore.javascript import MessageView
 from m4kit.images import jpeg
+from m4kit.live.scripts import TRIANGLE, module
 
 
 class WeightTriangle(MessageView):
     """A triangle of weights: a press in it, a drag or an arrow key calls `on_press(weights)`, (n,)."""
 
-    _esm = module("weight_triangle")
+    _esm = module(*TRIANGLE)
 
     def __init__(self, **traits):
         super().__init__(**traits)

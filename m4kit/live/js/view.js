@@ -4,7 +4,9 @@
 
 const LOOKS = ["show", "opacity", "shading", "height", "extent", "centre", "label"];
 
-const HELP = "Drag: turn. Shift and drag: move. Click, then wheel: zoom.";
+const HELP = window.matchMedia("(pointer: coarse)").matches
+  ? "Drag: turn. Two fingers: move and zoom."
+  : "Drag: turn. Shift and drag: move. Click, then wheel: zoom.";
 const KEYS = "Arrow keys turn, plus and minus zoom, 0 resets.";
 const NO_WEBGL = "This browser offers no WebGL 2, so here is a still picture. Try another browser, or allow it to use hardware acceleration.";
 

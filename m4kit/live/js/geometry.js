@@ -4,8 +4,9 @@
 const bytesOf = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 const alignedCopy = (view) => bytesOf(view).slice().buffer;
 
-// Decodes numbers that came as 16-bit steps within a bounding box.
+// Decodes numbers that came as 16-bit steps within a bounding box; a live page, which needs no travel, has them as they are.
 function unquantised(view, { low, step }) {
+  if (!step) return new Float32Array(alignedCopy(view));
   const quantised = new Uint16Array(alignedCopy(view)), numbers = new Float32Array(quantised.length);
   for (let i = 0; i < numbers.length; i++) numbers[i] = low[i % 3] + step[i % 3] * quantised[i];
   return numbers;
