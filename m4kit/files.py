@@ -166,6 +166,23 @@ def write_whole(path: Path, content: bytes) -> None:
         part.write_bytes(content)
 
 
+def append_whole(path: Path, content: bytes) -> None:
+    """Append to a file, which is made if it is missing. If that fails, the file is as before."""
+    before = path.stat().st_size if path.exists() else None
+    try:
+        # In one piece, so that two processes that write here do not mix theirs.
+        with path.open("ab", buffering=0) as file:
+            if file.write(content) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    except BaseException:
+        # Ctrl-C or a full disk. What comes next must not follow half a piece.
+        if before is None:
+            path.unlink(missing_ok=True)
+        else:
+            os.truncate(path, before)
+        raise
+
+
 def _listed(folder: Path) -> dict[str, str | None]:
     """The files of a folder's list with their SHA-256, or None for folders and files that were not finished."""
     try:

@@ -39,7 +39,7 @@ from m4kit.pixels import (
     most_pixels,
     plain_array,
 )
-from m4kit.reading import read_all, read_file
+from m4kit.reading import begins_like_video, read_all, read_file
 
 ImageSource = str | PathLike | bytes | bytearray | memoryview | BinaryIO | Image.Image | np.ndarray
 """The types that `load_image` accepts."""
@@ -62,10 +62,6 @@ IMAGE_SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suf
 
 _NAMES = "JPEG, PNG, WebP, AVIF, TIFF, JPEG 2000, BMP, GIF or PPM"
 _LONGEST_SHOWN = 300
-
-# How files of videos begin, at byte 4 or 0.
-_VIDEO = (b"ftypiso", b"ftypmp4", b"ftypqt", b"ftypM4V", b"ftyp3gp", b"ftypavc1")
-_MATROSKA = b"\x1a\x45\xdf\xa3"
 
 # How files with the photos of iPhones begin.
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
@@ -259,7 +255,7 @@ def _decode(content: bytes, name: str) -> np.ndarray:
             f"{name}: expected an image ({_NAMES}), got HEIC; save it as JPEG, or give the PIL image that "
             "pillow-heif opens"
         )
-    if content[4:12].startswith(_VIDEO) or content.startswith(_MATROSKA):
+    if begins_like_video(content):
         raise ImageError(f"{name}: expected an image ({_NAMES}), got a video; m4kit.predict_video reads it")
     with _decoding(name, remedy="copy or download it again"), _opened(content) as image:
         # The number of frames may be false, and takes long to find. The other frames of an MPO belong to the same

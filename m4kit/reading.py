@@ -18,6 +18,24 @@ MOST_BYTES = 1 << 29
 
 _PART = 1 << 24
 
+# How containers of videos begin, and where. An MP4 has a brand at byte 8, as have photos of the same container.
+_VIDEOS = (
+    (4, b"ftyp"),
+    (8, b"AVI "),
+    (0, b"\x1a\x45\xdf\xa3"),
+    (0, b"OggS"),
+    (0, b"FLV"),
+    (0, b"\0\0\1\xba"),
+)
+_PHOTO_BRANDS = (b"hei", b"hev", b"mif1", b"msf1", b"avi")
+
+
+def begins_like_video(content: bytes) -> bool:
+    """Whether a file's first 12 bytes or more are those of a video: MP4, MOV, AVI, Matroska, WebM, Ogg, FLV, MPEG."""
+    if content[4:8] == b"ftyp" and content[8:12].startswith(_PHOTO_BRANDS):
+        return False
+    return any(content.startswith(word, place) for place, word in _VIDEOS)
+
 
 def read_file(path: Path, *, most: int | None = None) -> bytes:
     """Read a regular file of at most so many bytes (default: `MOST_BYTES`); raise `OSError` for anything else.

@@ -10,9 +10,7 @@ the process stopped. A full journal becomes a part, under its name in one step; 
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -23,7 +21,7 @@ from filelock import FileLock, Timeout
 from pyarrow import parquet
 
 from m4kit.face_table import ABOUT, SCHEMA, VERSION, TableError, about, about_schema
-from m4kit.files import FULL_DISK, changed_settings, reason_of, whole_file
+from m4kit.files import FULL_DISK, append_whole, changed_settings, reason_of, whole_file
 
 _PART_ROWS = 20_000
 """Rows of a part, some 25 MB."""
@@ -47,7 +45,7 @@ class TableFolder:
         self._about = {"version": VERSION, "settings": dict(settings)}
         self._schema = SCHEMA.with_metadata({ABOUT: json.dumps(self._about).encode()})
         self._lock = FileLock(self.path / ".lock", timeout=0)
-        self._file, self._rows, self._number = None, 0, 0
+        self._rows, self._number = 0, 0
         self.done: set[str] = set()
 
     def __enter__(self) -> TableFolder:
@@ -79,17 +77,16 @@ class TableFolder:
         try:
             self._finish_part()
         finally:
-            if self._file is not None:
-                self._file.close()
             self._lock.release()
 
     def add(self, table: pyarrow.Table) -> None:
         """Write rows to disk. If that fails, the journal is as before."""
-        if self._file is None:
-            self._file = self._journal.open("wb", buffering=0)
-            self._write(self._schema.serialize().to_pybytes())
-        for batch in table.combine_chunks().to_batches():
-            self._write(batch.serialize().to_pybytes())
+        parts = [] if self._journal.exists() else [self._schema.serialize()]
+        parts += [batch.serialize() for batch in table.combine_chunks().to_batches()]
+        try:
+            append_whole(self._journal, b"".join(part.to_pybytes() for part in parts))
+        except OSError as error:
+            raise self._unwritten(error) from error
         self._rows += len(table)
         if self._rows >= _PART_ROWS:
             self._finish_part()
@@ -98,26 +95,7 @@ class TableFolder:
     def _journal(self) -> Path:
         return self.path / f".part-{self._number:05}.arrows"
 
-    def _write(self, content: bytes) -> None:
-        before = self._file.tell()
-        try:
-            if self._put(content) < len(content):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except BaseException as error:
-            # Ctrl-C or a full disk. The next batch must not follow half a batch.
-            self._file.truncate(before)
-            self._file.seek(before)
-            if isinstance(error, OSError):
-                raise self._unwritten(error) from error
-            raise
-
-    def _put(self, content: bytes) -> int:
-        return self._file.write(content)
-
     def _finish_part(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
         if not self._journal.exists():
             return
         batches = whole_batches(self._journal)

@@ -21,6 +21,7 @@ from m4kit.images import list_images
 from m4kit.predictor import Predictor
 from m4kit.tabulation import tabulate
 
+from helpers.full_disk import appends_fit_until
 from helpers.predictors import by_width, frontal, network_around, noise
 
 
@@ -173,20 +174,16 @@ class TestStops:
 
     @pytest.mark.parametrize("where", ["journal", "part"])
     def test_a_full_disk_keeps_what_is_finished(self, photos, options, tmp_path, monkeypatch, where):
-        out, calls = tmp_path / "out", []
+        out = tmp_path / "out"
 
         def full(*_, **__):
             raise OSError(errno.ENOSPC, "No space left on device")
-
-        def fits_no_more(self, content):
-            calls.append(len(content))
-            return self._file.write(content if len(calls) < 5 else content[: len(content) // 2])
 
         with monkeypatch.context() as patch:
             if where == "part":
                 patch.setattr(table_folder.parquet, "write_table", full)
             else:
-                patch.setattr(table_folder.TableFolder, "_put", fits_no_more)
+                appends_fit_until(patch, 4)
             with pytest.raises(TableError, match="No space left on device; make room, and start again"):
                 quiet(photos, out, batch_size=1, workers=1, **options)
         quiet(photos, out, **options)

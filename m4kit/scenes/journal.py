@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from m4kit.files import changed_settings
+from m4kit.files import append_whole, changed_settings
 from m4kit.scenes.report_data import VERSION, ReportError
 
 FILE = "progress.jsonl"
@@ -39,18 +38,7 @@ class Journal:
 
     def add(self, entry: Entry) -> None:
         """Write a finished photo to disk. If that fails, the file is as before."""
-        line = f"{json.dumps(entry)}\n".encode()
-        before = self.path.stat().st_size
-        try:
-            # In one piece, so that two processes that write here do not mix their lines.
-            with self.path.open("ab", buffering=0) as file:
-                if file.write(line) < len(line):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
-                os.fsync(file.fileno())
-        except BaseException:
-            # Ctrl-C or a full disk. The next line must not continue half a line.
-            os.truncate(self.path, before)
-            raise
+        append_whole(self.path, f"{json.dumps(entry)}\n".encode())
         self.entries[str(entry.photo["photo"])] = entry
 
     def _read(self, header: dict) -> bool:

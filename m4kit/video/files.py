@@ -7,8 +7,11 @@ frame rate varies. Frames of another size than the first are scaled to it.
 from __future__ import annotations
 
 import math
+import os
+import tempfile
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike, fsdecode
 from pathlib import Path
 from typing import NamedTuple
@@ -16,8 +19,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from m4kit.files import whole_file
+from m4kit.files import append_whole, whole_file
 from m4kit.images import IMAGE_SUFFIXES
+from m4kit.reading import begins_like_video
 
 CODECS = {".mp4": "mp4v", ".webm": "VP80", ".avi": "MJPG", ".mkv": "mp4v"}
 """Endings of the videos that are written, and their codecs. Browsers play only `.webm`."""
@@ -26,16 +30,9 @@ ANIMATIONS = (".gif", ".webp", ".avif")
 """Endings of images that may also hold several frames."""
 
 _CONVERT = "convert it, for example with `ffmpeg -i IN OUT.mp4`"
-_CONTAINERS = (
-    (4, b"ftyp"),
-    (8, b"AVI "),
-    (0, b"\x1a\x45\xdf\xa3"),
-    (0, b"OggS"),
-    (0, b"FLV"),
-    (0, b"\0\0\1\xba"),
-)
 _MOST_FPS = 1000
 _EARLY = 0.03
+_ROOM = 1 << 16
 
 
 class VideoError(ValueError):
@@ -125,7 +122,7 @@ class VideoWriter:
 
     The ending of `path` decides the codec (`CODECS`). `write` takes a picture (H, W, 3) uint8 RGB of `size` (width,
     height) and the time at which it is shown; a picture stays until the next one's time. An existing file is
-    replaced when all is written, and stays as it is if the block raises.
+    replaced when all is written, and stays as it is if the block raises. Raises `VideoError` if the disk is full.
     """
 
     def __init__(self, path: str | PathLike, *, size: tuple[int, int], fps: float):
@@ -139,9 +136,10 @@ class VideoWriter:
         if not self.path.parent.is_dir():
             raise VideoError(f"{self.path}: expected an existing folder to write into; make it first")
         self._whole = whole_file(self.path)
-        part = self._whole.__enter__()
+        self._part = self._whole.__enter__()
         code = cv2.VideoWriter_fourcc(*CODECS[self.path.suffix.lower()])
-        self._writer = cv2.VideoWriter(str(part), cv2.CAP_FFMPEG, code, self.fps, self.size)
+        with _utf8(self._part) as name:
+            self._writer = cv2.VideoWriter(name, cv2.CAP_FFMPEG, code, self.fps, self.size)
         if not self._writer.isOpened():
             error = VideoError(
                 f"{self.path}: cannot be written; check that the folder is writable, or take the ending .avi"
@@ -166,7 +164,36 @@ class VideoWriter:
         if error[0] is None:
             self._fill(0)
         self._writer.release()
+        if error[0] is None and (full := _full(self._part)):
+            problem = VideoError(f"{self.path}: {full.strerror or full}; make room, and save it again")
+            self._whole.__exit__(type(problem), problem, None)
+            raise problem
         self._whole.__exit__(*error)
+
+
+@contextmanager
+def _utf8(path: Path) -> Iterator[str]:
+    """A name of a file that OpenCV can open: it ends the process at one with bytes that are not UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory() as folder:
+            link = Path(folder) / f"video{path.suffix.encode(errors='ignore').decode()}"
+            link.symlink_to(path.absolute())
+            yield str(link)
+    else:
+        yield str(path)
+
+
+def _full(path: Path) -> OSError | None:
+    """Why a file that was written has no room for more: OpenCV does not tell that a disk is full."""
+    size = path.stat().st_size
+    try:
+        append_whole(path, bytes(_ROOM))
+    except OSError as error:
+        return error
+    os.truncate(path, size)
+    return None
 
 
 def _open_camera(number: int) -> cv2.VideoCapture:
@@ -195,11 +222,12 @@ def _open_file(path: Path) -> cv2.VideoCapture:
         ) from error
     if not beginning:
         raise VideoError(f"{path}: expected a video, got an empty file (0 bytes); save or download it again")
-    # OpenCV's other readers take a name with digits for a series of pictures.
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    with _utf8(path) as name:
+        # OpenCV's other readers take a name with digits for a series of pictures.
+        capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
     if capture.isOpened():
         return capture
-    if any(beginning[place : place + len(word)] == word for place, word in _CONTAINERS):
+    if begins_like_video(beginning):
         raise VideoError(
             f"{path}: expected a video that OpenCV can read, got one that is broken, has no frames, or has a codec "
             f"that is missing here; try it in a video player, and {_CONVERT}"

@@ -14,9 +14,9 @@ from m4kit.cli import main
 from m4kit.images import load_image
 from m4kit.scenes import data
 from m4kit.scenes.command import layout_of
-from m4kit.scenes.journal import Journal
 from m4kit.scenes.report import SceneReport
 
+from helpers.full_disk import appends_fit_until
 from helpers.paths import SAMPLES
 
 
@@ -206,11 +206,7 @@ class TestHostileFolders:
         out, rescued = tmp_path / "out", tmp_path / "rescued"
         rescued.mkdir()
         monkeypatch.setattr("tempfile.mkdtemp", lambda prefix: str(rescued))
-        add = Journal.add
-
-        def half(self, entry):
-            monkeypatch.setattr("os.fsync", full)
-            add(self, entry)
+        appends_fit_until(monkeypatch, 0)
 
         def full(_):
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -219,7 +215,6 @@ class TestHostileFolders:
             return saved(self, folder) if folder == str(rescued) else full(folder)
 
         saved = SceneReport.save
-        monkeypatch.setattr(Journal, "add", half)
         monkeypatch.setattr(SceneReport, "save", save)
         with pytest.warns(UserWarning, match=f"No space left on device; the report is in {rescued} instead"):
             assert main(self.command(photos, out)) == 1

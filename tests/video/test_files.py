@@ -1,5 +1,7 @@
 """Videos are read upright with the times of their frames; what cannot be read says why and what to do."""
 
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -74,6 +76,16 @@ class TestReading:
         path = tmp_path / "sizes.mjpeg"
         path.write_bytes(stream)
         assert [frame.image.shape for frame in read(path)] == [(48, 64, 3)] * 5
+
+    @pytest.mark.skipif(os.name == "nt", reason="names are text there")
+    def test_names_of_any_kind_are_read_and_written(self, tmp_path):
+        for name in (b"two words.mp4", b"a'b\"\n%03d.mp4", b"caf\xe9.mp4"):
+            path = tmp_path / os.fsdecode(name)
+            with VideoWriter(path, size=(64, 48), fps=25) as writer:
+                for number, picture in enumerate(greys()):
+                    writer.write(picture, number / 25)
+            assert len(read(path)) == 10
+        assert len(list(tmp_path.iterdir())) == 3
 
     def test_an_animated_gif_is_a_video(self, tmp_path):
         from PIL import Image
@@ -184,6 +196,26 @@ class TestWriting:
         with pytest.raises(RuntimeError), VideoWriter(path, size=(64, 48), fps=25) as writer:
             writer.write(greys(1)[0], 0)
             raise RuntimeError
+        assert path.read_bytes() == b"old"
+        assert [one.name for one in tmp_path.iterdir()] == ["out.avi"]
+
+    def test_a_full_disk_is_said_and_leaves_the_old_file(self, tmp_path):
+        resource = pytest.importorskip("resource")
+        path = tmp_path / "out.avi"
+        path.write_bytes(b"old")
+        pictures = np.random.default_rng(0).integers(0, 255, (50, 48, 64, 3), np.uint8)
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        # No file can be larger: OpenCV's writes fail.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+        try:
+            with (
+                pytest.raises(VideoError, match=r"out\.avi: File too large; make room, and save it again"),
+                VideoWriter(path, size=(64, 48), fps=25) as writer,
+            ):
+                for number, picture in enumerate(pictures):
+                    writer.write(picture, number / 25)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
         assert path.read_bytes() == b"old"
         assert [one.name for one in tmp_path.iterdir()] == ["out.avi"]
 
