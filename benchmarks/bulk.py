@@ -30,6 +30,9 @@ SIDE = 450
 ORDINARY = 500
 """Photos of a memory test that are not small: more than are in memory at once."""
 
+TOGETHER = 8
+"""Photos of one size in a batch."""
+
 MOST_ROUNDS = 5
 ALONE, ONE = "m4kit, single calls", "m4kit, one process of one thread"
 
@@ -114,6 +117,19 @@ def memory(setting: Setting) -> list[Comparison]:
     note = f"above {start:.0f} MB; {each:.1f} ms a photo"
     work = f"{setting.memory_photos:,} photos to a table, {len(paths)} of them of {SIDE}x{SIDE}: memory"
     return [Comparison("m", work, {OURS: np.array([above])}, "MB", {OURS: note})]
+
+
+def detector(setting: Setting) -> list[Comparison]:
+    """(n) Photos of one size that the detector's network takes together, beside one after another."""
+    with many_photos(TOGETHER) as paths:
+        photos = np.stack([load_image(path) for path in paths])
+    engine = m4kit.Detector(threads=setting.threads).engine
+    functions = {
+        OURS: lambda: [engine(photo[None]) for photo in photos],
+        f"{OURS}, {TOGETHER} at once": lambda: engine(photos),
+    }
+    times = {name: values / TOGETHER for name, values in setting.measure(functions).items()}
+    return [Comparison("n", f"the detector's network, a photo of {SIDE}x{SIDE}", times)]
 
 
 def jpeg_table(_: Setting, side: int = 4000) -> str:

@@ -42,6 +42,7 @@ ROWS = comparisons.ROWS | {
     "k": later("bulk", "dask"),
     "l": later("video", "frames"),
     "m": later("bulk", "memory"),
+    "n": later("bulk", "detector"),
 }
 TABLES = {
     "parts": later("photo_parts", "parts_table"),

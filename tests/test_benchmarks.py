@@ -1,5 +1,6 @@
 """The benchmark's table and the peer's chain in ONNX Runtime."""
 
+import sys
 import warnings
 
 import cv2
@@ -58,6 +59,15 @@ def test_the_command_measures_a_row_without_any_peer(run, own_threads, capsys):
         for work in ("network", "box to landmarks")
     ]
     assert "Missing: 3DDFA-V2 mb1 (--peer-files, --faceboxes, onnx)." in lines
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_rows_on_many_photos_count_each_of_them(run, own_threads, capsys):
+    run.main(["--only", "i,m", "--rounds", "1", "--photos", "3", "--memory-photos", "20"])
+    bulk, memory = (line for line in capsys.readouterr().out.split("\n") if line[:3] in ("| i", "| m"))
+    assert "ms of CPU" in bulk
+    assert "20 photos to a table, 20 of them of 450x450" in memory
+    assert float(memory.split("|")[3].split()[0]) > 0
 
 
 @pytest.mark.parametrize("network", ["mb1", "mb05"])

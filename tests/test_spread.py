@@ -90,6 +90,16 @@ class TestThreads:
         assert executor.calls == 3
 
 
+def test_a_pool_that_loses_a_process_says_with_what():
+    with (
+        ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool,
+        pytest.raises(
+            SpreadError, match=r"worker process died, perhaps with one of 1\d.*again with a new pool"
+        ),
+    ):
+        done(pool, pieces.squares_unless_deadly, range(10, 20), size=10)
+
+
 @pytest.fixture(scope="module")
 def client():
     dask, distributed = pytest.importorskip("dask"), pytest.importorskip("distributed")
