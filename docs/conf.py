@@ -6,6 +6,9 @@ do in the repository. `docs/index.md` is the first page.
 
 import pkgutil
 import re
+import subprocess
+import sys
+from html import escape
 from importlib import import_module
 from pathlib import Path
 
@@ -17,6 +20,8 @@ from sphinx.util.nodes import nested_parse_with_titles
 import m4kit
 
 ROOT = Path(__file__).parent.parent
+LIVE = "live"
+"""The folder of the live pages in the site."""
 
 project = "m4kit"
 author = "m4kit's maintainers"
@@ -40,7 +45,7 @@ nb_merge_streams = True
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4
 # A notebook begins with its one title, and answers stand below it without titles of their own.
-# Plotly charts are not shown; their pictures stand in the pages of the explorers.
+# Plotly charts are live pages.
 suppress_warnings = ["toc.empty_glob", "mystnb.unknown_mime_type"]
 
 # A block without a language is for the shell.
@@ -56,6 +61,7 @@ html_theme = "furo"
 html_title = "m4kit"
 html_static_path = ["_static"]
 html_css_files = ["m4kit.css"]
+html_js_files = ["frames.js"]
 html_show_sourcelink = False
 html_copy_source = False
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
@@ -144,6 +150,50 @@ def describe_outputs(_app, doctree):
                 picture["alt"] = f"The output of the cell that ends with {lines[-1].strip()}"
 
 
+def write_live_pages(app):
+    """Write the live pages, in a process of its own, unless they are newer than all that they are made of."""
+    if app.builder.name != "html":
+        return
+    out = Path(app.outdir) / LIVE
+    sources = [Path(__file__).parent / "live_pages.py", *(ROOT / "notebooks").glob("*.ipynb")]
+    sources += [
+        path for path in (ROOT / "m4kit").rglob("*") if path.suffix in (".py", ".js", ".css", ".html")
+    ]
+    oldest = min((path.stat().st_mtime for path in out.glob("*.html")), default=0)
+    if oldest < max(path.stat().st_mtime for path in sources):
+        subprocess.run([sys.executable, Path(__file__).parent / "live_pages.py", out], check=True)
+
+
+def show_live_pages(app, doctree):
+    """Show live pages in place of the still pictures of explorers, and where plotly charts belong."""
+    docname = app.env.docname
+    if app.builder.name != "html" or not docname.startswith("notebooks/"):
+        return
+    for cell in doctree.findall(lambda node: isinstance(node, nodes.container) and "cell" in node["classes"]):
+        name = f"{Path(docname).name}_{cell.get('cell_index')}.html"
+        if not (Path(app.outdir) / LIVE / name).exists():
+            continue
+        output = [node for node in cell.children if "cell_output" in node.get("classes", [])]
+        code = next(cell.findall(nodes.literal_block)).astext().strip().splitlines()[-1]
+        frame = nodes.raw("", live_frame(f"../{LIVE}/{name}", f"Live: {code}"), format="html")
+        if output:
+            stills = [
+                node
+                for node in output[0].children
+                if "m4kit-still" in node.astext() or any(node.findall(nodes.image))
+            ]
+            for node in stills:
+                output[0].remove(node)
+            output[0].append(frame)
+        else:
+            cell.append(frame)
+
+
+def live_frame(address: str, title: str) -> str:
+    """A live page inside a page of the site."""
+    return f'<iframe class="live" src="{address}" title="{escape(title)}" loading="lazy"></iframe>'
+
+
 def write_first_page(app, error):
     """Let `build/docs/index.html` lead to the first page."""
     if error is None and app.builder.name == "html":
@@ -159,6 +209,8 @@ def setup(app):
     app.add_directive("modules", Modules)
     app.connect("autodoc-skip-member", skip_fields)
     app.connect("autodoc-process-docstring", to_rst)
+    app.connect("builder-inited", write_live_pages)
     app.connect("doctree-read", describe_outputs)
+    app.connect("doctree-read", show_live_pages)
     app.connect("source-read", add_other_pages)
     app.connect("build-finished", write_first_page)

@@ -5,6 +5,7 @@
 
 import doctest
 import importlib
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -54,6 +55,21 @@ def test_the_reference_has_a_page_for_every_package():
     assert described == packages
     assert ".. modules:: m4kit\n" in pages
     assert ".. automodule:: m4kit\n" in pages
+
+
+def test_the_site_finds_the_cells_of_notebooks_that_can_be_live():
+    spec = importlib.util.spec_from_file_location("live_pages", ROOT / "docs" / "live_pages.py")
+    live_pages = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(live_pages)
+    shown = {}
+    for path in NOTEBOOKS:
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        cells = [notebook["cells"][number] for number in live_pages.live_cells(notebook)]
+        shown[path.stem[:2]] = ["".join(cell["source"]).strip().splitlines()[-1] for cell in cells]
+    assert shown["02"] == ["viewer", "pair", "heads"]
+    assert shown["03"] == shown["04"] == shown["05"] == ["explorer"]
+    assert shown["10"] == ["pose_timeline(video)"]
+    assert shown["00"] == []
 
 
 EXAMPLES = [

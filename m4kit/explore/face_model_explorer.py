@@ -267,6 +267,8 @@ class FaceModelExplorer(MeshExplorer):
             facts=f"{self.people} identity and {self.moods} expression modes",
             still=self.still(),
             deviations=self.deviations,
+            coefficients=self.coefficients.tolist(),
+            colour="distance" if self.colour.value == "distance" else "clay",
             show={"head": self.toggles["head"].value, "contours": False},
             open=["modes"],
             leastDistance=_LEAST_DISTANCE,

@@ -206,14 +206,18 @@ class MeshViewer(MeshExplorer):
 
     def page(self) -> str:
         """The page of `to_html`: the faces with the present colour, layers and comparison."""
-        layers = {name: control.value for name, control in self.toggles.items()}
+        beside = {}
+        if self.compare.value != "one":
+            prediction, number = self.partner.value
+            beside["beside"] = number + (0 if prediction is self.prediction else len(self.prediction))
         return prediction_page(
             self.prediction,
             other=self.other,
             still=self.still(),
             face=self.face_choice.value,
-            colour=self.colour.value,
-            show=layers,
+            colour="moved" if self.compare.value == "difference" else self.colour.value,
+            show={name: control.value for name, control in self.toggles.items()},
+            **beside,
         )
 
     def describe(self) -> str:

@@ -29,7 +29,7 @@ from m4kit.visualize.drawing import AXIS_COLOURS, pose_text
 from m4kit.visualize.mesh_figure import framing
 
 MODE_STEP = 0.03
-"""Millimetres to which the modes are rounded, for a coefficient of 1: 50 modes together are off by about 0.06 mm."""
+"""Millimetres to which the modes are rounded, for a coefficient of 1: 50 modes together are off by about 0.1 mm."""
 
 CAMERAS = {
     "Front": rotation_from_euler(0, 0, 0),

@@ -39,8 +39,9 @@ def live_page(
 
     `still` is a PNG or JPEG for browsers without JavaScript or WebGL. `deviations` are as for `content`. `study` adds
     the measured accuracy of head weights to the page's arrays and describes it. `settings` are the page's at the
-    start: `face` (its number), `colour`, `opacity`, `view` (a camera position), `show` (layers), `open` (the panels
-    that are open, "modes" or "heads"), `leastDistance` (mm at the end of the scale of distances, at least).
+    start: `face` (its number), `beside` (that of the face beside it), its `weights` and `coefficients`, `colour`,
+    `opacity`, `view` (a camera position), `show` (layers), `open` (the panels that are open, "modes" or "heads"),
+    `leastDistance` (mm at the end of the scale of distances, at least).
     """
     found, packer = content(faces, deviations=deviations)
     found |= settings

@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import json
 import re
 from dataclasses import replace
 
@@ -46,6 +47,42 @@ class TestPages:
     def test_a_prediction_without_faces_has_no_page(self):
         with pytest.raises(ValueError, match="expected a prediction with faces"):
             Prediction(PREDICTION.image, ()).to_html()
+
+
+def settings_of(page: str) -> dict:
+    """What a page holds, without its arrays."""
+    return json.loads(re.search(r'id="content">(.*?)</script>', page, re.DOTALL).group(1))
+
+
+class TestExplorers:
+    def test_a_viewer_s_page_begins_with_what_it_shows(self):
+        other = replace(PREDICTION, faces=(PREDICTION[0].with_head_weights([1, 0, 0, 0]),))
+        viewer = MeshViewer(PREDICTION, other=other)
+        viewer.colour.value = "depth"
+        assert settings_of(viewer.to_html())["colour"] == "depth"
+        viewer.compare.value = "difference"
+        found = settings_of(viewer.to_html())
+        assert (found["colour"], found["beside"]) == ("moved", 1)
+        assert [face["title"] for face in found["faces"]] == ["Face 1", "Other prediction, face 1"]
+
+    def test_a_page_of_head_weights_begins_with_them_and_has_the_measured_best(self):
+        explorer = HeadWeightExplorer(PREDICTION)
+        explorer.weights = [0.7, 0.3, 0, 0]
+        found = settings_of(explorer.to_html())
+        assert found["weights"] == [0.7, 0.3, 0, 0]
+        assert found["study"]["best"] == pytest.approx(explorer.preset("Best measured"))
+
+    def test_a_page_of_a_model_begins_with_its_sliders(self):
+        explorer = FaceModelExplorer(of=PREDICTION)
+        explorer.fit()
+        found = settings_of(explorer.to_html())
+        assert found["coefficients"] == explorer.coefficients.tolist()
+        assert [face["title"] for face in found["faces"]] == ["Mean face", "Face 1"]
+
+    def test_coefficients_of_a_page_are_in_standard_deviations(self):
+        twice = FaceModelExplorer(deviations=np.full(50, 2.0)).to_html()
+        actions = settings_of(twice)["models"][0]["actions"]
+        assert actions["jawOpen"] == pytest.approx(MODEL.actions["jawOpen"] / 2, abs=1e-3)
 
 
 class TestPacking:

@@ -13,7 +13,7 @@ const LAYERS = {
 };
 const COLOUR_NAMES = {
   clay: "Clay", texture: "Texture", depth: "Depth", normals: "Normals", distance: "Distance from the mean",
-  spread: "Spread of the heads", moved: "Moved", region: "Region",
+  spread: "Spread of the heads", moved: "Difference", region: "Region",
 };
 const COLOUR_SHADING = { clay: 1, texture: 0.35 };
 const GREY = [120, 128, 138];
@@ -27,13 +27,14 @@ const noisy = () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * M
 class LivePage {
   // `content` is the page's JSON with its models and faces decoded (`prepared`), `root` the element for all of it.
   constructor(root, content) {
-    const { face = 0, ...others } = content;
+    // What the page begins with.
+    const { face = 0, beside = "", weights, coefficients, ...others } = content;
     Object.assign(this, others);
     this.root = root;
     this.number = 0;
     this.sent = {};
     this.sentPhotos = {};
-    this.partner = "";
+    this.partner = String(beside);
     this.colour = content.colour ?? (this.faces[0].texture ? "texture" : "clay");
     this.show = { mesh: true, contours: true, ...content.show };
     this.model = new LiveModel({
@@ -45,6 +46,8 @@ class LivePage {
     this.model.on("change:camera", () => { if (!this.turning) this.view = null; });
     this.build();
     this.choose(face);
+    if (weights) this.weigh(Float64Array.from(weights));
+    if (coefficients) this.set(coefficients);
     this.look(this.start = content.view ?? "Front");
     this.model.state.label = this.label();
     CANVAS.render({ model: this.model, el: this.viewElement });
@@ -356,6 +359,11 @@ class LivePage {
       return panels.map(({ face, model }) => (face.texture ? { colours: face.texture, note } : model.colours.clay));
     }
     if (["clay", "region"].includes(this.colour)) return panels.map(({ model }) => model.colours[this.colour] ?? model.colours.clay);
+    const [first, second] = panels;
+    if (this.colour === "moved" && second?.model === first.model) {
+      const found = numbers(lengths(minus(first.shape, second.shape)), `mm from ${this.besideChoice.select.selectedOptions[0].text}`, 1);
+      return [{ ...found, table: table("moved"), colours: scaled(found, table("moved")) }, second.model.colours.clay];
+    }
     const found = panels.map((shown) => shown.values(this.colour));
     const limits = [Math.min(...found.map((one) => one.limits[0])), Math.max(...found.map((one) => one.limits[1]))];
     return found.map((one) => ({ ...one, limits, table: table(this.colour), colours: scaled({ ...one, limits }, table(this.colour)) }));
