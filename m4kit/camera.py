@@ -25,6 +25,12 @@ CROP_SIZE = 120
 _MOST_SAMPLES = 32
 """The most samples along each side of a crop pixel that are averaged, which bounds the memory."""
 
+_ENOUGH = 4
+"""Photo pixels along each side of a crop pixel; a photo with twice as many is halved first."""
+
+_STARTS, _OFF = np.arange(1, 49), 1 / 64
+"""How many samples before a square cv2.resize may start, and how far off they may lie, in crop pixels."""
+
 _CROP_GROWTH, _CROP_DROP = 1.58, 0.14
 """3DDFA-V2's rule: side of the crop, and how far its centre lies below the box's, relative to the box's mean side."""
 
@@ -190,12 +196,14 @@ def cut_square(
 
     Output pixel i covers photo coordinates from left + i * scale to left + (i + 1) * scale, where scale is
     `square.size / size`, so its centre lies at left + (i + 0.5) * scale. A square that shrinks is sampled at least as
-    finely as the photo and averaged down by a whole factor (box filter), which prevents aliasing. `interpolation` and
-    `border` are OpenCV's; outside the photo the square is black by default.
+    finely as the photo and averaged down by a whole factor (box filter), which prevents aliasing. `interpolation`,
+    for a square that does not shrink, and `border` are OpenCV's; outside the photo the square is black by default.
     """
     if not (all(map(math.isfinite, square)) and square.size > 0):
         raise ValueError(f"crop: expected finite numbers and a size above 0, got {tuple(square)}")
     factor = min(max(1, math.ceil(square.size / size)), _MOST_SAMPLES)
+    if factor > 1 and (pixels := _shrunk(image, square, size, border)) is not None:
+        return pixels
     side = size * factor
     scale = square.size / side
     # With WARP_INVERSE_MAP, warpAffine takes the map from output to input pixel centres.
@@ -203,3 +211,48 @@ def cut_square(
     flags = interpolation | cv2.WARP_INVERSE_MAP
     pixels = cv2.warpAffine(image, inverse, (side, side), flags=flags, borderMode=border)
     return pixels if factor == 1 else cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA)
+
+
+def _shrunk(image: np.ndarray, square: Crop, size: int, border: int) -> np.ndarray | None:
+    """`cut_square` for a square that shrinks, several times faster; None where that is not possible.
+
+    cv2.resize is faster than cv2.warpAffine, but its first sample lies half a step from the edge of a pixel. So it
+    starts some steps before the square, where an edge is near. A large square is halved first.
+    """
+    if square.size > max(image.shape):
+        # What lies outside of the photo would take memory.
+        return None
+    scale = square.size / size
+    halvings = max(0, math.floor(math.log2(scale / _ENOUGH)))
+    whole = 2**halvings
+    factor = math.ceil(scale / whole)
+    step, side = scale / factor, size * factor
+    starts = np.array([square.left, square.top])[:, None] + 0.5 - _STARTS * step
+    off = np.abs(starts - np.rint(starts))
+    if off.min(axis=1).max() > _OFF * scale:
+        return None
+    best = off.argmin(axis=1)
+    (left, top), (across, down) = np.rint(starts[[0, 1], best]).astype(int).tolist(), _STARTS[best].tolist()
+    step /= whole
+    wide, tall = (math.ceil((steps + side + 1) * step) + 1 for steps in (across, down))
+    pixels = _window(image, (left, top, wide * whole, tall * whole), border)
+    if pixels is None:
+        return None
+    for _ in range(halvings):
+        half = pixels.shape[1] // 2, pixels.shape[0] // 2
+        pixels = cv2.resize(pixels, half, interpolation=cv2.INTER_AREA)
+    pixels = cv2.resize(pixels, None, fx=1 / step, fy=1 / step, interpolation=cv2.INTER_LINEAR)
+    pixels = pixels[down : down + side, across : across + side]
+    return cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA)
+
+
+def _window(image: np.ndarray, window: tuple[int, int, int, int], border: int) -> np.ndarray | None:
+    """The pixels of a window (left, top, width, height) that may reach beyond the image; None beside the image."""
+    left, top, width, height = window
+    first_column, last_column = np.clip([left, left + width], 0, image.shape[1]).tolist()
+    first_row, last_row = np.clip([top, top + height], 0, image.shape[0]).tolist()
+    inside = image[first_row:last_row, first_column:last_column]
+    if not inside.size:
+        return None
+    margins = first_row - top, top + height - last_row, first_column - left, left + width - last_column
+    return cv2.copyMakeBorder(inside, *margins, border) if any(margins) else inside
