@@ -39,13 +39,11 @@ class Light:
     cavity: float = 0.65
 
 
-def shade(normals: np.ndarray, albedo: np.ndarray, *, light: Light, hollow: np.ndarray) -> np.ndarray:
-    """Shade points with unit normals (n, 3): colours (n, 3), sRGB from 0 to 255.
+def lit(normals: np.ndarray, albedo: np.ndarray, light: Light) -> np.ndarray:
+    """The light from points with unit normals (n, 3), (n, 4): linear RGB, and how strong the highlight is.
 
-    `albedo`, (3,) or (n, 3), is linear in [0, 1]. `hollow` (n,) in [0, 1] is how deep in a cavity each point lies.
+    `albedo`, (3,) or (n, 3), is linear in [0, 1]. Hollows are left to `shown`.
     """
-    if len(normals) == 0:
-        return np.zeros((0, 3), dtype=np.float32)
     key, fill = (np.array(lamp.direction, dtype=np.float32) for lamp in (light.key, light.fill))
     key, fill = key / np.linalg.norm(key), fill / np.linalg.norm(fill)
     halfway = key + np.array([0, 0, 1], dtype=np.float32)
@@ -55,13 +53,18 @@ def shade(normals: np.ndarray, albedo: np.ndarray, *, light: Light, hollow: np.n
     towards = (towards + np.sqrt(towards * towards + np.float32(light.softness**2))) / 2
     up = 0.5 + 0.5 * normals[:, 1]
     lamps = np.array([light.key.colour, light.fill.colour, light.sky, light.ground], dtype=np.float32)
-    # Columns, because numpy is slow along an axis of three.
-    open_sky = 1 - light.cavity * hollow
-    shares = (towards[:, 0], towards[:, 1], up, 1 - up)
-    received = np.column_stack([share * open_sky for share in shares]) @ lamps
-    received *= albedo
-    shine = cv2.pow(np.maximum(normals @ halfway, 0), 18).ravel() * (1 - hollow)
-    received += shine[:, None] @ (light.gloss * lamps[:1])
-    shaded = cv2.pow(np.clip(received, 0, 1, out=received), 1 / 2.2)
-    shaded *= 255
-    return shaded
+    received = np.column_stack([towards, up, 1 - up]) @ lamps * albedo
+    return np.column_stack([received, np.maximum(normals @ halfway, 0) ** 18])
+
+
+def shown(light_from: np.ndarray, hollow: np.ndarray, light: Light) -> np.ndarray:
+    """Colours (n, 3), sRGB from 0 to 255, of points by the light from them (4, n), as rows of what `lit` gives.
+
+    `hollow` (n,) in [0, 1] is how deep in a cavity each point lies.
+    """
+    open_sky, shine = 1 - np.float32(light.cavity) * hollow, light_from[3] * (1 - hollow)
+    received = light_from[:3] * open_sky
+    received += np.outer(np.float32(light.gloss) * np.float32(light.key.colour), shine)
+    if not received.size:
+        return received.T
+    return 255 * cv2.pow(np.clip(received, 0, 1, out=received), 1 / 2.2).T

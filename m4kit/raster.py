@@ -2,6 +2,8 @@
 
 The view is along z, towards negative z. x points right, y down, with integers at pixel centres. All triangles count,
 whatever their side.
+
+numpy is fast here with indices of its own type (intp) and `take`; `repeat` and `where` take several times longer.
 """
 
 from __future__ import annotations
@@ -9,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
-_TOLERANCE = 1e-9
-"""How far outside of a triangle, in pixels, a point counts as inside: there is no gap between two triangles."""
+_TOLERANCE = 5e-7
+"""How far outside of a triangle a point counts as inside, as a share of the window's side: float32 leaves no gap."""
 
 _LEAST_AREA = 1e-12
 """Triangles of a smaller area, in square pixels, are seen from their edge: nothing is seen of them."""
@@ -24,13 +27,22 @@ _TOGETHER = 1 << 18
 class Seen(NamedTuple):
     """What is seen at n points.
 
-    `triangle` (n,) int32 is the nearest triangle, -1 where there is none. `weights` (n, 3) float32 are the point's
+    `triangle` (n,) is the nearest triangle, -1 where there is none. `weights` (3, n) float32 are the point's
     barycentric weights in it, 0 without one, and `depth` (n,) float32 its z, NaN without one.
     """
 
     triangle: np.ndarray
     weights: np.ndarray
     depth: np.ndarray
+
+
+class _Spans(NamedTuple):
+    """Rows of points in triangles, (n,) each: the triangle, the row, its first column, and how many points."""
+
+    triangle: np.ndarray
+    row: np.ndarray
+    first: np.ndarray
+    count: np.ndarray
 
 
 def look(
@@ -43,133 +55,195 @@ def look(
     points of an even grid, which come one after the other.
     """
     left, top, width, height = window
-    every = pixels is None
-    number = (
-        np.arange(width * height)
-        if every
-        else np.where(pixels, pixels.cumsum().reshape(pixels.shape) - 1, -1)
-    )
-    found = _Buffer((width * height if every else int(np.count_nonzero(pixels))) * fine**2)
     x, y, z = corners
     x, y = fine * (x - left + 0.5) - 0.5, fine * (y - top + 0.5) - 0.5
-    for across, down, *values in _points((x, y, z), (fine * width, fine * height), pixels, fine):
-        column, row = across // fine, down // fine
-        pixel = number.ravel()[row * width + column]
-        place = fine * (fine * pixel + down - fine * row) + across - fine * column
-        chosen = slice(None) if every else np.flatnonzero(pixel >= 0)
-        found.add(place[chosen], *(one[chosen] for one in values))
-    return found.seen()
+    grid, planes = _Grid((width, height), pixels, fine), _Planes(x, y, z)
+    nearest = np.full(grid.count, -1)
+    depth = np.full(grid.count, -np.inf, dtype=np.float32)
+    spans = _spans(x, y, planes.solid, grid)
+    start, slope = planes.depth_of(spans)
+    for part in _parts(spans.count):
+        row, first, count = spans.row[part], spans.first[part], spans.count[part]
+        span, step = _counted(count)
+        here = slope[part].take(span)
+        here *= step
+        here += start[part].take(span)
+        place, kept = grid.places(row, first, span, step)
+        if kept is not None:
+            here, span = here.take(kept), span.take(kept)
+        np.maximum.at(depth, place, here)
+        won = np.flatnonzero(here == depth.take(place))
+        nearest[place.take(won)] = spans.triangle[part].take(span.take(won))
+    hit = np.flatnonzero(nearest >= 0)
+    weights = np.zeros((3, grid.count), dtype=np.float32)
+    # Row by row, which is faster.
+    for row, found in zip(weights, planes.weights_at(nearest.take(hit), *grid.positions(hit)), strict=True):
+        row[hit] = found
+    depth[np.isneginf(depth)] = np.nan
+    return Seen(nearest, weights, depth)
 
 
-def _points(
-    corners: tuple[np.ndarray, ...], size: tuple[int, int], pixels: np.ndarray | None, fine: int
-) -> Iterator[tuple[np.ndarray, ...]]:
-    """The points of a grid in each triangle: x, y, the triangle, the weights of its second and third corner, and z.
+class _Planes:
+    """The weights and the depth of triangles (T,) as linear functions of x and y; `x`, `y` and `z` are (3, T)."""
 
-    `corners` are x, y, z, each (3, T); `size` is (width, height) of the grid. With `pixels`, only points in rows of
-    the triangle that meet one of them.
-    """
-    width, height = size
-    x, y, z = corners
-    ax, ay, az, bx, by, bz = (values[corner] - values[0] for corner in (1, 2) for values in (x, y, z))
-    area = ax * by - ay * bx
-    low, high = (
-        np.clip(np.ceil(edge), 0, height).astype(np.int32)
-        for edge in (y.min(axis=0) - _TOLERANCE, np.nextafter(y.max(axis=0), np.inf))
-    )
-    rows = np.where(
-        (area != 0) & (x.max(axis=0) > -1) & (x.min(axis=0) < width), np.maximum(high - low, 0), 0
-    )
-    some = np.flatnonzero(rows)
-    chosen = None if pixels is None else _Boxes(pixels)
-    if chosen is not None:
-        left, right = (np.floor(edge[some] / fine) for edge in (x.min(axis=0), x.max(axis=0)))
-        some = some[chosen.any_in(left, low[some] // fine, right + 2, (high[some] - 1) // fine + 1)]
-    triangle, down = _counted(some, rows[some], low[some])
-    scale = 1 / area[some]
-    # Weights and depth are linear in x and y: their gradients, and their values at x = 0 in each row.
-    slopes = (by[some] * scale, -ay[some] * scale), (-bx[some] * scale, ax[some] * scale)
-    repeats = rows[some]
-    fields = []
-    for slope, steep in zip(*slopes, strict=True):
-        start = -slope * x[0, some] - steep * y[0, some]
-        fields.append(
-            (np.repeat(slope, repeats), np.repeat(start, repeats) + np.repeat(steep, repeats) * down)
+    def __init__(self, x: np.ndarray, y: np.ndarray, z: np.ndarray):
+        ax, ay, bx, by = x[1] - x[0], y[1] - y[0], x[2] - x[0], y[2] - y[0]
+        area = ax * by - ay * bx
+        self.solid = np.abs(area) > _LEAST_AREA
+        scale = 1 / np.where(self.solid, area, np.inf)
+        # Of the second weight, the third weight and the depth, in x and in y.
+        second, third = (by * scale, -bx * scale), (-ay * scale, ax * scale)
+        az, bz = z[1] - z[0], z[2] - z[0]
+        self._slopes = second, third, tuple(a * az + b * bz for a, b in zip(second, third, strict=True))
+        self._corner = x[0], y[0], z[0]
+
+    def depth_of(self, spans: _Spans) -> tuple[np.ndarray, np.ndarray]:
+        """The depth (n,) at the first point of each span, and how much deeper each further one is."""
+        of, (x, y, z), (across, down) = spans.triangle, self._corner, self._slopes[2]
+        slope = across.take(of)
+        start = z.take(of) + slope * (spans.first - x.take(of)) + down.take(of) * (spans.row - y.take(of))
+        return start.astype(np.float32), slope.astype(np.float32)
+
+    def weights_at(self, of: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The three weights, (n,) each, of triangles (n,) at points."""
+        right, below = (
+            at.astype(np.float32) - corner.astype(np.float32).take(of)
+            for at, corner in zip((x, y), self._corner[:2], strict=True)
         )
-    (slope2, start2), (slope3, start3) = fields
-    edges = (slope2, start2), (slope3, start3), (-slope2 - slope3, 1 - start2 - start3)
-    first, last = np.full(len(down), -np.inf), np.full(len(down), np.inf)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for slope, start in edges:
-            root = -start / slope
-            np.maximum(first, np.where(slope > 0, root, -np.inf), out=first)
-            np.minimum(last, np.where(slope < 0, root, np.inf), out=last)
-    first = np.clip(np.ceil(first - _TOLERANCE), 0, width).astype(np.int32)
-    counts = np.maximum(np.clip(np.floor(last + _TOLERANCE) + 1, 0, width).astype(np.int32) - first, 0)
-    filled = np.flatnonzero(counts)
-    if chosen is not None:
-        left, right, row = first[filled] // fine, (first + counts - 1)[filled] // fine, down[filled] // fine
-        filled = filled[chosen.any_in(left, row, right + 1, row + 1)]
-    ends = np.cumsum(counts[filled])
-    bounds = np.searchsorted(ends, np.arange(0, ends[-1] if len(ends) else 1, _TOGETHER), side="right")
-    for begin, end in zip(bounds, [*bounds[1:], len(filled)], strict=True):
-        part = filled[begin:end]
-        number, across = _counted(part, counts[part], first[part])
-        of = triangle[number]
-        second, third = (start[number] + slope[number] * across for slope, start in fields)
-        depth = z[0, of] + second * az[of] + third * bz[of]
-        yield across, down[number], of, second, third, depth
+        second, third = (
+            across.astype(np.float32).take(of) * right + down.astype(np.float32).take(of) * below
+            for across, down in self._slopes[:2]
+        )
+        return 1 - second - third, second, third
 
 
-def _counted(items: np.ndarray, counts: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each item as often as it counts, and numbers that run from its start."""
+class _Grid:
+    """The points of a window's pixels, fine x fine in each, and their places among those of the chosen pixels."""
+
+    def __init__(self, size: tuple[int, int], pixels: np.ndarray | None, fine: int):
+        self._width, self.fine, self.size = size[0], fine, (fine * size[0], fine * size[1])
+        self.boxes = self._chosen = None
+        self.count = fine**2 * (size[0] * size[1] if pixels is None else int(np.count_nonzero(pixels)))
+        if pixels is not None:
+            self.boxes, self._chosen = _Boxes(pixels, fine), np.flatnonzero(pixels)
+            self._number = np.full(size[0] * size[1], -1)
+            self._number[self._chosen] = np.arange(len(self._chosen))
+
+    def places(
+        self, row: np.ndarray, first: np.ndarray, span: np.ndarray, step: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """The places of points, each some steps after the first of its span, and which points have one; None: all."""
+        if self.fine == 1 and self._chosen is None:
+            return (self._width * row + first).take(span) + step, None
+        (row, below), (column, right) = divmod(row, self.fine), divmod(first.take(span) + step, self.fine)
+        pixel = (self._width * row).take(span) + column
+        if self._chosen is not None:
+            pixel = self._number.take(pixel)
+        kept = np.flatnonzero(pixel >= 0)
+        return (self.fine**2 * pixel + (self.fine * below).take(span) + right).take(kept), kept
+
+    def positions(self, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The columns and rows of points at places."""
+        pixel, within = (place, 0) if self.fine == 1 else divmod(place, self.fine**2)
+        if self._chosen is not None:
+            pixel = self._chosen.take(pixel)
+        (row, column), (below, right) = divmod(pixel, self._width), divmod(within, self.fine)
+        return self.fine * column + right, self.fine * row + below
+
+
+def _parts(counts: np.ndarray) -> Iterator[slice]:
+    """Slices of items that count some `_TOGETHER` together."""
     ends = np.cumsum(counts)
-    total = int(ends[-1]) if len(ends) else 0
-    return np.repeat(items, counts), np.arange(total) + np.repeat(starts - ends + counts, counts)
+    if not len(ends):
+        return
+    bounds = np.searchsorted(ends, np.arange(0, ends[-1], _TOGETHER), side="right")
+    for begin, end in zip(bounds, [*bounds[1:], len(ends)], strict=True):
+        yield slice(begin, end)
+
+
+def _spans(x: np.ndarray, y: np.ndarray, solid: np.ndarray, grid: _Grid) -> _Spans:
+    """The rows of a grid's points in the `solid` ones of triangles; `x` and `y` are (3, T).
+
+    If only some pixels are chosen, those rows of a triangle that meet one of them.
+    """
+    (width, height), chosen = grid.size, grid.boxes
+    top, bottom, left, right = y.min(axis=0), y.max(axis=0), x.min(axis=0), x.max(axis=0)
+    some = np.flatnonzero(
+        solid
+        & (np.maximum(np.ceil(top), 0) <= np.minimum(np.floor(bottom), height - 1))
+        & (np.maximum(np.ceil(left), 0) <= np.minimum(np.floor(right), width - 1))
+    )
+    if chosen is not None:
+        some = some[chosen.any_in(*(edge.take(some) for edge in (left, top, right, bottom)))]
+    x, y = x.take(some, axis=1), y.take(some, axis=1)
+    (xa, ya), (xb, yb), (xc, yc) = _by_height(x, y)
+    # Each triangle has rows above and below its middle corner, between its long edge and one of the others.
+    middle = np.floor(yb)
+    first = np.maximum(np.concatenate([np.ceil(ya), middle + 1]), 0)
+    count = np.minimum(np.concatenate([middle, np.floor(yc)]), height - 1) - first + 1
+    half = np.flatnonzero(count > 0)
+    first, count = first.take(half), count.take(half).astype(np.intp)
+    long = (xc - xa) / (yc - ya + (yc == ya))
+    short = [
+        (one - other) / (tall + (tall == 0)) for one, other, tall in ((xb, xa, yb - ya), (xc, xb, yc - yb))
+    ]
+    of, step = _counted(count)
+    item = half % max(1, len(some))
+    edges = []
+    for slope, at_x, at_y in ((long.take(item), xa, ya), (np.concatenate(short).take(half), xb, yb)):
+        start = at_x.take(item) + slope * (first - at_y.take(item))
+        edge = slope.astype(np.float32).take(of)
+        edge *= step
+        edge += start.astype(np.float32).take(of)
+        edges.append(edge)
+    slack = np.float32(_TOLERANCE * max(grid.size))
+    begin = np.ceil(np.clip(np.minimum(*edges) - slack, 0, width)).astype(np.intp)
+    points = np.floor(np.clip(np.maximum(*edges) + slack, -1, width - 1)).astype(np.intp)
+    points -= begin - 1
+    row = first.astype(np.intp).take(of) + step
+    filled = np.flatnonzero(points > 0)
+    begin, points, row = (values.take(filled) for values in (begin, points, row))
+    triangle = some.take(item).take(of.take(filled))
+    if chosen is None:
+        return _Spans(triangle, row, begin, points)
+    met = np.flatnonzero(chosen.any_in(begin, row, begin + points - 1, row))
+    return _Spans(*(values.take(met) for values in (triangle, row, begin, points)))
+
+
+def _by_height(x: np.ndarray, y: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The corners (x, y) of triangles, the one of the least y first; `x` and `y` are (3, n)."""
+    corners = list(zip(x, y, strict=True))
+    for one, other in ((0, 1), (1, 2), (0, 1)):
+        (ax, ay), (bx, by) = corners[one], corners[other]
+        swap = ay > by
+        corners[one] = np.where(swap, bx, ax), np.minimum(ay, by)
+        corners[other] = np.where(swap, ax, bx), np.maximum(ay, by)
+    return corners
+
+
+def _counted(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The number of each item as often as it counts, which is once at least; and 0, 1, 2, ... for each item."""
+    ends = np.cumsum(counts)
+    begin = ends - counts
+    number = np.zeros(int(ends[-1]) if len(ends) else 0, dtype=np.intp)
+    number[begin[1:]] = 1
+    np.cumsum(number, out=number)
+    return number, np.arange(len(number)) - begin.take(number)
 
 
 class _Boxes:
     """Whether boxes contain some of an image's pixels (h, w), by a summed area table."""
 
-    def __init__(self, pixels: np.ndarray):
-        self._sums = np.zeros((pixels.shape[0] + 1, pixels.shape[1] + 1), dtype=np.int32)
-        self._sums[1:, 1:] = pixels.cumsum(axis=0, dtype=np.int32).cumsum(axis=1, dtype=np.int32)
+    def __init__(self, pixels: np.ndarray, fine: int):
+        self._sums, self._fine = cv2.integral(pixels.astype(np.uint8)), fine
 
     def any_in(self, left: np.ndarray, top: np.ndarray, right: np.ndarray, bottom: np.ndarray) -> np.ndarray:
-        """Which boxes (n,), from left and top to before right and bottom, have one."""
+        """Which boxes (n,), from left and top to right and bottom, have one; in a grid `fine` times as fine."""
         height, width = self._sums.shape
-        left, right = (np.clip(edge, 0, width - 1).astype(np.int32) for edge in (left, right))
-        top, bottom = (np.clip(edge, 0, height - 1).astype(np.int32) for edge in (top, bottom))
-        sums = self._sums
-        return sums[bottom, right] - sums[bottom, left] - sums[top, right] + sums[top, left] > 0
-
-
-class _Buffer:
-    """The nearest triangle so far at n points."""
-
-    def __init__(self, count: int):
-        self._triangle = np.full(count, -1, dtype=np.int32)
-        self._weights = np.zeros((3, count), dtype=np.float32)
-        self._depth = np.full(count, -np.inf)
-
-    def add(
-        self,
-        place: np.ndarray,
-        triangle: np.ndarray,
-        second: np.ndarray,
-        third: np.ndarray,
-        depth: np.ndarray,
-    ) -> None:
-        """Put points (n,) of triangles at places, where nothing nearer is."""
-        np.maximum.at(self._depth, place, depth)
-        nearest = np.flatnonzero(depth == self._depth[place])
-        place, second, third = place[nearest], second[nearest], third[nearest]
-        self._triangle[place] = triangle[nearest]
-        for corner, weight in enumerate((1 - second - third, second, third)):
-            self._weights[corner, place] = weight
-
-    def seen(self) -> Seen:
-        """What is seen."""
-        depth = self._depth.astype(np.float32)
-        depth[self._triangle < 0] = np.nan
-        return Seen(self._triangle, np.ascontiguousarray(self._weights.T), depth)
+        (left, right), (top, bottom) = (
+            [np.clip(edge // self._fine + more, 0, most - 1).astype(np.intp) for edge, more in ends]
+            for ends, most in ((((left, 0), (right, 1)), width), (((top, 0), (bottom, 1)), height))
+        )
+        sums, top, bottom = self._sums.ravel(), top * width, bottom * width
+        below, above = (sums.take(line + right) - sums.take(line + left) for line in (bottom, top))
+        return below > above

@@ -23,7 +23,7 @@ import numpy as np
 from m4kit.checks import check_array, check_number, check_type
 from m4kit.images import check_image
 from m4kit.landmarks import face_size
-from m4kit.light import Light, shade
+from m4kit.light import Light, lit, shown
 from m4kit.raster import Seen, look
 from m4kit.stand_ins import stand_in_for_unused
 
@@ -36,7 +36,7 @@ _EDGE_SAMPLES = 4
 _JUMP = 3.0
 """A pixel is on an edge if the second difference of the depth is larger, in photo pixels."""
 
-_CHUNK = 1 << 18
+_CHUNK = 1 << 15
 """Points that are shaded at once, which bounds the memory for large photos."""
 
 
@@ -275,10 +275,9 @@ class _Mesh:
         corners = self._corners[:, self.outside]
         return look(np.stack([axis.take(corners) for axis in self.vertices.T]), window, **options)
 
-    def surface(self, colour: np.ndarray) -> np.ndarray:
-        """Normals, and colours if each vertex has its own, at the corners of `outside`, (n, 3, 3 or 6)."""
-        values = self.normals if colour.ndim == 1 else np.hstack([self.normals, colour])
-        return values[self.triangles[self.outside]]
+    def surface(self, colour: np.ndarray, light: Light) -> np.ndarray:
+        """The light (`light.lit`) from the corners of `outside`, (3, 4, n)."""
+        return lit(self.normals, colour, light).T.take(self._corners[:, self.outside], axis=1).swapaxes(0, 1)
 
 
 def _colours(colour: Sequence, meshes: list[_Mesh]) -> list[np.ndarray]:
@@ -286,7 +285,8 @@ def _colours(colour: Sequence, meshes: list[_Mesh]) -> list[np.ndarray]:
     check_type(
         colour, "colour", Sequence, np.ndarray, remedy="(255, 255, 255) is white", words="a colour (3,)"
     )
-    each = [colour] * len(meshes) if np.shape(colour) == (3,) else list(colour)
+    single = len(colour) == 3 and not any(np.ndim(entry) for entry in colour)
+    each = [colour] * len(meshes) if single else list(colour)
     if len(each) != len(meshes):
         raise ValueError(
             f"expected one colour (3,) or one entry for each of the {len(meshes)} meshes, got {len(each)}; "
@@ -309,52 +309,45 @@ def _draw(mesh: _Mesh, window: tuple[int, int, int, int], colour: np.ndarray, li
     left, top, right, bottom = window
     window = left, top, right - left, bottom - top
     shape = bottom - top, right - left
-    seen, surface = mesh.look(window), mesh.surface(colour)
+    seen, surface = mesh.look(window), mesh.surface(colour, light)
     depth = seen.depth.reshape(shape)
     hollow = _hollows(depth, mesh.size).ravel()
-    shaded = np.zeros((depth.size, 3), dtype=np.float32)
+    shaded = np.empty((depth.size, 3), dtype=np.float32)
+    for part in _parts(depth.size):
+        shaded[part] = shown(_light_from(surface, seen, part), hollow[part], light)
     coverage = (seen.triangle >= 0).astype(np.float32)
-    hit = np.flatnonzero(seen.triangle >= 0)
-    for part in _parts(hit):
-        shaded[part] = _shaded(surface, seen, part, colour=colour, light=light, hollow=hollow[part])
 
     edges = _edges(depth)
     points = _EDGE_SAMPLES**2
     seen = mesh.look(window, pixels=edges, fine=_EDGE_SAMPLES)
+    count = (seen.triangle >= 0).reshape(-1, points).sum(axis=1)
     places = np.flatnonzero(edges)
-    for part in _parts(np.arange(len(places)), share=points):
-        some, where = slice(points * part[0], points * (part[-1] + 1)), places[part]
-        hit = np.flatnonzero(seen.triangle[some] >= 0)
-        around = np.repeat(hollow[where], points)[hit]
-        colours = np.zeros((points * len(part), 3), dtype=np.float32)
-        colours[hit] = _shaded(surface, seen, hit + some.start, colour=colour, light=light, hollow=around)
-        count = (seen.triangle[some] >= 0).reshape(-1, points).sum(axis=1)
-        shaded[where] = colours.reshape(-1, points, 3).sum(axis=1) / np.maximum(count, 1)[:, None]
-        coverage[where] = count / points
+    coverage[places] = count / points
+    for part in _parts(len(places), share=points):
+        some = slice(points * part.start, points * part.stop)
+        mean = _light_from(surface, seen, some).reshape(4, -1, points).sum(axis=2)
+        mean /= np.maximum(count[part], 1)
+        shaded[places[part]] = shown(mean, hollow[places[part]], light)
     return shaded.reshape(*shape, 3), coverage.reshape(shape)
 
 
-def _shaded(
-    surface: np.ndarray,
-    seen: Seen,
-    points: np.ndarray,
-    *,
-    colour: np.ndarray,
-    light: Light,
-    hollow: np.ndarray,
-) -> np.ndarray:
-    """Colours (n, 3), 0 to 255, of points (n,) that are seen; `surface` as `_Mesh.surface`."""
-    corners = surface.take(seen.triangle[points], axis=0)
-    values = np.einsum("nk,nkc->nc", seen.weights[points], corners)
-    normals = np.ascontiguousarray(values[:, :3])
-    length = np.sqrt(np.einsum("nk,nk->n", normals, normals))
-    normals /= np.where(length > 0, length, 1)[:, None]
-    return shade(normals, colour if colour.ndim == 1 else values[:, 3:], light=light, hollow=hollow)
+def _light_from(surface: np.ndarray, seen: Seen, points: slice) -> np.ndarray:
+    """The light (4, n) from some points; `surface` as `_Mesh.surface`. It is 0 where there is no triangle."""
+    triangle, weights = seen.triangle[points], seen.weights[:, points]
+    # Row by row: numpy is slow along short axes.
+    return np.stack(
+        [
+            sum(weight * values.take(triangle) for weight, values in zip(weights, channel, strict=True))
+            for channel in surface.swapaxes(0, 1)
+        ]
+    )
 
 
-def _parts(indices: np.ndarray, *, share: int = 1) -> list[np.ndarray]:
-    """Split indices into parts of at most `_CHUNK` points, with `share` points per index."""
-    return np.array_split(indices, len(indices) * share // _CHUNK + 1)
+def _parts(count: int, *, share: int = 1) -> Iterator[slice]:
+    """Slices of so many items, of at most `_CHUNK` points, with `share` points per item."""
+    step = max(1, _CHUNK // share)
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))
 
 
 def _edges(depth: np.ndarray) -> np.ndarray:

@@ -38,7 +38,7 @@ LAYERS = (
     ("tabulation",),
     ("video",),
     ("peers",),
-    ("light", "head_frame", "exaggeration", "raster"),
+    ("light", "head_frame", "exaggeration", "raster", "coarse_mesh"),
     ("render",),
     ("texture",),
     ("vertex_colours", "export"),

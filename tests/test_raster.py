@@ -44,7 +44,7 @@ def test_every_point_sees_the_nearest_triangle_around_it(monkeypatch, fine, some
     seen = look(corners, (left, top, width, height), pixels=pixels if some else None, fine=fine)
     assert (triangle >= 0).any() and (triangle < 0).any()
     np.testing.assert_array_equal(seen.triangle, triangle)
-    np.testing.assert_allclose(seen.weights, weights, atol=1e-5)
+    np.testing.assert_allclose(seen.weights.T, weights, atol=1e-5)
     np.testing.assert_allclose(seen.depth, depth, atol=1e-4)
 
 

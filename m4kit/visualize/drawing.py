@@ -14,6 +14,7 @@ import numpy as np
 from m4kit.boxes import check_boxes
 from m4kit.camera import HeadPose, decompose
 from m4kit.checks import check_array, check_flag, check_number, check_shape, shown
+from m4kit.coarse_mesh import coarse_mesh
 from m4kit.images import check_image
 from m4kit.landmarks import CONTOURS, GROUP_MEMBERS, LANDMARK_GROUPS, face_size
 from m4kit.prediction import Face, FaceBox, check_faces
@@ -185,8 +186,9 @@ def draw_meshes(
 ) -> list[np.ndarray]:
     """`draw_mesh` at several opacities, a picture for each, in little more time than one."""
     faces = _faces(faces)
-    meshes = [(face.vertices, face.triangles) for face in faces]
-    colours = [clay(face.model).colours for face in faces]
+    parts = [coarse_mesh(face) for face in faces]
+    meshes = [(face.vertices[kept], triangles) for face, (kept, triangles) in zip(faces, parts, strict=True)]
+    colours = [clay(face.model).colours[kept] for face, (kept, _) in zip(faces, parts, strict=True)]
     return render_each(check_image(image, name="draw"), meshes, opacities=opacities, colour=colours)
 
 
