@@ -70,9 +70,7 @@ def bulk(setting: Setting) -> list[Comparison]:
                 for face in predictor(path):
                     _ = face.landmarks, face.pose, face.failure_probability
 
-        cpu: list[float] = []
-        row = _compared(setting, "i", "a photo in a table", {OURS: _tabulated(paths, cpu=cpu), ALONE: single})
-        return [row._replace(notes={OURS: f"{1000 * np.median(cpu) / setting.photos:.1f} ms of CPU"})]
+        return [_compared(setting, "i", "a photo in a table", {OURS: _tabulated(paths), ALONE: single})]
 
 
 def beside_chain(setting: Setting) -> list[Comparison]:
@@ -165,21 +163,30 @@ def jpeg_table(_: Setting, side: int = 4000) -> str:
 
 
 def _compared(setting: Setting, row: str, work: str, functions: dict[str, Callable | None]) -> Comparison:
-    """A row of milliseconds a photo, of functions that each predict all photos."""
-    times = setting.measure(functions, rounds=MOST_ROUNDS)
+    """A row of milliseconds a photo, and of this process's CPU, of functions that each predict all photos."""
+    cpu: dict[str, list[float]] = {name: [] for name in functions}
+
+    def counted(name: str, function: Callable[[], None]) -> Callable[[], None]:
+        def run() -> None:
+            start = time.process_time()
+            function()
+            cpu[name].append(1000 * (time.process_time() - start) / setting.photos)
+
+        return run
+
+    there = {name: function and counted(name, function) for name, function in functions.items()}
+    times = setting.measure(there, rounds=MOST_ROUNDS)
     each = {name: None if values is None else values / setting.photos for name, values in times.items()}
-    return Comparison(row, work, each)
+    notes = {name: f"{np.median(values):.1f} ms of CPU" for name, values in cpu.items() if values}
+    return Comparison(row, work, each, notes=notes)
 
 
-def _tabulated(paths: Sequence[Path], *, cpu: list[float] | None = None, **options) -> Callable[[], None]:
-    """What writes a table of photos, and adds the seconds of CPU that it took to a list."""
+def _tabulated(paths: Sequence[Path], **options) -> Callable[[], None]:
+    """What writes a table of photos."""
 
     def work() -> None:
-        start = time.process_time()
         with tempfile.TemporaryDirectory() as folder:
             m4kit.tabulate(paths, folder, progress=False, **options)
-        if cpu is not None:
-            cpu.append(time.process_time() - start)
 
     return work
 
