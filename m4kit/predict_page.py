@@ -141,15 +141,17 @@ def write_pages(
 
 def _live(shown: Sequence[tuple[pandas.DataFrame, str]], model: FaceModel) -> dict[str, str]:
     """The blocks of a page that show its faces live; empty if there are none."""
+    import pandas
+
+    rows = pandas.concat([group for group, _ in shown])
+    rows = rows[rows["face"].notna()]
+    titles = {group["order"].iloc[0]: (title, len(group)) for group, title in shown}
     faces = []
-    for rows, title in shown:
-        found = rows[rows["face"].notna()]
-        for number, (face, chance) in enumerate(
-            zip(faces_from(found, model=model), found["failure_probability"], strict=True), start=1
-        ):
-            name = f"{title}, face {number}" if len(found) > 1 else title
-            known = None if np.isnan(chance) else chance
-            faces.append(LiveFace.of(face, title=name, failure_probability=known))
+    for face, row in zip(faces_from(rows, model=model), rows.itertuples(), strict=True):
+        title, count = titles[row.order]
+        chance = None if np.isnan(row.failure_probability) else row.failure_probability
+        name = f"{title}, face {row.face}" if count > 1 else title
+        faces.append(LiveFace.of(face, title=name, failure_probability=chance))
     if not faces:
         return {"style": "", "data": "", "script": ""}
     found, packer = content(faces, head=False, step=_MODE_STEP)

@@ -77,7 +77,10 @@ class LiveFace:
         """A face of a prediction; with its photo, the page shows that and the texture."""
         chance = face.failure_probability if failure_probability is None else failure_probability
         caption = pose_text(face.pose) + ("" if chance is None else f"\nfailure probability {chance:.0%}")
-        whole = face.head if face.model.has_head else face
+        texture = None
+        if image is not None:
+            whole = face.head if face.model.has_head else face
+            texture = vertex_colours(whole, "texture", image=image).colours
         return cls(
             title,
             face.model,
@@ -86,7 +89,7 @@ class LiveFace:
             HeadFrame.of(face),
             caption=caption,
             image=image,
-            texture=None if image is None else vertex_colours(whole, "texture", image=image).colours,
+            texture=texture,
             crop=tuple(face.crop),
         )
 
