@@ -206,7 +206,7 @@ class Face:
     def head(self) -> Face:
         """The same face with the whole head as its mesh; its first vertices are the face's.
 
-        Whatever takes a face takes it, too: `face.head.save("head.ply")`, `visualize.mesh_figure(face.head)`. Raises
+        Whatever takes a face takes it, too: `face.head.save("head.ply")`, `visualize.mesh_picture(face.head)`. Raises
         `FaceModelError` for a face model without a head.
         """
         return replace(self, model=self.model.head)
@@ -323,6 +323,12 @@ class Face:
         from m4kit.export import save_mesh
 
         return save_mesh(path, self.shape, self.triangles, colours=self._colours(colour))
+
+    def to_html(self, path: str | Path | None = None) -> str | Path:
+        """The face live in 3D, as `Prediction.to_html`; without a photo, the page shows no texture."""
+        from m4kit.live import face_page, save_page
+
+        return save_page(face_page(self), path)
 
     def _colours(self, mode: str) -> np.ndarray:
         from m4kit.vertex_colours import vertex_colours

@@ -49,7 +49,7 @@ from m4kit.training.data import Labels, averaging_matrix, decoded_crops, point_w
 from m4kit.training.labels import read_source
 from m4kit.vertex_colours import clay, vertex_colours
 from m4kit.visualize import pictures_figure
-from m4kit.visualize.mesh_figure import mesh_still
+from m4kit.visualize.mesh_picture import mesh_still
 from m4kit.visualize.notebook_figure import NotebookFigure
 
 SEXES = ("female", "male")

@@ -83,10 +83,10 @@ OF_A_PREDICTION = {
     "faces figure": (lambda of: visualize.faces_figure(of[0]), "faces_figure: expected Prediction, got"),
     "how many": (lambda of: visualize.faces_figure(of, max_faces=0), "max_faces: expected a whole number"),
     "shapes": (lambda of: visualize.shapes_figure(of[0].shape, of[0].model), "shapes: expected Mapping"),
-    "mesh figure": (visualize.mesh_figure, f"mesh_figure: {A_FACE}"),
+    "mesh picture of": (visualize.mesh_picture, f"mesh_picture: {A_FACE}"),
     "mesh picture": (lambda of: visualize.mesh_picture(of[0], side=0), "side: expected a whole number"),
     "limits": (
-        lambda of: visualize.mesh_figure(of[0], colour="depth", limits=(0, np.inf)),
+        lambda of: visualize.mesh_picture(of[0], colour="depth", limits=(0, np.inf)),
         r"limits: expected numbers \(2,\), got NaN or infinity",
     ),
     "colours": (lambda of: vertex_colours(of, "clay"), f"colour: {A_FACE}"),

@@ -49,7 +49,6 @@ def test_predictions_tables_pictures_and_files_work(tmp_path):
             "MeshViewer needs the package (ipywidgets|anywidget), which is not installed",
         ),
         ("m4kit.explore.ActivationExplorer", "needs the package .+, which is not installed: pip install"),
-        ("m4kit.visualize.mesh_figure(face)", "mesh_figure needs the package plotly, which is not installed"),
         ("face.to_open3d()", "needs Open3D, but importing it failed"),
     ],
 )

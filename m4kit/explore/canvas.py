@@ -20,7 +20,7 @@ from m4kit.light import Light
 from m4kit.live.content import light_uniforms
 from m4kit.live.scripts import CANVAS, module
 from m4kit.visualize.drawing import AXIS_COLOURS
-from m4kit.visualize.mesh_figure import AXIS_LENGTH, EXTENT
+from m4kit.visualize.mesh_picture import AXIS_LENGTH, EXTENT
 
 MESSAGE_BYTES = 160_000
 """Largest size of one message."""

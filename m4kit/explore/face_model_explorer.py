@@ -29,7 +29,7 @@ from m4kit.live import LiveFace, live_page
 from m4kit.prediction import Face, Prediction
 from m4kit.vertex_colours import VertexColours, clay, distance_from_mean, scalar_colours
 from m4kit.visualize.legend import with_legend
-from m4kit.visualize.mesh_figure import framing, mesh_still
+from m4kit.visualize.mesh_picture import framing, mesh_still
 from m4kit.visualize.pictures import small_png, without_background
 
 _STILL_SIDE = 420

@@ -20,7 +20,7 @@ from m4kit.landmarks import CONTOURS
 from m4kit.parameters import split
 from m4kit.prediction import Face
 from m4kit.vertex_colours import VertexColours, clay, scalar_colours
-from m4kit.visualize.mesh_figure import mesh_still
+from m4kit.visualize.mesh_picture import mesh_still
 
 COLOURS = {"Clay": "clay", COLOUR_LABELS["spread"]: "spread", "Moved from the network's own": "moved"}
 """Labels and names of the mesh's colour modes."""

@@ -26,7 +26,6 @@ from m4kit.explore.controls import (
 )
 from m4kit.explore.explorer import AS_IN_PHOTO, MeshExplorer
 from m4kit.explore.photo import (
-    MARK,
     check_prediction,
     face_choice,
     gif,
@@ -37,7 +36,7 @@ from m4kit.explore.photo import (
 from m4kit.head_frame import HeadFrame
 from m4kit.images import jpeg
 from m4kit.landmarks import landmark_colours
-from m4kit.live import prediction_page
+from m4kit.live import MARK, prediction_page
 from m4kit.prediction import Face, Prediction
 from m4kit.vertex_colours import (
     MODES,
@@ -47,7 +46,7 @@ from m4kit.vertex_colours import (
     vertex_colours,
 )
 from m4kit.visualize.legend import with_legend
-from m4kit.visualize.mesh_figure import framing, mesh_still
+from m4kit.visualize.mesh_picture import framing, mesh_still
 from m4kit.visualize.pictures import small_png, without_background
 
 COMPARISONS = {"One face": "one", "Side by side": "side", "Difference": "difference"}
@@ -368,7 +367,9 @@ class MeshViewer(MeshExplorer):
             places = np.zeros((0, 3))
             if vertex is not None and vertex < len(one.face.vertices):
                 places = self._frame(one).from_photo(one.face.vertices[[vertex]])
-            self.canvas.set_points("mark", places, np.repeat(MARK, len(places), 0), panel=number, width=12)
+            self.canvas.set_points(
+                "mark", places, np.tile(np.uint8(MARK), (len(places), 1)), panel=number, width=12
+            )
 
     def _show_reading(self) -> None:
         if self._clicked is None:

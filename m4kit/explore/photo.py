@@ -16,10 +16,8 @@ from m4kit.checks import check_type
 from m4kit.explore.canvas import MESSAGE_BYTES
 from m4kit.explore.controls import SIDE_WIDTH, choice
 from m4kit.images import jpeg
+from m4kit.live import MARK
 from m4kit.prediction import Face, Prediction
-
-MARK = np.array([[255, 59, 48]], dtype=np.uint8)
-"""Colour (1, 3) of a clicked vertex, on the mesh and in the photo."""
 
 _LARGEST = 900
 _WHITE = (255, 255, 255)
@@ -53,7 +51,7 @@ def thumbnail(image: np.ndarray, face: Face, *, vertex: int | None = None) -> np
     if vertex is not None:
         x, y = face.crop.to_square(face.vertices[vertex, :2], SIDE_WIDTH)
         centre = (round(float(x) * 8), round(float(y) * 8))
-        for colour, thickness in ((_WHITE, 4), (tuple(int(c) for c in MARK[0]), 2)):
+        for colour, thickness in ((_WHITE, 4), (MARK, 2)):
             cv2.circle(picture, centre, 6 * 8, colour, thickness, cv2.LINE_AA, 3)
     return picture
 

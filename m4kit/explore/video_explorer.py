@@ -17,7 +17,7 @@ from m4kit.prediction import Face
 from m4kit.vertex_colours import clay
 from m4kit.video import Video
 from m4kit.visualize.drawing import draw_landmarks, pose_text
-from m4kit.visualize.mesh_figure import framing, mesh_still
+from m4kit.visualize.mesh_picture import framing, mesh_still
 from m4kit.visualize.timeline import SIGNALS, TRACK_COLOURS
 
 MOST_FRAMES = 600

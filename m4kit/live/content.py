@@ -26,7 +26,7 @@ from m4kit.parameters import CAMERA
 from m4kit.prediction import Face
 from m4kit.vertex_colours import NORMAL_COLOURS, clay, region_colours, scalar_colours, vertex_colours
 from m4kit.visualize.drawing import AXIS_COLOURS, pose_text
-from m4kit.visualize.mesh_figure import framing
+from m4kit.visualize.mesh_picture import framing
 
 MODE_STEP = 0.03
 """Millimetres to which the modes are rounded, for a coefficient of 1: 50 modes together are off by about 0.1 mm."""
@@ -38,6 +38,9 @@ CAMERAS = {
     "Top": rotation_from_euler(0, -90, 0),
 }
 """Camera positions as rotations (3, 3) from the head's frame; left and right are the person's own sides."""
+
+MARK = (255, 59, 48)
+"""Colour of a clicked vertex."""
 
 _MEAN_STEP = 0.01
 _PHOTO_BYTES, _PHOTO_SIDES = 110_000, (900, 720, 540, 400)
@@ -137,6 +140,7 @@ def content(
         "light": light_uniforms(Light()),
         "cameras": {name: np.round(rotation, 6).ravel().tolist() for name, rotation in CAMERAS.items()},
         "axisColours": [list(colour) for colour in AXIS_COLOURS],
+        "markColour": list(MARK),
         "landmarkColours": landmark_colours().tolist(),
         "contours": [[int(a), int(b)] for a, b in lines],
         "contourColours": [colour for part, colour in CONTOURS for _ in part[1:]],
@@ -221,6 +225,7 @@ def _model(
         "mean": packer.add(mesh.mean, "u2") | {"step": _MEAN_STEP, "fields": 1},
         "modes": packer.add(mesh.modes, "u2") | {"step": step, "fields": people + moods},
         "fade": packer.add(np.rint(255 * edge_fade(whole)[order]), "u1"),
+        "order": packer.add(order, "u2"),
         "corners": packer.add(place[np.asarray(model.landmark_vertices)], "u2"),
         "shares": packer.add(np.asarray(model.landmark_weights), "f4"),
         "colours": colours,

@@ -16,9 +16,9 @@ from m4kit.live.content import LiveFace, content
 from m4kit.live.packing import Packer
 from m4kit.live.scripts import CANVAS, TRIANGLE, part, read
 from m4kit.pages import render_page
-from m4kit.prediction import Face, Prediction, check_prediction
-from m4kit.vertex_colours import VertexColours
-from m4kit.visualize.mesh_figure import mesh_still
+from m4kit.prediction import Face, Prediction, check_face, check_prediction
+from m4kit.vertex_colours import VertexColours, clay
+from m4kit.visualize.mesh_picture import mesh_still
 from m4kit.visualize.pictures import small_png, without_background
 
 _FILES = ("geometry", "page_data", "live_model", "live_face", "live_controls", "live_study", "live_page")
@@ -109,19 +109,29 @@ def prediction_page(
         faces,
         title=Path(prediction.source).name,
         facts=f"{count} {'face' if count == 1 else 'faces'} in 3D",
-        still=still or _still(prediction[0], faces[0].texture[: len(prediction[0].shape)]),
+        still=still or _still(prediction[0], faces[0].texture),
         **settings,
     )
 
 
-def _still(face: Face, texture: np.ndarray) -> bytes:
-    """The face from the front in the photo's colours (V, 3), as a PNG without a background."""
+def face_page(face: Face) -> str:
+    """The page of one face, with its photo if it has one."""
+    image = None if face.origin is None else face.origin.image
+    one = LiveFace.of(check_face(face, "face page"), title="Face", image=image)
+    return live_page([one], title="A face in 3D", still=_still(face, one.texture))
+
+
+def _still(face: Face, texture: np.ndarray | None) -> bytes:
+    """The face from the front as a PNG without a background, in colours of its vertices (n, 3) or in clay."""
+    coloured = clay(face.model)
+    if texture is not None:
+        coloured = VertexColours(
+            texture[: len(coloured.colours)], filled=np.zeros(len(coloured.colours), bool)
+        )
     vertices = HeadFrame.of(face).from_photo(face.vertices)
 
     def draw(background: int) -> np.ndarray:
         looks = {"rotation": np.eye(3), "side": _STILL_SIDE, "background": background}
-        return mesh_still(
-            face.model, vertices, VertexColours(texture, filled=np.zeros(len(texture), bool)), **looks
-        )
+        return mesh_still(face.model, vertices, coloured, **looks)
 
     return small_png(without_background(draw))

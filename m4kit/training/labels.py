@@ -53,7 +53,7 @@ from m4kit.training.refinement import annotation, draw_to_annotation, habits_in_
 from m4kit.training.teacher import OwnTeacher, PeerTeacher, mean_of_teachers
 from m4kit.training.transfer import affine_map
 from m4kit.vertex_colours import clay
-from m4kit.visualize.mesh_figure import mesh_still
+from m4kit.visualize.mesh_picture import mesh_still
 
 WORST = 0.06
 """Faces whose median distance to their annotated points is above this share of their size are left out."""

@@ -1,8 +1,8 @@
 """Pictures and figures of predictions.
 
 The `draw_*` functions take a picture and return a new one in the same resolution, so they can be chained. `overview`
-and `faces_figure` put such pictures into a matplotlib figure; `mesh_figure` shows a face in 3D, and `write_page`
-saves it. Figures are returned, never shown.
+and `faces_figure` put such pictures into a matplotlib figure; `mesh_picture` draws a face in 3D. Figures are
+returned, never shown.
 """
 
 from m4kit.landmarks import LANDMARK_GROUPS
@@ -18,7 +18,7 @@ from m4kit.visualize.drawing import (
 from m4kit.visualize.figures import faces_figure, overview, pictures_figure, shapes_figure
 from m4kit.visualize.likeness import likeness_figure
 from m4kit.visualize.limits import limits_figure
-from m4kit.visualize.mesh_figure import mesh_figure, mesh_picture, write_page
+from m4kit.visualize.mesh_picture import mesh_picture
 from m4kit.visualize.timeline import pose_timeline
 
 __all__ = [
@@ -34,11 +34,9 @@ __all__ = [
     "landmarks_figure",
     "likeness_figure",
     "limits_figure",
-    "mesh_figure",
     "mesh_picture",
     "overview",
     "pictures_figure",
     "pose_timeline",
     "shapes_figure",
-    "write_page",
 ]

@@ -16,7 +16,7 @@ from m4kit.vertex_colours import VertexColours, clay, scalar_colours
 from m4kit.visualize import strokes
 from m4kit.visualize.figures import close_up, grid
 from m4kit.visualize.legend import with_legend
-from m4kit.visualize.mesh_figure import mesh_still
+from m4kit.visualize.mesh_picture import mesh_still
 from m4kit.visualize.pictures import without_background
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from m4kit.visualize import strokes
 from m4kit.visualize.drawing import draw_landmarks
 from m4kit.visualize.figures import close_up, grid
 from m4kit.visualize.legend import with_legend
-from m4kit.visualize.mesh_figure import mesh_still
+from m4kit.visualize.mesh_picture import mesh_still
 
 if TYPE_CHECKING:
     from m4kit.visualize.notebook_figure import NotebookFigure

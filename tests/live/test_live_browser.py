@@ -1,12 +1,13 @@
 """Live pages in a real browser, from a file and without a network; skipped without Chromium or playwright."""
 
 import io
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from m4kit import exaggeration, predict
+from m4kit import cli, exaggeration, predict
 from m4kit.ablation.heads.accuracy import accuracy_at
 from m4kit.ablation.heads.record import HeadStudy
 from m4kit.explore import FaceModelExplorer, HeadWeightExplorer
@@ -247,6 +248,30 @@ class TestControls:
         model_page.get_by_label("Beside it").select_option("")
         press(model_page, "Mean")
 
+    def test_a_click_reads_a_vertex(self, page):
+        press(page, "Photo")
+        press(page, "Front")
+        before = picture(page)
+        box = page.locator(".view canvas").bounding_box()
+        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        reading = page.get_by_text("Vertex ")
+        reading.wait_for()
+        text = reading.inner_text()
+        vertex = int(re.search(r"Vertex (\d+)", text).group(1))
+        assert "region: nose" in text
+        assert FACE.model.regions["nose"][vertex]
+        place = [
+            float(value.replace("\u2212", "-"))
+            for value in re.search(r"model: (.*) mm", text).group(1).split(",")
+        ]
+        assert place == pytest.approx(FACE.shape[vertex], abs=OFF)
+        red = picture(page) - before
+        assert (np.abs(red).max(-1) > 60).sum() > 10
+        page.mouse.click(box["x"] + 5, box["y"] + 5)
+        page.get_by_text("Click the face").wait_for()
+        press(page, "Photo")
+        press(page, "Reset")
+
     def test_all_controls_have_names(self, page):
         unnamed = page.evaluate(
             """() => [...document.querySelectorAll('button, select, input, canvas[role], svg[role]')].filter((one) =>
@@ -274,6 +299,22 @@ class TestPhone:
 
     def test_the_page_is_dark_where_the_system_is(self, phone):
         assert phone.evaluate("() => getComputedStyle(document.body).backgroundColor") == "rgb(15, 18, 22)"
+
+
+def test_the_page_of_many_photos_has_one_view_that_goes_to_the_chosen_face(opened, tmp_path):
+    photos = [str(SAMPLES / name) for name in ("astronaut.jpg", "group.jpg")]
+    assert cli.main(["predict", *photos, "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    page = opened((tmp_path / "out" / "index.html").read_text(encoding="utf-8"), "photos")
+    assert page.locator("section").first.locator(".view").count() == 1
+    before = picture(page)
+    page.get_by_role("group", name="faces of group.jpg in 3D").get_by_role("button", name="Face 2").click()
+    assert page.locator(".view").count() == 1
+    assert page.locator("section").nth(1).locator(".view").count() == 1
+    assert changed(before, picture(page)) > 0.02
+    face = predict(SAMPLES / "group.jpg")[1]
+    order = page_order(np.asarray(face.model.triangles), len(face.shape))
+    shape = np.array(page.evaluate("() => Array.from(m4kitPage.shown().shape)")).reshape(-1, 3)
+    assert np.abs(shape - face.shape[order]).max() < 2 * OFF
 
 
 def test_without_webgl_the_page_shows_a_still_picture(browser, tmp_path):

@@ -14,7 +14,7 @@ from m4kit.explore import FaceModelExplorer, HeadWeightExplorer, MeshViewer
 from m4kit.live import scripts
 from m4kit.live.packing import Packer, lower_neighbours, packed_triangles, page_order, smooth_rest
 
-from helpers.faces import MODEL
+from helpers.faces import MODEL, face
 from helpers.paths import SAMPLES
 
 PREDICTION = predict(SAMPLES / "astronaut.jpg")
@@ -39,6 +39,11 @@ class TestPages:
         page = FaceModelExplorer().to_html()
         assert page.startswith("<!DOCTYPE html>")
         assert len(page) < 1_500_000
+
+    def test_a_face_without_a_photo_has_a_page_in_clay(self):
+        found = settings_of(face(pose=(30, 0, 0)).to_html())
+        assert found["photos"] == []
+        assert "texture" not in found["faces"][0]
 
     def test_a_name_cannot_break_out_of_the_page(self):
         page = replace(PREDICTION, source="</script><script>alert(1)</script>").to_html()

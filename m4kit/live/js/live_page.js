@@ -62,11 +62,12 @@ class LivePage {
     this.legend = made("div");
     this.caption = made("div", { class: "soft caption" });
     this.thumbnail = made("canvas", { width: THUMBNAIL, height: THUMBNAIL, role: "img" });
-    this.beside = made("div", { class: "beside" }, this.thumbnail, this.caption, this.legend);
+    this.vertexText = made("div", { class: "soft caption", "aria-live": "polite" });
+    this.beside = made("div", { class: "beside" }, this.thumbnail, this.caption, this.legend, this.vertexText);
     this.faceChoice = choice("Face", this.faces.map((face, k) => [k, face.title]), (k) => this.choose(Number(k)));
     this.faceChoice.hidden = this.faces.length < 2 || this.faceList === false;
     this.colourChoice = choice("Colour", [], (colour) => { this.colour = colour; this.draw(); });
-    this.besideChoice = choice("Beside it", [], (partner) => { this.partner = partner; this.draw(); });
+    this.besideChoice = choice("Beside it", [], (partner) => { this.partner = partner; this.clicked = null; this.draw(); });
     this.layers = group("Show");
     this.opacity = slider("Opacity", { value: this.model.get("opacity"), min: 0.1, max: 1, step: 0.05 }, (value) => this.model.set("opacity", value));
     const views = [...Object.keys(this.cameras), AS_IN_PHOTO].map((name) => push(name, () => this.look(name)));
@@ -94,6 +95,7 @@ class LivePage {
     this.coefficients = null;
     this.k = 1;
     this.played = null;
+    this.clicked = null;
     this.buildLayers();
     this.buildChoices();
     this.buildModes();
@@ -292,7 +294,7 @@ class LivePage {
     const panels = this.panels(), { model } = this;
     const whole = this.show.head && this.face.model.whole === "head", mesh = whole ? "head" : "face";
     const view = this.face.model.views[mesh];
-    model.set("show", { ...this.show });
+    model.set("show", { ...this.show, mark: true });
     model.state.extent = view.extent;
     model.state.centre = view.centre;
     const titles = panels.length > 1 ? [this.face.title, this.besideChoice.select.selectedOptions[0].text] : [""];
@@ -303,6 +305,7 @@ class LivePage {
     model.set("label", this.label());
     this.legend.replaceChildren(legendOf(coloured[0]));
     this.caption.textContent = this.face.caption;
+    this.vertexText.textContent = this.vertexWords(panels, coloured);
     this.beside.hidden = !this.face.photo && !this.beside.textContent;
     this.sliders.forEach((row, mode) => { if (document.activeElement !== row.input) row.set(panels[0].coefficients[mode]); });
     this.drawThumbnail(panels[0]);
@@ -330,6 +333,8 @@ class LivePage {
     const lines = Float32Array.from(this.contours.flatMap((ends) => ends.flatMap((i) => [...landmarks.slice(3 * i, 3 * i + 3)])));
     send("lines", { name: "contours", count: this.contours.length, width: 2.2 }, lines, Uint8Array.from(this.contourColours.flat()));
     send("lines", { name: "axes", count: 3, width: 3 }, Float32Array.from(shown.axes(rotation, landmarks)), Uint8Array.from(this.axisColours.flat()));
+    const mark = this.clicked?.panel === panel ? vertices.slice(3 * this.clicked.vertex, 3 * this.clicked.vertex + 3) : new Float32Array(0);
+    send("points", { name: "mark", count: mark.length / 3, width: 12 }, mark, Uint8Array.from(this.markColour));
     if (this.show.photo && shown.face.photo) this.drawPhoto(shown, panel, vertices, triangles, rotation, off);
   }
 
@@ -344,6 +349,17 @@ class LivePage {
       this.model.deliver({ kind: "photo", panel }, [face.photo.content]);
     }
     this.model.deliver({ kind: "photo corners", panel, corners });
+  }
+
+  // What is known of the clicked vertex.
+  vertexWords(panels, coloured) {
+    if (!this.clicked) return "Click the face to read a vertex.";
+    const { panel, vertex } = this.clicked, shown = panels[panel], { model } = shown;
+    const place = Array.from(shown.shape.slice(3 * vertex, 3 * vertex + 3), (value) => value.toFixed(1).replace("-", "\u2212"));
+    const region = Object.entries(model.colours.region?.names ?? {}).find(([, colour]) => colour.every((value, k) => value === model.colours.region.colours[3 * vertex + k]));
+    const { values, unit } = coloured[panel];
+    const lines = [`Vertex ${model.order[vertex]}`, region && `region: ${region[0]}`, `model: ${place.join(", ")} mm`, values && `${values[vertex].toFixed(2).replace("-", "\u2212")} ${unit}`];
+    return lines.filter(Boolean).join("\n");
   }
 
   // Colours of all panels; numbers are on one scale.
@@ -400,11 +416,15 @@ class LivePage {
   }
 
   // The view's messages.
-  answer({ kind }) {
+  answer({ kind, panel, vertex }) {
     if (kind === "ready") {
       // The view is new, or the browser had taken its memory away.
       this.sent = {};
       this.sentPhotos = {};
+      this.draw();
+    }
+    if (kind === "clicked") {
+      this.clicked = vertex === null ? null : { panel, vertex };
       this.draw();
     }
     if (kind === "reset") this.look(this.start);

@@ -68,6 +68,7 @@ class PageModel {
     this.fade = numbersOf(bytes, about.fade);
     this.corners = numbersOf(bytes, about.corners);
     this.shares = numbersOf(bytes, about.shares);
+    this.order = numbersOf(bytes, about.order);
     this.colours = Object.fromEntries(Object.entries(about.colours).map(([name, one]) => [name, { ...one, ...paletteOf(bytes, one) }]));
   }
 
