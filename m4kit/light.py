@@ -40,9 +40,9 @@ class Light:
 
 
 def lit(normals: np.ndarray, albedo: np.ndarray, light: Light) -> np.ndarray:
-    """The light from points with unit normals (n, 3), (n, 4): linear RGB, and how strong the highlight is.
+    """The light from points with unit normals (n, 3), linear RGB (n, 3), without hollows.
 
-    `albedo`, (3,) or (n, 3), is linear in [0, 1]. Hollows are left to `shown`.
+    `albedo`, (3,) or (n, 3), is linear in [0, 1].
     """
     key, fill = (np.array(lamp.direction, dtype=np.float32) for lamp in (light.key, light.fill))
     key, fill = key / np.linalg.norm(key), fill / np.linalg.norm(fill)
@@ -53,18 +53,18 @@ def lit(normals: np.ndarray, albedo: np.ndarray, light: Light) -> np.ndarray:
     towards = (towards + np.sqrt(towards * towards + np.float32(light.softness**2))) / 2
     up = 0.5 + 0.5 * normals[:, 1]
     lamps = np.array([light.key.colour, light.fill.colour, light.sky, light.ground], dtype=np.float32)
-    received = np.column_stack([towards, up, 1 - up]) @ lamps * albedo
-    return np.column_stack([received, np.maximum(normals @ halfway, 0) ** 18])
+    highlight = np.maximum(normals @ halfway, 0) ** 18
+    return np.column_stack([towards, up, 1 - up]) @ lamps * albedo + np.outer(
+        highlight, light.gloss * lamps[0]
+    )
 
 
-def shown(light_from: np.ndarray, hollow: np.ndarray, light: Light) -> np.ndarray:
-    """Colours (n, 3), sRGB from 0 to 255, of points by the light from them (4, n), as rows of what `lit` gives.
+def shown(received: np.ndarray, hollow: np.ndarray, light: Light) -> np.ndarray:
+    """Colours (n, 3), sRGB from 0 to 255, of the light (3, n) from points.
 
     `hollow` (n,) in [0, 1] is how deep in a cavity each point lies.
     """
-    open_sky, shine = 1 - np.float32(light.cavity) * hollow, light_from[3] * (1 - hollow)
-    received = light_from[:3] * open_sky
-    received += np.outer(np.float32(light.gloss) * np.float32(light.key.colour), shine)
+    received = received * (1 - np.float32(light.cavity) * hollow)
     if not received.size:
         return received.T
     return 255 * cv2.pow(np.clip(received, 0, 1, out=received), 1 / 2.2).T

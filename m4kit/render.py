@@ -218,9 +218,7 @@ def render_each(
         change = shaded - image[window]
         change *= cv2.merge([coverage] * 3)
         for picture, opacity in zip(pictures, opacities, strict=True):
-            mixed = change * np.float32(opacity)
-            mixed += picture[window]
-            picture[window] = np.clip(np.rint(mixed, out=mixed), 0, 255, out=mixed)
+            picture[window] = cv2.add(picture[window], change * np.float32(opacity), dtype=cv2.CV_8U)
     return pictures
 
 
@@ -276,7 +274,7 @@ class _Mesh:
         return look(np.stack([axis.take(corners) for axis in self.vertices.T]), window, **options)
 
     def surface(self, colour: np.ndarray, light: Light) -> np.ndarray:
-        """The light (`light.lit`) from the corners of `outside`, (3, 4, n)."""
+        """The light (`light.lit`) from the corners of `outside`, (3, 3, n): corners first."""
         return lit(self.normals, colour, light).T.take(self._corners[:, self.outside], axis=1).swapaxes(0, 1)
 
 
@@ -325,14 +323,14 @@ def _draw(mesh: _Mesh, window: tuple[int, int, int, int], colour: np.ndarray, li
     coverage[places] = count / points
     for part in _parts(len(places), share=points):
         some = slice(points * part.start, points * part.stop)
-        mean = _light_from(surface, seen, some).reshape(4, -1, points).sum(axis=2)
+        mean = _light_from(surface, seen, some).reshape(3, -1, points).sum(axis=2)
         mean /= np.maximum(count[part], 1)
         shaded[places[part]] = shown(mean, hollow[places[part]], light)
     return shaded.reshape(*shape, 3), coverage.reshape(shape)
 
 
 def _light_from(surface: np.ndarray, seen: Seen, points: slice) -> np.ndarray:
-    """The light (4, n) from some points; `surface` as `_Mesh.surface`. It is 0 where there is no triangle."""
+    """The light (3, n) from some points; `surface` as `_Mesh.surface`. It is 0 where there is no triangle."""
     triangle, weights = seen.triangle[points], seen.weights[:, points]
     # Row by row: numpy is slow along short axes.
     return np.stack(

@@ -122,21 +122,17 @@ def _paint_pose_box(picture: np.ndarray, rotation: np.ndarray, centre: Sequence[
     halo = max(0.7, 0.5 * width)
     loop = [0, 1, 2, 3, 0]
     sides = [np.array(pair) for pair in zip(back, front, strict=True)]
-    # Fewer steps of the gradient where nobody could tell them apart.
-    steps = int(np.clip(size / 6, 3, 12))
-    ends = np.linspace(0, 1, steps + 1)
-    shares = np.column_stack([ends[:-1], ends[1:]])
-    gradient = np.rint(np.array(_BACK) + shares.mean(axis=1)[:, None] * np.subtract(_FRONT, _BACK))
-    parts = [side[0] + np.outer(share, side[1] - side[0]) for side in sides for share in shares]
     thin, thick = 0.7 * width, 1.25 * width
-    drawn = [back[loop], *sides, front[loop], back[loop], *parts, front[loop]]
-    widths = np.array([*[thin] * 5, thick, *[thin] * (1 + len(parts)), thick])
+    drawn = [back[loop], *sides, front[loop], back[loop], *sides, front[loop]]
+    widths = np.array([*[thin] * 5, thick, *[thin] * 5, thick])
     widths[:6] += 2 * halo
     stencils = strokes.shapes(picture, [[line] for line in drawn], widths)
     for stencil in islice(stencils, 6):
         stencil.paint(picture, _HALO, opacity=0.5)
-    for colour in (_BACK, *np.tile(gradient, (len(sides), 1))):
-        next(stencils).paint(picture, colour)
+    next(stencils).paint(picture, _BACK)
+    for stencil, side in zip(islice(stencils, 4), sides, strict=True):
+        shares = stencil.shares_along(*side)[..., None]
+        stencil.paint(picture, np.float32(_BACK) + shares * np.float32(np.subtract(_FRONT, _BACK)))
     strokes.fill(picture, front, _FRONT, opacity=0.14)
     next(stencils).paint(picture, _FRONT)
 

@@ -32,18 +32,27 @@ class Stencil(NamedTuple):
     top: int
     coverage: np.ndarray
 
-    def paint(self, picture: np.ndarray, colour: Colour, *, opacity: float = 1.0) -> None:
-        """Paint a colour over the picture, in place, where the shape is."""
+    def paint(self, picture: np.ndarray, colour: Colour | np.ndarray, *, opacity: float = 1.0) -> None:
+        """Paint over the picture, in place, where the shape is: one colour, or one for each pixel (h, w, 3)."""
         height, width = self.coverage.shape
         window = picture[self.top : self.top + height, self.left : self.left + width]
-        place, share = ..., self.coverage
+        place, share, colour = ..., self.coverage, np.float32(colour)
         if self.coverage.size > _SMALL:
             # A line covers few pixels of a large window, so only those are mixed.
-            covered = np.flatnonzero(self.coverage)
-            place, share = np.divmod(covered, width), self.coverage.ravel()[covered]
+            covered = np.flatnonzero(self.coverage > 0)
+            place, share = np.divmod(covered, width), self.coverage.ravel().take(covered)
+            colour = colour if colour.ndim == 1 else colour[place]
         pixels = window[place].astype(np.float32)
-        pixels += (np.float32(colour) - pixels) * (np.float32(opacity) * share)[..., None]
+        pixels += (colour - pixels) * (np.float32(opacity) * share)[..., None]
         window[place] = np.rint(pixels, out=pixels)
+
+    def shares_along(self, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+        """How far each pixel of the window lies on the way from one point (2,) to another, (h, w) in [0, 1]."""
+        way = np.float32(end - start) / max(1e-6, float(np.square(end - start).sum()))
+        height, width = self.coverage.shape
+        across = (self.left + np.arange(width, dtype=np.float32) - np.float32(start[0])) * way[0]
+        down = (self.top + np.arange(height, dtype=np.float32) - np.float32(start[1])) * way[1]
+        return np.clip(down[:, None] + across, 0, 1)
 
 
 def lines(picture: np.ndarray, polylines: Sequence[np.ndarray], width: float) -> Stencil:
