@@ -239,9 +239,9 @@ class _Boxes:
 
     def any_in(self, left: np.ndarray, top: np.ndarray, right: np.ndarray, bottom: np.ndarray) -> np.ndarray:
         """Which boxes (n,), from left and top to right and bottom, have one; in a grid `fine` times as fine."""
-        height, width = self._sums.shape
+        (height, width), share = self._sums.shape, 1 / self._fine
         (left, right), (top, bottom) = (
-            [np.clip(edge // self._fine + more, 0, most - 1).astype(np.intp) for edge, more in ends]
+            [np.clip(edge * share + more, 0, most - 1).astype(np.intp) for edge, more in ends]
             for ends, most in ((((left, 0), (right, 1)), width), (((top, 0), (bottom, 1)), height))
         )
         sums, top, bottom = self._sums.ravel(), top * width, bottom * width

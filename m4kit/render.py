@@ -260,6 +260,12 @@ class _Mesh:
         return np.ascontiguousarray(self.triangles.T)
 
     @cached_property
+    def _front(self) -> np.ndarray:
+        """The corners of `outside`, (3, 3, n): x, y and z of each triangle's first, second and third."""
+        corners = self._corners[:, self.outside]
+        return np.stack([axis.take(corners) for axis in self.vertices.T])
+
+    @cached_property
     def _facing(self) -> np.ndarray:
         return _facing(self.vertices, self._corners)
 
@@ -270,8 +276,7 @@ class _Mesh:
 
     def look(self, window: tuple[int, int, int, int], **options) -> Seen:
         """What is seen of the triangles that face the viewer, by their numbers in `outside`; see `raster.look`."""
-        corners = self._corners[:, self.outside]
-        return look(np.stack([axis.take(corners) for axis in self.vertices.T]), window, **options)
+        return look(self._front, window, **options)
 
     def surface(self, colour: np.ndarray, light: Light) -> np.ndarray:
         """The light (`light.lit`) from the corners of `outside`, (3, 3, n): corners first."""
