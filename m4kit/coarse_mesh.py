@@ -35,7 +35,7 @@ def coarse_mesh(face: Face) -> CoarseMesh:
     return clustered(face.model, 2 ** (min(step, 6) / 2) if step >= 0 else 0.0)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=8)
 def clustered(model: FaceModel, side: float) -> CoarseMesh:
     """The model's mesh with one vertex for all of a region that share a cube of some mm of the mean, and are joined.
 

@@ -57,7 +57,10 @@ def look(
     left, top, width, height = window
     x, y, z = corners
     x, y = fine * (x - left + 0.5) - 0.5, fine * (y - top + 0.5) - 0.5
-    grid, planes = _Grid((width, height), pixels, fine), _Planes(x, y, z)
+    grid = _Grid((width, height), pixels, fine)
+    some = _in_view(x, y, grid)
+    x, y, z = (values.take(some, axis=1) for values in (x, y, z))
+    planes = _Planes(x, y, z)
     nearest = np.full(grid.count, -1)
     depth = np.full(grid.count, -np.inf, dtype=np.float32)
     spans = _spans(x, y, planes.solid, grid)
@@ -75,10 +78,11 @@ def look(
         won = np.flatnonzero(here == depth.take(place))
         nearest[place.take(won)] = spans.triangle[part].take(span.take(won))
     hit = np.flatnonzero(nearest >= 0)
-    weights = np.zeros((3, grid.count), dtype=np.float32)
+    of, weights = nearest.take(hit), np.zeros((3, grid.count), dtype=np.float32)
     # Row by row, which is faster.
-    for row, found in zip(weights, planes.weights_at(nearest.take(hit), *grid.positions(hit)), strict=True):
+    for row, found in zip(weights, planes.weights_at(of, *grid.positions(hit)), strict=True):
         row[hit] = found
+    nearest[hit] = some.take(of)
     depth[np.isneginf(depth)] = np.nan
     return Seen(nearest, weights, depth)
 
@@ -161,34 +165,38 @@ def _parts(counts: np.ndarray) -> Iterator[slice]:
         yield slice(begin, end)
 
 
+def _in_view(x: np.ndarray, y: np.ndarray, grid: _Grid) -> np.ndarray:
+    """The numbers of triangles whose boxes have points of the chosen pixels; `x` and `y` are (3, T)."""
+    width, height = grid.size
+    top, bottom, left, right = y.min(axis=0), y.max(axis=0), x.min(axis=0), x.max(axis=0)
+    some = np.flatnonzero(
+        (np.maximum(np.ceil(top), 0) <= np.minimum(np.floor(bottom), height - 1))
+        & (np.maximum(np.ceil(left), 0) <= np.minimum(np.floor(right), width - 1))
+    )
+    if grid.boxes is None:
+        return some
+    return some[grid.boxes.any_in(*(edge.take(some) for edge in (left, top, right, bottom)))]
+
+
 def _spans(x: np.ndarray, y: np.ndarray, solid: np.ndarray, grid: _Grid) -> _Spans:
     """The rows of a grid's points in the `solid` ones of triangles; `x` and `y` are (3, T).
 
     If only some pixels are chosen, those rows of a triangle that meet one of them.
     """
     (width, height), chosen = grid.size, grid.boxes
-    top, bottom, left, right = y.min(axis=0), y.max(axis=0), x.min(axis=0), x.max(axis=0)
-    some = np.flatnonzero(
-        solid
-        & (np.maximum(np.ceil(top), 0) <= np.minimum(np.floor(bottom), height - 1))
-        & (np.maximum(np.ceil(left), 0) <= np.minimum(np.floor(right), width - 1))
-    )
-    if chosen is not None:
-        some = some[chosen.any_in(*(edge.take(some) for edge in (left, top, right, bottom)))]
-    x, y = x.take(some, axis=1), y.take(some, axis=1)
     (xa, ya), (xb, yb), (xc, yc) = _by_height(x, y)
     # Each triangle has rows above and below its middle corner, between its long edge and one of the others.
     middle = np.floor(yb)
     first = np.maximum(np.concatenate([np.ceil(ya), middle + 1]), 0)
     count = np.minimum(np.concatenate([middle, np.floor(yc)]), height - 1) - first + 1
-    half = np.flatnonzero(count > 0)
+    half = np.flatnonzero((count > 0) & np.tile(solid, 2))
     first, count = first.take(half), count.take(half).astype(np.intp)
     long = (xc - xa) / (yc - ya + (yc == ya))
     short = [
         (one - other) / (tall + (tall == 0)) for one, other, tall in ((xb, xa, yb - ya), (xc, xb, yc - yb))
     ]
     of, step = _counted(count)
-    item = half % max(1, len(some))
+    item = half % max(1, len(solid))
     edges = []
     for slope, at_x, at_y in ((long.take(item), xa, ya), (np.concatenate(short).take(half), xb, yb)):
         start = at_x.take(item) + slope * (first - at_y.take(item))
@@ -203,7 +211,7 @@ def _spans(x: np.ndarray, y: np.ndarray, solid: np.ndarray, grid: _Grid) -> _Spa
     row = first.astype(np.intp).take(of) + step
     filled = np.flatnonzero(points > 0)
     begin, points, row = (values.take(filled) for values in (begin, points, row))
-    triangle = some.take(item).take(of.take(filled))
+    triangle = item.take(of.take(filled))
     if chosen is None:
         return _Spans(triangle, row, begin, points)
     met = np.flatnonzero(chosen.any_in(begin, row, begin + points - 1, row))
