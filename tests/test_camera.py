@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from m4kit import camera
 from m4kit.camera import (
     CROP_SIZE,
     Crop,
@@ -358,6 +359,24 @@ class TestCutCrop:
         for crop in (Crop(0, 0, 1e-9), Crop(-30, -30, 999), Crop(500, 500, 100), Crop(-5e5, -5e5, 1e6)):
             pixels = cut_crop(photo, crop)
             assert (pixels.shape, pixels.dtype) == ((CROP_SIZE, CROP_SIZE, 3), np.uint8)
+
+    @pytest.mark.parametrize("corner", [(400.2, 20.3), (-310.6, 20.3), (20.4, 400.1), (20.4, -310.7)])
+    def test_a_crop_that_shrinks_beside_the_photo_is_black(self, corner):
+        photo = np.full((300, 320, 3), 200, np.uint8)
+        assert not cut_crop(photo, Crop(*corner, 250.5)).any()
+
+    @pytest.mark.parametrize("size", [130.4, 201.7, 340.1, 480.0, 733.3, 1150.9])
+    def test_a_crop_that_shrinks_is_that_of_fine_samples_at_their_exact_places(self, size, monkeypatch):
+        random = np.random.default_rng(12)
+        photo = cv2.GaussianBlur(random.normal(128, 500, (1400, 1300, 3)), (0, 0), 2.5)
+        photo = np.clip(photo, 0, 255).astype(np.uint8)
+        crops = [Crop(*random.uniform(-60, 200, 2), size) for _ in range(4)]
+        found = [cut_crop(photo, crop).astype(float) for crop in crops]
+        monkeypatch.setattr(camera, "_shrunk", lambda *_: None)
+        for pixels, crop in zip(found, crops, strict=True):
+            exact = cut_crop(photo, crop)
+            assert np.abs(pixels - exact).mean() < 1
+            assert np.abs(pixels - exact).max() < 12
 
     def test_a_huge_face_is_averaged_too(self):
         photo = np.random.default_rng(11).integers(0, 256, (6000, 4800, 3), np.uint8)

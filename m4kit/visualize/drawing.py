@@ -54,14 +54,14 @@ def draw_landmarks(
         colours = [colour for _, colour in LANDMARK_GROUPS.values()]
         # A point twice is a dot.
         dots = [face[GROUP_MEMBERS[name], None].repeat(2, axis=1) for name in LANDMARK_GROUPS]
+        dots.append(np.concatenate(dots))
         drawn = [[face[indices] for indices, _ in CONTOURS], *groups]
         widths = [line + 2 * halo, *[line] * len(groups)]
         paints = [(_HALO, 0.55), *((colour, 1.0) for colour in colours)]
         if points:
-            for one, colour in zip(dots, colours, strict=True):
-                drawn += [one, one]
-                widths += [2 * line, line]
-                paints += [(colour, 1.0), ((255, 255, 255), 1.0)]
+            drawn += dots
+            widths += [*[2 * line] * len(groups), line]
+            paints += [*((colour, 1.0) for colour in colours), ((255, 255, 255), 1.0)]
         for stencil, (colour, opacity) in zip(strokes.shapes(picture, drawn, widths), paints, strict=True):
             stencil.paint(picture, colour, opacity=opacity)
     return picture
