@@ -25,7 +25,8 @@ from m4kit.visualize import overview
 WHOLE = "photo to landmarks"
 WITHIN = (
     "the detector",
-    "one crop to landmarks; there are two",
+    "the first crop to landmarks, by m4net-small",
+    "the last crop to landmarks, by m4net-base",
     "of it: cutting the crop",
     "of it: the network",
     "of it: the face model's 68 points",
@@ -52,12 +53,13 @@ def _parts(setting: Setting) -> dict[str, Callable[[], object]]:
     prediction = predictor(photo)
     face = prediction[0]
     crop = crop_from_box(np.asarray(face.box))
-    one_crop = setting.predictor(passes=1)
+    first, last = setting.predictor("small", passes=1), setting.predictor(passes=1)
     pictures = cut_crop(photo, crop)[None]
     within = (
         lambda: predictor(photo)[0].landmarks,
         lambda: predictor.detector(photo),
-        lambda: one_crop(photo, boxes=[face.box])[0].landmarks,
+        lambda: first(photo, boxes=[face.box])[0].landmarks,
+        lambda: last(photo, boxes=[face.box])[0].landmarks,
         lambda: cut_crop(photo, crop),
         lambda: predictor.engine(pictures),
         lambda: replace(face).landmarks,
@@ -78,13 +80,15 @@ def roofline_table(setting: Setting) -> str:
     with inference():
         least = measure_times({"product": lambda: matrix @ matrix}, rounds=setting.rounds)["product"].min()
     speed = MATRIX**3 / (1e-3 * least)
-    base, small = setting.predictor(), setting.predictor("small")
     crop, photo = np.zeros((1, CROP_SIZE, CROP_SIZE, 3), np.uint8), setting.photo[None]
-    runs = {
-        "m4net-base": (base.network, base.engine, crop),
-        "m4net-small": (small.network, small.engine, crop),
-        "faceboxes": (base.detector.network, base.detector.engine, photo),
-    }
+    runs = {}
+    for engine in ("onnx", "int8"):
+        base, small = (setting.predictor(size, engine=engine) for size in ("base", "small"))
+        runs |= {
+            ("m4net-base", engine): (base.network, base.engine, crop),
+            ("m4net-small", engine): (small.network, small.engine, crop),
+            ("faceboxes", engine): (base.detector.network, base.detector.engine, photo),
+        }
     times = measure_times(
         {name: partial(engine, pictures) for name, (_, engine, pictures) in runs.items()},
         rounds=setting.rounds,
@@ -93,19 +97,21 @@ def roofline_table(setting: Setting) -> str:
         f"In fp32 a core does {speed / 1e9:.1f} thousand million multiply-adds a second, in the product of two "
         f"matrices of {MATRIX}x{MATRIX}.",
         "",
-        "| network | multiply-adds (million) | weights (million) | at that speed (ms) | measured (ms) | share |",
-        "|---|--:|--:|--:|--:|--:|",
+        "| network | multiply-adds (million) | weights (million) | at that speed (ms) | fp32 (ms) | share | int8 |",
+        "|---|--:|--:|--:|--:|--:|--:|",
     ]
-    for name, (network, _, pictures) in runs.items():
+    for name in dict.fromkeys(name for name, _ in runs):
+        network, _, pictures = runs[name, "onnx"]
         height, width = pictures.shape[1:3]
         with FlopCounterMode(display=False) as counter, torch.inference_mode():
             network(torch.zeros(1, 3, height, width))
-        count, measured = counter.get_total_flops() / 2, np.median(times[name])
+        count = counter.get_total_flops() / 2
+        measured, integers = (np.median(times[name, engine]) for engine in ("onnx", "int8"))
         weights = sum(tensor.numel() for tensor in network.parameters())
         least = 1e3 * count / speed
         lines.append(
             f"| {name}, {width}x{height} | {count / 1e6:.0f} | {weights / 1e6:.1f} | {least:.2f} | {measured:.2f} | "
-            f"{100 * least / measured:.0f} % |"
+            f"{100 * least / measured:.0f} % | {integers:.2f} |"
         )
     return "\n".join(lines)
 

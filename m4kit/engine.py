@@ -1,4 +1,4 @@
-"""Engines run a network on pictures, by ONNX Runtime or PyTorch, with the same answers.
+"""Engines run a network on pictures, by ONNX Runtime or PyTorch.
 
 An engine is a function of pictures (n, H, W, 3) uint8 RGB. It returns the network's `answers` as arrays, and has
 
@@ -6,8 +6,11 @@ An engine is a function of pictures (n, H, W, 3) uint8 RGB. It returns the netwo
 - `notes`: what identifies the network, as text (`M4Net.facts`, `FaceBoxes.facts`),
 - `batch`: how many crops are best run together.
 
-"onnx" needs a model that `scripts/export_engines.py` wrote beside the weights. The packaged weights have one. The
-model holds the layers, and takes its numbers from the file of weights: there is one copy of them.
+"int8" and "onnx" run by ONNX Runtime, and need a model that `scripts/export_engines.py` wrote beside the weights.
+"onnx" and "torch" give the same answers, in fp32. "int8" has convolutions of 8-bit integers. It is faster, and its
+answers differ a little.
+
+A model for "onnx" holds the layers, and takes its numbers from the file of weights. One for "int8" has its own.
 """
 
 from __future__ import annotations
@@ -32,11 +35,11 @@ if TYPE_CHECKING:
     import onnxruntime
     from torch import nn
 
-ENGINES = ("onnx", "torch")
+ENGINES = ("int8", "onnx", "torch")
 DEVICES = ("cpu", "cuda", "mps", "auto")
 
 EXPORTED = "engines.json"
-"""The SHA-256 of each packaged model, by the name of its weights; `scripts/export_engines.py` writes it."""
+"""The SHA-256 of the packaged models, by weights and engine; `scripts/export_engines.py` writes it."""
 
 _EXPORT = "python scripts/export_engines.py {}, in m4kit's repository, writes it"
 
@@ -96,7 +99,7 @@ class TorchEngine:
 
 
 class OnnxEngine:
-    """Runs an exported model (`.onnx`) on the CPU by ONNX Runtime.
+    """Runs an exported model (`.onnx`) on the CPU by ONNX Runtime: the engines "int8" and "onnx".
 
     It takes no thread of its own with `threads=1`. More threads wait for work without spinning. A copy in another
     process, pickled or forked, opens the model again: a forked process has none of its parent's threads.
@@ -105,7 +108,6 @@ class OnnxEngine:
     other weights than those beside it.
     """
 
-    name = "onnx"
     # With more crops, the layers' outputs no longer fit into a processor's cache: 24 take 10 % more time each.
     batch = 8
 
@@ -114,6 +116,7 @@ class OnnxEngine:
         self._session = None
         self._session = self._opened()
         self.notes = dict(self._session.get_modelmeta().custom_metadata_map)
+        self.name = self.notes.pop("engine", "onnx")
         self._check_weights()
 
     def __call__(self, pictures: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -132,7 +135,7 @@ class OnnxEngine:
         # A thread that spins takes the core from whoever has work.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
-        remedy = f"{_EXPORT.format(self.path.with_suffix('.safetensors').name)} again"
+        remedy = f"{_EXPORT.format(self.path.stem.removesuffix('_int8') + '.safetensors')} again"
         if not self.path.is_file():
             raise WeightsError(f"{self.path}: no such file; {remedy}")
         try:
@@ -155,7 +158,7 @@ class OnnxEngine:
             if sha256_of(self.path.parent / file) != sha256:
                 raise WeightsError(
                     f"{self.path}: exported from another {file} than the one beside it; "
-                    f"{_EXPORT.format(self.path.with_suffix('.safetensors').name)} again"
+                    f"{_EXPORT.format(file)} again"
                 )
 
 
@@ -169,8 +172,8 @@ def make_engine(
 ) -> Engine:
     """The engine of a network, or of weights by their registered name or path, which `load` reads into a network.
 
-    Without `engine`, it is "onnx" on the CPU for weights with an exported model, else "torch". Raises `EngineError`
-    if the engine or the device is not there, or if there is no exported model for "onnx".
+    Without `engine`, it is the first of "int8" and "onnx" on the CPU for which these weights have an exported model,
+    else "torch". Raises `EngineError` if the engine or the device is not there, or if there is no model for it.
     """
     if engine is not None:
         check_choice(engine, "engine", ENGINES)
@@ -181,30 +184,36 @@ def make_engine(
         return TorchEngine(load(network) if named else network, device=device, threads=threads)
     if not named:
         raise EngineError(
-            "engine: expected 'torch' for a network that is given as an object, got 'onnx'; save it and export "
+            f"engine: expected 'torch' for a network that is given as an object, got {engine!r}; save it and export "
             f"the file ({_EXPORT.format('FILE')}), then give its path"
         )
-    model = exported_model(network)
-    if model is None:
-        if engine is None:
-            return TorchEngine(load(network), threads=threads)
-        raise EngineError(
-            f"{network}: engine 'onnx' needs an exported model beside the weights, and there is none; "
-            f"{_EXPORT.format(network)}, or give engine='torch'"
-        )
-    return OnnxEngine(model, threads=threads)
+    for name in ENGINES[:2] if engine is None else (engine,):
+        if model := exported_model(network, name):
+            return OnnxEngine(model, threads=threads)
+    if engine is None:
+        return TorchEngine(load(network), threads=threads)
+    calibrated = " with --calibration" if engine == "int8" else ""
+    raise EngineError(
+        f"{network}: engine {engine!r} needs an exported model beside the weights, and there is none; "
+        f"{_EXPORT.format(network)}{calibrated}, or give engine='torch'"
+    )
 
 
-def exported_model(weights: str | Path) -> Path | None:
-    """The path of the model that was exported from these weights, None if there is none.
+def exported_model(weights: str | Path, engine: str) -> Path | None:
+    """The path of the model that was exported from these weights for "int8" or "onnx", None if there is none.
 
     Raises `WeightsError` for weights that are not there, and for a packaged model that is missing or changed.
     """
-    path = resolve(weights).with_suffix(".onnx")
+    path = model_path(resolve(weights), engine)
     if str(weights) in registry():
-        sha256 = _hashes().get(str(weights))
+        sha256 = _hashes().get(str(weights), {}).get(engine)
         return sha256 and verify(path, sha256, remedy="install m4kit again")
     return path if path.is_file() else None
+
+
+def model_path(weights: Path, engine: str) -> Path:
+    """Where the model for "int8" or "onnx" of a file of weights is."""
+    return weights.with_name(weights.stem + {"int8": "_int8.onnx", "onnx": ".onnx"}[engine])
 
 
 def check_device(device: str, *, engine: str | None = None) -> str:
@@ -213,11 +222,12 @@ def check_device(device: str, *, engine: str | None = None) -> str:
     Raises `EngineError` for a device that is not there.
     """
     check_choice(device, "device", DEVICES)
-    if engine == "onnx" and device in ("cuda", "mps"):
+    by_onnx = engine in ("int8", "onnx")
+    if by_onnx and device in ("cuda", "mps"):
         raise EngineError(
-            f"device: engine 'onnx' runs on the CPU, got {device!r}; give engine='torch' for a GPU"
+            f"device: engine {engine!r} runs on the CPU, got {device!r}; give engine='torch' for a GPU"
         )
-    if device == "cpu" or engine == "onnx":
+    if device == "cpu" or by_onnx:
         return "cpu"
     import torch
 
@@ -235,7 +245,7 @@ def check_device(device: str, *, engine: str | None = None) -> str:
 
 
 @cache
-def _hashes() -> dict[str, str]:
+def _hashes() -> dict[str, dict[str, str]]:
     return json.loads((resources.files("m4kit.assets") / EXPORTED).read_text(encoding="utf-8"))
 
 
@@ -244,7 +254,7 @@ def _onnxruntime():
         import onnxruntime
     except ImportError as error:
         raise EngineError(
-            f"engine: 'onnx' needs ONNX Runtime, but importing it failed ({error}); pip install onnxruntime, or "
-            "give engine='torch'"
+            f"engine: 'int8' and 'onnx' need ONNX Runtime, but importing it failed ({error}); pip install "
+            "onnxruntime, or give engine='torch'"
         ) from error
     return onnxruntime

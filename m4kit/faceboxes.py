@@ -88,15 +88,19 @@ class FaceBoxes(nn.Module):
 
         `x` is (B, 3, H, W) as `network_input` makes it. P and the order are those of `priors.prior_boxes(H, W)`.
         """
-        x = F.max_pool2d(self.digest1(x), 3, stride=2, padding=1)
-        x = F.max_pool2d(self.digest2(x), 3, stride=2, padding=1)
-        stride32 = self.inception(x)
-        stride64 = self.halve1(stride32)
-        levels = (stride32, stride64, self.halve2(stride64))
+        levels = self.levels(x)
         moves = [self._flat(head(level), 4) for head, level in zip(self.moves, levels, strict=True)]
         classes = [self._flat(head(level), 2) for head, level in zip(self.scores, levels, strict=True)]
         classes = torch.cat(classes, dim=1)
         return torch.cat(moves, dim=1), classes[..., 1] - classes[..., 0]
+
+    def levels(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The inputs of the heads, at strides 32, 64 and 128; `x` is as for `forward`."""
+        x = F.max_pool2d(self.digest1(x), 3, stride=2, padding=1)
+        x = F.max_pool2d(self.digest2(x), 3, stride=2, padding=1)
+        stride32 = self.inception(x)
+        stride64 = self.halve1(stride32)
+        return stride32, stride64, self.halve2(stride64)
 
     @staticmethod
     def _flat(grid: Tensor, width: int) -> Tensor:

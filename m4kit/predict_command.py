@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="average over 2 or 6 views of each crop: lower error, but slower (default: 1)",
     )
     parser.add_argument(
-        "--engine", metavar="NAME", help="what runs the networks: onnx (default, twice as fast) or torch"
+        "--engine", metavar="NAME", help="what runs the networks: int8 (default), onnx or torch"
     )
     add_dask(parser)
     add_quiet(parser)

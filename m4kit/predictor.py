@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 PASSES = 2
 """A detector's box is only a rough place of the face, so the second crop follows the first landmarks."""
 
+PLACES = {"m4net-base": "m4net-small", "m4net-base-dynamic": "m4net-small"}
+"""Which network sees all crops but the last, if m4kit's detector found the face: a smaller one places a crop as well.
+"""
+
 
 _OPTIONS = ("threshold", "min_face", "max_faces", "passes", "views", "try_turns")
 
@@ -69,15 +73,16 @@ class Predictor:
     - `min_face`: the smallest face to find, in photo pixels, or below 1 as a share of the photo's longer side. Only
       for m4kit's detector.
     - `max_faces`: keep only so many faces, the largest.
-    - `passes`: how often a face is cropped. From the second time on, the crop follows the landmarks just found.
+    - `passes`: how often a face is cropped. From the second time on, the crop follows the landmarks just found. With
+      m4net-base and m4kit's detector, m4net-small finds those of all crops but the last.
     - `views`: average over so many views of each crop: 1, 2 (with the mirror image) or 6 (also rotated and smaller).
       More views have a lower error and take more time.
     - `try_turns`: if no face is found, try again with the photo turned by 90, 270 and 180 degrees. The results are in
       the frame of the photo as it was given.
 
-    - `engine`: "onnx" runs the networks by ONNX Runtime, "torch" by PyTorch, with the same results. By default it is
-      "onnx" on the CPU for weights with an exported model, as the packaged ones have, and "torch" for a network that
-      is an object, other weights, and a GPU.
+    - `engine`: "int8" and "onnx" run the networks by ONNX Runtime, in 8-bit integers or in fp32, "torch" by PyTorch
+      in fp32. By default it is the first for which the weights have an exported model, as the packaged ones have, on
+      the CPU, and "torch" for a network that is an object, other weights, and a GPU.
     - `device`: "cpu", "cuda" or "mps" for a GPU, or "auto" for a GPU if there is one.
     - `threads`: how many threads of the CPU a network takes. A second one gains little.
 
@@ -130,6 +135,9 @@ class Predictor:
         where = {"engine": engine, "device": device, "threads": threads}
         self.engine = make_engine(network, _load_network, **where)
         check_fits(self.engine, model)
+        places = PLACES.get(str(network)) if passes > 1 else None
+        self._placing = make_engine(places, _load_network, **where) if places else self.engine
+        check_fits(self._placing, model)
         self.detector = Detector(**where) if detector is None else detector
         self._network = network
         self.model = model
@@ -149,11 +157,12 @@ class Predictor:
 
     @property
     def settings(self) -> dict[str, object]:
-        """What the predictions depend on, as JSON types: m4kit's version, fingerprints of the networks, options."""
+        """What the predictions depend on, as JSON types: m4kit's version, networks, the engine and options."""
         detector = self.detector
         return {
             "m4kit": __version__,
             "network": self.engine.notes["fingerprint"],
+            "engine": self.engine.name,
             "face_model": self.model.fingerprint,
             "detector": self._detector_fingerprint
             or getattr(detector, "__qualname__", type(detector).__qualname__),
@@ -210,9 +219,12 @@ class Predictor:
         images = [photo.turned for photo in photos]
         places = [(image, box) for image, photo in zip(images, photos, strict=True) for box in photo.boxes]
         crops, faces = [crop_from_box(box) for _, box in places], []
-        for number in range(self.passes):
+        # Given boxes may be far off, which the larger network bears better.
+        placing = self._placing if all(photo.detector for photo in photos) else self.engine
+        for left in reversed(range(self.passes)):
             pixels = [cut_crop(image, crop) for (image, _), crop in zip(places, crops, strict=True)]
-            heads, weights = regress(self.engine, self.model, pixels, views=self.views)
+            engine = placing if left else self.engine
+            heads, weights = regress(engine, self.model, pixels, views=self.views)
             faces = [
                 Face(
                     box=FaceBox(*(float(value) for value in box)),
@@ -223,7 +235,7 @@ class Predictor:
                 )
                 for (_, box), crop, head, weight in zip(places, crops, heads, weights, strict=True)
             ]
-            if number + 1 < self.passes:
+            if left:
                 crops = [next_crop(face.crop, face.landmarks) for face in faces]
         return faces
 

@@ -1,11 +1,16 @@
 """Export the packaged weights, or a file of weights, as models for ONNX Runtime (`.onnx`).
 
-    python scripts/export_engines.py                    # after register_weights.py: all packaged weights
-    python scripts/export_engines.py my.safetensors     # M4Net's weights of your own: my.onnx, beside them
+    python scripts/export_engines.py --calibration DATA    # after register_weights.py: all packaged weights
+    python scripts/export_engines.py m4net-base --calibration DATA
+    python scripts/export_engines.py my.safetensors        # M4Net's weights of your own: my.onnx, beside them
 
 A model holds the layers of the network. Its numbers stay in the file of weights, in their precision: the model names
 the place of each in that file, and the file's SHA-256. So both files must stay together, and weights that change
 must be exported again.
+
+`DATA` is the folder of `aflw_train.zip`. With it, a second model (`_int8.onnx`) has convolutions of 8-bit integers
+(`quantisation.py`), calibrated on faces of the training; for the detector, on mosaics of them and on the sample
+photos. Weights that extend others get none: it would be another copy of the same integers.
 """
 
 from __future__ import annotations
@@ -17,52 +22,109 @@ import struct
 import warnings
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper
+from quantisation import Steps, quantised
 from torch import nn
+from torch.nn import functional as F
 
-from m4kit.engine import EXPORTED
-from m4kit.faceboxes import PACKAGED_WEIGHTS, FaceBoxes, load_network
+from m4kit.datasets.split import held_out
+from m4kit.detector import resize
+from m4kit.engine import EXPORTED, model_path
+from m4kit.faceboxes import MEAN_BGR, PACKAGED_WEIGHTS, FaceBoxes, load_network
 from m4kit.files import sha256_of, write_whole
-from m4kit.network import M4Net
+from m4kit.folding import folded
+from m4kit.images import load_image
+from m4kit.network import HEAD_STAGES, M4Net
+from m4kit.parameters import PARAMETERS
+from m4kit.training.data import read_crops
 from m4kit.weights import read_tensors, registry, resolve
 
-ASSETS = Path(__file__).parents[1] / "m4kit" / "assets"
+ROOT = Path(__file__).parents[1]
+ASSETS, SAMPLES = ROOT / "m4kit" / "assets", ROOT / "sample_images"
 OPSET = 17
 """ONNX Runtime 1.13 and later know it."""
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Export the weights named on the command line, or all packaged ones."""
+    packaged = sorted(name for name, source in registry().items() if source.url is None)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("weights", nargs="?", help="a .safetensors file that M4Net.save wrote")
-    given = parser.parse_args(arguments).weights
-    if given:
-        export(given)
-        return
-    names = [name for name, source in registry().items() if source.url is None]
-    hashes = {name: sha256_of(export(name)) for name in sorted(names)}
-    write_whole(ASSETS / EXPORTED, (json.dumps(hashes, indent=2) + "\n").encode())
+    parser.add_argument(
+        "weights", nargs="?", help="a packaged name, or a .safetensors file that M4Net.save wrote"
+    )
+    parser.add_argument("--calibration", type=Path, metavar="DATA", help="folder with aflw_train.zip")
+    options = parser.parse_args(arguments)
+    names = packaged if options.weights is None else [options.weights]
+    if options.calibration is None and set(names) & set(packaged):
+        parser.error("--calibration: packaged weights need the folder with aflw_train.zip")
+    crops = None if options.calibration is None else calibration_crops(options.calibration)
+    exported = {name: export(name, crops) for name in names}
+    index = ASSETS / EXPORTED
+    hashes = {name: known for name, known in json.loads(index.read_text()).items() if name in packaged}
+    for name in set(names) & set(packaged):
+        hashes[name] = {engine: sha256_of(path) for engine, path in exported[name].items()}
+    write_whole(index, (json.dumps(hashes, indent=2, sort_keys=True) + "\n").encode())
 
 
-def export(weights: str) -> Path:
-    """Write the model of weights, by their registered name or path, beside their file; gives its path."""
+def export(weights: str, crops: np.ndarray | None = None) -> dict[str, Path]:
+    """Write the models of weights, by their registered name or path, beside their file; gives their paths by engine.
+
+    Without calibration `crops` (n, 120, 120, 3) there is none for the engine "int8".
+    """
     path = resolve(weights)
     network = load_network(weights) if weights == PACKAGED_WEIGHTS else M4Net.load(weights)
-    model, files = traced(network), [path]
+    models, files = {"onnx": traced(network, _Answers(network))}, [path]
     if extended := read_tensors(path)[1].get("extends"):
         files.append(resolve(extended))
-    take_numbers_from(model, files)
-    hashes = {file.name: sha256_of(file) for file in files}
-    helper.set_model_props(model, network.facts() | {"weights": json.dumps(hashes)})
-    target = path.with_suffix(".onnx")
-    write_whole(target, model.SerializeToString())
-    return target
+    elif crops is not None:
+        models["int8"] = in_integers(network, crops)
+    hashes = json.dumps({file.name: sha256_of(file) for file in files})
+    targets = {engine: model_path(path, engine) for engine in models}
+    for engine, model in models.items():
+        take_numbers_from(model, files)
+        helper.set_model_props(model, network.facts() | {"weights": hashes, "engine": engine})
+        write_whole(targets[engine], model.SerializeToString())
+    return targets
 
 
-def traced(network: FaceBoxes | M4Net) -> onnx.ModelProto:
-    """The network's `answers` as a model for any number of pictures, with batch norms, which ONNX Runtime folds."""
+def calibration_crops(data: Path) -> np.ndarray:
+    """128 faces (128, 120, 120, 3) of AFLW that are not held out of the training."""
+    names = np.load(data / "aflw_train.npz")["names"]
+    # As `m4kit.training.labels` holds them out.
+    names = names[~held_out(names.tolist(), 0.05)]
+    chosen = np.random.default_rng(0).choice(len(names), 128, replace=False)
+    return np.stack(read_crops(data / "aflw_train.zip", names[chosen].tolist()))
+
+
+def in_integers(network: FaceBoxes | M4Net, crops: np.ndarray) -> onnx.ModelProto:
+    """The network's `answers` with integer convolutions, calibrated on crops (n, 120, 120, 3)."""
+    if isinstance(network, M4Net):
+        plain, side = _PlainM4Net(network), network.crop_size
+        pictures = np.stack([resize(crop, side, side) for crop in crops])
+    else:
+        plain, pictures = _PlainFaceBoxes(network), scenes(crops)
+    batches = np.array_split(pictures, len(crops) // 16)
+    return quantised(traced(network, plain), batches, plain.pixels)
+
+
+def scenes(crops: np.ndarray) -> np.ndarray:
+    """Pictures (n, 480, 640, 3) to calibrate the detector on: sample photos, and mosaics of faces of many sizes."""
+    photos = [load_image(path) for path in sorted(SAMPLES.glob("*.jpg"))]
+    pictures = [resize(photo, 480, 640) for photo in photos]
+    for rows in (2, 3, 4, 6, 8, 12):
+        side, columns = 480 // rows, rows * 4 // 3
+        chosen = np.random.default_rng(rows).choice(len(crops), (rows, columns))
+        tiles = [[resize(crops[one], side, side) for one in row] for row in chosen]
+        mosaic = np.concatenate([np.concatenate(row, axis=1) for row in tiles])
+        pictures.append(resize(mosaic, 480, 640))
+    return np.stack(pictures)
+
+
+def traced(network: nn.Module, answers: nn.Module) -> onnx.ModelProto:
+    """The network's answers, which the module `answers` computes, as a model for any number of pictures."""
     side = getattr(network, "crop_size", 96)
     dynamic = {0: "n"} if isinstance(network, M4Net) else {0: "n", 1: "height", 2: "width"}
     outputs = ["heads", "weights"] if isinstance(network, M4Net) else ["moves", "logits"]
@@ -71,7 +133,7 @@ def traced(network: FaceBoxes | M4Net) -> onnx.ModelProto:
         # It notes each check of a shape, and that PyTorch has a newer exporter, which needs another package.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            _Answers(network).eval(),
+            answers.eval(),
             (torch.zeros(2, side, side, 3, dtype=torch.uint8),),
             target,
             dynamo=False,
@@ -92,6 +154,80 @@ class _Answers(nn.Module):
 
     def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return self.network.answers(pictures)
+
+
+class _PlainM4Net(nn.Module):
+    """M4Net as `quantised` takes it: batch norms are folded, and weights of the heads are always computed."""
+
+    pixels = Steps(1 / 128, 128)
+
+    def __init__(self, network: M4Net):
+        super().__init__()
+        if network.activation != "relu":
+            raise ValueError(
+                f"int8: expected a network with relu, got {network.activation}; leave out --calibration"
+            )
+        self.network = folded(network.with_dynamic_fusion() if network.fusion == "static" else network)
+        # The network's zero lies between two integers.
+        first = self.network.backbone.conv1
+        first.bias += first.weight.sum((1, 2, 3)) * (0.5 / 128)
+
+    def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        network = self.network
+        *early, last = network.backbone((pictures.permute(0, 3, 1, 2).float() - 128) / 128)
+        pooled = last.mean((2, 3))
+        heads = [head(stage) for head, stage in zip(network.spatial_heads, early, strict=True)]
+        heads = torch.cat([*heads, network.last_head(pooled)], 1).reshape(-1, len(HEAD_STAGES), PARAMETERS)
+        weights = network.head_scores(pooled).softmax(1)
+        return heads * network.parameter_std + network.parameter_mean, weights
+
+
+class _PlainFaceBoxes(nn.Module):
+    """FaceBoxes as `quantised` takes it: without batch norms and CReLU, for RGB, with one score for each prior."""
+
+    pixels = Steps(1.0, round(sum(MEAN_BGR) / 3))
+
+    def __init__(self, network: FaceBoxes):
+        super().__init__()
+        self.network = network = folded(network)
+        for layer in (network.digest1, network.digest2):
+            both = layer.conv
+            both.weight = nn.Parameter(torch.cat([both.weight, -both.weight]), requires_grad=False)
+            both.bias = nn.Parameter(torch.cat([both.bias, -both.bias]), requires_grad=False)
+            both.out_channels, layer.both_signs = 2 * both.out_channels, False
+        first = network.digest1.conv
+        weight = first.weight.flip(1)
+        shift = self.pixels.zero - network.mean.flip(0)
+        # ONNX Runtime is slow with three channels, so the first layer sees four pixels of a row as twelve.
+        fours = nn.Conv2d(12, len(weight), (7, 3), stride=(4, 1), padding=(3, 1)).requires_grad_(False)
+        fours.bias.copy_(first.bias + (weight * shift).sum((1, 2, 3)))
+        fours.weight.zero_()
+        for column in range(7):
+            four, pixel = divmod(column + 1, 4)
+            fours.weight[:, 3 * pixel : 3 * pixel + 3, :, four] = weight[..., column]
+        network.digest1.conv = fours
+        for head in network.scores:
+            head.weight.data = head.weight[1::2] - head.weight[::2]
+            head.bias.data = head.bias[1::2] - head.bias[::2]
+            head.out_channels //= 2
+
+    def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        network = self.network
+        zero = self.pixels.zero
+        pictures = F.pad(pictures, (0, 0, 0, -pictures.shape[2] % 4), value=zero)
+        fours = pictures.reshape(pictures.shape[0], pictures.shape[1], -1, 12)
+        levels = network.levels(fours.permute(0, 3, 1, 2).float() - zero)
+        moves, logits = (
+            torch.cat(
+                [
+                    head(level).permute(0, 2, 3, 1).flatten(1)
+                    for head, level in zip(heads, levels, strict=True)
+                ],
+                1,
+            )
+            for heads in (network.moves, network.scores)
+        )
+        return moves.reshape(moves.shape[0], -1, 4), logits
 
 
 def take_numbers_from(model: onnx.ModelProto, files: list[Path]) -> None:

@@ -370,7 +370,7 @@ class TestCutCrop:
         random = np.random.default_rng(12)
         photo = cv2.GaussianBlur(random.normal(128, 500, (1400, 1300, 3)), (0, 0), 2.5)
         photo = np.clip(photo, 0, 255).astype(np.uint8)
-        crops = [Crop(*random.uniform(5, 120, 2), size) for _ in range(4)]
+        crops = [Crop(*random.uniform(-60, 200, 2), size) for _ in range(4)]
         found = [cut_crop(photo, crop).astype(float) for crop in crops]
         monkeypatch.setattr(camera, "_shrunk", lambda *_: None)
         for pixels, crop in zip(found, crops, strict=True):
