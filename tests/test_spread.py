@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from m4kit import table_folder
+from m4kit.cli import main
 from m4kit.datasets import Sample, read
 from m4kit.engine import make_engine
 from m4kit.evaluate import crop_predictor, evaluate_chain, predict_heads
@@ -175,6 +176,25 @@ class TestDask:
         executor, predictor = client.get_executor(), Predictor(network="m4net-small")
         assert_same_analysis(executor, predictor, tmp_path)
         assert_same_evaluation(executor, tmp_path)
+
+    def test_the_command_line_takes_the_workers_of_a_scheduler(self, client, tmp_path, capsys, monkeypatch):
+        photo = tmp_path / "hopper.png"
+        Image.fromarray(cv2.resize(load_image(SAMPLES / "grace_hopper.jpg"), (200, 240))).save(photo)
+        command = ["predict", str(photo), "--weights", "m4net-small", "--quiet", "--out"]
+        assert main([*command, str(tmp_path / "here")]) == 0
+        # Its networks are loaded in the workers alone.
+        monkeypatch.setattr("m4kit.tabulation._table", None)
+        assert main([*command, str(tmp_path / "there"), "--dask", client.scheduler.address]) == 0
+        here, there = (pandas.read_csv(tmp_path / name / "faces.csv") for name in ("here", "there"))
+        pandas.testing.assert_frame_equal(here.drop(columns="seconds"), there.drop(columns="seconds"))
+
+    def test_an_address_without_a_scheduler_is_said(self, port, tmp_path, capsys):
+        import dask
+
+        with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
+            command = ["predict", str(SAMPLES / "grace_hopper.jpg"), "--out", str(tmp_path / "out")]
+            assert main([*command, "--dask", f"tcp://127.0.0.1:{port}"]) == 2
+        assert "--dask: expected the address of a scheduler" in capsys.readouterr().err
 
 
 def test_scenes_and_evaluations_of_a_pool_of_processes_are_the_serial_ones(tmp_path):
