@@ -199,6 +199,12 @@ def make_engine(
     )
 
 
+def exact_engine(network: str | Path, load: Callable[[str | Path], nn.Module]) -> Engine:
+    """The engine of weights in fp32 on the CPU: "onnx" if they have an exported model, else "torch"."""
+    engine = "onnx" if exported_model(network, "onnx") else "torch"
+    return make_engine(network, load, engine=engine)
+
+
 def exported_model(weights: str | Path, engine: str) -> Path | None:
     """The path of the model that was exported from these weights for "int8" or "onnx", None if there is none.
 

@@ -17,7 +17,7 @@ from PIL import Image
 from m4kit import table_folder
 from m4kit.cli import main
 from m4kit.datasets import Sample, read
-from m4kit.engine import make_engine
+from m4kit.engine import exact_engine
 from m4kit.evaluate import crop_predictor, evaluate_chain, predict_heads
 from m4kit.face_model import FaceModel
 from m4kit.face_table import TableError
@@ -225,7 +225,7 @@ def assert_same_evaluation(executor, folder):
     """So does an evaluation, with the faces in their order."""
     samples = read(write_set(folder / "set"), "aflw2000-3d")
     (folder / "set" / "AFLW2000" / "image00004.jpg").write_bytes(b"no image")
-    engine, model = make_engine("m4net-small", M4Net.load), FaceModel.load()
+    engine, model = exact_engine("m4net-small", M4Net.load), FaceModel.load()
     options = {"batch_size": 1, "progress": False}
     serial, ours = (
         predict_heads(engine, model, samples, executor=one, **options) for one in (None, executor)

@@ -26,7 +26,7 @@ from m4kit.conditions import CONDITIONS
 from m4kit.datasets import READERS, WITH_LANDMARKS, DatasetError, Sample, read, read_aflw2000_3d
 from m4kit.datasets.ufdd import read_ufdd
 from m4kit.detector import Detector
-from m4kit.engine import make_engine
+from m4kit.engine import exact_engine
 from m4kit.evaluate import detection
 from m4kit.evaluate.chain import ChainEvaluation, evaluate_chain
 from m4kit.evaluate.expressiveness import expressiveness, expressiveness_table, in_words
@@ -74,7 +74,7 @@ def _add_landmarks(targets) -> None:
         "landmarks",
         help="68 landmarks and head pose",
         description="NME of the 68 landmarks and error of the head pose on ground-truth crops, for the fused "
-        "answer and for each head.",
+        "answer and for each head, in fp32.",
     )
     add = parser.add_argument
     add(
@@ -351,7 +351,7 @@ def _evaluated(
     options: argparse.Namespace, samples: tuple[Sample, ...], executor: Executor | None
 ) -> tuple[LandmarkEvaluation, list[str], KeyboardInterrupt | None]:
     """The network's evaluation, the paragraphs of the report, and what stopped it before its end, if anything."""
-    engine, model = make_engine(options.weights, M4Net.load), FaceModel.load()
+    engine, model = exact_engine(options.weights, M4Net.load), FaceModel.load()
     # A missing file of a peer is known before the networks run.
     peers = _peers(options)
     answers = predict_heads(

@@ -258,7 +258,7 @@ class TestCommand:
             )
             return SimpleNamespace(evaluate=lambda: result, report=lambda: "heads", interrupted=None)
 
-        monkeypatch.setattr(command, "make_engine", lambda weights, load: loaded.append(weights))
+        monkeypatch.setattr(command, "exact_engine", lambda weights, load: loaded.append(weights))
         monkeypatch.setattr(command.FaceModel, "load", lambda: None)
         monkeypatch.setattr(command, "crop_predictor", lambda engine, model, *, views: None)
         monkeypatch.setattr(command, "predict_heads", answers)
