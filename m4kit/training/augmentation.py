@@ -18,7 +18,6 @@ from m4kit.conditions import CONDITIONS, HARDEST, degrade
 from m4kit.landmarks import MIRROR_68, mirror_order
 from m4kit.parameters import join, split_camera
 from m4kit.training import pixel_faults
-from m4kit.training.art_looks import look_like_art
 
 MIRROR_21 = mirror_order(
     21, ((1, 6), (2, 5), (3, 4), (7, 12), (8, 11), (9, 10), (13, 17), (14, 16), (18, 20))
@@ -47,7 +46,6 @@ class Augmentation:
       linearly from no change to the limit.
     - `flip`: probability of the mirror image. `lying`: that of a turn by any angle in place of `rotation`.
       `conditions`: that of one of the seven conditions of `m4kit.conditions`, at any severity.
-    - `art`: probability that the crop looks like a drawing, a print or a painting (see `art_looks`).
     - The others are probabilities of single faults (see `pixel_faults`); `patches` covers parts of the face.
     """
 
@@ -57,7 +55,6 @@ class Augmentation:
     flip: float = 0.5
     lying: float = 0.0
     conditions: float = 0.0
-    art: float = 0.0
     colour: float = 0.8
     grey: float = 0.1
     patches: float = 0.3
@@ -139,8 +136,6 @@ def augment(
     if how.conditions > 0 and random.random() < how.conditions:
         condition = CONDITIONS[random.integers(len(CONDITIONS))]
         crop = degrade(crop, condition, random.uniform(0, HARDEST), seed=int(random.integers(2**32)))
-    if how.art > 0 and random.random() < how.art:
-        crop = look_like_art(crop, random)
     for probability, change in (
         (how.patches, _cover),
         (how.colour, _recolour),

@@ -25,7 +25,7 @@ GREEN = np.full((CROP_SIZE, CROP_SIZE, 3), (0, 255, 0), dtype=np.uint8)
 FLAT = Light(
     key=Lamp((0, 0, 1), (0, 0, 0)), fill=Lamp((0, 0, 1), (0, 0, 0)), sky=(1, 1, 1), ground=(1, 1, 1), cavity=0
 )
-MILD = Augmentation(0, (1, 1), 0, 0.5, *[0] * 8)
+MILD = Augmentation(0, (1, 1), 0, 0.5, *[0] * 7)
 
 
 @pytest.fixture(scope="module")
