@@ -42,6 +42,29 @@ def landmarks_in(predictor, image, boxes):
     return np.array([predictor(image, boxes=[box])[0].landmarks[:, :2] for box in boxes])
 
 
+class Counting:
+    """An engine that counts its crops."""
+
+    def __init__(self, engine):
+        self.engine, self.notes, self.batch, self.crops = engine, engine.notes, engine.batch, 0
+
+    def __call__(self, pictures):
+        self.crops += len(pictures)
+        return self.engine(pictures)
+
+
+def test_m4net_small_places_the_crops_of_faces_that_the_own_detector_finds(monkeypatch):
+    predictor = m4kit.Predictor()
+    small = Counting(predictor._placing)
+    monkeypatch.setattr(predictor, "_placing", small)
+    assert small.notes["file"] == "m4net-small"
+    found = predictor(SAMPLES / "group.jpg")
+    assert small.crops == len(found) == 6
+    assert {face.origin.network for face in found} == {predictor.engine.notes["fingerprint"]}
+    predictor(SAMPLES / "group.jpg", boxes=boxes_of(found))
+    assert small.crops == 6
+
+
 class TestBoxes:
     @pytest.mark.parametrize("factor", [0.7, 1.5])
     def test_tight_and_loose_boxes_give_nearly_the_same_landmarks(self, predictor, found, factor):
