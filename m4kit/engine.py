@@ -192,10 +192,10 @@ def make_engine(
             return OnnxEngine(model, threads=threads)
     if engine is None:
         return TorchEngine(load(network), threads=threads)
-    calibrated = " with --calibration" if engine == "int8" else ""
+    options = " --calibration DATA" if engine == "int8" else ""
     raise EngineError(
         f"{network}: engine {engine!r} needs an exported model beside the weights, and there is none; "
-        f"{_EXPORT.format(network)}{calibrated}, or give engine='torch'"
+        f"{_EXPORT.format(f'{network}{options}')}, or give engine='torch'"
     )
 
 
