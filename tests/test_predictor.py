@@ -205,7 +205,7 @@ class TestCropping:
 
     def test_what_lies_beyond_the_photo_is_black(self, build, model):
         """So a box at the edge sees the same as one within a photo with a black margin."""
-        photo = np.random.default_rng(1).integers(0, 256, (100, 100, 3), np.uint8)
+        photo = np.random.default_rng(1).integers(0, 256, (200, 200, 3), np.uint8)
         framed = np.pad(photo, ((60, 60), (60, 60), (0, 0)))
         (cut,), (whole,) = (
             build(passes=1)(picture, boxes=[np.array([-20, -10, 60, 80]) + shift])

@@ -164,9 +164,9 @@ class TestValidity:
         upright = Predictor(
             detector=lambda image: box if np.array_equal(image, photo) else np.zeros((0, 5)), try_turns=True
         )
-        (turned,) = upright(np.ascontiguousarray(np.rot90(photo)))
+        (straight,), (turned,) = upright(photo), upright(np.ascontiguousarray(np.rot90(photo)))
         assert abs(turned.pose.roll) > 60
-        before, after = (signs.of_face(one.origin.image, one) for one in (face, turned))
+        before, after = (signs.of_face(one.origin.image, one) for one in (straight, turned))
         for name in ("size", "turn", "head_spread", "exposure", "outside", "crop_misfit"):
             assert after[name] == pytest.approx(before[name], rel=0.02, abs=0.01)
 

@@ -49,11 +49,11 @@ def test_a_found_face_has_errors_of_one_crop_of_two_and_of_the_true_one(found, n
     assert result.yaw.tolist() == [found.pose.yaw]
 
 
-def test_its_landmarks_equal_those_of_predict(found, network):
+def test_its_landmarks_equal_those_of_a_predictor_with_this_network(found, network):
     sample = sample_of(found)
     result = evaluate_chain(network, [sample], progress=False)
     for passes, error in ((1, result.one_crop), (2, result.two_crops)):
-        face = Predictor(passes=passes)(PHOTO)[0]
+        face = Predictor(network=M4Net.load(), passes=passes)(PHOTO)[0]
         assert error[0] == pytest.approx(
             metrics.nme(face.landmarks[:, :2], sample.landmarks[:, :2]), abs=1e-4
         )
