@@ -47,6 +47,7 @@ class Done(NamedTuple):
 class _Task(NamedTuple):
     items: tuple
     alone: bool = False
+    last: bool = False
     cancelled: int = 0
 
 
@@ -114,8 +115,8 @@ def spread(
     Without an executor they are done one after another, in the calling thread.
 
     If a worker dies with a piece, as Dask tells, the piece is tried again while no other runs, since its worker may
-    have died of another one; then, if necessary, its items one by one. An item whose worker dies while nothing else
-    runs has no answer. Cancelled pieces are given to the executor again.
+    have died of another one; then, if necessary, its items one by one. An item whose worker dies twice while nothing
+    else runs has no answer. Cancelled pieces are given to the executor again.
 
     Raises what `work` raises, and `SpreadError` if the executor itself is broken, or a Dask scheduler is gone for
     longer than Dask waits for it.
@@ -153,10 +154,13 @@ def spread(
                         raise
                     if not task.alone:
                         again.append(task._replace(alone=True))
-                    elif len(task.items) == 1:
-                        yield Done(task.items, None)
-                    else:
+                    elif len(task.items) > 1:
                         again.extend(_Task((item,), alone=True) for item in task.items)
+                    elif not task.last:
+                        # Dask may have given it to a worker that was already ending.
+                        again.append(task._replace(last=True))
+                    else:
+                        yield Done(task.items, None)
     finally:
         for future in running:
             future.cancel()
