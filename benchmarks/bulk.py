@@ -1,4 +1,4 @@
-"""Rows of `run.py`: many photos, in bulk, one by one, on Dask, and by 3DDFA-V2's chain; and their memory.
+"""The rows of `run.py` on many photos: time and memory in bulk, one by one, on Dask, and by 3DDFA-V2's chain.
 
 The photos are those of `sample_images`, on 450x450 pixels.
 """

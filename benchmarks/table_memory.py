@@ -1,4 +1,4 @@
-"""Memory above that after one prediction, for many photos of a generator that go to a table: row m of `run.py`.
+"""How much memory a table of many photos takes: row m of `run.py`.
 
     python benchmarks/table_memory.py FOLDER COUNT
 

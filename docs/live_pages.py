@@ -1,4 +1,4 @@
-"""Writes the site's live pages: what the cells of notebooks show that can be live without a kernel.
+"""Writes the site's live pages: the explorers and charts of the notebooks that work without a kernel.
 
     python docs/live_pages.py OUT
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class Processes:
-    """A scheduler at one address, with two workers; `start` begins anew after `kill`."""
+    """A scheduler at one address, with two workers; `start` starts it again after `kill`."""
 
     def __init__(self, port, folder):
         self.address, self._port, self._folder = f"tcp://127.0.0.1:{port}", str(port), str(folder)
