@@ -31,7 +31,7 @@ from m4kit.weights import check_fits
 
 VERSION = 1
 """Version of configs, raised when an old one can no longer be read."""
-CHECKPOINT_VERSION = 3
+CHECKPOINT_VERSION = 4
 """Version of checkpoints, raised when the same config trains differently than before."""
 
 FILES = ("config.json", "metrics.jsonl", "checkpoint.pt", "weights.safetensors")

@@ -649,9 +649,9 @@ class TestTrainer:
         trainer = trainer_of(model, drawn, tmp_path)
         trainer.save_checkpoint()
         state = torch.load(trainer.checkpoint, weights_only=True)
-        torch.save(state | {"version": 2}, trainer.checkpoint)
+        torch.save(state | {"version": 3}, trainer.checkpoint)
         with pytest.raises(
-            TrainingError, match=r"checkpoint of version 3, got version 2; finish the run with"
+            TrainingError, match=r"checkpoint of version 4, got version 3; finish the run with"
         ):
             trainer_of(model, drawn, tmp_path)
 
