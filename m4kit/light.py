@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
+
+_GAMMA = np.float32(1 / 2.2)
+"""From linear light to sRGB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Light:
 
 
 def lit(normals: np.ndarray, albedo: np.ndarray, light: Light) -> np.ndarray:
-    """The light from points with unit normals (n, 3), linear RGB (n, 3), without hollows.
+    """The light from points with unit normals (n, 3), without hollows: (n, 3), sRGB, 1 is white, or more.
 
     `albedo`, (3,) or (n, 3), is linear in [0, 1].
     """
@@ -54,17 +56,10 @@ def lit(normals: np.ndarray, albedo: np.ndarray, light: Light) -> np.ndarray:
     up = 0.5 + 0.5 * normals[:, 1]
     lamps = np.array([light.key.colour, light.fill.colour, light.sky, light.ground], dtype=np.float32)
     highlight = np.maximum(normals @ halfway, 0) ** 18
-    return np.column_stack([towards, up, 1 - up]) @ lamps * albedo + np.outer(
-        highlight, light.gloss * lamps[0]
-    )
+    received = np.column_stack([towards, up, 1 - up]) @ lamps * albedo
+    return (received + np.outer(highlight, light.gloss * lamps[0])) ** _GAMMA
 
 
-def shown(received: np.ndarray, hollow: np.ndarray, light: Light) -> np.ndarray:
-    """Colours (n, 3), sRGB from 0 to 255, of the light (3, n) from points.
-
-    `hollow` (n,) in [0, 1] is how deep in a cavity each point lies.
-    """
-    received = received * (1 - np.float32(light.cavity) * hollow)
-    if not received.size:
-        return received.T
-    return 255 * cv2.pow(np.clip(received, 0, 1, out=received), 1 / 2.2).T
+def darkened(hollow: np.ndarray, light: Light) -> np.ndarray:
+    """What remains of the light (sRGB), from 0 to 1, at points that lie so deep in a cavity, 0 to 1."""
+    return (1 - np.float32(light.cavity) * hollow) ** _GAMMA

@@ -23,7 +23,7 @@ import numpy as np
 from m4kit.checks import check_array, check_number, check_type
 from m4kit.images import check_image
 from m4kit.landmarks import face_size
-from m4kit.light import Light, lit, shown
+from m4kit.light import Light, darkened, lit
 from m4kit.raster import Seen, look
 from m4kit.stand_ins import stand_in_for_unused
 
@@ -35,9 +35,6 @@ _EDGE_SAMPLES = 4
 
 _JUMP = 3.0
 """A pixel is on an edge if the second difference of the depth is larger, in photo pixels."""
-
-_CHUNK = 1 << 15
-"""Points that are shaded at once, which bounds the memory for large photos."""
 
 
 class RenderError(RuntimeError):
@@ -122,21 +119,25 @@ def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     `vertices` (V, 3) are in the photo's frame (y down), `triangles` (T, 3) counter-clockwise seen from outside.
     """
     corners = np.ascontiguousarray(triangles.T)
-    return _vertex_normals(corners, _facing(vertices, corners), len(vertices))
+    return _vertex_normals(corners, _facing(vertices.T, corners), len(vertices)).T
 
 
-def _facing(vertices: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """Inward normals (3, T), y down, of triangles with corners (3, T). Their lengths are twice the areas."""
-    x, y, z = (vertices[:, axis].take(corners) for axis in range(3))
+def _facing(axes: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Inward normals (3, T), y down, of triangles with corners (3, T). Their lengths are twice the areas.
+
+    `axes` (3, V) are the vertices' x, y and z.
+    """
+    x, y, z = (axis.take(corners) for axis in axes)
     (ax, bx), (ay, by), (az, bz) = (values[1:] - values[0] for values in (x, y, z))
     # Inward, because the photo's frame is mirrored.
     return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
 
 
 def _vertex_normals(corners: np.ndarray, facing: np.ndarray, count: int) -> np.ndarray:
+    """Outward unit normals (3, V), y up."""
     sums = [sum(np.bincount(corner, weights, minlength=count) for corner in corners) for weights in facing]
-    total = np.stack(sums, axis=1) * [-1, 1, -1]
-    length = np.linalg.norm(total, axis=1, keepdims=True)
+    total = np.stack(sums) * [[-1], [1], [-1]]
+    length = np.sqrt(np.square(total).sum(axis=0))
     return (total / np.where(length > 0, length, 1)).astype(np.float32)
 
 
@@ -214,11 +215,14 @@ def render_each(
         if uncovered is not None:
             coverage *= uncovered[window]
             uncovered[window] -= coverage
-        # The change is relative to the photo, not to the picture so far: then the coverages of a pixel add up.
-        change = shaded - image[window]
-        change *= cv2.merge([coverage] * 3)
+        whole, some = (coverage == 1).astype(np.uint8), np.nonzero((coverage > 0) & (coverage < 1))
+        photo, share = image[window], coverage[some][:, None]
         for picture, opacity in zip(pictures, opacities, strict=True):
-            picture[window] = cv2.add(picture[window], change * np.float32(opacity), dtype=cv2.CV_8U)
+            within = picture[window]
+            # The change is relative to the photo, not to the picture so far: then the coverages of a pixel add up.
+            change = (shaded[some] - photo[some].astype(np.float32)) * share * np.float32(opacity)
+            within[some] = np.clip(np.rint(within[some] + change), 0, 255)
+            cv2.copyTo(cv2.addWeighted(shaded, opacity, photo, 1 - opacity, 0), whole, within)
     return pictures
 
 
@@ -237,23 +241,22 @@ class _Mesh:
                 f"expected triangles that index {len(self.vertices)} vertices, "
                 f"got {self.triangles.min()} to {self.triangles.max()}"
             )
-        wrong = int((~np.isfinite(self.vertices)).any(axis=1).sum())
-        if wrong:
+        axes = np.ascontiguousarray(self.vertices.T)
+        if not np.isfinite(axes).all():
+            wrong = int((~np.isfinite(axes)).any(axis=0).sum())
             raise ValueError(
                 f"expected finite vertices, but {wrong} of {len(self.vertices)} are NaN or infinite; "
                 "check the parameters that they come from"
             )
-        self.size = float(face_size(self.vertices))
+        self._origin, self._end = axes.min(axis=1), axes.max(axis=1)
+        self.size = float(face_size(np.stack([self._origin, self._end])))
+        # Near the origin, float32 tells vertices apart even in the largest photo.
+        self._axes = (axes - self._origin[:, None]).astype(np.float32)
 
     @cached_property
     def outside(self) -> np.ndarray:
-        """Indices of the triangles that face the viewer."""
-        return np.flatnonzero(self._facing[2] < 0).astype(np.int32)
-
-    @cached_property
-    def normals(self) -> np.ndarray:
-        """Unit normals of the vertices, (V, 3)."""
-        return _vertex_normals(self._corners, self._facing, len(self.vertices))
+        """Corners (3, n) of the triangles that face the viewer."""
+        return self._corners.take(np.flatnonzero(self._facing[2] < 0), axis=1)
 
     @cached_property
     def _corners(self) -> np.ndarray:
@@ -261,26 +264,27 @@ class _Mesh:
 
     @cached_property
     def _front(self) -> np.ndarray:
-        """The corners of `outside`, (3, 3, n): x, y and z of each triangle's first, second and third."""
-        corners = self._corners[:, self.outside]
-        return np.stack([axis.take(corners) for axis in self.vertices.T])
+        """x, y and z of the corners of `outside`, (3, 3, n)."""
+        return self._axes.take(self.outside, axis=1)
 
     @cached_property
     def _facing(self) -> np.ndarray:
-        return _facing(self.vertices, self._corners)
+        return _facing(self._axes, self._corners)
 
     def box(self) -> tuple[np.ndarray, np.ndarray]:
         """First and last pixel (x, y) of the mesh's bounding box."""
-        plane = self.vertices[:, :2]
-        return np.floor(plane.min(axis=0)).astype(int), np.ceil(plane.max(axis=0)).astype(int)
+        return np.floor(self._origin[:2]).astype(int), np.ceil(self._end[:2]).astype(int)
 
     def look(self, window: tuple[int, int, int, int], **options) -> Seen:
-        """What is seen of the triangles that face the viewer, by their numbers in `outside`; see `raster.look`."""
-        return look(self._front, window, **options)
+        """What is seen of `outside`; see `raster.look`."""
+        left, top, *size = window
+        seen = look(self._front, (left - self._origin[0], top - self._origin[1], *size), **options)
+        return seen._replace(depth=seen.depth + np.float32(self._origin[2]))
 
     def surface(self, colour: np.ndarray, light: Light) -> np.ndarray:
-        """The light (`light.lit`) from the corners of `outside`, (3, 3, n): corners first."""
-        return lit(self.normals, colour, light).T.take(self._corners[:, self.outside], axis=1).swapaxes(0, 1)
+        """The light (`light.lit`) from the corners of `outside`, (3, 3, n): channels first."""
+        normals = _vertex_normals(self._corners, self._facing, len(self.vertices))
+        return np.ascontiguousarray(lit(normals.T, colour, light).T).take(self.outside, axis=1)
 
 
 def _colours(colour: Sequence, meshes: list[_Mesh]) -> list[np.ndarray]:
@@ -308,49 +312,25 @@ def _colours(colour: Sequence, meshes: list[_Mesh]) -> list[np.ndarray]:
 
 
 def _draw(mesh: _Mesh, window: tuple[int, int, int, int], colour: np.ndarray, light: Light):
-    """Colour (h, w, 3), 0 to 255, and coverage (h, w), 0 to 1, of a mesh in a window of the photo."""
+    """Colours (h, w, 3) uint8 and coverage (h, w), 0 to 1, of a mesh in a window of the photo."""
     left, top, right, bottom = window
     window = left, top, right - left, bottom - top
-    shape = bottom - top, right - left
-    seen, surface = mesh.look(window), mesh.surface(colour, light)
-    depth = seen.depth.reshape(shape)
-    hollow = _hollows(depth, mesh.size).ravel()
-    shaded = np.empty((depth.size, 3), dtype=np.float32)
-    for part in _parts(depth.size):
-        shaded[part] = shown(_light_from(surface, seen, part), hollow[part], light)
-    coverage = (seen.triangle >= 0).astype(np.float32)
-
+    surface = mesh.surface(colour, light)
+    seen = mesh.look(window, values=surface)
+    depth = seen.depth.reshape(bottom - top, right - left)
+    coverage = (~np.isnan(depth)).astype(np.float32)
+    remains = 255 * darkened(_hollows(depth, coverage, mesh.size), light)
+    colours = seen.values.reshape(3, *depth.shape)
     edges = _edges(depth)
+    fine = mesh.look(window, values=surface, pixels=edges, fine=_EDGE_SAMPLES)
     points = _EDGE_SAMPLES**2
-    seen = mesh.look(window, pixels=edges, fine=_EDGE_SAMPLES)
-    count = (seen.triangle >= 0).reshape(-1, points).sum(axis=1)
+    count = np.count_nonzero(~np.isnan(fine.depth).reshape(points, -1), axis=0)
     places = np.flatnonzero(edges)
-    coverage[places] = count / points
-    for part in _parts(len(places), share=points):
-        some = slice(points * part.start, points * part.stop)
-        mean = _light_from(surface, seen, some).reshape(3, -1, points).sum(axis=2)
-        mean /= np.maximum(count[part], 1)
-        shaded[places[part]] = shown(mean, hollow[places[part]], light)
-    return shaded.reshape(*shape, 3), coverage.reshape(shape)
-
-
-def _light_from(surface: np.ndarray, seen: Seen, points: slice) -> np.ndarray:
-    """The light (3, n) from some points; `surface` as `_Mesh.surface`. It is 0 where there is no triangle."""
-    triangle, weights = seen.triangle[points], seen.weights[:, points]
-    # Row by row: numpy is slow along short axes.
-    return np.stack(
-        [
-            sum(weight * values.take(triangle) for weight, values in zip(weights, channel, strict=True))
-            for channel in surface.swapaxes(0, 1)
-        ]
-    )
-
-
-def _parts(count: int, *, share: int = 1) -> Iterator[slice]:
-    """Slices of so many items, of at most `_CHUNK` points, with `share` points per item."""
-    step = max(1, _CHUNK // share)
-    for start in range(0, count, step):
-        yield slice(start, min(start + step, count))
+    coverage.ravel()[places] = count / points
+    mean = fine.values.reshape(3, points, -1).sum(axis=1) / np.maximum(count, 1)
+    for channel, one in zip(colours, mean, strict=True):
+        channel.ravel()[places] = one
+    return cv2.merge([cv2.multiply(channel, remains, dtype=cv2.CV_8U) for channel in colours]), coverage
 
 
 def _edges(depth: np.ndarray) -> np.ndarray:
@@ -358,25 +338,25 @@ def _edges(depth: np.ndarray) -> np.ndarray:
 
     There the depth jumps, so its second difference is large. On a smooth slope it is small, however steep.
     """
-    filled = np.nan_to_num(depth, nan=-1e6)
+    filled = np.fmax(depth, np.float32(-1e6))
     across = np.array([[1, -2, 1]], dtype=np.float32)
     bends = (cv2.filter2D(filled, -1, k, borderType=cv2.BORDER_REPLICATE) for k in (across, across.T))
     return np.maximum(*(np.abs(bend) for bend in bends)) > _JUMP
 
 
-def _hollows(depth: np.ndarray, size: float) -> np.ndarray:
+def _hollows(depth: np.ndarray, mask: np.ndarray, size: float) -> np.ndarray:
     """How far each pixel lies below its surroundings, 0 to 1: a fast approximation of ambient occlusion.
 
-    The darkening half of the unsharp mask of the depth buffer (Luft, Colditz and Deussen, SIGGRAPH 2006).
+    The darkening half of the unsharp mask of the depth buffer (Luft, Colditz and Deussen, SIGGRAPH 2006). `mask`
+    (h, w) float32 is 1 where there is a surface.
     """
     # The result is smooth, so blurring a smaller copy is enough.
     factor = max(1.0, size / 160)
     small = tuple(max(1, round(side / factor)) for side in depth.shape[::-1])
-    mask = (~np.isnan(depth)).astype(np.float32)
-    filled = np.nan_to_num(depth, nan=0.0)
+    filled = np.where(mask > 0, depth, 0)
     sigma = 0.03 * size / factor
     share, total = (
-        cv2.GaussianBlur(cv2.resize(field, small, interpolation=cv2.INTER_AREA), (0, 0), sigma)
+        cv2.GaussianBlur(cv2.resize(field, small, interpolation=cv2.INTER_LINEAR), (0, 0), sigma)
         for field in (mask, filled)
     )
     mean = cv2.resize(total / np.maximum(share, 1e-3), depth.shape[::-1], interpolation=cv2.INTER_LINEAR)

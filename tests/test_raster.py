@@ -6,19 +6,18 @@ import pytest
 from m4kit.raster import look
 
 
-def searched(corners, points):
-    """Triangle, weights and depth at points (n, 2), by solving for the weights in each triangle."""
-    nearest = np.full(len(points), -1)
-    weights, depth = np.zeros((len(points), 3)), np.full(len(points), -np.inf)
-    for number, triangle in enumerate(corners.transpose(2, 1, 0)):
+def searched(corners, values, points):
+    """Depth and values at points (n, 2), by solving for the weights of the corners in each triangle."""
+    found, depth = np.zeros((len(values), len(points))), np.full(len(points), -np.inf)
+    for triangle, numbers in zip(corners.transpose(2, 1, 0), values.transpose(2, 0, 1), strict=True):
         system = np.vstack([triangle[:, :2].T, np.ones(3)])
         if abs(np.linalg.det(system)) < 1e-9:
             continue
-        found = np.linalg.solve(system, np.vstack([points.T, np.ones(len(points))])).T
-        here = found @ triangle[:, 2]
-        nearer = (found >= 0).all(axis=1) & (here > depth)
-        nearest[nearer], weights[nearer], depth[nearer] = number, found[nearer], here[nearer]
-    return nearest, weights, np.where(nearest < 0, np.nan, depth)
+        weights = np.linalg.solve(system, np.vstack([points.T, np.ones(len(points))]))
+        here = triangle[:, 2] @ weights
+        nearer = (weights >= 0).all(axis=0) & (here > depth)
+        depth[nearer], found[:, nearer] = here[nearer], (numbers @ weights)[:, nearer]
+    return np.where(np.isinf(depth), np.nan, depth), found
 
 
 def some_triangles(count=9):
@@ -38,14 +37,16 @@ def test_every_point_sees_the_nearest_triangle_around_it(monkeypatch, fine, some
     pixels = np.random.default_rng(2).random((height, width)) < 0.2
     y, x = np.nonzero(pixels if some else np.ones_like(pixels))
     steps = (np.arange(fine) + 0.5) / fine - 0.5
-    within = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
-    points = (np.column_stack([x + left, y + top])[:, None] + within).reshape(-1, 2)
-    triangle, weights, depth = searched(corners, points)
-    seen = look(corners, (left, top, width, height), pixels=pixels if some else None, fine=fine)
-    assert (triangle >= 0).any() and (triangle < 0).any()
-    np.testing.assert_array_equal(seen.triangle, triangle)
-    np.testing.assert_allclose(seen.weights.T, weights, atol=1e-5)
+    within = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 1, 2)
+    points = (np.column_stack([x + left, y + top]) + within).reshape(-1, 2)
+    values = np.random.default_rng(3).random((2, 3, corners.shape[2])).astype(np.float32)
+    depth, found = searched(corners, values, points)
+    seen = look(
+        corners, (left, top, width, height), values=values, pixels=pixels if some else None, fine=fine
+    )
+    assert np.isnan(depth).any() and not np.isnan(depth).all()
     np.testing.assert_allclose(seen.depth, depth, atol=1e-4)
+    np.testing.assert_allclose(seen.values, found, atol=1e-5)
 
 
 def test_two_triangles_share_an_edge_without_a_gap():
@@ -57,7 +58,7 @@ def test_two_triangles_share_an_edge_without_a_gap():
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         square = np.column_stack([ring @ turn.T + 20, np.zeros(4)])
         corners = square[[[0, 1, 2], [0, 2, 3]]].transpose(2, 1, 0)
-        seen = look(corners, (0, 0, 41, 41)).triangle.reshape(41, 41) >= 0
+        seen = np.isfinite(look(corners, (0, 0, 41, 41)).depth).reshape(41, 41)
         y, x = np.mgrid[:41, :41]
         inside = np.abs((np.dstack([x, y]) - 20) @ turn).max(axis=-1) < 12 - 1e-6
         assert seen[inside].all()
@@ -66,6 +67,6 @@ def test_two_triangles_share_an_edge_without_a_gap():
 def test_nothing_to_see_is_nothing():
     far = some_triangles() + 100
     for corners in (far, far[..., :0]):
-        seen = look(corners, (0, 0, 5, 4))
-        assert (seen.triangle == -1).all() and np.isnan(seen.depth).all() and not seen.weights.any()
-    assert look(some_triangles(), (0, 0, 5, 4), pixels=np.zeros((4, 5), bool)).triangle.shape == (0,)
+        seen = look(corners, (0, 0, 5, 4), values=corners[:2])
+        assert np.isnan(seen.depth).all() and seen.values.shape == (2, 20) and not seen.values.any()
+    assert look(some_triangles(), (0, 0, 5, 4), pixels=np.zeros((4, 5), bool)).depth.shape == (0,)
