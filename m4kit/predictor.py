@@ -202,12 +202,10 @@ class Predictor:
         return [self._prediction(photo, list(islice(faces, len(photo.boxes)))) for photo in photos]
 
     def _prediction(self, photo: Located, faces: Sequence[Face]) -> Prediction:
-        notes = self.engine.notes
-        origin = Origin(photo.image, notes["fingerprint"], photo.detector, assess)
         if photo.quarters:
             faces = [_turned_back(face, photo.quarters, photo.image.shape) for face in faces]
-        faces = tuple(replace(face, origin=origin) for face in faces)
-        return Prediction(photo.image, faces, source=photo.source, network=notes["heads_digest"])
+        digest = self.engine.notes["heads_digest"]
+        return Prediction(photo.image, tuple(faces), source=photo.source, network=digest)
 
     def _largest(self, found: np.ndarray) -> np.ndarray:
         """The boxes (n, 5) to use, largest first."""
@@ -216,13 +214,15 @@ class Predictor:
 
     def _faces(self, photos: Sequence[Located]) -> list[Face]:
         """The faces of all photos in the order of their boxes, in the frames of the turned photos."""
-        images = [photo.turned for photo in photos]
-        places = [(image, box) for image, photo in zip(images, photos, strict=True) for box in photo.boxes]
-        crops, faces = [crop_from_box(box) for _, box in places], []
+        network, places = self.engine.notes["fingerprint"], []
+        for photo in photos:
+            image, origin = photo.turned, Origin(photo.image, network, photo.detector, assess)
+            places += [(image, box, origin) for box in photo.boxes]
+        crops, faces = [crop_from_box(box) for _, box, _ in places], []
         # Given boxes may be far off, which the larger network bears better.
         placing = self._placing if all(photo.detector for photo in photos) else self.engine
         for left in reversed(range(self.passes)):
-            pixels = [cut_crop(image, crop) for (image, _), crop in zip(places, crops, strict=True)]
+            pixels = [cut_crop(image, crop) for (image, _, _), crop in zip(places, crops, strict=True)]
             engine = placing if left else self.engine
             heads, weights = regress(engine, self.model, pixels, views=self.views)
             faces = [
@@ -232,11 +232,15 @@ class Predictor:
                     heads=head,
                     head_weights=weight,
                     model=self.model,
+                    origin=origin,
                 )
-                for (_, box), crop, head, weight in zip(places, crops, heads, weights, strict=True)
+                for (_, box, origin), crop, head, weight in zip(places, crops, heads, weights, strict=True)
             ]
             if left:
                 crops = [next_crop(face.crop, face.landmarks) for face in faces]
+        for face, seen in zip(faces, pixels, strict=True):
+            # Where `cached_property` keeps it.
+            vars(face)["image"] = read_only(seen)
         return faces
 
     def detect(self, image: np.ndarray, *, name: str = "<array>") -> np.ndarray:

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 import m4kit
-from m4kit.camera import crop_from_box, crop_from_landmarks
+from m4kit.camera import crop_from_box, crop_from_landmarks, cut_crop
 from m4kit.face_model import FaceModel
 from m4kit.faceboxes import FaceBoxes
 from m4kit.network import M4Net
@@ -85,6 +85,11 @@ class TestFaces:
         # A detector of the user's has a scale of its own.
         assert origins[0].detector == ""
         assert predictor(photo)[0].with_head_weights([1, 0, 0, 0]).origin.network == ""
+
+    def test_faces_keep_the_crop_that_the_network_saw(self, build, photo):
+        for face in build()(photo):
+            np.testing.assert_array_equal(face.image, cut_crop(photo, face.crop))
+            assert not face.image.flags.writeable
 
     def test_at_most_so_many_faces_are_kept_the_largest(self, build, photo):
         assert boxes_of(build(max_faces=2)(photo)) == LARGEST_FIRST[:2].tolist()

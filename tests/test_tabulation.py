@@ -18,10 +18,11 @@ from PIL import Image
 from m4kit import table_folder
 from m4kit.face_table import TableError, faces_from
 from m4kit.images import list_images
-from m4kit.predictor import Predictor
+from m4kit.predictor import Predictor, predict
 from m4kit.tabulation import tabulate
 
 from helpers.full_disk import appends_fit_until
+from helpers.paths import SAMPLES
 from helpers.predictors import by_width, frontal, network_around, noise
 
 
@@ -69,6 +70,31 @@ class TestRows:
         for prediction in (wanted[path] for path in table["photo"].unique()):
             for face in prediction:
                 np.testing.assert_allclose(next(faces).vertices, face.vertices, atol=0.05)
+
+    def test_a_face_knows_as_much_of_its_error_as_in_a_prediction(self, tmp_path):
+        photos = list_images(SAMPLES)[:3]
+        tabulate(photos, tmp_path / "out", progress=False, batch_size=3)
+        table = read(tmp_path / "out").set_index(["photo", "face"])
+        for path in photos:
+            for number, face in enumerate(predict(path), start=1):
+                row = table.loc[str(path), number]
+                assert row["failure_probability"] == pytest.approx(face.failure_probability, abs=1e-3)
+                assert tuple(row["reasons"]) == face.reasons
+
+    def test_a_batch_that_cannot_be_assessed_at_once_is_assessed_one_by_one(
+        self, photos, options, tmp_path, monkeypatch
+    ):
+        quiet(photos, tmp_path / "together", **options)
+
+        def spoilt(faces):
+            raise FloatingPointError
+
+        monkeypatch.setattr("m4kit.many.assess_together", spoilt)
+        quiet(photos, tmp_path / "alone", **options)
+        together, alone = read(tmp_path / "together"), read(tmp_path / "alone")
+        assert_same(together, alone)
+        assert together["reasons"].map(str).tolist() == alone["reasons"].map(str).tolist()
+        assert alone["error"].isna().all()
 
     def test_a_photo_that_cannot_be_read_is_a_row_and_is_counted(self, photos, options, tmp_path):
         (photos / "one" / "broken.jpg").write_bytes(b"no image")

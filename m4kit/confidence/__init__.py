@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from m4kit.confidence import failure, reasons, signs
@@ -13,12 +14,14 @@ if TYPE_CHECKING:
 __all__ = ["assess", "failure", "reasons", "signs"]
 
 
-def assess(face: Face) -> Assessment:
-    """Failure probability and warnings of a face, from signs that need no further run of the network.
+def assess(faces: Sequence[Face]) -> list[Assessment]:
+    """Failure probabilities and warnings of the faces of one predictor, without a further run of the network.
 
     A `Predictor` attaches this function to its faces: `face.failure_probability` and `face.reasons` call it.
     """
-    measured = signs.of_face(face.origin.image, face)
-    return Assessment(
-        failure.probability_of(face, measured=measured), reasons.reasons_of(face, measured=measured)
-    )
+    measured = signs.of_faces(faces)
+    probabilities = failure.probabilities_of(faces, measured)
+    return [
+        Assessment(probability, reasons.reasons_of(face, measured=known))
+        for face, probability, known in zip(faces, probabilities, measured, strict=True)
+    ]

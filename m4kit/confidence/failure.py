@@ -5,13 +5,13 @@
 The score is a logistic model of a few signs. Each sign adds a monotone piecewise-linear term to the log-odds, which
 is constant beyond the range of the fit: nothing is extrapolated, and one can read which sign adds how much.
 `m4kit.training.failure` chooses the signs and fits the model. It is valid for one network only, whose fingerprint is
-stored with it. `checked_probability_of` has a model of its own, which can also choose among two costly signs.
+stored with it. A second model can also choose among two costly signs.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -70,7 +70,7 @@ ALL = CHEAP | {"flip": Sign("flip_consistency", True), "jitter": Sign("jitter_co
 """The cheap signs, and two that run the network seven times more."""
 
 SETS = {"cheap": CHEAP, "all": ALL}
-"""The two scores, `probability_of` and `checked_probability_of`, and the signs that each chooses from."""
+"""The two scores, of a prediction and of a checked one, and the signs that each chooses from."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +104,17 @@ class FailureModel:
     detector: str = ""
     about: Mapping[str, object] = field(default_factory=dict, repr=False)
 
+    @property
+    def needed(self) -> set[str]:
+        """The names of the measured values that the score uses."""
+        return {ALL[name].value for name in self.lines}
+
     def terms(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """What each sign adds to the log-odds of failure, (n,) each.
 
         `values` holds the measured values by name, (n,) each, NaN where a value is not known.
         """
-        lacking = sorted({ALL[name].value for name in self.lines} - values.keys())
+        lacking = sorted(self.needed - values.keys())
         if lacking:
             raise FailureModelError(
                 f"failure score: expected the signs {', '.join(lacking)}, got none of them"
@@ -247,30 +252,20 @@ def note_of(network: str) -> str:
     )
 
 
-def probability_of(face: Face, *, measured: Mapping[str, float]) -> float | None:
-    """Probability that the face's NME is above `FAILURE_NME`, 0 to 1; None where `note_of` gives a reason.
+def probabilities_of(
+    faces: Sequence[Face], measured: Sequence[Mapping[str, float]], *, names: str = "cheap"
+) -> list[float | None]:
+    """Probability that each face's NME is above `FAILURE_NME`, 0 to 1; None where `note_of` gives a reason.
 
-    `measured` holds the values of `signs.of_face`.
+    `measured` holds each face's values of `signs.of_faces`. `names` is one of `SETS`: "all" needs the signs that run
+    the network.
     """
-    return _probability(face, measured, "cheap")
-
-
-def checked_probability_of(face: Face, *, measured: Mapping[str, float]) -> float | None:
-    """As `probability_of`, by another model, which can also use the answers for a mirrored crop and for moved ones.
-
-    `measured` holds the values of `signs.of_faces`.
-    """
-    return _probability(face, measured, "all")
-
-
-def _probability(face: Face, measured: Mapping[str, float], names: str) -> float | None:
-    if note_of(face.origin.network):
-        return None
     model = packaged()[names]
+    values = {name: np.array([values[name] for values in measured]) for name in model.needed - {"score"}}
     # Another detector, or a given box, has scores on another scale.
-    score = face.box.score if face.origin.detector == model.detector else np.nan
-    values = {name: np.array([value]) for name, value in ({"score": score} | dict(measured)).items()}
-    return float(model.probability(values)[0])
+    scores = [face.box.score if face.origin.detector == model.detector else np.nan for face in faces]
+    found = model.probability(values | {"score": np.array(scores)}).tolist()
+    return [None if note_of(face.origin.network) else one for face, one in zip(faces, found, strict=True)]
 
 
 def _arranged(values: Mapping[str, np.ndarray], name: str) -> np.ndarray:

@@ -48,7 +48,7 @@ REASONS = {
 def reasons_of(face: Face, *, measured: Mapping[str, float]) -> tuple[str, ...]:
     """Warnings about a face that a `Predictor` made, by the rules of `REASONS`.
 
-    `measured` holds the values of `signs.of_face`.
+    `measured` holds its values of `signs.of_faces`.
     """
     of = measured
     spread = of["head_spread"] > SPREAD

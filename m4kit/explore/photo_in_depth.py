@@ -13,7 +13,7 @@ from m4kit import metrics
 from m4kit.boxes import HIT_IOU, pairwise_iou
 from m4kit.conditions import CONDITIONS, HARDEST, degrade, scene_depth
 from m4kit.confidence import signs
-from m4kit.confidence.failure import checked_probability_of
+from m4kit.confidence.failure import probabilities_of
 from m4kit.explore.controls import choice, faded, legend, row, slider
 from m4kit.explore.explorer import MeshExplorer
 from m4kit.explore.photo import picture_html
@@ -231,17 +231,16 @@ class PhotoInDepth(MeshExplorer):
         if against is not None:
             drift = float(metrics.nme(face.landmarks[:, :2], against.landmarks[:, :2]))
             parts.append(f"drift {drift:.1f} %")
-        if (probability := self._probability(prediction, face)) is not None:
+        if (probability := self._probability(face)) is not None:
             parts.append(f"checked failure probability {100 * probability:.0f} %")
         parts.append(f"score {face.box.score:.2f}")
         return f"<b>{title}</b>: {', '.join([*parts, *face.reasons])}"
 
-    def _probability(self, prediction: Prediction, face: Face) -> float | None:
+    def _probability(self, face: Face) -> float | None:
         """The checked failure probability, as in a scene report."""
         if face.failure_probability is None:
             return None
-        (measured,) = signs.of_faces(prediction.image, [face], self._predict_crops)
-        return checked_probability_of(face, measured=measured)
+        return probabilities_of([face], signs.of_faces([face], self._predict_crops), names="all")[0]
 
     @cached_property
     def _predict_crops(self) -> PredictCrops:

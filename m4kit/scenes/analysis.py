@@ -25,7 +25,7 @@ from m4kit import metrics
 from m4kit.boxes import HIT_IOU, pairwise_iou
 from m4kit.camera import CROP_SIZE, Crop, crop_from_box, crop_from_landmarks, cut_crop
 from m4kit.confidence import signs
-from m4kit.confidence.failure import checked_probability_of, note_of
+from m4kit.confidence.failure import note_of, probabilities_of
 from m4kit.confidence.reasons import reasons_of
 from m4kit.datasets import DatasetError, Sample, warn_left_out
 from m4kit.detector import Detector
@@ -242,14 +242,17 @@ class _Seen:
     @cached_property
     def known(self) -> list[dict[str, float]]:
         """Signs, checked failure probability and reasons of each face, without the truth."""
-        image, faces = self.prediction.image, self.prediction.faces
-        rows = []
-        for face, known in zip(faces, signs.of_faces(image, faces, self._predict_crops), strict=True):
-            reasons = reasons_of(face, measured=known)
-            probability = checked_probability_of(face, measured=known)
-            known["checked_failure_probability"] = np.nan if probability is None else probability
-            rows.append(known | {"reasons": "; ".join(reasons) or None})
-        return rows
+        faces = self.prediction.faces
+        measured = signs.of_faces(faces, self._predict_crops)
+        probabilities = probabilities_of(faces, measured, names="all")
+        return [
+            known
+            | {
+                "checked_failure_probability": np.nan if probability is None else probability,
+                "reasons": "; ".join(reasons_of(face, measured=known)) or None,
+            }
+            for face, known, probability in zip(faces, measured, probabilities, strict=True)
+        ]
 
 
 class _Analyst:

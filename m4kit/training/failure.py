@@ -177,7 +177,7 @@ def measure(
                 missed[condition, severity] = lost + (face is None), of + 1
             if face is None:
                 continue
-            (values,) = signs.of_faces(image, [face], predict_crops)
+            (values,) = signs.of_faces([face], predict_crops)
             reasons = reasons_of(face, measured=values)
             values["score"] = np.nan if given else face.box.score
             error = error_of(face, photo, trust[number], habits)

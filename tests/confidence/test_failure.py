@@ -49,7 +49,11 @@ def face(photo):
 
 
 def measured(face, **changes):
-    return signs.of_face(face.origin.image, face) | changes
+    return signs.of_faces([face])[0] | changes
+
+
+def in_photo(face, image):
+    return replace(face, origin=replace(face.origin, image=image))
 
 
 class TestScore:
@@ -166,7 +170,7 @@ class TestValidity:
         )
         (straight,), (turned,) = upright(photo), upright(np.ascontiguousarray(np.rot90(photo)))
         assert abs(turned.pose.roll) > 60
-        before, after = (signs.of_face(one.origin.image, one) for one in (straight, turned))
+        before, after = signs.of_faces([straight, turned])
         for name in ("size", "turn", "head_spread", "exposure", "outside", "crop_misfit"):
             assert after[name] == pytest.approx(before[name], rel=0.02, abs=0.01)
 
@@ -233,10 +237,10 @@ class TestReasons:
 class TestSigns:
     def test_what_lies_outside_the_photo_is_measured(self, photo, face):
         low, high = face.landmarks[:, :2].min(axis=0), face.landmarks[:, :2].max(axis=0)
-        assert signs.outside(photo, face) == 0
+        assert signs.of_faces([face])[0]["outside"] == 0
         # Cut at the middle of the landmarks' box, about half of their area is gone.
         cut = photo[:, : round((low[0] + high[0]) / 2)]
-        assert signs.outside(cut, face) == pytest.approx(0.5, abs=0.12)
+        assert signs.of_faces([in_photo(face, cut)])[0]["outside"] == pytest.approx(0.5, abs=0.12)
 
     def test_a_face_that_looks_at_the_viewer_is_not_turned(self, face):
         assert signs.turn(face) == pytest.approx(
@@ -253,6 +257,6 @@ class TestSigns:
 
     def test_quality_is_that_of_the_part_in_the_photo(self, photo, face):
         middle = round((face.box.left + face.box.right) / 2)
-        whole, half = signs.of_face(photo, face), signs.of_face(photo[:, :middle], face)
+        whole, half = signs.of_faces([face, in_photo(face, photo[:, :middle])])
         assert half["exposure"] == pytest.approx(whole["exposure"], abs=0.12)
         assert half["clipped"] < 0.1

@@ -35,6 +35,12 @@ def spread(faces):
     return head_spread(faces[0].model, heads, weights)
 
 
+def edges(face, image):
+    """The edge agreement of a face that lies in another photo."""
+    inside = replace(face, origin=replace(face.origin, image=image))
+    return signs.of_faces([inside])[0]["edge_agreement"]
+
+
 def size(landmarks):
     return np.sqrt(np.ptp(landmarks[:, :2], axis=0).prod())
 
@@ -61,6 +67,16 @@ def step(blur, *, low=60, high=180, side=240):
     return rgb(cv2.GaussianBlur(image, (0, 0), blur) if blur else image)
 
 
+def test_faces_of_several_photos_have_together_the_signs_that_each_has_alone(prediction, photo):
+    small, dark = predict(photo)[0], predict((0.2 * prediction.image).astype(np.uint8))[0]
+    faces = [prediction[0], replace(small, heads=np.zeros((4, 62))), dark, small]
+    together, alone = signs.of_faces(faces), [signs.of_faces([face])[0] for face in faces]
+    assert together[0]["size"] != together[3]["size"]
+    for one, other in zip(together, alone, strict=True):
+        assert one == pytest.approx(other, rel=1e-5, abs=1e-6)
+    assert signs.of_faces([]) == []
+
+
 class TestHeads:
     def test_heads_that_agree_have_no_spread(self, prediction):
         face = prediction[0]
@@ -82,9 +98,7 @@ class TestConsistency:
         face = prediction[0]
         own = face.crop.from_photo(face.landmarks)
         predict_crops, shown = answering(own[MIRROR_68] * [-1, 1, 1])
-        assert signs.flip_consistency(prediction.image, [face], predict_crops)[0] == pytest.approx(
-            0, abs=1e-9
-        )
+        assert signs.flip_consistency([face], predict_crops)[0] == pytest.approx(0, abs=1e-9)
         np.testing.assert_array_equal(shown[0][0][:, ::-1], signs.cut_crop(prediction.image, face.crop))
 
     def test_an_answer_that_stays_when_the_picture_is_mirrored_is_not(self, prediction):
@@ -93,7 +107,7 @@ class TestConsistency:
         predict_crops, _ = answering(own + np.array([3, 0, 0]))
         moved = own[MIRROR_68] * [-1, 1, 1] - [3, 0, 0] - own
         expected = 100 * np.linalg.norm(moved[:, :2], axis=1).mean() / size(own)
-        assert signs.flip_consistency(prediction.image, [face], predict_crops)[0] == pytest.approx(expected)
+        assert signs.flip_consistency([face], predict_crops)[0] == pytest.approx(expected)
 
     def test_an_answer_that_moves_with_the_crop_is_as_inconsistent_as_the_crop_moves(self, prediction):
         face = prediction[0]
@@ -102,19 +116,19 @@ class TestConsistency:
         # Four crops move all points by 4 % of their side, two scale them around the centre.
         by_scale = [abs(s - 1) * np.linalg.norm(own[:, :2], axis=1).mean() for s in (1.07, 1 / 1.07)]
         expected = 100 * np.mean([0.04 * 120] * 4 + by_scale) / size(own)
-        assert signs.jitter_consistency(prediction.image, [face], predict_crops)[0] == pytest.approx(expected)
+        assert signs.jitter_consistency([face], predict_crops)[0] == pytest.approx(expected)
         assert shown[0].shape == (6, 120, 120, 3)
 
     def test_a_clear_face_is_consistent_and_a_place_without_a_face_is_not(self, prediction):
         network = crop_predictor(M4Net.load(), prediction[0].model)
         nowhere = predict(prediction.image, boxes=[[0, 380, 120, 500]])[0]
         for sign in (signs.flip_consistency, signs.jitter_consistency):
-            clear, lost = sign(prediction.image, [prediction[0], nowhere], network)
+            clear, lost = sign([prediction[0], nowhere], network)
             assert clear < 1.5
             assert lost > 3 * clear
         clear, lost = spread([prediction[0], nowhere])
         assert lost > 2 * clear
-        assert signs.jitter_consistency(prediction.image, [], network).shape == (0,)
+        assert signs.jitter_consistency([], network).shape == (0,)
 
 
 class TestPlausibility:
@@ -132,12 +146,12 @@ class TestEdges:
         face = prediction[0]
         drawn = draw_landmarks(np.full_like(prediction.image, 120), face)
         beside = replace(face, crop=Crop(face.crop.left + 12, face.crop.top + 9, face.crop.size))
-        assert signs.edge_agreement(drawn, face) > 1.5
-        assert signs.edge_agreement(drawn, beside) < 1.3
+        assert edges(face, drawn) > 1.5
+        assert edges(beside, drawn) < 1.3
 
     def test_a_picture_without_edges_gives_one(self, prediction):
         flat = np.full_like(prediction.image, 90)
-        assert signs.edge_agreement(flat, prediction[0]) == pytest.approx(1, abs=1e-6)
+        assert edges(prediction[0], flat) == pytest.approx(1, abs=1e-6)
 
     def test_landmarks_in_their_place_agree_better_than_moved_ones(self):
         better = []
@@ -151,9 +165,7 @@ class TestEdges:
                     found.image.shape[1::-1],
                     borderMode=cv2.BORDER_REPLICATE,
                 )
-                better.append(
-                    signs.edge_agreement(found.image, found[0]) > signs.edge_agreement(image, found[0])
-                )
+                better.append(edges(found[0], found.image) > edges(found[0], image))
         assert np.mean(better) > 0.8
 
 
@@ -217,6 +229,15 @@ class TestLight:
         image[:, :10], image[:, 90:] = 0, 255
         assert signs.clipped(image, inside=inside) == pytest.approx(0.2)
 
+    def test_greys_are_counted_as_numpy_measures_them(self):
+        random = np.random.default_rng(0)
+        image, inside = rgb(random.integers(0, 256, (37, 53))), random.random((37, 53)) < 0.3
+        seen = image[inside][:, 0]
+        low, high = np.percentile(seen, [5, 95])
+        assert signs.contrast(image, inside=inside) == pytest.approx((high - low) / 255)
+        assert signs.exposure(image, inside=inside) == pytest.approx(seen.mean() / 255)
+        assert signs.clipped(image, inside=inside) == pytest.approx(((seen < 4) | (seen > 251)).mean())
+
     def test_a_plain_background_however_large_does_not_count(self, photo):
         face = photo[60:260, 80:240]
         for grey in (0, 255):
@@ -234,10 +255,10 @@ class TestLight:
         assert bright[0] < bright[1] < bright[2]
 
     def test_the_region_of_a_face_has_no_background(self, prediction):
-        region = signs.face_region(prediction[0])
+        in_crop = prediction[0].crop.from_photo(prediction[0].landmarks)[:, :2] * [1, -1] + 59.5
+        region = signs.face_region(in_crop)
         assert 0.1 < region.mean() < 0.5
         assert not region[[0, -1]].any()
-        in_crop = prediction[0].crop.from_photo(prediction[0].landmarks)[:, :2] * [1, -1] + 59.5
         columns, rows = np.round(in_crop).astype(int).T
         assert region[rows, columns].all()
 
