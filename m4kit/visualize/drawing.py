@@ -7,7 +7,6 @@ Each function takes a picture (H, W, 3) uint8 RGB and returns a new one of the s
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import islice
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from m4kit.camera import HeadPose, decompose
 from m4kit.checks import check_array, check_flag, check_number, check_shape, shown
 from m4kit.coarse_mesh import coarse_mesh
 from m4kit.images import check_image
-from m4kit.landmarks import CONTOURS, GROUP_MEMBERS, LANDMARK_GROUPS, face_size
+from m4kit.landmarks import CONTOURS, face_size, landmark_colours
 from m4kit.prediction import Face, FaceBox, check_faces
 from m4kit.render import render_each
 from m4kit.vertex_colours import clay
@@ -50,20 +49,13 @@ def draw_landmarks(
         size = face_size(face)
         line = 0.7 + 0.0075 * size if width is None else check_number(width, "width", above=0)
         halo = 0.4 + 0.25 * line
-        groups = [[face[list(one)] for one in contours] for contours, _ in LANDMARK_GROUPS.values()]
-        colours = [colour for _, colour in LANDMARK_GROUPS.values()]
-        # A point twice is a dot.
-        dots = [face[GROUP_MEMBERS[name], None].repeat(2, axis=1) for name in LANDMARK_GROUPS]
-        dots.append(np.concatenate(dots))
-        drawn = [[face[indices] for indices, _ in CONTOURS], *groups]
-        widths = [line + 2 * halo, *[line] * len(groups)]
-        paints = [(_HALO, 0.55), *((colour, 1.0) for colour in colours)]
+        contours = strokes.lines(picture, [face[indices] for indices, _ in CONTOURS], line, halo=halo)
+        contours.paint(picture, _HALO, opacity=0.55, halo=halo)
+        contours.paint(picture, np.array([colour for _, colour in CONTOURS])[contours.line])
         if points:
-            drawn += dots
-            widths += [*[2 * line] * len(groups), line]
-            paints += [*((colour, 1.0) for colour in colours), ((255, 255, 255), 1.0)]
-        for stencil, (colour, opacity) in zip(strokes.shapes(picture, drawn, widths), paints, strict=True):
-            stencil.paint(picture, colour, opacity=opacity)
+            dots = strokes.dots(picture, face, line)
+            dots.paint(picture, landmark_colours()[dots.line])
+            dots.paint(picture, (255, 255, 255), halo=-line / 2)
     return picture
 
 
@@ -121,20 +113,15 @@ def _paint_pose_box(picture: np.ndarray, rotation: np.ndarray, centre: Sequence[
     width = 0.7 + 0.0075 * size
     halo = max(0.7, 0.5 * width)
     loop = [0, 1, 2, 3, 0]
-    sides = [np.array(pair) for pair in zip(back, front, strict=True)]
-    thin, thick = 0.7 * width, 1.25 * width
-    drawn = [back[loop], *sides, front[loop], back[loop], *sides, front[loop]]
-    widths = np.array([*[thin] * 5, thick, *[thin] * 5, thick])
-    widths[:6] += 2 * halo
-    stencils = strokes.shapes(picture, [[line] for line in drawn], widths)
-    for stencil in islice(stencils, 6):
-        stencil.paint(picture, _HALO, opacity=0.5)
-    next(stencils).paint(picture, _BACK)
-    for stencil, side in zip(islice(stencils, 4), sides, strict=True):
-        shares = stencil.shares_along(*side)[..., None]
-        stencil.paint(picture, np.float32(_BACK) + shares * np.float32(np.subtract(_FRONT, _BACK)))
+    thin = strokes.lines(picture, [back[loop], *np.stack([back, front], axis=1)], 0.7 * width, halo=halo)
+    thick = strokes.lines(picture, [front[loop]], 1.25 * width, halo=halo)
+    for drawn in (thin, thick):
+        drawn.paint(picture, _HALO, opacity=0.5, halo=halo)
+    # Line 0 is the back, the others lead from it to the front.
+    shares = thin.shares_along(picture, back[[0, *range(4)]], np.vstack([back[:1], front]))[:, None]
+    thin.paint(picture, _BACK + shares * np.subtract(_FRONT, _BACK))
     strokes.fill(picture, front, _FRONT, opacity=0.14)
-    next(stencils).paint(picture, _FRONT)
+    thick.paint(picture, _FRONT)
 
 
 def draw_pose_axes(

@@ -1,15 +1,14 @@
 """Anti-aliased lines, dots, filled shapes and text on a picture.
 
-The coverage of a pixel follows from its distance to the shape, so any line width is exact. A `Stencil` belongs to one
-picture (H, W, 3) uint8 RGB and paints in place; the functions of `drawing` copy first. Points are (x, y) in pixels,
-with integers at pixel centres, and may lie outside the picture.
+The coverage of a pixel follows from its distance to the shape, so any line width is exact. All paint in place on a
+contiguous picture (H, W, 3) uint8 RGB; the functions of `drawing` copy first. Points are (x, y) in pixels, with
+integers at pixel centres, and may lie outside the picture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
-from itertools import pairwise
 from typing import NamedTuple
 
 import cv2
@@ -18,89 +17,121 @@ from PIL import Image, ImageDraw, ImageFont
 
 Colour = tuple[int, int, int]
 
-_SMALL = 4096
-"""Pixels of a window that are mixed one and all."""
-
 _TOGETHER = 1 << 16
 """Pixels that are computed at once, which stay in a processor's cache."""
 
 
-class Stencil(NamedTuple):
-    """The share of each pixel that a shape covers: `coverage` (h, w) in [0, 1], in a window of a picture."""
+class Strokes(NamedTuple):
+    """The n pixels of a picture that polylines of one `width` touch, each once, for the nearest line.
 
-    left: int
-    top: int
-    coverage: np.ndarray
+    `places` (n,) number them row by row, `line` (n,) the polylines. `distance` (n,) is that from the line's middle.
+    """
 
-    def paint(self, picture: np.ndarray, colour: Colour | np.ndarray, *, opacity: float = 1.0) -> None:
-        """Paint over the picture, in place, where the shape is: one colour, or one for each pixel (h, w, 3)."""
-        height, width = self.coverage.shape
-        window = picture[self.top : self.top + height, self.left : self.left + width]
-        place, share, colour = ..., self.coverage, np.float32(colour)
-        if self.coverage.size > _SMALL:
-            # A line covers few pixels of a large window, so only those are mixed.
-            covered = np.flatnonzero(self.coverage > 0)
-            place, share = np.divmod(covered, width), self.coverage.ravel().take(covered)
-            colour = colour if colour.ndim == 1 else colour[place]
-        pixels = window[place].astype(np.float32)
-        pixels += (colour - pixels) * (np.float32(opacity) * share)[..., None]
-        window[place] = np.rint(pixels, out=pixels)
+    places: np.ndarray
+    line: np.ndarray
+    distance: np.ndarray
+    width: float
 
-    def shares_along(self, start: np.ndarray, end: np.ndarray) -> np.ndarray:
-        """How far each pixel of the window lies on the way from one point (2,) to another, (h, w) in [0, 1]."""
-        way = np.float32(end - start) / max(1e-6, float(np.square(end - start).sum()))
-        height, width = self.coverage.shape
-        across = (self.left + np.arange(width, dtype=np.float32) - np.float32(start[0])) * way[0]
-        down = (self.top + np.arange(height, dtype=np.float32) - np.float32(start[1])) * way[1]
-        return np.clip(down[:, None] + across, 0, 1)
+    def paint(
+        self,
+        picture: np.ndarray,
+        colour: Colour | np.ndarray,
+        *,
+        opacity: float = 1.0,
+        halo: float = 0.0,
+    ) -> None:
+        """Paint over the picture, in place: in one colour (3,), or one for each pixel (n, 3).
+
+        With a `halo`, the lines are wider by so many pixels on each side.
+        """
+        if not len(self.places):
+            return
+        width = self.width + 2 * halo
+        # A line thinner than a pixel is drawn one pixel wide, but fainter.
+        share = np.clip(np.float32(max(width, 1) / 2 + 0.5) - self.distance, 0, 1)
+        share *= np.float32(opacity * min(width, 1))
+        # As one number of three bytes, pixels are taken and put fast.
+        pixels = picture.view("V3").ravel()
+        before = pixels.take(self.places).view(np.uint8).reshape(-1, 3)
+        paint = cv2.merge([share * channel for channel in np.float32(colour).T]).reshape(-1, 3)
+        rest = cv2.merge([1 - share] * 3).reshape(-1, 3)
+        mixed = cv2.add(cv2.multiply(before, rest, dtype=cv2.CV_32F), paint, dtype=cv2.CV_8U)
+        pixels.put(self.places, mixed.view("V3"))
+
+    def shares_along(self, picture: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """How far each pixel lies on the way between two points (2,) of its line, (n,) in [0, 1].
+
+        `starts` and `ends` hold those points of all lines.
+        """
+        way = ends - starts
+        way = way / np.maximum(1e-6, np.square(way).sum(axis=1, keepdims=True))
+        down, across = np.divmod(self.places, picture.shape[1])
+        offset = (starts * way).sum(axis=1)
+        along = across * way[self.line, 0] + down * way[self.line, 1] - offset[self.line]
+        return np.clip(along, 0, 1).astype(np.float32)
 
 
-def lines(picture: np.ndarray, polylines: Sequence[np.ndarray], width: float) -> Stencil:
-    """Polylines, each (n, 2), as one shape, so that crossings are not painted twice."""
-    return next(shapes(picture, [polylines], [width]))
-
-
-def dots(picture: np.ndarray, points: np.ndarray, radius: float) -> Stencil:
-    """Discs around points (n, 2) as one shape."""
+def dots(picture: np.ndarray, points: np.ndarray, radius: float) -> Strokes:
+    """Discs around points (n, 2)."""
     return lines(picture, np.asarray(points, dtype=float)[:, None].repeat(2, axis=1), 2 * radius)
 
 
-def shapes(
-    picture: np.ndarray, drawn: Sequence[Sequence[np.ndarray]], widths: Sequence[float]
-) -> Iterator[Stencil]:
-    """Several shapes, each of polylines (n, 2) of one width, in order; faster than `lines` for each.
+def lines(
+    picture: np.ndarray, polylines: Sequence[np.ndarray], width: float, *, halo: float = 0.0
+) -> Strokes:
+    """Polylines, each (n, 2), with what `Strokes.paint` needs for a halo of so many pixels.
 
     A point twice is a dot.
     """
-    corners = [np.asarray(line, dtype=float) for polylines in drawn for line in polylines]
-    owners = np.repeat(
-        np.arange(len(drawn)), [sum(len(line) - 1 for line in polylines) for polylines in drawn]
-    )
+    reach = np.float32(max(width + 2 * halo, 1) / 2 + 0.5)
+    pieces, owners = _pieces(polylines, longest=8 + 2 * reach)
+    size = np.array([picture.shape[1], picture.shape[0]])
+    first = np.clip(np.floor(pieces.min(axis=1) - reach), 0, size).astype(int)
+    last = np.clip(np.ceil(pieces.max(axis=1) + reach) + 1, 0, size).astype(int)
+    seen = np.flatnonzero((first < last).all(axis=1))
+    low = first[seen].min(axis=0, initial=max(size))
+    across, down = (last[seen].max(axis=0, initial=0) - low).tolist()
+    found = [[np.zeros(0, kind) for kind in (int, np.float32, int)]]
+    # A call for each piece would take longer than its pixels. Windows of similar sides are computed together.
+    kinds = np.ceil(2 * np.log2((last - first)[seen])).max(axis=1)
+    for kind in set(kinds.tolist()):
+        alike = seen[kinds == kind]
+        wide, tall = (last - first)[alike].max(axis=0).tolist()
+        step = max(1, _TOGETHER // (wide * tall))
+        for some in np.split(alike, range(step, len(alike), step)):
+            x, y = (first[some, axis, None] + np.arange(side) for axis, side in enumerate((wide, tall)))
+            # Windows of similar sides may reach out of the picture, where no distance is small.
+            inside = (np.where(at < side, at, np.nan) for at, side in zip((x, y), size, strict=True))
+            near = reach - _distances(*inside, pieces[some])
+            kept = np.flatnonzero(near > 0)
+            place = ((y - low[1]) * across)[:, :, None] + (x - low[0])[:, None]
+            found.append([place.take(kept), near.take(kept), some.take(kept // (wide * tall))])
+    place, near, piece = (np.concatenate(part) for part in zip(*found, strict=True))
+    # Each pixel belongs to the nearest piece.
+    nearest = np.zeros(max(0, across * down), dtype=np.float32)
+    np.maximum.at(nearest, place, near)
+    won = np.flatnonzero(near == nearest.take(place))
+    place, line = place.take(won), owners.take(piece.take(won))
+    place += (low[1] * size[0] + low[0]) + (size[0] - across) * (place // max(1, across))
+    return Strokes(place, line, reach - near.take(won), width)
+
+
+def _pieces(polylines: Sequence[np.ndarray], longest: float) -> tuple[np.ndarray, np.ndarray]:
+    """Pieces (n, 2, 2) of polylines, and the polyline of each, (n,).
+
+    Short pieces have small bounding boxes, which saves work on long diagonal segments.
+    """
+    corners = [np.asarray(line, dtype=float) for line in polylines]
+    owners = np.repeat(np.arange(len(corners)), [len(line) - 1 for line in corners])
     starts, ends = (
         np.concatenate([np.zeros((0, 2)), *(line[part] for line in corners)])
         for part in (np.s_[:-1], np.s_[1:])
     )
-    widths = np.asarray(widths, dtype=float)[owners]
-    # Short pieces have small bounding boxes, which saves work on long diagonal segments.
-    count = (np.hypot(*(ends - starts).T) // (32 + 4 * widths)).astype(int) + 1
+    count = (np.hypot(*(ends - starts).T) // longest).astype(int) + 1
     piece = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
     shares = np.column_stack([piece, piece + 1]) / np.repeat(count, count)[:, None]
-    starts, along, owners, widths = (
-        np.repeat(one, count, axis=0) for one in (starts, ends - starts, owners, widths)
-    )
-    pieces = starts[:, None] + shares[..., None] * along[:, None]
-    first, last, coverages = _capsules(picture, pieces, widths / 2)
-    bounds = np.searchsorted(owners, np.arange(len(drawn) + 1))
-    for start, end in pairwise(bounds.tolist()):
-        if start == end:
-            yield Stencil(0, 0, np.zeros((0, 0), dtype=np.float32))
-            continue
-        low, high = first[start:end].min(axis=0), last[start:end].max(axis=0)
-        whole = np.zeros(np.maximum(high - low, 0)[::-1], dtype=np.float32)
-        for (x, y), coverage in zip((first[start:end] - low).tolist(), coverages[start:end], strict=True):
-            part = whole[y : y + coverage.shape[0], x : x + coverage.shape[1]]
-            np.maximum(part, coverage, out=part)
-        yield Stencil(*low.tolist(), whole)
+    starts, along, owners = (np.repeat(one, count, axis=0) for one in (starts, ends - starts, owners))
+    return starts[:, None] + shares[..., None] * along[:, None], owners
 
 
 def fill(picture: np.ndarray, corners: np.ndarray, colour: Colour, *, opacity: float = 1.0) -> None:
@@ -112,7 +143,7 @@ def fill(picture: np.ndarray, corners: np.ndarray, colour: Colour, *, opacity: f
     window = picture[low[1] : high[1], low[0] : high[0]]
     fixed = np.rint((corners - low) * (1 << bits)).astype(np.int32)
     filled = cv2.fillPoly(window.copy(), [fixed], colour, lineType=cv2.LINE_AA, shift=bits)
-    window[:] = cv2.addWeighted(filled, opacity, window, 1 - opacity, 0)
+    cv2.addWeighted(filled, opacity, window, 1 - opacity, 0, dst=window)
 
 
 def words(
@@ -137,10 +168,8 @@ def words(
     corner = np.clip(np.rint(corner), 0, np.maximum(limits, 0)).astype(int)
     window = picture[corner[1] : corner[1] + bottom - top, corner[0] : corner[0] + right - left]
     canvas = Image.fromarray(window)
-    place = (-left, -top)
-    draw = ImageDraw.Draw(canvas)
-    draw.text(place, text, font=font, fill=halo, stroke_width=border, stroke_fill=halo)
-    draw.text(place, text, font=font, fill=colour)
+    edge = {"stroke_width": border, "stroke_fill": halo}
+    ImageDraw.Draw(canvas).text((-left, -top), text, font=font, fill=colour, **edge)
     window[:] = np.asarray(canvas)
 
 
@@ -159,46 +188,9 @@ def width(text: str, *, height: float) -> float:
     return _font(max(6, int(height))).getlength(text)
 
 
-def _capsules(
-    picture: np.ndarray, segments: np.ndarray, radii: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    """What is within a radius of each of the segments (n, 2, 2), in a window of its own.
-
-    First pixels (x, y) and ones after the last (n, 2) of the windows, and the coverages (h, w).
-    """
-    size, margin = np.array([picture.shape[1], picture.shape[0]]), radii[:, None] + 1
-    first = np.clip(np.floor(segments.min(axis=1) - margin), 0, size).astype(int)
-    last = np.clip(np.ceil(segments.max(axis=1) + margin) + 1, 0, size).astype(int)
-    sides = np.maximum(last - first, 0)
-    # A line thinner than a pixel is drawn one pixel wide, but fainter.
-    strengths, reaches = (
-        np.float32(values)[:, None, None]
-        for values in (np.minimum(1, 2 * radii), np.maximum(radii, 0.5) + 0.5)
-    )
-    coverages: list[np.ndarray] = [np.zeros((0, 0), np.float32)] * len(segments)
-    # A call for each segment would take longer than its pixels. Windows of similar sides are computed together.
-    kinds = np.ceil(2 * np.log2(np.maximum(sides, 1))).max(axis=1)
-    for kind in set(kinds.tolist()):
-        alike = np.flatnonzero(kinds == kind)
-        width, height = sides[alike].max(axis=0)
-        step = max(1, _TOGETHER // max(1, width * height))
-        for start in range(0, len(alike), step):
-            some = alike[start : start + step]
-            x, y = (
-                np.float32(first[some, axis, None] + np.arange(side))
-                for axis, side in enumerate((width, height))
-            )
-            found = _distances(x, y, segments[some])
-            np.subtract(reaches[some], found, out=found)
-            np.clip(found, 0, 1, out=found)
-            found *= strengths[some]
-            for index, one, (wide, tall) in zip(some.tolist(), found, sides[some].tolist(), strict=True):
-                coverages[index] = one[:tall, :wide]
-    return first, last, coverages
-
-
 def _distances(x: np.ndarray, y: np.ndarray, segments: np.ndarray) -> np.ndarray:
     """Distances (n, h, w) of pixels at x (n, w) and y (n, h) from segments (n, 2, 2)."""
+    x, y = np.float32(x), np.float32(y)
     starts, along = np.float32(segments[:, 0]), np.float32(segments[:, 1] - segments[:, 0])
     lengths = np.square(along).sum(axis=1)
     lengths[lengths == 0] = 1
