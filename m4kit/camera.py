@@ -66,17 +66,23 @@ def euler_from_rotation(rotation: np.ndarray) -> HeadPose:
     Yaw is in [-90, 90]. In gimbal lock (yaw of exactly +-90 degrees) only pitch + roll or pitch - roll is determined;
     roll is then 0.
     """
-    r = np.asarray(rotation, dtype=float)
-    sin_yaw = -np.clip(r[0, 2], -1, 1)
-    if np.hypot(r[0, 0], r[0, 1]) < 1e-9:
-        sign = np.sign(sin_yaw)
-        return HeadPose(float(90 * sign), float(np.degrees(np.arctan2(sign * r[1, 0], r[1, 1]))), 0.0)
-    yaw, pitch, roll = np.arcsin(sin_yaw), np.arctan2(r[1, 2], r[2, 2]), np.arctan2(r[0, 1], r[0, 0])
-    return HeadPose(*(float(angle) for angle in np.degrees([yaw, pitch, roll])))
+    return HeadPose(*_angles(np.asarray(rotation, dtype=float)).tolist())
+
+
+def _angles(r: np.ndarray) -> np.ndarray:
+    """`euler_from_rotation` of many, (..., 3, 3): yaw, pitch and roll (..., 3)."""
+    sin_yaw = -np.clip(r[..., 0, 2], -1, 1)
+    sign, locked = np.sign(sin_yaw), np.hypot(r[..., 0, 0], r[..., 0, 1]) < 1e-9
+    pitch = np.where(
+        locked, np.arctan2(sign * r[..., 1, 0], r[..., 1, 1]), np.arctan2(r[..., 1, 2], r[..., 2, 2])
+    )
+    yaw = np.where(locked, sign * np.pi / 2, np.arcsin(sin_yaw))
+    roll = np.where(locked, 0, np.arctan2(r[..., 0, 1], r[..., 0, 0]))
+    return np.degrees(np.stack([yaw, pitch, roll], axis=-1))
 
 
 def decompose(camera: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """Scale (pixels per mm), rotation (3, 3) and translation (3,) of a camera (3, 4).
+    """Scale (pixels per mm), rotation (3, 3) and translation (3,) of a camera (3, 4), or of many (..., 3, 4).
 
     A network's camera is a free 3x4 matrix, so its left part is only close to a scaled rotation. The rotation is
     built from the first two rows, which determine the picture: the nearest pair of orthonormal rows in the
@@ -84,14 +90,20 @@ def decompose(camera: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
     values.
     """
     camera = np.asarray(camera, dtype=float)
-    u, singular, vt = np.linalg.svd(camera[:2, :3], full_matrices=False)
+    u, singular, vt = np.linalg.svd(camera[..., :2, :3], full_matrices=False)
     rows = u @ vt
-    return float(singular.mean()), np.vstack([rows, np.cross(rows[0], rows[1])]), camera[:, 3]
+    third = np.cross(rows[..., :1, :], rows[..., 1:, :])
+    return singular.mean(axis=-1)[()], np.concatenate([rows, third], axis=-2), camera[..., 3]
 
 
 def head_pose(camera: np.ndarray) -> HeadPose:
     """Head pose of a camera (3, 4), in degrees."""
-    return euler_from_rotation(decompose(camera)[1])
+    return head_poses(camera[None])[0]
+
+
+def head_poses(cameras: np.ndarray) -> list[HeadPose]:
+    """Head poses of cameras (n, 3, 4), in degrees."""
+    return [HeadPose(*angles) for angles in _angles(decompose(cameras)[1]).tolist()]
 
 
 class Crop(NamedTuple):

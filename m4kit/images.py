@@ -368,10 +368,13 @@ def _pil_to_rgb(image: Image.Image, name: str) -> np.ndarray:
     # Premultiplied grey is converted to no other mode.
     mode = "LA" if image.mode == "La" else mode
 
+    # Of colours with 16 bits, Pillow keeps the high bytes, but all of the transparent colour.
+    too_deep = isinstance(transparent, tuple) and max(transparent) > 255
+
     def read(block: Block) -> np.ndarray:
-        part = image.crop(block)
-        # Of colours with 16 bits, Pillow keeps the high bytes, but all of the transparent colour.
-        if isinstance(transparent, tuple) and max(transparent) > 255:
+        # Cutting a small photo out of itself would copy it.
+        part = image if block == (0, 0, *image.size) and not too_deep else image.crop(block)
+        if too_deep:
             part.info["transparency"] = tuple(value >> 8 for value in transparent)
         pixels = np.asarray(part if mode in (None, part.mode) else part.convert(mode))
         return pixels if pixels.ndim == 3 else pixels[..., None]

@@ -19,7 +19,7 @@ from m4kit.checks import check_choice, check_flag, check_whole, shown
 from m4kit.detector import Detector
 from m4kit.files import reason_of
 from m4kit.images import ImageSource, MissingImageError, list_images, source_name
-from m4kit.prediction import Prediction, assess_together
+from m4kit.prediction import Prediction, measure_together
 from m4kit.predictor import Located, Predictor, predictor_with
 
 BATCH_SIZE = 8
@@ -141,15 +141,15 @@ def check_workers(workers: int | None, predictor: Predictor) -> int:
 def results_of(predictor: Predictor, sources: Iterable, *, batch_size: int = BATCH_SIZE) -> Iterator[Result]:
     """Predict photos in the calling thread, in batches of so many, or fewer if they are large.
 
-    The faces of a batch are assessed together.
+    The faces of a batch are measured together.
     """
     batch: list[Read] = []
     for source in sources:
         batch.append(_read(predictor, source))
         if len(batch) >= batch_size or sum(read.pixels for read in batch) >= _AHEAD_PIXELS:
-            yield from _assessed(_finished(predictor, batch))
+            yield from _measured(_finished(predictor, batch))
             batch = []
-    yield from _assessed(_finished(predictor, batch))
+    yield from _measured(_finished(predictor, batch))
 
 
 def _shown(results: Generator[Result], bar: tqdm, on_error: str) -> Iterator[Prediction | UnreadPhoto]:
@@ -229,11 +229,11 @@ def _finished(predictor: Predictor, batch: Sequence[Read]) -> list[Result]:
     ]
 
 
-def _assessed(results: list[Result]) -> list[Result]:
+def _measured(results: list[Result]) -> list[Result]:
     start = time.perf_counter()
-    # One odd face must not cost the others: each assesses itself when it is asked.
+    # One odd face must not cost the others: each measures itself when it is asked.
     with suppress(Exception):
-        assess_together([face for prediction, _ in results for face in prediction])
+        measure_together([face for prediction, _ in results for face in prediction])
     share = (time.perf_counter() - start) / max(1, len(results))
     return [result._replace(seconds=result.seconds + share) for result in results]
 

@@ -19,6 +19,7 @@ from m4kit.camera import (
     decompose,
     euler_from_rotation,
     head_pose,
+    head_poses,
     rotation_from_euler,
 )
 from m4kit.face_model import FaceModel
@@ -204,6 +205,11 @@ class TestDecompose:
             np.testing.assert_allclose(rotation, rotation_from_euler(*angles), atol=1e-12)
             assert translation.tolist() == [1, -2, number]
             assert head_pose(camera) == pytest.approx(tuple(angles))
+
+    def test_the_poses_of_many_cameras_are_those_of_each(self):
+        angles = [(20, 10, -5), (90, 30, 0), (-90, -30, 0), (-70, 0, 40)]
+        cameras = np.array([scaled(rotation_from_euler(*one), 2, (1, 2, 3)) for one in angles])
+        np.testing.assert_allclose(head_poses(cameras), angles, atol=1e-6)
 
     def test_of_a_noisy_camera_the_rotation_is_the_nearest(self):
         random = np.random.default_rng(4)

@@ -17,7 +17,7 @@ from PIL import Image
 from m4kit import predict
 from m4kit.camera import Crop, euler_from_rotation
 from m4kit.face_model import FaceModel, FaceModelError
-from m4kit.prediction import Face, FaceBox, Prediction
+from m4kit.prediction import Face, FaceBox, Prediction, measure_together
 from m4kit.prediction_file import load
 from m4kit.vertex_colours import vertex_colours
 
@@ -333,6 +333,23 @@ class TestInANotebook:
         np.testing.assert_array_equal(plain, hopper.resized(plain.shape[0] / hopper.image.shape[0]).image)
         assert (np.abs(plain.astype(int) - layers).sum(axis=2) > 60).mean() > 0.05
         assert len(hopper[0].plot().axes) == 4
+
+    def test_faces_measured_together_know_what_each_knows_alone(self, hopper):
+        faces = [
+            hopper[0],
+            hopper[0].with_head_weights([1, 0, 0, 0]),
+            replace(hopper[0], crop=Crop(1, 2, 90)),
+        ]
+        together = [replace(face) for face in faces]
+        measure_together(together)
+        measure_together([])
+        for one, face in zip(together, faces, strict=True):
+            assert {"parameters", "landmarks", "pose", "_assessment"} <= vars(one).keys()
+            np.testing.assert_allclose(one.parameters, face.parameters, rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(one.landmarks, face.landmarks, atol=1e-3)
+            assert one.pose == pytest.approx(face.pose, abs=1e-4)
+            assert one.failure_probability == pytest.approx(face.failure_probability, abs=1e-6)
+            assert one.reasons == face.reasons
 
     def test_a_face_has_its_crop_rotation_and_score(self, hopper):
         face = hopper[0]

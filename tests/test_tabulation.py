@@ -81,7 +81,7 @@ class TestRows:
                 assert row["failure_probability"] == pytest.approx(face.failure_probability, abs=1e-3)
                 assert tuple(row["reasons"]) == face.reasons
 
-    def test_a_batch_that_cannot_be_assessed_at_once_is_assessed_one_by_one(
+    def test_a_batch_that_cannot_be_measured_at_once_is_measured_one_by_one(
         self, photos, options, tmp_path, monkeypatch
     ):
         quiet(photos, tmp_path / "together", **options)
@@ -89,7 +89,7 @@ class TestRows:
         def spoilt(faces):
             raise FloatingPointError
 
-        monkeypatch.setattr("m4kit.many.assess_together", spoilt)
+        monkeypatch.setattr("m4kit.many.measure_together", spoilt)
         quiet(photos, tmp_path / "alone", **options)
         together, alone = read(tmp_path / "together"), read(tmp_path / "alone")
         assert_same(together, alone)

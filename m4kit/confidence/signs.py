@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -47,7 +47,6 @@ _REACH, _ON_EDGE = 10, 2
 _FINE, _COARSE = 0.7, 1.4
 _DIRECTIONS = np.array([[math.cos(turn), math.sin(turn)] for turn in np.arange(4) * np.pi / 4], np.float32)
 """Unit vectors (4, 2), half a turn together."""
-_GREYS = np.arange(256)
 _LEAST_EDGE = 1.0
 _FEWEST_EDGES = 12
 _LEAST_SIDE = 1e-6
@@ -157,40 +156,35 @@ def of_faces(faces: Sequence[Face], predict_crops: PredictCrops | None = None) -
     )
     greys, placed = [_grey(face.image) for face in faces], _crop_pixels(faces)
     regions = [face_region(points) for points in placed]
+    insides = [_inside(region, face) for region, face in zip(regions, faces, strict=True)]
+    # Shares of the area within the landmarks.
+    seen, whole = ([np.count_nonzero(one) for one in masks] for masks in (insides, regions))
     _, identity, expression = split(parameters)
     columns = {
         "head_spread": head_spread(model, heads, weights),
         "identity_distance": mahalanobis(identity),
         "expression_distance": mahalanobis(expression),
         "edge_agreement": edge_agreement(greys, placed),
+        "box_misfit": [box_misfit(face) for face in faces],
+        "crop_misfit": [crop_misfit(face) for face in faces],
+        "turn": [turn(face) for face in faces],
         "size": face_size(landmarks),
+        "outside": 1 - np.array(seen) / np.maximum(1, whole),
+        "sharpness": _sharpness(greys, insides),
+        **_light(greys, insides),
     }
     if predict_crops is not None:
         columns["flip_consistency"] = flip_consistency(faces, predict_crops)
         columns["jitter_consistency"] = jitter_consistency(faces, predict_crops)
-    values = zip(*(column.tolist() for column in columns.values()), strict=True)
-    rows = []
-    for face, grey, region, known in zip(faces, greys, regions, values, strict=True):
-        inside = region & _within(face)
-        rows.append(
-            dict(zip(columns, known, strict=True))
-            | {
-                "box_misfit": box_misfit(face),
-                "crop_misfit": crop_misfit(face),
-                "turn": turn(face),
-                # The share of the area within the landmarks.
-                "outside": 1 - np.count_nonzero(inside) / max(1, np.count_nonzero(region)),
-                "sharpness": _sharpness(grey, inside),
-                **_light(grey, inside),
-            }
-        )
-    return rows
+    rows = zip(*(np.asarray(column).tolist() for column in columns.values()), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def quality(image: np.ndarray) -> dict[str, float]:
     """`sharpness`, `contrast`, `exposure` and `clipped` of a picture, by name."""
-    grey, _ = _prepared(image, None)
-    return {"sharpness": _sharpness(grey, None), **_light(grey, None)}
+    greys, insides = _prepared(image, None)
+    values = {"sharpness": _sharpness(greys, insides), **_light(greys, insides)}
+    return {name: float(value[0]) for name, value in values.items()}
 
 
 def face_region(landmarks: np.ndarray) -> np.ndarray:
@@ -213,24 +207,31 @@ def sharpness(image: np.ndarray, *, inside: np.ndarray | None = None) -> float:
     area, so that the value does not depend on its size. `inside` (H, W) bool selects where edges count. The value is
     0 if there is no edge.
     """
-    return _sharpness(*_prepared(image, inside))
+    return float(_sharpness(*_prepared(image, inside))[0])
 
 
-def _sharpness(grey: np.ndarray, inside: np.ndarray | None) -> float:
-    """`sharpness`, from prepared grey values."""
-    places, x, y, steep = _edges(grey, inside)
-    if len(places) < _FEWEST_EDGES:
-        return 0.0
-    blurred = cv2.GaussianBlur(grey.astype(np.float32), (0, 0), float(np.hypot(_FINE, _COARSE)))
-    coarse = _steepness(*_slopes(blurred)).ravel()[places]
+def _sharpness(greys: Sequence[np.ndarray], insides: Sequence[np.ndarray | None]) -> np.ndarray:
+    """`sharpness` of n pictures, (n,), from prepared grey values."""
+    edges = [_edges(grey, inside) for grey, inside in zip(greys, insides, strict=True)]
+    number = np.repeat(np.arange(len(edges)), [len(places) for places, _ in edges])
+    x, y, steep, coarse = np.concatenate([values for _, values in edges], axis=1)
     ratio = np.clip(coarse / steep, 0, 0.999) ** 2
     blur = np.sqrt(np.clip((ratio * (_FINE**2 + _COARSE**2) - _FINE**2) / (1 - ratio), 0, None))
-    medians = [_median(blur)]
+    largest = _medians(blur, number, len(edges))
     # Cosines of the angles between an edge's gradient and four directions.
     for across in np.abs(_DIRECTIONS @ [x, y]) > 0.9 * 8 * steep:
-        if np.count_nonzero(across) >= _FEWEST_EDGES:
-            medians.append(_median(blur[across]))
-    return float(1 / (1 + max(medians)))
+        largest = np.fmax(largest, _medians(blur[across], number[across], len(edges)))
+    return np.where(np.isnan(largest), 0.0, 1 / (1 + largest))
+
+
+def _medians(values: np.ndarray, number: np.ndarray, count: int) -> np.ndarray:
+    """Medians (count,) of the values (m,) of each picture's `number` (m,); NaN for fewer than `_FEWEST_EDGES`."""
+    many = np.bincount(number, minlength=count)
+    first, known = np.cumsum(many) - many, many >= _FEWEST_EDGES
+    ordered, medians = values[np.lexsort((values, number))], np.full(count, np.nan)
+    low, high = ((first + half)[known] for half in ((many - 1) // 2, many // 2))
+    medians[known] = (ordered[low] + ordered[high]) / 2
+    return medians
 
 
 def contrast(image: np.ndarray, *, inside: np.ndarray | None = None) -> float:
@@ -239,47 +240,52 @@ def contrast(image: np.ndarray, *, inside: np.ndarray | None = None) -> float:
     The distance between the 5th and 95th percentile of the grey values inside `inside` (H, W) bool, by default within
     2 % of the picture's size of an edge. So a plain background does not count.
     """
-    return _light(*_prepared(image, inside))["contrast"]
+    return float(_light(*_prepared(image, inside))["contrast"][0])
 
 
 def exposure(image: np.ndarray, *, inside: np.ndarray | None = None) -> float:
     """Mean grey value of a picture (H, W, 3) uint8, 0 to 1; `inside` as for `contrast`."""
-    return _light(*_prepared(image, inside))["exposure"]
+    return float(_light(*_prepared(image, inside))["exposure"][0])
 
 
 def clipped(image: np.ndarray, *, inside: np.ndarray | None = None) -> float:
     """Share of pixels, 0 to 1, that are black or white (grey below 4 or above 251); `inside` as for `contrast`."""
-    return _light(*_prepared(image, inside))["clipped"]
+    return float(_light(*_prepared(image, inside))["clipped"][0])
 
 
-def _light(grey: np.ndarray, inside: np.ndarray | None) -> dict[str, float]:
-    """`contrast`, `exposure` and `clipped`, from prepared grey values."""
-    seen = _near_edges(grey) if inside is None else inside.view(np.uint8)
-    # How many pixels have each grey value; all pixels count if none is inside.
-    count = cv2.calcHist([grey], [0], seen if seen.any() else None, [256], [0, 256]).ravel().astype(int)
-    below, total = np.cumsum(count), int(count.sum())
-    place = np.array([0.05, 0.95]) * (total - 1)
-    (low, high), (after_low, after_high) = (
-        np.searchsorted(below, rank.astype(int), side="right") for rank in (place, np.ceil(place))
-    )
-    part = place % 1
-    darkest, brightest = low + part[0] * (after_low - low), high + part[1] * (after_high - high)
+def _light(greys: Sequence[np.ndarray], insides: Sequence[np.ndarray | None]) -> dict[str, np.ndarray]:
+    """`contrast`, `exposure` and `clipped` of n pictures, (n,) each, from prepared grey values."""
+    counts = []
+    for grey, inside in zip(greys, insides, strict=True):
+        seen = _near_edges(grey) if inside is None else inside.view(np.uint8)
+        # All pixels count if none is inside.
+        counts.append(cv2.calcHist([grey], [0], seen if seen.any() else None, [256], [0, 256]).ravel())
+    # How many pixels have each grey value, (n, 256).
+    count = np.array(counts, int)
+    below, total = np.cumsum(count, axis=1), count.sum(axis=1)
+    low, high = (_quantile(below, share * (total - 1)) for share in (0.05, 0.95))
     return {
-        "contrast": float(brightest - darkest) / 255,
-        "exposure": float(count @ _GREYS) / total / 255,
-        "clipped": float(count[:4].sum() + count[252:].sum()) / total,
+        "contrast": (high - low) / 255,
+        "exposure": count @ np.arange(256) / total / 255,
+        "clipped": (count[:, :4].sum(axis=1) + count[:, 252:].sum(axis=1)) / total,
     }
 
 
-def _within(face: Face) -> np.ndarray:
-    """Pixels of a face's crop that lie in the photo, (120, 120) bool."""
+def _quantile(below: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """The grey values at places (n,) in the order of the pixels, of which so many (n, 256) are not brighter."""
+    low, high = ((below <= rank[:, None]).sum(axis=1) for rank in (np.floor(place), np.ceil(place)))
+    return low + place % 1 * (high - low)
+
+
+def _inside(region: np.ndarray, face: Face) -> np.ndarray:
+    """Those pixels of a region (120, 120) bool of a face's crop that lie in the photo."""
     crop, (height, width) = face.crop, face.origin.image.shape[:2]
     centres = (np.arange(CROP_SIZE) + 0.5) * crop.scale
     columns, rows = (
         (start + centres >= -0.5) & (start + centres < side - 0.5)
         for start, side in ((crop.left, width), (crop.top, height))
     )
-    return rows[:, None] & columns
+    return region & rows[:, None] & columns
 
 
 def _misfit(crop: Crop, other: Crop) -> float:
@@ -317,8 +323,10 @@ def _grey(image: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
 
 
-def _prepared(image: np.ndarray, inside: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
-    """Grey values (h, w) uint8 and `inside`, shrunk to `PHOTO_SIDE`."""
+def _prepared(
+    image: np.ndarray, inside: np.ndarray | None
+) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
+    """Grey values (h, w) uint8 and `inside` of one picture, shrunk to `PHOTO_SIDE`."""
     image = check_image(image, name="signs")
     if inside is not None and inside.shape != image.shape[:2]:
         raise ValueError(f"signs: expected inside as {image.shape[:2]} bool, got {inside.shape}")
@@ -329,7 +337,7 @@ def _prepared(image: np.ndarray, inside: np.ndarray | None) -> tuple[np.ndarray,
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         if inside is not None:
             inside = cv2.resize(inside.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-    return _grey(image), inside
+    return [_grey(image)], [inside]
 
 
 def _slopes(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -342,22 +350,18 @@ def _steepness(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return cv2.magnitude(x, y) / 8
 
 
-class _Edges(NamedTuple):
-    """The stronger half of the ridges above the noise: their flat indices, `_slopes` and `_steepness`, (m,) each."""
+def _edges(grey: np.ndarray, inside: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """The stronger half of the ridges above the noise: flat indices (m,) and values (4, m).
 
-    places: np.ndarray
-    x: np.ndarray
-    y: np.ndarray
-    steep: np.ndarray
-
-
-def _edges(grey: np.ndarray, inside: np.ndarray | None) -> _Edges:
+    The values are `_slopes` and `_steepness`, and `_steepness` after a second blur.
+    """
+    values = grey.astype(np.float32)
     # Immerkaer's filter (CVIU 1996) responds to noise and not to straight edges; the median ignores corners.
     response = np.abs(
         cv2.filter2D(grey, cv2.CV_16S, np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32))
     )
     noise = _median(response.ravel()) / (6 * 0.6745)
-    slopes = _slopes(cv2.GaussianBlur(grey.astype(np.float32), (0, 0), _FINE))
+    slopes = _slopes(cv2.GaussianBlur(values, (0, 0), _FINE))
     steep = _steepness(*slopes)
     ridge = (steep >= cv2.dilate(steep, np.ones((3, 3), np.uint8))) & (steep > max(_LEAST_EDGE, noise))
     if inside is not None:
@@ -366,18 +370,19 @@ def _edges(grey: np.ndarray, inside: np.ndarray | None) -> _Edges:
     if len(places):
         heights = steep.ravel()[places]
         places = places[heights >= _median(heights)]
-    return _Edges(places, *(values.ravel()[places] for values in (*slopes, steep)))
+    coarse = _steepness(*_slopes(cv2.GaussianBlur(values, (0, 0), float(np.hypot(_FINE, _COARSE)))))
+    return places, np.stack([one.ravel()[places] for one in (*slopes, steep, coarse)])
 
 
 def _near_edges(grey: np.ndarray) -> np.ndarray:
     """Pixels near edges, (h, w) uint8, 0 or 1."""
     near = np.zeros(grey.shape, np.uint8)
-    near.ravel()[_edges(grey, None).places] = 1
+    near.ravel()[_edges(grey, None)[0]] = 1
     reach = 2 * max(1, round(0.02 * (grey.size**0.5))) + 1
     return cv2.dilate(near, np.ones((reach, reach), np.uint8))
 
 
 def _median(values: np.ndarray) -> float:
-    """The median of values (n,), in a tenth of the time that `numpy.median` takes for few values or integers."""
+    """The median of values (n,); `numpy.median` takes ten times as long for few values or small integers."""
     ordered = np.sort(values)
     return float((ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2)
