@@ -71,11 +71,31 @@ class Others:
         return time.monotonic(), busy, sum(os.times()[:4])
 
 
+def shared_between() -> str:
+    """Between what the kernel shares the processors: "sessions" (Linux's autogroup), "processes" or "unknown"."""
+    switch = Path("/proc/sys/kernel/sched_autogroup_enabled")
+    if not switch.is_file():
+        return "unknown"
+    return "sessions" if switch.read_text().strip() == "1" else "processes"
+
+
+_BUSY = """
+import signal, subprocess, sys
+# A handler, which the processes do not inherit: they end, then this one, and their time counts as its own.
+signal.signal(signal.SIGTERM, lambda *_: None)
+command = [sys.executable, "-c", "while True: pass"]
+processes = [subprocess.Popen(command) for _ in range(int(sys.argv[1]))]
+print(flush=True)
+for process in processes:
+    process.wait()
+"""
+
+
 class BusyProcesses:
     """Processes that compute without end. `rest` and `work` stop them and let them go on."""
 
-    def __init__(self, processes: list[subprocess.Popen]):
-        self._processes = processes
+    def __init__(self, group: int):
+        self._group = group
 
     def rest(self) -> None:
         """Stop all."""
@@ -86,20 +106,23 @@ class BusyProcesses:
         self._send(signal.SIGCONT)
 
     def _send(self, which: signal.Signals) -> None:
-        for process in self._processes:
-            process.send_signal(which)
+        os.killpg(self._group, which)
         time.sleep(0.05)
 
 
 @contextmanager
 def busy_processes(count: int) -> Iterator[BusyProcesses]:
-    """Within the block, so many processes are there, at rest at first."""
-    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
-    try:
-        busy = BusyProcesses(processes)
-        busy.rest()
-        yield busy
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+    """Within the block, so many processes are there, at rest at first.
+
+    They run in one session of their own, like the program of another user.
+    """
+    command = [sys.executable, "-c", _BUSY, str(count)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as parent:
+        try:
+            parent.stdout.readline()
+            busy = BusyProcesses(parent.pid)
+            busy.rest()
+            yield busy
+        finally:
+            for which in (signal.SIGTERM, signal.SIGCONT):
+                os.killpg(parent.pid, which)

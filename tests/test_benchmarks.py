@@ -1,10 +1,12 @@
 """The benchmark's table and the peer's chain in ONNX Runtime."""
 
+import os
 import sys
 import warnings
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 
 from m4kit.images import load_image
@@ -15,6 +17,7 @@ from helpers.paths import SAMPLES, script_fixture, shared_file
 run = script_fixture("run", folder="benchmarks")
 comparisons = script_fixture("comparisons", folder="benchmarks")
 chain = script_fixture("tddfa_v2_chain", folder="benchmarks")
+machine = script_fixture("machine", folder="benchmarks")
 
 
 @pytest.fixture
@@ -68,6 +71,18 @@ def test_rows_on_many_photos_count_each_of_them(run, own_threads, capsys):
     assert "ms of CPU" in bulk
     assert "20 photos to a table, 20 of them of 450x450" in memory
     assert float(memory.split("|")[3].split()[0]) > 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sessions and signals of POSIX")
+def test_busy_processes_share_a_session_rest_and_work_and_end(machine):
+    with machine.busy_processes(2) as busy:
+        processes = [one for child in psutil.Process().children() for one in child.children()]
+        processes = [one for one in processes if os.getsid(one.pid) != os.getsid(0)]
+        assert len(processes) == 2 and len({os.getsid(one.pid) for one in processes}) == 1
+        assert {one.status() for one in processes} == {psutil.STATUS_STOPPED}
+        busy.work()
+        assert psutil.STATUS_STOPPED not in {one.status() for one in processes}
+    assert not any(one.is_running() for one in processes)
 
 
 @pytest.mark.parametrize("network", ["mb1", "mb05"])
