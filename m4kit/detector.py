@@ -32,6 +32,8 @@ DEFAULT_PIXELS = 1080 * 720
 """Without `min_face`, photos of up to this many pixels are not resized; 3DDFA-V2's limit."""
 DEFAULT_SHARE = 0.012
 """The smallest face to find in a larger photo, as a share of its longer side."""
+WORTH = 1.5
+"""A larger photo is searched coarsely first if a fine search would see at least so many times as many pixels."""
 MAX_PIXELS = 48_000_000
 """The most pixels to which `min_face` may enlarge a photo: more would take many seconds."""
 WHOLE_PIXELS = 2_200_000
@@ -42,11 +44,17 @@ TILE, OVERLAP = 1024, 208
 A face smaller than the overlap lies entirely in one of the tiles. Larger faces are found in the whole photo at a
 smaller scale.
 """
-FAINT_SCORE, FAINT_SIDE, FAINT_SUM = 0.005, 28, 60
-"""Signs of small faces that a reduced photo hides: lowest score, and largest side in network pixels, of a box that
-counts, and the sum of such scores that gives a hint. Crowds of hundreds of such faces reach more, and so do heavy
-snow and rain; other large photos reach less.
+CLEAR_SCORE, FAINT_SCORE, SMALL_SIDE = 0.5, 0.005, 28
+"""Signs of faces that a reduced photo hides: boxes below the first score and from the second up, whose side in
+network pixels is below the third.
 """
+CROWD_COARSE, CROWD = 40, 60
+"""Sums of the signs' scores, in a coarse search and in a fine one, above which a photo seems to show many faces that
+are too small. Crowds of hundreds of such faces reach more, and so do heavy snow and rain; other large photos reach
+less.
+"""
+PATCH_SCORE, PATCH = 0.02, 128
+"""Lowest score of a sign around which a photo is searched again, and the side of this patch in network pixels."""
 MIN_SIDE = 8
 """A photo with a shorter side, in network pixels, is too small for any face."""
 
@@ -107,8 +115,9 @@ class Detector:
         `min_face` is the side of the smallest face to find, in photo pixels, or below 1 as a share of the photo's
         longer side. The photo is resized so that such a face has 20 pixels, about the smallest that the network
         finds: a small value enlarges the photo and takes time, a large one is fast. Above 2.2 megapixels the photo
-        is searched in tiles. By default, photos of up to 0.78 megapixels (1080x720) are not resized, and larger
-        ones are reduced as far as faces of 1.2 % of the longer side allow.
+        is searched in tiles. By default, photos of up to 0.78 megapixels (1080x720) are not resized. Larger ones are
+        searched for faces from 1.2 % of the longer side on: first at 0.78 megapixels, then, where these show signs of
+        smaller faces, at a finer scale.
         """
         return self.look(image, threshold=threshold, max_faces=max_faces, min_face=min_face).boxes
 
@@ -125,13 +134,28 @@ class Detector:
         check_threshold(threshold)
         check_whole(max_faces, "max_faces", least=1, optional="all")
         check_min_face(min_face)
-        scale = _scale(image.shape, min_face)
-        reduced = min_face is None and scale < 1
-        found = self._search(image, scale, min(threshold, FAINT_SCORE) if reduced else threshold)
-        clear = found[:, 4] >= threshold
-        faint, found = found[~clear], found[clear]
-        found = found[suppress(found[:, :4], found[:, 4], iou=NMS_IOU)[:max_faces]]
-        return Found(found, _hidden(faint, found, scale))
+        if min_face is None:
+            found, hidden = self._by_default(image, threshold)
+        else:
+            found, hidden = _best(self._search(image, _scale(image.shape, min_face), threshold)), None
+        return Found(found[:max_faces], hidden)
+
+    def _by_default(self, image: np.ndarray, threshold: float) -> Found:
+        """Search a photo without `min_face`: a large one coarsely, and finely around signs of small faces."""
+        coarse, fine = _default_scales(image.shape)
+        if coarse < fine:
+            found = self._search(image, coarse, min(threshold, FAINT_SCORE))
+            signs = _signs(found, coarse)
+            if signs[:, 4].sum() <= CROWD_COARSE:
+                # The boxes of small faces are rough.
+                rough = found[_small(found, coarse) & (found[:, 4] >= CLEAR_SCORE)]
+                signs = np.concatenate([rough, signs[signs[:, 4] >= PATCH_SCORE]])
+                squares = _patches(signs, round(PATCH / fine), image.shape)
+                patches = [self._in_tile(image, square, fine, threshold) for square in squares]
+                return Found(_best(np.concatenate([found[found[:, 4] >= threshold], *patches])))
+        found = self._search(image, fine, min(threshold, FAINT_SCORE) if fine < 1 else threshold)
+        crowd = fine < 1 and _signs(found, fine)[:, 4].sum() > CROWD
+        return Found(_best(found[found[:, 4] >= threshold]), NETWORK_MIN_FACE / fine if crowd else None)
 
     def _search(self, image: np.ndarray, scale: float, threshold: float) -> np.ndarray:
         """Boxes (n, 5) in photo pixels before suppression. `scale` is in network pixels per photo pixel."""
@@ -144,13 +168,20 @@ class Detector:
         side, step = TILE / scale, (TILE - OVERLAP) / scale
         for top in _starts(image.shape[0], side, step):
             for left in _starts(image.shape[1], side, step):
-                tile = image[top : top + round(side), left : left + round(side)]
-                tall, wide = (max(1, round(length * scale)) for length in tile.shape[:2])
-                found = self._detections(tile, tall, wide, threshold)
-                found[:, :4] += np.tile([left, top], 2)
-                corner = np.array([left, top, left + tile.shape[1], top + tile.shape[0]]) - 0.5
-                parts.append(found[_whole(found, corner, image.shape, margin=2 / scale)])
+                parts.append(self._in_tile(image, (left, top, round(side)), scale, threshold))
         return np.concatenate(parts)
+
+    def _in_tile(
+        self, image: np.ndarray, square: tuple[int, int, int], scale: float, threshold: float
+    ) -> np.ndarray:
+        """Boxes (n, 5) in a square of the photo (left, top, side), in photo pixels, without those that it cuts."""
+        left, top, side = square
+        tile = image[top : top + side, left : left + side]
+        tall, wide = (max(1, round(length * scale)) for length in tile.shape[:2])
+        found = self._detections(tile, tall, wide, threshold)
+        found[:, :4] += np.tile([left, top], 2)
+        edges = np.array([left, top, left + tile.shape[1], top + tile.shape[0]]) - 0.5
+        return found[_whole(found, edges, image.shape, margin=2 / scale)]
 
     def _detections(self, image: np.ndarray, height: int, width: int, threshold: float) -> np.ndarray:
         """Boxes (n, 5) in the image's pixels. The image is resized to (height, width) for the network."""
@@ -183,11 +214,18 @@ def check_min_face(min_face: float | None) -> None:
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize an image. Area averaging prevents aliasing where it shrinks."""
+    """Resize an image. Halving it first, as often as possible, prevents aliasing."""
+    while image.shape[0] >= 2 * height and image.shape[1] >= 2 * width:
+        half = image.shape[1] // 2, image.shape[0] // 2
+        image = cv2.resize(image, half, interpolation=cv2.INTER_LINEAR)
     if image.shape[:2] == (height, width):
         return image
-    shrinks = height * width < image.shape[0] * image.shape[1]
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _best(found: np.ndarray) -> np.ndarray:
+    """The boxes (n, 5) that suppression keeps, best first."""
+    return found[suppress(found[:, :4], found[:, 4], iou=NMS_IOU)]
 
 
 def _starts(length: int, side: float, step: float) -> list[int]:
@@ -203,22 +241,40 @@ def _whole(found: np.ndarray, tile: np.ndarray, shape: tuple[int, ...], *, margi
     return ~(cut | (inner[1][2:] & (found[:, 2:4] > tile[2:] - margin)).any(axis=1))
 
 
-def _hidden(faint: np.ndarray, found: np.ndarray, scale: float) -> float | None:
-    """`Found.hidden`, from the boxes (m, 5) whose scores are too low, and those found (n, 5)."""
-    small = faint[(faint[:, 2] - faint[:, 0]) * scale < FAINT_SIDE]
-    centres = (small[:, :2] + small[:, 2:4]) / 2
-    beside = np.ones(len(small), dtype=bool)
-    for box in found:
-        beside &= ~((centres > box[:2]) & (centres < box[2:4])).all(axis=1)
-    return NETWORK_MIN_FACE / scale if small[beside, 4].sum() > FAINT_SUM else None
+def _small(found: np.ndarray, scale: float) -> np.ndarray:
+    """Which boxes (n, 5) are as small as those of hidden faces."""
+    return (found[:, 2] - found[:, 0]) * scale < SMALL_SIDE
 
 
-def _scale(shape: tuple[int, ...], min_face: float | None) -> float:
-    """Network pixels per photo pixel."""
+def _signs(found: np.ndarray, scale: float) -> np.ndarray:
+    """The boxes (m, 5) of a search (n, 5) that may be small faces, beside those that are faces."""
+    clear = _best(found[found[:, 4] >= CLEAR_SCORE])
+    faint = (found[:, 4] < CLEAR_SCORE) & (found[:, 4] >= FAINT_SCORE)
+    small = found[faint & _small(found, scale)]
+    centres = (small[:, None, :2] + small[:, None, 2:4]) / 2
+    return small[~((centres > clear[:, :2]) & (centres < clear[:, 2:4])).all(axis=2).any(axis=1)]
+
+
+def _patches(signs: np.ndarray, side: int, shape: tuple[int, ...]) -> list[tuple[int, int, int]]:
+    """The patches (left, top, side) around signs (n, 5) in a photo of this shape, in photo pixels."""
+    last = np.maximum(0, np.array([shape[1], shape[0]]) - side)
+    corners = np.clip(np.rint((signs[:, :2] + signs[:, 2:4] - side) / 2), 0, last)
+    # A patch also serves the signs near its centre.
+    kept = suppress(np.hstack([corners, corners + side]), signs[:, 4], iou=0.5)
+    return [(left, top, side) for left, top in corners[kept].astype(int).tolist()]
+
+
+def _default_scales(shape: tuple[int, ...]) -> tuple[float, float]:
+    """Network pixels per photo pixel without `min_face`: of the whole photo, and where it is searched again."""
     pixels, longer = shape[0] * shape[1], max(shape[:2])
-    if min_face is None:
-        wanted = NETWORK_MIN_FACE / (DEFAULT_SHARE * longer)
-        return min(1.0, max(wanted, (DEFAULT_PIXELS / pixels) ** 0.5))
+    coarse = min(1.0, (DEFAULT_PIXELS / pixels) ** 0.5)
+    fine = min(1.0, max(coarse, NETWORK_MIN_FACE / (DEFAULT_SHARE * longer)))
+    return (coarse if fine**2 >= WORTH * coarse**2 else fine), fine
+
+
+def _scale(shape: tuple[int, ...], min_face: float) -> float:
+    """Network pixels per photo pixel with `min_face`."""
+    pixels, longer = shape[0] * shape[1], max(shape[:2])
     scale = NETWORK_MIN_FACE / (min_face * longer if min_face < 1 else min_face)
     if pixels * scale**2 > MAX_PIXELS:
         least = NETWORK_MIN_FACE * (pixels / MAX_PIXELS) ** 0.5

@@ -22,6 +22,7 @@ import struct
 import warnings
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import torch
@@ -31,7 +32,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from m4kit.datasets.split import held_out
-from m4kit.detector import resize
 from m4kit.engine import EXPORTED, model_path
 from m4kit.faceboxes import MEAN_BGR, PACKAGED_WEIGHTS, FaceBoxes, load_network
 from m4kit.files import sha256_of, write_whole
@@ -121,6 +121,13 @@ def scenes(crops: np.ndarray) -> np.ndarray:
         mosaic = np.concatenate([np.concatenate(row, axis=1) for row in tiles])
         pictures.append(resize(mosaic, 480, 640))
     return np.stack(pictures)
+
+
+def resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize a picture, with area averaging where it shrinks."""
+    shrinks = height * width < picture.shape[0] * picture.shape[1]
+    way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(picture, (width, height), interpolation=way)
 
 
 def traced(network: nn.Module, answers: nn.Module) -> onnx.ModelProto:

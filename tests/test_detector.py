@@ -315,6 +315,53 @@ class TestCrowd:
         assert found.hidden is None
 
 
+class TestLargePhoto:
+    """By default, a large photo is searched coarsely, and finely around signs of small faces."""
+
+    @pytest.fixture
+    def seen(self, detector, monkeypatch):
+        """The sizes of the pictures that the network sees."""
+        sizes, whole = [], detector._candidates
+        monkeypatch.setattr(
+            detector,
+            "_candidates",
+            lambda image, threshold: sizes.append(image.shape[:2]) or whole(image, threshold),
+        )
+        return sizes
+
+    @pytest.fixture
+    def small_faces(self, group):
+        """1920x1080 with a group whose faces have 33 to 58 pixels."""
+        photo = np.full((1080, 1920, 3), 120, np.uint8)
+        small = cv2.resize(group, None, fx=0.3, fy=0.3, interpolation=cv2.INTER_AREA)
+        photo[500 : 500 + small.shape[0], 900 : 900 + small.shape[1]] = small
+        return photo
+
+    def test_small_faces_are_found_in_patches(self, detector, small_faces, seen):
+        found = detector(small_faces)
+        whole, *patches = seen
+        assert np.prod(whole) == pytest.approx(1080 * 720, rel=0.01)
+        assert set(patches) == {(128, 128)}
+        everywhere = detector(small_faces, min_face=0.012)
+        coarse = detector(small_faces, min_face=20 * 1920 / whole[1])
+        assert len(coarse) < len(everywhere)
+        assert (pairwise_iou(everywhere, found).max(axis=1) > 0.5).all()
+
+    def test_a_score_threshold_does_not_change_what_is_searched(self, detector, small_faces, seen):
+        for threshold in (0.001, 0.5, 0.95):
+            detector(small_faces, threshold=threshold)
+        assert len(seen) % 3 == 0
+        assert seen[: len(seen) // 3] * 3 == seen
+
+    def test_a_photo_that_is_hardly_larger_is_searched_once_at_its_own_size(self, detector, group, seen):
+        detector(group)
+        assert seen == [(900, 1200)]
+
+    def test_sizes_that_are_no_multiple_of_anything_are_searched(self, detector):
+        for shape in ((1081, 1923), (40, 60_001), (2003, 999)):
+            assert len(detector(np.full((*shape, 3), 120, np.uint8))) == 0
+
+
 def test_a_face_larger_than_a_tile_is_found_once(detector, group):
     left, top, right, bottom = np.round(detector(group)[0, :4]).astype(int)
     # With the whole head: a face that fills the photo is not what the network was made for.
