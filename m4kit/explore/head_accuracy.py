@@ -148,9 +148,11 @@ def _colours(record: HeadStudy, error: np.ndarray, above: np.ndarray, side: int)
     """The colours (H, side, 3) of a cut, from errors (n,) on the lattice and lower bounds (n,) of what they lose."""
     size = side, round(side * 0.75**0.5)
     error, above = (_in_triangle(values, _corners(*size), size) for values in (error, above))
-    colours = accuracy_colours(record, error).astype(np.float32)
-    line = np.clip(side / 100 - _distance_from_zero(above), 0, 1)[..., None]
-    return np.rint(colours + (np.float32(_LINE) - colours) * line).astype(np.uint8)
+    colours, share = accuracy_colours(record, error), np.clip(side / 100 - _distance_from_zero(above), 0, 1)
+    line = share > 0
+    under = colours[line]
+    colours[line] = np.rint(under + (np.float32(_LINE) - under) * share[line, None])
+    return colours
 
 
 def _corners(width: int, height: int) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 
 import cv2
@@ -127,6 +126,7 @@ class PhotoInDepth(MeshExplorer):
             self._given = None
             if degraded is not None:
                 self._given = (self._settings(), self.predictor(degraded), degraded_name)
+            self._draw_clean()
             self._degrade()
 
     @property
@@ -177,7 +177,7 @@ class PhotoInDepth(MeshExplorer):
             self.worse = self._given[1]
         else:
             self._simulate()
-        self._draw()
+        self._draw_worse()
         self._mesh()
 
     def _simulate(self) -> None:
@@ -195,25 +195,31 @@ class PhotoInDepth(MeshExplorer):
         )
 
     def _draw(self) -> None:
-        if self.clean is None or self.worse is None:
-            return
-        draw: Callable = _DRAWINGS[self.overlay.value]
-        own, other = self.faces
-        for title, prediction, chosen, picture in zip(
-            (self._name, self._title), (self.clean, self.worse), (own, other), self.pictures, strict=True
-        ):
-            # Fine lines need large pictures.
-            resized = prediction.resized(PHOTO_SIDE / max(prediction.image.shape[:2]))
-            drawn = draw(resized.image, resized.faces)
-            if len(resized) > 1 and chosen is not None:
-                number = next(k for k, face in enumerate(prediction) if face is chosen)
-                drawn = draw_boxes(drawn, resized[number], scores=False)
-            alt = f"The photo, {title}, {_found(prediction)}"
-            picture.value = picture_html(jpeg(drawn, quality=85), kind="jpeg", alt=alt, width="100%")
+        if self.worse is not None:
+            self._draw_clean()
+            self._draw_worse()
+
+    def _draw_clean(self) -> None:
+        own = self._chosen(self.clean)
+        self.pictures[0].value = self._picture(self._name, self.clean, own)
         self.captions[0].value = self._caption(self._name, self.clean, own)
+
+    def _draw_worse(self) -> None:
+        other, reference = self._other(), self._chosen(self._reference())
         copied = "" if self._is_given() or self._copy is self.clean else f", on a copy of {PHOTO_SIDE} px"
-        reference = self._chosen(self._reference())
+        self.pictures[1].value = self._picture(self._title, self.worse, other)
         self.captions[1].value = self._caption(self._title + copied, self.worse, other, against=reference)
+
+    def _picture(self, title: str, prediction: Prediction, chosen: Face | None) -> str:
+        """The photo with the overlay, as HTML."""
+        # Fine lines need large pictures.
+        resized = prediction.resized(PHOTO_SIDE / max(prediction.image.shape[:2]))
+        drawn = _DRAWINGS[self.overlay.value](resized.image, resized.faces)
+        if len(resized) > 1 and chosen is not None:
+            number = next(k for k, face in enumerate(prediction) if face is chosen)
+            drawn = draw_boxes(drawn, resized[number], scores=False)
+        alt = f"The photo, {title}, {_found(prediction)}"
+        return picture_html(jpeg(drawn, quality=85), kind="jpeg", alt=alt, width="100%")
 
     @property
     def _title(self) -> str:
