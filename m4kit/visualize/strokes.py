@@ -167,10 +167,13 @@ def words(
     corner = np.array([centre[0] - (right - left) / 2, centre[1] - (bottom - top) / 2])
     corner = np.clip(np.rint(corner), 0, np.maximum(limits, 0)).astype(int)
     window = picture[corner[1] : corner[1] + bottom - top, corner[0] : corner[0] + right - left]
-    canvas = Image.fromarray(window)
-    edge = {"stroke_width": border, "stroke_fill": halo}
-    ImageDraw.Draw(canvas).text((-left, -top), text, font=font, fill=colour, **edge)
-    window[:] = np.asarray(canvas)
+    canvas = Image.new("L", window.shape[1::-1])
+    ImageDraw.Draw(canvas).text((-left, -top), text, font=font, fill=255)
+    letters = np.asarray(canvas)
+    # Pillow's own halo takes several times longer than the letters.
+    away = cv2.distanceTransform(np.uint8(letters < 128), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    for share, paint in ((np.clip(border + 1 - away, 0, 1), halo), (letters / np.float32(255), colour)):
+        window[:] = cv2.blendLinear(np.full_like(window, paint), window, share, 1 - share)
 
 
 def label(picture: np.ndarray, text: str, place: tuple[float, float], *, height: float, **colours) -> None:
