@@ -91,21 +91,18 @@ def lines(
     seen = np.flatnonzero((first < last).all(axis=1))
     low = first[seen].min(axis=0, initial=max(size))
     across, down = (last[seen].max(axis=0, initial=0) - low).tolist()
+    wide, tall = (last - first)[seen].max(axis=0, initial=1).tolist()
     found = [[np.zeros(0, kind) for kind in (int, np.float32, int)]]
-    # A call for each piece would take longer than its pixels. Windows of similar sides are computed together.
-    kinds = np.ceil(2 * np.log2((last - first)[seen])).max(axis=1)
-    for kind in set(kinds.tolist()):
-        alike = seen[kinds == kind]
-        wide, tall = (last - first)[alike].max(axis=0).tolist()
-        step = max(1, _TOGETHER // (wide * tall))
-        for some in np.split(alike, range(step, len(alike), step)):
-            x, y = (first[some, axis, None] + np.arange(side) for axis, side in enumerate((wide, tall)))
-            # Windows of similar sides may reach out of the picture, where no distance is small.
-            inside = (np.where(at < side, at, np.nan) for at, side in zip((x, y), size, strict=True))
-            near = reach - _distances(*inside, pieces[some])
-            kept = np.flatnonzero(near > 0)
-            place = ((y - low[1]) * across)[:, :, None] + (x - low[0])[:, None]
-            found.append([place.take(kept), near.take(kept), some.take(kept // (wide * tall))])
+    # A call for each piece would take longer than its pixels. All are computed in windows of the same sides.
+    step = max(1, _TOGETHER // (wide * tall))
+    for some in np.split(seen, range(step, len(seen), step)):
+        x, y = (first[some, axis, None] + np.arange(side) for axis, side in enumerate((wide, tall)))
+        # Such a window may reach out of the picture, where no distance is small.
+        inside = (np.where(at < side, at, np.nan) for at, side in zip((x, y), size, strict=True))
+        near = reach - _distances(*inside, pieces[some])
+        kept = np.flatnonzero(near > 0)
+        place = ((y - low[1]) * across)[:, :, None] + (x - low[0])[:, None]
+        found.append([place.take(kept), near.take(kept), some.take(kept // (wide * tall))])
     place, near, piece = (np.concatenate(part) for part in zip(*found, strict=True))
     # Each pixel belongs to the nearest piece.
     nearest = np.zeros(max(0, across * down), dtype=np.float32)
