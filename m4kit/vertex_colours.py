@@ -131,7 +131,7 @@ def scalar_colours(
         limits = (min(0.0, float(values.min())), float(values.max()))
     low, high = limits
     share = np.clip((values - low) / max(high - low, 1e-9), 0, 1)
-    colours = _table(scale)[np.rint(share * 255).astype(int)]
+    colours = _table(scale).take(np.rint(share * 255).astype(int), axis=0)
     return VertexColours(colours, values, unit, limits, scale)
 
 

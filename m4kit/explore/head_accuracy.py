@@ -147,7 +147,7 @@ def shares_of(weights: np.ndarray, held: int) -> np.ndarray:
 def _colours(record: HeadStudy, error: np.ndarray, above: np.ndarray, side: int) -> np.ndarray:
     """The colours (H, side, 3) of a cut, from errors (n,) on the lattice and lower bounds (n,) of what they lose."""
     size = side, round(side * 0.75**0.5)
-    error, above = (_in_triangle(values, _corners(*size), size) for values in (error, above))
+    error, above = cv2.split(_in_triangle(np.column_stack([error, above]), _corners(*size), size))
     colours, share = accuracy_colours(record, error), np.clip(side / 100 - _distance_from_zero(above), 0, 1)
     line = share > 0
     under = colours[line]
@@ -173,10 +173,10 @@ def _lattice() -> np.ndarray:
 
 
 def _in_triangle(values: np.ndarray, corners: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Interpolate the lattice's values (n,) at the pixels (H, W) of a picture of size (width, height)."""
+    """Interpolate the lattice's values (n, c) at the pixels (H, W, c) of a picture of size (width, height)."""
     matrix = np.column_stack([corners[1:].T - corners[:1].T, corners[0]])
     matrix[:, :2] /= PARTS
-    lattice = values.reshape(PARTS + 1, PARTS + 1).astype(np.float32)
+    lattice = values.reshape(PARTS + 1, PARTS + 1, -1).astype(np.float32)
     return cv2.warpAffine(lattice, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 

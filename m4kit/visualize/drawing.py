@@ -170,8 +170,13 @@ def draw_meshes(
     """`draw_mesh` at several opacities, a picture for each, in little more time than one."""
     faces = _faces(faces)
     parts = [coarse_mesh(face) for face in faces]
-    meshes = [(face.vertices[kept], triangles) for face, (kept, triangles) in zip(faces, parts, strict=True)]
-    colours = [clay(face.model).colours[kept] for face, (kept, _) in zip(faces, parts, strict=True)]
+    meshes = [
+        (face.vertices.take(kept, axis=0), triangles)
+        for face, (kept, triangles) in zip(faces, parts, strict=True)
+    ]
+    colours = [
+        clay(face.model).colours.take(kept, axis=0) for face, (kept, _) in zip(faces, parts, strict=True)
+    ]
     return render_each(check_image(image, name="draw"), meshes, opacities=opacities, colour=colours)
 
 
