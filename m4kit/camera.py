@@ -28,6 +28,9 @@ _MOST_SAMPLES = 32
 _ENOUGH = 4
 """Photo pixels along each side of a crop pixel; a photo with twice as many is halved first."""
 
+_FEW = 3
+"""A crop pixel of fewer photo pixels along each side averages 2x2 samples, which lie up to 1.5 pixels apart."""
+
 _STARTS, _OFF = np.arange(1, 49), 1 / 64
 """How many samples before a square cv2.resize may start, and how far off they may lie, in crop pixels."""
 
@@ -207,8 +210,8 @@ def cut_square(
     """Cut a square out of a photo and resample it to (size, size, 3) uint8.
 
     Output pixel i covers photo coordinates from left + i * scale to left + (i + 1) * scale, where scale is
-    `square.size / size`, so its centre lies at left + (i + 0.5) * scale. A square that shrinks is sampled at least as
-    finely as the photo and averaged down by a whole factor (box filter), which prevents aliasing. `interpolation`,
+    `square.size / size`, so its centre lies at left + (i + 0.5) * scale. A square that shrinks is sampled about
+    as finely as the photo and averaged down by a whole factor (box filter), which prevents aliasing. `interpolation`,
     for a square that does not shrink, and `border` are OpenCV's; outside the photo the square is black by default.
     """
     if not (all(map(math.isfinite, square)) and square.size > 0):
@@ -237,7 +240,7 @@ def _shrunk(image: np.ndarray, square: Crop, size: int, border: int) -> np.ndarr
     scale = square.size / size
     halvings = max(0, math.floor(math.log2(scale / _ENOUGH)))
     whole = 2**halvings
-    factor = math.ceil(scale / whole)
+    factor = 2 if scale < _FEW else math.ceil(scale / whole)
     step, side = scale / factor, size * factor
     starts = np.array([square.left, square.top])[:, None] + 0.5 - _STARTS * step
     off = np.abs(starts - np.rint(starts))
@@ -261,8 +264,8 @@ def _shrunk(image: np.ndarray, square: Crop, size: int, border: int) -> np.ndarr
 def _window(image: np.ndarray, window: tuple[int, int, int, int], border: int) -> np.ndarray | None:
     """The pixels of a window (left, top, width, height) that may reach beyond the image; None beside the image."""
     left, top, width, height = window
-    first_column, last_column = np.clip([left, left + width], 0, image.shape[1]).tolist()
-    first_row, last_row = np.clip([top, top + height], 0, image.shape[0]).tolist()
+    first_column, last_column = (min(max(edge, 0), image.shape[1]) for edge in (left, left + width))
+    first_row, last_row = (min(max(edge, 0), image.shape[0]) for edge in (top, top + height))
     inside = image[first_row:last_row, first_column:last_column]
     if not inside.size:
         return None

@@ -22,7 +22,7 @@ from m4kit.detector import Detector, check_min_face, check_threshold
 from m4kit.engine import make_engine
 from m4kit.face_model import FaceModel, check_model, packaged_model
 from m4kit.images import ImageError, load_image, source_name
-from m4kit.parameters import split
+from m4kit.parameters import fuse, landmarks_in_crop, split
 from m4kit.prediction import Face, FaceBox, Origin, Prediction
 from m4kit.views import check_views, regress
 from m4kit.weights import check_fits
@@ -218,26 +218,30 @@ class Predictor:
         for photo in photos:
             image, origin = photo.turned, Origin(photo.image, network, photo.detector, assess)
             places += [(image, box, origin) for box in photo.boxes]
-        crops, faces = [crop_from_box(box) for _, box, _ in places], []
+        crops = [crop_from_box(box) for _, box, _ in places]
         # Given boxes may be far off, which the larger network bears better.
         placing = self._placing if all(photo.detector for photo in photos) else self.engine
         for left in reversed(range(self.passes)):
             pixels = [cut_crop(image, crop) for (image, _, _), crop in zip(places, crops, strict=True)]
             engine = placing if left else self.engine
             heads, weights = regress(engine, self.model, pixels, views=self.views)
-            faces = [
-                Face(
-                    box=FaceBox(*(float(value) for value in box)),
-                    crop=crop,
-                    heads=head,
-                    head_weights=weight,
-                    model=self.model,
-                    origin=origin,
-                )
-                for (_, box, origin), crop, head, weight in zip(places, crops, heads, weights, strict=True)
-            ]
             if left:
-                crops = [next_crop(face.crop, face.landmarks) for face in faces]
+                landmarks = landmarks_in_crop(self.model, fuse(heads, weights))
+                crops = [
+                    next_crop(crop, crop.to_photo(points))
+                    for crop, points in zip(crops, landmarks, strict=True)
+                ]
+        faces = [
+            Face(
+                box=FaceBox(*(float(value) for value in box)),
+                crop=crop,
+                heads=head,
+                head_weights=weight,
+                model=self.model,
+                origin=origin,
+            )
+            for (_, box, origin), crop, head, weight in zip(places, crops, heads, weights, strict=True)
+        ]
         for face, seen in zip(faces, pixels, strict=True):
             # Where `cached_property` keeps it.
             vars(face)["image"] = read_only(seen)
