@@ -149,9 +149,10 @@ def draw_pose_axes(
         across = 0.42 * head * np.array([-direction[1], direction[0]])
         shaft, arrow = np.array([origin, neck]), np.array([tip, neck + across, neck - across])
         halo = max(0.8, 0.3 * width)
-        strokes.lines(picture, [shaft], width + 2 * halo).paint(picture, _HALO, opacity=0.75)
+        line = strokes.lines(picture, [shaft], width, halo=halo)
+        line.paint(picture, _HALO, opacity=0.75, halo=halo)
         strokes.lines(picture, [arrow[[0, 1, 2, 0]]], 2 * halo).paint(picture, _HALO, opacity=0.75)
-        strokes.lines(picture, [shaft], width).paint(picture, AXIS_COLOURS[axis])
+        line.paint(picture, AXIS_COLOURS[axis])
         strokes.fill(picture, arrow, AXIS_COLOURS[axis])
     return picture
 
@@ -196,9 +197,10 @@ def draw_boxes(
         size = float(np.sqrt(max(1.0, box.width * box.height)))
         width = 0.8 + 0.008 * size
         corners = [(box.left, box.top), (box.right, box.top), (box.right, box.bottom), (box.left, box.bottom)]
-        outline = [np.array([*corners, corners[0]])]
-        strokes.lines(picture, outline, width + max(1.2, 0.9 * width)).paint(picture, _HALO, opacity=0.6)
-        strokes.lines(picture, outline, width).paint(picture, _BACK)
+        halo = max(0.6, 0.45 * width)
+        outline = strokes.lines(picture, [np.array([*corners, corners[0]])], width, halo=halo)
+        outline.paint(picture, _HALO, opacity=0.6, halo=halo)
+        outline.paint(picture, _BACK)
         if scores:
             height = float(np.clip(0.1 * size, 10, 0.03 * max(picture.shape[:2]) + 10))
             middle = ((box.left + box.right) / 2, box.top - height)
