@@ -258,6 +258,9 @@ def _shrunk(image: np.ndarray, square: Crop, size: int, border: int) -> np.ndarr
         pixels = cv2.resize(pixels, half, interpolation=cv2.INTER_AREA)
     pixels = cv2.resize(pixels, None, fx=1 / step, fy=1 / step, interpolation=cv2.INTER_LINEAR)
     pixels = pixels[down : down + side, across : across + side]
+    if factor == 4:
+        # OpenCV halves a picture twice in a third of the time.
+        pixels = cv2.resize(pixels, (2 * size, 2 * size), interpolation=cv2.INTER_AREA)
     return cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA)
 
 

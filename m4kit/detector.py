@@ -8,6 +8,7 @@ In place of a `Detector`, m4kit accepts any callable from an image to an array (
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -151,7 +152,7 @@ class Detector:
                 rough = found[_small(found, coarse) & (found[:, 4] >= CLEAR_SCORE)]
                 signs = np.concatenate([rough, signs[signs[:, 4] >= PATCH_SCORE]])
                 squares = _patches(signs, round(PATCH / fine), image.shape)
-                patches = [self._in_tile(image, square, fine, threshold) for square in squares]
+                patches = self._in_squares(image, squares, fine, threshold)
                 return Found(_best(np.concatenate([found[found[:, 4] >= threshold], *patches])))
         found = self._search(image, fine, min(threshold, FAINT_SCORE) if fine < 1 else threshold)
         crowd = fine < 1 and _signs(found, fine)[:, 4].sum() > CROWD
@@ -161,45 +162,59 @@ class Detector:
         """Boxes (n, 5) in photo pixels before suppression. `scale` is in network pixels per photo pixel."""
         height, width = (max(1, round(side * scale)) for side in image.shape[:2])
         if height * width <= WHOLE_PIXELS:
-            return self._detections(image, height, width, threshold)
+            return self._detections([image], height, width, threshold)[0]
         # This finds the faces that are too large for a tile.
         small = (DEFAULT_PIXELS / (image.shape[0] * image.shape[1])) ** 0.5
         parts = [self._search(image, small, threshold)]
         side, step = TILE / scale, (TILE - OVERLAP) / scale
         for top in _starts(image.shape[0], side, step):
             for left in _starts(image.shape[1], side, step):
-                parts.append(self._in_tile(image, (left, top, round(side)), scale, threshold))
+                parts += self._in_squares(image, [(left, top, round(side))], scale, threshold)
         return np.concatenate(parts)
 
-    def _in_tile(
-        self, image: np.ndarray, square: tuple[int, int, int], scale: float, threshold: float
-    ) -> np.ndarray:
-        """Boxes (n, 5) in a square of the photo (left, top, side), in photo pixels, without those that it cuts."""
-        left, top, side = square
-        tile = image[top : top + side, left : left + side]
-        tall, wide = (max(1, round(length * scale)) for length in tile.shape[:2])
-        found = self._detections(tile, tall, wide, threshold)
-        found[:, :4] += np.tile([left, top], 2)
-        edges = np.array([left, top, left + tile.shape[1], top + tile.shape[0]]) - 0.5
-        return found[_whole(found, edges, image.shape, margin=2 / scale)]
+    def _in_squares(
+        self, image: np.ndarray, squares: Sequence[tuple[int, int, int]], scale: float, threshold: float
+    ) -> list[np.ndarray]:
+        """Boxes (n, 5) in each square (left, top, side) of one size, in photo pixels, without those that it cuts."""
+        if not squares:
+            return []
+        tiles = [image[top : top + side, left : left + side] for left, top, side in squares]
+        tall, wide = (max(1, round(length * scale)) for length in tiles[0].shape[:2])
+        parts = []
+        for found, (left, top, _) in zip(
+            self._detections(tiles, tall, wide, threshold), squares, strict=True
+        ):
+            found[:, :4] += np.tile([left, top], 2)
+            edges = np.array([left, top, left + tiles[0].shape[1], top + tiles[0].shape[0]]) - 0.5
+            parts.append(found[_whole(found, edges, image.shape, margin=2 / scale)])
+        return parts
 
-    def _detections(self, image: np.ndarray, height: int, width: int, threshold: float) -> np.ndarray:
-        """Boxes (n, 5) in the image's pixels. The image is resized to (height, width) for the network."""
+    def _detections(
+        self, images: Sequence[np.ndarray], height: int, width: int, threshold: float
+    ) -> list[np.ndarray]:
+        """Boxes (n, 5) in each of several images of one size, in their pixels.
+
+        They are resized to (height, width) for the network.
+        """
         if min(height, width) < MIN_SIDE:
-            return np.zeros((0, 5))
-        boxes, scores = self._candidates(resize(image, height, width), threshold)
+            return [np.zeros((0, 5)) for _ in images]
+        pictures = [resize(image, height, width) for image in images]
+        # One picture is not copied.
+        found = self._candidates(np.stack(pictures) if len(pictures) > 1 else pictures[0][None], threshold)
+        scale = np.tile([images[0].shape[1] / width, images[0].shape[0] / height], 2)
         # The network's origin is the photo's corner, m4kit's is the first pixel's centre.
-        boxes = boxes * np.tile([image.shape[1] / width, image.shape[0] / height], 2) - 0.5
-        return np.column_stack([boxes, scores])
+        return [np.column_stack([boxes * scale - 0.5, scores]) for boxes, scores in found]
 
-    def _candidates(self, image: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes (n, 4) from the image's corner, and their scores (n,), from the threshold up."""
-        moves, logits = self.engine(image[None])
+    def _candidates(self, pictures: np.ndarray, threshold: float) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Boxes (n, 4) from each picture's corner, and their scores (n,), from the threshold up."""
+        moves, logits = self.engine(pictures)
         # The logistic function, without overflow.
-        scores = (1 + np.tanh(logits[0] / 2)) / 2
-        found = scores >= threshold
-        boxes = decode(moves[0, found], prior_boxes(*image.shape[:2])[found])
-        return boxes.astype(float), scores[found].astype(float)
+        scores = (1 + np.tanh(logits / 2)) / 2
+        priors, candidates = prior_boxes(*pictures.shape[1:3]), []
+        for own, score in zip(moves, scores, strict=True):
+            found = score >= threshold
+            candidates.append((decode(own[found], priors[found]).astype(float), score[found].astype(float)))
+        return candidates
 
 
 def check_threshold(threshold: float) -> None:

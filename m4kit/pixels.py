@@ -79,7 +79,8 @@ def array_to_rgb(array: np.ndarray, name: str) -> np.ndarray:
             f"{name}: expected uint8, uint16, float or bool values, got {array.dtype}; "
             "use array.astype(numpy.uint8) if they are from 0 to 255"
         )
-    if array.dtype == np.uint8 and array.max() == 1:
+    # One pixel tells of most photos that they are none of those, in no time.
+    if array.dtype == np.uint8 and array.flat[0] <= 1 and array.max() == 1:
         warnings.warn(
             f"{name}: is black, because its values are only 0 and 1 of 255; if they were floats from 0 to 1, "
             "multiply by 255 before astype(numpy.uint8), or give the floats",

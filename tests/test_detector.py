@@ -255,7 +255,9 @@ def test_a_large_photo_is_searched_in_tiles_and_no_face_is_lost_or_counted_twice
     seen = []
     whole = detector._candidates
     monkeypatch.setattr(
-        detector, "_candidates", lambda image, threshold: seen.append(image.shape) or whole(image, threshold)
+        detector,
+        "_candidates",
+        lambda images, threshold: seen.extend(map(np.shape, images)) or whole(images, threshold),
     )
     found = detector(photo, min_face=20)
     assert len(found) == faces
@@ -325,7 +327,9 @@ class TestLargePhoto:
         monkeypatch.setattr(
             detector,
             "_candidates",
-            lambda image, threshold: sizes.append(image.shape[:2]) or whole(image, threshold),
+            lambda images, threshold: (
+                sizes.extend(image.shape[:2] for image in images) or whole(images, threshold)
+            ),
         )
         return sizes
 
