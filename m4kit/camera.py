@@ -31,6 +31,9 @@ _ENOUGH = 4
 _FEW = 3
 """A crop pixel of fewer photo pixels along each side averages 2x2 samples, which lie up to 1.5 pixels apart."""
 
+_MARGIN = 4
+"""Pixels beside a square that interpolation may read."""
+
 _STARTS, _OFF = np.arange(1, 49), 1 / 64
 """How many samples before a square cv2.resize may start, and how far off they may lie, in crop pixels."""
 
@@ -221,11 +224,21 @@ def cut_square(
         return pixels
     side = size * factor
     scale = square.size / side
+    left, top = (math.floor(corner) - _MARGIN for corner in square[:2])
+    wide = math.ceil(square.size) + 2 * _MARGIN
+    # For a larger window, what lies outside of the photo would take memory.
+    pixels = _window(image, (left, top, wide, wide), border) if wide <= max(image.shape) else None
+    if pixels is None:
+        pixels, left, top = image, 0, 0
+    # OpenCV warps four channels faster than three.
+    pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2RGBA)
     # With WARP_INVERSE_MAP, warpAffine takes the map from output to input pixel centres.
-    inverse = np.array([[scale, 0, square.left + scale / 2], [0, scale, square.top + scale / 2]])
+    inverse = np.array([[scale, 0, square.left - left + scale / 2], [0, scale, square.top - top + scale / 2]])
     flags = interpolation | cv2.WARP_INVERSE_MAP
-    pixels = cv2.warpAffine(image, inverse, (side, side), flags=flags, borderMode=border)
-    return pixels if factor == 1 else cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA)
+    pixels = cv2.warpAffine(pixels, inverse, (side, side), flags=flags, borderMode=border)
+    if factor > 1:
+        pixels = cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(pixels, cv2.COLOR_RGBA2RGB)
 
 
 def _shrunk(image: np.ndarray, square: Crop, size: int, border: int) -> np.ndarray | None:
