@@ -40,7 +40,6 @@ from m4kit.confidence.failure import ALL, SETS, FailureModel, FailureModelError,
 from m4kit.confidence.reasons import REASONS, reasons_of
 from m4kit.landmarks import face_box, face_size
 from m4kit.metrics import FAILURE_NME, auroc, reliability, surest
-from m4kit.network import M4Net
 from m4kit.parameters import fuse, landmarks_in_crop
 from m4kit.prediction import Face, Prediction
 from m4kit.predictor import Predictor
@@ -111,7 +110,7 @@ def main(arguments: list[str] | None = None) -> None:
     add_quiet(parser)
     options = parser.parse_args(arguments)
     labels = Labels.load(options.labels)
-    predictor = Predictor(network=M4Net.load(options.weights), threshold=THRESHOLD)
+    predictor = Predictor(network=options.weights, threshold=THRESHOLD)
     chosen = labels.split()[1]
     if options.faces is not None:
         chosen = np.sort(np.random.default_rng(0).permutation(chosen)[: options.faces])
@@ -155,7 +154,7 @@ def measure(
     answers = fuse(*regress(predictor.engine, model, crops))
     habits = annotation_offsets(model, answers, points, trust)
     landmarks = landmarks_in_crop(model, labels.parameters)[..., :2]
-    predict_crops = crop_predictor(predictor.network, model)
+    predict_crops = crop_predictor(predictor.engine, model)
     rows, missed = [], {}
     bar = tqdm(total=len(labels) * versions, desc="faces", disable=not progress, mininterval=2)
     for number, crop in enumerate(crops):
