@@ -5,30 +5,31 @@ from __future__ import annotations
 import io
 import itertools
 import pickle
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
-from functools import lru_cache
+from contextlib import suppress
+from functools import lru_cache, partial
 from threading import Lock
 from typing import NamedTuple, TypeVar
-from uuid import uuid4
 
 from m4kit.face_model import FaceModel, packaged_model
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
-AHEAD = 64
-"""Pieces of work that an executor holds at once: enough for many workers."""
+AHEAD = 1000
+"""Pieces of work that an executor holds at once: enough for some hundred workers."""
 
-LOST = "its worker died twice while it had this one, perhaps for lack of memory"
+LOST = "each worker that had it died, twice while nothing else ran, perhaps for lack of memory"
 """Why an item has no answer."""
 
 _MOST_CANCELLED = 3
 """How often in a row work may be cancelled, as by a scheduler that starts again, before it is given up."""
 
 _SILENCE = 5.0
-"""After so many seconds without an answer, a Dask client is asked whether it still has a scheduler."""
+"""After so many seconds without an answer, a Dask client is asked whether it still has a scheduler and workers."""
 
 _making = Lock()
 
@@ -38,7 +39,7 @@ class SpreadError(RuntimeError):
 
 
 class Done(NamedTuple):
-    """A piece of work that was done: its items, and the answer, or None if its worker died twice."""
+    """A piece of work that was done: its items, and the answer, or None if its workers died."""
 
     items: tuple
     answer: object | None
@@ -116,7 +117,7 @@ def spread(
 
     If a worker dies with a piece, as Dask tells, the piece is tried again while no other runs, since its worker may
     have died of another one; then, if necessary, its items one by one. An item whose worker dies twice while nothing
-    else runs has no answer. Cancelled pieces are given to the executor again.
+    else runs has no answer. Cancelled pieces are given to the executor again. Warns while Dask has no workers.
 
     Raises what `work` raises, and `SpreadError` if the executor itself is broken, or a Dask scheduler is gone for
     longer than Dask waits for it.
@@ -125,8 +126,6 @@ def spread(
         yield from (Done(tuple(items), work(tuple(items))) for items in pieces)
         return
     waiting, again = iter(pieces), deque()
-    # Dask would give the answer of an earlier call with the same arguments.
-    token, count = uuid4().hex, itertools.count()
     running: dict[Future, _Task] = {}
 
     def may_start() -> bool:
@@ -137,7 +136,7 @@ def spread(
     try:
         while True:
             while may_start() and (task := _next(again, waiting)):
-                running[_submit(executor, work, task.items, (token, next(count)))] = task
+                running[_submit(executor, work, task.items)] = task
             if not running:
                 return
             done = wait(running, timeout=_SILENCE, return_when=FIRST_COMPLETED).done
@@ -173,9 +172,10 @@ def _next(again: deque[_Task], waiting: Iterator[Sequence]) -> _Task | None:
     return None if items is None else _Task(tuple(items))
 
 
-def _submit(executor: Executor, work: Callable, items: tuple, call: tuple[str, int]) -> Future:
+def _submit(executor: Executor, work: Callable, items: tuple) -> Future:
+    submit = partial(_by_dask, executor) if hasattr(executor, "_client") else executor.submit
     try:
-        return executor.submit(_do, work, items, call)
+        return submit(work, items)
     except Exception as error:
         _check_there(executor)
         if not isinstance(error, RuntimeError):
@@ -183,16 +183,48 @@ def _submit(executor: Executor, work: Callable, items: tuple, call: tuple[str, i
         raise SpreadError(f"the executor takes no more work ({error}); start again with a new one") from error
 
 
+def _by_dask(executor: Executor, work: Callable, items: tuple) -> Future:
+    """What `submit` of a Dask client's executor gives, except that it always ends.
+
+    Dask's own waits for ever if a worker dies after its work, before the client has the answer, and the next one that
+    does this work dies, too.
+    """
+    client, answer = executor._client, Future()
+    # Not pure: Dask would give the answer of an earlier call with the same arguments.
+    task = client.submit(work, items, **executor._kwargs | {"pure": False})
+
+    async def pass_on() -> None:
+        try:
+            found, error = await client.gather(task, asynchronous=True), None
+        except BaseException as raised:
+            # Of the work, or of the way of its answer, as of a scheduler that ends.
+            found, error = None, raised if task.status == "error" else CancelledError()
+        if not answer.set_running_or_notify_cancel():
+            return
+        if error is None:
+            answer.set_result(found)
+        else:
+            answer.set_exception(error)
+
+    # It also keeps the task, which Dask would forget.
+    answer.add_done_callback(lambda answer: task.cancel() if answer.cancelled() else None)
+    client.loop.add_callback(pass_on)
+    return answer
+
+
 def _check_there(executor: Executor) -> None:
-    # Dask's executor does not tell: its futures wait for ever.
-    if getattr(getattr(executor, "_client", None), "status", None) == "closed":
+    # Dask does not tell: its futures wait.
+    client = getattr(executor, "_client", None)
+    if client is None:
+        return
+    if client.status == "closed":
         raise SpreadError(
             "the Dask scheduler is gone; start a scheduler and workers, and start again with a new client"
         )
-
-
-def _do(work: Callable[[tuple], Answer], items: tuple, call: tuple[str, int]) -> Answer:
-    return work(items)
+    # A scheduler that starts again does not answer.
+    with suppress(OSError):
+        if client.status == "running" and not client.nthreads():
+            warnings.warn("Dask has no workers; the work goes on when some have joined", stacklevel=4)
 
 
 def _given_again(task: _Task, error: BaseException) -> _Task:

@@ -1,5 +1,6 @@
 """Work spread over threads, processes and a Dask cluster of two worker processes, some of which die."""
 
+import asyncio
 import gc
 import multiprocessing
 import socket
@@ -7,6 +8,7 @@ import threading
 import time
 from concurrent.futures import CancelledError, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from threading import Lock
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -50,6 +52,10 @@ def done(executor, work, numbers=range(40), *, size=4, after=lambda count: None)
 
 
 SQUARES = {number: number**2 for number in range(40)}
+
+
+class KilledWorker(Exception):
+    """As Dask's: a worker died after the work, and the next one before the end of it."""
 
 
 class TestThreads:
@@ -106,6 +112,8 @@ def client():
     dask, distributed = pytest.importorskip("dask"), pytest.importorskip("distributed")
     settings = {
         "distributed.scheduler.allowed-failures": 0,
+        # By default, a worker that takes 15 s to start again is given up, and the tests would wait for ever.
+        "distributed.deploy.lost-worker-timeout": "10 minutes",
         "distributed.nanny.environ": {"M4KIT_TEST_WORKER": "1", "OMP_NUM_THREADS": "1"},
         "distributed.admin.log-format": "",
     }
@@ -144,6 +152,37 @@ class TestDask:
 
         assert done(client.get_executor(), pieces.slow_squares, size=2, after=restart) == SQUARES
 
+    @pytest.mark.parametrize(("status", "error"), [("error", KilledWorker), ("finished", OSError)])
+    def test_an_answer_that_is_lost_on_its_way_is_made_again(self, status, error):
+        class Client:
+            status, loop = "running", SimpleNamespace(add_callback=lambda function: asyncio.run(function()))
+            calls = 0
+
+            def submit(self, work, items, *, pure):
+                return SimpleNamespace(answer=work(items), status=status)
+
+            async def gather(self, task, *, asynchronous):
+                self.calls += 1
+                if self.calls == 1:
+                    raise error
+                return task.answer
+
+        executor = SimpleNamespace(_client=Client(), _kwargs={})
+        assert done(executor, pieces.squares) == SQUARES
+        assert executor._client.calls == 11
+
+    def test_a_cluster_without_workers_is_said_and_waited_for(self, monkeypatch):
+        distributed = pytest.importorskip("distributed")
+        monkeypatch.setattr("m4kit.spread._SILENCE", 0.1)
+        options = {"n_workers": 0, "processes": False, "dashboard_address": None}
+        with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
+            with pytest.warns(UserWarning, match="Dask has no workers"):
+                executor = client.get_executor()
+                timer = threading.Timer(1, cluster.scale, [1])
+                timer.start()
+                assert done(executor, pieces.squares) == SQUARES
+            timer.join()
+
     def test_the_table_is_the_serial_one_though_a_photo_ends_its_worker(self, client, tmp_path):
         network_around(frontal(), spread=0.1).save(tmp_path / "small.safetensors")
         (tmp_path / "photos").mkdir()
@@ -163,7 +202,7 @@ class TestDask:
         )
         lost = ours[ours["error"].notna()]
         assert lost["photo"].tolist() == [str(photos / "2.png")]
-        assert "its worker died twice" in lost["error"].iloc[0]
+        assert "each worker that had it died" in lost["error"].iloc[0]
         kept, wanted = (table[~table["photo"].isin(lost["photo"])] for table in (ours, serial))
         assert kept["photo"].tolist() == wanted["photo"].tolist()
         for name in ("face", "left", "crop_size", "yaw", "failure_probability"):
