@@ -102,9 +102,11 @@ def regress(
     check_views(views, model)
     engine = _engine_of(network)
     heads, weights = [np.zeros((0, 4, 62), np.float32)], [np.zeros((0, 4), np.float32)]
-    side, step = int(engine.notes["crop_size"]), max(1, engine.batch // views)
-    for start in range(0, len(crops), step):
-        answers = engine(_of_side(view_pictures(crops[start : start + step], views), side))
+    side = int(engine.notes["crop_size"])
+    # Batches of nearly the same size: one of ten crops takes less time than eight and then two.
+    count = max(1, round(len(crops) * views / engine.batch))
+    for some in np.array_split(crops, count) if len(crops) else ():
+        answers = engine(_of_side(view_pictures(some, views), side))
         heads.append(_averaged(answers[0], model, views))
         weights.append(answers[1].reshape(-1, views, 4).mean(axis=1))
     return np.concatenate(heads), np.concatenate(weights)
