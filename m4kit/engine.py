@@ -7,8 +7,8 @@ An engine is a function of pictures (n, H, W, 3) uint8 RGB. It returns the netwo
 - `batch`: how many crops are best run together.
 
 "int8" and "onnx" run by ONNX Runtime, and need a model that `scripts/export_engines.py` wrote beside the weights.
-"onnx" and "torch" give the same answers, in fp32. "int8" has convolutions of 8-bit integers. It is faster, and its
-answers differ a little.
+"onnx" and "torch" give the same answers, in fp32. "int8" has layers of 8-bit integers. It is faster, and its answers
+differ a little.
 
 A model for "onnx" holds the layers, and takes its numbers from the file of weights. One for "int8" has its own.
 """

@@ -8,7 +8,7 @@ A model holds the layers of the network. Its numbers stay in the file of weights
 the place of each in that file, and the file's SHA-256. So both files must stay together, and weights that change
 must be exported again.
 
-`DATA` is the folder of `aflw_train.zip`. With it, a second model (`_int8.onnx`) has convolutions of 8-bit integers
+`DATA` is the folder of `aflw_train.zip`. With it, a second model (`_int8.onnx`) has layers of 8-bit integers
 (`quantisation.py`), calibrated on faces of the training; for the detector, on mosaics of them and on the sample
 photos. Weights that extend others get none: it would be another copy of the same integers.
 """
@@ -29,7 +29,6 @@ import torch
 from onnx import TensorProto, helper
 from quantisation import Steps, quantised
 from torch import nn
-from torch.nn import functional as F
 
 from m4kit.datasets.split import held_out
 from m4kit.engine import EXPORTED, model_path
@@ -100,7 +99,7 @@ def calibration_crops(data: Path) -> np.ndarray:
 
 
 def in_integers(network: FaceBoxes | M4Net, crops: np.ndarray) -> onnx.ModelProto:
-    """The network's `answers` with integer convolutions, calibrated on crops (n, 120, 120, 3)."""
+    """The network's `answers` with integer layers, calibrated on crops (n, 120, 120, 3)."""
     if isinstance(network, M4Net):
         plain, side = _PlainM4Net(network), network.crop_size
         pictures = np.stack([resize(crop, side, side) for crop in crops])
@@ -174,19 +173,52 @@ class _PlainM4Net(nn.Module):
             raise ValueError(
                 f"int8: expected a network with relu, got {network.activation}; leave out --calibration"
             )
-        self.network = folded(network.with_dynamic_fusion() if network.fusion == "static" else network)
+        if network.crop_size % 4:
+            raise ValueError(
+                f"int8: expected a crop size that 4 divides, got {network.crop_size}; leave out --calibration"
+            )
+        self.network = network = folded(network)
+        std, mean = network.parameter_std, network.parameter_mean
+        side = -(-network.crop_size // 16)
+        self.places = (-(-side // 2)) ** 2
+        # A map is read place by place, with its channels beside each other.
+        self.heads = nn.ModuleList()
+        for head in network.spatial_heads:
+            weight = head.linear.weight.reshape(PARAMETERS, -1, side, side).permute(0, 2, 3, 1).flatten(1)
+            self.heads.append(_linear(std[:, None] * weight, std * head.linear.bias + mean))
+        last = network.last_head
+        weight, bias = [std[:, None] * last.weight], [std * last.bias + mean]
+        if network.fusion == "dynamic":
+            weight.append(network.head_scores.weight)
+            bias.append(network.head_scores.bias)
+        else:
+            # Zeros for each face, to which the weights are added: ONNX has no shorter way to repeat them.
+            weight.append(torch.zeros(len(HEAD_STAGES), last.in_features))
+            bias.append(torch.zeros(len(HEAD_STAGES)))
+            self.weights = network.head_logits.softmax(0)
+        self.last = _linear(torch.cat(weight), torch.cat(bias))
         # The network's zero lies between two integers.
-        first = self.network.backbone.conv1
+        first = network.backbone.conv1
         first.bias += first.weight.sum((1, 2, 3)) * (0.5 / 128)
 
     def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        network = self.network
-        *early, last = network.backbone((pictures.permute(0, 3, 1, 2).float() - 128) / 128)
-        pooled = last.mean((2, 3))
-        heads = [head(stage) for head, stage in zip(network.spatial_heads, early, strict=True)]
-        heads = torch.cat([*heads, network.last_head(pooled)], 1).reshape(-1, len(HEAD_STAGES), PARAMETERS)
-        weights = network.head_scores(pooled).softmax(1)
-        return heads * network.parameter_std + network.parameter_mean, weights
+        *early, last = self.network.backbone((pictures.permute(0, 3, 1, 2).float() - 128) / 128)
+        answers = []
+        for head, linear, stage in zip(self.network.spatial_heads, self.heads, early, strict=True):
+            reduced = head.activation(head.reduce(stage)).permute(0, 2, 3, 1)
+            answers.append(linear(reduced.reshape(-1, linear.in_features)))
+        # The mean of the places' answers is that of their mean.
+        each = self.last(last.permute(0, 2, 3, 1).reshape(-1, self.last.in_features))
+        each = each.reshape(-1, self.places, self.last.out_features)
+        answer, scores = each.mean(1).split((PARAMETERS, len(HEAD_STAGES)), 1)
+        heads = torch.cat([*answers, answer], 1).reshape(-1, len(HEAD_STAGES), PARAMETERS)
+        return heads, scores.softmax(1) if self.network.fusion == "dynamic" else scores + self.weights
+
+
+def _linear(weight: torch.Tensor, bias: torch.Tensor) -> nn.Linear:
+    linear = nn.Linear(weight.shape[1], weight.shape[0])
+    linear.weight, linear.bias = (nn.Parameter(one, requires_grad=False) for one in (weight, bias))
+    return linear
 
 
 class _PlainFaceBoxes(nn.Module):
@@ -205,14 +237,8 @@ class _PlainFaceBoxes(nn.Module):
         first = network.digest1.conv
         weight = first.weight.flip(1)
         shift = self.pixels.zero - network.mean.flip(0)
-        # ONNX Runtime is slow with three channels, so the first layer sees four pixels of a row as twelve.
-        fours = nn.Conv2d(12, len(weight), (7, 3), stride=(4, 1), padding=(3, 1)).requires_grad_(False)
-        fours.bias.copy_(first.bias + (weight * shift).sum((1, 2, 3)))
-        fours.weight.zero_()
-        for column in range(7):
-            four, pixel = divmod(column + 1, 4)
-            fours.weight[:, 3 * pixel : 3 * pixel + 3, :, four] = weight[..., column]
-        network.digest1.conv = fours
+        first.bias += (weight * shift).sum((1, 2, 3))
+        first.weight = nn.Parameter(weight, requires_grad=False)
         for head in network.scores:
             head.weight.data = head.weight[1::2] - head.weight[::2]
             head.bias.data = head.bias[1::2] - head.bias[::2]
@@ -220,10 +246,7 @@ class _PlainFaceBoxes(nn.Module):
 
     def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         network = self.network
-        zero = self.pixels.zero
-        pictures = F.pad(pictures, (0, 0, 0, -pictures.shape[2] % 4), value=zero)
-        fours = pictures.reshape(pictures.shape[0], pictures.shape[1], -1, 12)
-        levels = network.levels(fours.permute(0, 3, 1, 2).float() - zero)
+        levels = network.levels(pictures.permute(0, 3, 1, 2).float() - self.pixels.zero)
         moves, logits = (
             torch.cat(
                 [

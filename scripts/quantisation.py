@@ -1,6 +1,6 @@
-"""Turns a network of convolutions into one of 8-bit integers, for ONNX Runtime.
+"""Turns a network of convolutions and linear layers into one of 8-bit integers, for ONNX Runtime.
 
-Convolutions are quantised from the first to the last. Each sees the calibration pictures as the quantised layers
+Layers are quantised from the first to the last. Each sees the calibration pictures as the quantised layers
 before it show them, and is fitted to what the network gives there in fp32:
 
 1. All channels are scaled to similar ranges, which ReLU allows (Nagel et al., "Data-Free Quantization Through Weight
@@ -9,7 +9,7 @@ before it show them, and is fitted to what the network gives there in fp32:
    of each (Frantar et al., "GPTQ", ICLR 2023).
 3. The bias makes the mean error of each channel 0.
 
-Activations have 8 bits, weights 7 (see `LARGEST`). Linear layers stay in fp32: they give the parameters.
+Activations have 8 bits, weights 7 (see `LARGEST`). Linear layers without a ReLU give floats.
 """
 
 from __future__ import annotations
@@ -19,7 +19,18 @@ from typing import NamedTuple
 
 import numpy as np
 import onnxruntime
-from onnx import ModelProto, NodeProto, helper, numpy_helper
+from graph_rewrites import (
+    attributes,
+    copied,
+    layers,
+    output_after,
+    rewritten,
+    rows_as_channels,
+    users_of,
+    weights_of,
+    with_nodes,
+)
+from onnx import ModelProto, NodeProto, helper
 
 LARGEST = 63
 """The largest weight, as an integer. x86 processors without VNNI add pairs of products in 16 bits, which weights
@@ -41,7 +52,7 @@ class Steps(NamedTuple):
 
 
 class Integers(NamedTuple):
-    """A convolution's integer weights (outputs, inputs, height, width), each output's scale, and the float biases."""
+    """A layer's integer weights (outputs, inputs, ...), each output's scale, and the float biases."""
 
     weights: np.ndarray
     scales: np.ndarray
@@ -49,15 +60,15 @@ class Integers(NamedTuple):
 
 
 def quantised(model: ModelProto, batches: Sequence[np.ndarray], pixels: Steps) -> ModelProto:
-    """The model with integer convolutions, calibrated on batches of `pictures` (n, H, W, 3) uint8 RGB.
+    """The model with integer layers, calibrated on batches of `pictures` (n, H, W, 3) uint8 RGB.
 
-    It transposes the pictures, and turns their pixels into the floats that `pixels` says. A ReLU follows each
-    convolution, except those of the outputs.
+    It transposes the pictures, and turns their pixels into the floats that `pixels` says. The number of a picture's
+    columns is a multiple of 4.
     """
-    quantisation = _Quantisation(_equalised(model, batches[:4]), batches, pixels)
+    quantisation = _Quantisation(rewritten(_equalised(model, batches[:4])), batches, pixels)
     for layer in quantisation.layers:
         quantisation.add(layer)
-    return quantisation.model()
+    return rows_as_channels(quantisation.model())
 
 
 class _Quantisation:
@@ -65,11 +76,11 @@ class _Quantisation:
 
     def __init__(self, model: ModelProto, batches: Sequence[np.ndarray], pixels: Steps):
         self.fp32, self.batches = model, batches
-        self.layers = _layers(model)
+        self.layers = layers(model)
         self.integers: dict[str, Integers] = {}
         self.pixels = self.layers[0].input[0]
         self.steps = {self.pixels: pixels}
-        self._weights, self._users = _weights(model), _users(model)
+        self._weights, self._users = weights_of(model), users_of(model)
         self._places, self._wanted = {}, {}
         self._sample()
 
@@ -79,7 +90,7 @@ class _Quantisation:
         share, wanted = SAMPLES / sum(map(len, self.batches)), {name: [] for name in outputs}
         for batch, answers in zip(self.batches, _answers(self.fp32, self.batches, outputs), strict=True):
             for name, answer in zip(outputs, answers, strict=True):
-                flat = answer.transpose(0, 2, 3, 1).reshape(-1, answer.shape[1])
+                flat = np.moveaxis(answer, 1, -1).reshape(-1, answer.shape[1])
                 places = random.choice(len(flat), min(len(flat), round(share * len(batch))), replace=False)
                 self._places.setdefault(name, []).append(places)
                 wanted[name].append(flat[places])
@@ -92,14 +103,19 @@ class _Quantisation:
         seen = [_patches(one, layer, at) for (one,), at in zip(maps, places, strict=True)]
         wanted = self._wanted.pop(layer.output[0])
         self.integers[layer.name] = fitted(self._weights[layer.input[1]], np.concatenate(seen), wanted)
-        after = _after(layer, self._users)
-        self._take(after, steps_of(wanted if after == layer.output[0] else np.maximum(wanted, 0)))
+        after = output_after(layer, self._users)
+        if after != layer.output[0]:
+            self._take(after, steps_of(np.maximum(wanted, 0)))
+        elif layer.op_type == "Conv":
+            self._take(after, steps_of(wanted))
 
     def _take(self, name: str, steps: Steps) -> None:
         """Keep a tensor's steps. What pools or joins such tensors has the widest steps of them."""
         self.steps[name] = steps
         for user in self._users.get(name, ()):
-            if user.op_type in ("MaxPool", "AveragePool", "Concat") and set(user.input) <= self.steps.keys():
+            if user.op_type in ("Transpose", "Reshape"):
+                self._take(user.output[0], steps)
+            if user.op_type in ("MaxPool", "Concat") and set(user.input) <= self.steps.keys():
                 self._take(user.output[0], max(self.steps[one] for one in user.input))
 
     def _floats(self, name: str) -> str:
@@ -108,7 +124,7 @@ class _Quantisation:
 
     def model(self) -> ModelProto:
         """The model with the integers that were found, which QuantizeLinear and DequantizeLinear surround."""
-        nodes, numbers = [], dict(_weights(self.fp32))
+        nodes, numbers = [], weights_of(self.fp32)
 
         def convert(kind: str, name: str, scale, zero, output: str, **axis) -> None:
             steps = {f"{output}.scale": np.asarray(scale, np.float32), f"{output}.zero": np.asarray(zero)}
@@ -129,8 +145,7 @@ class _Quantisation:
         for node in self.fp32.graph.node:
             if between & {*node.output}:
                 continue
-            copy = NodeProto()
-            copy.CopyFrom(node)
+            copy = copied(node)
             copy.input[:] = map(self._floats, node.input)
             if node.name in self.integers:
                 weights, scales, biases = self.integers[node.name]
@@ -145,13 +160,13 @@ class _Quantisation:
             for name in set(node.output) & self.steps.keys():
                 convert("QuantizeLinear", name, *_unsigned(self.steps[name]), f"{name}.steps")
                 convert("DequantizeLinear", f"{name}.steps", *_unsigned(self.steps[name]), f"{name}.rounded")
-        return _with(self.fp32, nodes, numbers)
+        return with_nodes(self.fp32, nodes, numbers)
 
 
 def fitted(weights: np.ndarray, seen: np.ndarray, wanted: np.ndarray) -> Integers:
-    """The integers of a convolution that turn what it sees (n, inputs, K) best into what is wanted (n, outputs).
+    """The integers of a layer that turn what it sees (n, inputs, K) best into what is wanted (n, outputs).
 
-    K is the size of the kernel. `weights` (outputs, inputs, height, width) are those in fp32. With one input to each
+    K is the size of the kernel. `weights` (outputs, inputs, ...) are those in fp32. With one input to each
     weight, and as many outputs as inputs, the convolution is depthwise.
     """
     outputs, inputs = weights.shape[:2]
@@ -221,9 +236,9 @@ def _equalised(model: ModelProto, batches: Sequence[np.ndarray]) -> ModelProto:
     A depthwise convolution has a scale for each channel, so its inputs may all have the same range. The inputs of
     others get ranges between that and the one that makes their weights similar.
     """
-    weights, users, pairs = dict(_weights(model)), _users(model), []
-    for layer in _layers(model):
-        name = _after(layer, users)
+    weights, users, pairs = weights_of(model), users_of(model), []
+    for layer in layers(model):
+        name = output_after(layer, users)
         following = users.get(name, [])
         if following and all(one.op_type == "Conv" for one in following):
             pairs.append((layer, name, following))
@@ -245,12 +260,14 @@ def _equalised(model: ModelProto, batches: Sequence[np.ndarray]) -> ModelProto:
         for one in following:
             shape = (1, -1, 1, 1) if weights[one.input[1]].shape[1] > 1 else (-1, 1, 1, 1)
             weights[one.input[1]] = weights[one.input[1]] / factors.reshape(shape)
-    return _with(model, model.graph.node, weights)
+    return with_nodes(model, model.graph.node, weights)
 
 
 def _patches(maps: np.ndarray, layer: NodeProto, places: np.ndarray) -> np.ndarray:
-    """What a convolution sees (n, inputs, K) of maps (B, inputs, H, W) at those places of its output."""
-    given = {one.name: helper.get_attribute_value(one) for one in layer.attribute}
+    """What a layer sees (n, inputs, K) of maps (B, inputs, H, W) or (B, inputs) at those places of its output."""
+    if maps.ndim == 2:
+        return maps[places, :, None]
+    given = attributes(layer)
     top, left, bottom, right = given["pads"]
     maps = np.pad(maps, ((0, 0), (0, 0), (top, bottom), (left, right)))
     windows = np.lib.stride_tricks.sliding_window_view(maps, given["kernel_shape"], axis=(2, 3))
@@ -279,35 +296,3 @@ def _answers(
 
 def _unsigned(steps: Steps) -> tuple[float, np.uint8]:
     return steps.scale, np.uint8(steps.zero)
-
-
-def _layers(model: ModelProto) -> list[NodeProto]:
-    return [node for node in model.graph.node if node.op_type == "Conv"]
-
-
-def _after(layer: NodeProto, users: dict[str, list[NodeProto]]) -> str:
-    """The output of a layer, or of the ReLU after it."""
-    return next(
-        (user.output[0] for user in users[layer.output[0]] if user.op_type == "Relu"), layer.output[0]
-    )
-
-
-def _weights(model: ModelProto) -> dict[str, np.ndarray]:
-    return {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
-
-
-def _users(model: ModelProto) -> dict[str, list[NodeProto]]:
-    """The nodes that take each tensor."""
-    users = {}
-    for node in model.graph.node:
-        for name in node.input:
-            users.setdefault(name, []).append(node)
-    return users
-
-
-def _with(model: ModelProto, nodes: Sequence[NodeProto], numbers: dict[str, np.ndarray]) -> ModelProto:
-    """The model with other nodes, and those of the numbers that they take."""
-    used = {name for node in nodes for name in node.input}
-    kept = [numpy_helper.from_array(value, name) for name, value in numbers.items() if name in used]
-    graph = helper.make_graph(nodes, model.graph.name, model.graph.input, model.graph.output, kept)
-    return helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from m4kit.boxes import pairwise_iou, suppress
 from m4kit.camera import Crop, cut_square
-from m4kit.detector import Detector, _starts
+from m4kit.detector import Detector, _starts, whole_fours
 from m4kit.faceboxes import FaceBoxes, encode, load_network, network_input
 from m4kit.images import load_image
 from m4kit.predictor import Predictor
@@ -166,6 +166,15 @@ def random_boxes(count, seed=0):
     rng = np.random.default_rng(seed)
     corner, size = rng.uniform(0, 100, (count, 2)), rng.uniform(10, 40, (count, 2))
     return np.column_stack([corner, corner + size]), rng.random(count)
+
+
+def test_columns_of_the_mean_colour_at_the_right_change_no_answer(group):
+    network, image = load_network(), group[:300, :401]
+    wider = whole_fours(image)
+    assert wider.shape == (300, 404, 3) and np.array_equal(wider[:, :401], image)
+    answers = (network.answers(torch.tensor(one[None])) for one in (image, wider))
+    for found, expected in zip(*answers, strict=True):
+        assert torch.allclose(found, expected, atol=1e-4)
 
 
 def test_iou_of_known_boxes():

@@ -1,0 +1,74 @@
+"""The rewrites of a network for integers compute the same."""
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from m4kit.faceboxes import load_network
+from m4kit.network import M4Net
+
+from helpers.paths import script_fixture
+
+exporter = script_fixture("export_engines")
+rewrites = script_fixture("graph_rewrites")
+quantisation = script_fixture("quantisation")
+
+
+def answers(model, pictures):
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return session.run(None, {"pictures": pictures})
+
+
+def pictures_of(*shape):
+    return np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+
+
+class TestTheSame:
+    @pytest.mark.parametrize("fusion", ["static", "dynamic"])
+    def test_m4net_answers_as_the_network_does(self, fusion, exporter, rewrites):
+        torch.manual_seed(0)
+        network = M4Net("small", fusion=fusion, crop_size=32).eval()
+        network.parameter_mean += 1
+        network.parameter_std *= 2
+        if fusion == "static":
+            network.fix_head_weights([0, 0.2, 0.3, 0.5])
+        plain, pictures = exporter._PlainM4Net(network), pictures_of(3, 32, 32)
+        model = exporter.traced(network, plain)
+        expected = [one.detach() for one in network.answers(torch.tensor(pictures))]
+        for one in (model, rewrites.rewritten(model)):
+            for found, true in zip(answers(one, pictures), expected, strict=True):
+                np.testing.assert_allclose(found, true, rtol=1e-4, atol=1e-4)
+
+    def test_the_detectors_rewritten_layers_give_the_same(self, exporter, rewrites):
+        network, pictures = load_network(), pictures_of(2, 70, 100)
+        model = exporter.traced(network, exporter._PlainFaceBoxes(network))
+        after = rewrites.rewritten(model)
+        for found, true in zip(answers(after, pictures), answers(model, pictures), strict=True):
+            np.testing.assert_allclose(found, true, rtol=1e-3, atol=1e-3)
+        assert "AveragePool" not in {node.op_type for node in after.graph.node}
+
+    def test_rows_as_channels_change_no_bit(self, exporter, rewrites, quantisation, monkeypatch):
+        torch.manual_seed(0)
+        network, pictures = M4Net("small", crop_size=16).eval(), pictures_of(4, 16, 16)
+        for name, bias in network.named_parameters():
+            # The same biases would be one tensor.
+            if ".bn" in name:
+                nn.init.normal_(bias, 1)
+        plain = exporter._PlainM4Net(network)
+        monkeypatch.setattr(rewrites, "FEW", 0)
+        before = quantisation.quantised(exporter.traced(network, plain), [pictures], plain.pixels)
+        monkeypatch.undo()
+        made = before, rewrites.rows_as_channels(before)
+        groups, wide = (
+            [rewrites.attributes(one).get("group") for one in rewrites.layers(model)] for model in made
+        )
+        assert 16 in groups and wide == [8 * 16 if group == 16 else group for group in groups]
+        for found, true in zip(*(answers(model, pictures) for model in made), strict=True):
+            np.testing.assert_array_equal(found, true)
+        assert np.ptp(answers(before, pictures)[0], axis=0).max() > 0
