@@ -20,6 +20,7 @@ from m4kit.evaluate.peers import measure_times
 from m4kit.explore import HeadWeightExplorer
 from m4kit.explore.photo_in_depth import PhotoInDepth
 from m4kit.inference import inference
+from m4kit.prediction import measure_together
 from m4kit.visualize import overview
 
 WHOLE = "photo to landmarks"
@@ -32,6 +33,9 @@ WITHIN = (
     "of it: the face model's 68 points",
 )
 """The parts of a prediction."""
+
+TOGETHER = 16
+"""Faces that are measured at once, as those of a batch of photos that go to a table."""
 
 MATRIX = 1024
 """Side of the matrices whose product tells what a core can do."""
@@ -67,6 +71,9 @@ def _parts(setting: Setting) -> dict[str, Callable[[], object]]:
     return dict(zip((WHOLE, *WITHIN), within, strict=True)) | {
         "dense mesh of a face": lambda: replace(face).vertices,
         "failure probability of a face": lambda: replace(face).failure_probability,
+        f"the same of {TOGETHER} faces at once": lambda: measure_together(
+            [replace(face) for _ in range(TOGETHER)]
+        ),
         "overview, four pictures of 480 pixels": lambda: overview(prediction),
         "explorer, a change of a head's weight": _weight_move(prediction),
         "explorer, a step of a scene's severity": _severity_step(predictor, photo),
