@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 
 import pyarrow
@@ -22,9 +22,16 @@ from pyarrow import parquet
 
 from m4kit.face_table import ABOUT, SCHEMA, VERSION, TableError, about, about_schema
 from m4kit.files import FULL_DISK, append_whole, changed_settings, reason_of, whole_file
+from m4kit.spread import batched
 
 _PART_ROWS = 20_000
 """Rows of a part, some 25 MB."""
+
+_GROUP = 250
+"""Batches of the journal that become a group of rows of a part."""
+
+_TEXTS = ["photo", "error", "network", "face_model"]
+"""Columns in which values come again; a dictionary of numbers would take memory and save nothing."""
 
 _PART = re.compile(r"part-(\d{5,})\.parquet")
 _OURS = re.compile(r"\.?part-\d{5,}(\.\d+\.part)?\.(parquet|arrows)|\.lock")
@@ -99,15 +106,21 @@ class TableFolder:
         if not self._journal.exists():
             return
         batches = whole_batches(self._journal)
-        if batches:
+        first = next(batches, None)
+        if first is not None:
+            options = {"compression": "zstd", "use_dictionary": _TEXTS}
             try:
-                with whole_file(self.path / f"part-{self._number:05}.parquet") as part:
-                    table = pyarrow.Table.from_batches(batches).cast(self._schema)
-                    parquet.write_table(table, part, compression="zstd")
+                with (
+                    whole_file(self.path / f"part-{self._number:05}.parquet") as part,
+                    parquet.ParquetWriter(part, self._schema, **options) as writer,
+                ):
+                    # In groups, because all rows at once take five times their memory.
+                    for group in batched(chain([first], batches), _GROUP):
+                        writer.write_table(pyarrow.Table.from_batches(group).cast(self._schema))
             except OSError as error:
                 raise self._unwritten(error) from error
         self._journal.unlink()
-        self._number += bool(batches)
+        self._number += first is not None
         self._rows = 0
 
     def _recover(self) -> None:
@@ -131,11 +144,10 @@ class TableFolder:
             if path != self._journal:
                 path.unlink()
         if self._journal.exists():
-            batches = whole_batches(self._journal)
-            if batches:
-                self._check(about_schema(batches[0].schema, self._journal))
-                for batch in batches:
-                    self.done.update(batch["photo"].to_pylist())
+            for number, batch in enumerate(whole_batches(self._journal)):
+                if number == 0:
+                    self._check(about_schema(batch.schema, self._journal))
+                self.done.update(batch["photo"].to_pylist())
             self._finish_part()
 
     def _check(self, found: Mapping[str, object]) -> None:
@@ -153,11 +165,16 @@ class TableFolder:
         )
 
 
-def whole_batches(journal: Path) -> list[pyarrow.RecordBatch]:
-    """The batches of a journal up to the last one that was written whole."""
-    batches = []
-    with journal.open("rb") as file, suppress(pyarrow.ArrowInvalid, OSError, StopIteration):
-        stream = pyarrow.ipc.open_stream(file)
+def whole_batches(journal: Path) -> Iterator[pyarrow.RecordBatch]:
+    """The batches of a journal up to the last one that was written whole, one after another."""
+    with journal.open("rb") as file:
+        try:
+            stream = pyarrow.ipc.open_stream(file)
+        except (pyarrow.ArrowInvalid, OSError):
+            return
         while True:
-            batches.append(stream.read_next_batch())
-    return batches
+            try:
+                batch = stream.read_next_batch()
+            except (pyarrow.ArrowInvalid, OSError, StopIteration):
+                return
+            yield batch

@@ -38,7 +38,7 @@ class TestRows:
 
     def test_what_the_system_knows_of_its_errors_is_there(self):
         judgement = Assessment(0.25, ("tiny", "blurred"))
-        judged = Origin(np.zeros((9, 9, 3), np.uint8), "net", "", lambda face: judgement)
+        judged = Origin(np.zeros((9, 9, 3), np.uint8), "net", "", lambda faces: [judgement])
         (row,) = table(replace(face(), origin=judged)).to_pylist()
         assert (row["failure_probability"], row["reasons"], row["network"]) == (
             0.25,

@@ -331,7 +331,7 @@ class TestDaskScheduler:
             with distributed.Client(processes.address, timeout=5, set_as_default=False) as client:
 
                 def kill_when_rows_are_there():
-                    while not (journal.exists() and table_folder.whole_batches(journal)):
+                    while not (journal.exists() and list(table_folder.whole_batches(journal))):
                         time.sleep(0.02)
                     processes.kill()
 

@@ -154,7 +154,7 @@ class TestStops:
         path = os.pathsep.join(sys.path)
         process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path})
         journal, deadline = out / ".part-00000.arrows", time.monotonic() + 120
-        while not (journal.exists() and len(table_folder.whole_batches(journal)) >= 3):
+        while not (journal.exists() and len(list(table_folder.whole_batches(journal))) >= 3):
             assert process.poll() is None, "it ended before it was killed"
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -194,6 +194,7 @@ class TestStops:
 
     def test_parts_are_closed_when_they_are_full(self, photos, options, tmp_path, monkeypatch):
         monkeypatch.setattr(table_folder, "_PART_ROWS", 4)
+        monkeypatch.setattr(table_folder, "_GROUP", 1)
         quiet(photos, tmp_path / "out", batch_size=2, workers=1, **options)
         assert len(list((tmp_path / "out").glob("part-*.parquet"))) > 2
         assert read(tmp_path / "out")["photo"].nunique() == 11
@@ -207,7 +208,7 @@ class TestStops:
 
         with monkeypatch.context() as patch:
             if where == "part":
-                patch.setattr(table_folder.parquet, "write_table", full)
+                patch.setattr(table_folder.parquet.ParquetWriter, "write_table", full)
             else:
                 appends_fit_until(patch, 4)
             with pytest.raises(TableError, match="No space left on device; make room, and start again"):
