@@ -165,7 +165,9 @@ def test_edge_distortion_is_the_mean_logarithm_of_the_lengths():
 def test_a_face_that_moved_is_not_judged_by_the_network_s_score(face):
     from m4kit.prediction import Assessment, Origin
 
-    origin = Origin(np.zeros((240, 240, 3), np.uint8), "net", "box", lambda _: Assessment(0.4))
+    origin = Origin(
+        np.zeros((240, 240, 3), np.uint8), "net", "box", lambda faces: [Assessment(0.4) for _ in faces]
+    )
     judged = replace(face, origin=origin)
     assert judged.failure_probability == 0.4
     assert exaggerate(judged, 2).failure_probability is None
