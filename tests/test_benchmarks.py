@@ -75,8 +75,10 @@ def test_rows_on_many_photos_count_each_of_them(run, own_threads, capsys):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sessions and signals of POSIX")
 def test_busy_processes_share_a_session_rest_and_work_and_end(machine):
+    before = psutil.Process().children(recursive=True)
     with machine.busy_processes(2) as busy:
-        processes = [one for child in psutil.Process().children() for one in child.children()]
+        started = [one for one in psutil.Process().children() if one not in before]
+        processes = [one for child in started for one in child.children()]
         processes = [one for one in processes if os.getsid(one.pid) != os.getsid(0)]
         assert len(processes) == 2 and len({os.getsid(one.pid) for one in processes}) == 1
         assert {one.status() for one in processes} == {psutil.STATUS_STOPPED}

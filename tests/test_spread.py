@@ -154,9 +154,12 @@ class TestDask:
 
     @pytest.mark.parametrize(("status", "error"), [("error", KilledWorker), ("finished", OSError)])
     def test_an_answer_that_is_lost_on_its_way_is_made_again(self, status, error):
+        def add_callback(function):
+            # In a thread, as Dask does: this one may have a loop of its own, from the tests of a browser.
+            threading.Thread(target=lambda: asyncio.run(function())).start()
+
         class Client:
-            status, loop = "running", SimpleNamespace(add_callback=lambda function: asyncio.run(function()))
-            calls = 0
+            loop, calls = SimpleNamespace(add_callback=add_callback), 0
 
             def submit(self, work, items, *, pure):
                 return SimpleNamespace(answer=work(items), status=status)
