@@ -1,12 +1,21 @@
-"""Settings of a short training, and labels of made-up faces."""
+"""Settings of a short training, labels of made-up faces, and the look of a drawn one."""
+
+import dataclasses
 
 import numpy as np
 
 from m4kit.camera import rotation_from_euler
+from m4kit.light import Lamp, Light
 from m4kit.parameters import landmarks_in_crop
 from m4kit.training.augmentation import Augmentation
 from m4kit.training.data import Labels, averaging_matrix
 from m4kit.training.loop import Config
+from m4kit.training.synthetic import random_look
+
+FLAT = Light(
+    key=Lamp((0, 0, 1), (0, 0, 0)), fill=Lamp((0, 0, 1), (0, 0, 0)), sky=(1, 1, 1), ground=(1, 1, 1), cavity=0
+)
+"""Light without shadows."""
 
 QUIET = dict.fromkeys(("colour", "grey", "patches", "blur", "shrink", "noise", "jpeg"), 0.0)
 SHORT = Config(
@@ -18,6 +27,22 @@ SHORT = Config(
     validate_every=3,
     augmentation=Augmentation(rotation=5, scale=(1.0, 1.1), shift=2, **QUIET),
 )
+
+
+def plain_look():
+    """A bald grey face with red lips and blue eyes, in a light without shadows."""
+    return dataclasses.replace(
+        random_look(np.random.default_rng(0)),
+        skin=np.full(3, 128.0),
+        lips=np.array([255.0, 0, 0]),
+        iris=np.array([0.0, 0, 255]),
+        clothes=np.full(3, 128.0),
+        gaze=np.array([0.0, 0, 1]),
+        hair=None,
+        beard=0.0,
+        flush=0.0,
+        light=FLAT,
+    )
 
 
 def parameters_of(n, *, seed):

@@ -1,4 +1,3 @@
-import dataclasses
 import shutil
 import zipfile
 
@@ -7,18 +6,16 @@ import pytest
 
 from m4kit.camera import head_pose
 from m4kit.face_model import FaceModel
-from m4kit.light import Lamp, Light
 from m4kit.parameters import landmarks_in_crop, split
 from m4kit.training import bent
 from m4kit.training.bent import Move, moved, random_move
 from m4kit.training.data import Labels, decoded_crops
-from m4kit.training.synthetic import random_look, random_parameters, write_set
+from m4kit.training.synthetic import random_parameters, write_set
 from m4kit.training.synthetic_head import Head, draw
 
+from helpers.training import plain_look
+
 GREY = np.full((120, 120, 3), 90, np.uint8)
-FLAT = Light(
-    key=Lamp((0, 0, 1), (0, 0, 0)), fill=Lamp((0, 0, 1), (0, 0, 0)), sky=(1, 1, 1), ground=(1, 1, 1), cavity=0
-)
 
 
 @pytest.fixture(scope="module")
@@ -29,19 +26,7 @@ def model():
 @pytest.fixture(scope="module")
 def drawing(model):
     """Draws a bald grey face with red lips and blue eyes from raw parameters (62,)."""
-    look = dataclasses.replace(
-        random_look(np.random.default_rng(0)),
-        skin=np.full(3, 128.0),
-        lips=np.array([255.0, 0, 0]),
-        iris=np.array([0.0, 0, 255]),
-        clothes=np.full(3, 128.0),
-        gaze=np.array([0.0, 0, 1]),
-        hair=None,
-        beard=0.0,
-        flush=0.0,
-        light=FLAT,
-    )
-    head = Head(model)
+    look, head = plain_look(), Head(model)
     return lambda parameters: draw(head, parameters, look, GREY)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from m4kit.camera import CROP_SIZE, Crop, decompose, head_pose, rotation_from_euler
 from m4kit.face_model import FaceModel
-from m4kit.light import Lamp, Light
+from m4kit.light import Lamp
 from m4kit.network import M4Net, Outputs
 from m4kit.parameters import landmarks_in_crop
 from m4kit.render import depth_map
@@ -17,14 +17,13 @@ from m4kit.training import TrainingError, synthetic
 from m4kit.training.augmentation import Augmentation
 from m4kit.training.data import Faces, Labels, decoded_crops
 from m4kit.training.loop import Config, Trainer
-from m4kit.training.synthetic import random_face, random_look, random_parameters, random_skin, write_set
+from m4kit.training.synthetic import random_face, random_parameters, random_skin, write_set
 from m4kit.training.synthetic_head import Head, draw
 from m4kit.training.transfer import set_whitening, whitening_of
 
+from helpers.training import FLAT, plain_look
+
 GREEN = np.full((CROP_SIZE, CROP_SIZE, 3), (0, 255, 0), dtype=np.uint8)
-FLAT = Light(
-    key=Lamp((0, 0, 1), (0, 0, 0)), fill=Lamp((0, 0, 1), (0, 0, 0)), sky=(1, 1, 1), ground=(1, 1, 1), cavity=0
-)
 MILD = Augmentation(0, (1, 1), 0, 0.5, *[0] * 7)
 
 
@@ -40,19 +39,7 @@ def head(model):
 
 @pytest.fixture
 def plain():
-    """A bald grey face with red lips and blue eyes, in a light without shadows."""
-    return dataclasses.replace(
-        random_look(np.random.default_rng(0)),
-        skin=np.full(3, 128.0),
-        lips=np.array([255.0, 0, 0]),
-        iris=np.array([0.0, 0, 255]),
-        clothes=np.full(3, 128.0),
-        gaze=np.array([0.0, 0, 1]),
-        hair=None,
-        beard=0.0,
-        flush=0.0,
-        light=FLAT,
-    )
+    return plain_look()
 
 
 def parameters_of(model, *, yaw=0.0, pitch=0.0, roll=0.0, seed=0):
