@@ -21,7 +21,7 @@ from m4kit.boxes import suppress
 from m4kit.checks import check_number, check_type, check_whole
 from m4kit.engine import make_engine
 from m4kit.images import check_image
-from m4kit.priors import decode, prior_boxes
+from m4kit.priors import MEAN_COLOUR, decode, prior_boxes
 
 if TYPE_CHECKING:
     from m4kit.faceboxes import FaceBoxes
@@ -56,8 +56,6 @@ less.
 """
 PATCH_SCORE, PATCH = 0.02, 128
 """Lowest score of a sign around which a photo is searched again, and the side of this patch in network pixels."""
-MEAN_COLOUR = (123, 117, 104)
-"""FaceBoxes subtracts this colour (RGB) from a picture, so that it means nothing, as does a convolution's padding."""
 MIN_SIDE = 8
 """A photo with a shorter side, in network pixels, is too small for any face."""
 

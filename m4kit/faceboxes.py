@@ -18,13 +18,13 @@ from torch.nn import functional as F
 
 from m4kit.checks import check_type
 from m4kit.inference import loading
-from m4kit.priors import CENTRE_VARIANCE, DENSITY, PRIOR_SIZES, SIZE_VARIANCE
+from m4kit.priors import CENTRE_VARIANCE, DENSITY, MEAN_COLOUR, PRIOR_SIZES, SIZE_VARIANCE
 from m4kit.weights import WeightsError, fingerprint, load_strictly, read_pickled, read_tensors, resolve
 
 PACKAGED_WEIGHTS = "faceboxes"
 """Registered name of the packaged weights."""
 
-MEAN_BGR = (104.0, 117.0, 123.0)
+MEAN_BGR = tuple(map(float, reversed(MEAN_COLOUR)))
 
 
 class Convolution(nn.Module):

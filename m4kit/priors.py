@@ -1,4 +1,4 @@
-"""FaceBoxes' prior boxes: a grid of boxes that the detector's network moves onto faces.
+"""FaceBoxes' prior boxes, a grid of boxes that the detector's network moves onto faces, and its mean colour.
 
 Small priors are denser than the grid, so that small faces overlap as many of them as large ones (anchor
 densification; Zhang et al., "FaceBoxes: A CPU Real-time Face Detector with High Accuracy", IJCB 2017).
@@ -12,6 +12,8 @@ import numpy as np
 
 from m4kit.checks import read_only
 
+MEAN_COLOUR = (123, 117, 104)
+"""FaceBoxes subtracts this colour (RGB) from a picture, so that it means nothing, as does a convolution's padding."""
 STRIDES = (32, 64, 128)
 PRIOR_SIZES = ((32, 64, 128), (256,), (512,))
 DENSITY = {32: 4, 64: 2}
