@@ -1,4 +1,4 @@
-"""Makes training faces with shapes that no photo shows, and labels that keep what a network knows about photos.
+"""Makes training faces with extreme shapes by bending photos, and labels them with a network's own answers.
 
 A caricature needs an identity three times as far from the mean as a photo does, and a network that saw only photos
 does not give it. Here each crop is bent: it becomes a relief, with the depth of the head's mesh, and smoothly less
@@ -27,7 +27,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from m4kit.camera import CROP_SIZE, crop_from_landmarks, decompose, head_pose, rotation_from_euler
+from m4kit.camera import CROP_SIZE, crop_from_landmarks, decompose, head_poses, rotation_from_euler
 from m4kit.commands import add_quiet, add_weights, shows_progress
 from m4kit.engine import Engine, exact_engine
 from m4kit.face_model import EXPRESSION_MODES, IDENTITY_MODES, FaceModel
@@ -150,10 +150,9 @@ def _relief(
     seen = look(_at_corners(pixels, corners), window, values=_at_corners(change, corners))
     known = np.isfinite(seen.depth).reshape(count, count)
     values = np.column_stack([np.nan_to_num(seen.depth - behind), seen.values.T]).astype(np.float32)
-    # The border stays where it is, at the depth of the head's centre.
+    # The border, where all values are 0, stays where it is, at the depth of the head's centre.
     border = np.ones_like(known)
     border[1:-1, 1:-1] = False
-    values[(border & ~known).ravel()] = 0
     filled = _filled(values.reshape(count, count, 4), known | border).reshape(-1, 4)
     row, column = np.divmod(np.arange(count * count), count)
     places = np.column_stack([_STEP * column - half, half - _STEP * row, filled[:, 0] + behind])
@@ -220,7 +219,7 @@ def bend_faces(
     source: Source, labels: Labels, head: FaceModel, *, out: Path, seed: int = 0, progress: bool = True
 ) -> Labels:
     """Bend each face of a source once; returns the new faces' labels, and writes their crops into `out`."""
-    yaw = np.array([head_pose(camera).yaw for camera in split_camera(labels.parameters)[0]])
+    yaw = np.array([pose.yaw for pose in head_poses(split(labels.parameters).camera)])
     faces = np.flatnonzero(np.abs(yaw) < LARGEST_YAW)
     names, parameters = [f"{face:06d}.jpg" for face in faces], labels.parameters[faces]
     with whole_file(out / f"bent_{source.name}.zip") as path, zipfile.ZipFile(path, "w") as archive:

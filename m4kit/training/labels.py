@@ -31,7 +31,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from m4kit.camera import CROP_SIZE, decompose, head_pose, rotation_from_euler
+from m4kit.camera import CROP_SIZE, decompose, head_poses, rotation_from_euler
 from m4kit.datasets import HELD_OUT_PEOPLE, held_out
 from m4kit.evaluate.identity import IdentityEvaluation, video_of
 from m4kit.evaluate.landmarks import DEPTH_GROUPS
@@ -177,7 +177,7 @@ def ask(
     points = peer.points(kept[0])
     if own is not None:
         cameras = split_camera(fit(model, peer.vertices, points))[0]
-        rotations = np.array([decompose(camera)[1] for camera in cameras])
+        rotations = decompose(cameras)[1]
         points = mean_of_teachers(points, own.points(kept[1]), rotations)
     return kept[0], points
 
@@ -191,7 +191,7 @@ def label(
     """
     fitted = fit(model, vertices, points)
     columns = {"points21": source.points21.copy(), "points68": source.points68.copy()}
-    turned = np.abs([head_pose(camera).yaw for camera in split_camera(fitted)[0]]) > OUTLINE_YAW
+    turned = np.abs([pose.yaw for pose in head_poses(split_camera(fitted)[0])]) > OUTLINE_YAW
     columns["points68"][turned, :17] = np.nan
     shift = align_annotation(model, fitted, columns)
     refined, habits = draw_to_annotation(model, fitted, *annotation(columns))
