@@ -79,7 +79,7 @@ def array_to_rgb(array: np.ndarray, name: str) -> np.ndarray:
             f"{name}: expected uint8, uint16, float or bool values, got {array.dtype}; "
             "use array.astype(numpy.uint8) if they are from 0 to 255"
         )
-    # One pixel tells of most photos that they are none of those, in no time.
+    # The first pixel rules out most photos, without a look at the others.
     if array.dtype == np.uint8 and array.flat[0] <= 1 and array.max() == 1:
         warnings.warn(
             f"{name}: is black, because its values are only 0 and 1 of 255; if they were floats from 0 to 1, "

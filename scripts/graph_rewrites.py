@@ -1,4 +1,4 @@
-"""Rewrites of a network in ONNX: the same function, in forms that ONNX Runtime computes faster in integers."""
+"""Rewrites ONNX networks so that ONNX Runtime runs them faster in integers. Their answers stay the same."""
 
 from __future__ import annotations
 

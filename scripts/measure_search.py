@@ -1,4 +1,4 @@
-"""Measures what the detector's search of a large photo loses beside one that is fine everywhere, on held-out faces.
+"""Compares the detector's default search of large photos with a fine search of the whole photo, on held-out faces.
 
     python scripts/measure_search.py SHARED [--scenes 200]
 
