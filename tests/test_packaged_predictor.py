@@ -76,7 +76,7 @@ class TestBoxes:
             assert np.median(nme(others, own)) < 1
 
     def test_the_error_is_that_of_the_own_box_for_boxes_of_07_to_2_times_its_size(self, predictor):
-        faces = list(read_aflw2000_3d(shared_file("data/aflw2000_3d_dev.zip")))[::16]
+        faces = list(read_aflw2000_3d(shared_file("data/aflw2000_3d_dev.zip")))[::4]
         errors = []
         for factor in (1, 0.7, 1.4, 2.0):
             placed = [
@@ -84,8 +84,8 @@ class TestBoxes:
                 for face in faces
             ]
             errors.append(np.mean(nme(np.array(placed), np.array([face.landmarks[:, :2] for face in faces]))))
-        # Measured: 3.03 to 3.09 %.
-        assert errors == pytest.approx(errors[:1] * 4, abs=0.15)
+        # Measured: 3.21, 3.20, 3.21 and 3.32 %. With all 500 faces: 2.98, 2.99, 2.99 and 3.12 %.
+        assert errors == pytest.approx(errors[:1] * 4, abs=0.2)
 
     def test_landmarks_hardly_tremble_when_the_box_does(self, predictor, found):
         """3DDFA-V3 #9: landmarks that jitter in a film, where each frame has a slightly different box."""
