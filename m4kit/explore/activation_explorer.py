@@ -38,7 +38,6 @@ from m4kit.explore.plotly_view import PlotlyView
 _NONE = "none"
 _PURPOSES = {
     "best": "Each at its best rate",
-    "common": "All at the common rate",
     "search": "Search for the learning rate",
 }
 _BEST_RATE = 0.0

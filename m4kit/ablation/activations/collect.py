@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from m4kit.ablation.activations.record import BEST, COMMON, ERRORS, SEARCH, STEPS, ActivationRecord, RunRecord
+from m4kit.ablation.activations.record import BEST, ERRORS, SEARCH, STEPS, ActivationRecord, RunRecord
 from m4kit.ablation.activations.run import Run
 from m4kit.ablation.activations.study import Study
 from m4kit.ablation.record import RecordError
@@ -23,7 +23,6 @@ def collect(study: Study | str | Path, *, partial: bool = False) -> ActivationRe
     training of more than 4000 steps keeps every second (third ...) of them.
     """
     study = study if isinstance(study, Study) else Study.open(study)
-    best, common = study.best_rates(), study.common_rate()
     searches, trainings = study.plan.searches(), study.trainings()
     missing = [run.name for run in (*searches, *trainings) if study.result(run) is None]
     if not trainings:
@@ -34,26 +33,11 @@ def collect(study: Study | str | Path, *, partial: bool = False) -> ActivationRe
             f"({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}); continue the study, or collect the "
             "ended trainings (partial)"
         )
-    # A purpose counts only if the trainings of all activations have it, so that they can be compared.
-    whole = {
-        purpose
-        for purpose, rates in ((BEST, best), (COMMON, dict.fromkeys(study.plan.activations, common)))
-        if trainings
-        and all(
-            Run(name, rates[name], seed, study.plan.steps) in trainings
-            for name in study.plan.activations
-            for seed in study.plan.seeds
-        )
-    }
     found = {}
     for run in (*searches, *trainings):
         if study.result(run) is None:
             continue
-        purposes = (
-            *[SEARCH] * (run in searches),
-            *[BEST] * (BEST in whole and run in trainings and best[run.activation] == run.learning_rate),
-            *[COMMON] * (COMMON in whole and run in trainings and common == run.learning_rate),
-        )
+        purposes = tuple(name for name, own in ((SEARCH, searches), (BEST, trainings)) if run in own)
         found[run] = _read_run(study, run, purposes)
     if not found:
         raise RecordError(f"{study.out}: expected at least one training that has ended, got none")

@@ -12,9 +12,9 @@ import numpy as np
 
 from m4kit.ablation.activations.collect import collect
 from m4kit.ablation.activations.numbers import MEASURES, REFERENCE, activation_table, against
-from m4kit.ablation.activations.record import BEST, COMMON, PURPOSES, ActivationRecord
+from m4kit.ablation.activations.record import PURPOSES, ActivationRecord
 from m4kit.ablation.activations.run import Settings, study_faces
-from m4kit.ablation.activations.study import BOTH, Plan, Study
+from m4kit.ablation.activations.study import Plan, Study
 from m4kit.commands import CONTINUES, add_quiet, folder_argument, say, shows_progress
 from m4kit.files import OutputFolder
 from m4kit.network import ACTIVATIONS, SIZES
@@ -90,13 +90,6 @@ def add_activations_parser(targets) -> None:
             default=getattr(plan, name),
             help=f"{about} (default: %(default)s)",
         )
-    parser.add_argument(
-        "--learning-rates",
-        choices=(BEST, COMMON, BOTH),
-        default=BEST,
-        help="train with the best rate of each activation, with the rate that is best for all, or with both "
-        "(default: %(default)s)",
-    )
     parser.add_argument("--size", choices=SIZES, default=settings.size, help="default: %(default)s")
     for name in _NUMBERS:
         parser.add_argument(
@@ -170,8 +163,7 @@ def _in_words(record: ActivationRecord, path: Path) -> str:
     lines = []
     for purpose in PURPOSES:
         runs = record.select(purpose=purpose)
-        # The best rate of each activation can be the common one.
-        if runs and (purpose != COMMON or runs != record.select(purpose=BEST)):
+        if runs:
             steps = max(run.planned for run in runs)
             lines.append(
                 f"{purpose}, {steps} steps; NME in %, pose in degrees, with 95 % intervals over seeds; dead units of "
@@ -220,6 +212,5 @@ def _plan(options: argparse.Namespace) -> Plan:
         search_steps=options.search_steps,
         rates=tuple(options.rates),
         search_seeds=options.search_seeds,
-        learning_rates=options.learning_rates,
         settings=settings,
     )

@@ -18,8 +18,8 @@ from m4kit.ablation.record import RecordFormat, reshaped
 if TYPE_CHECKING:
     import pandas as pd
 
-SEARCH, BEST, COMMON = "search", "best", "common"
-PURPOSES = (SEARCH, BEST, COMMON)
+SEARCH, BEST = "search", "best"
+PURPOSES = (SEARCH, BEST)
 
 TERMS = ("landmarks", "vertices", "parameters", "rotation", "points")
 ERRORS = ("nme", "balanced", "yaw", "pitch", "roll")
@@ -45,9 +45,8 @@ _LISTS = ("purposes", "stages")
 class RunRecord:
     """One training.
 
-    - `purposes`: "search" (for a learning rate), "best" (trained at its activation's best rate) and "common" (at the
-      rate that is common to all). `planned`: number of steps that it was to take. `status`: "finished" or "diverged",
-      which `why` explains.
+    - `purposes`: "search" (for a learning rate) and "best" (trained at its activation's best rate). `planned`: number
+      of steps that it was to take. `status`: "finished" or "diverged", which `why` explains.
     - For each of n steps (n,): its number `step`, the `loss`, the terms of the loss of the fused output (`landmarks`
       and `vertices` in crop-frame pixels, `parameters` in standard deviations, `rotation` in degrees, `points` in
       pixels), the norm of the whole `gradient` before clipping, the wall-clock `seconds` and the `cpu_seconds`.
@@ -133,7 +132,7 @@ class ActivationRecord:
         activations: Iterable[str] | None = None,
         seeds: Iterable[int] | None = None,
     ) -> tuple[RunRecord, ...]:
-        """The trainings with that purpose ("best", "common" or "search"), activations and seeds; default: all.
+        """The trainings with that purpose ("best" or "search"), activations and seeds; default: all.
 
         Raises `ValueError` for a purpose or an activation that is not in the record.
         """

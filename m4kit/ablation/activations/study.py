@@ -10,7 +10,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from m4kit.ablation.activations.record import BEST, COMMON
 from m4kit.ablation.activations.run import RESULT, Run, Settings, study_faces
 from m4kit.ablation.activations.workers import train_all
 from m4kit.files import write_whole
@@ -18,10 +17,8 @@ from m4kit.network import ACTIVATIONS
 from m4kit.training import TrainingError
 from m4kit.training.data import decoded_crops
 
-VERSION = 1
+VERSION = 2
 """Version of a study's folder. It is raised when an old folder can no longer be continued."""
-
-BOTH = "both"
 
 _PLAN = "study.json"
 
@@ -37,9 +34,7 @@ class Plan:
     - For each activation, trainings of `search_steps` steps with the first `search_seeds` of the seeds search its
       learning rate among `rates`. The best rate has the lowest validation NME at the end, of the averaged weights and
       as the mean over these seeds. A rate at which one diverged is never the best.
-    - Then each activation is trained for `steps` steps with each seed: with its own best rate ("best"), with the rate
-      that is best for all ("common": the lowest geometric mean of the NME over the activations; rates at which one
-      diverged come last), or "both".
+    - Then each activation is trained for `steps` steps with each seed, at its best rate.
 
     `labels` is the digest of the faces that the study trains on (`Labels.digest`), empty before it runs.
     """
@@ -50,7 +45,6 @@ class Plan:
     search_steps: int = 150
     rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
     search_seeds: int = 1
-    learning_rates: str = BEST
     settings: Settings = field(default_factory=Settings)
     labels: str = ""
 
@@ -73,8 +67,6 @@ class Plan:
             raise StudyError(
                 f"expected search_seeds from 1 to the number of seeds, {len(self.seeds)}, got {self.search_seeds}"
             )
-        if self.learning_rates not in (BEST, COMMON, BOTH):
-            raise StudyError(f"expected learning_rates best, common or both, got {self.learning_rates!r}")
 
     def searches(self) -> list[Run]:
         """The trainings that search learning rates, seed by seed; none if there is only one rate."""
@@ -87,24 +79,13 @@ class Plan:
             for rate in self.rates
         ]
 
-    def trainings(self, best: Mapping[str, float], common: float) -> list[Run]:
+    def trainings(self, best: Mapping[str, float]) -> list[Run]:
         """The full trainings, seed by seed, so that an unfinished study is balanced."""
-        runs = []
-        for seed in self.seeds:
-            for kind in (BEST, COMMON) if self.learning_rates == BOTH else (self.learning_rates,):
-                runs += [
-                    Run(name, best[name] if kind == BEST else common, seed, self.steps)
-                    for name in self.activations
-                ]
-        # An activation whose best rate is the common one is trained once for both.
-        return list(dict.fromkeys(runs))
+        return [Run(name, best[name], seed, self.steps) for seed in self.seeds for name in self.activations]
 
     def to_dict(self) -> dict:
         """The plan as plain values for JSON."""
-        names = (
-            *("activations", "seeds", "steps", "search_steps", "rates", "search_seeds"),
-            *("learning_rates", "labels"),
-        )
+        names = ("activations", "seeds", "steps", "search_steps", "rates", "search_seeds", "labels")
         plain = {name: getattr(self, name) for name in names} | {"settings": self.settings.to_dict()}
         return json.loads(json.dumps(plain))
 
@@ -175,27 +156,10 @@ class Study:
                 best[name] = min(plan.rates, key=lambda rate: (sum(at[rate]), rate))
         return best
 
-    def common_rate(self) -> float | None:
-        """The rate that is best for all activations, or `None` until all searches have ended."""
-        plan, errors = self.plan, self.search_errors()
-        if not plan.searches():
-            return plan.rates[0]
-        if len(errors) < len(plan.searches()):
-            return None
-
-        def judged(rate: float) -> tuple[int, float]:
-            at_rate = [error for run, error in errors.items() if run.learning_rate == rate]
-            fine = [math.log(error) for error in at_rate if math.isfinite(error)]
-            return len(at_rate) - len(fine), sum(fine)
-
-        return min(plan.rates, key=judged)
-
     def trainings(self) -> list[Run]:
         """The full trainings; empty until all searches have ended."""
-        best, common = self.best_rates(), self.common_rate()
-        if len(best) < len(self.plan.activations) or common is None:
-            return []
-        return self.plan.trainings(best, common)
+        best = self.best_rates()
+        return self.plan.trainings(best) if len(best) == len(self.plan.activations) else []
 
     def run(
         self,

@@ -74,8 +74,8 @@ class TestTable:
         assert table["nme"].tolist() == pytest.approx([3, 10])
 
     def test_what_was_not_trained_is_an_error(self):
-        with pytest.raises(ValueError, match=r"purpose common, got none .* the record has best"):
-            activation_table(record_of(run_record()), purpose="common")
+        with pytest.raises(ValueError, match=r"purpose search, got none .* the record has best"):
+            activation_table(record_of(run_record()), purpose="search")
 
 
 class TestAgainst:

@@ -81,7 +81,7 @@ class TestSelection:
     def test_what_the_record_does_not_have_is_named(self, record):
         with pytest.raises(ValueError, match="activations out of relu, elu, got gelu"):
             record.select(activations=["gelu"])
-        with pytest.raises(ValueError, match="a purpose out of search, best, common, got last"):
+        with pytest.raises(ValueError, match="a purpose out of search, best, got last"):
             record.select(purpose="last")
 
     def test_the_table_holds_the_end_of_each_training(self, record):
@@ -127,7 +127,7 @@ class TestCollecting:
         assert record.runs[0].loss.tolist() == [99, 98, 97, 96, 95, 94]
         assert record.runs[0].nme.tolist() == [9, 5]
         assert record.runs[0].dead.tolist() == [[0.125], [0.125]]
-        assert record.runs[0].purposes == ("best", "common")
+        assert record.runs[0].purposes == ("best",)
         assert record.missing == ()
 
     def test_it_names_no_folder_of_this_machine(self, study):
@@ -181,18 +181,3 @@ class TestCollecting:
         (folder / "metrics.jsonl").write_text('{"step": 1, "loss": 3.0}\n')
         with pytest.raises(RecordError, match=r"elu_lr0\.001_seed0_steps6.*missing or damaged"):
             collect(study)
-
-    def test_a_rate_that_not_all_were_trained_at_is_not_common(self, tmp_path):
-        study = Study(Plan(activations=("relu", "elu"), seeds=(0,), rates=(1e-3, 1e-2), steps=6), tmp_path)
-        for run in study.plan.searches():
-            folder = write_run(study, run, steps=3)
-            better = (run.learning_rate == 1e-2) == (run.activation == "elu")
-            text = (folder / "metrics.jsonl").read_text()
-            (folder / "metrics.jsonl").write_text(
-                text.replace('"nme": 5.0', f'"nme": {4.0 if better else 6.0}')
-            )
-        for run in study.trainings():
-            write_run(study, run, steps=6)
-        record = collect(study)
-        assert [run.learning_rate for run in record.select(purpose="best")] == [1e-3, 1e-2]
-        assert record.select(purpose="common") == ()

@@ -194,18 +194,10 @@ class TestRun:
 class TestPlan:
     def test_all_activations_have_a_seed_before_any_has_the_next(self):
         plan = Plan(activations=("relu", "elu"), seeds=(0, 1))
-        runs = plan.trainings({"relu": 1e-3, "elu": 3e-3}, common=1e-3)
+        runs = plan.trainings({"relu": 1e-3, "elu": 3e-3})
         assert [(run.seed, run.activation) for run in runs] == [
             *((0, "relu"), (0, "elu")),
             *((1, "relu"), (1, "elu")),
-        ]
-
-    def test_a_training_that_serves_both_comparisons_is_made_once(self):
-        plan = Plan(activations=("relu", "elu"), seeds=(0,), learning_rates="both")
-        runs = plan.trainings({"relu": 1e-3, "elu": 3e-3}, common=1e-3)
-        assert [(run.activation, run.learning_rate) for run in runs] == [
-            *(("relu", 1e-3), ("elu", 3e-3)),
-            ("elu", 1e-3),
         ]
 
     def test_it_survives_json(self):
@@ -220,7 +212,6 @@ class TestPlan:
             ({"seeds": (1, 1)}, "seeds: expected each once"),
             ({"rates": (0.0,)}, "above 0"),
             ({"seeds": (1, 2), "search_seeds": 3}, "from 1 to the number of seeds, 2, got 3"),
-            ({"learning_rates": "worst"}, "best, common or both, got 'worst'"),
         ],
     )
     def test_what_makes_no_sense_is_refused(self, wrong, words):
@@ -238,7 +229,7 @@ def ended(study, run, *, nme, status="finished"):
 
 
 class TestStudy:
-    def test_the_best_rate_is_each_ones_own_and_the_common_one_suits_all(self, tmp_path):
+    def test_the_best_rate_is_each_ones_own(self, tmp_path):
         study = Study(Plan(activations=("relu", "elu"), rates=(1e-3, 1e-2)), tmp_path)
         errors = {("relu", 1e-3): 9, ("relu", 1e-2): 8, ("elu", 1e-3): 7, ("elu", 1e-2): 20}
         assert study.best_rates() == {}
@@ -246,7 +237,6 @@ class TestStudy:
         for run in study.plan.searches():
             ended(study, run, nme=errors[run.activation, run.learning_rate])
         assert study.best_rates() == {"relu": 1e-2, "elu": 1e-3}
-        assert study.common_rate() == 1e-3
         assert len(study.trainings()) == 6
 
     def test_several_seeds_can_search_and_their_mean_decides(self, tmp_path):
@@ -267,20 +257,12 @@ class TestStudy:
         ended(study, last, nme=2, status="diverged")
         assert study.best_rates() == {"relu": 1e-2, "elu": 1e-3}
 
-    def test_a_study_from_before_several_seeds_could_search_is_continued(self, tmp_path):
-        Study(Plan(settings=SETTINGS), tmp_path)
-        about = json.loads((tmp_path / "study.json").read_text())
-        del about["plan"]["search_seeds"]
-        (tmp_path / "study.json").write_text(json.dumps(about))
-        assert Study.open(tmp_path).plan == Plan(settings=SETTINGS)
-
     def test_a_search_that_diverged_is_never_the_best(self, tmp_path):
         study = Study(Plan(activations=("relu", "elu"), rates=(1e-3, 1e-2)), tmp_path)
         for run in study.plan.searches():
             broken = run.activation == "elu" and run.learning_rate == 1e-2
             ended(study, run, nme=1 / run.learning_rate, status="diverged" if broken else "finished")
         assert study.best_rates() == {"relu": 1e-2, "elu": 1e-3}
-        assert study.common_rate() == 1e-3
 
     def test_a_folder_of_other_settings_is_not_continued(self, tmp_path):
         Study(Plan(settings=SETTINGS), tmp_path)
@@ -293,8 +275,8 @@ class TestStudy:
             Study.open(tmp_path)
         Study(Plan(), tmp_path)
         assert Study.open(tmp_path).plan == Plan()
-        monkeypatch.setattr(activation_study, "VERSION", 2)
-        with pytest.raises(StudyError, match="a study of version 2, got version 1"):
+        monkeypatch.setattr(activation_study, "VERSION", 3)
+        with pytest.raises(StudyError, match="a study of version 3, got version 2"):
             Study.open(tmp_path)
         (tmp_path / "study.json").write_text("{")
         with pytest.raises(StudyError, match="got a file that cannot be read"):
