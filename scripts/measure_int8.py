@@ -16,15 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from m4kit import metrics
-from m4kit.boxes import HIT_IOU, pairwise_iou
 from m4kit.engine import make_engine
 from m4kit.face_model import packaged_model
-from m4kit.landmarks import face_box, face_size
+from m4kit.landmarks import face_size
 from m4kit.network import M4Net
 from m4kit.parameters import fuse, landmarks_in_crop
-from m4kit.prediction import Face
 from m4kit.predictor import Predictor
-from m4kit.training.failure import Photo, make_photo
+from m4kit.training.failure import face_at, make_photo
 from m4kit.training.labels import read_source
 from m4kit.training.refinement import annotation, annotation_offsets, place_annotated
 from m4kit.views import regress
@@ -78,7 +76,8 @@ def compare_photos(crops: np.ndarray, landmarks: np.ndarray, points: np.ndarray,
         for number, (crop, *places) in enumerate(zip(crops, landmarks, points, strict=True))
     ]
     found = {
-        words: [face_in(predictor, photo) for photo in photos] for words, predictor in predictors.items()
+        words: [face_at(predictor(photo.image), photo.landmarks) for photo in photos]
+        for words, predictor in predictors.items()
     }
     everywhere = [
         number for number, faces in enumerate(zip(*found.values(), strict=True)) if None not in faces
@@ -98,14 +97,6 @@ def compare_photos(crops: np.ndarray, landmarks: np.ndarray, points: np.ndarray,
         errors = error_of(np.array([face.parameters for face in own]), seen, trust[everywhere], size / scale)
         first = errors if first is None else first
         print(f"{len(photos)} photos, {words}: {missed} faces missed; {difference(first, errors)}")
-
-
-def face_in(predictor: Predictor, photo: Photo) -> Face | None:
-    """The predicted face at the photo's landmarks, None if it was missed."""
-    faces = list(predictor(photo.image))
-    boxes = np.array([np.asarray(face.box)[:4] for face in faces], dtype=float).reshape(-1, 4)
-    overlap = pairwise_iou(boxes, face_box(photo.landmarks)[None])[:, 0]
-    return faces[int(overlap.argmax())] if overlap.max(initial=0) >= HIT_IOU else None
 
 
 def error_of(parameters: np.ndarray, points: np.ndarray, trust: np.ndarray, size: np.ndarray) -> np.ndarray:

@@ -23,12 +23,13 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+import pandas as pd
 from tqdm import tqdm
 
 from m4kit.boxes import HIT_IOU, pairwise_iou
@@ -77,25 +78,6 @@ class Photo(NamedTuple):
     points: np.ndarray
 
 
-class Measured(NamedTuple):
-    """Measurements of n predicted faces.
-
-    `values` holds each sign (n,) by name, `error` the error in percent, `given` whether the box was given, `person`
-    whose face it is, `source` its data set. `missed` holds, per condition and severity, how many faces the detector
-    missed, and of how many.
-    """
-
-    values: dict[str, np.ndarray]
-    error: np.ndarray
-    condition: np.ndarray
-    severity: np.ndarray
-    given: np.ndarray
-    person: np.ndarray
-    source: np.ndarray
-    reasons: tuple[tuple[str, ...], ...]
-    missed: dict[tuple[str, int], tuple[int, int]]
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Measure, fit, print the figures and write the score."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -118,26 +100,27 @@ def main(arguments: list[str] | None = None) -> None:
         raise TrainingError(
             f"{options.labels}: expected faces that are held out (validation), got none; mark some"
         )
-    measured = measure(
+    photos = measure(
         predictor,
         labels.subset(chosen),
         options.data,
         versions=options.versions,
         progress=shows_progress(options),
     )
-    models, text = fitted(measured, predictor)
+    models, text = fitted(photos, predictor)
     print(text)
-    save_models(
-        models,
-        options.out,
-        about={"faces": len(chosen), "photos": len(measured.error), "figures": text.splitlines()},
-    )
+    about = {"faces": len(chosen), "photos": int(photos["error"].count()), "figures": text.splitlines()}
+    save_models(models, options.out, about=about)
 
 
 def measure(
     predictor: Predictor, labels: Labels, data: Path, *, versions: int, progress: bool = True
-) -> Measured:
-    """Make the photos of the labels' faces, predict them, and measure all signs and the error of each.
+) -> pd.DataFrame:
+    """Make photos of the labels' faces, predict them, and measure the error and all signs of each: a row a photo.
+
+    - `error`: in percent, NaN where the face was missed; `given`: whether its box was given.
+    - `condition`, `severity`; `person` whose face it is, and `source`, its data set.
+    - `reasons` that the prediction gives, and the signs by the names of their values; missing for a missed face.
 
     Raises `FailureModelError` if no face was found, and `TrainingError` for labels of another face model or for faces
     without annotated points.
@@ -155,46 +138,41 @@ def measure(
     habits = annotation_offsets(model, answers, points, trust)
     landmarks = landmarks_in_crop(model, labels.parameters)[..., :2]
     predict_crops = crop_predictor(predictor.engine, model)
-    rows, missed = [], {}
-    bar = tqdm(total=len(labels) * versions, desc="faces", disable=not progress, mininterval=2)
-    for number, crop in enumerate(crops):
-        for version in range(versions):
-            bar.update()
-            random = np.random.default_rng([number, version])
-            # All conditions and severities are equally frequent.
-            place = number * versions + version
-            condition = CONDITIONS[place % len(CONDITIONS)]
-            severity = SEVERITIES[place // len(CONDITIONS) % len(SEVERITIES)]
-            photo = make_photo(crop, landmarks[number], points[number], random)
-            depth = landmark_depth(photo.image.shape, [photo.landmarks])
-            image = degrade(photo.image, condition, severity, seed=place, depth=depth)
-            given = bool(random.random() < GIVEN)
-            boxes = jittered_box(photo.landmarks, random)[None] if given else None
-            face = _found(predictor(image, boxes=boxes), photo.landmarks, given=given)
-            if not given:
-                lost, of = missed.get((condition, severity), (0, 0))
-                missed[condition, severity] = lost + (face is None), of + 1
-            if face is None:
-                continue
+    rows = []
+    for place in tqdm(range(len(labels) * versions), desc="photos", disable=not progress, mininterval=2):
+        number, version = divmod(place, versions)
+        random = np.random.default_rng([number, version])
+        # All conditions and severities are equally frequent.
+        condition = CONDITIONS[place % len(CONDITIONS)]
+        severity = SEVERITIES[place // len(CONDITIONS) % len(SEVERITIES)]
+        photo = make_photo(crops[number], landmarks[number], points[number], random)
+        depth = landmark_depth(photo.image.shape, [photo.landmarks])
+        image = degrade(photo.image, condition, severity, seed=place, depth=depth)
+        given = bool(random.random() < GIVEN)
+        boxes = jittered_box(photo.landmarks, random)[None] if given else None
+        prediction = predictor(image, boxes=boxes)
+        face = next(iter(prediction), None) if given else face_at(prediction, photo.landmarks)
+        row = {
+            "error": np.nan,
+            "condition": condition,
+            "severity": severity,
+            "given": given,
+            "person": person_of(str(labels.names[number])),
+            "source": str(labels.source[number]),
+        }
+        if face is not None:
             (values,) = signs.of_faces([face], predict_crops)
-            reasons = reasons_of(face, measured=values)
-            values["score"] = np.nan if given else face.box.score
-            error = error_of(face, photo, trust[number], habits)
-            of_face = person_of(str(labels.names[number])), str(labels.source[number])
-            rows.append((values, error, condition, severity, given, *of_face, reasons))
-    bar.close()
-    if not rows:
+            row["reasons"] = reasons_of(face, measured=values)
+            row |= values | {"score": np.nan if given else face.box.score}
+            row["error"] = error_of(face, photo, trust[number], habits)
+        rows.append(row)
+    photos = pd.DataFrame(rows)
+    if photos["error"].isna().all():
         raise FailureModelError(
-            f"failure score: expected predicted faces, but all {len(labels) * versions} photos' faces were missed; "
+            f"failure score: expected predicted faces, but all {len(photos)} photos' faces were missed; "
             "give more faces, or more versions"
         )
-    columns = list(zip(*rows, strict=True))
-    return Measured(
-        {name: np.array([row[name] for row in columns[0]]) for name in columns[0][0]},
-        *(np.array(column) for column in columns[1:7]),
-        columns[7],
-        missed,
-    )
+    return photos
 
 
 def error_of(face: Face, photo: Photo, trust: np.ndarray, habits: np.ndarray) -> float:
@@ -247,51 +225,51 @@ def person_of(name: str) -> str:
     return re.sub(r"_\d+$", "", Path(name).stem)
 
 
-def fitted(measured: Measured, predictor: Predictor) -> tuple[dict[str, FailureModel], str]:
-    """Fit the scores of `SETS` to all faces; also return their figures on left-out faces, as text."""
-    failed = measured.error > FAILURE_NME
-    clean = measured.severity == 0
+def fitted(photos: pd.DataFrame, predictor: Predictor) -> tuple[dict[str, FailureModel], str]:
+    """Fit the scores of `SETS` to the photos of `measure`; also return their figures on left-out faces, as text."""
+    found = photos.dropna(subset="error")
+    failed = _failed(found)
+    clean = found["severity"].to_numpy() == 0
     own = fingerprint(predictor.network), fingerprint(predictor.detector.network)
     lines = [
-        f"{len(failed)} faces of {len(np.unique(measured.person))} people: error above {FAILURE_NME:g} % for "
+        f"{len(failed)} faces of {found['person'].nunique()} people: error above {FAILURE_NME:g} % for "
         f"{failed.sum()} ({100 * failed.mean():.1f} %), at severity 0 for {failed[clean].sum()} of {clean.sum()}; "
-        f"{measured.given.sum()} by a given box",
-        f"missed by the detector: {_missed_text(measured)}",
+        f"{found['given'].sum()} by a given box",
+        f"missed by the detector: {_missed_text(photos)}",
     ]
     models = {}
     for title, candidates in SETS.items():
-        chosen = chosen_signs(measured, candidates)
-        model = FailureModel.fit(measured.values, failed, names=chosen, network=own[0], detector=own[1])
+        chosen = chosen_signs(found, candidates)
+        model = FailureModel.fit(dict(found), failed, names=chosen, network=own[0], detector=own[1])
         models[title] = model
         effects = (f"{name} {sum(line.rises):.2f}" for name, line in model.lines.items())
         lines += [
             "",
             f"{title} signs, {len(chosen)} chosen of {len(candidates)}, and their largest effect on the log-odds: "
             + ", ".join(effects),
-            *_figures(measured, cross_validated(measured, candidates)),
+            *_figures(found, cross_validated(found, candidates)),
         ]
     lines += ["", "AUROC of each sign alone:"]
     for name, sign in ALL.items():
-        value = measured.values[sign.value] * (1 if sign.more_is_worse else -1)
+        value = found[sign.value].to_numpy() * (1 if sign.more_is_worse else -1)
         known = np.isfinite(value)
         lines.append(f"  {name:16} {auroc(value[known], failed[known]):.3f}")
     lines += ["", "how often each reason is given, for right faces and for failed ones:"]
-    given = {word for reasons in measured.reasons for word in reasons}
     for reason in REASONS:
         word = reason.removesuffix("...")
-        having = np.array([any(one.startswith(word) for one in own) for own in measured.reasons])
-        if any(one.startswith(word) for one in given):
+        having = np.array([any(one.startswith(word) for one in reasons) for reasons in found["reasons"]])
+        if having.any():
             lines.append(
                 f"  {reason:42} {100 * having[~failed].mean():5.1f} %  {100 * having[failed].mean():5.1f} %"
             )
     return models, "\n".join(lines)
 
 
-def chosen_signs(measured: Measured, candidates: Iterable[str]) -> tuple[str, ...]:
+def chosen_signs(found: pd.DataFrame, candidates: Iterable[str]) -> tuple[str, ...]:
     """The signs that a score needs, the most useful first: forward selection by the log loss on left-out people."""
     chosen, least = [], np.inf
     while remaining := [name for name in candidates if name not in chosen]:
-        losses = {name: _left_out_loss(measured, (*chosen, name)) for name in remaining}
+        losses = {name: _left_out_loss(found, (*chosen, name)) for name in remaining}
         best = min(losses, key=losses.get)
         if losses[best] > (1 - LEAST_GAIN) * least:
             break
@@ -300,37 +278,36 @@ def chosen_signs(measured: Measured, candidates: Iterable[str]) -> tuple[str, ..
     return tuple(chosen)
 
 
-def cross_validated(measured: Measured, candidates: Iterable[str]) -> np.ndarray:
+def cross_validated(found: pd.DataFrame, candidates: Iterable[str]) -> np.ndarray:
     """Each face's probability (n,) by a score that was chosen and fitted without photos of the same person."""
-    probability = np.empty(len(measured.error))
-    for left_out in _folds(measured.person):
-        model = _fit(others := _rows(measured, ~left_out), chosen_signs(others, candidates))
-        probability[left_out] = model.probability(_rows(measured, left_out).values)
+    probability = np.empty(len(found))
+    for left_out in _folds(found["person"]):
+        others = found[~left_out]
+        model = _fit(others, chosen_signs(others, candidates))
+        probability[left_out] = model.probability(dict(found[left_out]))
     return probability
 
 
-def _left_out_loss(measured: Measured, names: Iterable[str]) -> float:
+def _left_out_loss(found: pd.DataFrame, names: Iterable[str]) -> float:
     """Mean log loss of a score with these signs, on people who are left out of its fit."""
-    failed, loss = measured.error > FAILURE_NME, 0.0
-    for left_out in _folds(measured.person):
-        probability = _fit(_rows(measured, ~left_out), names).probability(_rows(measured, left_out).values)
+    failed, loss = _failed(found), 0.0
+    for left_out in _folds(found["person"]):
+        probability = _fit(found[~left_out], names).probability(dict(found[left_out]))
         loss -= np.log(np.where(failed[left_out], probability, 1 - probability)).sum()
     return loss / len(failed)
 
 
-def _fit(measured: Measured, names: Iterable[str]) -> FailureModel:
-    return FailureModel.fit(measured.values, measured.error > FAILURE_NME, names=names)
+def _fit(found: pd.DataFrame, names: Iterable[str]) -> FailureModel:
+    return FailureModel.fit(dict(found), _failed(found), names=names)
 
 
-def _rows(measured: Measured, rows: np.ndarray) -> Measured:
-    """The values, errors and people of some of the faces, (n,) bool."""
-    values = {name: column[rows] for name, column in measured.values.items()}
-    return measured._replace(values=values, error=measured.error[rows], person=measured.person[rows])
+def _failed(found: pd.DataFrame) -> np.ndarray:
+    return found["error"].to_numpy() > FAILURE_NME
 
 
-def _folds(person: np.ndarray) -> Iterator[np.ndarray]:
+def _folds(person: pd.Series) -> Iterator[np.ndarray]:
     """For each fold the faces (n,) bool that it leaves out: all those of its people."""
-    people, number = np.unique(person, return_inverse=True)
+    number, people = pd.factorize(person, sort=True)
     fold = np.random.default_rng(0).permutation(len(people))[number] % FOLDS
     return (fold == one for one in range(FOLDS))
 
@@ -344,10 +321,8 @@ def _crops(labels: Labels, data: Path) -> np.ndarray:
     return crops
 
 
-def _found(prediction: Prediction, truth: np.ndarray, *, given: bool) -> Face | None:
+def face_at(prediction: Prediction, truth: np.ndarray) -> Face | None:
     """The predicted face at these landmarks (68, 2), or None if it was missed."""
-    if given:
-        return prediction[0] if len(prediction) else None
     boxes = np.array([np.asarray(face.box) for face in prediction], dtype=float).reshape(-1, 5)
     overlap = pairwise_iou(boxes, face_box(truth)[None])[:, 0] if len(boxes) else np.zeros(0)
     return prediction[int(overlap.argmax())] if overlap.max(initial=0) >= HIT_IOU else None
@@ -371,27 +346,28 @@ def _cut_off(
     return kept, moved
 
 
-def _figures(measured: Measured, probability: np.ndarray) -> list[str]:
+def _figures(found: pd.DataFrame, probability: np.ndarray) -> list[str]:
     """Lines of text with the figures of cross-validated probabilities."""
-    failed = measured.error > FAILURE_NME
+    failed, error = _failed(found), found["error"].to_numpy()
     kept, of = surest(probability), reliability(probability, failed)
     bins = (
         f"{100 * of.predicted[k]:.1f}: {100 * of.failed[k]:.1f} ({100 * of.low[k]:.1f} to {100 * of.high[k]:.1f})"
         for k in range(len(of.failed))
     )
 
-    def within(name: str, rows: np.ndarray) -> str:
+    def within(name: str, rows: pd.Series) -> str:
+        rows = rows.to_numpy()
         area = auroc(probability[rows], failed[rows])
         return f"{name} {area:.3f} ({failed[rows].sum()} of {rows.sum()} failed)"
 
-    ways = {"found by the detector": ~measured.given, "box given": measured.given}
-    sources = {str(name): measured.source == name for name in np.unique(measured.source)}
-    hard = {name: (measured.condition == name) & (measured.severity >= 3) for name in CONDITIONS}
+    ways = {"found by the detector": ~found["given"], "box given": found["given"]}
+    sources = {name: found["source"] == name for name in sorted(found["source"].unique())}
+    hard = {name: (found["condition"] == name) & (found["severity"] >= 3) for name in CONDITIONS}
     return [
         f"  cross-validated over {FOLDS} folds of people:",
         f"  AUROC {auroc(probability, failed):.3f}; Brier score {np.mean((probability - failed) ** 2):.4f}, of the "
         f"mean rate alone {failed.mean() * (1 - failed.mean()):.4f}",
-        f"  error {measured.error.mean():.2f} %; {measured.error[kept].mean():.2f} % without the least sure "
+        f"  error {error.mean():.2f} %; {error[kept].mean():.2f} % without the least sure "
         f"tenth, which holds {100 * failed[~kept].sum() / failed.sum():.0f} % of the failures",
         "  percent predicted: percent failed (95 % interval), bins of equally many faces: " + ", ".join(bins),
         "  AUROC of a part: " + ", ".join(within(*part) for part in (ways | sources).items()),
@@ -399,14 +375,11 @@ def _figures(measured: Measured, probability: np.ndarray) -> list[str]:
     ]
 
 
-def _missed_text(measured: Measured) -> str:
-    def share(keys: Mapping) -> str:
-        return f"{sum(lost for lost, _ in keys.values())}/{sum(of for _, of in keys.values())}"
-
-    return ", ".join(
-        f"{condition} {share({key: value for key, value in measured.missed.items() if key[0] == condition})}"
-        for condition in CONDITIONS
-    )
+def _missed_text(photos: pd.DataFrame) -> str:
+    """How many faces the detector missed in each condition, and of how many."""
+    searched = photos[~photos["given"]].groupby("condition")["error"].agg(["size", "count"])
+    counts = searched.reindex(list(CONDITIONS), fill_value=0).itertuples()
+    return ", ".join(f"{condition} {of - found}/{of}" for condition, of, found in counts)
 
 
 if __name__ == "__main__":
