@@ -32,7 +32,7 @@ neither on chance nor on the other faces.
 """
 
 PHOTO_SIDE = 240
-"""Quality is measured on pictures of at most 240 x 240 pixels in area, whatever the photo's size."""
+"""A photo's quality is measured on at most 240 x 240 pixels in area, so that it does not depend on the size."""
 
 IDENTITY_LIMIT, EXPRESSION_LIMIT = 1.355, 1.720
 """Limits of `mahalanobis` that only one in a thousand random faces of the model exceeds.
@@ -60,8 +60,6 @@ def flip_consistency(faces: Sequence[Face], predict_crops: PredictCrops) -> np.n
     runs the network (`views.crop_predictor`), with as many views as for the faces: views that contain the mirror
     image leave little difference.
     """
-    if not faces:
-        return np.zeros(0)
     crops = np.stack([face.image[:, ::-1] for face in faces])
     mirrored = np.asarray(predict_crops(crops)[0], dtype=float)[:, MIRROR_68, :2] * [-1, 1]
     own = np.stack([face.crop.from_photo(face.landmarks)[:, :2] for face in faces])
@@ -73,8 +71,6 @@ def jitter_consistency(faces: Sequence[Face], predict_crops: PredictCrops) -> np
 
     The mean distance to the face's landmarks in the photo, over all these crops. Arguments as for `flip_consistency`.
     """
-    if not faces:
-        return np.zeros(0)
     moved = [(face, _moved(face.crop, *move)) for face in faces for move in JITTER]
     points = predict_crops(np.stack([cut_crop(face.origin.image, crop) for face, crop in moved]))[0]
     placed = np.stack([crop.to_photo(one)[:, :2] for (_, crop), one in zip(moved, points, strict=True)])
@@ -170,8 +166,7 @@ def of_faces(faces: Sequence[Face], predict_crops: PredictCrops | None = None) -
         "turn": [turn(face) for face in faces],
         "size": face_size(landmarks),
         "outside": 1 - np.array(seen) / np.maximum(1, whole),
-        "sharpness": _sharpness(greys, insides),
-        **_light(greys, insides),
+        **qualities(greys, insides),
     }
     if predict_crops is not None:
         columns["flip_consistency"] = flip_consistency(faces, predict_crops)
@@ -181,10 +176,29 @@ def of_faces(faces: Sequence[Face], predict_crops: PredictCrops | None = None) -
 
 
 def quality(image: np.ndarray) -> dict[str, float]:
-    """`sharpness`, `contrast`, `exposure` and `clipped` of a picture, by name."""
-    greys, insides = _prepared(image, None)
-    values = {"sharpness": _sharpness(greys, insides), **_light(greys, insides)}
-    return {name: float(value[0]) for name, value in values.items()}
+    """`qualities` of one picture (H, W, 3) uint8, shrunk to `PHOTO_SIDE`, by name."""
+    image = check_image(image, name="signs")
+    height, width = image.shape[:2]
+    scale = PHOTO_SIDE / (height * width) ** 0.5
+    if scale < 1:
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return {name: float(value) for name, (value,) in qualities([_grey(image)], [None]).items()}
+
+
+def qualities(greys: Sequence[np.ndarray], insides: Sequence[np.ndarray | None]) -> dict[str, np.ndarray]:
+    """Quality of n pictures, (n,) each, from their grey values (h, w) uint8.
+
+    - `sharpness`: 1 / (1 + s), 0 to 1, where s is the blur of the picture's edges in pixels; 0 if there is no edge.
+    - `contrast`: the share of the range from black to white that the picture uses, 0 to 1: the distance between the
+      5th and 95th percentile of the grey values.
+    - `exposure`: the mean grey value, 0 to 1.
+    - `clipped`: the share of pixels, 0 to 1, that are black or white (grey below 4 or above 251).
+
+    `insides` (h, w) bool select the pixels that count. Where they are None, all edges count for the sharpness, and
+    for the rest the pixels within 2 % of the picture's size of an edge. So a plain background does not count.
+    """
+    return {"sharpness": _sharpness(greys, insides), **_light(greys, insides)}
 
 
 def face_region(landmarks: np.ndarray) -> np.ndarray:
@@ -194,24 +208,15 @@ def face_region(landmarks: np.ndarray) -> np.ndarray:
     return region.view(bool)
 
 
-def sharpness(image: np.ndarray, *, inside: np.ndarray | None = None) -> float:
-    """Sharpness of a picture (H, W, 3) uint8, 1 / (1 + s) from 0 to 1, where s is the blur of its edges in pixels.
+def _sharpness(greys: Sequence[np.ndarray], insides: Sequence[np.ndarray | None]) -> np.ndarray:
+    """Sharpness of n pictures, (n,); arguments as for `qualities`.
 
     An edge blurred by a Gaussian of standard deviation s has a gradient of c / s at its steepest place. Blurring it
     again with two known deviations gives a ratio of gradients from which s follows; the contrast c cancels (Zhuo and
     Sim, Pattern Recognition 2011). s is the median over the stronger half of the edges above the noise, in the
     direction where it is largest, since motion blurs only one direction. Pixel grid and filter add blur: a perfect
     step has s = 0.7, fine lines less. Blurs of more than about five pixels give nearly the same value.
-
-    Only edges count, so a plain background has no influence. A large picture is first shrunk to 240 x 240 pixels in
-    area, so that the value does not depend on its size. `inside` (H, W) bool selects where edges count. The value is
-    0 if there is no edge.
     """
-    return float(_sharpness(*_prepared(image, inside))[0])
-
-
-def _sharpness(greys: Sequence[np.ndarray], insides: Sequence[np.ndarray | None]) -> np.ndarray:
-    """`sharpness` of n pictures, (n,), from prepared grey values."""
     edges = [_edges(grey, inside) for grey, inside in zip(greys, insides, strict=True)]
     number = np.repeat(np.arange(len(edges)), [len(places) for places, _ in edges])
     x, y, steep, coarse = np.concatenate([values for _, values in edges], axis=1)
@@ -234,27 +239,8 @@ def _medians(values: np.ndarray, number: np.ndarray, count: int) -> np.ndarray:
     return medians
 
 
-def contrast(image: np.ndarray, *, inside: np.ndarray | None = None) -> float:
-    """Contrast of a picture (H, W, 3) uint8: the share of the range from black to white that it uses, 0 to 1.
-
-    The distance between the 5th and 95th percentile of the grey values inside `inside` (H, W) bool, by default within
-    2 % of the picture's size of an edge. So a plain background does not count.
-    """
-    return float(_light(*_prepared(image, inside))["contrast"][0])
-
-
-def exposure(image: np.ndarray, *, inside: np.ndarray | None = None) -> float:
-    """Mean grey value of a picture (H, W, 3) uint8, 0 to 1; `inside` as for `contrast`."""
-    return float(_light(*_prepared(image, inside))["exposure"][0])
-
-
-def clipped(image: np.ndarray, *, inside: np.ndarray | None = None) -> float:
-    """Share of pixels, 0 to 1, that are black or white (grey below 4 or above 251); `inside` as for `contrast`."""
-    return float(_light(*_prepared(image, inside))["clipped"][0])
-
-
 def _light(greys: Sequence[np.ndarray], insides: Sequence[np.ndarray | None]) -> dict[str, np.ndarray]:
-    """`contrast`, `exposure` and `clipped` of n pictures, (n,) each, from prepared grey values."""
+    """`contrast`, `exposure` and `clipped` of n pictures, (n,) each; arguments as for `qualities`."""
     counts = []
     for grey, inside in zip(greys, insides, strict=True):
         seen = _near_edges(grey) if inside is None else inside.view(np.uint8)
@@ -321,23 +307,6 @@ def _contour_normals(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
 
 def _grey(image: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-
-
-def _prepared(
-    image: np.ndarray, inside: np.ndarray | None
-) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
-    """Grey values (h, w) uint8 and `inside` of one picture, shrunk to `PHOTO_SIDE`."""
-    image = check_image(image, name="signs")
-    if inside is not None and inside.shape != image.shape[:2]:
-        raise ValueError(f"signs: expected inside as {image.shape[:2]} bool, got {inside.shape}")
-    height, width = image.shape[:2]
-    scale = PHOTO_SIDE / (height * width) ** 0.5
-    if scale < 1:
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        if inside is not None:
-            inside = cv2.resize(inside.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-    return [_grey(image)], [inside]
 
 
 def _slopes(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

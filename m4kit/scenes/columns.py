@@ -36,7 +36,7 @@ PHOTO_COLUMNS = _SCENE | {
     "false_alarms": WHOLE,  # detections that hit no face; NA unless all faces are labelled
     "recall": NUMBER,  # hits / faces, 0 to 1
     "precision": NUMBER,  # hits / found, 0 to 1; NaN unless all faces are labelled
-    "sharpness": NUMBER,  # `signs.sharpness` of the photo, and so on
+    "sharpness": NUMBER,  # `signs.quality` of the photo, as the next three
     "contrast": NUMBER,
     "exposure": NUMBER,
     "clipped": NUMBER,
