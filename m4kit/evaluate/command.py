@@ -24,6 +24,7 @@ from m4kit.commands import (
 )
 from m4kit.conditions import CONDITIONS
 from m4kit.datasets import READERS, WITH_LANDMARKS, DatasetError, Sample, read, read_aflw2000_3d
+from m4kit.datasets.photos import photos_of
 from m4kit.datasets.ufdd import read_ufdd
 from m4kit.detector import Detector
 from m4kit.engine import exact_engine
@@ -220,7 +221,7 @@ def run_detector(options: argparse.Namespace) -> int:
     }
     for path in options.paths:
         text, left_out = detection.report(
-            detection.photos_of(read_set(path, options)),
+            photos_of(read_set(path, options)),
             detectors,
             all_labelled=options.dataset in ALL_LABELLED and not options.others_unlabelled,
             conditions=options.conditions,

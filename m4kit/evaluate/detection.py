@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from m4kit.boxes import match, pairwise_iou
 from m4kit.conditions import check_severity, degrade, landmark_depth
-from m4kit.datasets import DatasetError, Sample, warn_left_out
-from m4kit.datasets.sample import picture_of
+from m4kit.datasets import DatasetError, warn_left_out
+from m4kit.datasets.photos import Photo
 from m4kit.files import reason_of
 from m4kit.landmarks import face_size
 from m4kit.tables import as_text
@@ -29,16 +29,6 @@ LOWEST_SCORE = 0.05
 
 SIZES = ((0, 20), (20, 40), (40, 80), (80, 160), (160, np.inf))
 """Bins of a face's size, sqrt(w * h) of its true box in photo pixels."""
-
-
-@dataclass(frozen=True)
-class LabelledPhoto:
-    """A photo, the true boxes (m, 4) of its faces, and those landmarks (68, 2 or 3) that are known."""
-
-    name: str
-    image: Callable[[], np.ndarray] = field(repr=False)
-    boxes: np.ndarray
-    landmarks: tuple[np.ndarray, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -75,22 +65,6 @@ class MissedFace(NamedTuple):
     size: float
     overlap: float
     score: float
-
-
-def photos_of(samples: Iterable[Sample]) -> list[LabelledPhoto]:
-    """Group samples by photo, with the boxes (`Sample.true_box`) and landmarks of their faces."""
-    gathered: dict[str, list[Sample]] = {}
-    for sample in samples:
-        gathered.setdefault(picture_of(sample.name), []).append(sample)
-    return [
-        LabelledPhoto(
-            name,
-            faces[-1].image,
-            np.array([face.true_box for face in faces if face.true_box is not None], float).reshape(-1, 4),
-            tuple(face.landmarks for face in faces if face.landmarks is not None),
-        )
-        for name, faces in gathered.items()
-    ]
 
 
 @dataclass(frozen=True)
@@ -164,7 +138,7 @@ class DetectorEvaluation:
 
 def evaluate_detectors(
     detectors: Mapping[str, Detect],
-    photos: Sequence[LabelledPhoto],
+    photos: Sequence[Photo],
     *,
     condition: str | None = None,
     severity: float = 0.0,
@@ -189,9 +163,8 @@ def evaluate_detectors(
             depth = landmark_depth(image.shape, photo.landmarks)
             image = degrade(image, condition, severity, seed=number, depth=depth)
         for name, detect in detectors.items():
-            found = np.asarray(detect(image), dtype=float).reshape(-1, 5)
-            wanted = np.ones(len(photo.boxes), dtype=bool)
-            results[name].append(PhotoResult(found, photo.boxes, wanted, photo.name))
+            found, boxes = np.asarray(detect(image), dtype=float).reshape(-1, 5), photo.boxes
+            results[name].append(PhotoResult(found, boxes, np.ones(len(boxes), dtype=bool), photo.name))
     warn_left_out("evaluate_detectors", left_out)
     if len(left_out) == len(photos):
         raise DatasetError(f"expected at least one readable photo, none of {len(photos)} could be read")
@@ -199,7 +172,7 @@ def evaluate_detectors(
 
 
 def report(
-    photos: Sequence[LabelledPhoto],
+    photos: Sequence[Photo],
     detectors: Mapping[str, Detect],
     *,
     all_labelled: bool,

@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 from m4kit.checks import check_type
 from m4kit.conditions import CONDITIONS
 from m4kit.datasets import Sample
+from m4kit.datasets.photos import Photo
 from m4kit.datasets.scenes import CLEAN
 from m4kit.explore.controls import button, choice, row
 from m4kit.explore.explorer import Explorer
@@ -39,7 +40,7 @@ from m4kit.scenes.cells import (
     values_of,
 )
 from m4kit.scenes.columns import WORDS
-from m4kit.scenes.data import ScenePhoto, scene_photos
+from m4kit.scenes.data import scene_photos
 from m4kit.scenes.report import SceneReport
 from m4kit.scenes.report_data import ReportError
 from m4kit.scenes.taxonomy import RULES
@@ -384,7 +385,7 @@ def _metrics(report: SceneReport) -> list[tuple[str, str]]:
     return found
 
 
-def _clean_images(photos: Iterable[ScenePhoto]) -> dict[str, Callable[[], np.ndarray]]:
+def _clean_images(photos: Iterable[Photo]) -> dict[str, Callable[[], np.ndarray]]:
     """Functions that read the clean photos, by name."""
     images = {}
     for photo in photos:

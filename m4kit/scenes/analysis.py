@@ -28,6 +28,7 @@ from m4kit.confidence import signs
 from m4kit.confidence.failure import note_of, probabilities_of
 from m4kit.confidence.reasons import reasons_of
 from m4kit.datasets import DatasetError, Sample, warn_left_out
+from m4kit.datasets.photos import Photo
 from m4kit.detector import Detector
 from m4kit.files import OutputFolder, reason_of, text_of, write_whole
 from m4kit.images import ImageError, jpeg
@@ -35,7 +36,7 @@ from m4kit.landmarks import GROUP_MEMBERS, GROUPS, face_size
 from m4kit.prediction import Face, Prediction
 from m4kit.predictor import Predictor
 from m4kit.scenes.columns import FACE_COLUMNS, PHOTO_COLUMNS, frame_of
-from m4kit.scenes.data import ScenePhoto, scene_photos
+from m4kit.scenes.data import scene_photos
 from m4kit.scenes.journal import Entry, Journal
 from m4kit.scenes.report import SceneReport
 from m4kit.scenes.report_data import FILES, THUMBNAILS, ReportError
@@ -161,7 +162,7 @@ def _saved(report: SceneReport) -> SceneReport:
 
 
 def _analysed(
-    photos: Sequence[ScenePhoto], predictor: Predictor, executor: Executor | None
+    photos: Sequence[Photo], predictor: Predictor, executor: Executor | None
 ) -> Iterator[tuple[Entry, dict[str, bytes]]]:
     """Analyse photos in parallel, in the order in which they end; one after another with a detector of the user's."""
     pool, work, pieces, ahead = None, _Analysts(predictor), ((photo,) for photo in photos), AHEAD
@@ -182,7 +183,7 @@ def _analysed(
             pool.shutdown(cancel_futures=True)
 
 
-def _versions(photos: Sequence[ScenePhoto]) -> Iterator[tuple[ScenePhoto, ...]]:
+def _versions(photos: Sequence[Photo]) -> Iterator[tuple[Photo, ...]]:
     """The versions of a clean photo together, up to a limit."""
     for _, some in groupby(photos, key=lambda photo: photo.clean if photo.clean_image else photo.name):
         yield from batched(some, _MOST_VERSIONS)
@@ -194,7 +195,7 @@ class _Analysts:
     def __init__(self, predictor: Predictor):
         self._predictor, self._of_thread = predictor, threading.local()
 
-    def __call__(self, photos: Sequence[ScenePhoto]) -> list[tuple[Entry, dict[str, bytes]]]:
+    def __call__(self, photos: Sequence[Photo]) -> list[tuple[Entry, dict[str, bytes]]]:
         if not hasattr(self._of_thread, "analyst"):
             self._of_thread.analyst = _Analyst(self._predictor)
         return [self._of_thread.analyst(photo) for photo in photos]
@@ -211,7 +212,7 @@ def _ignore_hints() -> None:
     warnings.filterwarnings("ignore", ".*there seem to be many faces")
 
 
-def _unread(photo: ScenePhoto, reason: str) -> Entry:
+def _unread(photo: Photo, reason: str) -> Entry:
     """The row of a photo that cannot be analysed."""
     row = _scene_row(photo) | {"all_labelled": photo.all_labelled}
     return Entry(row | {"read": False, "error": text_of(reason)}, [])
@@ -263,7 +264,7 @@ class _Analyst:
         self.predict_crops = crop_predictor(predictor.engine, predictor.model, views=predictor.views)
         self._clean: tuple[object, _Seen | None, str | None] = (None, None, None)
 
-    def __call__(self, photo: ScenePhoto) -> tuple[Entry, dict[str, bytes]]:
+    def __call__(self, photo: Photo) -> tuple[Entry, dict[str, bytes]]:
         """A photo's rows, and the JPEG files of its faces by name."""
         try:
             return self._analysed(photo)
@@ -271,7 +272,7 @@ class _Analyst:
         except Exception as error:
             return _unread(photo, reason_of(error)), {}
 
-    def _analysed(self, photo: ScenePhoto) -> tuple[Entry, dict[str, bytes]]:
+    def _analysed(self, photo: Photo) -> tuple[Entry, dict[str, bytes]]:
         image = photo.image()
         before, error = self._seen_clean(photo)
         clean = None if before is None else before.prediction
@@ -299,7 +300,7 @@ class _Analyst:
     def _seen(self, image: np.ndarray) -> _Seen:
         return _Seen(image, self.predictor, self.predict_crops)
 
-    def _seen_clean(self, photo: ScenePhoto) -> tuple[_Seen | None, str | None]:
+    def _seen_clean(self, photo: Photo) -> tuple[_Seen | None, str | None]:
         """The prediction of the clean photo, or why it cannot be read."""
         if photo.clean_image is None:
             return None, None
@@ -312,7 +313,7 @@ class _Analyst:
 
     def _faces(
         self,
-        photo: ScenePhoto,
+        photo: Photo,
         seen: _Seen,
         clean: Prediction | None,
         boxes: np.ndarray,
@@ -346,14 +347,14 @@ class _Analyst:
         return rows, thumbnails
 
 
-def _reference(photo: ScenePhoto, clean: Prediction | None) -> tuple[str | None, np.ndarray]:
+def _reference(photo: Photo, clean: Prediction | None) -> tuple[str | None, np.ndarray]:
     """The source of the reference faces, `truth`, `clean` or None, and their boxes (m, 4)."""
     if photo.faces or photo.all_labelled:
         return "truth", photo.boxes
     return (None, np.zeros((0, 4))) if clean is None else ("clean", detections(clean)[:, :4])
 
 
-def _scene_row(photo: ScenePhoto) -> dict[str, object]:
+def _scene_row(photo: Photo) -> dict[str, object]:
     return {
         "photo": photo.name,
         "condition": photo.condition,
@@ -457,7 +458,7 @@ def _settings(predictor: Predictor) -> dict[str, object]:
     return predictor.settings | {"failure_note": note_of(predictor.engine.notes["fingerprint"])}
 
 
-def _check_same(entries: dict[str, Entry], photos: Sequence[ScenePhoto], folder: Path | None) -> None:
+def _check_same(entries: dict[str, Entry], photos: Sequence[Photo], folder: Path | None) -> None:
     others = entries.keys() - {photo.name for photo in photos}
     if others:
         raise ReportError(

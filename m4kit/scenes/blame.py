@@ -31,6 +31,7 @@ from tqdm import tqdm
 from m4kit import metrics
 from m4kit.camera import box_from_crop, crop_from_landmarks
 from m4kit.datasets import DatasetError, Sample, warn_left_out
+from m4kit.datasets.photos import Photo
 from m4kit.images import ImageError
 from m4kit.network import HEAD_STAGES
 from m4kit.parameters import split
@@ -39,7 +40,7 @@ from m4kit.predictor import Predictor
 from m4kit.scenes.analysis import detections, match
 from m4kit.scenes.cells import grouped
 from m4kit.scenes.columns import NUMBER, TEXT, WHOLE, frame_of
-from m4kit.scenes.data import ScenePhoto, scene_photos
+from m4kit.scenes.data import scene_photos
 from m4kit.scenes.figures import blame_figure
 from m4kit.visualize.notebook_figure import NotebookFigure
 
@@ -149,7 +150,7 @@ def _in_true_crops(once: Predictor, image: np.ndarray, truths: Sequence[np.ndarr
     return [once(image, boxes=box_from_crop(crop_from_landmarks(truth)))[0] for truth in truths]
 
 
-def _own(prediction: Prediction, photo: ScenePhoto) -> dict[int, Face]:
+def _own(prediction: Prediction, photo: Photo) -> dict[int, Face]:
     """The faces that the system found, by the numbers of the true faces."""
     hits = match(detections(prediction), photo.boxes)
     return {int(hit): face for hit, face in zip(hits, prediction, strict=True) if hit >= 0}

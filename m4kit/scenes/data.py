@@ -1,11 +1,11 @@
-"""Photos of hard scenes with their samples, and `benchmark`, which degrades clean photos."""
+"""Photos of hard scenes from samples or paths, and `benchmark`, which degrades clean photos."""
 
 from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -23,48 +23,22 @@ from m4kit.conditions import (
 )
 from m4kit.datasets import DatasetError, Sample, read
 from m4kit.datasets.files import picture_names
-from m4kit.datasets.sample import picture_of
+from m4kit.datasets.photos import Photo, photos_of
 from m4kit.images import ImageSource, list_images, load_image
 from m4kit.prediction import Face, Prediction
 
 
-@dataclass(frozen=True, eq=False)
-class ScenePhoto:
-    """A photo and its faces: the samples that have a box or landmarks.
-
-    The other fields are those of its samples (`datasets.Sample`).
-    """
-
-    name: str
-    image: Callable[[], np.ndarray] = field(repr=False)
-    faces: tuple[Sample, ...]
-    condition: str | None = None
-    severity: float | None = None
-    seed: int | None = None
-    clean: str | None = None
-    clean_image: Callable[[], np.ndarray] | None = field(default=None, repr=False)
-    all_labelled: bool = False
-
-    @property
-    def boxes(self) -> np.ndarray:
-        """True boxes (m, 4): the annotated box of each face, else the box of its landmarks."""
-        return np.array([face.true_box for face in self.faces], dtype=float).reshape(-1, 4)
-
-
 def scene_photos(
     source: str | PathLike | Iterable[Sample] | Iterable[str | PathLike],
-) -> tuple[ScenePhoto, ...]:
-    """Collect the photos of samples, of a folder, of a `.zip`, or of image files, in their order.
+) -> tuple[Photo, ...]:
+    """Collect the photos of samples (`photos_of`), of a folder, of a `.zip`, or of image files, in their order.
 
-    Samples whose names differ only by `#1`, `#2`, ... at the end belong to one photo. Raises `DatasetError` if there
-    is no photo, and `ImageError` for a path without an image.
+    Raises `DatasetError` if there is no photo, and `ImageError` for a path without an image.
     """
-    gathered: dict[str, list[Sample]] = {}
-    for sample in _samples(source):
-        gathered.setdefault(picture_of(sample.name), []).append(sample)
-    if not gathered:
+    photos = photos_of(_samples(source))
+    if not photos:
         raise DatasetError("expected at least one photo, got none; give a folder, picture files or samples")
-    return tuple(_photo(name, samples) for name, samples in gathered.items())
+    return photos
 
 
 def benchmark(
@@ -143,22 +117,7 @@ def _names(files: Sequence[Path]) -> list[str]:
     return [named[file.name] if often[file.name] == 1 else file.as_posix() for file in files]
 
 
-def _photo(name: str, samples: Sequence[Sample]) -> ScenePhoto:
-    first = samples[0]
-    return ScenePhoto(
-        name,
-        first.image,
-        faces=tuple(sample for sample in samples if sample.true_box is not None),
-        condition=first.condition,
-        severity=first.severity,
-        seed=first.seed,
-        clean=first.clean,
-        clean_image=first.clean_image,
-        all_labelled=all(sample.all_labelled for sample in samples),
-    )
-
-
-def _clean_photos(images, truth) -> list[tuple[ScenePhoto, tuple[Face, ...]]]:
+def _clean_photos(images, truth) -> list[tuple[Photo, tuple[Face, ...]]]:
     """The clean photos with their truth, and the faces of a `Prediction`."""
     if isinstance(images, np.ndarray | bytes):
         raise DatasetError(f"benchmark: expected images, got one {type(images).__name__}; put it in a list")
@@ -182,11 +141,11 @@ def _clean_photos(images, truth) -> list[tuple[ScenePhoto, tuple[Face, ...]]]:
         before = known.faces if isinstance(known, Prediction) else ()
         samples = [known] if isinstance(known, Sample) else known
         faces = tuple(_known(photo, face) for face in before) if before else tuple(samples)
-        result.append((ScenePhoto(photo.name, photo.image, faces), before))
+        result.append((Photo(photo.name, photo.image, faces), before))
     return result
 
 
-def _known(photo: ScenePhoto, face: Face) -> Sample:
+def _known(photo: Photo, face: Face) -> Sample:
     return Sample(
         photo.name,
         photo.image,
@@ -197,12 +156,9 @@ def _known(photo: ScenePhoto, face: Face) -> Sample:
     )
 
 
-def _degraded(
-    photo: ScenePhoto, condition: str, severity: float, seed: int, before: Sequence[Face]
-) -> np.ndarray:
+def _degraded(photo: Photo, condition: str, severity: float, seed: int, before: Sequence[Face]) -> np.ndarray:
     image = photo.image()
-    known = [sample.landmarks for sample in photo.faces if sample.landmarks is not None]
-    depth = scene_depth(image.shape, before) if before else landmark_depth(image.shape, known)
+    depth = scene_depth(image.shape, before) if before else landmark_depth(image.shape, photo.landmarks)
     return degrade(image, condition, severity, seed=seed, depth=depth)
 
 

@@ -17,6 +17,7 @@ from matplotlib.patches import Rectangle
 from m4kit import metrics
 from m4kit.conditions import CONDITIONS
 from m4kit.datasets import DatasetError
+from m4kit.datasets.photos import Photo
 from m4kit.datasets.scenes import CLEAN
 from m4kit.metrics import FAILURE_NME
 from m4kit.predictor import Predictor
@@ -33,7 +34,7 @@ from m4kit.scenes.cells import (
     values_by_condition,
     yes_or_no,
 )
-from m4kit.scenes.data import ScenePhoto, scene_photos
+from m4kit.scenes.data import scene_photos
 from m4kit.scenes.heat import digits, luminance, palette
 from m4kit.scenes.report_data import ReportData, ReportError
 from m4kit.visualize.drawing import draw_landmarks, draw_mesh, draw_pose
@@ -428,7 +429,7 @@ def _scene_name(condition: str | float, severity: float) -> str:
     return name if np.isnan(severity) else f"{name} {severity:g}"
 
 
-def _title(photo: ScenePhoto) -> str:
+def _title(photo: Photo) -> str:
     if photo.severity is None:
         return photo.name.rpartition("/")[2][:24]
     return f"{photo.condition} {photo.severity:g}"

@@ -6,15 +6,14 @@ from PIL import Image
 
 from m4kit.cli import main
 from m4kit.conditions import degrade, landmark_depth
-from m4kit.datasets import DatasetError, Sample, read_dlib_xml, read_folder
+from m4kit.datasets import DatasetError, Sample
+from m4kit.datasets.photos import photos_of
 from m4kit.evaluate import command
 from m4kit.evaluate.detection import (
     DetectorEvaluation,
-    LabelledPhoto,
     PhotoResult,
     evaluate_detectors,
     outcomes,
-    photos_of,
     report,
 )
 from m4kit.images import ImageError
@@ -35,6 +34,11 @@ def grey():
 
 def broken():
     raise ImageError("x.jpg: broken")
+
+
+def photo(name, image):
+    """A photo with the three faces, as a tuple of one."""
+    return photos_of([Sample(f"{name}#{k}", image, box=box) for k, box in enumerate(BOXES)])
 
 
 class TestFigures:
@@ -97,26 +101,6 @@ class TestFigures:
 
 
 class TestPhotos:
-    def test_faces_are_gathered_by_their_picture(self):
-        samples = [
-            Sample("a/1#1", grey, box=BOXES[0]),
-            Sample("a/1#2", grey, landmarks=np.vstack([BOXES[1].reshape(2, 2), np.full((66, 2), 50)])),
-            Sample("b#3x", grey),
-        ]
-        first, second = photos_of(samples)
-        assert (first.name, second.name) == ("a/1", "b#3x")
-        np.testing.assert_array_equal(first.boxes, BOXES[:2])
-        assert second.boxes.shape == (0, 4)
-
-    def test_pictures_that_share_a_stem_are_photos_of_their_own(self, tmp_path):
-        for name in ("a.jpg", "a.png", "trip#1.jpg", "trip#2.jpg"):
-            Image.fromarray(grey()).save(tmp_path / name)
-        assert len(photos_of(read_folder(tmp_path))) == 4
-        boxes = "<box left='5' top='5' width='40' height='40'/>"
-        images = "".join(f"<image file='a.{ending}'>{boxes}</image>" for ending in ("jpg", "png"))
-        (tmp_path / "a.xml").write_text(f"<dataset><images>{images}</images></dataset>")
-        assert [len(photo.boxes) for photo in photos_of(read_dlib_xml(tmp_path / "a.xml"))] == [1, 1]
-
     def test_conditions_change_what_the_detector_sees_and_nothing_else(self):
         seen = []
 
@@ -124,7 +108,7 @@ class TestPhotos:
             seen.append(image)
             return np.zeros((0, 5))
 
-        photos = [LabelledPhoto("a", grey, BOXES)]
+        photos = photo("a", grey)
         both = {"one": detect, "other": detect}
         evaluate_detectors(both, photos, progress=False)
         evaluate_detectors(both, photos, condition="illumination", severity=3, progress=False)
@@ -146,7 +130,7 @@ class TestPhotos:
         np.testing.assert_array_equal(seen[0], degrade(grey(), "haze", 3, seed=0, depth=depth))
 
     def test_unreadable_photos_are_left_out_and_none_left_is_an_error(self):
-        photos = [LabelledPhoto("a", grey, BOXES), LabelledPhoto("b", broken, BOXES)]
+        photos = photo("a", grey) + photo("b", broken)
         nothing = {"blind": lambda image: np.zeros((0, 5))}
         with pytest.warns(UserWarning, match=r"1 face left out: b"):
             evaluation = evaluate_detectors(nothing, photos, progress=False)["blind"]
@@ -159,7 +143,7 @@ class TestPhotos:
 
 
 def test_the_report_puts_detectors_side_by_side():
-    photos = [LabelledPhoto("a", grey, BOXES)]
+    photos = photo("a", grey)
     good = np.column_stack([BOXES, np.full(3, 0.9)])
     text, unread = report(
         photos,
@@ -180,13 +164,13 @@ def test_the_report_puts_detectors_side_by_side():
 
 
 def test_a_severity_out_of_range_is_named_before_any_photo_is_read():
-    photos = [LabelledPhoto("a", broken, BOXES)]
+    photos = photo("a", broken)
     with pytest.raises(ValueError, match="report: expected a severity from 0 to 5, got 9"):
         report(photos, {}, all_labelled=True, conditions=["haze"], severities=[1, 9], progress=False)
 
 
 def test_the_report_names_what_the_first_detector_missed():
-    photos = [LabelledPhoto("a", grey, BOXES)]
+    photos = photo("a", grey)
     detectors = {"one of three": lambda image: [[*BOXES[1], 0.9]], "blind": lambda image: np.zeros((0, 5))}
     text, _ = report(photos, detectors, all_labelled=True, missed=1, progress=False)
     assert text.splitlines()[-2:] == [

@@ -9,7 +9,7 @@ from m4kit.datasets.scenes import read_condition_folders, read_scene_table
 from m4kit.datasets.ufdd import read_ufdd
 from m4kit.images import ImageError
 from m4kit.predictor import predict
-from m4kit.scenes.data import benchmark, picture_of, scene_photos
+from m4kit.scenes.data import benchmark, scene_photos
 
 from helpers.face_sets import picture, zipped
 from helpers.faces import CROP_OF_POINTS, points68
@@ -332,13 +332,6 @@ class TestPhotos:
             versions = benchmark(source, conditions=["haze"], severities=[1])
             assert [photo.clean for photo in scene_photos(versions)] == names
 
-    def test_a_plain_sample_is_a_photo_of_no_condition(self):
-        (photo,) = scene_photos(
-            [Sample("a#1", lambda: None, landmarks=points68()), Sample("a#2", lambda: None)]
-        )
-        assert (photo.name, photo.condition, photo.all_labelled, len(photo.faces)) == ("a", None, False, 1)
-        np.testing.assert_allclose(photo.boxes, [[30, 40, 110, 100]])
-
     def test_what_is_no_photo_is_an_error(self, tmp_path):
         with pytest.raises(DatasetError, match="expected pictures, found none"):
             scene_photos(tmp_path)
@@ -346,9 +339,6 @@ class TestPhotos:
             scene_photos(tmp_path / "nowhere.jpg")
         with pytest.raises(DatasetError, match="got a sequence of int"):
             scene_photos([1, 2])
-
-    def test_names_end_in_the_number_of_their_face(self):
-        assert [picture_of(name) for name in ("a#1", "a#1b", "x/a#12")] == ["a", "a#1b", "x/a"]
 
 
 def test_reading_pictures_of_a_benchmark_tells_of_broken_ones(tmp_path):
