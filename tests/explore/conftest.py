@@ -1,11 +1,27 @@
-"""One JupyterLab and one browser for all browser tests of the explorers."""
+"""What tests of the explorers share: one JupyterLab for those in a browser, and no errors for all others."""
 
 import contextlib
 from types import SimpleNamespace
 
 import pytest
 
+from m4kit.explore.explorer import Explorer
+
 from helpers.lab_browser import jupyter_browser, write_notebook
+
+
+@pytest.fixture(autouse=True)
+def no_errors(monkeypatch):
+    """No explorer of a test may have `errors` at its end: a test that expects some takes them out."""
+    begin, made = Explorer.__init__, []
+
+    def remembered(explorer):
+        begin(explorer)
+        made.append(explorer)
+
+    monkeypatch.setattr(Explorer, "__init__", remembered)
+    yield
+    assert [error for explorer in made for error in explorer.errors] == []
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,6 @@ def test_it_shows_every_frame_that_was_predicted(explorer, video):
     assert explorer.frames == [frame.frame for frame in video] == list(range(0, 120, 3))
     assert explorer.tracks == [0, 1]
     assert explorer.describe().endswith("two_people.mp4, 40 frames, 2 tracks")
-    assert explorer.errors == []
 
 
 def test_pictures_are_sent_as_the_browser_asks_in_small_messages(explorer, messages):
