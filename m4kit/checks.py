@@ -69,10 +69,10 @@ def check_flag(value, name: str) -> bool:
     return bool(value)
 
 
-def check_array(value, name: str, words: str, *, remedy: str = "") -> np.ndarray:
+def check_array(value, name: str, words: str) -> np.ndarray:
     """Return numbers as an array of float64; `words` says what is expected. Its shape is the caller's to check."""
     if isinstance(value, str | bytes | dict):
-        raise TypeError(_refused(value, name, words, remedy))
+        raise TypeError(f"{name}: expected {words}, got {shown(value)}")
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ValueError(f"{name}: expected {words}, got a masked array; fill or leave out what is masked")
     try:
@@ -80,11 +80,7 @@ def check_array(value, name: str, words: str, *, remedy: str = "") -> np.ndarray
         return array.astype(float, casting="same_kind" if array.dtype.kind != "O" else "unsafe")
     # RuntimeError: a tensor with gradients.
     except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"{_refused(value, name, words, remedy)} ({error})") from error
-
-
-def _refused(value, name: str, words: str, remedy: str) -> str:
-    return f"{name}: expected {words}, got {shown(value)}{remedy and f'; {remedy}'}"
+        raise TypeError(f"{name}: expected {words}, got {shown(value)} ({error})") from error
 
 
 def check_shape(value, name: str, shape: tuple[int, ...], words: str = "") -> np.ndarray:

@@ -18,7 +18,6 @@ YAW_BINS = ((0, 30), (30, 60), (60, 90))
 FAILURE_NME = 8.0
 """Percent: landmarks with a larger NME count as failed. About twice the mean error on AFLW2000-3D."""
 
-
 DISTANCES = ("lip gap", "eye aspect ratio", "nose width", "face width")
 """What `distances` measures."""
 
@@ -166,16 +165,11 @@ def rotation_error(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     return np.degrees(2 * np.arcsin(np.minimum(half, 1)))
 
 
-def _mean(rows: np.ndarray) -> np.ndarray:
-    return rows.mean(axis=0)
-
-
 def bootstrap(
     values: np.ndarray,
     *,
-    statistic: Callable[[np.ndarray], float | np.ndarray] = _mean,
+    statistic: Callable[[np.ndarray], float | np.ndarray] = lambda rows: rows.mean(axis=0),
     groups: np.ndarray | None = None,
-    strata: np.ndarray | None = None,
     confidence: float = 0.95,
     resamples: int = 1000,
     seed: int = 0,
@@ -186,27 +180,19 @@ def bootstrap(
     kind. `statistic` maps drawn rows (m, ...) to a number or an array, by default to their mean. An array gets one
     interval per element, all from the same draws. Resamples with a NaN, as from an empty yaw bin, are left out.
 
-    - `groups` (n,): rows with the same label are drawn together, for example the faces of one photo or person.
-    - `strata` (n,): rows (or groups) are drawn within each stratum, for example a yaw bin, so that each keeps its
-      number of rows (or groups).
+    With `groups` (n,), rows with the same label are drawn together, for example the faces of one photo or person.
 
-    Raises `ValueError` if there are no values, or if a group lies in several strata.
+    Raises `ValueError` if there are no values.
     """
     values = np.asarray(values)
     if values.ndim < 1 or len(values) < 1:
         raise ValueError(f"bootstrap: expected at least one value, (n, ...), got shape {values.shape}")
     group = np.arange(len(values)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    stratum = np.zeros(len(values)) if strata is None else np.asarray(strata)
-    members = [np.unique(group[stratum == label]) for label in np.unique(stratum)]
-    count = group.max() + 1
-    if sum(map(len, members)) > count:
-        raise ValueError("bootstrap: expected each group in one stratum, got groups that lie in several")
-    random = np.random.default_rng(seed)
+    count, random = group.max() + 1, np.random.default_rng(seed)
     draws = []
     for _ in range(resamples):
-        drawn = np.concatenate([some[random.integers(0, len(some), len(some))] for some in members])
-        times = np.bincount(drawn, minlength=count)[group]
-        draws.append(statistic(values.repeat(times, axis=0)))
+        times = np.bincount(random.integers(0, count, count), minlength=count)
+        draws.append(statistic(values.repeat(times[group], axis=0)))
     draws = np.array(draws, dtype=float)
     known = draws[~np.isnan(draws).reshape(resamples, -1).any(axis=1)]
     if not len(known):

@@ -313,32 +313,6 @@ class TestBootstrap:
         values = np.random.default_rng(5).normal(size=30)
         assert (bootstrap(values, groups=np.arange(30)) == bootstrap(values)).all()
 
-    def test_strata_keep_their_sizes(self):
-        values, bins = np.repeat([0.0, 1.0], [30, 10]), np.repeat([0, 1], [30, 10])
-        assert bootstrap(values, strata=bins).tolist() == [0.25, 0.25]
-        low, high = bootstrap(values)
-        assert low < 0.25 < high
-
-    def test_groups_are_drawn_within_their_strata(self):
-        values, people, bins = (
-            np.array([0.0, 0, 2, 4, 4]),
-            np.array([0, 0, 1, 2, 2]),
-            np.array([0, 0, 0, 1, 1]),
-        )
-        kept = []
-        bootstrap(
-            values, groups=people, strata=bins, statistic=lambda drawn: kept.append(sorted(drawn)) or 0.0
-        )
-        assert sorted(map(tuple, {tuple(map(float, some)) for some in kept})) == [
-            (0, 0, 0, 0, 4, 4),
-            (0, 0, 2, 4, 4),
-            (2, 2, 4, 4),
-        ]
-
-    def test_a_group_in_several_strata_is_an_error(self):
-        with pytest.raises(ValueError, match="each group in one stratum"):
-            bootstrap(np.zeros(2), groups=[0, 0], strata=[0, 1])
-
 
 class TestReliability:
     def test_bins_hold_equally_many_faces_with_wilsons_interval(self):
