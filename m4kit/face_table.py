@@ -15,7 +15,7 @@ from pyarrow import compute, parquet
 
 from m4kit.camera import Crop
 from m4kit.checks import shown
-from m4kit.face_model import FaceModel, check_model, packaged_model
+from m4kit.face_model import LANDMARKS, FaceModel, check_model, packaged_model
 from m4kit.files import reason_of, text_of
 from m4kit.many import Result, UnreadPhoto
 from m4kit.parameters import PARAMETERS
@@ -30,8 +30,6 @@ VERSION = 1
 ABOUT = b"m4kit"
 """Where the metadata of a table's files hold its version and settings, as JSON."""
 
-LANDMARKS = 3 * 68
-
 _BOX, _CROP = ("left", "top", "right", "bottom", "score"), ("crop_left", "crop_top", "crop_size")
 _ANGLES = ("yaw", "pitch", "roll")
 
@@ -44,7 +42,7 @@ SCHEMA = pyarrow.schema(
         *[(name, pyarrow.float64()) for name in (*_BOX, *_CROP)],
         *[(name, pyarrow.float32()) for name in _ANGLES],
         ("parameters", pyarrow.list_(pyarrow.float32(), PARAMETERS)),
-        ("landmarks", pyarrow.list_(pyarrow.float32(), LANDMARKS)),
+        ("landmarks", pyarrow.list_(pyarrow.float32(), 3 * LANDMARKS)),
         ("failure_probability", pyarrow.float32()),
         ("reasons", pyarrow.list_(pyarrow.string())),
         ("seconds", pyarrow.float32()),

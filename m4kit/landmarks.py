@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-GROUPS = ("jaw", "brows", "nose", "eyes", "lips")
-"""The parts of the face that have landmarks."""
-
 LANDMARK_GROUPS: dict[str, tuple[tuple[tuple[int, ...], ...], tuple[int, int, int]]] = {
     "jaw": ((tuple(range(17)),), (38, 134, 255)),
     "brows": ((tuple(range(17, 22)), tuple(range(22, 27))), (255, 149, 0)),
@@ -14,7 +11,11 @@ LANDMARK_GROUPS: dict[str, tuple[tuple[tuple[int, ...], ...], tuple[int, int, in
     "eyes": (((*range(36, 42), 36), (*range(42, 48), 42)), (48, 209, 88)),
     "lips": (((*range(48, 60), 48), (*range(60, 68), 60)), (255, 55, 95)),
 }
-"""Each group's contours, as tuples of landmark indices, and its colour, sRGB from 0 to 255."""
+"""The parts of the face that have landmarks: each one's contours, as tuples of landmark indices, and its colour, sRGB
+from 0 to 255."""
+
+GROUPS = tuple(LANDMARK_GROUPS)
+"""The names of these parts."""
 
 GROUP_MEMBERS = {
     name: sorted({point for contour in contours for point in contour})

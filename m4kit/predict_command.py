@@ -128,7 +128,7 @@ def predict(options: argparse.Namespace) -> int:
                         chosen,
                         executor=executor,
                         progress=shows_progress(options),
-                        visit=_visit(files),
+                        visit=files if files.overlay or files.mesh else None,
                     )
             except KeyboardInterrupt:
                 write_pages(output, table.path, photos, files, predictor.model)
@@ -144,7 +144,3 @@ def predict(options: argparse.Namespace) -> int:
         more = [f"and {len(unread) - _SHOWN} more: faces.csv has all"] if len(unread) > _SHOWN else []
         complain("predict", "\n  ".join([f"not read: {len(unread)}", *unread[:_SHOWN], *more]))
     return int(bool(unread))
-
-
-def _visit(files):
-    return files if files.overlay or files.mesh else None

@@ -181,10 +181,6 @@ def clay(model: FaceModel) -> VertexColours:
     return VertexColours(read_only(np.rint(colours).astype(np.uint8)))
 
 
-def _clay(face: Face) -> VertexColours:
-    return clay(face.model)
-
-
 def region_colours(model: FaceModel) -> VertexColours:
     """A colour for each region of a model's vertices; raises `ValueError` for a model without regions."""
     regions = model.regions
@@ -196,10 +192,6 @@ def region_colours(model: FaceModel) -> VertexColours:
         colours[mask] = colour
         names[name.replace("_", " ")] = colour
     return VertexColours(colours, names=names)
-
-
-def _region(face: Face) -> VertexColours:
-    return region_colours(face.model)
 
 
 def _normals(face: Face) -> VertexColours:
@@ -221,10 +213,6 @@ def distance_from_mean(model: FaceModel, shape: np.ndarray, *, least: float = 1e
     distance = ((shape - model.mean) * _mean_normals(model)).sum(1)
     limit = max(float(np.abs(distance).max()), least)
     return scalar_colours(distance, unit="mm outward from the mean", limits=(-limit, limit), scale="coolwarm")
-
-
-def _distance(face: Face) -> VertexColours:
-    return distance_from_mean(face.model, face.shape)
 
 
 def _spread(face: Face) -> VertexColours:
@@ -255,12 +243,12 @@ def _table(scale: str) -> np.ndarray:
 
 
 MODES: dict[str, Callable[..., VertexColours]] = {
-    "clay": _clay,
+    "clay": lambda face: clay(face.model),
     "texture": texture,
     "depth": _depth,
     "normals": _normals,
-    "distance": _distance,
+    "distance": lambda face: distance_from_mean(face.model, face.shape),
     "spread": _spread,
-    "region": _region,
+    "region": lambda face: region_colours(face.model),
 }
 """The colour modes by name."""
