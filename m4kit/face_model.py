@@ -72,7 +72,7 @@ class FaceModel:
     barycentric points on the mesh in iBUG's order, `landmark_mean` (68, 3) and `landmark_modes` (50, 68, 3), the
     model restricted to them, `mirror` (V,), the mirror partner of each vertex, and `symmetry` (50,), +1 for a
     symmetric mode and -1 for an antisymmetric one, whose coefficient changes sign when the face is mirrored. `mirror`
-    and `symmetry` are empty if a model has none. The arrays are read-only, because the packaged model is shared.
+    and `symmetry` may be left out and are then empty. The arrays are read-only, because the packaged model is shared.
 
     `actions` maps names of expressions to coefficients (10,), `regions` maps parts of the face to masks (V,). The
     ten expression modes can represent strong one-sided actions, such as mouthSmileLeft, and winks. Small one-sided
@@ -92,6 +92,7 @@ class FaceModel:
         head: dict[str, dict[str, np.ndarray]] | None = None,
         licence: str = "",
     ):
+        arrays = {"mirror": (), "symmetry": ()} | arrays
         if missing := [name for name in _ARRAYS if name not in arrays]:
             raise ValueError(f"FaceModel: expected arrays {', '.join(_ARRAYS)}; got no {', '.join(missing)}")
         self.mean, self.landmark_weights, self.symmetry = (
@@ -362,29 +363,47 @@ class FaceModel:
         data = load_numpy_pickle(path)
         try:
             mean, identity, expression = (
-                np.asarray(data[key], dtype=np.float64) / 1000 for key in ("u", "w_shp", "w_exp")
+                np.asarray(data[key], dtype=np.float64) for key in ("u", "w_shp", "w_exp")
             )
-            # The triangles are clockwise, and their indices refer to the whole head, of which the file has a part.
-            triangles = np.unique(np.asarray(data["tri"]), return_inverse=True)[1].reshape(3, -1)[::-1].T
-            keypoints = np.asarray(data["keypoints"]).reshape(LANDMARKS, 3)[:, 0] // 3
-            return cls(
-                arrays={
-                    "mean": mean.reshape(-1, 3),
-                    "identity_modes": identity.T.reshape(identity.shape[1], -1, 3),
-                    "expression_modes": expression.T.reshape(expression.shape[1], -1, 3),
-                    "triangles": triangles.astype(np.int64),
-                    "landmark_vertices": keypoints.astype(np.int64)[:, None].repeat(3, axis=1),
-                    "landmark_weights": np.tile([1.0, 0.0, 0.0], (LANDMARKS, 1)),
-                    "mirror": np.zeros(0, dtype=np.int64),
-                    "symmetry": np.zeros(0),
-                },
-                licence="Basel Face Model: academic use only, not to be redistributed",
-            )
+            # The triangles' indices refer to the whole head, of which the file has a part.
+            triangles = np.unique(np.asarray(data["tri"]), return_inverse=True)[1]
+            return basel_model(mean, identity, expression, triangles=triangles, keypoints=data["keypoints"])
         except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
             raise FaceModelError(
                 f"{path}: expected 3DDFA-V2's bfm_noneck_v3.pkl, but the arrays differ "
                 f"({type(error).__name__}: {error})"
             ) from error
+
+
+def basel_model(
+    mean: np.ndarray,
+    identity: np.ndarray,
+    expression: np.ndarray,
+    *,
+    triangles: np.ndarray,
+    keypoints: np.ndarray,
+) -> FaceModel:
+    """The Basel Face Model from 3DDFA's arrays: `mean` (3 V,) and modes (3 V, n) in micrometres.
+
+    `triangles` (3, T) are clockwise seen from outside. `keypoints` (204,) are the places of the landmarks' x, y and z
+    in the mean.
+    """
+    modes = (values.T.reshape(values.shape[1], -1, 3) / 1000 for values in (identity, expression))
+    return FaceModel(
+        arrays={
+            "mean": mean.reshape(-1, 3) / 1000,
+            **dict(zip(_MODES, modes, strict=True)),
+            "triangles": triangles.reshape(3, -1)[::-1].T,
+            **landmarks_at(np.asarray(keypoints).reshape(LANDMARKS, 3)[:, 0] // 3),
+        },
+        licence="Basel Face Model: academic use only, not to be redistributed",
+    )
+
+
+def landmarks_at(vertices: np.ndarray) -> dict[str, np.ndarray]:
+    """The `arrays` of a model whose landmarks are vertices, from their numbers (68,)."""
+    numbers = np.repeat(np.asarray(vertices)[:, None], 3, axis=1)
+    return {"landmark_vertices": numbers, "landmark_weights": np.tile([1.0, 0.0, 0.0], (len(numbers), 1))}
 
 
 def _own(values, kind: type) -> np.ndarray:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from m4kit.camera import CROP_SIZE, Crop, HeadPose
-from m4kit.face_model import EXPRESSION_MODES, IDENTITY_MODES, LANDMARKS, FaceModel
+from m4kit.face_model import EXPRESSION_MODES, IDENTITY_MODES, LANDMARKS, FaceModel, landmarks_at
 from m4kit.parameters import PARAMETERS
 from m4kit.peers.peer import Peer
 from m4kit.prediction import Face, FaceBox
@@ -106,10 +106,7 @@ class MediaPipe(Peer):
                 "identity_modes": np.zeros((IDENTITY_MODES, *mesh.shape)),
                 "expression_modes": np.zeros((EXPRESSION_MODES, *mesh.shape)),
                 "triangles": self._triangles,
-                "landmark_vertices": np.repeat(np.array(POINTS_68)[:, None], 3, axis=1),
-                "landmark_weights": np.tile([1.0, 0.0, 0.0], (LANDMARKS, 1)),
-                "mirror": np.zeros(0, dtype=np.int64),
-                "symmetry": np.zeros(0),
+                **landmarks_at(POINTS_68),
             },
             licence="MediaPipe's face mesh: Apache 2.0",
         )

@@ -14,7 +14,7 @@ import scipy.io
 import torch
 from torch import nn
 
-from m4kit.face_model import EXPRESSION_MODES, IDENTITY_MODES, FaceModel, FaceModelError
+from m4kit.face_model import EXPRESSION_MODES, IDENTITY_MODES, FaceModel, FaceModelError, basel_model
 from m4kit.files import reason_of
 from m4kit.folding import folded
 from m4kit.inference import loading
@@ -156,21 +156,9 @@ def read_model(folder: str | Path) -> FaceModel:
             np.load(folder / f"{name}.npy", allow_pickle=False)
             for name in ("keypoints_sim", "u_shp", "u_exp", "w_shp_sim", "w_exp_sim")
         )
-        triangles = scipy.io.loadmat(folder / "tri.mat")["tri"].reshape(3, -1)[::-1].T.astype(np.int64) - 1
-        vertices = keypoints.reshape(68, 3)[:, 0].astype(np.int64) // 3
-        model = FaceModel(
-            arrays={
-                "mean": (u_shape + u_expression).reshape(-1, 3) / 1000,
-                "identity_modes": identity.T.reshape(identity.shape[1], -1, 3) / 1000,
-                "expression_modes": expression.T.reshape(expression.shape[1], -1, 3) / 1000,
-                "triangles": triangles,
-                "landmark_vertices": vertices[:, None].repeat(3, axis=1),
-                "landmark_weights": np.tile([1.0, 0.0, 0.0], (68, 1)),
-                "mirror": np.zeros(0, dtype=np.int64),
-                "symmetry": np.zeros(0),
-            },
-            licence="Basel Face Model: academic use only, not to be redistributed",
-        )
+        triangles = scipy.io.loadmat(folder / "tri.mat")["tri"].astype(np.int64) - 1
+        mean = u_shape + u_expression
+        model = basel_model(mean, identity, expression, triangles=triangles, keypoints=keypoints)
         # Modes and mean of one size, and triangles within it.
         model.vertices(np.zeros(identity.shape[1]), np.zeros(expression.shape[1]))[model.triangles]
     except (OSError, KeyError, IndexError, TypeError, ValueError, RuntimeError, NotImplementedError) as error:

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 
 from m4kit.camera import Crop, rotation_from_euler
-from m4kit.face_model import FaceModel
+from m4kit.face_model import FaceModel, landmarks_at
 from m4kit.prediction import Face, FaceBox
 
 from helpers.synthetic import sphere
@@ -78,15 +78,11 @@ def ellipsoid_model():
     vertices, triangles = sphere(steps=40)
     landmarks = _ellipsoid_landmarks()
     mean = np.concatenate([vertices * [75, -105, 90], landmarks])
-    places = len(vertices) + np.arange(68)
     arrays = {
         "mean": mean,
         "identity_modes": np.zeros((40, *mean.shape)),
         "expression_modes": np.zeros((10, *mean.shape)),
         "triangles": triangles,
-        "landmark_vertices": places[:, None].repeat(3, axis=1),
-        "landmark_weights": np.tile([1.0, 0.0, 0.0], (68, 1)),
-        "mirror": np.zeros(0, dtype=int),
-        "symmetry": np.zeros(0),
+        **landmarks_at(len(vertices) + np.arange(68)),
     }
     return FaceModel(arrays=arrays)
