@@ -55,12 +55,7 @@ class MediaPipe(Peer):
 
     name = "mediapipe"
 
-    def __init__(
-        self,
-        folder: str | Path | None = None,
-        *,
-        detector: Callable[[np.ndarray], np.ndarray] | None = None,
-    ):
+    def __init__(self, folder: str | Path | None = None):
         try:
             import mediapipe
         except ImportError as error:
@@ -69,7 +64,7 @@ class MediaPipe(Peer):
         edges = mediapipe.tasks.vision.FaceLandmarksConnections.FACE_LANDMARKS_TESSELATION
         # Three edges in a row are a triangle, counter-clockwise seen from outside.
         self._triangles = np.array([edge.start for edge in edges]).reshape(-1, 3)
-        super().__init__(detector=detector)
+        super().__init__()
 
     def faces(
         self, crops: np.ndarray, boxes: Sequence[FaceBox], places: Sequence[Crop]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -24,16 +24,15 @@ class Peer:
 
     A subclass sets `name` and `model`, and defines `parameters_of`. One that has no parametric face model defines
     `faces` and `predict_crops` instead. `weights` is the number of the network's weights, None if it is unknown.
-
-    `detector` is any function from an image to boxes, by default m4kit's.
+    `detector` is m4kit's.
     """
 
     name: str
     model: FaceModel
     weights: int | None = None
 
-    def __init__(self, *, detector: Callable[[np.ndarray], np.ndarray] | None = None):
-        self.detector = Detector() if detector is None else detector
+    def __init__(self):
+        self.detector = Detector()
 
     def parameters_of(self, crops: np.ndarray) -> np.ndarray:
         """Raw parameters (n, 62) of crops (n, 120, 120, 3) uint8 RGB.
@@ -69,9 +68,8 @@ class Peer:
         fitted to M4Net.
         """
         image, name = read_only(load_image(source)), source_name(source)
-        whose = "the detector's boxes" if boxes is None else "given boxes"
-        found = self.detector(image.copy()) if boxes is None else boxes
-        found = check_boxes(found, image.shape, name=f"{name}: {whose}")
+        given = None if boxes is None else check_boxes(boxes, image.shape, name=f"{name}: given boxes")
+        found = self.detector(image) if given is None else given
         area = (found[:, 2] - found[:, 0]) * (found[:, 3] - found[:, 1])
         found = [FaceBox(*box.tolist()) for box in found[np.argsort(-area, kind="stable")]]
         places = [crop_from_box(np.asarray(box)) for box in found]

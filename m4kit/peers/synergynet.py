@@ -6,7 +6,6 @@ the published ones. So the figures to quote are those of the paper.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +15,8 @@ from torch import nn
 
 from m4kit.face_model import EXPRESSION_MODES, IDENTITY_MODES, FaceModel, FaceModelError, basel_model
 from m4kit.files import reason_of
-from m4kit.folding import folded
 from m4kit.inference import loading
-from m4kit.peers.peer import Peer
-from m4kit.peers.tddfa_v2 import check_modes, read_whitening, to_crop_frame, whitened
+from m4kit.peers.tddfa_v2 import WhitenedPeer, check_modes, read_whitening
 from m4kit.weights import WeightsError, load_strictly, read_pickled
 
 CHECKPOINT = "best.pth.tar"
@@ -91,35 +88,18 @@ class SynergyBackbone(nn.Module):
         return torch.cat([self.classifier_ori(x), self.classifier_shape(x), self.classifier_exp(x)], 1)
 
 
-class SynergyNet(Peer):
+class SynergyNet(WhitenedPeer):
     """SynergyNet from a folder with its `CHECKPOINT` and its `MODEL_FOLDER`. Layout tested, figures as published.
 
-    `bfm` is the face model's folder if it is elsewhere. Its parameters and pixels are 3DDFA-V2's, because both are
+    Its parameters and pixels are 3DDFA-V2's, because both are
     trained on 3DDFA's crops. Raises `WeightsError` or `FaceModelError` for files that are missing, broken or of
     another kind.
     """
 
-    name = "synergynet"
-
-    def __init__(
-        self,
-        folder: str | Path,
-        *,
-        bfm: str | Path | None = None,
-        detector: Callable[[np.ndarray], np.ndarray] | None = None,
-    ):
-        network = read_checkpoint(Path(folder) / CHECKPOINT)
-        self.weights = sum(weight.numel() for weight in network.parameters())
-        bfm = Path(folder) / MODEL_FOLDER if bfm is None else Path(bfm)
-        self._network = folded(network)
-        self._whitening = read_whitening(bfm / "param_whitening.pkl", names=("param_mean", "param_std"))
-        self.model = read_model(bfm)
-        super().__init__(detector=detector)
-
-    def parameters_of(self, crops: np.ndarray) -> np.ndarray:
-        """Raw parameters (n, 62), as `Peer.parameters_of`."""
-        mean, std = self._whitening
-        return to_crop_frame(whitened(self._network, crops) * std + mean)
+    def __init__(self, folder: str | Path):
+        bfm, network = Path(folder) / MODEL_FOLDER, read_checkpoint(Path(folder) / CHECKPOINT)
+        whitening = read_whitening(bfm / "param_whitening.pkl", names=("param_mean", "param_std"))
+        super().__init__(network, whitening, read_model(bfm), name="synergynet")
 
 
 @loading()

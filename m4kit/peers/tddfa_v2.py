@@ -5,7 +5,6 @@ The files are those of https://github.com/cleardusk/3DDFA_V2 (MIT licence; the B
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -47,37 +46,37 @@ class TddfaNetwork(nn.Module):
         return self.fc(self.backbone(x)[-1].mean((2, 3)))
 
 
-class TddfaV2(Peer):
-    """3DDFA-V2 with the network "mb1" or "mb05", from a folder with its `NETWORKS`, `WHITENING` and `BFM`.
-
-    `bfm` is the Basel Face Model's file if it is elsewhere. Coefficients are in the file's unit, not in standard
-    deviations.
-
-    Raises `WeightsError` or `FaceModelError` for files that are missing, broken or of another kind.
-    """
+class WhitenedPeer(Peer):
+    """A peer whose network takes BGR and gives 3DDFA's parameters, whitened with `whitening`: mean and deviation."""
 
     def __init__(
-        self,
-        folder: str | Path,
-        network: str = "mb1",
-        *,
-        bfm: str | Path | None = None,
-        detector: Callable[[np.ndarray], np.ndarray] | None = None,
+        self, network: nn.Module, whitening: tuple[np.ndarray, np.ndarray], model: FaceModel, *, name: str
     ):
-        if network not in NETWORKS:
-            raise ValueError(f"network: expected {' or '.join(NETWORKS)}, got {network!r}")
-        folder = Path(folder)
-        self.name = f"3ddfa-v2-{network}"
-        own = read_network(folder / NETWORKS[network])
-        self.weights = sum(weight.numel() for weight in own.parameters())
-        self._network, self._whitening = folded(own), read_whitening(folder / WHITENING)
-        self.model = read_bfm(folder / BFM if bfm is None else bfm)
-        super().__init__(detector=detector)
+        super().__init__()
+        self.name, self.model = name, model
+        self.weights = sum(weight.numel() for weight in network.parameters())
+        self._network, self._whitening = folded(network), whitening
 
     def parameters_of(self, crops: np.ndarray) -> np.ndarray:
         """Raw parameters (n, 62), as `Peer.parameters_of`."""
         mean, std = self._whitening
         return to_crop_frame(whitened(self._network, crops) * std + mean)
+
+
+class TddfaV2(WhitenedPeer):
+    """3DDFA-V2 with the network "mb1" or "mb05", from a folder with its `NETWORKS`, `WHITENING` and `BFM`.
+
+    Coefficients are in the face model's unit, not in standard deviations.
+
+    Raises `WeightsError` or `FaceModelError` for files that are missing, broken or of another kind.
+    """
+
+    def __init__(self, folder: str | Path, network: str = "mb1"):
+        if network not in NETWORKS:
+            raise ValueError(f"network: expected {' or '.join(NETWORKS)}, got {network!r}")
+        folder = Path(folder)
+        own, whitening = read_network(folder / NETWORKS[network]), read_whitening(folder / WHITENING)
+        super().__init__(own, whitening, read_bfm(folder / BFM), name=f"3ddfa-v2-{network}")
 
 
 @inference()
