@@ -16,7 +16,6 @@ skin of their cheeks is in the picture, and prints the network's error for each 
 from __future__ import annotations
 
 import argparse
-import tempfile
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
@@ -43,9 +42,9 @@ from m4kit.ablation.heads.validation import WHOLE
 from m4kit.camera import box_from_crop, head_pose, rotation_from_euler
 from m4kit.landmarks import face_size
 from m4kit.network import to_input
-from m4kit.parameters import PARAMETERS, landmarks_in_crop
+from m4kit.parameters import landmarks_in_crop
 from m4kit.prediction import Face, FaceBox, Origin
-from m4kit.training.data import Labels, averaging_matrix, decoded_crops, point_weights
+from m4kit.training.data import averaging_matrix, point_weights
 from m4kit.training.labels import read_source
 from m4kit.vertex_colours import clay, vertex_colours
 from m4kit.visualize import pictures_figure
@@ -191,8 +190,7 @@ def skin_table(data: Path) -> pd.DataFrame:
     rows = []
     for source in (read_source(data, name) for name in ("aflw_train", "youtube_faces")):
         held = np.flatnonzero(source.validation)
-        groups = [source.names[i] for i in held]
-        crops = crops_of(data, source.name, groups)
+        groups, crops = [source.names[i] for i in held], source.crops(held)
         with torch.no_grad():
             batches = [network(to_input(crops[i : i + 64])) for i in range(0, len(crops), 64)]
         parameters = torch.cat(batches).numpy()
@@ -224,22 +222,6 @@ def skin_table(data: Path) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows).set_index(["set", "skin, degrees"])
-
-
-def crops_of(data: Path, source: str, names: list[str]) -> np.ndarray:
-    """The named crops of an archive, (n, 120, 120, 3) uint8 RGB."""
-    n = len(names)
-    labels = Labels(
-        names=np.array(names),
-        source=np.array([source] * n),
-        parameters=np.zeros((n, PARAMETERS), np.float32),
-        points21=np.full((n, 21, 2), np.nan, np.float32),
-        points68=np.full((n, 68, 2), np.nan, np.float32),
-        validation=np.ones(n, bool),
-        face_model="",
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        return np.load(decoded_crops(labels, data=data, cache=folder, progress=False))
 
 
 def point_errors(predicted: np.ndarray, points: np.ndarray) -> np.ndarray:

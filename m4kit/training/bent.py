@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -212,7 +211,9 @@ def own_labels(source: Source, model: FaceModel, engine: Engine, *, progress: bo
         vertices, _ = symmetric_points(model, np.ones(len(model.mean), dtype=bool))
         identity = identity_of_people(split(parameters).identity.astype(float), source.people)
         parameters = fit(model, vertices, place(model, vertices, parameters), identity=identity)
-    return _labels(source.name, source.names, parameters, source.validation, model.fingerprint)
+    return Labels.unannotated(
+        source.names, source.name, parameters, validation=source.validation, face_model=model.fingerprint
+    )
 
 
 def bend_faces(
@@ -230,22 +231,9 @@ def bend_faces(
             if random.random() < ART:
                 new = look_like_art(new, random)
             archive.writestr(zipfile.ZipInfo(names[i]), jpeg(new, quality=_JPEG_QUALITY))
-    return _labels(f"bent_{source.name}", names, parameters, labels.validation[faces], labels.face_model)
-
-
-def _labels(
-    source: str, names: Sequence[str], parameters: np.ndarray, validation: np.ndarray, face_model: str
-) -> Labels:
-    """Labels without annotated points."""
-    n = len(names)
-    return Labels(
-        names=np.array(names),
-        source=np.full(n, source),
-        parameters=parameters.astype(np.float32),
-        points21=np.full((n, 21, 2), np.nan, np.float32),
-        points68=np.full((n, 68, 2), np.nan, np.float32),
-        validation=validation,
-        face_model=face_model,
+    held_out = labels.validation[faces]
+    return Labels.unannotated(
+        names, f"bent_{source.name}", parameters, validation=held_out, face_model=labels.face_model
     )
 
 

@@ -9,6 +9,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -137,6 +138,28 @@ class Labels:
         columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
         return cls(**columns, face_model=parts[0].face_model)
 
+    @classmethod
+    def unannotated(
+        cls,
+        names: Sequence[str],
+        source: str,
+        parameters: np.ndarray,
+        *,
+        validation: np.ndarray,
+        face_model: str,
+    ) -> Labels:
+        """The labels of n faces of one source, without annotated points."""
+        n = len(names)
+        return cls(
+            names=np.array(names),
+            source=np.full(n, source),
+            parameters=parameters.astype(np.float32),
+            points21=np.full((n, 21, 2), np.nan, np.float32),
+            points68=np.full((n, 68, 2), np.nan, np.float32),
+            validation=validation,
+            face_model=face_model,
+        )
+
     def check_fits(self, model: FaceModel) -> None:
         """Raise `TrainingError` unless the parameters are of this face model."""
         if self.face_model != model.fingerprint:
@@ -221,9 +244,23 @@ def decoded_crops(
     if path.is_file():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
+    unreadable = []
     with whole_file(path) as part:
         crops = _allocated(part, (len(labels), crop_size, crop_size, 3))
-        unreadable = _decode_into(crops, labels, Path(data), progress=progress)
+        for source in np.unique(labels.source):
+            archive = Path(data) / f"{source}.zip"
+            if not archive.is_file():
+                raise TrainingError(
+                    f"{archive}: no such archive, but the labels name the source {source}; give the archive's folder"
+                )
+            chosen = np.flatnonzero(labels.source == source)
+            bar = tqdm(chosen, desc=f"decoding {source}", disable=not progress, mininterval=2)
+            decoded = _decoded(archive, labels.names[chosen], side=crop_size)
+            for i, crop in zip(bar, decoded, strict=True):
+                if crop is None:
+                    unreadable.append(labels.names[i])
+                else:
+                    crops[i] = crop
         if unreadable:
             raise TrainingError(
                 f"{data}: {len(unreadable)} of {len(labels)} crops are missing or unreadable "
@@ -249,26 +286,6 @@ def _allocated(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     return crops
 
 
-def _decode_into(crops: np.ndarray, labels: Labels, data: Path, *, progress: bool) -> list[str]:
-    """Fill crops (n, S, S, 3) uint8 with those of the labels; return the names of unreadable ones."""
-    unreadable = []
-    for source in np.unique(labels.source):
-        archive = data / f"{source}.zip"
-        if not archive.is_file():
-            raise TrainingError(
-                f"{archive}: no such archive, but the labels name the source {source}; give the archive's folder"
-            )
-        chosen = np.flatnonzero(labels.source == source)
-        decoded = _decoded(archive, labels.names[chosen], side=crops.shape[1])
-        bar = tqdm(chosen, desc=f"decoding {source}", disable=not progress, mininterval=2)
-        for i, crop in zip(bar, decoded, strict=True):
-            if crop is None:
-                unreadable.append(labels.names[i])
-            else:
-                crops[i] = crop
-    return unreadable
-
-
 class Faces(Dataset):
     """Augmented faces. An item's key is (epoch, index), and the same key gives the same item in any process."""
 
@@ -283,20 +300,17 @@ class Faces(Dataset):
     ):
         self.path, self.labels, self.symmetry = Path(crops), labels, np.asarray(symmetry, dtype=np.float32)
         self.augmentation, self.seed = augmentation, seed
-        self._crops: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getstate__(self) -> dict:
-        return self.__dict__ | {"_crops": None}
+        return {name: value for name, value in self.__dict__.items() if name != "crops"}
 
-    @property
+    @cached_property
     def crops(self) -> np.ndarray:
         """The crops as a memory map, opened by each process for itself."""
-        if self._crops is None:
-            self._crops = np.load(self.path, mmap_mode="r")
-        return self._crops
+        return np.load(self.path, mmap_mode="r")
 
     def face(self, index: int) -> TrainingCrop:
         """A face without augmentation."""

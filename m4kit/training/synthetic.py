@@ -230,14 +230,9 @@ def write_set(
                     parameters[i] = face.parameters
                     # ZipInfo has a fixed date, so that two runs write the same archive.
                     archive.writestr(zipfile.ZipInfo(name), _packed(face.crop))
-            labels = Labels(
-                names=np.array(names),
-                source=np.array([SOURCE] * faces),
-                parameters=parameters,
-                points21=np.full((faces, 21, 2), np.nan, dtype=np.float32),
-                points68=np.full((faces, 68, 2), np.nan, dtype=np.float32),
-                validation=np.arange(faces) % HELD_OUT == HELD_OUT - 1,
-                face_model=model.fingerprint,
+            held_out = np.arange(faces) % HELD_OUT == HELD_OUT - 1
+            labels = Labels.unannotated(
+                names, SOURCE, parameters, validation=held_out, face_model=model.fingerprint
             )
             labels.save(unfinished / labels_path.name)
             for path in (archive_path, labels_path):

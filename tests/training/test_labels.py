@@ -527,15 +527,9 @@ def sheet_labels(model, n):
     """Labels of n mean faces in the middle of their crops."""
     parameters = np.zeros((n, 62), np.float32)
     parameters[:, :12] = np.column_stack([0.45 * np.eye(3), np.zeros(3)]).ravel()
-    nothing = np.full((n, 21, 2), np.nan, np.float32), np.full((n, 68, 2), np.nan, np.float32)
-    return Labels(
-        names=np.array([f"{number}.png" for number in range(n)]),
-        source=np.full(n, "s"),
-        parameters=parameters,
-        points21=nothing[0],
-        points68=nothing[1],
-        validation=np.zeros(n, bool),
-        face_model=model.fingerprint,
+    names = [f"{number}.png" for number in range(n)]
+    return Labels.unannotated(
+        names, "s", parameters, validation=np.zeros(n, bool), face_model=model.fingerprint
     )
 
 

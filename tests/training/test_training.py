@@ -868,15 +868,9 @@ class TestMapped:
                 layer.weight *= 100
             before = network(to_input(crops)).numpy()
         parameters = (before @ random.normal(size=(62, 62)) + random.normal(size=62)).astype(np.float32)
-        nothing = np.full((200, 68, 2), np.nan, np.float32)
-        labels = Labels(
-            names=np.arange(200).astype(str),
-            source=np.full(200, "s"),
-            parameters=parameters,
-            points21=nothing[:, :21],
-            points68=nothing,
-            validation=np.zeros(200, bool),
-            face_model=model.fingerprint,
+        nobody = np.zeros(200, bool)
+        labels = Labels.unannotated(
+            np.arange(200).astype(str), "s", parameters, validation=nobody, face_model=model.fingerprint
         )
         result = mapped(network, labels, crops, np.arange(200))
         with torch.no_grad():
