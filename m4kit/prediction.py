@@ -304,7 +304,7 @@ class Face:
 
     def to_open3d(self, *, colour: str = "clay") -> open3d.geometry.TriangleMesh:
         """The mesh in the model frame (mm) for Open3D; `colour` is a mode of `vertex_colours`."""
-        from m4kit.render import load_open3d
+        from m4kit.open3d_loading import load_open3d
 
         o3d = load_open3d()
         mesh = o3d.geometry.TriangleMesh(

@@ -6,15 +6,8 @@ unit towards the viewer. Normals are unit vectors with x right, y **up**, z towa
 
 from __future__ import annotations
 
-import ctypes
-import importlib
-import importlib.util
-import os
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import cache, cached_property
-from pathlib import Path
+from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import cv2
@@ -25,7 +18,6 @@ from m4kit.images import check_image
 from m4kit.landmarks import face_size
 from m4kit.light import Light, darkened, lit
 from m4kit.raster import Seen, look
-from m4kit.stand_ins import stand_in_for_unused
 
 PORCELAIN = (226, 222, 217)
 """Default colour of a mesh, sRGB from 0 to 255."""
@@ -35,10 +27,6 @@ _EDGE_SAMPLES = 4
 
 _JUMP = 3.0
 """A pixel is on an edge if the second difference of the depth is larger, in photo pixels."""
-
-
-class RenderError(RuntimeError):
-    """Open3D cannot be imported."""
 
 
 class DepthMap(NamedTuple):
@@ -51,66 +39,6 @@ class DepthMap(NamedTuple):
     left: int
     top: int
     depth: np.ndarray
-
-
-@cache
-def load_open3d():
-    """Import the `open3d` module without output.
-
-    Raises `RenderError` if it is missing, or a system library that it needs.
-    """
-    if sys.platform == "linux":
-        _load_libusb()
-        _load_stand_ins()
-    try:
-        with _no_browser():
-            return importlib.import_module("open3d")
-    except (ImportError, OSError) as error:
-        raise RenderError(
-            f"this needs Open3D, but importing it failed ({error}). If it is not installed: "
-            "pip install open3d (open3d-cpu on Linux). If a system library is missing, on Debian or "
-            "Ubuntu: apt install libegl1 libgl1 libx11-6 libudev1 libidn2-0"
-        ) from error
-
-
-@contextmanager
-def _no_browser() -> Iterator[None]:
-    """Within the block, imports have no browser to talk to.
-
-    Inside Jupyter, importing Open3D would print and start a web server. The dash that it brings along would open a
-    channel of its own, which JupyterLab reports as an error.
-    """
-    switch, comm = "OPEN3D_DISABLE_WEB_VISUALIZER", sys.modules.get("comm")
-    before, create = os.environ.get(switch), getattr(comm, "create_comm", None)
-    os.environ[switch] = "true"
-    if comm:
-        comm.create_comm = comm.DummyComm
-    try:
-        yield
-    finally:
-        if comm:
-            comm.create_comm = create
-        if before is None:
-            del os.environ[switch]
-        else:
-            os.environ[switch] = before
-
-
-def _load_stand_ins() -> None:
-    spec = importlib.util.find_spec("open3d")
-    for folder in (spec and spec.submodule_search_locations) or ():
-        for library in sorted(Path(folder).glob("libOpen3D.so*")):
-            stand_in_for_unused(library)
-
-
-def _load_libusb() -> None:
-    """Load the libusb-1.0 of `libusb_package`. Open3D links to it, and many systems have none."""
-    try:
-        path = importlib.import_module("libusb_package").get_library_path()
-    except ImportError:
-        return  # The system may have one. If not, importing Open3D names the missing library.
-    if path is not None:
-        ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
 
 
 def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ PACKAGE = Path(m4kit.__file__).parent
 LAYERS = (
     (
         "checks",
-        "stand_ins",
+        "open3d_loading",
         "reading",
         "pixels",
         "images",
@@ -59,10 +59,7 @@ LAYERS = (
 """The rooms of the package, lowest first."""
 
 METHODS_THAT_REACH_UP = {
-    *(
-        ("prediction", room)
-        for room in ("prediction_file", "render", "vertex_colours", "export", "visualize", "live")
-    ),
+    *(("prediction", room) for room in ("prediction_file", "vertex_colours", "export", "visualize", "live")),
     ("video.result", "visualize"),
 }
 """`plot`, `save` and their like on a result import what they need inside the method, as in pandas."""

@@ -1,13 +1,10 @@
 """Rendered meshes, checked against closed forms: a sphere, a rectangle, a triangle."""
 
-import os
-
 import numpy as np
 import pytest
 
-from m4kit import render as module
 from m4kit.light import Lamp, Light
-from m4kit.render import RenderError, depth_map, load_open3d, render, render_each, vertex_normals
+from m4kit.render import depth_map, render, render_each, vertex_normals
 
 from helpers.synthetic import photo, rectangle, sphere
 
@@ -208,21 +205,3 @@ class TestBadInput:
     def test_an_opacity_out_of_range_is_refused(self):
         with pytest.raises(ValueError, match="opacity: expected a number from 0 to 1"):
             render(BLACK, [], opacity=55)
-
-
-class TestOpen3D:
-    def test_a_missing_library_says_what_to_do(self, monkeypatch):
-        def missing(name):
-            raise ImportError(f"No module named '{name}'")
-
-        load_open3d.cache_clear()
-        monkeypatch.setattr(module.importlib, "import_module", missing)
-        with pytest.raises(RenderError, match="pip install open3d"):
-            load_open3d()
-
-    def test_loading_leaves_the_environment_as_it_was(self):
-        before = dict(os.environ)
-        load_open3d.cache_clear()
-        load_open3d()
-        changed = {key for key in before.keys() | os.environ if before.get(key) != os.environ.get(key)}
-        assert "OPEN3D_DISABLE_WEB_VISUALIZER" not in changed

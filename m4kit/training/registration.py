@@ -12,7 +12,8 @@ from scipy.sparse import coo_array, diags_array
 from scipy.sparse.linalg import splu
 
 from m4kit.face_model import FaceModel
-from m4kit.render import load_open3d, vertex_normals
+from m4kit.open3d_loading import load_open3d
+from m4kit.render import vertex_normals
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ import numpy as np
 from m4kit.camera import CROP_SIZE, Crop, head_pose, rotation_from_euler
 from m4kit.face_model import EXPRESSION_MODES, FaceModel
 from m4kit.light import Light
+from m4kit.open3d_loading import load_open3d
 from m4kit.parameters import split_camera
-from m4kit.render import load_open3d, render
+from m4kit.render import render
 from m4kit.training import TrainingError
 
 TRIANGLES = 9000

@@ -1,18 +1,23 @@
-"""Stand-ins for system libraries that Open3D links to but never calls for ray casting.
+"""Loads Open3D, also where system libraries are missing that it links to but never calls for ray casting.
 
-Open3D does not load without the libraries of displays, devices and domain names, and machines without a desktop
-lack some of them. A stand-in is an empty shared library in memory with the name of the missing one. One more
+Without the libraries of displays, devices and domain names Open3D does not load, and machines without a desktop lack
+some of them. A stand-in is an empty shared library in memory with the name of the missing one. One more
 library has the functions, which return 0.
 """
 
 from __future__ import annotations
 
 import ctypes
+import importlib
+import importlib.util
 import os
 import platform
 import re
 import struct
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 UNUSED_LIBRARIES = {
@@ -30,6 +35,66 @@ _MACHINES = {
     "aarch64": (183, bytes.fromhex("000080d2c0035fd6")),
 }
 _PAGE = 1 << 16
+
+
+class Open3DError(RuntimeError):
+    """Open3D cannot be imported."""
+
+
+@cache
+def load_open3d():
+    """Import the `open3d` module without output.
+
+    Raises `Open3DError` if it is missing, or a system library that it needs.
+    """
+    if sys.platform == "linux":
+        _load_libusb()
+        spec = importlib.util.find_spec("open3d")
+        for folder in (spec and spec.submodule_search_locations) or ():
+            for library in sorted(Path(folder).glob("libOpen3D.so*")):
+                stand_in_for_unused(library)
+    try:
+        with _no_browser():
+            return importlib.import_module("open3d")
+    except (ImportError, OSError) as error:
+        raise Open3DError(
+            f"this needs Open3D, but importing it failed ({error}). If it is not installed: "
+            "pip install open3d (open3d-cpu on Linux). If a system library is missing, on Debian or "
+            "Ubuntu: apt install libegl1 libgl1 libx11-6 libudev1 libidn2-0"
+        ) from error
+
+
+@contextmanager
+def _no_browser() -> Iterator[None]:
+    """Within the block, imports have no browser to talk to.
+
+    Inside Jupyter, importing Open3D would print and start a web server. The dash that it brings along would open a
+    channel of its own, which JupyterLab reports as an error.
+    """
+    switch, comm = "OPEN3D_DISABLE_WEB_VISUALIZER", sys.modules.get("comm")
+    before, create = os.environ.get(switch), getattr(comm, "create_comm", None)
+    os.environ[switch] = "true"
+    if comm:
+        comm.create_comm = comm.DummyComm
+    try:
+        yield
+    finally:
+        if comm:
+            comm.create_comm = create
+        if before is None:
+            del os.environ[switch]
+        else:
+            os.environ[switch] = before
+
+
+def _load_libusb() -> None:
+    """Load the libusb-1.0 of `libusb_package`. Open3D links to it, and many systems have none."""
+    try:
+        path = importlib.import_module("libusb_package").get_library_path()
+    except ImportError:
+        return  # The system may have one. If not, importing Open3D names the missing library.
+    if path is not None:
+        ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
 
 
 def stand_in_for_unused(library: Path) -> list[str]:
