@@ -34,18 +34,6 @@ def scaled(rotation, scale=1.0, translation=(0, 0, 0)):
     return np.column_stack([scale * rotation, translation])
 
 
-def factors(yaw, pitch, roll):
-    """The three factors as the data set's paper writes them."""
-    (cy, sy), (cp, sp), (cr, sr) = (
-        (np.cos(a), np.sin(a)) for a in (np.radians(v) for v in (yaw, pitch, roll))
-    )
-    return (
-        np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]]),
-        np.array([[cy, 0, -sy], [0, 1, 0], [sy, 0, cy]]),
-        np.array([[cr, sr, 0], [-sr, cr, 0], [0, 0, 1]]),
-    )
-
-
 class TestRotation:
     def test_angles_come_back_from_their_rotation(self):
         angles = np.random.default_rng(0).uniform([-89.9, -180, -180], [89.9, 180, 180], (500, 3))
@@ -75,20 +63,6 @@ class TestRotation:
         rotation[0, 2] = np.float32(-1.0000001)
         assert euler_from_rotation(rotation) == pytest.approx((90, 0, 0))
 
-    def test_a_rotation_is_orthonormal_and_right_handed_and_its_inverse_is_its_transpose(self):
-        for angles in np.random.default_rng(1).uniform(-180, 180, (50, 3)):
-            rotation = rotation_from_euler(*angles)
-            np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
-            assert np.linalg.det(rotation) == pytest.approx(1)
-            yaw, pitch, roll = np.diag(angles)
-            backwards = (
-                rotation_from_euler(*-roll) @ rotation_from_euler(*-yaw) @ rotation_from_euler(*-pitch)
-            )
-            np.testing.assert_allclose(backwards, rotation.T, atol=1e-12)
-
-    def test_no_angle_is_no_rotation(self):
-        np.testing.assert_array_equal(rotation_from_euler(0, 0, 0), np.eye(3))
-
     def test_it_is_scipys_with_every_sign_turned(self):
         for yaw, pitch, roll in np.random.default_rng(2).uniform(-180, 180, (50, 3)):
             theirs = Rotation.from_euler("XYZ", [-pitch, -yaw, -roll], degrees=True).as_matrix()
@@ -104,13 +78,6 @@ class TestRotation:
         ]
         np.testing.assert_allclose(rotation_from_euler(30, 30, 60), by_hand, atol=1e-12)
 
-    def test_every_other_order_reads_several_degrees_apart(self):
-        angles = (30.0, 20.0, 15.0)
-        for order in permutations(range(3)):
-            first, second, third = (factors(*angles)[axis] for axis in order)
-            apart = np.abs(np.subtract(euler_from_rotation(first @ second @ third), angles)).max()
-            assert apart < 1e-9 if order == (0, 1, 2) else apart > 4
-
     def test_a_pose_is_three_plain_numbers(self):
         for yaw in (0, 40, 90, -90):
             pose = euler_from_rotation(rotation_from_euler(yaw, 10, 0))
@@ -118,35 +85,15 @@ class TestRotation:
             assert [type(angle) for angle in pose] == [float] * 3
 
 
-class TestSigns:
-    """In the model frame x points to the viewer's right, y up, z towards the viewer."""
+def test_positive_angles_turn_the_nose_to_the_photos_left_and_up_and_the_head_clockwise():
+    def in_photo(point, **angles):
+        angles = {"yaw": 0, "pitch": 0, "roll": 0} | angles
+        return Crop(0, 0, 240).to_photo(50 * rotation_from_euler(**angles) @ point)
 
-    @pytest.mark.parametrize("angle", [1, 30, 80])
-    def test_positive_yaw_turns_the_nose_to_the_photos_left(self, angle):
-        nose = rotation_from_euler(angle, 0, 0) @ NOSE
-        np.testing.assert_allclose(nose, [-np.sin(np.radians(angle)), 0, np.cos(np.radians(angle))])
-
-    @pytest.mark.parametrize("angle", [1, 30, 80])
-    def test_positive_pitch_turns_the_nose_up(self, angle):
-        nose = rotation_from_euler(0, angle, 0) @ NOSE
-        np.testing.assert_allclose(nose, [0, np.sin(np.radians(angle)), np.cos(np.radians(angle))])
-
-    @pytest.mark.parametrize("angle", [1, 30, 80])
-    def test_positive_roll_turns_the_head_clockwise_in_the_photo(self, angle):
-        crown = rotation_from_euler(0, 0, angle) @ CROWN
-        np.testing.assert_allclose(crown, [np.sin(np.radians(angle)), np.cos(np.radians(angle)), 0])
-
-    def test_they_show_in_photo_pixels(self):
-        crop = Crop(0, 0, 240)
-
-        def in_photo(point, **angles):
-            angles = {"yaw": 0, "pitch": 0, "roll": 0} | angles
-            return crop.to_photo(50 * rotation_from_euler(**angles) @ point)
-
-        assert in_photo(NOSE, yaw=20)[0] < in_photo(NOSE)[0]
-        assert in_photo(NOSE, pitch=20)[1] < in_photo(NOSE)[1]
-        assert in_photo(CROWN, roll=20)[0] > in_photo(CROWN)[0]
-        assert in_photo(PERSONS_LEFT, roll=20)[1] > in_photo(PERSONS_LEFT)[1]
+    assert in_photo(NOSE, yaw=20)[0] < in_photo(NOSE)[0]
+    assert in_photo(NOSE, pitch=20)[1] < in_photo(NOSE)[1]
+    assert in_photo(CROWN, roll=20)[0] > in_photo(CROWN)[0]
+    assert in_photo(PERSONS_LEFT, roll=20)[1] > in_photo(PERSONS_LEFT)[1]
 
 
 @pytest.fixture(scope="module")
