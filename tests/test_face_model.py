@@ -18,6 +18,7 @@ from m4kit.face_model import (
     FaceModelError,
     load_numpy_pickle,
 )
+from m4kit.metrics import nme
 
 from helpers.paths import shared_file
 from helpers.peer_files import basel_like
@@ -232,9 +233,6 @@ class TestSymmetry:
         assert (mirror[mirror] == np.arange(len(mirror))).all()
         coefficients = np.random.default_rng(0).normal(size=(3, 50))
         assert (model.mirrored(model.mirrored(coefficients)) == coefficients).all()
-
-    def test_the_mean_is_symmetric(self, model, mean):
-        np.testing.assert_allclose(mean[model.mirror] * FLIP, mean, atol=1e-4)
 
     def test_modes_are_symmetric_or_antisymmetric_as_they_say(self, model):
         modes, sign = model.modes, model.symmetry
@@ -624,17 +622,6 @@ def cameras(angles, scale=2.0, translation=(100.0, -50.0, 0.0)):
 def seen(points, camera):
     """Points (n, P, 3) under cameras (n, 3, 4)."""
     return np.einsum("nij,npj->npi", camera[:, :, :3], points) + camera[:, None, :, 3]
-
-
-def size_of(points):
-    """sqrt(w * h) of the box of points (n, P, 2 or 3)."""
-    return np.sqrt(np.ptp(points[..., :2], axis=1).prod(axis=1))
-
-
-def nme(points, true):
-    """Normalised mean error (n,) in %."""
-    distance = np.linalg.norm((points - true)[..., :2], axis=2).mean(axis=1)
-    return 100 * distance / size_of(true)
 
 
 @pytest.fixture(scope="module")
