@@ -31,28 +31,6 @@ needs_shared = pytest.mark.skipif(
     reason=f"needs the official weights and multi_face.zip under {SHARED} (M4KIT_SHARED)",
 )
 
-FACES_OF_SAMPLES = {
-    "art/caricature_1.jpg": 1,
-    "art/caricature_2.jpg": 1,
-    "art/comic.jpg": 1,
-    "art/engraving.jpg": 1,
-    "art/lithograph.jpg": 1,
-    "art/oil.jpg": 1,
-    "art/sculpture.jpg": 1,
-    "art/woodblock.jpg": 1,
-    "astronaut.jpg": 1,
-    "crowd.jpg": 7,
-    "drawn_ada_lovelace.jpg": 1,
-    "drawn_princess.jpg": 1,
-    "grace_hopper.jpg": 1,
-    "group.jpg": 6,
-    "large_group.jpg": 10,
-    "no_face.jpg": 0,
-    "painted_grandfather.jpg": 1,
-    "painted_young_man.jpg": 1,
-    "turned_by_exif.jpg": 1,
-}
-
 
 @pytest.fixture(scope="module")
 def detector():
@@ -62,6 +40,20 @@ def detector():
 @pytest.fixture(scope="module")
 def group():
     return load_image(ROOT / "sample_images" / "group.jpg")
+
+
+@pytest.fixture
+def seen(detector, monkeypatch):
+    """The sizes of the pictures that the network sees."""
+    sizes, whole = [], detector._candidates
+    monkeypatch.setattr(
+        detector,
+        "_candidates",
+        lambda images, threshold: (
+            sizes.extend(image.shape[:2] for image in images) or whole(images, threshold)
+        ),
+    )
+    return sizes
 
 
 def annotated_photos():
@@ -103,16 +95,6 @@ def test_packaged_weights_find_the_faces_of_photos_that_never_trained_them(detec
     for name, (image, boxes) in annotated_photos().items():
         if name in kept:
             assert (pairwise_iou(boxes, detector(image)).max(axis=1) >= 0.45).all(), name
-
-
-@pytest.mark.parametrize(("name", "faces"), FACES_OF_SAMPLES.items())
-def test_packaged_weights_find_every_face_of_the_samples(detector, name, faces):
-    assert len(detector(load_image(ROOT / "sample_images" / name))) == faces
-
-
-def test_samples_are_all_counted():
-    samples = ROOT / "sample_images"
-    assert {path.relative_to(samples).as_posix() for path in samples.rglob("*.jpg")} == set(FACES_OF_SAMPLES)
 
 
 def test_network_has_the_published_size():
@@ -257,21 +239,12 @@ def many_groups(group, *, shape, fx):
     return photo, 6 * len(places)
 
 
-def test_a_large_photo_is_searched_in_tiles_and_no_face_is_lost_or_counted_twice(
-    detector, group, monkeypatch
-):
+def test_a_large_photo_is_searched_in_tiles_and_no_face_is_lost_or_counted_twice(detector, group, seen):
     photo, faces = many_groups(group, shape=(1700, 2300), fx=0.5)
-    seen = []
-    whole = detector._candidates
-    monkeypatch.setattr(
-        detector,
-        "_candidates",
-        lambda images, threshold: seen.extend(map(np.shape, images)) or whole(images, threshold),
-    )
     found = detector(photo, min_face=20)
     assert len(found) == faces
     assert len(seen) == 1 + 2 * 3
-    assert max(height * width for height, width, _ in seen) <= 1024**2
+    assert max(height * width for height, width in seen) <= 1024**2
     assert pairwise_iou(found, found)[~np.eye(len(found), dtype=bool)].max() < 0.3
 
 
@@ -328,19 +301,6 @@ class TestCrowd:
 
 class TestLargePhoto:
     """By default, a large photo is searched coarsely, and finely around signs of small faces."""
-
-    @pytest.fixture
-    def seen(self, detector, monkeypatch):
-        """The sizes of the pictures that the network sees."""
-        sizes, whole = [], detector._candidates
-        monkeypatch.setattr(
-            detector,
-            "_candidates",
-            lambda images, threshold: (
-                sizes.extend(image.shape[:2] for image in images) or whole(images, threshold)
-            ),
-        )
-        return sizes
 
     @pytest.fixture
     def small_faces(self, group):
@@ -404,22 +364,10 @@ def test_the_callers_picture_is_not_changed_and_views_are_taken(detector, group)
     assert len(mirrored) == 6
 
 
-@pytest.mark.parametrize(
-    ("image", "message"),
-    [
-        (
-            np.zeros((40, 40), np.uint8),
-            r"detector: expected an image \(H, W, 3\) uint8 RGB .*, got uint8 \(40, 40\)",
-        ),
-        (np.zeros((40, 40, 3)), "got float64"),
-        (np.zeros((40, 40, 4), np.uint8), "got uint8"),
-        (np.zeros((0, 40, 3), np.uint8), "at least one pixel"),
-        ("photo.jpg", "got str"),
-    ],
-)
-def test_what_is_no_image_is_refused(detector, image, message):
+def test_what_is_no_image_is_refused(detector):
+    message = r"detector: expected an image \(H, W, 3\) uint8 RGB .*, got uint8 \(40, 40\)"
     with pytest.raises(ValueError, match=message):
-        detector(image)
+        detector(np.zeros((40, 40), np.uint8))
 
 
 @pytest.mark.parametrize(
@@ -449,19 +397,13 @@ def test_missing_weights_are_an_error_that_names_the_file(tmp_path):
         Detector(tmp_path / "nowhere.pth")
 
 
-@pytest.mark.parametrize("name", ["cut.pth", "cut.safetensors"])
 @pytest.mark.parametrize("length", [0, 10, 100_000])
-def test_truncated_weights_are_an_error_that_names_the_file(tmp_path, name, length):
-    path = tmp_path / name
-    if name.endswith(".pth"):
-        whole = io.BytesIO()
-        torch.save(FaceBoxes().state_dict(), whole)
-        path.write_bytes(whole.getvalue()[:length])
-    else:
-        save_file(FaceBoxes().state_dict(), path)
-        path.write_bytes(path.read_bytes()[:length])
-    with pytest.raises(WeightsError, match=name):
-        Detector(path)
+def test_truncated_weights_are_an_error_that_names_the_file(tmp_path, length):
+    whole = io.BytesIO()
+    torch.save(FaceBoxes().state_dict(), whole)
+    (tmp_path / "cut.pth").write_bytes(whole.getvalue()[:length])
+    with pytest.raises(WeightsError, match=r"cut\.pth"):
+        Detector(tmp_path / "cut.pth")
 
 
 class Harmful:

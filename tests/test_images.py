@@ -694,9 +694,23 @@ class TestArrays:
             np.testing.assert_array_equal(image[..., 0], turned[..., 0])
             assert image.flags.c_contiguous
 
-    def test_check_image_refuses_masked_pixels_too(self):
-        with pytest.raises(ValueError, match=r"draw: expected an array without a mask, got 18 masked"):
-            check_image(np.ma.array(PATCH, mask=True), name="draw")
+    @pytest.mark.parametrize(
+        ("image", "message"),
+        [
+            (
+                np.zeros((40, 40), np.uint8),
+                r"an image \(H, W, 3\) uint8 RGB .*, got uint8 \(40, 40\); m4kit.load",
+            ),
+            (np.zeros((40, 40, 3)), "got float64"),
+            (np.zeros((40, 40, 4), np.uint8), "got uint8"),
+            (np.zeros((0, 40, 3), np.uint8), "at least one pixel"),
+            ("photo.jpg", "got str"),
+            (np.ma.array(PATCH, mask=True), "an array without a mask, got 18 masked"),
+        ],
+    )
+    def test_what_is_no_picture_of_8_bits_is_refused_by_what_needs_one(self, image, message):
+        with pytest.raises(ValueError, match=f"draw: expected .*{message}"):
+            check_image(image, name="draw")
 
 
 def test_a_fork_in_the_middle_of_a_decode_leaves_the_child_able_to_read(monkeypatch):

@@ -9,6 +9,9 @@ from m4kit.render import depth_map, render, render_each, vertex_normals
 from helpers.synthetic import photo, rectangle, sphere
 
 BLACK = np.zeros((40, 60, 3), dtype=np.uint8)
+BALL = sphere(centre=(30, 20, 0), radius=15)
+FLAT = Light(softness=0, gloss=0, cavity=0, sky=(1, 1, 1), ground=(1, 1, 1))
+"""Light without shade."""
 
 
 def grid(seen):
@@ -78,8 +81,7 @@ class TestRender:
         np.testing.assert_array_equal(half[7, 11], whole[7, 11])
 
     def test_a_sphere_covers_its_area(self):
-        flat = Light(softness=0, gloss=0, cavity=0, sky=(1, 1, 1), ground=(1, 1, 1))
-        picture = render(BLACK, [sphere(centre=(30, 20, 0), radius=15)], colour=(255, 255, 255), light=flat)
+        picture = render(BLACK, [BALL], colour=(255, 255, 255), light=FLAT)
         assert picture[..., 0].sum() / 255 == pytest.approx(np.pi * 15**2, rel=0.005)
 
     @pytest.mark.parametrize("order", [1, -1])
@@ -92,9 +94,8 @@ class TestRender:
         assert alone[0] > alone[2]
 
     def test_the_photo_does_not_shine_through_where_one_face_ends_before_another(self):
-        flat = Light(softness=0, gloss=0, cavity=0, sky=(1, 1, 1), ground=(1, 1, 1))
         front, back = rectangle(4.5, 4.5, 20, 30.5), rectangle(15, 4.5, 30.5, 30.5)
-        picture = render(BLACK, [back, front], colour=(255, 255, 255), light=flat)
+        picture = render(BLACK, [back, front], colour=(255, 255, 255), light=FLAT)
         assert (picture[10, 10:25] >= 254).all()
 
     def test_opacity_mixes_the_solid_picture_with_the_photo(self):
@@ -128,21 +129,20 @@ class TestRender:
         np.testing.assert_array_equal(picture[outside], image[outside])
 
     def test_light_comes_from_above_left(self):
-        picture = render(BLACK, [sphere(centre=(30, 20, 0), radius=15)]).astype(int)
+        picture = render(BLACK, [BALL]).astype(int)
         assert picture[12, 22].sum() > picture[20, 30].sum() > picture[28, 38].sum() > 60
 
     def test_shadows_are_not_black(self):
-        ball = sphere(centre=(30, 20, 0), radius=15)
         y, x = np.mgrid[:40, :60]
         inside = np.hypot(x - 30, y - 20) < 14
-        brightness = render(BLACK, [ball], light=Light(gloss=0))[inside].mean(axis=-1)
+        brightness = render(BLACK, [BALL], light=Light(gloss=0))[inside].mean(axis=-1)
         # 0.4 in sRGB is an eighth of the light, 0.7 is half of it.
         assert brightness.min() > 0.4 * brightness.max()
         assert brightness.min() < 0.7 * brightness.max()
 
     def test_the_light_can_be_chosen(self):
         light = Light(key=Lamp((0.9, -0.1, 0.3), (1, 1, 1)))
-        picture = render(BLACK, [sphere(centre=(30, 20, 0), radius=15)], light=light).astype(int)
+        picture = render(BLACK, [BALL], light=light).astype(int)
         assert picture[20, 42].sum() > picture[20, 18].sum()
 
     def test_colours_by_vertex_are_interpolated(self):
@@ -153,7 +153,7 @@ class TestRender:
         assert picture[15, 36, 2] > 2 * picture[15, 36, 0]
 
     def test_hollows_are_darker(self):
-        bowl, triangles = sphere(centre=(30, 20, 0), radius=15)
+        bowl, triangles = BALL
         floor = np.array([[-50, -50, -3], [-50, 90, -3], [110, 90, -3], [110, -50, -3]], dtype=float)
         mesh = (np.vstack([bowl, floor]), np.vstack([triangles, [[len(bowl), len(bowl) + 1, len(bowl) + 2]]]))
         plain = render(BLACK, [mesh], light=Light(cavity=0)).astype(int)
@@ -190,10 +190,9 @@ class TestBadInput:
         with pytest.raises(ValueError, match=message):
             depth_map(vertices, triangles)
 
-    @pytest.mark.parametrize("image", [np.zeros((4, 4, 3)), np.zeros((4, 4), dtype=np.uint8)])
-    def test_an_image_of_another_kind_is_refused(self, image):
-        with pytest.raises(ValueError, match="uint8 RGB"):
-            render(image, [])
+    def test_an_image_of_another_kind_is_refused(self):
+        with pytest.raises(ValueError, match=r"render: expected an image .* uint8 RGB"):
+            render(np.zeros((4, 4, 3)), [])
 
     def test_colours_that_do_not_fit_are_refused(self):
         mesh = sphere()

@@ -20,6 +20,11 @@ FACES = {
 }
 
 
+@pytest.fixture(scope="module")
+def detector():
+    return Detector()
+
+
 def test_the_readme_names_exactly_the_files_in_the_folder():
     images = list_images([SAMPLES, SAMPLES / "art"])
     assert sorted(FACES) == sorted(path.relative_to(SAMPLES).as_posix() for path in images)
@@ -35,11 +40,11 @@ def test_works_of_art_are_small_and_of_seven_styles():
     assert {sample.artist for sample in read_artistic_faces(SAMPLES / "art")} == styles
 
 
-def test_the_points_of_each_work_of_art_lie_on_its_face():
+def test_the_points_of_each_work_of_art_lie_on_its_face(detector):
     samples = read_artistic_faces(SAMPLES / "art")
     assert len(samples) == len(list_images(SAMPLES / "art"))
     for sample in samples:
-        (found,) = Detector()(sample.image())
+        (found,) = detector(sample.image())
         middle = (face_box(sample.landmarks)[:2] + face_box(sample.landmarks)[2:]) / 2
         assert (found[:2] < middle).all() and (middle < found[2:4]).all(), sample.name
         # Eyes above mouth above chin, and the person's right on the picture's left.
@@ -61,8 +66,10 @@ def test_every_face_has_a_source_and_a_licence():
 
 
 @pytest.mark.parametrize("name", FACES)
-def test_every_sample_is_read_without_a_warning(name):
-    assert min(load_image(SAMPLES / name).shape[:2]) >= 400
+def test_every_sample_is_read_without_a_warning_and_shows_as_many_faces_as_the_readme_says(detector, name):
+    image = load_image(SAMPLES / name)
+    assert min(image.shape[:2]) >= 400
+    assert len(detector(image)) == FACES[name]
 
 
 def test_the_clip_is_small_and_free_and_as_the_readme_says():
@@ -87,6 +94,5 @@ def test_one_is_rotated_by_its_exif_tag():
 
 
 def test_the_official_detector_finds_as_many_faces_as_the_readme_says():
-    weights = shared_file("peers/faceboxes/FaceBoxesProd.pth")
-    detector = Detector(weights)
-    assert {name: len(detector(load_image(SAMPLES / name))) for name in FACES} == FACES
+    official = Detector(shared_file("peers/faceboxes/FaceBoxesProd.pth"))
+    assert {name: len(official(load_image(SAMPLES / name))) for name in FACES} == FACES
