@@ -8,20 +8,12 @@ from m4kit.faceboxes import FaceBoxes
 from m4kit.folding import folded
 from m4kit.network import ACTIVATIONS, M4Net
 
-
-def randomised(network):
-    """Every tensor counts: batch-norm statistics away from 0 and 1 too."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, tensor in network.state_dict().items():
-            if ("running" in name or "bn" in name or "norm" in name) and tensor.is_floating_point():
-                tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
-    return network.eval()
+from helpers.peer_files import random_numbers
 
 
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
 def test_m4net_gives_the_same_outputs_without_batch_norms(activation):
-    network = randomised(M4Net("small", activation))
+    network = random_numbers(M4Net("small", activation))
     fast = folded(network)
     crops = torch.rand(3, 3, 120, 120) * 2 - 1
     with torch.inference_mode():
@@ -32,7 +24,7 @@ def test_m4net_gives_the_same_outputs_without_batch_norms(activation):
 
 
 def test_the_detector_gives_the_same_outputs():
-    network = randomised(FaceBoxes())
+    network = random_numbers(FaceBoxes())
     fast = folded(network)
     picture = torch.rand(1, 3, 120, 160) * 2 - 1
     with torch.inference_mode():

@@ -200,10 +200,6 @@ class TestBalancedMean:
         np.testing.assert_allclose(result.bins, [1, 2, 6])
         assert result.counts.tolist() == [4, 2, 1]
 
-    def test_30_and_60_belong_to_the_lower_bin_and_the_sign_does_not_count(self):
-        yaw = np.array([0, 30, -30, 30.001, -60, 60, 60.001, -90, 95])
-        assert balanced_mean(np.ones(9), yaw).counts.tolist() == [3, 3, 3]
-
     def test_an_empty_bin_makes_it_nan_without_a_warning(self):
         result = balanced_mean(np.array([1.0, 2.0]), np.array([0, 45]))
         assert np.isnan(result.mean)

@@ -35,7 +35,7 @@ from helpers import pieces
 from helpers.aflw_like import write_set
 from helpers.dask_processes import dask_processes
 from helpers.paths import SAMPLES
-from helpers.predictors import frontal, network_around, noise
+from helpers.predictors import assert_same_table, noise, read_table, saved_network
 
 # Dask and its libraries warn about themselves.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -187,29 +187,18 @@ class TestDask:
             timer.join()
 
     def test_the_table_is_the_serial_one_though_a_photo_ends_its_worker(self, client, tmp_path):
-        network_around(frontal(), spread=0.1).save(tmp_path / "small.safetensors")
         (tmp_path / "photos").mkdir()
         for seed, width in enumerate((150, 50, pieces.DEADLY_WIDTH, 320, 210, 260)):
             Image.fromarray(noise(width, seed)).save(tmp_path / "photos" / f"{seed}.png")
-        options = {
-            "detector": pieces.deadly,
-            "network": str(tmp_path / "small.safetensors"),
-            "progress": False,
-        }
+        options = {"detector": pieces.deadly, "network": saved_network(tmp_path), "progress": False}
         photos = tmp_path / "photos"
         tabulate(photos, tmp_path / "serial", **options)
         tabulate(photos, tmp_path / "spread", batch_size=2, executor=client.get_executor(), **options)
-        serial, ours = (
-            pandas.read_parquet(tmp_path / name).sort_values(["photo", "face"], ignore_index=True)
-            for name in ("serial", "spread")
-        )
+        serial, ours = (read_table(tmp_path / name) for name in ("serial", "spread"))
         lost = ours[ours["error"].notna()]
         assert lost["photo"].tolist() == [str(photos / "2.png")]
         assert "each worker that had it died" in lost["error"].iloc[0]
-        kept, wanted = (table[~table["photo"].isin(lost["photo"])] for table in (ours, serial))
-        assert kept["photo"].tolist() == wanted["photo"].tolist()
-        for name in ("face", "left", "crop_size", "yaw", "failure_probability"):
-            np.testing.assert_allclose(kept[name].astype(float), wanted[name].astype(float), atol=0.01)
+        assert_same_table(*(table[~table["photo"].isin(lost["photo"])] for table in (ours, serial)))
         # It continues with or without the cluster.
         tabulate(photos, tmp_path / "spread", **options)
         assert len(pandas.read_parquet(tmp_path / "spread")) == len(ours)
@@ -318,14 +307,13 @@ class TestDaskScheduler:
 
     def test_if_it_stays_away_the_table_says_what_to_do_and_goes_on_with_another(self, port, tmp_path):
         distributed = pytest.importorskip("distributed")
-        network_around(frontal(), spread=0.1).save(tmp_path / "small.safetensors")
         photos = tmp_path / "photos"
         photos.mkdir()
         for seed in range(30):
             Image.fromarray(noise(50 + 40 * (seed % 5), seed)).save(photos / f"{seed:02}.png")
         options = {
             "detector": pieces.slow_by_width,
-            "network": str(tmp_path / "small.safetensors"),
+            "network": saved_network(tmp_path),
             "batch_size": 2,
             "progress": False,
         }
@@ -351,11 +339,6 @@ class TestDaskScheduler:
             with distributed.Client(processes.address, set_as_default=False) as client:
                 tabulate(photos, out, executor=client.get_executor(), **options)
         tabulate(photos, tmp_path / "serial", **options)
-        ours, serial = (
-            pandas.read_parquet(folder).sort_values(["photo", "face"], ignore_index=True)
-            for folder in (out, tmp_path / "serial")
-        )
+        ours = read_table(out)
         assert ours["error"].isna().all()
-        for name in ("photo", "face"):
-            assert ours[name].fillna(0).tolist() == serial[name].fillna(0).tolist()
-        np.testing.assert_allclose(ours["yaw"], serial["yaw"], atol=0.01)
+        assert_same_table(ours, read_table(tmp_path / "serial"))

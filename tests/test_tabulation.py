@@ -10,7 +10,6 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
-import pandas
 import pytest
 from filelock import FileLock
 from PIL import Image
@@ -23,14 +22,12 @@ from m4kit.tabulation import tabulate
 
 from helpers.full_disk import appends_fit_until
 from helpers.paths import SAMPLES
-from helpers.predictors import by_width, frontal, network_around, noise
+from helpers.predictors import assert_same_table, by_width, noise, read_table, saved_network
 
 
 @pytest.fixture(scope="module")
 def options(tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    network_around(frontal(), spread=0.1).save(path)
-    return {"detector": by_width, "network": str(path)}
+    return {"detector": by_width, "network": saved_network(tmp_path_factory.mktemp("weights"))}
 
 
 @pytest.fixture
@@ -43,24 +40,13 @@ def photos(tmp_path):
     return tmp_path / "photos"
 
 
-def read(folder):
-    """A table in the order of its photos."""
-    return pandas.read_parquet(folder).sort_values(["photo", "face"], ignore_index=True)
-
-
-def assert_same(table, other):
-    assert table["photo"].tolist() == other["photo"].tolist()
-    for name in ("face", "left", "yaw", "crop_size", "failure_probability"):
-        np.testing.assert_allclose(table[name].astype(float), other[name].astype(float), atol=0.01)
-
-
 quiet = partial(tabulate, recursive=True, progress=False)
 
 
 class TestRows:
     def test_every_face_of_every_photo_is_there_once(self, photos, options, tmp_path):
         assert quiet(photos, tmp_path / "out", batch_size=3, **options) == tmp_path / "out"
-        table = read(tmp_path / "out")
+        table = read_table(tmp_path / "out")
         predictor = Predictor(**options)
         wanted = {str(path): predictor(path) for path in list_images(photos, recursive=True)}
         assert table.groupby("photo")["face"].count().to_dict() == {
@@ -74,7 +60,7 @@ class TestRows:
     def test_a_face_knows_as_much_of_its_error_as_in_a_prediction(self, tmp_path):
         photos = list_images(SAMPLES)[:3]
         tabulate(photos, tmp_path / "out", progress=False, batch_size=3)
-        table = read(tmp_path / "out").set_index(["photo", "face"])
+        table = read_table(tmp_path / "out").set_index(["photo", "face"])
         for path in photos:
             for number, face in enumerate(predict(path), start=1):
                 row = table.loc[str(path), number]
@@ -91,8 +77,8 @@ class TestRows:
 
         monkeypatch.setattr("m4kit.many.measure_together", spoilt)
         quiet(photos, tmp_path / "alone", **options)
-        together, alone = read(tmp_path / "together"), read(tmp_path / "alone")
-        assert_same(together, alone)
+        together, alone = read_table(tmp_path / "together"), read_table(tmp_path / "alone")
+        assert_same_table(together, alone)
         assert together["reasons"].map(str).tolist() == alone["reasons"].map(str).tolist()
         assert alone["error"].isna().all()
 
@@ -100,7 +86,7 @@ class TestRows:
         (photos / "one" / "broken.jpg").write_bytes(b"no image")
         with pytest.warns(UserWarning, match=r"1 photos could not be predicted.*broken\.jpg"):
             quiet(photos, tmp_path / "out", **options)
-        table = read(tmp_path / "out")
+        table = read_table(tmp_path / "out")
         assert table["error"].notna().sum() == 1
         assert table["photo"].nunique() == 12
 
@@ -111,14 +97,14 @@ class TestRows:
                 Image.fromarray(noise(110)).save(file, format="png")
         for _ in range(2):
             quiet(str(photos), tmp_path / "out", **options)
-            table = read(tmp_path / "out")
+            table = read_table(tmp_path / "out")
             assert table["photo"].nunique() == len(table["photo"].drop_duplicates()) == 16
             assert {os.path.basename(name) for name in table["photo"]} >= {"two\nlines.png", "caf\\udce9.png"}
 
     def test_a_photo_that_is_given_twice_is_there_once(self, photos, options, tmp_path):
         path = photos / "one" / "1.png"
         tabulate([path, str(path), path], tmp_path / "out", progress=False, **options)
-        assert read(tmp_path / "out")["photo"].nunique() == 1
+        assert read_table(tmp_path / "out")["photo"].nunique() == 1
 
     def test_what_is_no_path_is_refused(self, options, tmp_path):
         with pytest.raises(TypeError, match="predict_many takes other sources"):
@@ -138,7 +124,7 @@ class TestStops:
         quiet(photos, tmp_path / "out", batch_size=2, **options)
         quiet(photos, tmp_path / "out", **options)
         assert len(seen) == 11
-        assert read(tmp_path / "out")["photo"].nunique() == 11
+        assert read_table(tmp_path / "out")["photo"].nunique() == 11
 
     @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
     def test_a_killed_process_loses_nothing_that_was_finished(self, photos, options, tmp_path):
@@ -179,7 +165,7 @@ class TestStops:
         assert len(finished) >= 3
         assert len(again) == 11 - len(finished)
         quiet(photos, tmp_path / "at once", **options)
-        assert_same(read(out), read(tmp_path / "at once"))
+        assert_same_table(read_table(out), read_table(tmp_path / "at once"))
 
     def test_a_journal_whose_part_is_there_already_counts_once(self, photos, options, tmp_path, monkeypatch):
         out = tmp_path / "out"
@@ -190,14 +176,14 @@ class TestStops:
         quiet(photos, out, **options)
         assert [path.name for path in out.glob("*.parquet")] == ["part-00000.parquet"]
         assert not (out / ".part-00000.arrows").exists()
-        assert read(out)["photo"].nunique() == 11
+        assert read_table(out)["photo"].nunique() == 11
 
     def test_parts_are_closed_when_they_are_full(self, photos, options, tmp_path, monkeypatch):
         monkeypatch.setattr(table_folder, "_PART_ROWS", 4)
         monkeypatch.setattr(table_folder, "_GROUP", 1)
         quiet(photos, tmp_path / "out", batch_size=2, workers=1, **options)
         assert len(list((tmp_path / "out").glob("part-*.parquet"))) > 2
-        assert read(tmp_path / "out")["photo"].nunique() == 11
+        assert read_table(tmp_path / "out")["photo"].nunique() == 11
 
     @pytest.mark.parametrize("where", ["journal", "part"])
     def test_a_full_disk_keeps_what_is_finished(self, photos, options, tmp_path, monkeypatch, where):
@@ -215,7 +201,7 @@ class TestStops:
                 quiet(photos, out, batch_size=1, workers=1, **options)
         quiet(photos, out, **options)
         quiet(photos, tmp_path / "at once", **options)
-        assert_same(read(out), read(tmp_path / "at once"))
+        assert_same_table(read_table(out), read_table(tmp_path / "at once"))
 
 
 class TestFolders:
@@ -267,7 +253,7 @@ class TestExecutors:
             pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
         with pool:
             quiet(photos, tmp_path / "spread", batch_size=4, executor=pool, **options)
-        assert_same(read(tmp_path / "spread"), read(tmp_path / "serial"))
+        assert_same_table(read_table(tmp_path / "spread"), read_table(tmp_path / "serial"))
 
     def test_options_that_cannot_be_sent_are_refused(self, photos, options, tmp_path):
         with ThreadPoolExecutor(1) as pool, pytest.raises(TypeError, match="can be sent to workers"):

@@ -93,6 +93,12 @@ def server(monkeypatch, cache):
     server.http.server_close()
 
 
+def register(monkeypatch, file, sha256, *download):
+    """Register one file alone, under the name "other"."""
+    entry = weights.Source("other", file, sha256, "MIT", *download)
+    monkeypatch.setattr(weights, "registry", lambda: {"other": entry})
+
+
 def files_in(folder):
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
@@ -111,12 +117,10 @@ def test_the_registry_holds_all_packaged_weights():
 
 
 def test_a_changed_packaged_file_is_an_error_with_both_hashes(monkeypatch):
-    entry = weights.Source("other", "__init__.py", "0" * 64, "MIT")
-    monkeypatch.setattr(weights, "registry", lambda: {"other": entry})
+    register(monkeypatch, "__init__.py", "0" * 64)
     with pytest.raises(WeightsError, match=r"__init__.py: expected SHA-256 0{64}, got \w{64}; install"):
         resolve("other")
-    entry = weights.Source("other", "gone", "0" * 64, "MIT")
-    monkeypatch.setattr(weights, "registry", lambda: {"other": entry})
+    register(monkeypatch, "gone", "0" * 64)
     with pytest.raises(WeightsError, match=r"gone: no such file; install m4kit again"):
         resolve("other")
 
@@ -172,8 +176,7 @@ class TestDownloads:
         assert resolve(server.url, sha256=DIGEST).read_bytes() == CONTENT
 
     def test_registered_weights_may_have_another_name_than_their_address(self, server, monkeypatch):
-        entry = weights.Source("other", "mine.bin", DIGEST, "MIT", server.url, len(CONTENT))
-        monkeypatch.setattr(weights, "registry", lambda: {"other": entry})
+        register(monkeypatch, "mine.bin", DIGEST, server.url, len(CONTENT))
         assert resolve("other").name == "mine.bin"
 
     def test_offline_no_request_is_made_and_the_error_says_where_to_put_the_file(self, server, monkeypatch):
@@ -204,8 +207,7 @@ class TestDownloads:
 
     def test_a_body_without_end_stops_at_the_known_size(self, server, cache, monkeypatch):
         server.endless = True
-        entry = weights.Source("other", "mine.bin", DIGEST, "MIT", server.url, len(CONTENT))
-        monkeypatch.setattr(weights, "registry", lambda: {"other": entry})
+        register(monkeypatch, "mine.bin", DIGEST, server.url, len(CONTENT))
         with pytest.raises(WeightsError, match=r"expected at most 1500000 bytes, got more\); try again, or"):
             resolve("other")
         assert files_in(cache) == []

@@ -1,6 +1,7 @@
 """Detectors and networks whose answers are known, for tests of what predicts photos with them."""
 
 import numpy as np
+import pandas
 import torch
 from PIL import Image
 
@@ -25,6 +26,25 @@ def network_around(camera, *, spread):
             head.linear.weight *= 10
         network.last_head.weight *= 10
     return network.eval()
+
+
+def saved_network(folder):
+    """The path, as text, of such a network's weights, which it writes into a folder; its camera is `frontal`."""
+    path = folder / "small.safetensors"
+    network_around(frontal(), spread=0.1).save(path)
+    return str(path)
+
+
+def read_table(folder):
+    """A table of faces in the order of its photos."""
+    return pandas.read_parquet(folder).sort_values(["photo", "face"], ignore_index=True)
+
+
+def assert_same_table(table, other):
+    """Both have the same photos with the same faces."""
+    assert table["photo"].tolist() == other["photo"].tolist()
+    for name in ("face", "left", "yaw", "crop_size", "failure_probability"):
+        np.testing.assert_allclose(table[name].astype(float), other[name].astype(float), atol=0.01)
 
 
 def finds(boxes):
