@@ -15,7 +15,6 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Sequence
-from copy import copy
 from pathlib import Path
 
 import cv2
@@ -90,9 +89,7 @@ def nodding(person: Person, seed: int, noise: float) -> tuple[list[np.ndarray], 
 
 def followed(pictures: Sequence[np.ndarray], predictor: m4kit.Predictor) -> list[Face]:
     """The face of each picture as `predict_video` follows it, without smoothing."""
-    follow = copy(predictor)
-    follow.passes = 1
-    tracker = Tracker(predictor, follow, smooth=False)
+    tracker = Tracker(predictor, smooth=False)
     faces = []
     for picture, seconds in zip(pictures, TIMES, strict=True):
         (face,) = tracker(picture, float(seconds), name="drawn")

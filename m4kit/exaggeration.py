@@ -137,13 +137,13 @@ def edge_fade(model: FaceModel) -> np.ndarray:
     # Slow to import.
     from scipy.spatial import cKDTree
 
-    mean, surface, nearest = _surface(model)
+    mean, surface, others = _surface(model)
     ends, count = _edges(model.triangles)
     border = np.unique(ends[(count == 1) & surface[ends[:, 0]]])
     if not len(border):
         return np.ones(len(mean))
     share = np.clip(cKDTree(mean[border]).query(mean)[0] / FADE, 0, 1)
-    return _carried(share**2 * (3 - 2 * share), nearest)
+    return _carried(share**2 * (3 - 2 * share), others)
 
 
 def _moved(face: Face, moves: np.ndarray) -> Face:
@@ -160,7 +160,7 @@ def _answers(model: FaceModel) -> tuple[np.ndarray, np.ndarray]:
     from scipy.sparse import csc_matrix, diags
     from scipy.sparse.linalg import splu
 
-    mean, surface, nearest = _surface(model)
+    mean, surface, others = _surface(model)
     laplacian, areas = _laplacian(mean, model.triangles)
     rows = np.repeat(np.arange(LANDMARKS), 3)
     weights = model.landmark_weights.astype(float)
@@ -172,7 +172,7 @@ def _answers(model: FaceModel) -> tuple[np.ndarray, np.ndarray]:
     energy = screened @ diags(1 / areas) @ screened
     answers = np.zeros((len(mean), LANDMARKS))
     answers[surface] = splu(energy.tocsc()).solve(at_landmarks.T.toarray())
-    return _carried(answers, nearest), at_landmarks @ answers[surface]
+    return _carried(answers, others), at_landmarks @ answers[surface]
 
 
 def _laplacian(vertices: np.ndarray, triangles: np.ndarray):
@@ -191,8 +191,11 @@ def _laplacian(vertices: np.ndarray, triangles: np.ndarray):
     return diags(np.asarray(off.sum(axis=1))[:, 0]) - off, areas
 
 
-def _surface(model: FaceModel) -> tuple[np.ndarray, np.ndarray, dict[int, np.ndarray]]:
-    """The mean, a mask (V,) of the connected part with the landmarks, and its vertices that are nearest to others."""
+def _surface(model: FaceModel) -> tuple[np.ndarray, np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+    """The mean, a mask (V,) of the surface: the connected part with the landmarks, and the other parts.
+
+    Of each other part, such as an eyeball, the mask (V,) and the numbers of the vertices beside it on the surface.
+    """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
     from scipy.spatial import cKDTree
@@ -204,17 +207,13 @@ def _surface(model: FaceModel) -> tuple[np.ndarray, np.ndarray, dict[int, np.nda
     main = np.bincount(part[model.landmark_vertices.ravel()]).argmax()
     surface = np.flatnonzero(part == main)
     tree = cKDTree(mean[surface])
-    nearest = {
-        number: (part == number, surface[tree.query(mean[part == number])[1]])
-        for number in np.unique(part)
-        if number != main
-    }
-    return mean, part == main, nearest
+    masks = [part == number for number in np.unique(part) if number != main]
+    return mean, part == main, [(mask, surface[tree.query(mean[mask])[1]]) for mask in masks]
 
 
-def _carried(values: np.ndarray, nearest: dict) -> np.ndarray:
+def _carried(values: np.ndarray, others: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """Give each part that does not touch the surface the mean of the values (V, ...) at the surface beside it."""
-    for mask, beside in nearest.values():
+    for mask, beside in others:
         values[mask] = values[beside].mean(axis=0)
     return values
 

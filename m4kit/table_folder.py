@@ -38,13 +38,11 @@ _OURS = re.compile(r"\.?part-\d{5,}(\.\d+\.part)?\.(parquet|arrows)|\.lock")
 
 
 class TableFolder:
-    """A folder to which rows are added; a context manager. `done` holds the names of the photos that were
-    in it when it was entered.
+    """A folder to which rows are added, as a context manager.
 
     Entering it takes the lock, and turns what an earlier process left in the journal into a part; with `restart` it
-    deletes what is there. Raises `TableError`
-    if another process writes there, if the table has other settings or another version, and for a folder with other
-    files.
+    deletes what is there. Then `done` holds the names of the photos that are in it. Raises `TableError` if another
+    process writes there, if the table has other settings or another version, and for a folder with other files.
     """
 
     def __init__(self, folder: str | Path, settings: Mapping[str, object], *, restart: bool = False):

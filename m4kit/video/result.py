@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from copy import copy
 from dataclasses import replace
 from numbers import Integral
 from os import PathLike
@@ -62,7 +61,6 @@ class Video:
         self,
         source: str | PathLike | int,
         predictor: Predictor,
-        follow: Predictor,
         *,
         every: int,
         smooth: bool,
@@ -74,7 +72,7 @@ class Video:
         self.source, self.size, self.fps = self._reader.name, self._reader.size, self._reader.fps
         self._camera = self._reader.camera
         self._notes = predictor.engine.notes
-        self._tracker = Tracker(predictor, follow, smooth=smooth)
+        self._tracker = Tracker(predictor, smooth=smooth)
         self._known: list[_Known] = []
 
     def __repr__(self) -> str:
@@ -198,11 +196,7 @@ def predict_video(
         raise ValueError(
             "try_turns: expected False, because a video is read upright, got True; turn the video first"
         )
-    predictor = predictor_with(options)
-    # It shares network and detector, and has no limit of its own.
-    follow = copy(predictor)
-    follow.passes, follow.max_faces = 1, None
-    return Video(source, predictor, follow, every=every, smooth=smooth, progress=progress)
+    return Video(source, predictor_with(options), every=every, smooth=smooth, progress=progress)
 
 
 def _openings(faces: list[Face]) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ a second, where nothing is tracked, and where a track is in doubt; its boxes and
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -54,13 +55,16 @@ class _Track:
 class Tracker:
     """Finds and follows the faces of a video's frames, which come in the order of their times.
 
-    `predictor` predicts the faces that the detector finds, `follow` those that are tracked: the same predictor with
-    one pass. With `smooth`, faces are smoothed (`smoothing.FaceSmoother`). `detected` is the time of the frame on
-    which the detector ran last.
+    `predictor` predicts the faces that the detector finds; for those that are tracked, one pass is enough. With
+    `smooth`, faces are smoothed (`smoothing.FaceSmoother`). `detected` is the time of the frame on which the detector
+    ran last.
     """
 
-    def __init__(self, predictor: Predictor, follow: Predictor, *, smooth: bool):
-        self._predictor, self._follow, self._smooth = predictor, follow, smooth
+    def __init__(self, predictor: Predictor, *, smooth: bool):
+        self._predictor, self._smooth = predictor, smooth
+        # It shares network and detector, and has no limit of its own.
+        self._follow = copy(predictor)
+        self._follow.passes, self._follow.max_faces = 1, None
         self._tracks: list[_Track] = []
         self._count = 0
         self.detected: float | None = None
