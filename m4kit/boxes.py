@@ -21,7 +21,7 @@ It is low because detectors' boxes reach from chin to hair, and boxes of landmar
 
 
 def pairwise_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection over union (n, m) of each box of `first` (n, 4) with each box of `second` (m, 4)."""
+    """Compute the intersection over union (n, m) of each box of `first` (n, 4) with each box of `second` (m, 4)."""
     low = np.maximum(first[:, None, :2], second[None, :, :2])
     high = np.minimum(first[:, None, 2:4], second[None, :, 2:4])
     shared = np.prod(np.clip(high - low, 0, None), axis=-1)
@@ -70,7 +70,7 @@ def check_boxes(boxes, shape: tuple[int, ...], *, name: str) -> np.ndarray:
 
 
 def suppress(boxes: np.ndarray, scores: np.ndarray, *, iou: float) -> np.ndarray:
-    """Greedy non-maximum suppression: indices of the boxes (n, 4) to keep, best score first.
+    """Choose boxes by greedy non-maximum suppression: the indices of the boxes (n, 4) to keep, best score first.
 
     A box is dropped if its IoU with a kept box of a higher score exceeds `iou`.
     """

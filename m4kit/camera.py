@@ -54,7 +54,7 @@ class HeadPose(NamedTuple):
 
 
 def rotation_from_euler(yaw: float, pitch: float, roll: float) -> np.ndarray:
-    """Rotation matrix (3, 3) in the model frame from angles in degrees, R = Rx(pitch) Ry(yaw) Rz(roll).
+    """Compute the rotation (3, 3) in the model frame of angles in degrees, R = Rx(pitch) Ry(yaw) Rz(roll).
 
     The factors are Rx = [[1,0,0],[0,c,s],[0,-s,c]], Ry = [[c,0,-s],[0,1,0],[s,0,c]] and
     Rz = [[c,s,0],[-s,c,0],[0,0,1]], as in AFLW2000-3D and 300W-LP (Zhu et al., CVPR 2016).
@@ -67,7 +67,7 @@ def rotation_from_euler(yaw: float, pitch: float, roll: float) -> np.ndarray:
 
 
 def euler_from_rotation(rotation: np.ndarray) -> HeadPose:
-    """Angles in degrees of a rotation matrix (3, 3), the inverse of `rotation_from_euler`.
+    """Compute the angles in degrees of a rotation matrix (3, 3), the inverse of `rotation_from_euler`.
 
     Yaw is in [-90, 90]. In gimbal lock (yaw of exactly +-90 degrees) only pitch + roll or pitch - roll is determined;
     roll is then 0.
@@ -76,7 +76,7 @@ def euler_from_rotation(rotation: np.ndarray) -> HeadPose:
 
 
 def _angles(r: np.ndarray) -> np.ndarray:
-    """`euler_from_rotation` of many, (..., 3, 3): yaw, pitch and roll (..., 3)."""
+    """Compute yaw, pitch and roll (..., 3) in degrees of rotations (..., 3, 3), as `euler_from_rotation` of each."""
     sin_yaw = -np.clip(r[..., 0, 2], -1, 1)
     sign, locked = np.sign(sin_yaw), np.hypot(r[..., 0, 0], r[..., 0, 1]) < 1e-9
     pitch = np.where(
@@ -88,7 +88,7 @@ def _angles(r: np.ndarray) -> np.ndarray:
 
 
 def decompose(camera: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """Scale (pixels per mm), rotation (3, 3) and translation (3,) of a camera (3, 4), or of many (..., 3, 4).
+    """Split a camera (3, 4), or (..., 3, 4), into scale (pixels per mm), rotation (3, 3) and translation (3,).
 
     A network's camera is a free 3x4 matrix, so its left part is only close to a scaled rotation. The rotation is
     built from the first two rows, which determine the picture: the nearest pair of orthonormal rows in the
@@ -103,12 +103,12 @@ def decompose(camera: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
 
 
 def head_pose(camera: np.ndarray) -> HeadPose:
-    """Head pose of a camera (3, 4), in degrees."""
+    """Compute the head pose of a camera (3, 4), in degrees."""
     return head_poses(camera[None])[0]
 
 
 def head_poses(cameras: np.ndarray) -> list[HeadPose]:
-    """Head poses of cameras (n, 3, 4), in degrees."""
+    """Compute the head poses of cameras (n, 3, 4), in degrees."""
     return [HeadPose(*angles) for angles in _angles(decompose(cameras)[1]).tolist()]
 
 
@@ -148,7 +148,7 @@ class Crop(NamedTuple):
         return (np.asarray(points, dtype=float) - [self.left, self.top]) * (size / self.size) - 0.5
 
     def from_photo(self, points: np.ndarray) -> np.ndarray:
-        """The inverse of `to_photo`."""
+        """Transform points (..., 2 or 3) from photo pixels to the crop frame, the inverse of `to_photo`."""
         points = np.array(points, dtype=float)
         points[..., 0] -= self.left + self.size / 2
         points[..., 1] = self.top + self.size / 2 - points[..., 1]
@@ -156,7 +156,7 @@ class Crop(NamedTuple):
 
 
 def crop_from_box(box: np.ndarray) -> Crop:
-    """The crop for a detector's box (left, top, right, bottom) in photo pixels.
+    """Compute the crop for a detector's box (left, top, right, bottom) in photo pixels.
 
     3DDFA-V2's rule: a square of side 1.58 * (w + h) / 2, with its centre 0.14 * (w + h) / 2 below the box's (Guo et
     al., ECCV 2020, `crop_img` of their code).
@@ -169,7 +169,7 @@ def crop_from_box(box: np.ndarray) -> Crop:
 
 
 def box_from_crop(crop: Crop) -> np.ndarray:
-    """The square box (4,), left, top, right, bottom in photo pixels, from which `crop_from_box` makes this crop."""
+    """Compute the square box (4,), left, top, right, bottom, from which `crop_from_box` makes this crop."""
     side = crop.size / _CROP_GROWTH
     left = crop.left + (crop.size - side) / 2
     top = crop.top + (crop.size - side) / 2 - _CROP_DROP * side
@@ -177,7 +177,7 @@ def box_from_crop(crop: Crop) -> np.ndarray:
 
 
 def crop_from_landmarks(landmarks: np.ndarray) -> Crop:
-    """The crop for known landmarks (68, 2 or 3) in photo pixels: a centred square of side sqrt(2) * max(w, h).
+    """Compute the crop for landmarks (68, 2 or 3) in photo pixels: a centred square of side sqrt(2) * max(w, h).
 
     This is the rule of 300W-LP and AFLW2000-3D (3DDFA-V2's `parse_roi_box_from_landmark`).
     """
@@ -188,7 +188,7 @@ def crop_from_landmarks(landmarks: np.ndarray) -> Crop:
 
 
 def next_crop(crop: Crop, landmarks: np.ndarray) -> Crop:
-    """The crop for the next pass, from landmarks (68, 2 or 3) in photo pixels that were found in `crop`.
+    """Compute the crop for the next pass, from landmarks (68, 2 or 3) in photo pixels that were found in `crop`.
 
     Landmarks that collapse or diverge would lose the face. The result is then `crop` again.
     """
@@ -242,7 +242,7 @@ def cut_square(
 
 
 def _shrunk(image: np.ndarray, square: Crop, size: int, border: int) -> np.ndarray | None:
-    """`cut_square` for a square that shrinks, several times faster; None where that is not possible.
+    """Do `cut_square` for a square that shrinks, several times faster; None where that is not possible.
 
     cv2.resize is faster than cv2.warpAffine, but its first sample lies half a step from the edge of a pixel. So it
     starts some steps before the square, where an edge is near. A large square is halved first.
@@ -278,7 +278,7 @@ def _shrunk(image: np.ndarray, square: Crop, size: int, border: int) -> np.ndarr
 
 
 def _window(image: np.ndarray, window: tuple[int, int, int, int], border: int) -> np.ndarray | None:
-    """The pixels of a window (left, top, width, height) that may reach beyond the image; None beside the image."""
+    """Cut a window (left, top, width, height), which may reach beyond the image; None beside the image."""
     left, top, width, height = window
     first_column, last_column = (min(max(edge, 0), image.shape[1]) for edge in (left, left + width))
     first_row, last_row = (min(max(edge, 0), image.shape[0]) for edge in (top, top + height))

@@ -94,14 +94,14 @@ def check_shape(value, name: str, shape: tuple[int, ...], words: str = "") -> np
 
 
 def read_only(array: np.ndarray) -> np.ndarray:
-    """A view of an array that cannot be written to; `copy()` of it can."""
+    """Return a view of an array that cannot be written to; a `copy()` of it can."""
     view = np.asarray(array).view()
     view.flags.writeable = False
     return view
 
 
 def shown(value) -> str:
-    """A value in an error: what it is, and its type unless that says all."""
+    """Describe a value in an error: the value itself, and its type unless the value says all."""
     if value is None or isinstance(value, bool):
         return str(value)
     if isinstance(value, np.ndarray):

@@ -83,7 +83,7 @@ def _run(words: list[str]) -> int:
 
 
 def _in_words(error: ValueError | OSError, out: Path | None) -> str:
-    """The message of an error. One of the operating system that names no file is one of writing into `out`."""
+    """Return the message of an error. If the system's error names no file, it is about writing into `out`."""
     if not isinstance(error, OSError) or not error.strerror:
         return str(error)
     remedy = "make room" if error.errno in FULL_DISK else "check the path and its permissions"

@@ -26,7 +26,7 @@ class CoarseMesh(NamedTuple):
 
 
 def coarse_mesh(face: Face) -> CoarseMesh:
-    """The mesh that shows a face at its size in the photo; all of it for a large face."""
+    """Return the mesh that shows a face at its size in the photo; a large face has the whole mesh."""
     pixels = decompose(face.camera)[0] * face.crop.scale
     if not (math.isfinite(pixels) and pixels > 0):
         return clustered(face.model, 0.0)
@@ -37,9 +37,10 @@ def coarse_mesh(face: Face) -> CoarseMesh:
 
 @lru_cache(maxsize=8)
 def clustered(model: FaceModel, side: float) -> CoarseMesh:
-    """The model's mesh with one vertex for all of a region that share a cube of some mm of the mean, and are joined.
+    """Merge vertices of the model's mesh that lie in one cube of `side` mm of the mean face; 0 merges none.
 
-    The one nearest to their middle. Parts that only touch, such as lips, stay apart.
+    They must belong to the same region and be connected, so parts that only touch, such as lips, stay apart. The
+    vertex nearest to their middle is kept.
     """
     count, triangles = len(model.mean), model.triangles
     if side == 0:

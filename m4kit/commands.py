@@ -33,14 +33,14 @@ class Stopped(KeyboardInterrupt):
 
 
 def path_argument(text: str) -> str:
-    """A path of the command line. An empty one, as from an unset variable, would mean the current folder."""
+    """Check a path of the command line. An empty one, as from an unset variable, would mean the current folder."""
     if not text:
         raise argparse.ArgumentTypeError("expected a path, got an empty one; for the current folder give .")
     return text
 
 
 def folder_argument(text: str) -> Path:
-    """A folder of the command line, not empty (`path_argument`)."""
+    """Return a folder of the command line, which is not empty (`path_argument`)."""
     return Path(path_argument(text))
 
 
@@ -69,7 +69,7 @@ def add_detection(parser: argparse.ArgumentParser) -> None:
 
 
 def given_options(options: argparse.Namespace, *names: str) -> dict[str, object]:
-    """The options of these names that the user gave, as keyword arguments."""
+    """Return the options of these names that the user gave, as keyword arguments."""
     return {name: value for name in names if (value := getattr(options, name)) is not None}
 
 
@@ -89,7 +89,7 @@ def add_dask(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def dask_executor(options: argparse.Namespace) -> Iterator[Executor | None]:
-    """An executor of the scheduler of `--dask`, or None without that option."""
+    """Give an executor of the scheduler of `--dask`, or None without that option."""
     if options.dask is None:
         yield None
         return
@@ -109,7 +109,7 @@ def dask_executor(options: argparse.Namespace) -> Iterator[Executor | None]:
 
 
 def shows_progress(options: argparse.Namespace) -> bool:
-    """Whether to show progress bars: on a terminal, without --quiet. A log would keep each of their states."""
+    """Decide whether to show progress bars: on a terminal, without --quiet. A log would keep each of their states."""
     return not options.quiet and sys.stderr is not None and sys.stderr.isatty()
 
 
@@ -132,7 +132,7 @@ def complain(command: str, message: object) -> None:
 
 
 def passed_over(paths: Iterable[str], *, recursive: bool = False) -> list[str]:
-    """A sentence for each folder that holds pictures, films or folders which `images.list_images` does not take."""
+    """Name the pictures, films and folders that `images.list_images` does not take, in a sentence for each folder."""
     folders = [path for path in map(Path, paths) if path.is_dir()]
     return [sentence for path in folders if (sentence := _passed_over(path, recursive))]
 

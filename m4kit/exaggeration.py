@@ -36,7 +36,7 @@ REACH = 30.0
 
 
 def fit_face(model: FaceModel, landmarks: np.ndarray, *, noise: float = 0.01, iterations: int = 60) -> Face:
-    """The face of a model that is closest to landmarks (68, 2 or 3) in photo pixels, without a network.
+    """Fit the face of a model to landmarks (68, 2 or 3) in photo pixels, without a network.
 
     Only x and y count. `noise`, `iterations` and the errors are those of `FaceModel.fit`.
     """
@@ -52,7 +52,7 @@ def fit_face(model: FaceModel, landmarks: np.ndarray, *, noise: float = 0.01, it
 
 
 def exaggerate(face: Face, k: float, *, reference: np.ndarray | None = None) -> Face:
-    """A caricature: k times as far from the reference as the face is.
+    """Make a caricature: k times as far from the reference as the face is.
 
         v' = r + (1 + (k - 1) f) (v - r)
 
@@ -73,7 +73,7 @@ def exaggerate(face: Face, k: float, *, reference: np.ndarray | None = None) -> 
 
 
 def follow(face: Face, landmarks: np.ndarray, *, stiffness: float = STIFFNESS) -> Face:
-    """A face that goes on past its model: the mesh bends smoothly towards landmarks (68, 2 or 3) in photo pixels.
+    """Bend a face beyond its model: the mesh moves smoothly towards landmarks (68, 2 or 3) in photo pixels.
 
     Only x and y count: each vertex moves parallel to the photo's plane, as `free_form` says. Take a face that is
     plausible by itself, `fit_face(model, landmarks, noise=PLAUSIBLE)` or a network's. Raises `ValueError` for
@@ -87,7 +87,7 @@ def follow(face: Face, landmarks: np.ndarray, *, stiffness: float = STIFFNESS) -
 
 
 def in_millimetres(camera: np.ndarray) -> np.ndarray:
-    """What maps moves (..., 2) in a camera's picture to the shortest moves (..., 3) that it shows so, (2, 3)."""
+    """Compute the matrix (2, 3) from moves in a camera's picture to the shortest moves in mm that look like them."""
     return np.linalg.pinv(np.asarray(camera, dtype=float)[:2, :3]).T
 
 
@@ -98,7 +98,7 @@ def free_form(
     stiffness: float = STIFFNESS,
     landmarks: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The smoothest moves (V, d) of a mesh whose landmarks move by about `moves` (68, d), all in mm.
+    """Find the smoothest moves (V, d) of a mesh whose landmarks move by about `moves` (68, d), all in mm.
 
     `landmarks` (k,) are the numbers of those that `moves` (k, d) are for, by default all.
 
@@ -120,7 +120,7 @@ def free_form(
 
 
 def edge_distortion(vertices: np.ndarray, reference: np.ndarray, triangles: np.ndarray) -> float:
-    """Mean of |log(length / length in the reference)| over the edges of a mesh (V, 3) with `triangles` (T, 3).
+    """Average |log(length / length in the reference)| over the edges of a mesh (V, 3) with `triangles` (T, 3).
 
     0 means that no length changes, 0.1 that edges are about 10 % longer or shorter.
     """
@@ -133,7 +133,7 @@ def edge_distortion(vertices: np.ndarray, reference: np.ndarray, triangles: np.n
 
 @lru_cache(maxsize=4)
 def edge_fade(model: FaceModel) -> np.ndarray:
-    """A weight of each vertex, (V,): 0 at the open edge of the mesh, 1 from `FADE` mm on, smooth between."""
+    """Weight each vertex, (V,): 0 at the open edge of the mesh, 1 from `FADE` mm on, smooth between."""
     # Slow to import.
     from scipy.spatial import cKDTree
 
@@ -147,7 +147,7 @@ def edge_fade(model: FaceModel) -> np.ndarray:
 
 
 def _moved(face: Face, moves: np.ndarray) -> Face:
-    """The face with its vertices moved by (V, 3) mm; nobody has judged how well it fits the photo."""
+    """Move the vertices of a face by (V, 3) mm; nobody has judged how well it fits the photo then."""
     model = face.model.with_mean(face.model.mean + moves)
     origin = face.origin and replace(face.origin, network="", assess=None)
     return replace(face, model=model, origin=origin)
@@ -155,7 +155,7 @@ def _moved(face: Face, moves: np.ndarray) -> Face:
 
 @lru_cache(maxsize=4)
 def _answers(model: FaceModel) -> tuple[np.ndarray, np.ndarray]:
-    """C (V, 68) and G (68, 68) of `free_form`."""
+    """Compute C (V, 68) and G (68, 68) of `free_form`."""
     # Slow to import.
     from scipy.sparse import csc_matrix, diags
     from scipy.sparse.linalg import splu
@@ -176,7 +176,7 @@ def _answers(model: FaceModel) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _laplacian(vertices: np.ndarray, triangles: np.ndarray):
-    """The cotangent Laplacian, (V, V) sparse and positive semidefinite, and each vertex's share of the area, (V,)."""
+    """Compute the cotangent Laplacian, (V, V) sparse and positive semidefinite, and each vertex's area, (V,)."""
     from scipy.sparse import coo_matrix, diags
 
     count, off = len(vertices), 0
@@ -192,9 +192,10 @@ def _laplacian(vertices: np.ndarray, triangles: np.ndarray):
 
 
 def _surface(model: FaceModel) -> tuple[np.ndarray, np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
-    """The mean, a mask (V,) of the surface: the connected part with the landmarks, and the other parts.
+    """Return the mean, a mask (V,) of the surface, and the other parts.
 
-    Of each other part, such as an eyeball, the mask (V,) and the numbers of the vertices beside it on the surface.
+    The surface is the connected part with the landmarks. Each other part, such as an eyeball, is its mask (V,) and
+    the numbers of the vertices beside it on the surface.
     """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
@@ -219,7 +220,7 @@ def _carried(values: np.ndarray, others: list[tuple[np.ndarray, np.ndarray]]) ->
 
 
 def _edges(triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The edges of a mesh, (E, 2), and how many triangles each has, (E,)."""
+    """Find the edges of a mesh, (E, 2), and how many triangles each has, (E,)."""
     ends = np.sort(triangles[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
     # As one number each, which sort much faster than pairs.
     base = ends.max() + 1

@@ -80,7 +80,7 @@ def save_mesh(
 
 
 def _glb(vertices: np.ndarray, triangles: np.ndarray, colours: np.ndarray | None) -> bytes:
-    """A mesh in mm as binary glTF 2.0: one node, scaled to metres, with a matt material."""
+    """Encode a mesh in mm as binary glTF 2.0: one node, scaled to metres, with a matt material."""
     # `vertex_normals` expects the photo's frame, y down.
     normals = vertex_normals(vertices * [1, -1, 1], triangles)
     arrays = {
@@ -132,6 +132,6 @@ def _glb(vertices: np.ndarray, triangles: np.ndarray, colours: np.ndarray | None
 
 
 def _linear(colours: np.ndarray) -> np.ndarray:
-    """sRGB, 0 to 255, as linear light, 0 to 1 (IEC 61966-2-1)."""
+    """Convert sRGB, 0 to 255, to linear light, 0 to 1 (IEC 61966-2-1)."""
     share = colours / 255
     return np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)

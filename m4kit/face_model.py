@@ -161,7 +161,7 @@ class FaceModel:
         return FaceModel(arrays=arrays, actions=self.actions, regions=regions, licence=self.licence)
 
     def with_mean(self, mean: np.ndarray) -> FaceModel:
-        """The same modes around another mean (V, 3) in mm, for a face that no coefficients reach; without a head."""
+        """Copy the model with another mean (V, 3) in mm, for a face that no coefficients reach; without a head."""
         arrays = self.arrays | {"mean": check_shape(mean, "mean", self.mean.shape)}
         return FaceModel(arrays=arrays, actions=self.actions, regions=self.regions, licence=self.licence)
 
@@ -177,15 +177,15 @@ class FaceModel:
         return digest.hexdigest()[:16]
 
     def points(self, vertices: np.ndarray) -> np.ndarray:
-        """The landmarks (..., 68, 3) of meshes (..., V, 3)."""
+        """Compute the landmarks (..., 68, 3) of meshes (..., V, 3)."""
         return (vertices[..., self.landmark_vertices, :] * self.landmark_weights[:, :, None]).sum(axis=-2)
 
     def vertices(self, identity=None, expression=None) -> np.ndarray:
-        """Vertices (..., V, 3) in mm from coefficients (..., 40) and (..., 10); None means 0."""
+        """Compute vertices (..., V, 3) in mm from coefficients (..., 40) and (..., 10); None means 0."""
         return self._blend(self.mean, self.modes, identity, expression)
 
     def landmarks(self, identity=None, expression=None) -> np.ndarray:
-        """Landmarks (..., 68, 3) in mm, like `vertices` but without computing the mesh."""
+        """Compute landmarks (..., 68, 3) in mm, like `vertices` but without the mesh."""
         return self._blend(self.landmark_mean, self.landmark_modes, identity, expression)
 
     def _blend(self, mean, modes, identity, expression) -> np.ndarray:
@@ -210,7 +210,7 @@ class FaceModel:
         return result
 
     def mirrored(self, coefficients: np.ndarray) -> np.ndarray:
-        """Coefficients (..., 50) of the mirrored face."""
+        """Return the coefficients (..., 50) of the mirrored face."""
         return coefficients * self.symmetry
 
     def sample(self, n: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -383,7 +383,7 @@ def basel_model(
     triangles: np.ndarray,
     keypoints: np.ndarray,
 ) -> FaceModel:
-    """The Basel Face Model from 3DDFA's arrays: `mean` (3 V,) and modes (3 V, n) in micrometres.
+    """Make the Basel Face Model of 3DDFA's arrays: `mean` (3 V,) and modes (3 V, n) in micrometres.
 
     `triangles` (3, T) are clockwise seen from outside. `keypoints` (204,) are the places of the landmarks' x, y and z
     in the mean.
@@ -401,18 +401,18 @@ def basel_model(
 
 
 def landmarks_at(vertices: np.ndarray) -> dict[str, np.ndarray]:
-    """The `arrays` of a model whose landmarks are vertices, from their numbers (68,)."""
+    """Make the `arrays` of landmarks that are vertices, from their numbers (68,)."""
     numbers = np.repeat(np.asarray(vertices)[:, None], 3, axis=1)
     return {"landmark_vertices": numbers, "landmark_weights": np.tile([1.0, 0.0, 0.0], (len(numbers), 1))}
 
 
 def _own(values, kind: type) -> np.ndarray:
-    """A read-only copy."""
+    """Return a read-only copy."""
     return read_only(np.array(values, dtype=kind))
 
 
 def _compact(name: str, values: np.ndarray) -> np.ndarray:
-    """An array of a model as it is saved."""
+    """Convert an array of a model to the type in which it is saved."""
     values = np.asarray(values)
     if name in _MODES:
         return values.astype(np.float16)
@@ -426,7 +426,7 @@ def check_model(model: FaceModel, name: str = "model") -> FaceModel:
 
 @cache
 def packaged_model() -> FaceModel:
-    """The packaged face model, loaded once and shared."""
+    """Return the packaged face model, which is loaded once and shared."""
     return FaceModel.load()
 
 

@@ -64,7 +64,7 @@ class TableError(ValueError):
 
 
 def rows_of(result: Result, face_model: str) -> list[dict[str, object]]:
-    """The rows of a photo: one for each face, or a single one for a photo without a face or a prediction.
+    """Make the rows of a photo: one for each face, or a single one for a photo without a face or a prediction.
 
     `face_model` is the fingerprint of the faces' model, which takes 10 ms to compute.
     """
@@ -78,7 +78,7 @@ def rows_of(result: Result, face_model: str) -> list[dict[str, object]]:
 
 
 def table_of(rows: Sequence[dict[str, object]]) -> pyarrow.Table:
-    """Rows as a table of the columns of `SCHEMA`; what a row lacks is null."""
+    """Make a table of rows, with the columns of `SCHEMA`; what a row lacks is null."""
     return pyarrow.Table.from_pylist(list(rows), schema=SCHEMA)
 
 
@@ -131,7 +131,7 @@ def faces_from(
 
 
 def about(part: Path) -> dict[str, object]:
-    """The version and settings of a part of a table. Raises `TableError` for another version or another file."""
+    """Read the version and settings of a part of a table. Raises `TableError` for another version or another file."""
     try:
         schema = parquet.read_schema(part)
     except (OSError, pyarrow.ArrowException) as error:
@@ -142,7 +142,7 @@ def about(part: Path) -> dict[str, object]:
 
 
 def about_schema(schema: pyarrow.Schema, path: Path) -> dict[str, object]:
-    """The version and settings of a schema; see `about`."""
+    """Read the version and settings of a schema; see `about`."""
     try:
         found = json.loads((schema.metadata or {})[ABOUT])
         version = found["version"]

@@ -110,7 +110,7 @@ class OutputFolder:
 
 
 def outputs_in(folder: str | Path) -> frozenset[str]:
-    """Names of the files and folders in a folder that m4kit wrote as results and that nobody changed since."""
+    """Return the names of what m4kit wrote into a folder as results and nobody changed since, files and folders."""
     folder = Path(folder)
     return frozenset(
         name for name, digest in _listed(folder).items() if digest is None or digest == _sha256(folder / name)
@@ -118,18 +118,18 @@ def outputs_in(folder: str | Path) -> frozenset[str]:
 
 
 def has_results(folder: Path) -> bool:
-    """Whether m4kit wrote results into a folder."""
+    """Tell whether m4kit wrote results into a folder."""
     return (folder / MANIFEST).exists()
 
 
 def changed_settings(before: Mapping[str, object], now: Mapping[str, object]) -> str:
-    """The settings that differ, each with both values, as text; empty if none does."""
+    """List the settings that differ, each with both values, as text; empty if none does."""
     names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
     return ", ".join(f"{name} {before.get(name)!r}, now {now.get(name)!r}" for name in names)
 
 
 def text_of(name: str) -> str:
-    """A file's name as text that can be written anywhere: bytes that are not valid UTF-8 become escapes.
+    """Turn a file's name into text that can be written anywhere: bytes that are not valid UTF-8 become escapes.
 
     >>> text_of("caf\\udce9.jpg")
     'caf\\\\udce9.jpg'
@@ -138,7 +138,7 @@ def text_of(name: str) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """The message of an error, with its type in front unless it is a `ValueError`, as m4kit's own errors are."""
+    """Return an error's message, with its type in front unless it is a `ValueError`, as m4kit's own errors are."""
     # numpy goes on to advise how to load the file unsafely.
     text = str(error).partition(" If you trust the file")[0]
     kind = "" if isinstance(error, ValueError) and text else type(error).__name__
@@ -184,7 +184,7 @@ def append_whole(path: Path, content: bytes) -> None:
 
 
 def _listed(folder: Path) -> dict[str, str | None]:
-    """The files of a folder's list with their SHA-256, or None for folders and files that were not finished."""
+    """Read a folder's list: its files with their SHA-256, or None for folders and files that were not finished."""
     try:
         return dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -192,13 +192,13 @@ def _listed(folder: Path) -> dict[str, str | None]:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Compute the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sha256(path: Path) -> str | None:
-    """SHA-256 of a file, None for a folder, "" if there is nothing to read."""
+    """Compute the SHA-256 of a file; None for a folder, "" if there is nothing to read."""
     try:
         return None if path.is_dir() else sha256_of(path)
     except OSError:

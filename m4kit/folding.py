@@ -17,7 +17,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 @one_thread()
 def folded(network: Network) -> Network:
-    """A copy of a network that predicts faster, in `eval` mode and without gradients.
+    """Copy a network into one that predicts faster, in `eval` mode and without gradients.
 
     Each batch norm is folded into the convolution before it, activations work in place, and the memory format is
     channels last. The copy is in float32 on the CPU. The outputs are the same up to rounding. The copy does not

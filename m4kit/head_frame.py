@@ -35,7 +35,7 @@ class HeadFrame:
 
     @classmethod
     def of(cls, face: Face) -> HeadFrame:
-        """The frame of a face."""
+        """Return the frame of a face."""
         scale, rotation, translation = decompose(face.camera)
         return cls(rotation, scale * face.crop.scale, face.crop.to_photo(translation))
 
@@ -48,7 +48,7 @@ class HeadFrame:
         return np.asarray(points) @ self.rotation.T * self.scale * _FLIP + self.origin
 
     def photo_plane(self, width: int, height: int, depth: float) -> np.ndarray:
-        """The corners (4, 3) in mm of a photo of that size: upper left, upper right, lower left, lower right.
+        """Compute the corners (4, 3) in mm of a photo of that size: upper left, upper right, lower left, lower right.
 
         `depth` is the plane's z in photo pixels.
         """

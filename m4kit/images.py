@@ -74,7 +74,7 @@ _PILLOWS_WARNINGS = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
 
 def source_name(source: ImageSource) -> str:
-    """The name of an image in messages and in `Prediction.source`: its path, or `<array>`, `<bytes>`, ..."""
+    """Name an image in messages and in `Prediction.source`: by its path, or `<array>`, `<bytes>`, ..."""
     if isinstance(source, str | PathLike):
         return os.fsdecode(source)
     if isinstance(source, np.ndarray):
@@ -225,7 +225,7 @@ def _on_disk(path: Path) -> Iterator[None]:
 
 
 def _content(source: bytes | bytearray | memoryview | BinaryIO, name: str) -> bytes:
-    """The bytes, or what is left to read in a file object."""
+    """Return the bytes, or read what is left in a file object."""
     if isinstance(source, io.TextIOBase):
         raise ImageError(
             f"{name}: expected a file opened in binary mode, got one in text mode; open it with mode 'rb'"
@@ -284,7 +284,7 @@ def _opened(content: bytes) -> Image.Image:
 
 
 def _scans(content: bytes) -> int:
-    """The number of scans of a JPEG, each of which passes over the whole photo."""
+    """Count the scans of a JPEG, each of which passes over the whole photo."""
     at, scans = 2, 0
     while 0 <= (at := content.find(b"\xff", at)) < len(content) - 3:
         marker = content[at + 1]
@@ -300,7 +300,7 @@ def _scans(content: bytes) -> int:
 
 
 def _without_its_end(content: bytes, name: str) -> np.ndarray | None:
-    """The pixels of a JPEG that lacks its last bytes, or None if they depend on what is missing.
+    """Read a JPEG that lacks its last bytes; None if pixels depend on what is missing.
 
     libjpeg takes whatever stands before the end marker for the missing data, so pixels that depend on it differ
     between two endings.
@@ -350,7 +350,7 @@ def _decoding(name: str, *, remedy: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """What an error says, with its type if that is a word at most."""
+    """Return what an error says, with its type if that is a word at most."""
     text = getattr(error, "strerror", None) or str(error)
     return text if " " in text else f"{type(error).__name__} {text}".strip()
 
@@ -390,7 +390,7 @@ def _pil_to_rgb(image: Image.Image, name: str) -> np.ndarray:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8: 1 if there is none or if the EXIF data is broken."""
+    """Read the EXIF orientation, 1 to 8: 1 if there is none or if the EXIF data is broken."""
     # Which error a broken tag raises depends on which byte is wrong.
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)

@@ -22,7 +22,7 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def inference(threads: int = 1) -> Iterator[None]:
-    """Run torch on one thread or so many, in float32 and without gradients; also a decorator.
+    """Run torch on `threads` threads, in float32 and without gradients; also a decorator.
 
     Photos are small: a second thread gains nothing, and waits for its turn wherever other programs need the cores.
     To use more cores, predict several photos at once, in threads or processes. Other threads of the program are not
@@ -39,7 +39,7 @@ def one_thread() -> AbstractContextManager[None]:
 
 @contextmanager
 def limited(threads: int) -> Iterator[None]:
-    """Limit torch to so many threads for what the calling thread runs; also a decorator.
+    """Limit torch to `threads` threads for what the calling thread runs; also a decorator.
 
     `torch.set_num_threads` would change the number for the whole process. OpenMP and MKL also keep one per thread.
     A forked process, which has none of its parent's threads, would wait for them with more than one: it takes one.

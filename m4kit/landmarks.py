@@ -30,7 +30,7 @@ CONTOURS = tuple(
 
 
 def landmark_colours() -> np.ndarray:
-    """Colours (68, 3) uint8 of the landmarks, by part of the face."""
+    """Return the colours (68, 3) uint8 of the landmarks, by part of the face."""
     colours = np.zeros((68, 3), np.uint8)
     for contour, colour in CONTOURS:
         colours[contour] = colour
@@ -38,7 +38,7 @@ def landmark_colours() -> np.ndarray:
 
 
 def mirror_order(count: int, pairs) -> np.ndarray:
-    """The index of each point's mirror partner, (count,), from pairs of numbers that start at 1."""
+    """Return the index of each point's mirror partner, (count,), from pairs of numbers that start at 1."""
     order = np.arange(count)
     for a, b in pairs:
         order[[a - 1, b - 1]] = b - 1, a - 1
@@ -60,7 +60,7 @@ MIRROR_68 = mirror_order(
 
 
 def face_size(landmarks: np.ndarray) -> np.ndarray:
-    """The size of each face: sqrt(w * h) of its landmarks' bounding box.
+    """Compute the size of each face: sqrt(w * h) of its landmarks' bounding box.
 
     `landmarks` are (..., P, 2 or 3), and only x and y count. The result is (...), in the landmarks' unit. Errors
     are divided by it (Zhu et al., CVPR 2016).
@@ -69,6 +69,6 @@ def face_size(landmarks: np.ndarray) -> np.ndarray:
 
 
 def face_box(landmarks: np.ndarray) -> np.ndarray:
-    """The bounding box (4,) of one face's landmarks (P, 2 or 3): left, top, right, bottom."""
+    """Compute the bounding box (4,) of one face's landmarks (P, 2 or 3): left, top, right, bottom."""
     points = np.asarray(landmarks)[:, :2]
     return np.concatenate([points.min(axis=0), points.max(axis=0)])

@@ -42,7 +42,7 @@ class Light:
 
 
 def lit(normals: np.ndarray, albedo: np.ndarray, light: Light) -> np.ndarray:
-    """The light from points with unit normals (n, 3), without hollows: (n, 3), sRGB, 1 is white, or more.
+    """Compute the light from points with unit normals (n, 3), without hollows: (n, 3), sRGB, 1 is white, or more.
 
     `albedo`, (3,) or (n, 3), is linear in [0, 1].
     """
@@ -61,5 +61,5 @@ def lit(normals: np.ndarray, albedo: np.ndarray, light: Light) -> np.ndarray:
 
 
 def darkened(hollow: np.ndarray, light: Light) -> np.ndarray:
-    """What remains of the light (sRGB), from 0 to 1, at points that lie so deep in a cavity, 0 to 1."""
+    """Compute which share of the light (sRGB), 0 to 1, is left at points of hollows that are 0 to 1 deep."""
     return (1 - np.float32(light.cavity) * hollow) ** _GAMMA

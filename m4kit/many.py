@@ -110,7 +110,7 @@ def predict_many(
 
 
 def photo_sources(sources: str | PathLike | Iterable, *, recursive: bool = False) -> Iterable:
-    """The photos of a folder or a pattern, or the iterable itself; see `predict_many`."""
+    """Return the photos of a folder or a pattern, or the iterable itself; see `predict_many`."""
     check_flag(recursive, "recursive")
     if not isinstance(sources, str | PathLike):
         if isinstance(sources, bytes | bytearray | Mapping) or hasattr(sources, "to_records"):
@@ -131,7 +131,7 @@ def photo_sources(sources: str | PathLike | Iterable, *, recursive: bool = False
 
 
 def check_workers(workers: int | None, predictor: Predictor) -> int:
-    """The number of threads: `workers`, or by default one for each core if the detector is m4kit's."""
+    """Return the number of threads: `workers`, or by default one for each core if the detector is m4kit's."""
     if check_whole(workers, "workers", least=1, optional="one for each core") is not None:
         return workers
     # A detector of the user's may not be made for threads.
@@ -139,7 +139,7 @@ def check_workers(workers: int | None, predictor: Predictor) -> int:
 
 
 def results_of(predictor: Predictor, sources: Iterable, *, batch_size: int = BATCH_SIZE) -> Iterator[Result]:
-    """Predict photos in the calling thread, in batches of so many, or fewer if they are large.
+    """Predict photos in the calling thread, in batches of `batch_size`, or of fewer if they are large.
 
     The faces of a batch are measured together.
     """
@@ -162,7 +162,7 @@ def _shown(results: Generator[Result], bar: tqdm, on_error: str) -> Iterator[Pre
 
 
 def _ahead(photos: Iterator, predictor: Predictor, *, batch_size: int, workers: int) -> Generator[Result]:
-    """Results in order. Threads read photos ahead, and then run the network on batches of them."""
+    """Give results in order. Threads read photos ahead, and then run the network on batches of them."""
     reading: deque[Future[Read]] = deque()
     batches: deque[tuple[int, Future[list[Result]]]] = deque()
     largest = 0
@@ -211,7 +211,7 @@ def _read(predictor: Predictor, source) -> Read:
 
 
 def _finished(predictor: Predictor, batch: Sequence[Read]) -> list[Result]:
-    """The results of photos that were read."""
+    """Predict the photos that were read."""
     photos = [read.photo for read in batch if not isinstance(read.photo, UnreadPhoto)]
     start = time.perf_counter()
     try:
@@ -246,11 +246,11 @@ def _alone(predictor: Predictor, photo: Located) -> Prediction | UnreadPhoto:
 
 
 def unread(name: str, error: Exception) -> UnreadPhoto:
-    """A photo that an error kept from being predicted."""
+    """Describe a photo that an error kept from being predicted."""
     return UnreadPhoto(name, reason_of(error), error)
 
 
 def _name_of(source) -> str:
-    """The name of a photo; what is none is shown as it is."""
+    """Name a photo; what is none is shown as it is."""
     name = source_name(source)
     return shown(source) if name == "<file>" and not hasattr(source, "read") else name

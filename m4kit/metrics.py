@@ -31,7 +31,7 @@ class BalancedMean(NamedTuple):
 
 
 def nme(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Normalised mean error (NME) of each face, (...), in percent.
+    """Compute the normalised mean error (NME) of each face, (...), in percent.
 
     `predicted` and `true` are landmarks (..., 68, 2 or 3) in the same pixels; only x and y count. The error is the
     mean distance over the landmarks, divided by sqrt(w * h) of the true landmarks' bounding box (Zhu et al., CVPR
@@ -41,7 +41,7 @@ def nme(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 
 def mean_error_vector(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Mean of predicted - true over the landmarks of each face, (..., 2) as x, y, in percent as for `nme`.
+    """Average predicted - true over the landmarks of each face: (..., 2), x and y, in percent as for `nme`.
 
     Its mean over many faces is a constant offset, which comes from the label convention, the crop's pixels or the
     model.
@@ -50,7 +50,7 @@ def mean_error_vector(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 
 def nme_without_offset(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """NME of each of n faces, (n,), in percent, after subtracting the set's mean error vector.
+    """Compute the NME of each of n faces, (n,), in percent, after subtracting the set's mean error vector.
 
     It ignores a constant offset between two label conventions. The offset is fitted on these same faces: use this
     value to compare, and report `nme`.
@@ -60,7 +60,7 @@ def nme_without_offset(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 
 def depth_errors(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Signed errors of depth, predicted - true, (..., 68), in percent as for `nme`; positive is too near the camera.
+    """Compute signed errors of depth, predicted - true, (..., 68), in percent as for `nme`; positive is too near.
 
     `predicted` and `true` are landmarks (..., 68, 3) with z towards the camera. A photo does not determine how far
     away a face is, so each face's mean depth is removed from both: the errors of a face add up to 0.
@@ -73,14 +73,14 @@ def depth_errors(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 
 def nme_3d(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Error in 3D of each face, (...), in percent: as `nme`, with the depths of `depth_errors` as a third axis."""
+    """Compute the error in 3D of each face, (...), in percent: as `nme`, with the errors of depth as a third axis."""
     depth = depth_errors(predicted, true)[..., None]
     flat = normalised_errors(predicted, true)
     return np.linalg.norm(np.concatenate([flat, depth], axis=-1), axis=-1).mean(axis=-1)
 
 
 def distances(landmarks: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Four distances that one sees on a face, (..., 4), in the order of `DISTANCES`.
+    """Measure four distances that one sees on a face, (..., 4), in the order of `DISTANCES`.
 
     `landmarks` (..., 68, 2 or 3) are in the unit of `size` (...), and only x and y count. Widths and the gap are in
     percent of the size. Landmarks count from 0:
@@ -103,14 +103,14 @@ def distances(landmarks: np.ndarray, size: np.ndarray) -> np.ndarray:
 
 
 def correlation(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Pearson's correlation over the first axis of two arrays (n, ...); NaN where one of them does not vary."""
+    """Compute Pearson's correlation over the first axis of two arrays (n, ...); NaN where one does not vary."""
     a, b = (values - values.mean(axis=0) for values in (predicted, true))
     with np.errstate(invalid="ignore"):
         return (a * b).sum(axis=0) / np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
 
 
 def yaw_bin(yaw: np.ndarray) -> np.ndarray:
-    """Index into `YAW_BINS` of each yaw (...) in degrees; -1 where the yaw is not finite.
+    """Find the index into `YAW_BINS` of each yaw (...) in degrees; -1 where the yaw is not finite.
 
     The absolute value counts, and a yaw beyond 90 degrees falls into the last bin.
 
@@ -122,7 +122,7 @@ def yaw_bin(yaw: np.ndarray) -> np.ndarray:
 
 
 def balanced_mean(errors: np.ndarray, yaw: np.ndarray) -> BalancedMean:
-    """Mean of the three yaw bins' means, as papers report it for AFLW2000-3D.
+    """Average the three yaw bins' means, as papers report it for AFLW2000-3D.
 
     `errors` and `yaw` in degrees are both (n,). The mean of an empty bin is NaN, and then so is the balanced mean.
     """
@@ -142,7 +142,7 @@ def balanced_mean(errors: np.ndarray, yaw: np.ndarray) -> BalancedMean:
 
 
 def pose_error(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Absolute differences of angles in degrees, (...), around the circle: 179 and -179 differ by 2.
+    """Compute absolute differences of angles in degrees, (...), around the circle: 179 and -179 differ by 2.
 
     `predicted` and `true` hold yaw, pitch and roll in their last axis, or any other angles.
     """
@@ -155,7 +155,7 @@ def pose_error(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 
 def rotation_error(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Geodesic angle between rotations (..., 3, 3), (...), in degrees from 0 to 180.
+    """Compute the geodesic angle between rotations (..., 3, 3), (...), in degrees from 0 to 180.
 
     This is the angle of the one turn that carries one rotation into the other. Unlike `pose_error`, it does not
     depend on how a rotation is divided into angles.
@@ -174,7 +174,7 @@ def bootstrap(
     resamples: int = 1000,
     seed: int = 0,
 ) -> np.ndarray:
-    """Percentile bootstrap interval of a statistic of `values` (n, ...): low and high, (2, ...).
+    """Compute a percentile bootstrap interval of a statistic of `values` (n, ...): low and high, (2, ...).
 
     Rows are drawn with replacement, so the interval shows how far the statistic would move on other faces of the same
     kind. `statistic` maps drawn rows (m, ...) to a number or an array, by default to their mean. An array gets one
@@ -202,7 +202,7 @@ def bootstrap(
 
 
 def auroc(score: np.ndarray, failed: np.ndarray) -> float:
-    """Area under the ROC curve: how likely a failed face has a higher score than a correct one.
+    """Compute the area under the ROC curve: how likely a failed face has a higher score than a correct one.
 
     `score` is (n,) and `failed` (n,) bool. Ties count half. NaN if there are no failed or no correct faces.
 
@@ -247,7 +247,7 @@ def reliability(probability: np.ndarray, failed: np.ndarray, *, bins: int = 10) 
 
 
 def surest(score: np.ndarray, *, set_aside: float = 0.1) -> np.ndarray:
-    """Mask (n,) of the faces that remain when the share `set_aside` with the highest scores is removed.
+    """Mark the faces, (n,), that remain when the share `set_aside` with the highest scores is removed.
 
     >>> surest(np.array([0.2, 0.9, 0.1, 0.3]), set_aside=0.25)
     array([ True, False,  True,  True])
@@ -258,7 +258,7 @@ def surest(score: np.ndarray, *, set_aside: float = 0.1) -> np.ndarray:
 
 
 def normalised_errors(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Predicted - true, (..., 68, 2), in percent of the true landmarks' size."""
+    """Compute predicted - true, (..., 68, 2), in percent of the true landmarks' size."""
     predicted, true = (np.asarray(points, dtype=float) for points in (predicted, true))
     for name, points in (("predicted", predicted), ("true", true)):
         if points.ndim < 2 or points.shape[-2] != 68 or points.shape[-1] not in (2, 3):

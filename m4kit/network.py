@@ -245,7 +245,7 @@ class M4Net(nn.Module):
         return self.outputs(x).heads
 
     def outputs(self, x: torch.Tensor) -> Outputs:
-        """Heads, weights and fused parameters of crops (B, 3, S, S) in one pass."""
+        """Compute heads, weights and fused parameters of crops (B, 3, S, S) in one pass."""
         side = self.crop_size
         if x.dim() != 4 or x.shape[1:] != (3, side, side):
             raise ValueError(
@@ -264,12 +264,12 @@ class M4Net(nn.Module):
         return Outputs(heads, weights, fuse(heads, weights))
 
     def answers(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Heads (B, 4, 62) and their weights (B, 4) for crops (B, S, S, 3) uint8 RGB: what an engine runs."""
+        """Compute what an engine runs: heads (B, 4, 62) and weights (B, 4) for crops (B, S, S, 3) uint8 RGB."""
         heads, weights, _ = self.outputs(_normalised(crops))
         return heads, weights
 
     def facts(self) -> dict[str, str]:
-        """What identifies the network, as text: the `notes` of its engine."""
+        """Return what identifies the network, as text: the `notes` of its engine."""
         return {
             "fingerprint": fingerprint(self),
             "heads_digest": self.heads_digest(),
@@ -279,7 +279,7 @@ class M4Net(nn.Module):
         }
 
     def heads_digest(self) -> str:
-        """A fingerprint of the weights that the heads' outputs depend on, without those of the fusion.
+        """Compute a fingerprint of the weights that the heads' outputs depend on, without those of the fusion.
 
         Networks with the same heads and another fusion have the same digest, so measurements of the heads hold for
         all of them.
@@ -306,7 +306,7 @@ class M4Net(nn.Module):
         return self
 
     def with_dynamic_fusion(self) -> M4Net:
-        """A copy of this network with dynamic fusion, whose layer first returns the static weights for every face."""
+        """Copy this network with dynamic fusion, whose layer first returns the static weights for every face."""
         if self.fusion != "static":
             raise ValueError(f"expected a network of static fusion, got {self.fusion}")
         network = M4Net(self.size, self.activation, "dynamic", crop_size=self.crop_size)
@@ -423,13 +423,13 @@ def count_multiply_adds(network: nn.Module, crop_size: int = CROP_SIZE) -> dict[
 
 
 def _in_full_precision(layer: nn.Linear, x: torch.Tensor) -> torch.Tensor:
-    """The layer's output in float32, also under autocast: bfloat16's 8 bits are too few for the parameters."""
+    """Run a layer in float32, also under autocast: bfloat16's 8 bits are too few for the parameters."""
     with torch.autocast(x.device.type, enabled=False):
         return layer(x.float())
 
 
 def _gain(activation: str) -> float:
-    """The gain that preserves the variance through a layer (He et al. 2015; 1 for ELU and SELU)."""
+    """Return the gain that preserves the variance through a layer (He et al. 2015; 1 for ELU and SELU)."""
     slope = {"leaky_relu": nn.LeakyReLU().negative_slope, "rrelu": (RReLU().lower + RReLU().upper) / 2}
     if activation in slope:
         return nn.init.calculate_gain("leaky_relu", slope[activation])

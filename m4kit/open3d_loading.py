@@ -66,7 +66,7 @@ def load_open3d():
 
 @contextmanager
 def _no_browser() -> Iterator[None]:
-    """Within the block, imports have no browser to talk to.
+    """Hide the browser from imports within the block.
 
     Inside Jupyter, importing Open3D would print and start a web server. The dash that it brings along would open a
     channel of its own, which JupyterLab reports as an error.
@@ -125,7 +125,7 @@ def load_library(name: str, functions: Sequence[str]) -> ctypes.CDLL:
 
 
 def shared_library(name: str, functions: Sequence[str], machine: int, code: bytes) -> bytes:
-    """The bytes of a 64-bit ELF library with this SONAME and these functions, whose body is always `code`."""
+    """Make the bytes of a 64-bit ELF library with this SONAME and these functions, whose body is always `code`."""
     strings, offsets = b"\0", []
     for word in (name, *functions):
         offsets.append(len(strings))
@@ -167,7 +167,7 @@ def shared_library(name: str, functions: Sequence[str], machine: int, code: byte
 
 
 def undefined_symbols(library: Path) -> list[str]:
-    """The symbols that a 64-bit ELF library expects from other libraries."""
+    """List the symbols that a 64-bit ELF library expects from other libraries."""
     with library.open("rb") as file:
 
         def read(at: int, size: int) -> bytes:

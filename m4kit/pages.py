@@ -25,12 +25,12 @@ _templates = Environment(
 
 
 def render_page(template: str, **values) -> str:
-    """The page of a template in `m4kit/templates`, filled with values; all but markup is escaped."""
+    """Fill a template in `m4kit/templates` with values; all but markup is escaped."""
     return _templates.get_template(template).render(**values)
 
 
 def picture_url(picture: np.ndarray, budget: int, *, sides: Sequence[int]) -> str:
-    """A picture (H, W, 3) uint8 RGB as the `data:` URL of a JPEG.
+    """Encode a picture (H, W, 3) uint8 RGB as the `data:` URL of a JPEG.
 
     The longest side becomes the first of `sides`, or a later one until the file fits into `budget` bytes; the last
     one is taken in any case.

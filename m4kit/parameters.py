@@ -45,7 +45,7 @@ def join(camera: np.ndarray, *coefficients: np.ndarray) -> np.ndarray:
 
 
 def fuse(heads, weights):
-    """Weighted sum (..., 62) of the heads (..., 4, 62) under weights (4,) or (..., 4).
+    """Compute the weighted sum (..., 62) of the heads (..., 4, 62) under weights (4,) or (..., 4).
 
     The weights are not normalised: only weights that sum to 1 give a mean.
     """
@@ -58,7 +58,7 @@ def fuse(heads, weights):
 
 
 def head_spread(model: FaceModel, heads: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """How much the heads disagree on each face, (n,): mean distance of their landmarks from the heads' mean.
+    """Measure how much the heads disagree on each face, (n,): their landmarks' mean distance from the heads' mean.
 
     `heads` are raw parameters (n, 4, 62) and `weights` (n, 4). The distance is in percent of the size of the fused
     landmarks, so no ground truth is needed.
@@ -70,7 +70,7 @@ def head_spread(model: FaceModel, heads: np.ndarray, weights: np.ndarray) -> np.
 
 
 def landmarks_in_crop(model: FaceModel, parameters: np.ndarray) -> np.ndarray:
-    """The landmarks (..., 68, 3) of raw parameters (..., 62), in the crop frame."""
+    """Compute the landmarks (..., 68, 3) of raw parameters (..., 62), in the crop frame."""
     camera, identity, expression = split(np.asarray(parameters))
     landmarks = model.landmarks(identity, expression)
     return landmarks @ camera[..., :3].swapaxes(-1, -2) + camera[..., None, :, 3]

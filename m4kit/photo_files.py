@@ -54,7 +54,7 @@ class PhotoFiles:
                 face.save(part)
 
     def overlay_of(self, source: str) -> Path:
-        """The path of a photo's overlay."""
+        """Return the path of a photo's overlay."""
         return self.out / OVERLAYS / f"{self._mirrored(source)}_overlay.jpg"
 
     def _mirrored(self, source: str) -> str:
@@ -68,7 +68,7 @@ class PhotoFiles:
 
 
 def common_root(given: Iterable[str | Path]) -> str:
-    """The folder, as an absolute path, that holds all given photos and folders; a single folder is its own."""
+    """Find the folder, as an absolute path, that holds all given photos and folders; a single folder is its own."""
     folders = [path if os.path.isdir(path) else os.path.dirname(os.path.abspath(path)) for path in given]
     try:
         return os.path.commonpath([os.path.abspath(folder) for folder in folders])
@@ -90,7 +90,7 @@ def check_apart(out: Path, photos: Iterable[str | Path]) -> None:
 
 
 def _side_by_side(pictures: dict[str, np.ndarray]) -> np.ndarray:
-    """The pictures of an overview in a row, with white gaps; the photo alone if it has no face."""
+    """Put the pictures of an overview in a row, with white gaps; the photo alone if it has no face."""
     if NO_FACE in pictures:
         return pictures[NO_FACE]
     row = [pictures[name] for name in ROWS]

@@ -140,7 +140,7 @@ def write_pages(
 
 
 def _live(shown: Sequence[tuple[pandas.DataFrame, str]], model: FaceModel) -> dict[str, str]:
-    """The blocks of a page that show its faces live; empty if there are none."""
+    """Make the blocks of a page that show its faces live; empty if there are none."""
     import pandas
 
     rows = pandas.concat([group for group, _ in shown])
@@ -163,7 +163,7 @@ def _live(shown: Sequence[tuple[pandas.DataFrame, str]], model: FaceModel) -> di
 
 
 def _rows(table: Path, photos: Sequence[Path]) -> pandas.DataFrame:
-    """The columns that pages need, in the order of the photos; photos that are no longer given come last."""
+    """Read the columns that pages need, in the order of the photos; photos that are no longer given come last."""
     parts = [parquet.read_table(part, columns=[*SHORT, *_LONG]) for part in sorted(table.glob("*.parquet"))]
     rows = pyarrow.concat_tables([table_of([]).select([*SHORT, *_LONG]), *parts]).to_pandas()
     places = {text_of(str(photo)): place for place, photo in reversed(list(enumerate(photos)))}
@@ -203,7 +203,7 @@ def _photo(
 
 
 def _numbers(overlay: Path, faces: pandas.DataFrame, size: tuple[int, int]) -> dict[str, object]:
-    """The faces' numbers over the picture of head poses, the second of the row, in pixels of the overlay."""
+    """Place the faces' numbers over the picture of head poses, the second of the row, in pixels of the overlay."""
     with Image.open(overlay) as picture:
         width, height = picture.size
     panel = (width - GAP * (len(ROWS) - 1)) / len(ROWS)
@@ -221,7 +221,7 @@ def _numbers(overlay: Path, faces: pandas.DataFrame, size: tuple[int, int]) -> d
 
 
 def _row(face: dict[Hashable, object], pose: HeadPose) -> tuple[str, ...]:
-    """A face's row in the page's table."""
+    """Make a face's row in the page's table."""
     width, height = face["right"] - face["left"], face["bottom"] - face["top"]
     size = f"{width:.0f} \N{MULTIPLICATION SIGN} {height:.0f}"
     failure = face["failure_probability"]
@@ -236,7 +236,7 @@ def _row(face: dict[Hashable, object], pose: HeadPose) -> tuple[str, ...]:
 
 
 def _captions(poses: Sequence[HeadPose]) -> tuple[str, ...]:
-    """The lines below the picture of head poses, which is too small to show angles."""
+    """Write the lines below the picture of head poses, which is too small to show angles."""
     if len(poses) > _CAPTIONED:
         return ("angles by number in the table",)
     numbers = [f"face {number}: " if len(poses) > 1 else "" for number in range(1, len(poses) + 1)]
@@ -244,7 +244,7 @@ def _captions(poses: Sequence[HeadPose]) -> tuple[str, ...]:
 
 
 def _url(path: Path, base: Path) -> str:
-    """A link to a file, relative to a page in the folder `base`."""
+    """Link to a file, relative to a page in the folder `base`."""
     try:
         relative = os.path.relpath(path, base)
     # Another drive has no relative path.
@@ -267,7 +267,7 @@ def _facts(rows: pandas.DataFrame, wanted: int) -> str:
 
 
 def _titles(sources: Sequence[str]) -> list[str]:
-    """The photos' names, preceded by as many folders as it takes to tell equal names apart."""
+    """Return the photos' names, preceded by as many folders as it takes to tell equal names apart."""
     paths = {source: Path(source).parts for source in sources}
     ends = {source: [parts[-k:] for k in range(1, len(parts) + 1)] for source, parts in paths.items()}
     count = Counter(end for some in ends.values() for end in some)

@@ -246,7 +246,7 @@ class Face:
         return Assessment() if assess is None else assess([self])[0]
 
     def with_head_weights(self, weights: Sequence[float] | np.ndarray) -> Face:
-        """The same face with other head weights (k,), without running the network.
+        """Return the same face with other head weights (k,), without running the network.
 
         Raises `ValueError` unless there is one weight for each head and they sum to 1.
         """
@@ -260,7 +260,7 @@ class Face:
         return replace(self, head_weights=weights, origin=origin)
 
     def moved(self, scale: float, corner: tuple[float, float] = (-0.5, -0.5)) -> Face:
-        """The face in a photo that is cut at `corner` and then scaled; it has no `origin`.
+        """Return the face in a photo that is cut at `corner` and then scaled; it has no `origin`.
 
         `corner` (x, y) is the new upper left corner in photo pixels; the whole photo starts at (-0.5, -0.5).
         """
@@ -297,13 +297,13 @@ class Face:
         }
 
     def to_trimesh(self, *, colour: str = "clay") -> trimesh.Trimesh:
-        """The mesh in the model frame (mm) for trimesh; `colour` is a mode of `vertex_colours`."""
+        """Return the mesh in the model frame (mm) for trimesh; `colour` is a mode of `vertex_colours`."""
         import trimesh
 
         return trimesh.Trimesh(self.shape, self.triangles, vertex_colors=self._colours(colour), process=False)
 
     def to_open3d(self, *, colour: str = "clay") -> open3d.geometry.TriangleMesh:
-        """The mesh in the model frame (mm) for Open3D; `colour` is a mode of `vertex_colours`."""
+        """Return the mesh in the model frame (mm) for Open3D; `colour` is a mode of `vertex_colours`."""
         from m4kit.open3d_loading import load_open3d
 
         o3d = load_open3d()
@@ -429,7 +429,7 @@ class Prediction(Sequence):
         return photo_figure(self, landmarks=landmarks, pose=pose, mesh=mesh, boxes=boxes, max_side=max_side)
 
     def resized(self, scale: float) -> Prediction:
-        """The prediction in the photo at another size: pixel (x, y) moves to (x + 0.5) * scale - 0.5.
+        """Return the prediction in the photo at another size: pixel (x, y) moves to (x + 0.5) * scale - 0.5.
 
         The sides are rounded to whole pixels. The faces have no `origin`.
         """
@@ -458,7 +458,7 @@ class Prediction(Sequence):
         return {"photo": self.source, "width": width, "height": height, "faces": faces}
 
     def to_json(self, *, indent: int | None = None) -> str:
-        """`to_dict` as JSON."""
+        """Return `to_dict` as JSON."""
         return json.dumps(self.to_dict(), indent=indent)
 
     def save(self, path: str | Path, *, photo: str = "png") -> Path:
@@ -509,7 +509,7 @@ def check_face(face: Face, name: str) -> Face:
 
 
 def check_faces(faces: Face | Iterable[Face], name: str) -> list[Face]:
-    """The faces of a face, a prediction or any other iterable of faces, or `TypeError`."""
+    """Return the faces of a face, a prediction or any other iterable of faces, or raise `TypeError`."""
     if isinstance(faces, Face):
         return [faces]
     if isinstance(faces, str) or not isinstance(faces, Iterable):
@@ -525,7 +525,7 @@ def check_prediction(prediction: Prediction, name: str) -> Prediction:
 
 
 def _in_words(face: Face) -> str:
-    """A face in one line."""
+    """Describe a face in one line."""
     angles = ", ".join(
         f"{name} {round(angle) if math.isfinite(angle) else 'unknown'}"
         for name, angle in zip(face.pose._fields, face.pose, strict=True)

@@ -63,7 +63,7 @@ def load(path: str | Path, *, model: FaceModel | None = None) -> Prediction:
 
 
 def to_bytes(prediction: Prediction, *, photo: str = "png") -> bytes:
-    """The content of a prediction's file; `photo` is "png" or "jpeg"."""
+    """Encode a prediction as the content of its file; `photo` is "png" or "jpeg"."""
     if photo not in ("png", "jpeg"):
         raise PredictionFileError(f'photo: expected "png" or "jpeg", got {photo!r}')
     faces = prediction.faces
@@ -98,7 +98,7 @@ def to_bytes(prediction: Prediction, *, photo: str = "png") -> bytes:
 
 
 def from_bytes(content: bytes, model: FaceModel | None = None) -> Prediction:
-    """The prediction of a file's content; see `load`."""
+    """Read a prediction from a file's content; see `load`."""
     with _broken():
         arrays = unpack_arrays(content)
         about = json.loads(str(arrays["about"]))
@@ -148,7 +148,7 @@ def _broken() -> Iterator[None]:
 
 
 def own_model(prediction: Prediction) -> FaceModel | None:
-    """The face model of a prediction, or None for the packaged one, which a pickle need not carry."""
+    """Return the face model of a prediction, or None for the packaged one, which a pickle need not carry."""
     model = prediction.faces[0].model if prediction.faces else None
     if model is None or model.fingerprint == packaged_model().fingerprint:
         return None

@@ -24,7 +24,10 @@ CENTRE_VARIANCE, SIZE_VARIANCE = 0.1, 0.2
 
 @lru_cache(maxsize=16)
 def prior_boxes(height: int, width: int) -> np.ndarray:
-    """The prior boxes (P, 4) of a picture: centre x, y, width and height in pixels from the upper left corner."""
+    """Make the prior boxes (P, 4) of a picture: centre x, y, width and height, in its pixels.
+
+    Coordinates count from the upper left corner.
+    """
     priors = []
     for stride, sizes in zip(STRIDES, PRIOR_SIZES, strict=True):
         rows, columns = -(-height // stride), -(-width // stride)
@@ -44,7 +47,7 @@ def prior_boxes(height: int, width: int) -> np.ndarray:
 
 
 def decode(moves: np.ndarray, priors: np.ndarray) -> np.ndarray:
-    """Boxes (P, 4), left, top, right, bottom, from the network's moves (P, 4) and the priors (P, 4)."""
+    """Compute boxes (P, 4), left, top, right, bottom, from the network's moves (P, 4) and the priors (P, 4)."""
     centre = priors[:, :2] + moves[:, :2] * CENTRE_VARIANCE * priors[:, 2:]
     half = priors[:, 2:] * np.exp(moves[:, 2:] * SIZE_VARIANCE) / 2
     return np.concatenate([centre - half, centre + half], axis=1)

@@ -55,7 +55,7 @@ def look(
     pixels: np.ndarray | None = None,
     fine: int = 1,
 ) -> Seen:
-    """What is seen of triangles at the pixels of a window, row by row.
+    """Find what is seen of triangles at the pixels of a window, row by row.
 
     `corners` (3, 3, T) are x, y and z of the first, second and third corner of each triangle, `values` (c, 3, T)
     numbers there. `window` is (left, top, width, height). `pixels` (height, width) chooses some of the pixels. With
@@ -104,12 +104,12 @@ class _Planes:
         self._corner = x[0], y[0]
 
     def _slopes(self, numbers: np.ndarray) -> Iterator[np.ndarray]:
-        """How much numbers (3, T) grow along x and y."""
+        """Compute how much numbers (3, T) grow along x and y."""
         one, other = numbers[1] - numbers[0], numbers[2] - numbers[0]
         return (second * one + third * other for second, third in zip(self._second, self._third, strict=True))
 
     def along(self, spans: _Spans, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The number (n,) at the first point of each span, and how much it grows from point to point."""
+        """Compute the number (n,) at the first point of each span, and how much it grows from point to point."""
         of, (across, down), (x, y) = spans.triangle, self._slopes(numbers), self._corner
         slope = across.take(of)
         start = slope * (spans.first.astype(np.float32) - x.take(of))
@@ -118,7 +118,7 @@ class _Planes:
         return start, slope
 
     def at(self, triangle: np.ndarray, x: np.ndarray, y: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Values (c, n) between those (c, 3, T) at the corners of triangles (n,); 0 where the triangle is -1."""
+        """Interpolate values (c, 3, T) at the corners of triangles (n,), to (c, n); 0 where the triangle is -1."""
 
         def there(numbers: np.ndarray) -> np.ndarray:
             # -1 takes the last.
@@ -149,7 +149,7 @@ class _Grid:
             self.count = fine**2 * len(self._chosen)
 
     def meets(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """The numbers of triangles whose boxes meet chosen pixels; `x` and `y` are (3, T)."""
+        """Find the numbers of triangles whose boxes meet chosen pixels; `x` and `y` are (3, T)."""
         bounds = []
         for at, side in zip((x, y), self._sums.shape[::-1], strict=True):
             ends = at.min(axis=0) / self.fine, at.max(axis=0) / self.fine + 1
@@ -160,7 +160,7 @@ class _Grid:
         return np.flatnonzero(below > above)
 
     def met(self, spans: _Spans) -> _Spans:
-        """Those spans that meet chosen pixels."""
+        """Return those spans that meet chosen pixels."""
         if self._chosen is None:
             return spans
         line = spans.row // self.fine * self._width
@@ -174,7 +174,7 @@ class _Grid:
     def places(
         self, row: np.ndarray, first: np.ndarray, span: np.ndarray, step: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """The places of points, each some steps after the first of its span, and which points have one; None: all."""
+        """Find the places of points, each some steps after its span's first, and which points have one; None: all."""
         if self._chosen is None:
             return (self._width * row + first).take(span) + step, None
         fine, line, column = self.fine, row // self.fine, first.take(span) + step
@@ -186,7 +186,7 @@ class _Grid:
         return (number + len(self._chosen) * within).take(kept), kept
 
     def positions(self) -> tuple[np.ndarray, np.ndarray]:
-        """The columns and rows of all points, float32, which broadcast to their shape."""
+        """Return the columns and rows of all points, float32, which broadcast to their shape."""
         if self._chosen is None:
             width, height = self.size
             return np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
@@ -201,7 +201,7 @@ class _Grid:
 
 
 def _parts(counts: np.ndarray) -> Iterator[slice]:
-    """Slices of items that count some `_TOGETHER` together."""
+    """Cut items into slices that count about `_TOGETHER` together."""
     ends = np.cumsum(counts)
     if not len(ends):
         return
@@ -211,7 +211,7 @@ def _parts(counts: np.ndarray) -> Iterator[slice]:
 
 
 def _spans(x: np.ndarray, y: np.ndarray, solid: np.ndarray, grid: _Grid) -> _Spans:
-    """The rows of a grid's points in the `solid` ones of triangles; `x` and `y` are (3, T).
+    """Find the rows of a grid's points in the `solid` ones of triangles; `x` and `y` are (3, T).
 
     If only some pixels are chosen, those rows of a triangle that meet one of them.
     """
@@ -247,7 +247,7 @@ def _spans(x: np.ndarray, y: np.ndarray, solid: np.ndarray, grid: _Grid) -> _Spa
 
 
 def _by_height(x: np.ndarray, y: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The corners (x, y) of triangles, the one of the least y first; `x` and `y` are (3, n)."""
+    """Sort the corners (x, y) of triangles, the one of the least y first; `x` and `y` are (3, n)."""
     corners = list(zip(x, y, strict=True))
     for one, other in ((0, 1), (1, 2), (0, 1)):
         (ax, ay), (bx, by) = corners[one], corners[other]
@@ -258,6 +258,6 @@ def _by_height(x: np.ndarray, y: np.ndarray) -> list[tuple[np.ndarray, np.ndarra
 
 
 def _counted(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The number of each item as often as it counts; and 0, 1, 2, ... for each item."""
+    """Repeat each item's number as often as it counts, and count 0, 1, 2, ... within each item."""
     number = np.repeat(np.arange(len(counts)), counts)
     return number, np.arange(len(number)) - (np.cumsum(counts) - counts).take(number)

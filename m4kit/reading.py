@@ -31,14 +31,14 @@ _PHOTO_BRANDS = (b"hei", b"hev", b"mif1", b"msf1", b"avi")
 
 
 def begins_like_video(content: bytes) -> bool:
-    """Whether a file's first 12 bytes or more are those of a video: MP4, MOV, AVI, Matroska, WebM, Ogg, FLV, MPEG."""
+    """Tell whether a file's first 12 bytes or more are a video's: MP4, MOV, AVI, Matroska, WebM, Ogg, FLV, MPEG."""
     if content[4:8] == b"ftyp" and content[8:12].startswith(_PHOTO_BRANDS):
         return False
     return any(content.startswith(word, place) for place, word in _VIDEOS)
 
 
 def read_file(path: Path, *, most: int | None = None) -> bytes:
-    """Read a regular file of at most so many bytes (default: `MOST_BYTES`); raise `OSError` for anything else.
+    """Read a regular file of at most `most` bytes (default: `MOST_BYTES`); raise `OSError` for anything else.
 
     A device or a pipe is not opened, because it may block or never end.
     """
@@ -50,7 +50,7 @@ def read_file(path: Path, *, most: int | None = None) -> bytes:
 
 
 def read_all(file: BinaryIO, *, most: int | None = None) -> bytes:
-    """Read the rest of a binary file of at most so many bytes (default: `MOST_BYTES`); raise `OSError` for more."""
+    """Read the rest of a binary file of at most `most` bytes (default: `MOST_BYTES`); raise `OSError` for more."""
     most = MOST_BYTES if most is None else most
     content, size = io.BytesIO(), 0
     while part := file.read(min(_PART, most + 1)):
@@ -64,7 +64,7 @@ def read_all(file: BinaryIO, *, most: int | None = None) -> bytes:
 
 
 def unpack_arrays(content: bytes) -> dict[str, np.ndarray] | np.ndarray:
-    """The arrays of a `.npz`, or the array of a `.npy`, without pickles; raise `ValueError` if that is broken."""
+    """Read the arrays of a `.npz`, or the array of a `.npy`, without pickles; raise `ValueError` if it is broken."""
     file = io.BytesIO(content)
     try:
         if zipfile.is_zipfile(file):

@@ -42,7 +42,7 @@ class DepthMap(NamedTuple):
 
 
 def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Outward unit normals (V, 3), y up: the mean of the triangles around each vertex, weighted by area.
+    """Compute outward unit normals (V, 3), y up: the mean of the triangles around each vertex, weighted by area.
 
     `vertices` (V, 3) are in the photo's frame (y down), `triangles` (T, 3) counter-clockwise seen from outside.
     """
@@ -51,7 +51,7 @@ def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
 
 
 def _facing(axes: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """Inward normals (3, T), y down, of triangles with corners (3, T). Their lengths are twice the areas.
+    """Compute inward normals (3, T), y down, of triangles with corners (3, T). Their lengths are twice the areas.
 
     `axes` (3, V) are the vertices' x, y and z.
     """
@@ -62,7 +62,7 @@ def _facing(axes: np.ndarray, corners: np.ndarray) -> np.ndarray:
 
 
 def _vertex_normals(corners: np.ndarray, facing: np.ndarray, count: int) -> np.ndarray:
-    """Outward unit normals (3, V), y up."""
+    """Compute outward unit normals (3, V), y up."""
     sums = [sum(np.bincount(corner, weights, minlength=count) for corner in corners) for weights in facing]
     total = np.stack(sums) * [[-1], [1], [-1]]
     length = np.sqrt(np.square(total).sum(axis=0))
@@ -72,7 +72,7 @@ def _vertex_normals(corners: np.ndarray, facing: np.ndarray, count: int) -> np.n
 def depth_map(
     vertices: np.ndarray, triangles: np.ndarray, *, region: tuple[int, int, int, int] | None = None
 ) -> DepthMap:
-    """The depth at the centre of each pixel of `region` (left, top, width, height).
+    """Compute the depth at the centre of each pixel of `region` (left, top, width, height).
 
     By default the region is the mesh's bounding box, which may reach outside the photo. Raises `ValueError` for a
     mesh that is empty or not finite.
@@ -115,7 +115,7 @@ def render_each(
     colour: Sequence = PORCELAIN,
     light: Light | None = None,
 ) -> list[np.ndarray]:
-    """`render` at several opacities, a picture for each. The meshes are cast and shaded once."""
+    """Do `render` at several opacities, a picture for each. The meshes are cast and shaded once."""
     image = check_image(image, name="render")
     for opacity in opacities:
         check_number(opacity, "opacity", least=0, most=1)
@@ -200,7 +200,7 @@ class _Mesh:
         return _facing(self._axes, self._corners)
 
     def box(self) -> tuple[np.ndarray, np.ndarray]:
-        """First and last pixel (x, y) of the mesh's bounding box."""
+        """Return the first and last pixel (x, y) of the mesh's bounding box."""
         return np.floor(self._origin[:2]).astype(int), np.ceil(self._end[:2]).astype(int)
 
     def look(self, window: tuple[int, int, int, int], **options) -> Seen:
@@ -210,13 +210,13 @@ class _Mesh:
         return seen._replace(depth=seen.depth + np.float32(self._origin[2]))
 
     def surface(self, colour: np.ndarray, light: Light) -> np.ndarray:
-        """The light (`light.lit`) from the corners of `outside`, (3, 3, n): channels first."""
+        """Compute the light (`light.lit`) from the corners of `outside`, (3, 3, n): channels first."""
         normals = _vertex_normals(self._corners, self._facing, len(self.vertices))
         return np.ascontiguousarray(lit(normals.T, colour, light).T).take(self.outside, axis=1)
 
 
 def _colours(colour: Sequence, meshes: list[_Mesh]) -> list[np.ndarray]:
-    """One array per mesh, in linear light: (3,), or (V, 3), one per vertex."""
+    """Return one array per mesh, in linear light: (3,), or (V, 3), one per vertex."""
     check_type(
         colour, "colour", Sequence, np.ndarray, remedy="(255, 255, 255) is white", words="a colour (3,)"
     )
@@ -240,7 +240,7 @@ def _colours(colour: Sequence, meshes: list[_Mesh]) -> list[np.ndarray]:
 
 
 def _draw(mesh: _Mesh, window: tuple[int, int, int, int], colour: np.ndarray, light: Light):
-    """Colours (h, w, 3) uint8 and coverage (h, w), 0 to 1, of a mesh in a window of the photo."""
+    """Compute colours (h, w, 3) uint8 and coverage (h, w), 0 to 1, of a mesh in a window of the photo."""
     left, top, right, bottom = window
     window = left, top, right - left, bottom - top
     surface = mesh.surface(colour, light)
@@ -262,7 +262,7 @@ def _draw(mesh: _Mesh, window: tuple[int, int, int, int], colour: np.ndarray, li
 
 
 def _edges(depth: np.ndarray) -> np.ndarray:
-    """Pixels (h, w) on a silhouette: of the mesh, or of one part in front of another.
+    """Find the pixels (h, w) on a silhouette: of the mesh, or of one part in front of another.
 
     There the depth jumps, so its second difference is large. On a smooth slope it is small, however steep.
     """
@@ -273,7 +273,7 @@ def _edges(depth: np.ndarray) -> np.ndarray:
 
 
 def _hollows(depth: np.ndarray, mask: np.ndarray, size: float) -> np.ndarray:
-    """How far each pixel lies below its surroundings, 0 to 1: a fast approximation of ambient occlusion.
+    """Compute how far each pixel lies below its surroundings, 0 to 1: a fast approximation of ambient occlusion.
 
     The darkening half of the unsharp mask of the depth buffer (Luft, Colditz and Deussen, SIGGRAPH 2006). `mask`
     (h, w) float32 is 1 where there is a surface.

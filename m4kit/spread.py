@@ -68,7 +68,7 @@ class Sent:
 
 
 def batched(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
-    """Items in pieces of so many."""
+    """Cut items into pieces of `size`; the last may be shorter."""
     items = iter(items)
     while piece := tuple(itertools.islice(items, size)):
         yield piece
@@ -184,7 +184,7 @@ def _submit(executor: Executor, work: Callable, items: tuple) -> Future:
 
 
 def _by_dask(executor: Executor, work: Callable, items: tuple) -> Future:
-    """What `submit` of a Dask client's executor gives, except that it always ends.
+    """Submit work as a Dask client's executor does, but give a future that always ends.
 
     Dask's own waits for ever if a worker dies after its work, before the client has the answer, and the next one that
     does this work dies, too.

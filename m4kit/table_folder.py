@@ -164,7 +164,7 @@ class TableFolder:
 
 
 def whole_batches(journal: Path) -> Iterator[pyarrow.RecordBatch]:
-    """The batches of a journal up to the last one that was written whole, one after another."""
+    """Read the batches of a journal up to the last one that was written whole, one after another."""
     with journal.open("rb") as file:
         try:
             stream = pyarrow.ipc.open_stream(file)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def as_text(table: pd.DataFrame) -> str:
-    """A whole table without its index as text: words on the left, numbers on the right, `-` for what is not known."""
+    """Write a whole table without its index: words on the left, numbers on the right, `-` for what is not known."""
     words = table.select_dtypes(exclude="number").columns
     shown = table.assign(
         **{name: table[name].astype(object).where(table[name].notna(), "-") for name in words}

@@ -127,7 +127,7 @@ def fill_table(
 
 
 def _new_names(photos: Iterable, seen: set[str]) -> Iterator[str]:
-    """The names of photos that were not seen before."""
+    """Give the names of photos that were not seen before."""
     for photo in photos:
         remedy = "predict_many takes other sources"
         name = os.fsdecode(check_type(photo, "tabulate", str, PathLike, remedy=remedy, words="photos' paths"))
@@ -137,7 +137,7 @@ def _new_names(photos: Iterable, seen: set[str]) -> Iterator[str]:
 
 
 def _table(predictor: Predictor, visit: Visit | None, names: tuple[str, ...]) -> pyarrow.Table:
-    """The rows of photos."""
+    """Predict photos, and make their rows."""
     results, face_model = results_of(predictor, names, batch_size=len(names)), predictor.model.fingerprint
     return table_of([row for result in results for row in _rows(result, face_model, visit)])
 
@@ -156,7 +156,7 @@ def _rows(result: Result, face_model: str, visit: Visit | None) -> list[dict[str
 
 
 def _tables(options: Mapping[str, object], visit: Visit | None) -> Callable[[tuple[str, ...]], pyarrow.Table]:
-    """What gives the rows of photos, in another process."""
+    """Return the function that makes the rows of photos, in another process."""
     return partial(_table, predictor_with(options), visit)
 
 

@@ -53,7 +53,7 @@ _LEAK = 0.03
 
 
 def photo_colours(face: Face, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Colours (V, 3) uint8 of a face's vertices in its photo (H, W, 3), and which of them are `filled` (V,) bool.
+    """Colour a face's vertices, (V, 3) uint8, from its photo (H, W, 3), and tell which are `filled` (V,) bool.
 
     Filled are vertices that the photo hides, and those where it shows hair, a hat or the background. Near the photo's
     part they continue its colours; further on they have the skin's tone in the light that falls on the visible side,
@@ -81,7 +81,7 @@ def photo_colours(face: Face, image: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def visible(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Which vertices (V,) of a mesh over its photo face the viewer and are not hidden by another part."""
+    """Tell which vertices (V,) of a mesh over its photo face the viewer and are not hidden by another part."""
     size = float(face_size(vertices))
     # The test runs on a grid of about 200 x 200 pixels, however large the photo is.
     scale = 200 / size
@@ -97,13 +97,13 @@ def visible(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
 
 
 def _in(model: FaceModel, names: tuple[str, ...]) -> np.ndarray:
-    """The vertices (V,) of those regions that the model has."""
+    """Mark the vertices (V,) of those regions that the model has."""
     nowhere = np.zeros(len(model.mean), bool)
     return np.any([model.regions.get(name, nowhere) for name in names], axis=0)
 
 
 def _sampled(image: np.ndarray, vertices: np.ndarray) -> np.ndarray:
-    """The photo's colours (V, 3) at the vertices, between pixels."""
+    """Sample the photo's colours (V, 3) at the vertices, between pixels."""
     height, width = image.shape[:2]
     # OpenCV reads from pictures of less than 32,767 pixels a side, and at no more places in a row.
     start = np.clip(vertices[:, :2].min(axis=0).astype(int) - 1, 0, [width - 1, height - 1])
@@ -118,7 +118,7 @@ def _sampled(image: np.ndarray, vertices: np.ndarray) -> np.ndarray:
 
 
 def _shown(image: np.ndarray, vertices: np.ndarray, triangles: np.ndarray, inner: np.ndarray) -> np.ndarray:
-    """Where (V,) the photo shows the face, not hair or background: GrabCut (Rother et al., SIGGRAPH 2004).
+    """Tell where (V,) the photo shows the face, not hair or background: GrabCut (Rother et al., SIGGRAPH 2004).
 
     It learns the face's colours from the `inner` vertices (V,), the others from what is beside and above the mesh.
     """
@@ -146,7 +146,7 @@ def _shown(image: np.ndarray, vertices: np.ndarray, triangles: np.ndarray, inner
 
 
 def _mouth_inside(image: np.ndarray, face: Face) -> np.ndarray:
-    """What the photo shows between the lips nearest to each vertex, (V, 3)."""
+    """Sample what the photo shows between the lips nearest to each vertex, (V, 3)."""
     points = face.landmarks[:, :2]
     down = np.linspace(0.1, 0.9, 5)[:, None, None]
     between = ((1 - down) * points[61:64] + down * points[[67, 66, 65]]).reshape(-1, 2)
@@ -155,7 +155,7 @@ def _mouth_inside(image: np.ndarray, face: Face) -> np.ndarray:
 
 
 def _tone(colours: np.ndarray, normals: np.ndarray, skin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The skin's colour (V, 3) in the light of the photo, and which colours (V,) are about that.
+    """Estimate the skin's colour (V, 3) in the light of the photo, and which colours (V,) are about that.
 
     The colour is linear in the normal, as under one soft light, and fitted to the `skin` vertices (V,) without the
     eyes, brows and lips among them, which lie far off. Beyond the skin's normals it does not change.
@@ -175,7 +175,7 @@ def _tone(colours: np.ndarray, normals: np.ndarray, skin: np.ndarray) -> tuple[n
 
 
 def _filled(colours, share, sources, inner, model: FaceModel) -> np.ndarray:
-    """Colours (V, 3) relative to the tone: a `share` (V,) of the photo's `colours`, the rest filled.
+    """Fill colours (V, 3) relative to the tone: a `share` (V,) of the photo's `colours`, the rest continued.
 
     A filled colour is that of the mirrored vertex plus a difference, which continues from the `sources` (V,): it is a
     little less than the mean of the neighbours' differences, and so goes to 0 far from the photo's part.
@@ -198,7 +198,7 @@ def _filled(colours, share, sources, inner, model: FaceModel) -> np.ndarray:
 
 @lru_cache(maxsize=2)
 def _neighbours(model: FaceModel) -> csr_array:
-    """1 where two vertices share an edge, (V, V)."""
+    """Return 1 where two vertices share an edge, (V, V)."""
     pairs, count = model.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), len(model.mean)
     edges = csr_array((np.ones(len(pairs), np.float32), pairs.T), shape=(count, count))
     return (edges + edges.T > 0).astype(np.float32)
@@ -206,7 +206,7 @@ def _neighbours(model: FaceModel) -> csr_array:
 
 @lru_cache(maxsize=2)
 def _inner(model: FaceModel) -> np.ndarray:
-    """The vertices (V,) of the inner face and of the chin, in the mean face."""
+    """Mark the vertices (V,) of the inner face and of the chin, in the mean face."""
     points, plane = model.landmarks()[:, :2], model.mean[:, :2]
     # Larger by a margin, because brows and lips reach beyond their landmarks.
     around = points[_INNER] + 0.05 * (points[_INNER] - points[_INNER].mean(axis=0))

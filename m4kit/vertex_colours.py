@@ -85,7 +85,7 @@ def vertex_colours(
     image: np.ndarray | None = None,
     limits: tuple[float, float] | None = None,
 ) -> VertexColours:
-    """The colours of a face's vertices in one of the `MODES`.
+    """Colour a face's vertices in one of the `MODES`.
 
     - `texture`: the colours of the photo that the face was found in, or of `image` (H, W, 3) uint8 RGB. What the
       photo does not show, or shows hair or the background on, is filled with the skin's tone; see `m4kit.texture`.
@@ -125,7 +125,7 @@ def scalar_colours(
     limits: tuple[float, float] | None = None,
     scale: str = "viridis",
 ) -> VertexColours:
-    """Numbers (n,) as colours. Without `limits` the scale goes from the lowest number, or 0, to the highest."""
+    """Colour numbers (n,). Without `limits` the scale goes from the lowest number, or 0, to the highest."""
     values = np.asarray(values, dtype=float)
     if limits is None:
         limits = (min(0.0, float(values.min())), float(values.max()))
@@ -153,7 +153,7 @@ def on_one_scale(coloured: Sequence[VertexColours]) -> list[VertexColours]:
 
 
 def texture(face: Face, image: np.ndarray | None = None) -> VertexColours:
-    """The photo's colour at each vertex; see `vertex_colours`."""
+    """Colour each vertex as the photo does; see `vertex_colours`."""
     if image is None and face.origin is None:
         raise ValueError(
             "colour texture: expected the photo of a face that no Predictor made; give it as image="
@@ -165,7 +165,7 @@ def texture(face: Face, image: np.ndarray | None = None) -> VertexColours:
 
 @lru_cache(maxsize=4)
 def clay(model: FaceModel) -> VertexColours:
-    """The clay of a model's vertices; the mouth gets darker inwards."""
+    """Colour a model's vertices as clay; the mouth gets darker inwards."""
     colours = np.tile(np.float32(PORCELAIN), (len(model.mean), 1))
     parts = {name: model.regions[name] for name in PART_COLOURS if name in model.regions}
     for name, mask in parts.items():
@@ -182,7 +182,7 @@ def clay(model: FaceModel) -> VertexColours:
 
 
 def region_colours(model: FaceModel) -> VertexColours:
-    """A colour for each region of a model's vertices; raises `ValueError` for a model without regions."""
+    """Colour each region of a model's vertices; raises `ValueError` for a model without regions."""
     regions = model.regions
     if not regions:
         raise ValueError("colour region: this face model names no regions; choose another colour")
@@ -205,7 +205,7 @@ def _depth(face: Face) -> VertexColours:
 
 
 def distance_from_mean(model: FaceModel, shape: np.ndarray, *, least: float = 1e-3) -> VertexColours:
-    """Colours of the distance of a shape (V, 3) in mm from the model's mean face.
+    """Colour the distance of a shape (V, 3) in mm from the model's mean face.
 
     It is measured along the mean face's normals: positive outward, negative inward. 0 is in the middle of the scale,
     which reaches the largest distance, at least `least` mm, to both sides.
@@ -230,13 +230,13 @@ def _spread(face: Face) -> VertexColours:
 
 @lru_cache(maxsize=2)
 def _mean_normals(model: FaceModel) -> np.ndarray:
-    """Outward unit normals of the mean face, (V, 3)."""
+    """Compute outward unit normals of the mean face, (V, 3)."""
     return vertex_normals(model.mean * _FLIP, model.triangles)
 
 
 @cache
 def _table(scale: str) -> np.ndarray:
-    """A colour map as a table (256, 3) uint8."""
+    """Return a colour map as a table (256, 3) uint8."""
     from matplotlib import colormaps
 
     return np.rint(colormaps[scale](np.linspace(0, 1, 256))[:, :3] * 255).astype(np.uint8)

@@ -41,7 +41,7 @@ _TO_FRAME = np.array([[1, 0, -_CENTRE], [0, -1, _CENTRE], [0, 0, 1.0]])
 
 
 def view_matrices(views: int = len(VIEWS)) -> np.ndarray:
-    """Matrices (views, 3, 3) from pixel coordinates of the crop to those of each view."""
+    """Compute matrices (views, 3, 3) from pixel coordinates of the crop to those of each view."""
     matrices = []
     for mirrored, degrees, shrink in VIEWS[:views]:
         matrix = np.vstack([cv2.getRotationMatrix2D((_CENTRE, _CENTRE), degrees, 1 / shrink), [0, 0, 1]])
@@ -52,7 +52,7 @@ def view_matrices(views: int = len(VIEWS)) -> np.ndarray:
 
 
 def view_pictures(crops: Sequence[np.ndarray] | np.ndarray, views: int = len(VIEWS)) -> np.ndarray:
-    """The views (n * views, 120, 120, 3) of crops (n, 120, 120, 3), crop by crop."""
+    """Make the views (n * views, 120, 120, 3) of crops (n, 120, 120, 3), crop by crop."""
     if views == 1:
         return np.asarray(crops)
     matrices = view_matrices(views)
@@ -66,7 +66,7 @@ def view_pictures(crops: Sequence[np.ndarray] | np.ndarray, views: int = len(VIE
 
 
 def maps_to_crop(views: int = len(VIEWS)) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """A matrix (3, 3) and an offset (3,) per view, which map its points to the crop: matrix @ (point - offset).
+    """Give a matrix (3, 3) and an offset (3,) per view, which map its points to the crop: matrix @ (point - offset).
 
     Points (x, y, depth) are in the crop frame of the view and of the crop.
     """
@@ -92,7 +92,7 @@ def check_views(views: int, model: FaceModel) -> None:
 def regress(
     network: M4Net | Engine, model: FaceModel, crops: Sequence[np.ndarray] | np.ndarray, *, views: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Heads' raw parameters (n, 4, 62) and weights (n, 4) for crops (n, 120, 120, 3) uint8 RGB.
+    """Predict the heads' raw parameters (n, 4, 62) and weights (n, 4) for crops (n, 120, 120, 3) uint8 RGB.
 
     `views` is the number of views of each crop: 1, 2 (with the mirror image) or 6. `check_views` raises `ValueError`
     for others. PyTorch runs a folded copy of a network, made again at each call: give an engine for many calls. A
@@ -135,7 +135,7 @@ def _engine_of(network: M4Net | Engine) -> Engine:
 
 
 def _of_side(pictures: np.ndarray, side: int) -> np.ndarray:
-    """Pictures (n, S, S, 3) as (n, side, side, 3), resized as a training does."""
+    """Resize pictures (n, S, S, 3) to (n, side, side, 3), as a training does."""
     if pictures.shape[1] == side:
         return pictures
     return np.stack([cv2.resize(one, (side, side), interpolation=cv2.INTER_AREA) for one in pictures])

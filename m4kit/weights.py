@@ -57,13 +57,13 @@ class Source:
 
 @cache
 def registry() -> Mapping[str, Source]:
-    """All registered weights by name."""
+    """Read all registered weights, by name."""
     entries = json.loads((resources.files("m4kit.assets") / REGISTRY).read_text(encoding="utf-8"))
     return {name: Source(name=name, **entry) for name, entry in entries.items()}
 
 
 def resolve(source: str | Path, *, sha256: str | None = None) -> Path:
-    """The path of the weights that a registered name, a URL or a path stands for.
+    """Find the path of the weights that a registered name, a URL or a path stands for.
 
     Registered weights are checked against the registry's SHA-256. A URL needs `sha256` and is downloaded once. A path
     is checked only if `sha256` is given.
@@ -93,7 +93,7 @@ def resolve(source: str | Path, *, sha256: str | None = None) -> Path:
 
 
 def _downloaded(url: str, *, sha256: str, file: str = "", size: int = LARGEST_DOWNLOAD) -> Path:
-    """The URL's file of at most `size` bytes in the cache folder, downloaded unless it is there already.
+    """Return the URL's file of at most `size` bytes in the cache folder; it is downloaded unless it is there.
 
     Several processes may download it at once: each into a file of its own, of which one stays.
     """
@@ -136,7 +136,7 @@ class _Bounded(io.FileIO):
 
 
 def verify(path: Path, sha256: str, *, remedy: str) -> Path:
-    """The path, if its file has that SHA-256; else `WeightsError`, which ends with the remedy."""
+    """Return the path if its file has that SHA-256; else raise `WeightsError`, which ends with the remedy."""
     if not path.is_file():
         raise WeightsError(f"{path}: no such file; {remedy}")
     came = sha256_of(path)
@@ -167,7 +167,7 @@ def check_fits(network, model: FaceModel, *, remedy: str = "") -> None:
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file.
+    """Read tensors and metadata of a safetensors file.
 
     Raises `WeightsError` if the file is missing or broken.
     """
@@ -188,7 +188,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, s
 
 
 def read_pickled(path: str | Path) -> object:
-    """What a PyTorch file (`.pth`, `.pt`) holds, on the CPU, if that is tensors and plain values only.
+    """Read a PyTorch file (`.pth`, `.pt`) onto the CPU, if it holds tensors and plain values only.
 
     Raises `WeightsError` for a file that is missing or broken, or holds other objects, which are not run.
     """
@@ -261,7 +261,7 @@ def load_strictly(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], 
 
 
 def fingerprint(module: torch.nn.Module, *, without: tuple[str, ...] = ()) -> str:
-    """16 hexadecimal digits that identify a module's weights: the start of the SHA-256 of its tensors.
+    """Compute 16 hexadecimal digits that identify a module's weights: the start of the SHA-256 of its tensors.
 
     Tensors whose names start with one of `without` are left out.
     """

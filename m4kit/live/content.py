@@ -77,7 +77,7 @@ class LiveFace:
         image: np.ndarray | None = None,
         failure_probability: float | None = None,
     ) -> LiveFace:
-        """A face of a prediction; with its photo, the page shows that and the texture."""
+        """Make a face of a prediction; with its photo, the page shows that and the texture."""
         chance = face.failure_probability if failure_probability is None else failure_probability
         caption = pose_text(face.pose) + ("" if chance is None else f"\nfailure probability {chance:.0%}")
         texture = None
@@ -98,7 +98,7 @@ class LiveFace:
 
     @classmethod
     def mean(cls, model: FaceModel) -> LiveFace:
-        """The mean face of a model, from the front."""
+        """Make the mean face of a model, seen from the front."""
         modes = len(np.asarray(model.modes))
         parameters = np.concatenate([np.eye(3, 4).ravel(), np.zeros(modes)])
         frame = HeadFrame(np.eye(3), 1.0, np.zeros(3))
@@ -112,7 +112,7 @@ def content(
     head: bool = True,
     step: float = MODE_STEP,
 ) -> tuple[dict, Packer]:
-    """A page's content for JSON, and the arrays that it refers to.
+    """Describe a page's content for JSON, and pack the arrays that it refers to.
 
     Coefficients of the page are in `deviations` (n,), the standard deviations of each model's coefficients, by
     default 1. With `head`, the page can show the whole head. Modes are rounded to `step` mm. Raises `ValueError` for
@@ -154,7 +154,7 @@ def content(
 
 
 def light_uniforms(light: Light) -> dict:
-    """The light as uniforms of the view's shaders."""
+    """Return the light as uniforms of the view's shaders."""
 
     def unit(direction):
         return (np.asarray(direction) / np.linalg.norm(direction)).tolist()
@@ -183,7 +183,7 @@ class _Mesh(NamedTuple):
 
 @lru_cache(maxsize=4)
 def _mesh(model: FaceModel, head: bool, deviations: tuple[float, ...] | None, step: float) -> _Mesh:
-    """The packed mesh of a model: it takes a second, and pages of one model share it."""
+    """Pack the mesh of a model: it takes a second, and pages of one model share it."""
     whole = model.head if head and model.has_head else model
     mean, modes, triangles = (np.asarray(getattr(whole, name)) for name in ("mean", "modes", "triangles"))
     if len(mean) > _MOST_VERTICES:
@@ -199,7 +199,7 @@ def _mesh(model: FaceModel, head: bool, deviations: tuple[float, ...] | None, st
 def _model(
     model: FaceModel, packer: Packer, deviations: np.ndarray | None, head: bool, step: float
 ) -> tuple[dict, np.ndarray]:
-    """A face model for the page, and the order (V,) of its vertices there."""
+    """Describe a face model for the page; also gives the order (V,) of its vertices there."""
     mesh = _mesh(model, head, None if deviations is None else tuple(deviations), step)
     whole, order, place = mesh.whole, mesh.order, mesh.place
     people, moods = (len(np.asarray(modes)) for modes in (model.identity_modes, model.expression_modes))
@@ -264,7 +264,7 @@ def _photo(image: np.ndarray) -> dict:
 
 
 def _palette(colours: np.ndarray, packer: Packer) -> dict:
-    """Colours (V, 3) as numbers of a palette's, or as they are if they are more than 256."""
+    """Pack colours (V, 3) as numbers of a palette, or as they are if they are more than 256."""
     palette, index = np.unique(colours, axis=0, return_inverse=True)
     if len(palette) > 256:
         return {"colours": packer.add(colours, "u1")}

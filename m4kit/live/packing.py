@@ -45,7 +45,7 @@ class Packer:
         return self.add(np.frombuffer(content, np.uint8), "u1")
 
     def text(self) -> str:
-        """All arrays, gzip'd, in base64."""
+        """Return all arrays, gzip'd, in base64."""
         return base64.b64encode(gzip.compress(b"".join(self._parts), 6, mtime=0)).decode()
 
     def _place(self, content: bytes) -> int:
@@ -56,17 +56,17 @@ class Packer:
 
 
 def page_order(triangles: np.ndarray, count: int) -> np.ndarray:
-    """An order (V,) of a mesh's `count` vertices that gives neighbours similar numbers (Cuthill and McKee, 1969)."""
+    """Order a mesh's vertices, (V,), so that neighbours have similar numbers (Cuthill and McKee, 1969)."""
     return reverse_cuthill_mckee(_edges(triangles, count), symmetric_mode=True)[::-1].astype(np.int64)
 
 
 def lower_neighbours(triangles: np.ndarray, count: int) -> sparse.csr_matrix:
-    """Which neighbours of each vertex have lower numbers, (V, V), of 0 and 1."""
+    """Tell which neighbours of each vertex have lower numbers, (V, V), of 0 and 1."""
     return sparse.tril(_edges(triangles, count), -1).tocsr()
 
 
 def smooth_rest(fields: np.ndarray, step: float, lower: sparse.csr_matrix) -> np.ndarray:
-    """Fields (n, V, 3) as small whole numbers (3 n, V): what a vertex differs from the mean of its lower neighbours.
+    """Encode fields (n, V, 3) as small whole numbers (3 n, V): each vertex minus the mean of its lower neighbours.
 
     In multiples of `step`; 0, -1, 1, -2 ... become 0, 1, 2, 3. `lower` is `lower_neighbours` of the mesh.
     """
@@ -78,7 +78,7 @@ def smooth_rest(fields: np.ndarray, step: float, lower: sparse.csr_matrix) -> np
 
 
 def packed_triangles(triangles: np.ndarray) -> np.ndarray:
-    """Triangles (T, 3) as small whole numbers (3, T).
+    """Encode triangles (T, 3) as small whole numbers (3, T).
 
     Sorted by their lowest vertex, which comes first: its difference from the triangle before, and the other two minus
     it.

@@ -20,17 +20,17 @@ TRIANGLE = ("weight_triangle",)
 
 
 def read(name: str) -> str:
-    """The text of a file in `js/`."""
+    """Read a file in `js/` as text."""
     return (_FOLDER / name).read_text(encoding="utf-8")
 
 
 def module(*names: str) -> str:
-    """A JavaScript module of the files `names` in this order, after the two that every module needs."""
+    """Join the files `names` to a JavaScript module, after the two that every module needs."""
     return "\n".join(read(f"{name}.js") for name in _EVERYWHERE + names)
 
 
 def part(constant: str, *names: str) -> str:
-    """The same module as a constant of a script, without names of its own in that script."""
+    """Make the same module a constant of a script, without names of its own in that script."""
     text = module(*names)
     if text.count(_EXPORT) != 1:
         raise ValueError(f"expected one {_EXPORT!r} in {', '.join(names)}, got {text.count(_EXPORT)}")

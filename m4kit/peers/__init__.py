@@ -33,7 +33,7 @@ _NETWORK_FILES = {
 
 
 def load_peer(name: str, folder: str | Path | None = None) -> Peer:
-    """The peer of a name, from a folder with its files, by default that of the environment variable `FOLDER`.
+    """Load the peer of a name, from a folder with its files, by default that of the environment variable `FOLDER`.
 
     Raises `ValueError` for an unknown name, without a folder that is needed, and for files that are missing or wrong.
     """
@@ -43,9 +43,10 @@ def load_peer(name: str, folder: str | Path | None = None) -> Peer:
 
 
 def present_peers(folder: str | Path | None = None) -> dict[str, Peer]:
-    """The peers whose network is in a folder, by name; the folder as for `load_peer`. Without one there are none.
+    """Load the peers whose network is in a folder, by name; without a folder there are none.
 
-    Raises `ValueError` if there is no such folder, and as `load_peer` for a network without its other files.
+    The folder is as for `load_peer`. Raises `ValueError` if there is no such folder, and as `load_peer` for a network
+    without its other files.
     """
     folder = _given_or_set(folder)
     if folder is None:

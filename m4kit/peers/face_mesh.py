@@ -108,7 +108,7 @@ class MediaPipe(Peer):
 
 
 def _own_model(mediapipe) -> Callable[[np.ndarray], Sequence | None]:
-    """The points of a picture by the model in the package."""
+    """Return the function from a picture to points, by the model in the package."""
     mesh = mediapipe.solutions.face_mesh.FaceMesh(
         static_image_mode=True, max_num_faces=1, refine_landmarks=True
     )
@@ -121,7 +121,7 @@ def _own_model(mediapipe) -> Callable[[np.ndarray], Sequence | None]:
 
 
 def _task(mediapipe, folder: str | Path | None) -> Callable[[np.ndarray], Sequence | None]:
-    """The points of a picture by the model in the file `TASK`."""
+    """Return the function from a picture to points, by the model in the file `TASK`."""
     path = Path(folder or "") / TASK
     if not path.is_file():
         raise WeightsError(

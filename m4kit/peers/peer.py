@@ -35,7 +35,7 @@ class Peer:
         self.detector = Detector()
 
     def parameters_of(self, crops: np.ndarray) -> np.ndarray:
-        """Raw parameters (n, 62) of crops (n, 120, 120, 3) uint8 RGB.
+        """Compute raw parameters (n, 62) of crops (n, 120, 120, 3) uint8 RGB.
 
         The camera maps `model`'s millimetres to the crop frame: crop pixels, y up, origin at the crop's centre. The
         coefficients are in `model`'s own unit.
@@ -43,7 +43,7 @@ class Peer:
         raise NotImplementedError(f"{type(self).__name__}.parameters_of")
 
     def faces(self, crops: np.ndarray, boxes: Sequence[FaceBox], places: Sequence[Crop]) -> list[Face | None]:
-        """The faces in crops (n, 120, 120, 3) uint8 RGB, None where the network finds none.
+        """Find the faces in crops (n, 120, 120, 3) uint8 RGB, None where the network finds none.
 
         `boxes` are the faces' boxes and `places` the squares that the crops were cut from, both in photo pixels.
         """
@@ -53,7 +53,7 @@ class Peer:
         ]
 
     def predict_crops(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Landmarks (n, 68, 3) and cameras (n, 3, 4) in the crop frame; a face that is not found is NaN.
+        """Predict landmarks (n, 68, 3) and cameras (n, 3, 4) in the crop frame; a face that is not found is NaN.
 
         `evaluate_landmarks` takes this function (`views.PredictCrops`).
         """

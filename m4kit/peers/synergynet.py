@@ -104,7 +104,7 @@ class SynergyNet(WhitenedPeer):
 
 @loading()
 def read_checkpoint(path: str | Path) -> SynergyBackbone:
-    """The backbone of a checkpoint, in `eval` mode.
+    """Read the backbone of a checkpoint, in `eval` mode.
 
     Raises `WeightsError` for a file that is missing or broken, or has other tensors; it names the first of them.
     """
@@ -126,7 +126,7 @@ def read_checkpoint(path: str | Path) -> SynergyBackbone:
 
 
 def read_model(folder: str | Path) -> FaceModel:
-    """The Basel Face Model in 3DDFA's form: `.npy` files in micrometres, and `tri.mat`, counted from 1.
+    """Read the Basel Face Model in 3DDFA's form: `.npy` files in micrometres, and `tri.mat`, counted from 1.
 
     Raises `FaceModelError` for a file that is missing, broken or of another size.
     """

@@ -81,7 +81,7 @@ class TddfaV2(WhitenedPeer):
 
 @inference()
 def whitened(network: nn.Module, crops: np.ndarray) -> np.ndarray:
-    """Whitened parameters (n, 62) of a network that takes BGR, for crops (n, 120, 120, 3) uint8 RGB."""
+    """Compute whitened parameters (n, 62) by a network that takes BGR, for crops (n, 120, 120, 3) uint8 RGB."""
     answers = [np.zeros((0, PARAMETERS), np.float32)]
     for start in range(0, len(crops), _BATCH):
         answers.append(network(to_input(crops[start : start + _BATCH]).flip(1)).numpy())
@@ -89,7 +89,7 @@ def whitened(network: nn.Module, crops: np.ndarray) -> np.ndarray:
 
 
 def to_crop_frame(raw: np.ndarray) -> np.ndarray:
-    """3DDFA's raw parameters (..., 62) with the camera of m4kit: from millimetres to the crop frame.
+    """Convert 3DDFA's raw parameters (..., 62) to the camera of m4kit: from millimetres to the crop frame.
 
     Its cameras take micrometres. Its crop pixels count x from 1, and y from the lower edge.
     """
@@ -100,7 +100,7 @@ def to_crop_frame(raw: np.ndarray) -> np.ndarray:
 
 
 def read_whitening(path: str | Path, *, names: tuple[str, str] = ("mean", "std")) -> tuple[np.ndarray, ...]:
-    """Mean and standard deviation (62,) of the parameters, in a pickle under these names.
+    """Read mean and standard deviation (62,) of the parameters, in a pickle under these names.
 
     Raises `WeightsError` for a file that is missing, broken or of another kind.
     """
@@ -118,7 +118,7 @@ def read_whitening(path: str | Path, *, names: tuple[str, str] = ("mean", "std")
 
 
 def read_bfm(path: str | Path) -> FaceModel:
-    """The Basel Face Model of 3DDFA-V2 (`FaceModel.load_bfm`) with exactly its 68 landmarks.
+    """Read the Basel Face Model of 3DDFA-V2 (`FaceModel.load_bfm`) with exactly its 68 landmarks.
 
     The file takes the depth of landmark 45 from another vertex than its x and y. 3DDFA-V2's figures contain that, so
     `landmarks` has it too; `landmark_vertices` do not.
@@ -178,12 +178,12 @@ def read_network(path: str | Path) -> TddfaNetwork:
 
 
 def norm_of(convolution: str) -> str:
-    """The name of the batch norm that follows a convolution of `TddfaNetwork`."""
+    """Name the batch norm that follows a convolution of `TddfaNetwork`."""
     return convolution.replace("conv1", "bn1").replace("conv_", "bn_")
 
 
 def _read_onnx(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """The network's tensors, and the convolutions' biases by the convolutions' names."""
+    """Read the network's tensors, and the convolutions' biases by the convolutions' names."""
     import onnx
 
     graph = onnx.load(str(path)).graph

@@ -173,7 +173,7 @@ class VideoWriter:
 
 @contextmanager
 def _utf8(path: Path) -> Iterator[str]:
-    """A name of a file that OpenCV can open: it ends the process at one with bytes that are not UTF-8."""
+    """Give a name of a file that OpenCV can open: it ends the process at one with bytes that are not UTF-8."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -186,7 +186,7 @@ def _utf8(path: Path) -> Iterator[str]:
 
 
 def _full(path: Path) -> OSError | None:
-    """Why a file that was written has no room for more: OpenCV does not tell that a disk is full."""
+    """Find out why a file has no room for more: OpenCV does not tell that a disk is full."""
     size = path.stat().st_size
     try:
         append_whole(path, bytes(_ROOM))

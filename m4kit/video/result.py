@@ -80,7 +80,7 @@ class Video:
         return f"Video({self.source!r}, {width}x{height} pixels, {self.fps:.4g} frames a second)"
 
     def __iter__(self) -> Iterator[Prediction]:
-        """The predicted frames in order. Raises `VideoError` for a camera that was read before."""
+        """Give the predicted frames in order. Raises `VideoError` for a camera that was read before."""
         reader, self._reader = self._reader, None
         if reader is None and self._camera:
             raise VideoError(f"{self.source}: a camera's frames are not kept; call predict_video again")
@@ -105,14 +105,14 @@ class Video:
         return _Known(number, seconds, tuple(replace(face, origin=None) for face in faces), probabilities)
 
     def _to_end(self) -> list[_Known]:
-        """All frames, predicted to the end of a file, or as far as a camera was read."""
+        """Predict all frames, to the end of a file, or as far as a camera was read."""
         if not self._camera:
             for _ in self:
                 pass
         return self._known
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """One row per face and frame, after reading to the end; of a camera, those frames that were read.
+        """Make one row per face and frame, after reading to the end; of a camera, those frames that were read.
 
         - `frame`, `seconds`: the frame's number and time; `track`: the face's number;
         - `left`, `top`, `right`, `bottom`, `score`: the detector's box in pixels. Between its runs, about three times
@@ -200,7 +200,7 @@ def predict_video(
 
 
 def _openings(faces: list[Face]) -> tuple[np.ndarray, np.ndarray]:
-    """The opening of the mouth and of the eyes of each face, (n,) each, in mm of the face model."""
+    """Measure the opening of the mouth and of the eyes of each face, (n,) each, in mm of the face model."""
     if not faces:
         return np.zeros(0), np.zeros(0)
     _, identity, expression = split(np.stack([face.parameters for face in faces]))

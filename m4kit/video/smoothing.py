@@ -107,15 +107,15 @@ class FaceSmoother:
 
 
 def _share(cutoff: float, step: float) -> float:
-    """How far a low-pass filter of a cutoff frequency in Hz follows within a step in seconds, 0 to 1."""
+    """Compute how far a low-pass filter of a cutoff frequency in Hz follows within a step in seconds, 0 to 1."""
     return 1 / (1 + 1 / (2 * math.pi * cutoff * step))
 
 
 def _turned(rotation: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """The rotation vector (3,) in radians from one rotation (3, 3) to another."""
+    """Compute the rotation vector (3,) in radians from one rotation (3, 3) to another."""
     return cv2.Rodrigues(before.T @ rotation)[0].ravel()
 
 
 def _turn_by(before: np.ndarray, vector: np.ndarray) -> np.ndarray:
-    """A rotation (3, 3), turned by a rotation vector (3,) in radians."""
+    """Turn a rotation (3, 3) by a rotation vector (3,) in radians."""
     return before @ cv2.Rodrigues(vector)[0]

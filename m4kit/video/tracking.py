@@ -163,7 +163,7 @@ class Tracker:
                 self._count += 1
 
     def _end_doubles(self, seconds: float) -> None:
-        """Where two tracks follow the same face, end the younger one."""
+        """End the younger one of two tracks that follow the same face."""
         active = sorted(self._active(), key=lambda track: track.number)
         if len(active) < 2:
             return
@@ -175,7 +175,7 @@ class Tracker:
 
 
 def _moved_box(before: Face, face: Face) -> FaceBox:
-    """The detector's box of the face before, moved and scaled as the landmarks were; it keeps the score."""
+    """Move and scale the detector's box of the face before as the landmarks moved; it keeps the score."""
     old, new = (face_box(one.landmarks).reshape(2, 2) for one in (before, face))
     growth = float(face_size(face.landmarks) / face_size(before.landmarks))
     corners = np.asarray(before.box)[:4].reshape(2, 2)
