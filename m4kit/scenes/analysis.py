@@ -88,7 +88,10 @@ def analyse(
             "analyse: expected a predictor without try_turns, since crops are compared as they lie in the photo; "
             "give Predictor(try_turns=False)"
         )
-    folder, settings = None if folder is None else Path(folder), _settings(predictor)
+    folder = None if folder is None else Path(folder)
+    # Why there is no failure probability; empty if there is one.
+    note = note_of(predictor.engine.notes["fingerprint"])
+    settings = predictor.settings | {"failure_note": note}
     with nullcontext() if folder is None else OutputFolder(folder, FILES):
         results, stop = _Results(folder, settings), None
         _check_same(results.entries, photos, folder)
@@ -165,10 +168,10 @@ def _analysed(
     photos: Sequence[Photo], predictor: Predictor, executor: Executor | None
 ) -> Iterator[tuple[Entry, dict[str, bytes]]]:
     """Analyse photos in parallel, in the order in which they end; one after another with a detector of the user's."""
-    pool, work, pieces, ahead = None, _Analysts(predictor), ((photo,) for photo in photos), AHEAD
+    pool, work, pieces, ahead = None, _Analyst(predictor), ((photo,) for photo in photos), AHEAD
     if executor is not None:
         check_sendable(photos[:1], remedy=_REMEDY)
-        work, pieces = Sent(_analysts_elsewhere, predictor, remedy=_REMEDY), _versions(photos)
+        work, pieces = Sent(_analyst_elsewhere, predictor, remedy=_REMEDY), _versions(photos)
     elif isinstance(predictor.detector, Detector):
         threads = min(os.cpu_count() or 1, _MOST_THREADS)
         pool, ahead = ThreadPoolExecutor(threads), threads + 1
@@ -189,22 +192,10 @@ def _versions(photos: Sequence[Photo]) -> Iterator[tuple[Photo, ...]]:
         yield from batched(some, _MOST_VERSIONS)
 
 
-class _Analysts:
-    """Analyses photos, with an `_Analyst` for each thread."""
-
-    def __init__(self, predictor: Predictor):
-        self._predictor, self._of_thread = predictor, threading.local()
-
-    def __call__(self, photos: Sequence[Photo]) -> list[tuple[Entry, dict[str, bytes]]]:
-        if not hasattr(self._of_thread, "analyst"):
-            self._of_thread.analyst = _Analyst(self._predictor)
-        return [self._of_thread.analyst(photo) for photo in photos]
-
-
-def _analysts_elsewhere(predictor: Predictor) -> _Analysts:
+def _analyst_elsewhere(predictor: Predictor) -> _Analyst:
     """What analyses photos in another process."""
     _ignore_hints()
-    return _Analysts(predictor)
+    return _Analyst(predictor)
 
 
 def _ignore_hints() -> None:
@@ -218,17 +209,14 @@ def _unread(photo: Photo, reason: str) -> Entry:
     return Entry(row | {"read": False, "error": text_of(reason)}, [])
 
 
-def match(found: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """The index of the face that each detection hits, (n,), or -1.
+def match(found: np.ndarray, boxes: np.ndarray) -> dict[int, int]:
+    """The face that each detection hits, by their numbers; detections that hit none are left out.
 
     Greedy: the best score first, each face once. `found` (n, 5) holds boxes and scores, `boxes` (m, 4) the faces.
     """
-    hits = np.full(len(found), -1)
-    order = np.argsort(-found[:, 4], kind="stable")
-    for row, (_, face) in zip(order, boxes_module.match(found, boxes, iou=HIT_IOU), strict=True):
-        if face is not None:
-            hits[row] = face
-    return hits
+    order = np.argsort(-found[:, 4], kind="stable").tolist()
+    pairs = boxes_module.match(found, boxes, iou=HIT_IOU)
+    return {row: face for row, (_, face) in zip(order, pairs, strict=True) if face is not None}
 
 
 class _Seen:
@@ -256,16 +244,19 @@ class _Seen:
         ]
 
 
-class _Analyst:
-    """Analyses one photo after another; keeps the prediction of the last clean photo for the next."""
+class _Analyst(threading.local):
+    """Analyses photos; each thread keeps the prediction of its last clean photo for its next one."""
 
     def __init__(self, predictor: Predictor):
         self.predictor = predictor
         self.predict_crops = crop_predictor(predictor.engine, predictor.model, views=predictor.views)
         self._clean: tuple[object, _Seen | None, str | None] = (None, None, None)
 
-    def __call__(self, photo: Photo) -> tuple[Entry, dict[str, bytes]]:
-        """A photo's rows, and the JPEG files of its faces by name."""
+    def __call__(self, photos: Sequence[Photo]) -> list[tuple[Entry, dict[str, bytes]]]:
+        """Each photo's rows, and the JPEG files of its faces by name."""
+        return [self._entry(photo) for photo in photos]
+
+    def _entry(self, photo: Photo) -> tuple[Entry, dict[str, bytes]]:
         try:
             return self._analysed(photo)
         # One odd photo must not cost the others: a decoder may raise anything, and the memory may end.
@@ -293,7 +284,7 @@ class _Analyst:
             "found": len(found),
             "seconds": round(seen.seconds, 4),
             **signs.quality(image),
-            **_detection_counts(hits, len(boxes), reference, photo.all_labelled),
+            **_detection_counts(len(found), len(hits), len(boxes), reference, photo.all_labelled),
         }
         return Entry(row, faces), thumbnails
 
@@ -317,27 +308,27 @@ class _Analyst:
         seen: _Seen,
         clean: Prediction | None,
         boxes: np.ndarray,
-        hits: np.ndarray,
+        hits: Mapping[int, int],
     ) -> tuple[list[dict], dict[str, bytes]]:
         rows, thumbnails, prediction = [], {}, seen.prediction
         found = detections(prediction)
-        by_clean = np.full(len(found), -1) if clean is None else match(found, detections(clean)[:, :4])
-        missed = np.setdiff1d(np.arange(len(boxes)), hits)
+        by_clean = {} if clean is None else match(found, detections(clean)[:, :4])
+        missed = sorted(set(range(len(boxes))) - set(hits.values()))
         overlaps = pairwise_iou(found, boxes)
         stem = hashlib.sha256(photo.name.encode()).hexdigest()[:16]
         for number, face in enumerate(prediction):
-            hit, again = int(hits[number]), int(by_clean[number])
+            hit, again = hits.get(number), by_clean.get(number)
             row = _scene_row(photo) | {"face": number, **_own(face), **seen.known[number]}
-            if hit >= 0:
+            if hit is not None:
                 row |= {"truth": hit} | _box_row(boxes[hit]) | {"iou": float(overlaps[number, hit])}
-            elif len(missed):
+            elif missed:
                 row["iou"] = float(overlaps[number, missed].max())
-            sample = photo.faces[hit] if hit >= 0 and photo.faces else None
-            row |= _compared(face, sample, clean[again] if again >= 0 else None)
+            sample = photo.faces[hit] if hit is not None and photo.faces else None
+            row |= _compared(face, sample, None if again is None else clean[again])
             row["thumbnail"] = f"{stem}-{number}.jpg"
             thumbnails[row["thumbnail"]] = _thumbnail(prediction.image, face.crop)
             rows.append(row)
-        for number in missed.tolist():
+        for number in missed:
             row = _scene_row(photo) | {"truth": number, **_box_row(boxes[number])}
             row["thumbnail"] = f"{stem}-missed{number}.jpg"
             thumbnails[row["thumbnail"]] = _thumbnail(prediction.image, crop_from_box(boxes[number]))
@@ -365,18 +356,17 @@ def _scene_row(photo: Photo) -> dict[str, object]:
 
 
 def _detection_counts(
-    hits: np.ndarray, faces: int, reference: str | None, all_labelled: bool
+    found: int, hits: int, faces: int, reference: str | None, all_labelled: bool
 ) -> dict[str, int | float]:
     if not reference:
         return {}
-    hit = int((hits >= 0).sum())
-    counts: dict[str, int | float] = {"faces": faces, "hits": hit, "missed": faces - hit}
+    counts: dict[str, int | float] = {"faces": faces, "hits": hits, "missed": faces - hits}
     if faces:
-        counts["recall"] = hit / faces
+        counts["recall"] = hits / faces
     if all_labelled:
-        counts["false_alarms"] = len(hits) - hit
-        if len(hits):
-            counts["precision"] = hit / len(hits)
+        counts["false_alarms"] = found - hits
+        if found:
+            counts["precision"] = hits / found
     return counts
 
 
@@ -450,12 +440,6 @@ def _box_row(box: np.ndarray) -> dict[str, float]:
 
 def _thumbnail(image: np.ndarray, crop: Crop) -> bytes:
     return jpeg(cut_crop(image, crop), quality=88)
-
-
-def _settings(predictor: Predictor) -> dict[str, object]:
-    """The settings that the results depend on, as JSON types."""
-    # Why there is no failure probability; empty if there is one.
-    return predictor.settings | {"failure_note": note_of(predictor.engine.notes["fingerprint"])}
 
 
 def _check_same(entries: dict[str, Entry], photos: Sequence[Photo], folder: Path | None) -> None:

@@ -10,8 +10,7 @@ Each part is the error that goes when one more stage is put right, from step to 
 2. the answer for the crop around the true landmarks: the difference is due to detector and crop;
 3. the same with the camera (place, size, pose) that the network gives for the clean photo: due to the camera;
 4. the clean photo's answer in the true crop: due to the shape (identity and expression). The rest is the error that
-the
-   network makes without any bad condition.
+   the network makes without any bad condition.
 
 The four parts sum to the error. A part is negative where putting a stage right makes the answer worse. The steps
 follow the system's own order; in another order the parts would differ where two stages go wrong together.
@@ -153,7 +152,7 @@ def _in_true_crops(once: Predictor, image: np.ndarray, truths: Sequence[np.ndarr
 def _own(prediction: Prediction, photo: Photo) -> dict[int, Face]:
     """The faces that the system found, by the numbers of the true faces."""
     hits = match(detections(prediction), photo.boxes)
-    return {int(hit): face for hit, face in zip(hits, prediction, strict=True) if hit >= 0}
+    return {face: prediction[number] for number, face in hits.items()}
 
 
 def _errors(own: Face | None, right: Face, clean: Face, truth: np.ndarray) -> dict[str, float]:

@@ -167,9 +167,9 @@ class TestWithTruth:
         found = np.array(
             [[1, 0, 11, 10, 0.6], [0, 0, 10, 10, 0.9], [100, 0, 110, 10, 0.5], [50, 50, 60, 60, 0.8]]
         )
-        assert match(found, boxes).tolist() == [-1, 0, 1, -1]
-        assert match(np.zeros((0, 5)), boxes).tolist() == []
-        assert match(found, np.zeros((0, 4))).tolist() == [-1] * 4
+        assert match(found, boxes) == {1: 0, 2: 1}
+        assert match(np.zeros((0, 5)), boxes) == {}
+        assert match(found, np.zeros((0, 4))) == {}
 
 
 class TestWithoutTruth:
