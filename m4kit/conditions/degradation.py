@@ -8,7 +8,6 @@ from numbers import Real
 import numpy as np
 
 from m4kit.checks import check_shape, check_whole
-from m4kit.conditions.depth import ground_depth
 from m4kit.conditions.exposure import illumination
 from m4kit.conditions.linear_light import to_linear, to_srgb
 from m4kit.conditions.optics import focus, lens, motion
@@ -97,28 +96,14 @@ def at_strength(
     return to_srgb(FORMULAS[condition](to_linear(image), strength, random, depth))
 
 
-def _flat(formula):
-    """A condition that depth does not change."""
-    return lambda light, strength, random, depth: formula(light, strength, random)
-
-
-def _deep(formula):
-    """A condition that grows with the distance; a photo of unknown depth counts as flat ground."""
-
-    def deep(light, strength, random, depth):
-        return formula(light, strength, random, ground_depth(light.shape) if depth is None else depth)
-
-    return deep
-
-
 FORMULAS = {
-    "focus": _flat(focus),
-    "haze": _deep(haze),
+    "focus": focus,
+    "haze": haze,
     "illumination": illumination,
-    "lens": _flat(lens),
-    "motion": _flat(motion),
-    "snow": _deep(snow),
-    "rain": _deep(rain),
+    "lens": lens,
+    "motion": motion,
+    "snow": snow,
+    "rain": rain,
 }
 """Each condition as a function of linear light (H, W, 3), strength, random numbers and depth (H, W) in m or None."""
 

@@ -1,4 +1,4 @@
-"""Faults of the camera: defocus, motion blur, and a wet or dirty lens."""
+"""Faults of the camera, whatever the depth of the scene: defocus, motion blur, and a wet or dirty lens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from m4kit.conditions.linear_light import blurred, clouds, coloured, convolved, mixed, three_channels, unit
 
 
-def focus(light: np.ndarray, strength: float, random: np.random.Generator) -> np.ndarray:
+def focus(light: np.ndarray, strength: float, random: np.random.Generator, _depth=None) -> np.ndarray:
     """Defocus: every point becomes a disc, the image of the aperture.
 
     Its radius, the circle of confusion, is 0.6 s + 0.24 s^2 pixels in a photo of 640 x 480. Clipped light counts as
@@ -31,7 +31,7 @@ def _disc(radius: float) -> np.ndarray:
     return _spread_over(x[inside], y[inside])
 
 
-def motion(light: np.ndarray, strength: float, random: np.random.Generator) -> np.ndarray:
+def motion(light: np.ndarray, strength: float, random: np.random.Generator, _depth=None) -> np.ndarray:
     """Motion blur: the camera moves along a line or a curve while the shutter is open.
 
     Each point is spread in linear light over a path of 2 s + 0.9 s^2 pixels in a photo of 640 x 480.
@@ -65,7 +65,7 @@ def _spread_over(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return (kernel / kernel.sum()).astype(np.float32)
 
 
-def lens(light: np.ndarray, strength: float, random: np.random.Generator) -> np.ndarray:
+def lens(light: np.ndarray, strength: float, random: np.random.Generator, _depth=None) -> np.ndarray:
     """A wet and dirty lens: drops, smear, dirt, vignette (the cos^4 law) and flare.
 
     A drop acts as a lens: it shows the scene small, upside down and out of focus, with a dark rim.

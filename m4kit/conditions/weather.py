@@ -5,30 +5,34 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from m4kit.conditions.depth import NEAREST
+from m4kit.conditions.depth import NEAREST, ground_depth
 from m4kit.conditions.linear_light import blurred, clouds, mixed, unit
 from m4kit.conditions.optics import drops
 
 _SHIFT = 4
 
 
-def haze(light: np.ndarray, strength: float, random: np.random.Generator, depth: np.ndarray) -> np.ndarray:
+def haze(
+    light: np.ndarray, strength: float, random: np.random.Generator, depth: np.ndarray | None
+) -> np.ndarray:
     """Atmospheric scattering, I = J t + A (1 - t) with t = exp(-beta d) (Koschmieder, 1924).
 
-    `depth` (H, W) is d in metres; what is nearer than two metres counts as two metres away. beta is 0.09 s per metre,
-    so a face two metres away or nearer keeps exp(-0.18 s) of its light, however large it is in the photo. That is
-    denser than real haze, which takes as much from faces farther away. The airlight A is grey, slightly blue or
-    yellow, and the fog lies in banks.
+    `depth` (H, W) is d in metres, for None that of flat ground; what is nearer than two metres counts as two metres
+    away. beta is 0.09 s per metre, so a face two metres away or nearer keeps exp(-0.18 s) of its light, however large
+    it is in the photo. That is denser than real haze, which takes as much from faces farther away. The airlight A is
+    grey, slightly blue or yellow, and the fog lies in banks.
     """
     banks = 0.75 + 0.5 * clouds(light.shape, random, cells=3)
-    away = np.maximum(depth, np.float32(NEAREST))
+    away = np.maximum(ground_depth(light.shape) if depth is None else depth, np.float32(NEAREST))
     share = 1 - cv2.exp(np.float32(-0.09 * strength) * banks * away)
     tint = random.uniform(-1, 1) * np.array([0.05, 0.0, -0.07])
     air = (random.uniform(0.5, 0.7) * (1 + tint)).astype(np.float32)
     return mixed(light, air, share)
 
 
-def snow(light: np.ndarray, strength: float, random: np.random.Generator, depth: np.ndarray) -> np.ndarray:
+def snow(
+    light: np.ndarray, strength: float, random: np.random.Generator, depth: np.ndarray | None
+) -> np.ndarray:
     """Falling flakes in layers, a veil, and white ground.
 
     Flakes twice as near are twice as large, fall twice as far while the shutter is open, and are fewer. Near ones are
@@ -54,7 +58,9 @@ def snow(light: np.ndarray, strength: float, random: np.random.Generator, depth:
     return mixed(light, 0.86, 1 - seen_past)
 
 
-def rain(light: np.ndarray, strength: float, random: np.random.Generator, depth: np.ndarray) -> np.ndarray:
+def rain(
+    light: np.ndarray, strength: float, random: np.random.Generator, depth: np.ndarray | None
+) -> np.ndarray:
     """Streaks in layers, a veil, darker (wet) surfaces, and some drops on the lens.
 
     A falling drop refracts light from a wide field towards the camera, so its streak is brighter than the background
