@@ -9,8 +9,6 @@ import numpy as np
 
 from m4kit.conditions.linear_light import blurred, clouds, coloured, three_channels, unit
 
-KINDS = ("under", "over", "backlight", "side", "cast")
-
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 
 _FULL_WELL = 6000.0
@@ -18,14 +16,9 @@ _FULL_WELL = 6000.0
 
 
 def illumination(
-    light: np.ndarray,
-    strength: float,
-    random: np.random.Generator,
-    depth: np.ndarray | None,
-    *,
-    kind: str | None = None,
+    light: np.ndarray, strength: float, random: np.random.Generator, depth: np.ndarray | None
 ) -> np.ndarray:
-    """Wrong light of one of `KINDS`, by default a random one, with strength s.
+    """Wrong light of a random one of `KINDS`, with strength s.
 
     - `under`: -0.95 s stops, of which the camera's gain restores 30 % and so amplifies the shot noise (Poisson).
     - `over`: +0.7 s stops.
@@ -36,10 +29,8 @@ def illumination(
 
     Light beyond the sensor's range is clipped later, by `to_srgb`.
     """
-    kind = KINDS[random.integers(len(KINDS))] if kind is None else kind
-    return {"under": _under, "over": _over, "backlight": _backlight, "side": _side, "cast": _cast}[kind](
-        light, strength, random, depth
-    )
+    kind = list(KINDS)[random.integers(len(KINDS))]
+    return KINDS[kind](light, strength, random, depth)
 
 
 def _luminance(light: np.ndarray) -> np.ndarray:
@@ -105,3 +96,7 @@ def _cast(light, strength, random, _depth):
     own = light * (1 - 0.6 * share) + three_channels(grey * (0.6 * share))
     tint = ((1 - share) + share * lamp) * np.float32(2.0 ** (-0.28 * strength))
     return cv2.transform(own, np.diag(tint))
+
+
+KINDS = {"under": _under, "over": _over, "backlight": _backlight, "side": _side, "cast": _cast}
+"""The kinds of wrong light, with the arguments of `illumination`."""
