@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -104,7 +105,7 @@ def read_scene_table(
     named = picture_names(record.get(title, "") for record in records for title in (picture, "clean"))
     names = distinct(named[record.get(picture, "")] for record in records)
 
-    def read_face(name: str, record: dict[str, str]) -> Sample:
+    def read_face(name: str, record: dict[str, object]) -> Sample:
         clean, sides = record["clean"], [record.get(side, "") for side in ("left", "top", "right", "bottom")]
         box = checked_box(*numbers(sides)) if any(sides) else None
         return Sample(
@@ -113,7 +114,7 @@ def read_scene_table(
             box=box,
             crop=None if box is None else crop_from_box(box),
             condition=record.get("condition") or None,
-            severity=float(record["severity"]) if record["severity"] else None,
+            severity=None if record["severity"] == "" else record["severity"],
             seed=numbers([record["seed"]], int).item() if record["seed"] else None,
             clean=named[clean] if clean else None,
             clean_image=files.picture(f"{folder}/{clean}", what="clean picture") if clean else None,
@@ -136,21 +137,19 @@ def _folder(sample: Sample) -> tuple[str | None, str]:
     return None, sample.name
 
 
-def _check_record(record: dict[str, str], place: str) -> None:
-    """Check condition and severity of a row; a condition becomes lower case, and empty for a clean photo."""
+def _check_record(record: dict[str, object], place: str) -> None:
+    """Check condition and severity of a row.
+
+    A condition becomes lower case, and empty for a clean photo; a severity becomes a number.
+    """
     condition = record.get("condition", "").lower()
     record["condition"] = "" if condition == CLEAN else condition
+    with suppress(ValueError):
+        record["severity"] = float(record["severity"])
     try:
         if record["condition"]:
             check_condition(record["condition"], place)
-        if record["severity"]:
-            check_severity(_severity(record["severity"], place), place)
+        if record["severity"] != "":
+            check_severity(record["severity"], place)
     except ValueError as error:
         raise DatasetError(str(error)) from error
-
-
-def _severity(word: str, place: str) -> float:
-    try:
-        return float(word)
-    except ValueError:
-        raise ValueError(f"{place}: expected a number as severity, got {word!r}") from None

@@ -42,7 +42,7 @@ def read_ufdd(path: str | Path, *, member: str | None = None) -> tuple[Sample, .
         name = named[listed]
         try:
             condition = _folder_condition(listed)
-            picture = _only([file for file in by_last[PurePosixPath(listed).name] if _ends(file, listed)])
+            picture = _picture(by_last[PurePosixPath(listed).name], listed)
             boxes, complete, broken = _read_boxes(lines)
         except DatasetError as error:
             left_out.append(f"{name} ({error})")
@@ -119,11 +119,9 @@ def _folder_condition(listed: str) -> str:
     raise DatasetError(f"expected a folder out of {', '.join(CONDITIONS)}, {DISTRACTOR}")
 
 
-def _ends(name: str, listed: str) -> bool:
-    return name == listed or name.endswith(f"/{listed}")
-
-
-def _only(names: list[str]) -> str:
-    if len(names) != 1:
-        raise DatasetError(f"{len(names)} pictures of that name" if names else "no picture")
-    return names[0]
+def _picture(files: list[str], listed: str) -> str:
+    """The only one of the files that ends like the listed name."""
+    found = [file for file in files if f"/{file}".endswith(f"/{listed}")]
+    if len(found) != 1:
+        raise DatasetError(f"{len(found)} pictures of that name" if found else "no picture")
+    return found[0]

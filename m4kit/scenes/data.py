@@ -123,7 +123,7 @@ def _clean_photos(images, truth) -> list[tuple[Photo, tuple[Face, ...]]]:
         raise DatasetError(f"benchmark: expected images, got one {type(images).__name__}; put it in a list")
     if not isinstance(images, str | PathLike):
         images = list(images)
-        if not images or not all(isinstance(one, Sample | str | PathLike) for one in images):
+        if not all(isinstance(one, Sample | str | PathLike) for one in images):
             images = [
                 one if isinstance(one, Sample) else Sample(f"photo{number}", partial(load_image, one))
                 for number, one in enumerate(images, start=1)
@@ -163,12 +163,12 @@ def _degraded(photo: Photo, condition: str, severity: float, seed: int, before: 
 
 
 def _check_versions(conditions, severities, seeds) -> None:
-    for condition in [conditions] if isinstance(conditions, str) else conditions:
-        check_condition(condition, "benchmark")
     if isinstance(conditions, str):
         raise ValueError(
             f"benchmark: expected a sequence of conditions, got {conditions!r}; put it in a list"
         )
+    for condition in conditions:
+        check_condition(condition, "benchmark")
     for severity in severities:
         check_severity(severity, "benchmark")
     for word, values in (("conditions", conditions), ("severities", severities), ("seeds", seeds)):

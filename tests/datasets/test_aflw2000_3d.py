@@ -212,15 +212,6 @@ class TestBrokenFiles:
         with pytest.raises(ImageError, match=r"image00002\.jpg: expected a readable image"):
             samples[0].image()
 
-    def test_a_missing_path_is_an_error(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match=r"nowhere: expected a folder or a \.zip"):
-            read_aflw2000_3d(tmp_path / "nowhere")
-
-    def test_a_file_that_is_no_zip_is_an_error(self, tmp_path):
-        (tmp_path / "set.zip").write_bytes(b"PK, or so")
-        with pytest.raises(DatasetError, match="got another file or a broken archive"):
-            read_aflw2000_3d(tmp_path / "set.zip")
-
     def test_a_folder_without_faces_is_an_error(self, tmp_path):
         (tmp_path / "holiday.jpg").touch()
         with pytest.raises(DatasetError, match=r"NAME\.jpg and NAME\.mat side by side"):

@@ -70,12 +70,6 @@ def test_a_table_can_name_people_and_have_other_columns_and_a_byte_order_mark(tm
     assert samples[0].person == "Jane Roe"
 
 
-def test_pictures_that_differ_by_their_ending_keep_it(tmp_path):
-    rows = [[picture(tmp_path / name).name, *by_turns()] for name in ("a.jpg", "a.png", "b#1.jpg")]
-    table = write_csv(tmp_path / "t.csv", ["image", *FROM_1], rows)
-    assert [sample.name for sample in read_csv(table)] == ["a.jpg", "a.png", "b#1.jpg"]
-
-
 def test_pictures_can_lie_in_a_folder_of_their_own_and_pixels_count_from_elsewhere(tmp_path):
     picture(tmp_path / "training" / "a.jpg")
     table = write_csv(tmp_path / "t.csv", ["image", *FROM_1], [["a.jpg", *by_turns()]])
