@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
 from functools import partial
@@ -27,9 +27,9 @@ from m4kit.datasets import READERS, WITH_LANDMARKS, DatasetError, Sample, read, 
 from m4kit.datasets.photos import photos_of
 from m4kit.datasets.ufdd import read_ufdd
 from m4kit.detector import Detector
-from m4kit.engine import exact_engine
+from m4kit.engine import Engine, exact_engine
 from m4kit.evaluate import detection
-from m4kit.evaluate.chain import ChainEvaluation, evaluate_chain
+from m4kit.evaluate.chain import evaluate_chain
 from m4kit.evaluate.expressiveness import expressiveness, expressiveness_table, in_words
 from m4kit.evaluate.heads import predict_heads
 from m4kit.evaluate.identity import IdentityEvaluation, held_out_people, peer_identity, video_of
@@ -352,12 +352,12 @@ def _evaluated(
     options: argparse.Namespace, samples: tuple[Sample, ...], executor: Executor | None
 ) -> tuple[LandmarkEvaluation, list[str], KeyboardInterrupt | None]:
     """The network's evaluation, the paragraphs of the report, and what stopped it before its end, if anything."""
-    engine, model = exact_engine(options.weights, M4Net.load), FaceModel.load()
+    engine = exact_engine(options.weights, M4Net.load)
     # A missing file of a peer is known before the networks run.
     peers = _peers(options)
     answers = predict_heads(
         engine,
-        model,
+        FaceModel.load(),
         samples,
         published_crops=options.published_crops,
         views=options.views,
@@ -369,14 +369,7 @@ def _evaluated(
     report = [result.report(), answers.report()]
     if stop is None and (options.whole_chain or options.floor or peers):
         try:
-            chain = partial(
-                evaluate_chain,
-                crop_predictor(engine, model, views=options.views),
-                samples,
-                executor=executor,
-                progress=shows_progress(options),
-            )
-            report += _after_heads(options, samples, result, peers, chain)
+            report += _after_heads(options, samples, result, peers, engine=engine, executor=executor)
         except KeyboardInterrupt as stopped:
             stop = stopped
     return result, report, stop
@@ -387,20 +380,23 @@ def _after_heads(
     samples: tuple[Sample, ...],
     own: LandmarkEvaluation,
     peers: Sequence[Peer],
-    chain: Callable[[], ChainEvaluation],
+    *,
+    engine: Engine,
+    executor: Executor | None,
 ) -> Iterator[str]:
     """Yield the paragraphs on the whole chain and on the peers, and the table of all."""
-    progress = shows_progress(options)
+    progress, predictor_of = shows_progress(options), partial(crop_predictor, views=options.views)
     if options.floor:
         yield _floor(own)
     if options.whole_chain:
-        yield chain().report()
+        predict_crops = predictor_of(engine, FaceModel.load())
+        yield evaluate_chain(predict_crops, samples, executor=executor, progress=progress).report()
     if not peers:
         return
     # The table compares times in PyTorch.
     network = M4Net.load(options.weights)
     weights = sum(weight.numel() for weight in network.parameters())
-    predict_crops = crop_predictor(network, FaceModel.load(), views=options.views)
+    predict_crops = predictor_of(network, FaceModel.load())
     competitors = [Competitor(Path(options.weights).stem, predict_crops, own, weights)]
     for peer in peers:
         result = evaluate_landmarks(

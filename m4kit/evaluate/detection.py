@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -79,48 +80,59 @@ class DetectorEvaluation:
         """Number of faces to find."""
         return sum(int(result.wanted.sum()) for result in self.results)
 
+    def outcomes(self, *, iou: float = IOU) -> tuple[np.ndarray, np.ndarray]:
+        """Scores (n,) of all detections that count, best first, and whether each hits a face (n,) bool.
+
+        Each face is hit at most once (`boxes.match`).
+        """
+        counted = [pair for result in self.results for pair in result.match(iou=iou)]
+        scores = np.array([score for score, _ in counted], dtype=float)
+        hits = np.array([face is not None for _, face in counted], dtype=bool)
+        order = np.argsort(-scores, kind="stable")
+        return scores[order], hits[order]
+
     def recall(self, *, iou: float = IOU, threshold: float = THRESHOLD) -> float:
         """Share of the faces that are hit; NaN without faces."""
-        scores, hits = outcomes(self.results, iou=iou)
+        scores, hits = self.outcomes(iou=iou)
         return float(hits[scores >= threshold].sum() / self.faces) if self.faces else np.nan
 
-    def false_positives(self, *, iou: float = IOU, threshold: float = THRESHOLD) -> float:
+    def false_positives(self) -> float:
         """Detections per photo that hit no face. Only meaningful where all faces are labelled."""
-        scores, hits = outcomes(self.results, iou=iou)
-        return float((~hits[scores >= threshold]).sum() / len(self.results))
+        scores, hits = self.outcomes()
+        return float((~hits[scores >= THRESHOLD]).sum() / len(self.results))
 
-    def average_precision(self, *, iou: float = IOU) -> float:
+    def average_precision(self) -> float:
         """Area below the precision-recall curve, as PASCAL VOC defines it since 2010; NaN without faces."""
         if not self.faces:
             return np.nan
-        _, hits = outcomes(self.results, iou=iou)
+        _, hits = self.outcomes()
         recall = np.cumsum(hits) / self.faces
         precision = np.maximum.accumulate((np.cumsum(hits) / np.arange(1, len(hits) + 1))[::-1])[::-1]
         return float((np.diff(recall, prepend=0) * precision).sum())
 
     def threshold_for(self, false_positives: float) -> float:
         """Lowest threshold with at most this many false positives per photo."""
-        scores, hits = outcomes(self.results)
+        scores, hits = self.outcomes()
         allowed = np.cumsum(~hits) <= false_positives * len(self.results) + 1e-9
         return float(scores[allowed][-1]) if allowed.any() else 1.0
 
-    def recall_by_size(self, *, threshold: float = THRESHOLD) -> list[tuple[tuple[float, float], float, int]]:
+    def recall_by_size(self) -> list[tuple[tuple[float, float], float, int]]:
         """The bin, the recall and the number of faces for each bin of `SIZES` that has faces."""
         sizes, hit = [], []
         for result in self.results:
-            found = {face for score, face in result.match() if score >= threshold}
+            found = {face for score, face in result.match() if score >= THRESHOLD}
             sizes.append(result.sizes[result.wanted])
             hit.append(np.isin(np.flatnonzero(result.wanted), list(found - {None})))
         sizes, hit = np.concatenate(sizes), np.concatenate(hit)
         bins = [(bounds, (sizes >= bounds[0]) & (sizes < bounds[1])) for bounds in SIZES]
         return [(bounds, float(hit[own].mean()), int(own.sum())) for bounds, own in bins if own.any()]
 
-    def missed(self, *, iou: float = IOU, threshold: float = THRESHOLD) -> list[MissedFace]:
+    def missed(self) -> list[MissedFace]:
         """The wanted faces that no detection hits, least overlap first."""
         faces = []
         for result in self.results:
-            sure = result.found[:, 4] >= threshold
-            hit = {face for score, face in result.match(iou=iou) if score >= threshold}
+            sure = result.found[:, 4] >= THRESHOLD
+            hit = {face for score, face in result.match() if score >= THRESHOLD}
             overlaps = pairwise_iou(result.found[:, :4], result.boxes)
             for number in sorted(set(np.flatnonzero(result.wanted)) - hit):
                 overlap = overlaps[:, number]
@@ -130,7 +142,7 @@ class DetectorEvaluation:
                         int(number),
                         float(result.sizes[number]),
                         float(overlap[sure].max(initial=0)),
-                        float(result.found[overlap >= iou, 4].max(initial=0)),
+                        float(result.found[overlap >= IOU, 4].max(initial=0)),
                     )
                 )
         return sorted(faces, key=lambda face: (face.overlap, face.score, face.photo))
@@ -181,8 +193,9 @@ def report(
     missed: int = 0,
     progress: bool = True,
 ) -> tuple[str, int]:
-    """Compare detectors on the same photos: a table in text with one column per detector, and how many photos could
-    not be read.
+    """Compare detectors on the same photos.
+
+    Returns a table as text, with one column per detector, and how many photos could not be read.
 
     `all_labelled` declares that every face is labelled. Only then does the table contain false positives, average
     precision, and the recall at the first detector's rate of false positives. `missed` is the number of faces to
@@ -217,19 +230,14 @@ def report(
             title = f"recall, faces of {low:g} to {high:g} px (n = {count})"
             row(title, (100 * recall for _, recall, _ in same_bin))
     measured = []
-    for condition in conditions:
-        for severity in severities:
-            results = evaluate_detectors(
-                detectors, photos, condition=condition, severity=severity, progress=progress
-            ).values()
-            if first.faces:
-                measured.append([100 * e.recall() for e in results])
-                row(f"recall, {condition} {severity:g}", measured[-1])
-            else:
-                measured.append([e.false_positives() for e in results])
-                row(f"false positives per photo, {condition} {severity:g}", measured[-1], "{:.3f}")
+    word, form = ("recall", "{:.1f} %") if first.faces else ("false positives per photo", "{:.3f}")
+    for condition, severity in product(conditions, severities):
+        results = evaluate_detectors(
+            detectors, photos, condition=condition, severity=severity, progress=progress
+        ).values()
+        measured.append([100 * e.recall() if first.faces else e.false_positives() for e in results])
+        row(f"{word}, {condition} {severity:g}", measured[-1], form)
     if measured:
-        form = "{:.1f} %" if first.faces else "{:.3f}"
         row("mean under the conditions", np.mean(measured, axis=0), form)
     others = "" if all_labelled else ", other faces may be unlabelled"
     lines = [f"{len(first.results)} photos, {first.faces} labelled faces{others}"]
@@ -245,15 +253,3 @@ def report(
             for face in faces
         ]
     return "\n".join(lines), len(first.left_out)
-
-
-def outcomes(results: Sequence[PhotoResult], *, iou: float = IOU) -> tuple[np.ndarray, np.ndarray]:
-    """Scores (n,) of all detections that count, best first, and whether each hits a face (n,) bool.
-
-    Each face is hit at most once (`boxes.match`).
-    """
-    counted = [pair for result in results for pair in result.match(iou=iou)]
-    scores = np.array([score for score, _ in counted], dtype=float)
-    hits = np.array([face is not None for _, face in counted], dtype=bool)
-    order = np.argsort(-scores, kind="stable")
-    return scores[order], hits[order]

@@ -13,7 +13,6 @@ from m4kit.evaluate.detection import (
     DetectorEvaluation,
     PhotoResult,
     evaluate_detectors,
-    outcomes,
     report,
 )
 from m4kit.images import ImageError
@@ -52,7 +51,8 @@ class TestFigures:
         assert evaluation.average_precision() == pytest.approx((1 + 0.75 + 0.75) / 3)
 
     def test_a_face_is_hit_once(self):
-        scores, hits = outcomes([result([[*BOXES[0], 0.9], [*BOXES[0], 0.8]])])
+        evaluation = DetectorEvaluation((result([[*BOXES[0], 0.9], [*BOXES[0], 0.8]]),))
+        scores, hits = evaluation.outcomes()
         assert scores.tolist() == [0.9, 0.8]
         assert hits.tolist() == [True, False]
 
