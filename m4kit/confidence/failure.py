@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -31,6 +31,9 @@ VERSION = 1
 
 KNOTS = 2
 """Number of knots of each sign's term. More make it no better on people who are left out of the fit."""
+
+_SMOOTHING = 0.1
+"""Weight of the fit's L2 penalty on the rises."""
 
 _FORMAT = "m4kit failure score"
 _ASSET = "failure.json"
@@ -132,14 +135,12 @@ class FailureModel:
         failed: np.ndarray,
         *,
         names: Iterable[str],
-        smoothing: float = 0.1,
         network: str = "",
         detector: str = "",
     ) -> FailureModel:
         """Fit the model by maximum likelihood to measured values, (n,) each, and to which faces failed, (n,) bool.
 
-        `names` are signs out of `ALL`. The knots lie at quantiles of each sign. `smoothing` is the weight of an L2
-        penalty on the rises.
+        `names` are signs out of `ALL`. The knots lie at quantiles of each sign.
 
         Raises `FailureModelError` unless there are at least ten faces of either kind.
         """
@@ -163,7 +164,7 @@ class FailureModel:
             ramps = _ramps(sign, knots[name])
             ramps[np.isnan(sign)] = np.nanmean(ramps, axis=0)
             columns.append(ramps)
-        rises, intercept = _most_likely(np.hstack([np.empty((len(failed), 0)), *columns]), failed, smoothing)
+        rises, intercept = _most_likely(np.hstack([np.empty((len(failed), 0)), *columns]), failed)
         lines, first = {}, 0
         for (name, places), ramps in zip(knots.items(), columns, strict=True):
             own = rises[first : first + len(places) - 1]
@@ -172,16 +173,6 @@ class FailureModel:
             intercept += average
             lines[name] = Line(places, tuple(own.tolist()), average)
         return cls(float(intercept), lines, network, detector)
-
-    def to_dict(self) -> dict[str, object]:
-        """The model as JSON types."""
-        return {
-            "intercept": self.intercept,
-            "lines": {
-                name: {"knots": line.knots, "rises": line.rises, "average": line.average}
-                for name, line in self.lines.items()
-            },
-        }
 
 
 def save_models(models: Mapping[str, FailureModel], path: str | Path, *, about: Mapping[str, object]) -> None:
@@ -194,7 +185,13 @@ def save_models(models: Mapping[str, FailureModel], path: str | Path, *, about: 
         "detector": first.detector,
         "failure": f"NME above {FAILURE_NME:g} %",
         "about": dict(about),
-        "scores": {name: model.to_dict() for name, model in models.items()},
+        "scores": {
+            name: {
+                "intercept": model.intercept,
+                "lines": {sign: asdict(line) for sign, line in model.lines.items()},
+            }
+            for name, model in models.items()
+        },
     }
     # Six digits keep the file's history readable.
     rounded = json.loads(json.dumps(content), parse_float=lambda number: float(f"{float(number):.6g}"))
@@ -269,7 +266,7 @@ def probabilities_of(
 
 
 def _arranged(values: Mapping[str, np.ndarray], name: str) -> np.ndarray:
-    """A sign's values (n,), with a sign such that more is worse."""
+    """A sign's values (n,), negated where less of it is worse."""
     sign = ALL[name]
     return np.asarray(values[sign.value], dtype=float) * (1 if sign.more_is_worse else -1)
 
@@ -280,7 +277,7 @@ def _ramps(values: np.ndarray, knots: tuple[float, ...]) -> np.ndarray:
     return np.clip((values[:, None] - low) / (high - low), 0, 1)
 
 
-def _most_likely(ramps: np.ndarray, failed: np.ndarray, smoothing: float) -> tuple[np.ndarray, float]:
+def _most_likely(ramps: np.ndarray, failed: np.ndarray) -> tuple[np.ndarray, float]:
     """The most likely rises (k,), which are not negative, and the intercept."""
     # Slow to import, and only the fit needs it.
     from scipy.optimize import minimize
@@ -290,8 +287,8 @@ def _most_likely(ramps: np.ndarray, failed: np.ndarray, smoothing: float) -> tup
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
         margin = signs_ * (ramps @ weights[1:] + weights[0])
         pull = -signs_ / (1 + np.exp(np.clip(margin, -50, 50)))
-        gradient = np.concatenate([[pull.sum()], pull @ ramps + 2 * smoothing * weights[1:]])
-        return float(np.logaddexp(0, -margin).sum() + smoothing * (weights[1:] ** 2).sum()), gradient
+        gradient = np.concatenate([[pull.sum()], pull @ ramps + 2 * _SMOOTHING * weights[1:]])
+        return float(np.logaddexp(0, -margin).sum() + _SMOOTHING * (weights[1:] ** 2).sum()), gradient
 
     start = np.zeros(ramps.shape[1] + 1)
     bounds = [(None, None), *[(0, None)] * ramps.shape[1]]
