@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from m4kit.conditions import CONDITIONS
 from m4kit.explore.charts import BASE, band, spread
-from m4kit.scenes.cells import FEWEST, METRICS, cells, interval, title_of, values_by_condition, yes_or_no
+from m4kit.scenes.cells import FEWEST, METRICS, cells, interval, values_by_condition, yes_or_no
 from m4kit.scenes.figures import COLOURS
 from m4kit.scenes.report_data import ReportData, ReportError
 
@@ -49,7 +49,7 @@ def line_chart(report: ReportData, metric: str) -> go.Figure:
     figure = go.Figure(traces, BASE | {"height": _HEIGHT})
     figure.update_layout(title=_title(f"Mean by severity{several}{hollow}"))
     figure.update_xaxes(title_text="severity", tickvals=sorted(table["severity"].unique()))
-    figure.update_yaxes(title_text=title_of(metric))
+    figure.update_yaxes(title_text=METRICS[metric].title)
     if METRICS[metric].more_is_worse and (table["mean"] >= 0).all():
         figure.update_yaxes(rangemode="tozero")
     return figure
@@ -104,7 +104,9 @@ def spread_chart(
     places = list(range(len(groups)))
     # Without the type, a violin without values turns the axis into one of names.
     figure.update_xaxes(type="linear", tickvals=places, ticktext=labels, range=ends, zeroline=False)
-    figure.update_yaxes(title_text=title_of(metric), range=(-3, 103) if counted else None, hoverformat=".2f")
+    figure.update_yaxes(
+        title_text=METRICS[metric].title, range=(-3, 103) if counted else None, hoverformat=".2f"
+    )
     return figure, rows
 
 

@@ -35,7 +35,6 @@ from m4kit.scenes.cells import (
     heat_grid,
     present,
     scenes_of,
-    title_of,
     true_errors,
     values_of,
 )
@@ -288,7 +287,7 @@ class SceneExplorer(Explorer):
             if not self.filters.chooses(one, other)
         }
         about = self._counted(others) if len(means) else _NONE
-        self.heat_view.show(self._grid, metric, title=title_of(metric), about=about, faded=faded)
+        self.heat_view.show(self._grid, metric, title=METRICS[metric].title, about=about, faded=faded)
 
     def _cell_clicked(self) -> None:
         line, column, _ = self.heat_view.clicked
@@ -377,7 +376,7 @@ class SceneExplorer(Explorer):
 
 def _metrics(report: SceneReport) -> list[tuple[str, str]]:
     """The metrics for which the report has numbers, with their titles."""
-    found = [(title_of(name), name) for name in METRICS if values_of(report, name).notna().any()]
+    found = [(METRICS[name].title, name) for name in METRICS if values_of(report, name).notna().any()]
     if not found:
         raise ValueError(
             "SceneExplorer: expected a report with at least one face, got none; was anything found in the photos?"

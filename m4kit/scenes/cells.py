@@ -30,24 +30,13 @@ KEYS = ["condition", "severity"]
 _ORDER = {name: place for place, name in enumerate((*CONDITIONS, DISTRACTOR))}
 
 
-class Metric(NamedTuple):
-    """A metric's `Words`, and whether more of it is worse."""
-
-    label: str
-    unit: str = ""
-    times: float = 1.0
-    more_is_worse: bool = True
-
-
-_LESS_IS_WORSE = ("score", "sharpness", "contrast", "exposure")
-
 METRICS = {
-    "nme": Metric(*WORDS["nme"]),
-    "failure_rate": Metric(f"Failed or missed (error above {FAILURE_NME:g} %)", "%", 100.0),
-    "recall": Metric("Recall", "%", 100.0, False),
-    "precision": Metric("Precision", "%", 100.0, False),
+    "nme": WORDS["nme"],
+    "failure_rate": Words(f"Failed or missed (error above {FAILURE_NME:g} %)", "%", 100.0),
+    "recall": Words("Recall", "%", 100.0, more_is_worse=False),
+    "precision": Words("Precision", "%", 100.0, more_is_worse=False),
     **{
-        name: Metric(*WORDS[name], more_is_worse=name not in _LESS_IS_WORSE)
+        name: WORDS[name]
         for name in (
             *("pose_error", "landmark_drift", "mesh_drift", "pose_drift", "shape_drift"),
             *(
@@ -104,11 +93,6 @@ def counted_once(faces: pd.DataFrame) -> pd.DataFrame:
     """The faces without repeated clean ones: at severity 0 a photo is the same under every condition and seed."""
     repeated = faces[faces["severity"] == 0].duplicated(["clean", "face"], keep="last")
     return faces.drop(index=repeated.index[repeated])
-
-
-def title_of(metric: str) -> str:
-    """A metric's label with its unit, for axes and headings."""
-    return Words(*METRICS[metric][:3]).title
 
 
 def scenes_of(table: pd.DataFrame) -> pd.Series:

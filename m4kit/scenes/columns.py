@@ -36,7 +36,7 @@ PHOTO_COLUMNS = _SCENE | {
     "false_alarms": WHOLE,  # detections that hit no face; NA unless all faces are labelled
     "recall": NUMBER,  # hits / faces, 0 to 1
     "precision": NUMBER,  # hits / found, 0 to 1; NaN unless all faces are labelled
-    "sharpness": NUMBER,  # `signs.quality` of the photo, as the next three
+    "sharpness": NUMBER,  # `quality.photo_quality` of the photo, as the next three
     "contrast": NUMBER,
     "exposure": NUMBER,
     "clipped": NUMBER,
@@ -91,11 +91,12 @@ FACE_COLUMNS = (
 
 
 class Words(NamedTuple):
-    """What a column is called for readers: its label and unit, and the factor from its values to this unit."""
+    """A column for readers: its label and unit, the factor to this unit, and whether more is worse."""
 
     label: str
     unit: str = ""
     times: float = 1.0
+    more_is_worse: bool = True
 
     @property
     def title(self) -> str:
@@ -111,18 +112,18 @@ WORDS = {
     "pose_error": Words("Pose error", "°"),
     "pose_drift": Words("Pose drift from the clean photo", "°"),
     "checked_failure_probability": Words("Checked failure probability", "%", 100.0),
-    "score": Words("Detector score"),
+    "score": Words("Detector score", more_is_worse=False),
     "head_spread": Words("Heads' spread", "%"),
     "flip_consistency": Words("Change when mirrored", "%"),
     "jitter_consistency": Words("Change when the crop moves", "%"),
-    "edge_agreement": Words("Contours on edges (1 is chance)"),
+    "edge_agreement": Words("Contours on edges (1 is chance)", more_is_worse=False),
     "identity_distance": Words("Identity's distance from the mean", "standard deviations"),
     "expression_distance": Words("Expression's distance from the mean", "standard deviations"),
-    "sharpness": Words("Sharpness of the face"),
-    "contrast": Words("Contrast of the face"),
-    "exposure": Words("Brightness of the face"),
+    "sharpness": Words("Sharpness of the face", more_is_worse=False),
+    "contrast": Words("Contrast of the face", more_is_worse=False),
+    "exposure": Words("Brightness of the face", more_is_worse=False),
     "clipped": Words("Black or white pixels of the face", "%", 100.0),
-    "size": Words("Size of the face", "px"),
+    "size": Words("Size of the face", "px", more_is_worse=False),
     "turn": Words("Turn away from the viewer", "°"),
     "yaw": Words("Yaw", "°"),
     "outside": Words("Part of the face outside the photo", "%", 100.0),

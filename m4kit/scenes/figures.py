@@ -29,7 +29,6 @@ from m4kit.scenes.cells import (
     error_words,
     heat_grid,
     interval,
-    title_of,
     true_errors,
     values_by_condition,
     yes_or_no,
@@ -113,7 +112,7 @@ def heat_map(report: ReportData, metric: str = "nme") -> NotebookFigure:
     axes.set_yticks(np.arange(0.5, grid.shape[0] - 1), minor=True)
     axes.grid(which="minor", color="white", linewidth=2)
     axes.tick_params(which="minor", length=0)
-    axes.set_title(title_of(metric), fontsize=10, color=INK, loc="left")
+    axes.set_title(METRICS[metric].title, fontsize=10, color=INK, loc="left")
     if few.any():
         axes.set_xlabel(f"severity        hatched: fewer than {FEWEST} faces", color=SOFT)
     return figure
@@ -148,7 +147,7 @@ def line_chart(report: ReportData, metric: str = "nme") -> NotebookFigure:
     if not axes.lines:
         raise ReportError(f"line_chart: expected photos with a severity that have {metric}, got none")
     hollow = f"        hollow: fewer than {FEWEST} faces" * bool(table["few"].any())
-    axes.set(xlabel=f"severity{hollow}", ylabel=title_of(metric))
+    axes.set(xlabel=f"severity{hollow}", ylabel=METRICS[metric].title)
     axes.set_xticks(sorted(table["severity"].unique()))
     if METRICS[metric].more_is_worse and (table["mean"] >= 0).all():
         axes.set_ylim(bottom=0)
@@ -178,7 +177,7 @@ def violins(
     labels = [f"{condition}\n$n$ = {len(own)}" for condition, own in groups.items()]
     axes.set_xticks(range(len(groups)), labels, fontsize=8)
     axes.set_xlim(-0.6, len(groups) - 0.4)
-    axes.set_ylabel(title_of(metric))
+    axes.set_ylabel(METRICS[metric].title)
     return figure
 
 

@@ -31,7 +31,6 @@ from m4kit.scenes.cells import (
     present,
     scenes_of,
     severity_word,
-    title_of,
     true_errors,
     values_of,
 )
@@ -131,13 +130,13 @@ def _tiles(report: ReportData) -> list[dict[str, str]]:
     for metric in ("recall", error, "failure_rate", "checked_failure_probability"):
         known = values_of(report, metric).dropna()
         if len(known):
-            label, unit, *_ = METRICS[metric]
-            tiles.append({"value": f"{known.mean():.1f}", "unit": unit, "label": label})
-            tiles[-1]["note"] = f"mean of {len(known)} faces"
+            words, note = METRICS[metric], f"mean of {len(known)} faces"
+            value = f"{known.mean():.1f}"
+            tiles.append({"value": value, "unit": words.unit, "label": words.label, "note": note})
     lives = half_lives(report)
     for life in lives[np.isfinite(lives["half_life"])].nsmallest(1, "half_life").itertuples():
-        tiles.append({"value": life.condition, "unit": "", "label": "fails first"})
-        tiles[-1]["note"] = f"half-life: severity {half_life_words(life)[-1]}"
+        note = f"half-life: severity {half_life_words(life)[-1]}"
+        tiles.append({"value": life.condition, "unit": "", "label": "fails first", "note": note})
     return tiles
 
 
@@ -146,7 +145,7 @@ def _heat(metric: str, table: pd.DataFrame) -> dict[str, object]:
     places = heat_grid(table)
     return {
         "metric": metric,
-        "label": title_of(metric),
+        "label": METRICS[metric].title,
         "severities": places.severities,
         "rows": heat_rows(places, metric),
     }

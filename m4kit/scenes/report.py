@@ -30,10 +30,12 @@ _IN_MARKDOWN = ("nme", "recall", "failure_rate", "pose_error", "checked_failure_
 class SceneReport(ReportData):
     """What `analyse` found.
 
-    - `faces`: one row per detection and one per missed face; `photos`: one row per photo. See `scenes.columns`.
+    - `faces`: one row per detection and one per missed face; `photos`: one row per photo. `columns.FACE_COLUMNS` and
+      `columns.PHOTO_COLUMNS` explain their columns; you can add others, which are saved too.
     - `settings`: what the photos were analysed with.
     - `failures`: number of faces for each label of `taxonomy.RULES`.
-    - `face(row)`, `thumbnail(row)`, `reference_landmarks(row)`: a row of `faces` as a picture with its answer.
+    - `face(row)`, `thumbnail(row)`, `reference_landmarks(row)`: a row of `faces`, counted from 0, as a picture with
+      its answer.
     - `save(folder)` and `SceneReport.load(folder)`.
     """
 
@@ -102,14 +104,15 @@ class SceneReport(ReportData):
         """The findings as Markdown tables: means with counts and 95 % intervals, and each condition's half-life."""
         tables = {metric: cells(self, metric) for metric in _IN_MARKDOWN}
         tables = {metric: table for metric, table in tables.items() if len(table)}
-        titles = [f"{METRICS[metric].label}, {METRICS[metric].unit}" for metric in tables]
+        titles = [METRICS[metric].title for metric in tables]
         lines = ["Mean (n faces) [95 % interval; whole scenes are drawn].", ""]
         lines += _heading("condition", "severity", *titles)
         filled = [table.assign(metric=metric) for metric, table in tables.items()]
         for (condition, severity), group in grouped(pd.concat(filled)) if filled else ():
             texts = {row.metric: _cell(row) for row in group.itertuples()}
             name = "" if np.isnan(severity) else f"{severity:g}"
-            lines.append(_line(_words(condition), name, *(texts.get(metric, "") for metric in tables)))
+            words = _UNKNOWN if pd.isna(condition) else condition
+            lines.append(_line(words, name, *(texts.get(metric, "") for metric in tables)))
         heads, lives = half_life_table(self)
         if lives:
             lines += ["", *_heading(*heads), *(_line(*life) for life in lives)]
@@ -152,10 +155,6 @@ class SceneReport(ReportData):
                 figure = "-" if np.isnan(area) else f"{area:.2f}"
                 lines.append(_line(condition, figure, f"{own.sum()}", f"{failed[own].sum()}"))
         return lines
-
-
-def _words(condition: str | float) -> str:
-    return _UNKNOWN if pd.isna(condition) else condition
 
 
 def _cell(row: NamedTuple) -> str:

@@ -39,12 +39,7 @@ class ReportError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class ReportData:
-    """The tables, settings and pictures of a report; `SceneReport` adds its summaries.
-
-    `faces` has one row per detection and one per missed face, `photos` one row per photo. `columns.FACE_COLUMNS` and
-    `columns.PHOTO_COLUMNS` explain their columns; you can add others, which are saved too. Methods that take a `row`
-    count the rows of `faces` from 0. `settings` holds what the photos were analysed with.
-    """
+    """The tables, settings and pictures of a report; `SceneReport` explains them, and adds its summaries."""
 
     faces: pd.DataFrame = field(repr=False)
     photos: pd.DataFrame = field(repr=False)
