@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from m4kit.confidence import failure, reasons, signs
+from m4kit.confidence import failure, quality, reasons, signs
 from m4kit.prediction import Assessment
 
 if TYPE_CHECKING:
     from m4kit.prediction import Face
 
-__all__ = ["assess", "failure", "reasons", "signs"]
+__all__ = ["assess", "failure", "quality", "reasons", "signs"]
 
 
 def assess(faces: Sequence[Face]) -> list[Assessment]:

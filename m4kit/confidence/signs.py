@@ -16,7 +16,7 @@ import numpy as np
 
 from m4kit import metrics
 from m4kit.camera import CROP_SIZE, Crop, crop_from_box, crop_from_landmarks, cut_crop
-from m4kit.images import check_image
+from m4kit.confidence.quality import grey_of, qualities, slopes
 from m4kit.landmarks import LANDMARK_GROUPS, MIRROR_68, face_size
 from m4kit.parameters import head_spread, split
 from m4kit.views import PredictCrops
@@ -31,9 +31,6 @@ About the difference between two detections of the same face. The pattern is fix
 neither on chance nor on the other faces.
 """
 
-PHOTO_SIDE = 240
-"""A photo's quality is measured on at most 240 x 240 pixels in area, so that it does not depend on the size."""
-
 IDENTITY_LIMIT, EXPRESSION_LIMIT = 1.355, 1.720
 """Limits of `mahalanobis` that only one in a thousand random faces of the model exceeds.
 
@@ -44,11 +41,6 @@ _SEGMENTS = np.array(
     [pair for contours, _ in LANDMARK_GROUPS.values() for contour in contours for pair in pairwise(contour)]
 )
 _REACH, _ON_EDGE = 10, 2
-_FINE, _COARSE = 0.7, 1.4
-_DIRECTIONS = np.array([[math.cos(turn), math.sin(turn)] for turn in np.arange(4) * np.pi / 4], np.float32)
-"""Unit vectors (4, 2), half a turn together."""
-_LEAST_EDGE = 1.0
-_FEWEST_EDGES = 12
 _LEAST_SIDE = 1e-6
 """Photo pixels; landmarks that collapse to a point have a crop without a side."""
 
@@ -104,7 +96,7 @@ def edge_agreement(greys: Sequence[np.ndarray], landmarks: np.ndarray) -> np.nda
     x, y = ((places[:, None, :, i] + offsets * normals[:, None, :, i]).astype(np.float32) for i in (0, 1))
     change = np.zeros(x.shape, np.float32)
     for number, grey in enumerate(greys):
-        for axis, slope in enumerate(_slopes(cv2.GaussianBlur(grey.astype(np.float32), (0, 0), 1.2))):
+        for axis, slope in enumerate(slopes(cv2.GaussianBlur(grey.astype(np.float32), (0, 0), 1.2))):
             along = cv2.remap(slope, x[number], y[number], cv2.INTER_LINEAR)
             change[number] += along * normals[number, None, :, axis].astype(np.float32)
     change = np.abs(change) / 8 + 1
@@ -150,7 +142,7 @@ def of_faces(faces: Sequence[Face], predict_crops: PredictCrops | None = None) -
         np.stack([getattr(face, name) for face in faces])
         for name in ("heads", "head_weights", "parameters", "landmarks")
     )
-    greys, placed = [_grey(face.image) for face in faces], _crop_pixels(faces)
+    greys, placed = [grey_of(face.image) for face in faces], _crop_pixels(faces)
     regions = [face_region(points) for points in placed]
     insides = [_inside(region, face) for region, face in zip(regions, faces, strict=True)]
     # Shares of the area within the landmarks.
@@ -175,92 +167,11 @@ def of_faces(faces: Sequence[Face], predict_crops: PredictCrops | None = None) -
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
-def quality(image: np.ndarray) -> dict[str, float]:
-    """`qualities` of one picture (H, W, 3) uint8, shrunk to `PHOTO_SIDE`, by name."""
-    image = check_image(image, name="signs")
-    height, width = image.shape[:2]
-    scale = PHOTO_SIDE / (height * width) ** 0.5
-    if scale < 1:
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return {name: float(value) for name, (value,) in qualities([_grey(image)], [None]).items()}
-
-
-def qualities(greys: Sequence[np.ndarray], insides: Sequence[np.ndarray | None]) -> dict[str, np.ndarray]:
-    """Quality of n pictures, (n,) each, from their grey values (h, w) uint8.
-
-    - `sharpness`: 1 / (1 + s), 0 to 1, where s is the blur of the picture's edges in pixels; 0 if there is no edge.
-    - `contrast`: the share of the range from black to white that the picture uses, 0 to 1: the distance between the
-      5th and 95th percentile of the grey values.
-    - `exposure`: the mean grey value, 0 to 1.
-    - `clipped`: the share of pixels, 0 to 1, that are black or white (grey below 4 or above 251).
-
-    `insides` (h, w) bool select the pixels that count. Where they are None, all edges count for the sharpness, and
-    for the rest the pixels within 2 % of the picture's size of an edge. So a plain background does not count.
-    """
-    return {"sharpness": _sharpness(greys, insides), **_light(greys, insides)}
-
-
 def face_region(landmarks: np.ndarray) -> np.ndarray:
     """Pixels of a crop within the landmarks (68, 2) in it, without background, (120, 120) bool."""
     region = np.zeros((CROP_SIZE, CROP_SIZE), np.uint8)
     cv2.fillConvexPoly(region, cv2.convexHull(np.round(landmarks).astype(np.int32)), 1)
     return region.view(bool)
-
-
-def _sharpness(greys: Sequence[np.ndarray], insides: Sequence[np.ndarray | None]) -> np.ndarray:
-    """Sharpness of n pictures, (n,); arguments as for `qualities`.
-
-    An edge blurred by a Gaussian of standard deviation s has a gradient of c / s at its steepest place. Blurring it
-    again with two known deviations gives a ratio of gradients from which s follows; the contrast c cancels (Zhuo and
-    Sim, Pattern Recognition 2011). s is the median over the stronger half of the edges above the noise, in the
-    direction where it is largest, since motion blurs only one direction. Pixel grid and filter add blur: a perfect
-    step has s = 0.7, fine lines less. Blurs of more than about five pixels give nearly the same value.
-    """
-    edges = [_edges(grey, inside) for grey, inside in zip(greys, insides, strict=True)]
-    number = np.repeat(np.arange(len(edges)), [len(places) for places, _ in edges])
-    x, y, steep, coarse = np.concatenate([values for _, values in edges], axis=1)
-    ratio = np.clip(coarse / steep, 0, 0.999) ** 2
-    blur = np.sqrt(np.clip((ratio * (_FINE**2 + _COARSE**2) - _FINE**2) / (1 - ratio), 0, None))
-    largest = _medians(blur, number, len(edges))
-    # Cosines of the angles between an edge's gradient and four directions.
-    for across in np.abs(_DIRECTIONS @ [x, y]) > 0.9 * 8 * steep:
-        largest = np.fmax(largest, _medians(blur[across], number[across], len(edges)))
-    return np.where(np.isnan(largest), 0.0, 1 / (1 + largest))
-
-
-def _medians(values: np.ndarray, number: np.ndarray, count: int) -> np.ndarray:
-    """Medians (count,) of the values (m,) of each picture's `number` (m,); NaN for fewer than `_FEWEST_EDGES`."""
-    many = np.bincount(number, minlength=count)
-    first, known = np.cumsum(many) - many, many >= _FEWEST_EDGES
-    ordered, medians = values[np.lexsort((values, number))], np.full(count, np.nan)
-    low, high = ((first + half)[known] for half in ((many - 1) // 2, many // 2))
-    medians[known] = (ordered[low] + ordered[high]) / 2
-    return medians
-
-
-def _light(greys: Sequence[np.ndarray], insides: Sequence[np.ndarray | None]) -> dict[str, np.ndarray]:
-    """`contrast`, `exposure` and `clipped` of n pictures, (n,) each; arguments as for `qualities`."""
-    counts = []
-    for grey, inside in zip(greys, insides, strict=True):
-        seen = _near_edges(grey) if inside is None else inside.view(np.uint8)
-        # All pixels count if none is inside.
-        counts.append(cv2.calcHist([grey], [0], seen if seen.any() else None, [256], [0, 256]).ravel())
-    # How many pixels have each grey value, (n, 256).
-    count = np.array(counts, int)
-    below, total = np.cumsum(count, axis=1), count.sum(axis=1)
-    low, high = (_quantile(below, share * (total - 1)) for share in (0.05, 0.95))
-    return {
-        "contrast": (high - low) / 255,
-        "exposure": count @ np.arange(256) / total / 255,
-        "clipped": (count[:, :4].sum(axis=1) + count[:, 252:].sum(axis=1)) / total,
-    }
-
-
-def _quantile(below: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """The grey values at places (n,) in the order of the pixels, of which so many (n, 256) are not brighter."""
-    low, high = ((below <= rank[:, None]).sum(axis=1) for rank in (np.floor(place), np.ceil(place)))
-    return low + place % 1 * (high - low)
 
 
 def _inside(region: np.ndarray, face: Face) -> np.ndarray:
@@ -303,55 +214,3 @@ def _contour_normals(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
     normals = np.stack([-way[..., 1], way[..., 0]], axis=2) / np.where(known, length, np.inf)[..., None]
     places = np.concatenate([start + share * way for share in (0, 1 / 3, 2 / 3)], axis=1)
     return places, np.tile(normals, (1, 3, 1)), np.tile(known, (1, 3))
-
-
-def _grey(image: np.ndarray) -> np.ndarray:
-    return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-
-
-def _slopes(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The gradient to the right and down, (h, w) each, in eighths of grey levels per pixel."""
-    return cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)
-
-
-def _steepness(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Magnitude of the gradient (h, w), in grey levels per pixel, from its `_slopes`."""
-    return cv2.magnitude(x, y) / 8
-
-
-def _edges(grey: np.ndarray, inside: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """The stronger half of the ridges above the noise: flat indices (m,) and values (4, m).
-
-    The values are `_slopes` and `_steepness`, and `_steepness` after a second blur.
-    """
-    values = grey.astype(np.float32)
-    # Immerkaer's filter (CVIU 1996) responds to noise and not to straight edges; the median ignores corners.
-    response = np.abs(
-        cv2.filter2D(grey, cv2.CV_16S, np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32))
-    )
-    noise = _median(response.ravel()) / (6 * 0.6745)
-    slopes = _slopes(cv2.GaussianBlur(values, (0, 0), _FINE))
-    steep = _steepness(*slopes)
-    ridge = (steep >= cv2.dilate(steep, np.ones((3, 3), np.uint8))) & (steep > max(_LEAST_EDGE, noise))
-    if inside is not None:
-        ridge &= inside
-    places = np.flatnonzero(ridge)
-    if len(places):
-        heights = steep.ravel()[places]
-        places = places[heights >= _median(heights)]
-    coarse = _steepness(*_slopes(cv2.GaussianBlur(values, (0, 0), float(np.hypot(_FINE, _COARSE)))))
-    return places, np.stack([one.ravel()[places] for one in (*slopes, steep, coarse)])
-
-
-def _near_edges(grey: np.ndarray) -> np.ndarray:
-    """Pixels near edges, (h, w) uint8, 0 or 1."""
-    near = np.zeros(grey.shape, np.uint8)
-    near.ravel()[_edges(grey, None)[0]] = 1
-    reach = 2 * max(1, round(0.02 * (grey.size**0.5))) + 1
-    return cv2.dilate(near, np.ones((reach, reach), np.uint8))
-
-
-def _median(values: np.ndarray) -> float:
-    """The median of values (n,); `numpy.median` takes ten times as long for few values or small integers."""
-    ordered = np.sort(values)
-    return float((ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2)

@@ -15,7 +15,8 @@ from m4kit.boxes import HIT_IOU, pairwise_iou
 from m4kit.camera import crop_from_box, cut_crop, next_crop
 from m4kit.datasets import DatasetError, Sample, warn_left_out
 from m4kit.detector import Detector
-from m4kit.evaluate.landmarks import check_labelled, evaluate_landmarks, over_samples, true_poses
+from m4kit.evaluate.crops import check_labelled, over_samples
+from m4kit.evaluate.landmarks import evaluate_landmarks, true_poses
 from m4kit.files import reason_of
 from m4kit.landmarks import face_box
 from m4kit.spread import LOST
@@ -130,7 +131,7 @@ def evaluate_chain(
     """Find each labelled face in its photo and predict its landmarks, as `m4kit.predict` does.
 
     `predict_crops` is the network, as for `evaluate_landmarks`. `detector` maps a photo to boxes (n, 5): left, top,
-    right, bottom and score; by default it is the packaged one. `executor` is as for `landmarks.over_crops`.
+    right, bottom and score; by default it is the packaged one. `executor` is as for `crops.over_crops`.
 
     Unreadable photos are left out with one warning. Raises `DatasetError` if no photo can be read, if a face has no
     true landmarks, or if the executor fails.

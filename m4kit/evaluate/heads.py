@@ -14,7 +14,8 @@ from tqdm import tqdm
 from m4kit import metrics
 from m4kit.datasets import Sample
 from m4kit.engine import Engine, TorchEngine
-from m4kit.evaluate.landmarks import LandmarkEvaluation, compare, in_order, over_crops
+from m4kit.evaluate.crops import in_order, over_crops
+from m4kit.evaluate.landmarks import LandmarkEvaluation, compare
 from m4kit.face_model import FaceModel
 from m4kit.network import M4Net
 from m4kit.parameters import fuse, head_spread, landmarks_in_crop, split
@@ -101,7 +102,7 @@ def predict_heads(
 
     Crops and errors are as for `evaluate_landmarks`, `views` as for `views.regress`. With `partial`, Ctrl-C after the
     first batch is not raised: the answers so far are returned, and it is their `interrupted`. `executor` is as for
-    `landmarks.over_crops`: give an engine of exported weights, whose copies in other processes read its file. Raises
+    `crops.over_crops`: give an engine of exported weights, whose copies in other processes read its file. Raises
     `WeightsError` if the network was trained for another face model.
     """
     check_fits(network, model)

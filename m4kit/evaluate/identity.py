@@ -13,7 +13,7 @@ import numpy as np
 
 from m4kit import metrics
 from m4kit.datasets import HELD_OUT_PEOPLE, DatasetError, Sample, held_out, read_youtube_faces
-from m4kit.evaluate.landmarks import true_crops
+from m4kit.evaluate.crops import true_crops
 from m4kit.folding import folded
 from m4kit.parameters import split
 from m4kit.peers.tddfa_v2 import NETWORKS, read_network, whitened
@@ -152,7 +152,10 @@ def person_of(name: str) -> str:
 
 
 def held_out_people(data: str | Path) -> tuple[Sample, ...]:
-    """The faces of `youtube_faces.zip` in a folder whose people no training sees; `read_youtube_faces` raises."""
+    """The faces of the people in a folder's `youtube_faces.zip` whom no training sees.
+
+    Raises what `read_youtube_faces` raises.
+    """
     samples = read_youtube_faces(Path(data) / "youtube_faces.zip")
     kept = held_out([sample.person for sample in samples], HELD_OUT_PEOPLE)
     return tuple(sample for sample, keep in zip(samples, kept, strict=True) if keep)
@@ -164,5 +167,5 @@ def peer_identity(folder: str | Path, samples: Sequence[Sample]) -> np.ndarray:
     Raises `WeightsError` if the file is missing or no such network.
     """
     network = folded(read_network(Path(folder) / NETWORKS["mb1"]))
-    batches = true_crops(samples, published_crops=False, left_out=[])
+    batches = true_crops(samples, published_crops=False)
     return split(np.concatenate([whitened(network, crops) for _, crops in batches])).identity

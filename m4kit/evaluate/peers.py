@@ -13,7 +13,8 @@ import pandas as pd
 
 from m4kit import metrics
 from m4kit.datasets import Sample
-from m4kit.evaluate.landmarks import LandmarkEvaluation, true_crops, true_landmarks
+from m4kit.evaluate.crops import true_crops
+from m4kit.evaluate.landmarks import LandmarkEvaluation, true_landmarks
 from m4kit.views import PredictCrops
 
 ROUNDS = 15
@@ -73,13 +74,15 @@ def comparison(
     *,
     published_crops: bool = False,
 ) -> pd.DataFrame:
-    """A row for each network: NME in percent by yaw bin and balanced for each annotation, pose MAE in degrees,
-    median time of a face in milliseconds, weights in millions, and faces missed.
+    """One row for each network.
+
+    Columns: NME in percent by yaw bin and balanced for each annotation, pose MAE in degrees, median time of a face in
+    milliseconds, weights in millions, and faces missed.
 
     `annotations` are samples by the annotation's name, of the same photos as `samples`. The times are of one crop,
     taken in turn by all networks in this process; m4kit's networks and the peers that run in PyTorch use one thread.
     """
-    _, crops = next(true_crops(samples[:ROUNDS], published_crops=published_crops, left_out=[]))
+    _, crops = next(true_crops(samples[:ROUNDS], published_crops=published_crops))
     times = measure_times(
         {one.name: _one_by_one(one.predict_crops, crops) for one in competitors}, rounds=ROUNDS
     )

@@ -13,14 +13,8 @@ from m4kit import metrics
 from m4kit.camera import Crop, cut_square
 from m4kit.datasets import DatasetError, Sample
 from m4kit.datasets.files import read_arrays
-from m4kit.evaluate.landmarks import (
-    UNKNOWN,
-    LandmarkEvaluation,
-    artists_of,
-    check_labelled,
-    true_landmarks,
-    true_poses,
-)
+from m4kit.evaluate.crops import check_labelled
+from m4kit.evaluate.landmarks import UNKNOWN, LandmarkEvaluation, artists_of, true_landmarks, true_poses
 from m4kit.files import OutputFolder, reason_of
 from m4kit.pages import picture_url, render_page
 from m4kit.visualize import strokes

@@ -36,7 +36,7 @@ from m4kit.network import HEAD_STAGES
 from m4kit.parameters import split
 from m4kit.prediction import Face, Prediction
 from m4kit.predictor import Predictor
-from m4kit.scenes.analysis import detections, match
+from m4kit.scenes.analyst import detections, match
 from m4kit.scenes.cells import grouped
 from m4kit.scenes.columns import NUMBER, TEXT, WHOLE, frame_of
 from m4kit.scenes.data import scene_photos

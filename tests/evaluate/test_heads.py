@@ -7,7 +7,7 @@ import pytest
 
 from m4kit.datasets import Sample
 from m4kit.evaluate import HeadAnswers, heads, predict_heads
-from m4kit.evaluate.landmarks import CropBatch
+from m4kit.evaluate.crops import CropBatch
 from m4kit.face_model import FaceModel
 from m4kit.network import M4Net
 from m4kit.weights import WeightsError

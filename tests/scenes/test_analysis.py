@@ -1,6 +1,5 @@
-"""`analyse` against known errors, an analysis that continues after a stop, the report, and the rules of failures."""
+"""`analyse` against known errors, and an analysis that continues after a stop."""
 
-import json
 from dataclasses import replace
 from functools import partial
 
@@ -9,21 +8,19 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from m4kit.camera import HeadPose, crop_from_landmarks
+from m4kit.camera import HeadPose, crop_from_landmarks, cut_crop
 from m4kit.confidence.failure import ALL, packaged
 from m4kit.datasets import DatasetError, Sample
 from m4kit.detector import Detector
 from m4kit.images import ImageError
 from m4kit.network import M4Net
 from m4kit.predictor import Predictor
-from m4kit.scenes import analysis
-from m4kit.scenes.analysis import analyse, match
-from m4kit.scenes.columns import FACE_COLUMNS, PHOTO_COLUMNS, frame_of
+from m4kit.scenes.analysis import analyse
+from m4kit.scenes.analyst import _drift, match
 from m4kit.scenes.data import benchmark
-from m4kit.scenes.journal import FILE, Entry, Journal
+from m4kit.scenes.journal import FILE
 from m4kit.scenes.report import SceneReport
 from m4kit.scenes.report_data import ReportError
-from m4kit.scenes.taxonomy import RULES, failures_of
 
 
 def boxed(predictor, *boxes):
@@ -65,7 +62,7 @@ class TestWithTruth:
         assert report.thumbnail(1).shape == (120, 120, 3)
         np.testing.assert_allclose(
             report.thumbnail(0).astype(float).mean(axis=(0, 1)),
-            analysis.cut_crop(photo, clean[0].crop).mean(axis=(0, 1)),
+            cut_crop(photo, clean[0].crop).mean(axis=(0, 1)),
             atol=1.5,
         )
 
@@ -154,10 +151,10 @@ class TestWithTruth:
         face = clean[0]
         heads = face.heads.copy()
         heads[:, 11] += 30
-        assert analysis._drift(replace(face, heads=heads), face)["mesh_drift"] == pytest.approx(0, abs=1e-3)
+        assert _drift(replace(face, heads=heads), face)["mesh_drift"] == pytest.approx(0, abs=1e-3)
         heads[:, 3] += 6
         moved = 100 * 6 * face.crop.scale / np.sqrt(np.ptp(face.landmarks[:, :2], axis=0).prod())
-        drift = analysis._drift(replace(face, heads=heads), face)
+        drift = _drift(replace(face, heads=heads), face)
         assert drift["mesh_drift"] == pytest.approx(moved, rel=1e-4)
         assert drift["landmark_drift"] == pytest.approx(moved, rel=1e-4)
         assert (drift["shape_drift"], drift["pose_drift"]) == (0, 0)
@@ -266,6 +263,15 @@ class TestFacesOfAReport:
         assert np.isnan(report.faces["checked_failure_probability"]).all()
         assert "no failure probability: it is fitted for the network" in report.settings["failure_note"]
 
+    def test_thumbnails_move_along(self, photo, fixed, tmp_path):
+        report = analyse([scene(photo)], predictor=fixed, progress=False)
+        loaded = SceneReport.load(report.save(tmp_path / "one"))
+        moved = SceneReport.load(loaded.save(tmp_path / "two"))
+        np.testing.assert_array_equal(moved.thumbnail(0), report.thumbnail(0))
+        next((tmp_path / "two" / "thumbnails").iterdir()).unlink()
+        with pytest.raises(ReportError, match="expected its picture"):
+            moved.thumbnail(0)
+
 
 class TestBadInput:
     def test_one_unreadable_photo_is_a_row_and_a_warning_and_the_others_are_analysed(self, photo, fixed):
@@ -348,239 +354,14 @@ class TestContinuing:
         analyse([scene(photo)], predictor=fixed, folder=tmp_path, progress=False)
         with pytest.raises(ReportError, match=r"it holds 1 others \(one is a\)"):
             analyse([scene(photo, "b")], predictor=fixed, folder=tmp_path, progress=False)
-        other = boxed(predictor, np.zeros(5))
-        other.passes = 1
-        with pytest.raises(ReportError, match="passes 2, now 1"):
-            analyse([scene(photo)], predictor=other, folder=tmp_path, progress=False)
-
-    def test_other_views_are_other_settings(self, photo, fixed, tmp_path):
-        report = analyse([scene(photo)], predictor=fixed, folder=tmp_path, progress=False)
-        assert report.settings["views"] == 1
-        other = boxed(fixed, fixed.detector(photo))
-        other.views = 2
-        with pytest.raises(ReportError, match=r"\(views 1, now 2\)"):
-            analyse([scene(photo)], predictor=other, folder=tmp_path, progress=False)
-
-    def test_wherever_a_journal_is_cut_the_complete_lines_count(self, tmp_path):
-        path = tmp_path / "whole" / FILE
-        journal = Journal(path.parent, {"passes": 2})
-        for name in ("a", "b"):
-            journal.add(Entry({"photo": name, "read": True}, [{"photo": name, "yaw": 1.5}]))
-        content = path.read_bytes()
-        ends = [i + 1 for i, byte in enumerate(content) if byte == 10]
-        for length in range(len(content) + 1):
-            folder = tmp_path / str(length)
-            folder.mkdir()
-            (folder / FILE).write_bytes(content[:length])
-            again = Journal(folder, {"passes": 2})
-            assert list(again.entries) == ["a", "b"][: max(0, sum(end <= length for end in ends) - 1)]
-        again.add(Entry({"photo": "c", "read": True}, []))
-        assert list(Journal(folder, {"passes": 2}).entries) == ["a", "b", "c"]
-
-    def test_a_journal_of_another_version_or_that_is_none_is_an_error(self, tmp_path):
-        (tmp_path / FILE).write_text(json.dumps({"version": 99, "settings": {}}) + "\n")
-        with pytest.raises(ReportError, match="expected an analysis of version 4, got 99"):
-            Journal(tmp_path, {})
-        (tmp_path / FILE).write_text("something\n")
-        with pytest.raises(ReportError, match="got a broken one"):
-            Journal(tmp_path, {})
+        for name, before, now in (("passes", 2, 1), ("views", 1, 2)):
+            other = boxed(predictor, fixed.detector(photo))
+            setattr(other, name, now)
+            with pytest.raises(ReportError, match=rf"\({name} {before}, now {now}\)"):
+                analyse([scene(photo)], predictor=other, folder=tmp_path, progress=False)
 
     def test_a_bar_shows_the_progress_unless_it_is_turned_off(self, photo, fixed, capsys):
         analyse([scene(photo)], predictor=fixed)
         assert "1/1" in capsys.readouterr().err
         analyse([scene(photo)], predictor=fixed, progress=False)
         assert capsys.readouterr().err == ""
-
-
-def hand_made(rows_of_faces, rows_of_photos, **options):
-    return SceneReport(
-        frame_of(rows_of_faces, FACE_COLUMNS),
-        frame_of(rows_of_photos, PHOTO_COLUMNS),
-        {"passes": 2},
-        **options,
-    )
-
-
-def counted(name, condition, severity, *, faces, found, hits, complete=True):
-    return {
-        "photo": name,
-        "condition": condition,
-        "severity": severity,
-        "read": True,
-        "reference": "truth",
-        "all_labelled": complete,
-        "faces": faces,
-        "found": found,
-        "hits": hits,
-    }
-
-
-def judged(photo, number, *, condition="haze", severity=3.0, **figures):
-    return {
-        "photo": photo,
-        "condition": condition,
-        "severity": severity,
-        "face": number,
-        "truth": number,
-        **figures,
-    }
-
-
-class TestReport:
-    def _report(self, *, nme=(2.0, 4.0)):
-        faces = [
-            judged("a", 0, nme=nme[0], failures="pose off; landmarks drifted: jaw, lips"),
-            judged("b", 0, nme=nme[1], failures="landmarks drifted: eyes"),
-            judged("b", 1, failures="missed"),
-        ]
-        photos = [
-            counted("a", "haze", 3.0, faces=1, found=2, hits=1),
-            counted("b", "haze", 3.0, faces=2, found=1, hits=1),
-            counted("c", "focus", 1.0, faces=4, found=4, hits=3, complete=False),
-            {"photo": "d", "read": True, "all_labelled": False, "found": 1},
-            {"photo": "e", "read": False, "all_labelled": False, "error": "broken"},
-        ]
-        return hand_made(faces, photos)
-
-    def test_the_summary_pools_by_condition_and_severity_in_the_order_of_the_seven(self):
-        summary = self._report().summary()
-        assert summary["condition"].fillna("").tolist() == ["", "focus", "haze"]
-        assert summary["severity"].tolist()[1:] == [1, 3]
-        assert np.isnan(summary["severity"][0])
-        assert summary["photos"].tolist() == [1, 1, 2]
-        assert summary["unread"].tolist() == [1, 0, 0]
-        assert summary["faces"].tolist() == [0, 4, 3]
-        np.testing.assert_allclose(summary["recall"], [np.nan, 3 / 4, 2 / 3])
-        # Only the photos whose faces are all labelled count for the precision.
-        np.testing.assert_allclose(summary["precision"], [np.nan, np.nan, 2 / 3])
-        np.testing.assert_allclose(summary["nme"], [np.nan, np.nan, 3])
-        assert summary["nme_faces"].tolist() == [0, 0, 2]
-        assert summary["landmarks drifted"].tolist() == [0, 0, 2]
-        assert summary["missed"].tolist() == [0, 0, 1]
-
-    def test_the_text_has_a_line_for_each(self):
-        lines = self._report().report().splitlines()
-        assert len(lines) == 4
-        assert lines[1].split()[:6] == ["clean", "or", "unknown", "real", "1", "1"]
-        assert lines[3].split()[:7] == ["haze", "3", "2", "0", "3", "3", "66.7"]
-        assert lines[3].endswith("landmarks drifted 2, pose off 1, missed 1")
-
-    def test_a_report_is_saved_and_loaded_bit_for_bit_with_columns_that_were_added(self, tmp_path):
-        report = self._report(nme=(1 / 3, np.inf))
-        report.faces["mine"] = ["ja, nein", 'a "quote"\nand é', ""]
-        loaded = SceneReport.load(report.save(tmp_path / "new"))
-        assert_frame_equal(report.faces, loaded.faces, check_exact=True)
-        assert_frame_equal(report.photos, loaded.photos, check_exact=True)
-        assert loaded.settings == {"passes": 2}
-        assert loaded.failures == report.failures
-
-    def test_thumbnails_move_along(self, photo, fixed, tmp_path):
-        report = analyse([scene(photo)], predictor=fixed, progress=False)
-        loaded = SceneReport.load(report.save(tmp_path / "one"))
-        moved = SceneReport.load(loaded.save(tmp_path / "two"))
-        np.testing.assert_array_equal(moved.thumbnail(0), report.thumbnail(0))
-        next((tmp_path / "two" / "thumbnails").iterdir()).unlink()
-        with pytest.raises(ReportError, match="expected its picture"):
-            moved.thumbnail(0)
-
-    def test_a_report_of_another_version_or_broken_is_an_error(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match="expected a scene report"):
-            SceneReport.load(tmp_path)
-        self._report().save(tmp_path)
-        info = tmp_path / "report.json"
-        content = json.loads(info.read_text())
-        info.write_text(json.dumps(content | {"version": 7}))
-        with pytest.raises(ReportError, match="expected a scene report of version 4, got 7"):
-            SceneReport.load(tmp_path)
-        info.write_text(json.dumps(content))
-        faces = tmp_path / "faces.parquet"
-        whole = faces.read_bytes()
-        for broken in (self._report().faces.drop(columns="nme"), self._report().faces.assign(nme="x")):
-            broken.to_parquet(faces)
-            with pytest.raises(ReportError, match=r"expected a table of a scene report, got .*nme"):
-                SceneReport.load(tmp_path)
-        faces.write_bytes(whole[:-20])
-        with pytest.raises(ReportError, match="expected a table of a scene report"):
-            SceneReport.load(tmp_path)
-        info.write_text("{")
-        with pytest.raises(ReportError, match="broken file"):
-            SceneReport.load(tmp_path)
-
-
-class TestTables:
-    def test_columns_are_typed_and_what_is_not_known_is_missing(self):
-        photos = frame_of([{"photo": "a"}], PHOTO_COLUMNS)
-        assert photos.drop(columns="photo").isna().all(axis=None)
-        assert [str(photos[name].dtype) for name in ("photo", "seed", "recall", "read")] == [
-            *("str", "Int64", "float64", "boolean"),
-        ]
-        empty = frame_of([], FACE_COLUMNS)
-        assert [str(empty[name].dtype) for name in ("photo", "face", "nme")] == ["str", "Int64", "float64"]
-
-
-RIGHT = {
-    **{"face": 0, "truth": 0, "iou": 0.8, "crop_scale": 1.0, "crop_shift": 0.0},
-    **{"yaw": 30.0, "pitch": 0.0, "roll": 0.0},
-    **{"reference_yaw": 30.0, "reference_pitch": 0.0, "reference_roll": 0.0},
-    **{f"error_{group}": 2.0 for group in ("jaw", "brows", "nose", "eyes", "lips")},
-    **{"identity_distance": 0.8, "expression_distance": 0.8},
-}
-"""A face to which no rule applies."""
-
-
-class TestTaxonomy:
-    @pytest.mark.parametrize(
-        ("changes", "expected"),
-        [
-            ({}, ()),
-            ({"face": None}, ("missed",)),
-            ({"truth": None, "iou": 0.0}, ("false alarm",)),
-            ({"truth": None, "iou": 0.2}, ("wrong scale or crop",)),
-            ({"crop_scale": 1.3}, ("wrong scale or crop",)),
-            ({"crop_shift": 0.1}, ("wrong scale or crop",)),
-            ({"iou": 0.4}, ()),
-            ({"iou": 0.4, "crop_scale": np.nan, "crop_shift": np.nan}, ("wrong scale or crop",)),
-            ({"yaw": -20.0}, ("pose flipped",)),
-            ({"yaw": -5.0}, ("pose off",)),
-            ({"yaw": 10.0}, ("pose off",)),
-            ({"roll": 175.0}, ("pose flipped",)),
-            ({"roll": -170.0, "reference_roll": 175.0}, ()),
-            ({"roll": -170.0, "reference_roll": 170.0}, ("pose off",)),
-            ({"pitch": 40.0, "reference_pitch": np.nan}, ()),
-            ({"error_jaw": 8.0, "error_lips": 12.0}, ("landmarks drifted: lips, jaw",)),
-            ({"identity_distance": 1.4}, ("implausible shape",)),
-            ({"expression_distance": 1.8}, ("implausible shape",)),
-            ({"yaw": 50.0, "expression_distance": 1.8}, ("pose off", "implausible shape")),
-            (
-                {"checked_failure_probability": 0.05, "nme": 9.0, "landmark_reference": "truth"},
-                ("confident though wrong",),
-            ),
-            ({"checked_failure_probability": 0.05, "landmark_drift": 9.0}, ("confident though wrong",)),
-            ({"checked_failure_probability": 0.3, "nme": 9.0, "landmark_reference": "truth"}, ()),
-            (
-                {"checked_failure_probability": 0.7, "nme": 3.0, "landmark_reference": "truth"},
-                ("low confidence though right",),
-            ),
-            ({"checked_failure_probability": 0.7, "nme": 3.0, "crop_scale": 1.3}, ("wrong scale or crop",)),
-            ({"checked_failure_probability": 0.7}, ()),
-        ],
-    )
-    def test_a_rule_applies_where_it_should(self, changes, expected):
-        assert failures_of(RIGHT | changes, all_labelled=True) == expected
-
-    def test_what_is_not_known_is_no_failure(self):
-        unknown = {name: np.nan for name in RIGHT} | {"face": 0, "truth": None}
-        assert failures_of(unknown, all_labelled=False) == ()
-
-    def test_the_rules_state_their_limits(self):
-        assert list(RULES) == [
-            *("missed", "false alarm", "wrong scale or crop", "pose flipped", "pose off"),
-            *(
-                "landmarks drifted",
-                "implausible shape",
-                "confident though wrong",
-                "low confidence though right",
-            ),
-        ]
-        assert "more than 15 degrees" in RULES["pose off"]
-        assert "more than 7 %" in RULES["landmarks drifted"]

@@ -119,9 +119,7 @@ def test_the_layout_of_a_path_is_detected(photo, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--conditions", "fog"], "out of focus, haze, illumination, lens, motion, snow, rain, got 'fog'"),
         (["--severities", "1", "7"], "expected a severity from 0 to 5, got 7"),
-        (["--seeds", "1", "1"], "expected seeds without repeats"),
         (["--as", "table", "--severities", "1"], "only clean photos are degraded"),
         (["--faces", "3"], "--faces 3: expected at least 1, and a labelled set to draw from"),
         (["--threshold", "2"], "threshold: expected a number from 0 to 1"),

@@ -162,11 +162,8 @@ def test_the_gallery_begins_with_the_worst(report):
 
 @pytest.mark.parametrize("side", [100, 150])
 def test_however_long_a_reason_is_the_gallery_holds_it_and_pictures_keep_their_size(report, side):
-    faces = report.faces.assign(
-        reasons="the landmarks lie beside the edges, and the heads disagree about the jaw"
-    )
-    told = made_report()
-    object.__setattr__(told, "faces", faces)
+    reasons = "the landmarks lie beside the edges, and the heads disagree about the jaw"
+    told = replace(report, faces=report.faces.assign(reasons=reasons))
     figure = figures.gallery(told, count=6, columns=3, missed=False, side=side)
     figure.draw_without_rendering()
     for axes in figure.axes:
@@ -218,10 +215,8 @@ def test_numbers_that_a_report_lacks_are_an_error_with_a_remedy():
         ReportError, match="expected faces with a checked failure probability and a true error"
     ):
         figures.reliability(report)
-    empty = made_report(scenes=1, conditions=("haze",))
-    object.__setattr__(empty, "faces", empty.faces.head(0))
     with pytest.raises(ReportError, match="got none in the report"):
-        figures.gallery(empty)
+        figures.gallery(replace(report, faces=report.faces.head(0)))
 
 
 class TestPage:
@@ -267,8 +262,11 @@ class TestPage:
 
     def test_a_report_without_a_single_face_is_a_page_too(self, tmp_path):
         report = made_report(scenes=1, conditions=("haze",), severities=(3,))
-        empty = type(report)(report.faces.head(0), report.photos, report.settings)
-        text = empty.to_html(tmp_path / "a.html").read_text(encoding="utf-8")
+        text = (
+            replace(report, faces=report.faces.head(0))
+            .to_html(tmp_path / "a.html")
+            .read_text(encoding="utf-8")
+        )
         assert "No face has anything to be compared with" in text
         assert "All 0 faces" in text
 
@@ -286,11 +284,6 @@ class TestPage:
         assert "&lt;script&gt;alert(&#34;{{ title }}&#34;)" in text
 
     def test_it_tells_why_there_is_no_failure_probability(self, report, tmp_path):
-        report = made_report(scenes=1, conditions=("haze",))
-        noted = type(report)(
-            report.faces,
-            report.photos,
-            {**report.settings, "failure_note": "no failure probability: another network"},
-            pictures=report.pictures,
-        )
+        note = {"failure_note": "no failure probability: another network"}
+        noted = replace(report, settings=report.settings | note)
         assert "No failure probability: another network." in noted.to_html(tmp_path / "a.html").read_text()

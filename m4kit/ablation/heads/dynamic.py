@@ -19,7 +19,8 @@ from m4kit.ablation.heads.judge import HEADS
 from m4kit.ablation.heads.record import difference_text, weights_text
 from m4kit.camera import CROP_SIZE
 from m4kit.datasets import Sample
-from m4kit.evaluate.landmarks import compare, true_crops, true_poses
+from m4kit.evaluate.crops import true_crops
+from m4kit.evaluate.landmarks import compare, true_poses
 from m4kit.face_model import FaceModel
 from m4kit.inference import inference
 from m4kit.network import M4Net, to_input
@@ -188,7 +189,7 @@ def dynamic_study(
     found: dict[tuple[str, float], list] = {level: [] for level in levels}
     kept: list[Sample] = []
     with tqdm(total=len(samples) * len(levels), desc="dynamic", unit="crop", disable=not progress) as bar:
-        for readable, crops in true_crops(samples, published_crops=published_crops, left_out=[]):
+        for readable, crops in true_crops(samples, published_crops=published_crops):
             for kind, level in levels:
                 made = _degraded(crops, kind, level, seed + len(kept))
                 found[kind, level].append(pair(made))
@@ -258,7 +259,7 @@ def _examples(
     published_crops: bool,
 ) -> Iterator[Example]:
     for row in rows:
-        (_, crop), *_ = true_crops([samples[row]], published_crops=published_crops, left_out=[])
+        (_, crop), *_ = true_crops([samples[row]], published_crops=published_crops)
         placed = [landmarks_in_crop(model, parameters[[row]])[0, :, :2] for parameters in fused]
         # From the crop frame (origin in the middle, y up) to pixels (y down).
         pixels = [points * [1, -1] + (CROP_SIZE - 1) / 2 for points in placed]

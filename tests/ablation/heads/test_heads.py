@@ -28,7 +28,7 @@ from m4kit.camera import CROP_SIZE, head_pose, rotation_from_euler
 from m4kit.cli import main
 from m4kit.datasets import DatasetError, PublishedBox
 from m4kit.evaluate import HeadAnswers
-from m4kit.evaluate.landmarks import true_crops
+from m4kit.evaluate.crops import true_crops
 from m4kit.face_model import FaceModel
 from m4kit.parameters import landmarks_in_crop
 from m4kit.training import TrainingError
@@ -445,7 +445,7 @@ class TestValidationPeople:
         assert [sample.name for sample in samples] == ["drawn/1.png", "drawn/3.png"]
         np.testing.assert_array_equal(parameters, labels.parameters[[1, 3]])
         assert samples[1].pose.yaw == pytest.approx(YAWS[3], abs=1e-3)
-        (_, crops), *_ = true_crops(samples, published_crops=False, left_out=[])
+        (_, crops), *_ = true_crops(samples, published_crops=False)
         assert [crop.tolist() for crop in crops[:, 5, 7]] == [[40] * 3, [120] * 3]
         perfect = HeadAnswers(
             samples, parameters[:, None].repeat(4, axis=1), np.full((2, 4), 0.25), model, False
