@@ -108,48 +108,32 @@ def _matlab_variable(name: str, kind: int, rows: int) -> bytes:
     return header + element(14, b"".join(element(*part) for part in parts) + bytes(8))
 
 
-class TestBrokenFiles:
-    def _break(self, place, how):
-        photos = place / "AFLW2000"
-        labels = scipy.io.loadmat(photos / "image00004.mat")
-        if how == "no photo":
-            (photos / "image00004.jpg").unlink()
-        elif how == "no labels":
-            (photos / "image00004.mat").unlink()
-        elif how == "empty labels":
-            (photos / "image00004.mat").write_bytes(b"")
-        elif how == "truncated labels":
-            content = (photos / "image00004.mat").read_bytes()
-            (photos / "image00004.mat").write_bytes(content[:200])
-        else:
-            change = {
-                "no landmarks": {"pt3d_68": None},
-                "21 landmarks": {"pt3d_68": np.zeros((3, 21))},
-                "landmarks of NaN": {"pt3d_68": np.full((3, 68), np.nan)},
-                "pose of 3": {"Pose_Para": np.zeros((1, 3))},
-                "pose of words": {"Pose_Para": np.array([["a"] * 7], dtype=object)},
-            }[how]
-            kept = {key: labels[key] for key in ("pt3d_68", "Pose_Para")} | change
-            kept = {key: value for key, value in kept.items() if value is not None}
-            scipy.io.savemat(photos / "image00004.mat", kept)
+def relabel(mat, **changes):
+    """Write a `.mat` again with other labels; None removes one."""
+    labels = {
+        key: value for key, value in scipy.io.loadmat(mat).items() if not key.startswith("__")
+    } | changes
+    scipy.io.savemat(mat, {key: value for key, value in labels.items() if value is not None})
 
-    @pytest.mark.parametrize(
-        "how",
-        [
-            "no photo",
-            "no labels",
-            "empty labels",
-            "truncated labels",
-            "no landmarks",
-            "21 landmarks",
-            "landmarks of NaN",
-            "pose of 3",
-            "pose of words",
-        ],
-    )
+
+BREAKS = {
+    "no photo": lambda mat: mat.with_suffix(".jpg").unlink(),
+    "no labels": lambda mat: mat.unlink(),
+    "empty labels": lambda mat: mat.write_bytes(b""),
+    "truncated labels": lambda mat: mat.write_bytes(mat.read_bytes()[:200]),
+    "no landmarks": lambda mat: relabel(mat, pt3d_68=None),
+    "21 landmarks": lambda mat: relabel(mat, pt3d_68=np.zeros((3, 21))),
+    "landmarks of NaN": lambda mat: relabel(mat, pt3d_68=np.full((3, 68), np.nan)),
+    "pose of 3": lambda mat: relabel(mat, Pose_Para=np.zeros((1, 3))),
+    "pose of words": lambda mat: relabel(mat, Pose_Para=np.array([["a"] * 7], dtype=object)),
+}
+
+
+class TestBrokenFiles:
+    @pytest.mark.parametrize("how", BREAKS)
     def test_a_broken_face_is_left_out_with_one_warning_that_names_it(self, tmp_path, how):
         place = write_set(tmp_path / "set")
-        self._break(place, how)
+        BREAKS[how](place / "AFLW2000" / "image00004.mat")
         with pytest.warns(UserWarning, match=r"set: 1 face left out: image00004 \(") as caught:
             samples = read_aflw2000_3d(place)
         assert [sample.name for sample in samples] == ["image00002", "image00006"]
@@ -172,9 +156,7 @@ class TestBrokenFiles:
 
     def test_a_large_mat_is_left_out_before_it_is_unpacked(self, tmp_path):
         place = write_set(tmp_path / "set")
-        labels = scipy.io.loadmat(place / "AFLW2000" / "image00004.mat")
-        labels = {key: value for key, value in labels.items() if not key.startswith("__")}
-        scipy.io.savemat(place / "AFLW2000" / "image00004.mat", labels | {"other": np.zeros(3_000_000)})
+        relabel(place / "AFLW2000" / "image00004.mat", other=np.zeros(3_000_000))
         shutil.make_archive(str(place), "zip", place)
         assert place.with_suffix(".zip").stat().st_size < 100_000
         with pytest.warns(
@@ -184,8 +166,7 @@ class TestBrokenFiles:
 
     def test_points_beyond_any_photo_are_left_out(self, tmp_path):
         place = write_set(tmp_path / "set")
-        labels = {"pt3d_68": np.eye(3, 68) * 1e200, "Pose_Para": np.zeros((1, 7))}
-        scipy.io.savemat(place / "AFLW2000" / "image00004.mat", labels)
+        relabel(place / "AFLW2000" / "image00004.mat", pt3d_68=np.eye(3, 68) * 1e200)
         with pytest.warns(UserWarning, match=r"image00004 \(expected points in pixels, got 1e\+200\)"):
             assert len(read_aflw2000_3d(place)) == 2
 

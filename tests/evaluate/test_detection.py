@@ -40,6 +40,21 @@ def photo(name, image):
     return photos_of([Sample(f"{name}#{k}", image, box=box) for k, box in enumerate(BOXES)])
 
 
+def blind(image, **_):
+    return np.zeros((0, 5))
+
+
+def watching():
+    """A blind detector, and the list of what it sees."""
+    seen = []
+
+    def detect(image):
+        seen.append(image)
+        return blind(image)
+
+    return detect, seen
+
+
 class TestFigures:
     def test_two_of_three_and_one_false_alarm(self):
         found = [[*BOXES[0], 0.9], [*BOXES[1], 0.6], [200, 0, 240, 40, 0.7], [*BOXES[2], 0.3]]
@@ -102,12 +117,7 @@ class TestFigures:
 
 class TestPhotos:
     def test_conditions_change_what_the_detector_sees_and_nothing_else(self):
-        seen = []
-
-        def detect(image):
-            seen.append(image)
-            return np.zeros((0, 5))
-
+        detect, seen = watching()
         photos = photo("a", grey)
         both = {"one": detect, "other": detect}
         evaluate_detectors(both, photos, progress=False)
@@ -117,12 +127,7 @@ class TestPhotos:
         np.testing.assert_array_equal(seen[2], seen[3])
 
     def test_true_faces_stand_before_the_haze(self):
-        seen = []
-
-        def detect(image):
-            seen.append(image)
-            return np.zeros((0, 5))
-
+        detect, seen = watching()
         landmarks = points68(left=10, top=10, width=40, height=40)
         photos = photos_of([Sample("a", grey, landmarks=landmarks)])
         evaluate_detectors({"one": detect}, photos, condition="haze", severity=3, progress=False)
@@ -131,7 +136,7 @@ class TestPhotos:
 
     def test_unreadable_photos_are_left_out_and_none_left_is_an_error(self):
         photos = photo("a", grey) + photo("b", broken)
-        nothing = {"blind": lambda image: np.zeros((0, 5))}
+        nothing = {"blind": blind}
         with pytest.warns(UserWarning, match=r"1 face left out: b"):
             evaluation = evaluate_detectors(nothing, photos, progress=False)["blind"]
         assert len(evaluation.results) == 1
@@ -147,7 +152,7 @@ def test_the_report_puts_detectors_side_by_side():
     good = np.column_stack([BOXES, np.full(3, 0.9)])
     text, unread = report(
         photos,
-        {"good": lambda image: good, "blind": lambda image: np.zeros((0, 5))},
+        {"good": lambda image: good, "blind": blind},
         all_labelled=True,
         conditions=["haze"],
         severities=[2],
@@ -171,7 +176,7 @@ def test_a_severity_out_of_range_is_named_before_any_photo_is_read():
 
 def test_the_report_names_what_the_first_detector_missed():
     photos = photo("a", grey)
-    detectors = {"one of three": lambda image: [[*BOXES[1], 0.9]], "blind": lambda image: np.zeros((0, 5))}
+    detectors = {"one of three": lambda image: [[*BOXES[1], 0.9]], "blind": blind}
     text, _ = report(photos, detectors, all_labelled=True, missed=1, progress=False)
     assert text.splitlines()[-2:] == [
         "missed by one of three:",
@@ -196,7 +201,7 @@ class TestCommand:
 
     def test_weights_whose_files_are_named_alike_are_told_apart(self, tmp_path, capsys, monkeypatch):
         Image.fromarray(grey()).save(tmp_path / "a.png")
-        monkeypatch.setattr(command, "Detector", lambda name: lambda image, **_: np.zeros((0, 5)))
+        monkeypatch.setattr(command, "Detector", lambda name: blind)
         names = ["one/w.safetensors", "two/w.safetensors", "three/v.safetensors"]
         assert self._run(tmp_path, "--dataset", "folder", "--detectors", *names) == 0
         assert capsys.readouterr().out.splitlines()[1].split() == [*names[:2], "v.safetensors"]
