@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import io
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -155,20 +157,18 @@ def _charts(report: ReportData) -> list[tuple[Markup, str]]:
     """The figures that the report has numbers for, with their captions."""
     error = "nme" if report.faces["nme"].notna().any() else "landmark_drift"
     by_severity = "by severity" + ", with 95 % intervals" * _has_intervals(report)
+    lines = [(partial(figures.line_chart, metric=metric), metric) for metric in (error, *_LINES)]
     wanted = [
-        *((figures.line_chart, metric, by_severity) for metric in (error, *_LINES)),
-        (figures.violins, error, "over the faces of each condition"),
-        (figures.score_scatter, None, "Checked failure probability and error of each face"),
-        (figures.reliability, None, "How many faces failed, by their checked failure probability"),
+        *((draw, f"{METRICS[metric].label} {by_severity}") for draw, metric in lines),
+        (partial(figures.violins, metric=error), f"{METRICS[error].label} over the faces of each condition"),
+        (figures.score_scatter, "Checked failure probability and error of each face"),
+        (figures.reliability, "How many faces failed, by their checked failure probability"),
     ]
     drawn = []
-    for figure, metric, words in wanted:
-        try:
-            made = figure(report) if metric is None else figure(report, metric)
-        except ReportError:
-            # The report has no such numbers: real photos have no severity, a set without truth no error.
-            continue
-        drawn.append((_svg(made), words if metric is None else f"{METRICS[metric].label} {words}"))
+    for draw, caption in wanted:
+        # The report may have no such numbers: real photos have no severity, a set without truth no error.
+        with suppress(ReportError):
+            drawn.append((_svg(draw(report)), caption))
     return drawn
 
 
