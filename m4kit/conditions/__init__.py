@@ -1,4 +1,4 @@
-"""The seven bad conditions of UFDD, simulated on a photo.
+"""Simulates the seven bad conditions of UFDD on a photo.
 
     worse = conditions.degrade(image, "haze", 3, seed=0)
 

@@ -1,4 +1,4 @@
-"""`degrade`: a photo under one of the seven conditions of UFDD."""
+"""Degrades a photo by one of the seven conditions of UFDD."""
 
 from __future__ import annotations
 

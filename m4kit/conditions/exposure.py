@@ -1,4 +1,4 @@
-"""Bad illumination: underexposed, overexposed, backlit, lit from one side, or with a colour cast."""
+"""Simulates bad illumination: underexposed, overexposed, backlit, lit from one side, or with a colour cast."""
 
 from __future__ import annotations
 

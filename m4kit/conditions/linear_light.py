@@ -1,4 +1,4 @@
-"""Conversion between sRGB and linear light, and the image operations that all conditions share."""
+"""Converts between sRGB and linear light, and holds the image operations that all conditions share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults of the camera, whatever the depth of the scene: defocus, motion blur, and a wet or dirty lens."""
+"""Simulates faults of the camera, whatever the depth: defocus, motion blur, and a wet or dirty lens."""
 
 from __future__ import annotations
 

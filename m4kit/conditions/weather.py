@@ -1,4 +1,4 @@
-"""Weather between camera and face: haze, snow and rain."""
+"""Simulates weather between camera and face: haze, snow and rain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the system knows about its own errors: signs, a failure probability, and warnings in words."""
+"""Tells what the system knows about its own errors: signs, a failure probability, and warnings in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Failure probability of a face: a calibrated score made of the signs.
+"""Estimates the failure probability of a face: a calibrated score made of the signs.
 
     face.failure_probability   # probability that the landmarks' NME is above 8 %, 0 to 1, or None
 

@@ -1,4 +1,4 @@
-"""Quality of a picture: sharpness, contrast, brightness, and what is lost in black or white."""
+"""Measures the quality of a picture: sharpness, contrast, brightness, and what is lost in black or white."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Warnings about a prediction in words, such as "too dark" or "heads disagree about the jaw".
+"""Warns about a prediction in words, such as "too dark" or "heads disagree about the jaw".
 
 Each has a fixed limit on one sign, so neither truth nor a fit is needed. `m4kit.training.failure` prints how often
 each is given for right and for failed faces.

@@ -1,4 +1,4 @@
-"""Signs that a prediction may be wrong, measured without the truth.
+"""Measures signs that a prediction may be wrong, without the truth.
 
 Lengths are in percent of the landmarks' size, sqrt(w * h) of their box, as for `metrics.nme`. `failure` combines the
 signs into a probability.

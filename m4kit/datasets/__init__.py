@@ -1,4 +1,4 @@
-"""Readers of published data sets. m4kit ships none and downloads none.
+"""Reads published data sets. m4kit ships none and downloads none.
 
     from m4kit import datasets
 

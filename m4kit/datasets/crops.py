@@ -1,4 +1,4 @@
-"""Sets of face crops without their photos: AFLW, YouTube Faces and 3DDFA's lists.
+"""Reads sets of face crops without their photos: AFLW, YouTube Faces and 3DDFA's lists.
 
 Here the crop picture is the photo, and `Sample.crop` covers all of it. The sets map a photo's x into a crop by
 (x - left) * side / (right - left), counted from the crop picture's left edge, where the first pixel's centre is at

@@ -1,4 +1,4 @@
-"""dlib's XML, as written by its imglab: boxes with named points, for pictures with any number of faces."""
+"""Reads dlib's XML, as written by its imglab: boxes with named points, for pictures with any number of faces."""
 
 from __future__ import annotations
 

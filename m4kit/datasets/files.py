@@ -1,4 +1,4 @@
-"""Files of a data set: a folder or a `.zip` behind one interface, label files, arrays, and names of pictures."""
+"""Reads files of a data set: a folder or a `.zip` behind one interface, label files, arrays, names of pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""AFLW2000-3D and 300W-LP: a `.mat` beside each photo (Zhu et al., CVPR 2016).
+"""Reads AFLW2000-3D and 300W-LP: a `.mat` beside each photo (Zhu et al., CVPR 2016).
 
 Both sets count pixels from 1, m4kit from 0, so landmarks and boxes are moved by 1. (Matched with AFLW2000-3D's
 photos, the published crops begin 1.0 pixel before their boxes' left edge counted from 0.)

@@ -1,4 +1,4 @@
-"""`Photo`, a photo with the samples of its faces."""
+"""Groups samples by photo."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures with a file of 68 points beside each, and pictures without labels."""
+"""Reads pictures with a file of 68 points beside each, and pictures without labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All readers of data sets, by the name of the layout."""
+"""Lists all readers of data sets by the name of the layout."""
 
 from __future__ import annotations
 

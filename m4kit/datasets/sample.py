@@ -1,4 +1,4 @@
-"""`Sample`, one labelled face of any data set, and what all readers share: checks, names and warnings."""
+"""Defines `Sample`, one labelled face of any data set, and what all readers share: checks, names, warnings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Readers of photos taken in bad conditions: folders named by condition, and tables."""
+"""Reads photos taken in bad conditions: folders named by condition, and tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A CSV with the 68 points of one face per row."""
+"""Reads a CSV with the 68 points of one face per row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""UFDD, a set of faces in bad conditions, and sets with the same layout."""
+"""Reads UFDD, a set of faces in bad conditions, and sets with the same layout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors of landmarks and head pose on a labelled set.
+"""Measures errors of landmarks and head pose on a labelled set.
 
 They are measured with true boxes, for each head of the network, and for the whole chain with the detector. The share
 of the error that the face model causes is measured, too.

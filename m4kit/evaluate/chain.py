@@ -1,4 +1,4 @@
-"""Evaluation of the whole chain on photos: detector, first crop, second crop; compared with ground-truth crops."""
+"""Evaluates the whole chain on photos (detector, first crop, second crop), compared with ground-truth crops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `m4kit evaluate`: measure errors of networks and detectors on a data set."""
+"""Runs the command `m4kit evaluate`: errors of networks and detectors on a data set."""
 
 from __future__ import annotations
 

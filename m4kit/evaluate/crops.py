@@ -1,4 +1,4 @@
-"""Ground-truth crops of labelled faces in batches, in this process or spread by an executor."""
+"""Cuts the ground-truth crops of labelled faces in batches, in this process or by an executor."""
 
 from __future__ import annotations
 

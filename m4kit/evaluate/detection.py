@@ -1,4 +1,4 @@
-"""Evaluation of detectors: recall, average precision and false positives, by size of the face and by condition."""
+"""Evaluates detectors: recall, average precision and false positives, by size of the face and by condition."""
 
 from __future__ import annotations
 

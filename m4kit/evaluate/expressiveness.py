@@ -1,4 +1,4 @@
-"""How well a face model can describe faces: its best fit to the true landmarks, and how unusual that fit is.
+"""Measures how well a face model can describe faces: its best fit to the true landmarks, and how unusual that fit is.
 
 An error of a network then has two parts: the floor, which no coefficients of the model go below, and what the network
 missed beyond it.

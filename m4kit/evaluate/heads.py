@@ -1,4 +1,4 @@
-"""Evaluation of each head: run the network once, then evaluate any head weights by fusing again."""
+"""Evaluates each head: the network runs once, and any head weights are evaluated by fusing again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well the identity numbers of a network tell people apart, from several photos of each person."""
+"""Measures how well the identity numbers of a network tell people apart, from several photos of each person."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors of landmarks and head pose on a labelled set.
+"""Measures errors of landmarks and head pose on a labelled set.
 
 The network is a function of crops, so that any network can be evaluated (see `m4kit.peers`). The figure that
 papers quote for AFLW2000-3D is `LandmarkEvaluation.balanced`, on ground-truth crops.

@@ -1,4 +1,4 @@
-"""One table of several networks on the same faces, and the published figures of others."""
+"""Compares several networks on the same faces in one table, with the published figures of others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of an evaluation: a table, the error curve, the predictions, and a page of the worst faces."""
+"""Writes the files of an evaluation: a table, the error curve, the predictions, and a page of the worst faces."""
 
 from __future__ import annotations
 

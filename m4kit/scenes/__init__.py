@@ -1,4 +1,4 @@
-"""Failure analysis in bad conditions: which photos fail, how, and whether the system knows.
+"""Analyses failures in bad conditions: which photos fail, how, and whether the system knows.
 
 report = scenes.analyse(scenes.benchmark("photos/"), folder="report/")
 """

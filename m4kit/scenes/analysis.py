@@ -1,4 +1,4 @@
-"""`analyse`: measure how the system fails on photos, against the truth, the clean photo, and its own signs."""
+"""Measures how the system fails on photos, against the truth, the clean photo, and its own signs."""
 
 from __future__ import annotations
 

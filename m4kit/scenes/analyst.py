@@ -1,4 +1,4 @@
-"""Analyses one photo after another: the rows of a photo and its faces, and the pictures of the faces."""
+"""Analyses one photo after another: makes the rows of a photo and its faces, and the pictures of the faces."""
 
 from __future__ import annotations
 

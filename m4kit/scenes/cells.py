@@ -1,4 +1,4 @@
-"""Metrics by condition and severity: mean, 95 % interval and count, and the half-life of each condition.
+"""Computes metrics by condition and severity: mean, 95 % interval and count, and the half-life of each condition.
 
 Every metric is one number per face: recall, for instance, is 1 for a face that is found and 0 for a missed one.
 Bootstrap intervals draw whole scenes, since the versions of one photo fail together.

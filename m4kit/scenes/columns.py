@@ -1,4 +1,4 @@
-"""The columns of a report's two tables: their types, their meanings, and their names in charts.
+"""Describes the columns of a report's two tables: their types, their meanings, and their names in charts.
 
 What is not known is NaN (text, numbers), NA (whole numbers, flags) or None (arrays). Lengths and places are in photo
 pixels, angles in degrees.

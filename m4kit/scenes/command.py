@@ -1,4 +1,4 @@
-"""The command `m4kit scenes`: failure analysis on hard scenes."""
+"""Runs the command `m4kit scenes`: failure analysis on hard scenes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Photos of hard scenes from samples or paths, and `benchmark`, which degrades clean photos."""
+"""Collects photos of hard scenes from samples or paths, and degrades clean photos (`benchmark`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of a scene report, for papers. Each function returns its figure.
+"""Draws figures of a scene report, for papers. Each function returns its figure.
 
 A metric is one of `cells.METRICS`. A condition has the same colour in all figures.
 """

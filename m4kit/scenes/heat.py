@@ -1,4 +1,4 @@
-"""The cells of a heat map with their colours, for pages and widgets. `figures.heat_map` draws one for papers."""
+"""Colours the cells of a heat map, for pages and widgets. `figures.heat_map` draws one for papers."""
 
 from __future__ import annotations
 

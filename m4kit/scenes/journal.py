@@ -1,4 +1,4 @@
-"""The journal of an analysis: one line per finished photo, so that a stopped analysis can continue."""
+"""Keeps the journal of an analysis: one line per finished photo, so that a stopped analysis can continue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A scene report as one web page that opens offline: what failed where, and the worst faces first.
+"""Writes a scene report as one web page that opens offline: what failed where, and the worst faces first.
 
 Charts and landmarks are SVG and pictures JPEG, all inside the page. JavaScript switches metrics, filters the gallery,
 shows it in steps and enlarges a face; without it the page shows everything at once.

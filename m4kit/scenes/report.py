@@ -1,4 +1,4 @@
-"""A scene report: what `analyse` found, with its summary, its findings as text, and its page."""
+"""Summarises what `analyse` found: a table, the findings as text, and a page."""
 
 from __future__ import annotations
 

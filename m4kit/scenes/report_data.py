@@ -1,4 +1,4 @@
-"""The data of a scene report: its two tables, its settings and its pictures, and how they are saved."""
+"""Saves and loads the data of a scene report: its two tables, its settings and its pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What went wrong with a face, in words: labels, each with a stated rule.
+"""Names what went wrong with a face: labels, each with a stated rule.
 
 A rule compares with the truth, or where that is not known with the answer for the clean photo. It does not apply
 where neither is known.
