@@ -22,13 +22,7 @@ from m4kit.scenes.journal import FILE
 from m4kit.scenes.report import SceneReport
 from m4kit.scenes.report_data import ReportError
 
-
-def boxed(predictor, *boxes):
-    """The same predictor with a detector that always gives these boxes (left, top, right, bottom, score)."""
-    found = np.array(boxes, dtype=float).reshape(-1, 5)
-    return Predictor(
-        detector=lambda image: found, network=predictor.network, model=predictor.model, threshold=0.0
-    )
+from helpers.predictors import boxed
 
 
 @pytest.fixture(scope="module")
@@ -190,8 +184,7 @@ class TestWithoutTruth:
 
     def test_consistency_uses_as_many_views(self, photo, clean, predictor):
         """The mean of a crop's and its mirror image's answers is the same for the mirror image."""
-        twice = boxed(predictor, np.asarray(clean[0].box))
-        twice.views = 2
+        twice = boxed(predictor, np.asarray(clean[0].box), views=2)
         faces = analyse([Sample("a", lambda: photo)], predictor=twice, progress=False).faces
         assert faces["flip_consistency"][0] < 1e-3
         assert faces["jitter_consistency"][0] > 0.1
@@ -355,8 +348,7 @@ class TestContinuing:
         with pytest.raises(ReportError, match=r"it holds 1 others \(one is a\)"):
             analyse([scene(photo, "b")], predictor=fixed, folder=tmp_path, progress=False)
         for name, before, now in (("passes", 2, 1), ("views", 1, 2)):
-            other = boxed(predictor, fixed.detector(photo))
-            setattr(other, name, now)
+            other = boxed(predictor, fixed.detector(photo), **{name: now})
             with pytest.raises(ReportError, match=rf"\({name} {before}, now {now}\)"):
                 analyse([scene(photo)], predictor=other, folder=tmp_path, progress=False)
 

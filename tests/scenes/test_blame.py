@@ -5,9 +5,10 @@ import pytest
 
 from m4kit.datasets import DatasetError, Sample
 from m4kit.images import ImageError
-from m4kit.predictor import Predictor
 from m4kit.scenes.blame import HEADS, STAGES, blame_stages
 from m4kit.scenes.data import benchmark
+
+from helpers.predictors import boxed
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +46,7 @@ def test_a_stage_that_a_condition_does_not_change_gets_no_part(blame):
 
 def test_a_wrong_detector_gets_the_whole_part(photo, clean, predictor):
     left, top, right, bottom = np.asarray(clean[0].box)[:4]
-    wide = np.array([[left - 45, top - 30, right + 15, bottom + 30, 0.9]])
-    erring = Predictor(
-        detector=lambda image: wide, network=predictor.network, model=predictor.model, threshold=0.0, passes=1
-    )
+    erring = boxed(predictor, [left - 45, top - 30, right + 15, bottom + 30, 0.9], passes=1)
     faces = blame_stages([sample(photo, clean[0])], predictor=erring, progress=False).faces
     assert faces["crop"][0] > 0.5
     assert faces["camera"][0] == pytest.approx(0, abs=1e-4)
@@ -56,10 +54,7 @@ def test_a_wrong_detector_gets_the_whole_part(photo, clean, predictor):
 
 
 def test_a_missed_face_has_no_parts_but_an_error_in_the_true_crop(photo, clean, predictor):
-    blind = Predictor(
-        detector=lambda image: np.zeros((0, 5)), network=predictor.network, model=predictor.model
-    )
-    blame = blame_stages([sample(photo, clean[0])], predictor=blind, progress=False)
+    blame = blame_stages([sample(photo, clean[0])], predictor=boxed(predictor), progress=False)
     assert np.isnan(blame.faces["nme"][0])
     assert 0 <= blame.faces["true_crop"][0] < 3
     summary = blame.summary()
