@@ -78,8 +78,7 @@ def surface_fits(model: FaceModel, vertices: np.ndarray, points: np.ndarray) -> 
     mean, deviation = np.zeros(COEFFICIENTS), np.ones(COEFFICIENTS)
     deviation[:IDENTITY_MODES] = SPREAD
     for _ in range(ROUNDS):
-        prior = Prior(mean, np.diag(deviation**2))
-        fits = fit(model, vertices, points, prior=prior, landmark_noise=np.inf)
+        fits = fit(model, vertices, points, prior=Prior(mean, deviation), landmark_noise=np.inf)
         mean[:IDENTITY_MODES] = split(fits).identity.mean(0)
         mean *= model.symmetry > 0
     return fits, mean[:IDENTITY_MODES]

@@ -40,7 +40,7 @@ def main() -> None:
     if options.faces:
         chosen = np.random.default_rng(0).permutation(chosen)[: options.faces]
     crops = source.crops(chosen)
-    points, trust = annotation({"points21": source.points21[chosen], "points68": source.points68[chosen]})
+    points, trust = annotation(source.points21[chosen], source.points68[chosen])
     compare("m4net-small", crops, points, trust)
     landmarks = compare("m4net-base", crops, points, trust)
     compare_photos(crops, landmarks, points, trust)

@@ -127,7 +127,7 @@ def measure(
     """
     model = predictor.model
     labels.check_fits(model)
-    points, trust = annotation({"points21": labels.points21, "points68": labels.points68})
+    points, trust = annotation(labels.points21, labels.points68)
     bare = np.count_nonzero(~trust.any(axis=1))
     if bare:
         raise TrainingError(

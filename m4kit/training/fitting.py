@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from m4kit.face_model import EXPRESSION_MODES, IDENTITY_MODES, FaceModel
-from m4kit.parameters import join, split_camera
+from m4kit.parameters import PARAMETERS, join, split_camera
+from m4kit.training.registration import similarity
 
 LANDMARK_NOISE = 1.0
 DENSE_NOISE = 2.0
@@ -16,20 +16,18 @@ DENSE_NOISE = 2.0
 
 COEFFICIENTS = IDENTITY_MODES + EXPRESSION_MODES
 
-_BATCH = 500
+_BATCH, _STEPS = 500, 25
 
 
-@dataclass(frozen=True)
-class Prior:
-    """A normal distribution of the 50 coefficients: mean (50,) and covariance (50, 50)."""
+class Prior(NamedTuple):
+    """A normal distribution of the 50 coefficients: their means (50,) and standard deviations (50,)."""
 
     mean: np.ndarray
-    covariance: np.ndarray
+    deviation: np.ndarray
 
-    @classmethod
-    def standard(cls) -> Prior:
-        """The face model's own: mean 0, variance 1."""
-        return cls(np.zeros(COEFFICIENTS), np.eye(COEFFICIENTS))
+
+STANDARD = Prior(np.zeros(COEFFICIENTS), np.ones(COEFFICIENTS))
+"""The face model's own."""
 
 
 def fit(
@@ -37,69 +35,44 @@ def fit(
     vertices: np.ndarray,
     points: np.ndarray,
     *,
-    prior: Prior | None = None,
+    prior: Prior = STANDARD,
     identity: np.ndarray | None = None,
     landmark_noise: float = LANDMARK_NOISE,
-    iterations: int = 25,
 ) -> np.ndarray:
     """Fit raw parameters (n, 62) to points (n, 68 + dense, 3): the landmarks, then these vertices.
 
     Alternates between the weak-perspective camera (orthogonal Procrustes in 3D) and the 50 coefficients (maximum a
-    posteriori under `prior`, by default the model's own). With `identity` (n, 40) only camera and expression are
-    fitted. The camera's depth offset, which no point determines, is 0.
+    posteriori under `prior`). With `identity` (n, 40) only camera and expression are fitted. The camera's depth
+    offset, which no point determines, is 0.
     """
     mean, modes = _points(model, vertices)
-    parts = np.array_split(np.arange(len(points)), len(points) // _BATCH + 1)
-    return np.concatenate(
-        [
-            _fit(
-                mean,
-                modes,
-                points[part],
-                prior=prior or Prior.standard(),
-                identity=None if identity is None else identity[part],
-                landmark_noise=landmark_noise,
-                iterations=iterations,
-            )
-            for part in parts
-        ]
-    )
-
-
-def _fit(mean, modes, points, *, prior, identity, landmark_noise, iterations) -> np.ndarray:
-    basis = modes.reshape(len(modes), -1)
-    # Coefficients are start + z @ factor.T, with a standard normal z.
-    start, factor = np.tile(prior.mean, (len(points), 1)), np.linalg.cholesky(prior.covariance)
-    if identity is not None:
-        start[:, :IDENTITY_MODES], factor = identity, factor[:, IDENTITY_MODES:]
-    own = factor.T @ basis
-    at_start = mean.ravel() + start @ basis
     noise = np.full(len(mean), DENSE_NOISE)
     noise[:68] = landmark_noise
-    weight = 1 / noise**2
-    share = (weight / weight.sum())[:, None]
+    start = np.tile(prior.mean, (len(points), 1))
+    # Coefficients are start + z @ factor.T, with a standard normal z.
+    factor = np.diag(prior.deviation)
+    if identity is not None:
+        start[:, :IDENTITY_MODES], factor = identity, factor[:, IDENTITY_MODES:]
+    basis = modes.reshape(len(modes), -1)
+    own, weight = factor.T @ basis, 1 / noise**2
     values, vectors = np.linalg.eigh((own * weight.repeat(3)) @ own.T)
-    z = np.zeros((len(points), len(own)))
-    centre = (points * share).sum(1, keepdims=True)
-    aim = points - centre
-    for _ in range(iterations):
-        shape = (at_start + z @ own).reshape(len(points), -1, 3)
-        shape_centre = (shape * share).sum(1, keepdims=True)
-        moved = shape - shape_centre
-        u, singular, vt = np.linalg.svd((aim * share).transpose(0, 2, 1) @ moved)
-        sign = np.ones((len(points), 3))
-        sign[:, 2] = np.sign(np.linalg.det(u @ vt))
-        rotation = (u * sign[:, None]) @ vt
-        scale = (singular * sign).sum(1) / (moved**2 * share).sum((1, 2))
-        translation = centre - scale[:, None, None] * shape_centre @ rotation.transpose(0, 2, 1)
-        back = (points - translation) @ rotation / scale[:, None, None] - at_start.reshape(shape.shape)
-        right = (back * weight[:, None]).reshape(len(points), -1) @ own.T
-        # (s^2 A + I) z = s^2 b in the eigenbasis of A, which all faces share.
-        gain = scale[:, None] ** 2 / (scale[:, None] ** 2 * values + 1)
-        z = (right @ vectors * gain) @ vectors.T
-    camera = np.concatenate([scale[:, None, None] * rotation, translation.transpose(0, 2, 1)], axis=2)
-    camera[:, 2, 3] = 0
-    return join(camera, start + z @ factor.T)
+    parameters = np.empty((len(points), PARAMETERS))
+    for part in np.array_split(np.arange(len(points)), len(points) // _BATCH + 1):
+        at_start = (mean.ravel() + start[part] @ basis).reshape(len(part), -1, 3)
+        z = np.zeros((len(part), len(own)))
+        for _ in range(_STEPS):
+            shape = at_start + (z @ own).reshape(at_start.shape)
+            scale, rotation, translation = similarity(shape, points[part], weight)
+            scale = scale[:, None]
+            back = (points[part] - translation[:, None]) @ rotation / scale[..., None] - at_start
+            right = (back * weight[:, None]).reshape(len(part), -1) @ own.T
+            # (s^2 A + I) z = s^2 b in the eigenbasis of A, which all faces share.
+            gain = scale**2 / (scale**2 * values + 1)
+            z = (right @ vectors * gain) @ vectors.T
+        camera = np.concatenate([scale[..., None] * rotation, translation[..., None]], axis=2)
+        camera[:, 2, 3] = 0
+        parameters[part] = join(camera, start[part] + z @ factor.T)
+    return parameters
 
 
 def place(model: FaceModel, vertices: np.ndarray, parameters: np.ndarray) -> np.ndarray:

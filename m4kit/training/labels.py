@@ -40,7 +40,7 @@ from m4kit.files import OutputFolder, whole_file
 from m4kit.landmarks import face_size
 from m4kit.parameters import landmarks_in_crop, split, split_camera
 from m4kit.training import TrainingError
-from m4kit.training.data import Labels, averaging_matrix, read_crops
+from m4kit.training.data import Labels, read_crops
 from m4kit.training.fitting import (
     Variances,
     fit,
@@ -190,15 +190,15 @@ def label(
     `points` (n, 68 + dense, 3) are the teachers', `vertices` their dense ones.
     """
     fitted = fit(model, vertices, points)
-    columns = {"points21": source.points21.copy(), "points68": source.points68.copy()}
+    points21, points68 = source.points21, source.points68.copy()
     turned = np.abs([pose.yaw for pose in head_poses(split_camera(fitted)[0])]) > OUTLINE_YAW
-    columns["points68"][turned, :17] = np.nan
-    shift = align_annotation(model, fitted, columns)
-    refined, habits = draw_to_annotation(model, fitted, *annotation(columns))
+    points68[turned, :17] = np.nan
+    shift = annotation_shift(model, fitted, *annotation(points21, points68))
+    points21, points68 = (one + np.float32([shift, -shift]) for one in (points21, points68))
+    refined, habits = draw_to_annotation(model, fitted, *annotation(points21, points68))
     print(f"{source.name}: annotated points were moved by {shift:.2f}; {habits_text(habits)}")
     # The loss uses the points, too, and they must mean the same as the teachers'.
     offsets21, offsets68 = np.split(habits_in_crop(fitted, habits).astype(np.float32), [21], axis=1)
-    columns = {"points21": columns["points21"] - offsets21, "points68": columns["points68"] - offsets68}
     identity = split(refined).identity
     if source.people is not None:
         known = ~source.validation
@@ -216,16 +216,17 @@ def label(
         names=np.array(source.names),
         source=np.full(len(source.names), source.name),
         parameters=parameters.astype(np.float32),
+        points21=points21 - offsets21,
+        points68=points68 - offsets68,
         validation=source.validation,
         face_model=model.fingerprint,
-        **columns,
     )
     return labels, variances
 
 
 def write_sheets(source: Source, model: FaceModel, labels: Labels, *, out: Path) -> np.ndarray:
     """Write both contact sheets; return which labels (n,) agree with their annotated points."""
-    missed = agreement(model, labels.parameters, {"points21": labels.points21, "points68": labels.points68})
+    missed = agreement(model, labels.parameters, labels.points21, labels.points68)
     good = missed < WORST
     print(f"{source.name}: {len(labels)} faces, {np.count_nonzero(~good)} left out")
     worst = np.argsort(np.where(good, missed, -1))[-(SHEET_SIDE**2) :][::-1]
@@ -293,23 +294,21 @@ def habits_text(habits: np.ndarray, *, count: int = 3) -> str:
     return f"habits of the annotation in mm (x, y, z of the head): {points or 'none'}"
 
 
-def align_annotation(model: FaceModel, parameters: np.ndarray, columns: dict[str, np.ndarray]) -> float:
-    """Move all annotated points, in place, right and down by the same distance, and return it in crop pixels.
+def annotation_shift(
+    model: FaceModel, parameters: np.ndarray, points: np.ndarray, trust: np.ndarray
+) -> float:
+    """How far, in crop pixels, annotated points (n, 89, 2) must move to the right and down to lie on the fits.
 
     Fits to views and their mirror images favour no side, so the median distance to them along x shows where the
     annotation's pixels begin.
     """
-    points, trust = annotation(columns)
-    shift = -float(np.median((points - place_annotated(model, parameters))[trust == 1, 0]))
-    for name in ("points21", "points68"):
-        columns[name] += np.array([shift, -shift], dtype=np.float32)
-    return shift
+    return -float(np.median((points - place_annotated(model, parameters))[trust == 1, 0]))
 
 
 def contact_sheet(model: FaceModel, crops: np.ndarray, labels: Labels, *, zoom: int = 2) -> np.ndarray:
     """Draw crops (n, 120, 120, 3) uint8 RGB in rows, with fitted landmarks (green) and annotated points (red)."""
     landmarks = place_annotated(model, labels.parameters)[:, 21:]
-    annotated, trust = annotation({"points21": labels.points21, "points68": labels.points68})
+    annotated, trust = annotation(labels.points21, labels.points68)
     pictures = []
     for number, crop in enumerate(crops):
         picture = cv2.resize(crop, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
@@ -345,17 +344,13 @@ def in_rows(pictures: list[np.ndarray], columns: int) -> np.ndarray:
     return np.vstack([np.hstack(pictures[row * columns : (row + 1) * columns]) for row in range(rows)])
 
 
-def agreement(model: FaceModel, parameters: np.ndarray, columns: dict[str, np.ndarray]) -> np.ndarray:
+def agreement(
+    model: FaceModel, parameters: np.ndarray, points21: np.ndarray, points68: np.ndarray
+) -> np.ndarray:
     """Median distance (n,) from each fitted face to its annotated points, as a share of its size."""
-    placed = landmarks_in_crop(model, parameters.astype(np.float64))[..., :2]
-    distances = np.concatenate(
-        [
-            np.linalg.norm(averaging_matrix() @ placed - columns["points21"], axis=2),
-            np.linalg.norm(placed - columns["points68"], axis=2),
-        ],
-        axis=1,
-    )
-    return np.nanmedian(distances, axis=1) / face_size(placed)
+    placed = place_annotated(model, parameters)
+    distances = np.linalg.norm(placed - np.concatenate([points21, points68], axis=1), axis=2)
+    return np.nanmedian(distances, axis=1) / face_size(placed[:, 21:])
 
 
 if __name__ == "__main__":

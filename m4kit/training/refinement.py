@@ -6,18 +6,16 @@ For each face the fit minimises the negative log posterior
 
 over rotation, scale and translation of the camera and the 50 coefficients. u_k are the annotated points, p_k the
 model's and w_k the trust in each. rho is the robust function of Geman and McClure (1987), so that a wrong click loses
-its influence. The prior allows changes of about the size of the teacher's errors (`Spread`). The solver is
+its influence. The prior allows changes of about the size of the teacher's errors (`SPREAD`). The solver is
 Gauss-Newton on all faces at once.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from m4kit.face_model import IDENTITY_MODES, FaceModel
+from m4kit.face_model import EXPRESSION_MODES, IDENTITY_MODES, FaceModel
 from m4kit.parameters import join, split_camera
 from m4kit.training.data import LOOSE_21, LOOSE_68, averaging_matrix, point_weights
 
@@ -27,42 +25,23 @@ NOISE = 1.2
 OUTLIER = 4.0
 """Distance in crop pixels at which an annotated point has a quarter of its weight left."""
 
-_BATCH = 1000
+SPREAD = np.repeat([np.radians(0.5), 0.05, 2.5, 1.2, 0.8], [3, 1, 2, IDENTITY_MODES, EXPRESSION_MODES])
+"""Assumed errors of the teacher, as standard deviations (56,).
+
+Rotation about each axis in radians, log of the scale, translation in crop pixels at the face's middle, identity and
+expression in the model's standard deviations. The identity's is wide, because the labels keep of it what is alike in
+the photos of one person (`fitting.likely_identities`).
+"""
+
+_BATCH, _STEPS = 1000, 5
 
 
-@dataclass(frozen=True)
-class Spread:
-    """Assumed errors of the teacher, as standard deviations.
-
-    `rotation` is in degrees about each axis, `scale` a share, `translation` in crop pixels at the face's middle,
-    `identity` and `expression` in the model's standard deviations. The identity's is wide, because the labels keep
-    of it what is alike in the photos of one person (`fitting.likely_identities`).
-    """
-
-    rotation: float = 0.5
-    scale: float = 0.05
-    translation: float = 2.5
-    identity: float = 1.2
-    expression: float = 0.8
-
-    def vector(self, identity_modes: int, expression_modes: int) -> np.ndarray:
-        """(6 + modes,): rotation vector in radians, log scale, translation, coefficients."""
-        return np.concatenate(
-            [
-                np.full(3, np.radians(self.rotation)),
-                [self.scale, self.translation, self.translation],
-                np.full(identity_modes, self.identity),
-                np.full(expression_modes, self.expression),
-            ]
-        )
-
-
-def annotation(columns: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def annotation(points21: np.ndarray, points68: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Annotated points (n, 89, 2) of n faces, AFLW's 21 and then the 68, and the trust (n, 89) in each.
 
     A missing point is 0 and has a trust of 0.
     """
-    points = np.concatenate([columns["points21"], columns["points68"]], axis=1).astype(np.float64)
+    points = np.concatenate([points21, points68], axis=1, dtype=np.float64)
     trust = np.concatenate([point_weights(21, LOOSE_21), point_weights(68, LOOSE_68)])
     return np.nan_to_num(points), trust * np.isfinite(points).all(-1)
 
@@ -84,7 +63,7 @@ def draw_to_annotation(
     removes them and follows only the differences between faces.
     """
     habits = annotation_offsets(model, parameters, points, trust)
-    return refine(model, parameters, points, trust, offsets=habits), habits
+    return refine(model, parameters, points, trust, habits), habits
 
 
 def refine(
@@ -92,33 +71,22 @@ def refine(
     parameters: np.ndarray,
     points: np.ndarray,
     trust: np.ndarray,
-    *,
-    offsets: np.ndarray | None = None,
-    spread: Spread | None = None,
-    iterations: int = 5,
+    habits: np.ndarray | float = 0.0,
 ) -> np.ndarray:
     """Fit raw parameters (n, 62) to annotated points (n, 89, 2) in the crop frame, weighted by `trust` (n, 89).
 
-    `parameters` (n, 62) are the teacher's, with a scaled rotation as camera. `offsets` (89, 3) in mm are the
-    annotators' habits (see `annotation_offsets`).
+    `parameters` (n, 62) are the teacher's, with a scaled rotation as camera. `habits` (89, 3) in mm are the
+    annotators' (see `annotation_offsets`).
     """
-    parts = [
-        _refine(
-            model,
-            *(values[i : i + _BATCH] for values in (parameters, points, trust)),
-            offsets=offsets,
-            spread=spread or Spread(),
-            iterations=iterations,
-        )
-        for i in range(0, len(parameters), _BATCH)
-    ]
-    return np.concatenate(parts) if parts else np.empty((0, 62))
+    parts = (slice(start, start + _BATCH) for start in range(0, len(parameters), _BATCH))
+    return np.concatenate(
+        [_refine(model, parameters[part], points[part], trust[part], habits) for part in parts]
+    )
 
 
-def _refine(model, parameters, points, trust, *, offsets, spread, iterations) -> np.ndarray:
+def _refine(model, parameters, points, trust, habits) -> np.ndarray:
     mean, modes = annotated_basis(model)
-    if offsets is not None:
-        mean = mean + offsets
+    mean = mean + habits
     used = trust.any(0)
     mean, modes, points, trust = mean[used], modes[:, used], points[:, used], trust[:, used]
     camera, start = split_camera(parameters.astype(np.float64))
@@ -129,7 +97,7 @@ def _refine(model, parameters, points, trust, *, offsets, spread, iterations) ->
         start, model.landmark_modes.astype(float).mean(1), 1
     )
     origin = np.einsum("nij,nj->ni", camera[:, :2, :3], pivot) + camera[:, :2, 3]
-    precision = np.diag(1 / spread.vector(IDENTITY_MODES, len(modes) - IDENTITY_MODES) ** 2)
+    precision = np.diag(1 / SPREAD**2)
     change = np.zeros((len(parameters), len(precision)))
 
     def placed():
@@ -139,7 +107,7 @@ def _refine(model, parameters, points, trust, *, offsets, spread, iterations) ->
         turned = scale[:, None, None] * shape @ rotation.transpose(0, 2, 1)
         return rotation, scale, turned, turned[..., :2] + (origin + change[:, 4:6])[:, None]
 
-    for _ in range(iterations):
+    for _ in range(_STEPS):
         rotation, scale, turned, at = placed()
         offset = points - at
         pull = trust / (NOISE * (1 + (offset**2).sum(-1) / OUTLIER**2)) ** 2
@@ -163,13 +131,10 @@ def _refine(model, parameters, points, trust, *, offsets, spread, iterations) ->
     return join(np.concatenate([matrix, translation[..., None]], axis=2), start + change[:, 6:])
 
 
-def place_annotated(
-    model: FaceModel, parameters: np.ndarray, offsets: np.ndarray | None = None
-) -> np.ndarray:
+def place_annotated(model: FaceModel, parameters: np.ndarray, habits: np.ndarray | float = 0.0) -> np.ndarray:
     """The model's points (n, 89, 2), in the crop frame, that correspond to those of `annotation`."""
     mean, modes = annotated_basis(model)
-    if offsets is not None:
-        mean = mean + offsets
+    mean = mean + habits
     camera, coefficients = split_camera(parameters.astype(np.float64))
     shape = mean + np.tensordot(coefficients, modes, 1)
     return shape @ camera[:, :2, :3].transpose(0, 2, 1) + camera[:, None, :2, 3]

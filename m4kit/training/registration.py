@@ -101,16 +101,21 @@ def register(model: FaceModel, bfm: FaceModel, target: np.ndarray, *, iterations
 
 
 def similarity(source, target, weights=None):
-    """Scale, rotation (3, 3) and translation (3,) that best map source (n, 3) onto target (n, 3) (Umeyama, 1991)."""
-    share = np.ones(len(source)) if weights is None else weights
+    """Scale (...), rotation (..., 3, 3) and translation (..., 3) that best map one set of points onto another.
+
+    `source` and `target` are (..., n, 3), and `weights` (n,) weigh the points (Umeyama, 1991).
+    """
+    share = np.ones(source.shape[-2]) if weights is None else weights
     share = (share / share.sum())[:, None]
-    source_centre, target_centre = (source * share).sum(0), (target * share).sum(0)
+    source_centre, target_centre = ((one * share).sum(-2, keepdims=True) for one in (source, target))
     a, b = source - source_centre, target - target_centre
-    u, singular, vt = np.linalg.svd((b * share).T @ a)
-    sign = np.array([1, 1, np.sign(np.linalg.det(u @ vt))])
-    rotation = u * sign @ vt
-    scale = float((singular * sign).sum() / (a * a * share).sum())
-    return scale, rotation, target_centre - scale * rotation @ source_centre
+    u, singular, vt = np.linalg.svd((b * share).mT @ a)
+    sign = np.ones_like(singular)
+    sign[..., 2] = np.sign(np.linalg.det(u @ vt))
+    rotation = (u * sign[..., None, :]) @ vt
+    scale = (singular * sign).sum(-1) / (a * a * share).sum((-2, -1))
+    translation = target_centre - scale[..., None, None] * source_centre @ rotation.mT
+    return scale, rotation, translation[..., 0, :]
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from m4kit.training.fitting import (
 )
 from m4kit.training.labels import (
     agreement,
-    align_annotation,
+    annotation_shift,
     ask,
     contact_sheet,
     habits_text,
@@ -34,6 +34,7 @@ from m4kit.training.labels import (
     mesh_sheet,
     read_source,
 )
+from m4kit.training.refinement import annotation
 from m4kit.training.registration import Registration, register, similarity
 from m4kit.training.teacher import (
     DENSE_POINTS,
@@ -396,9 +397,8 @@ class TestFit:
         known = np.concatenate([cameras.reshape(-1, 12), coefficients], axis=1)
         nothing = np.full((4, 21, 2), np.nan)
         true = seen(points_of(model, [], coefficients)[:, :68], cameras)[..., :2]
-        columns = {"points21": nothing, "points68": true}
-        assert agreement(model, parameters, columns).max() < 0.01
-        np.testing.assert_allclose(agreement(model, known, columns), 0, atol=1e-5)
+        assert agreement(model, parameters, nothing, true).max() < 0.01
+        np.testing.assert_allclose(agreement(model, known, nothing, true), 0, atol=1e-5)
 
 
 class TestPrior:
@@ -407,7 +407,7 @@ class TestPrior:
         mean = np.zeros(50)
         mean[:40] = np.random.default_rng(21).normal(size=40)
         points = seen(points_of(model, teacher.vertices, np.tile(mean, (3, 1))), cameras)
-        prior = Prior(mean, 0.01 * np.eye(50))
+        prior = Prior(mean, np.full(50, 0.1))
         np.testing.assert_allclose(
             fit(model, teacher.vertices, points, prior=prior)[:, 12:], [mean] * 3, atol=0.02
         )
@@ -506,21 +506,19 @@ def test_disagreement_is_the_median_distance_as_a_share_of_the_face(model):
     known = np.concatenate([cameras.reshape(-1, 12), coefficients], axis=1)
     true = seen(points_of(model, [], coefficients), cameras)[..., :2]
     size = np.sqrt(np.ptp(true, axis=1).prod(axis=1))
-    columns = {"points21": averaging_matrix() @ true + [3, 4], "points68": np.full((3, 68, 2), np.nan)}
-    columns["points21"][:, :8] = np.nan
-    columns["points21"][:, 9] += 1000
-    np.testing.assert_allclose(agreement(model, known, columns), 5 / size, rtol=1e-4)
+    points21 = averaging_matrix() @ true + [3, 4]
+    points21[:, :8] = np.nan
+    points21[:, 9] += 1000
+    nothing = np.full((3, 68, 2), np.nan)
+    np.testing.assert_allclose(agreement(model, known, points21, nothing), 5 / size, rtol=1e-4)
 
 
 def test_annotation_whose_pixels_begin_elsewhere_is_moved_onto_the_fits(model):
     cameras, coefficients = faces_of(50, seed=16)
     known = np.concatenate([cameras.reshape(-1, 12), coefficients], axis=1)
     true = seen(points_of(model, [], coefficients), cameras)[..., :2]
-    nothing = np.full((50, 21, 2), np.nan, np.float32)
-    columns = {"points21": nothing, "points68": np.add(true, [0.6, -0.6]).astype(np.float32)}
-    assert align_annotation(model, known, columns) == pytest.approx(-0.6, abs=1e-3)
-    np.testing.assert_allclose(columns["points68"], true, atol=1e-3)
-    assert np.isnan(columns["points21"]).all()
+    points, trust = annotation(np.full((50, 21, 2), np.nan), np.add(true, [0.6, -0.6]))
+    assert annotation_shift(model, known, points, trust) == pytest.approx(-0.6, abs=1e-3)
 
 
 def sheet_labels(model, n):
