@@ -75,12 +75,19 @@ def fit(
     return parameters
 
 
-def place(model: FaceModel, vertices: np.ndarray, parameters: np.ndarray) -> np.ndarray:
-    """The landmarks and then these vertices (n, 68 + dense, 3), in the crop frame, of raw parameters (n, 62)."""
-    mean, modes = _points(model, vertices)
+def in_crop(parameters: np.ndarray, mean: np.ndarray, modes: np.ndarray) -> np.ndarray:
+    """Points (..., P, 3), in the crop frame, of raw parameters (..., 62).
+
+    `mean` (P, 3) and `modes` (50, P, 3) are a face model's at these points, in mm.
+    """
     camera, coefficients = split_camera(parameters.astype(np.float64))
     shape = mean + np.tensordot(coefficients, modes, 1)
-    return shape @ camera[..., :3].swapaxes(-1, -2) + camera[..., None, :, 3]
+    return shape @ camera[..., :3].mT + camera[..., None, :, 3]
+
+
+def place(model: FaceModel, vertices: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+    """The landmarks and then these vertices (n, 68 + dense, 3), in the crop frame, of raw parameters (n, 62)."""
+    return in_crop(parameters, *_points(model, vertices))
 
 
 def offsets(model: FaceModel, vertices: np.ndarray, parameters: np.ndarray, points: np.ndarray) -> np.ndarray:

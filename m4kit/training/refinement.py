@@ -18,6 +18,7 @@ from scipy.spatial.transform import Rotation
 from m4kit.face_model import EXPRESSION_MODES, IDENTITY_MODES, FaceModel
 from m4kit.parameters import join, split_camera
 from m4kit.training.data import LOOSE_21, LOOSE_68, averaging_matrix, point_weights
+from m4kit.training.fitting import in_crop
 
 NOISE = 1.2
 """Standard deviation of an annotator's click about the intended point, in crop pixels."""
@@ -134,10 +135,7 @@ def _refine(model, parameters, points, trust, habits) -> np.ndarray:
 def place_annotated(model: FaceModel, parameters: np.ndarray, habits: np.ndarray | float = 0.0) -> np.ndarray:
     """The model's points (n, 89, 2), in the crop frame, that correspond to those of `annotation`."""
     mean, modes = annotated_basis(model)
-    mean = mean + habits
-    camera, coefficients = split_camera(parameters.astype(np.float64))
-    shape = mean + np.tensordot(coefficients, modes, 1)
-    return shape @ camera[:, :2, :3].transpose(0, 2, 1) + camera[:, None, :2, 3]
+    return in_crop(parameters, mean + habits, modes)[..., :2]
 
 
 def habits_in_crop(parameters: np.ndarray, habits: np.ndarray) -> np.ndarray:

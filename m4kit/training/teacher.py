@@ -10,19 +10,24 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
-from tqdm import tqdm
+from tqdm import tqdm, trange
 
-from m4kit.camera import CROP_SIZE
 from m4kit.engine import TorchEngine
 from m4kit.face_model import FaceModel
 from m4kit.landmarks import MIRROR_68, face_size
 from m4kit.network import M4Net
-from m4kit.parameters import PARAMETERS, fuse, split, split_camera
-from m4kit.peers.tddfa_v2 import BFM, NETWORKS, WHITENING, read_whitening
-from m4kit.training.fitting import place
+from m4kit.parameters import PARAMETERS, fuse, split
+from m4kit.peers.tddfa_v2 import (
+    BFM,
+    NETWORKS,
+    WHITENING,
+    read_network,
+    read_whitening,
+    to_crop_frame,
+    whitened,
+)
+from m4kit.training.fitting import in_crop, place
 from m4kit.training.registration import Registration, register
-from m4kit.training.transfer import read_peer
 from m4kit.views import VIEWS, maps_to_crop, regress, view_pictures
 from m4kit.weights import check_fits, fingerprint
 
@@ -38,44 +43,6 @@ def symmetric_points(model: FaceModel, valid: np.ndarray) -> tuple[np.ndarray, n
     chosen = np.random.default_rng(0).choice(np.flatnonzero(valid & valid[mirror]), half, replace=False)
     swapped = np.roll(np.arange(DENSE_POINTS), half)
     return np.concatenate([chosen, mirror[chosen]]), np.concatenate([MIRROR_68, 68 + swapped])
-
-
-def peer_answers(crops: np.ndarray, network: torch.nn.Module, *, progress: bool = True) -> np.ndarray:
-    """A 3DDFA-V2 network's whitened answers (n, 6, 62) to six views of crops (n, 120, 120, 3) uint8 RGB."""
-    answers = []
-    for start in tqdm(range(0, len(crops), 32), desc="teacher", disable=not progress):
-        views = view_pictures(crops[start : start + 32])
-        # 3DDFA-V2's networks take BGR.
-        pixels = torch.from_numpy(views[..., ::-1].copy()).permute(0, 3, 1, 2)
-        with torch.inference_mode():
-            answers.append(network((pixels.float() - 127.5) / 128).numpy())
-    return np.concatenate(answers).reshape(len(crops), len(VIEWS), PARAMETERS)
-
-
-def peer_points(raw: np.ndarray, mean: np.ndarray, modes: np.ndarray, *, start: float = 0.0) -> np.ndarray:
-    """Points (..., P, 3) in the crop frame of 3DDFA-V2's raw parameters (..., 62).
-
-    `mean` (P, 3) and `modes` (50, P, 3) are the BFM's at these points, in mm. 3DDFA-V2's cameras take micrometres,
-    and count x from 1 and y from the lower edge. Their pixels begin `start` pixels from the crop's edge.
-    """
-    camera, coefficients = split_camera(raw)
-    shape = mean + np.tensordot(coefficients, modes, 1)
-    offset = camera[..., None, :, 3] - [1 + CROP_SIZE / 2 - start, CROP_SIZE / 2 + start, 0]
-    return shape @ (1000 * camera[..., :3]).swapaxes(-1, -2) + offset
-
-
-def mean_points(
-    raw: np.ndarray, mean: np.ndarray, modes: np.ndarray, mirrored: np.ndarray, *, start: float = 0.0
-) -> np.ndarray:
-    """The mean over six views, in the crop, of 3DDFA-V2's raw parameters (n, 6, 62); points (n, P, 3).
-
-    `mirrored` (P,) are the mirror partners of the points; the rest is as in `peer_points`.
-    """
-    total = 0
-    for number, (back, offset) in enumerate(maps_to_crop()):
-        points = (peer_points(raw[:, number], mean, modes, start=start) - offset) @ back.T
-        total = total + (points[:, mirrored] if VIEWS[number][0] else points) / len(VIEWS)
-    return total
 
 
 class PeerTeacher:
@@ -118,23 +85,33 @@ class PeerTeacher:
 
     def ask(self, crops: np.ndarray) -> np.ndarray:
         """Whitened answers (n, 6, 62) to crops (n, 120, 120, 3) uint8 RGB."""
-        # The batch norms that the file lacks are measured on some crops.
-        return peer_answers(crops, read_peer(self.network, crops[:600]))
+        network = read_network(self.network)
+        parts = (crops[start : start + 32] for start in trange(0, len(crops), 32, desc="teacher"))
+        answers = np.concatenate([whitened(network, view_pictures(part)) for part in parts])
+        return answers.reshape(len(crops), len(VIEWS), PARAMETERS).astype(np.float32)
 
     def raw(self, answers: np.ndarray) -> np.ndarray:
-        """Whitened answers (..., 62) as raw parameters."""
+        """Whitened answers (..., 62) as raw parameters of 3DDFA-V2."""
         return answers.astype(np.float64) * self.whitening[1] + self.whitening[0]
 
     def points(self, answers: np.ndarray) -> np.ndarray:
         """Points (n, 468, 3) in the crop frame of answers (n, 6, 62); prints where the pixels begin."""
         start = self.start_of_pixels(answers[:1000])
         print(f"the pixels of {self.name} begin {start:.2f} from the edge")
-        return np.concatenate(
-            [
-                mean_points(self.raw(part), self.mean, self.modes, self.mirrored, start=start)
-                for part in np.array_split(answers, len(answers) // 500 + 1)
-            ]
-        )
+        parts = np.array_split(answers, len(answers) // 500 + 1)
+        return np.concatenate([self._mean_of_views(part, start) for part in parts])
+
+    def _mean_of_views(self, answers: np.ndarray, start: float) -> np.ndarray:
+        total = 0
+        for number, (back, offset) in enumerate(maps_to_crop()):
+            points = np.add(self._placed(answers[:, number]), [start, -start, 0])
+            points = (points - offset) @ back.T
+            total = total + (points[:, self.mirrored] if VIEWS[number][0] else points) / len(VIEWS)
+        return total
+
+    def _placed(self, answers: np.ndarray) -> np.ndarray:
+        """Points (n, 468, 3), in the frame of one view, of answers (n, 62) to it; its pixels begin at the edge."""
+        return in_crop(to_crop_frame(self.raw(answers)), self.mean, self.modes)
 
     def start_of_pixels(self, answers: np.ndarray) -> float:
         """Where the teacher's coordinates have 0, in pixels from the crop's edge, from answers (n, 6, 62).
@@ -142,9 +119,7 @@ class PeerTeacher:
         If x is a point's place in the crop and x' its place in the mirror image, both without `start`, then
         x + start = -(x' + start) in the crop frame.
         """
-        seen, mirrored = (
-            peer_points(self.raw(answers[:, view]), self.mean, self.modes)[..., 0] for view in (0, 1)
-        )
+        seen, mirrored = (self._placed(answers[:, view])[..., 0] for view in (0, 1))
         return float(-np.median(seen + mirrored[:, self.mirrored]) / 2)
 
 
