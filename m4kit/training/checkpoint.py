@@ -1,4 +1,4 @@
-"""What both training loops share: learning-rate schedule, weight average and checkpoint."""
+"""What both training loops share: learning-rate schedule, weight average, workers and checkpoint."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import cv2
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
@@ -46,6 +47,21 @@ def weight_average(network: nn.Module, decay: float) -> AveragedModel:
     # The start counts as the first model; with 0, the first update would copy the network.
     average.n_averaged.fill_(1)
     return average
+
+
+def of_workers(count: int) -> dict[str, object]:
+    """Options of a `DataLoader` with so many processes; with 0, the main process loads."""
+    # A forked process could wait forever for a lock of the training's threads.
+    return {
+        "num_workers": count,
+        "worker_init_fn": _one_thread,
+        "multiprocessing_context": "spawn" if count else None,
+    }
+
+
+def _one_thread(_worker: int) -> None:
+    # torch's processes have one thread already.
+    cv2.setNumThreads(1)
 
 
 class Checkpoint:

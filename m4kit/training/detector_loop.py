@@ -18,7 +18,6 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -31,7 +30,7 @@ from m4kit.detector import Detector
 from m4kit.evaluate.detection import LOWEST_SCORE, DetectorEvaluation, PhotoResult
 from m4kit.faceboxes import FaceBoxes, encode, load_network, network_input
 from m4kit.priors import prior_boxes
-from m4kit.training.checkpoint import Checkpoint, rate_factor, weight_average
+from m4kit.training.checkpoint import Checkpoint, of_workers, rate_factor, weight_average
 from m4kit.training.detector_material import Material, read_material
 from m4kit.training.detector_scenes import collage, degrade, make_scene, mosaic
 from m4kit.weights import write_tensors
@@ -92,11 +91,6 @@ def _smallest_side(faces: np.ndarray) -> float:
 def _collate(scenes):
     clean, seen, faces = zip(*scenes, strict=True)
     return torch.stack(clean), torch.stack(seen), faces
-
-
-def _one_thread(_worker: int) -> None:
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
 
 
 def iou_with_priors(boxes: Tensor, priors: Tensor) -> Tensor:
@@ -201,17 +195,14 @@ def train(
     )
     first = (checkpoint.restore() or {"step": 0})["step"]
     if not first:
-        _log(out, f"official: {summary(validate(official, checks))}")
+        _log(out, f"official: {validate(official, checks)}")
 
     loader = DataLoader(
         Scenes(material, settings),
         settings.batch,
         sampler=range(first * settings.batch, settings.steps * settings.batch),
         collate_fn=_collate,
-        num_workers=workers,
-        worker_init_fn=_one_thread,
-        # A forked worker could wait forever for a lock of OpenCV's or OpenMP's threads.
-        multiprocessing_context="spawn" if workers else None,
+        **of_workers(workers),
     )
     losses = []
     bar = tqdm(loader, desc="detector", initial=first, total=settings.steps, disable=not progress)
@@ -236,12 +227,11 @@ def train(
         losses.append(loss.item())
         if (step + 1) % settings.check_every == 0 or step + 1 == settings.steps:
             checkpoint.save(step=step + 1)
-            result = summary(validate(Detector(averaged), checks))
-            _log(out, f"step {step + 1}, loss {np.mean(losses):.3f}: {result}")
+            _log(out, f"step {step + 1}, loss {np.mean(losses):.3f}: {validate(Detector(averaged), checks)}")
             losses.clear()
     mix(averaged, teacher, settings.share)
     shift = calibrate(averaged, teacher, [scene for kind in checks.values() for scene in kind])
-    _log(out, f"mixed, scores lowered by {shift:.2f}: {summary(validate(Detector(averaged), checks))}")
+    _log(out, f"mixed, scores lowered by {shift:.2f}: {validate(Detector(averaged), checks)}")
     path = out / "faceboxes.safetensors"
     save(averaged, path)
     return path
@@ -263,8 +253,9 @@ def _log(out: Path, line: str) -> None:
         file.write(line + "\n")
 
 
-def validation_scenes(held_out: Material, *, count: int = 50, size: int = 448) -> dict[str, list]:
+def validation_scenes(held_out: Material) -> dict[str, list]:
     """Scenes (picture, faces) by kind, each kind clean and in bad conditions; every call makes the same ones."""
+    count, size = 50, 448
     seeds = [np.random.default_rng([1_000_003, i]) for i in range(max(count, len(held_out.photos)))]
     clean = {
         "mosaics": [mosaic(held_out, size, rng) for rng in seeds[:count]],
@@ -282,18 +273,13 @@ def validation_scenes(held_out: Material, *, count: int = 50, size: int = 448) -
     return {kind: scenes for kind, scenes in (clean | bad).items() if scenes}
 
 
-@dataclass(frozen=True)
-class Score:
-    """Average precision at IoU 0.5, and recall and false positives per picture at a score of 0.5."""
-
-    average_precision: float
-    recall: float
-    false_positives: float
-
-
-def validate(detector: Detector, scenes: dict[str, list]) -> dict[str, Score]:
-    """Score the detector on each kind of scene."""
-    return {name: score(detect(detector, kind)) for name, kind in scenes.items()}
+def validate(detector: Detector, scenes: dict[str, list]) -> str:
+    """Average precision at IoU 0.5, and recall and false positives per picture at score 0.5, by kind, as text."""
+    evaluations = {kind: DetectorEvaluation(tuple(detect(detector, some))) for kind, some in scenes.items()}
+    return "; ".join(
+        f"{kind}: AP {one.average_precision():.3f}, recall {one.recall():.3f}, {one.false_positives():.2f} false"
+        for kind, one in evaluations.items()
+    )
 
 
 def detect(detector: Detector, scenes: list) -> list[PhotoResult]:
@@ -303,12 +289,6 @@ def detect(detector: Detector, scenes: list) -> list[PhotoResult]:
         PhotoResult(detector(picture, threshold=LOWEST_SCORE), faces[:, :4] - 0.5, faces[:, 4] == 1)
         for picture, faces in scenes
     ]
-
-
-def score(results: list[PhotoResult]) -> Score:
-    """Score the detections of some pictures."""
-    evaluation = DetectorEvaluation(tuple(results))
-    return Score(evaluation.average_precision(), evaluation.recall(), evaluation.false_positives())
 
 
 def mix(trained: FaceBoxes, official: FaceBoxes, share: float) -> None:
@@ -347,14 +327,6 @@ def calibrate(network: FaceBoxes, official: FaceBoxes, scenes: list, *, extra: f
         for head in network.scores:
             head.bias[1::2] -= shift
     return shift
-
-
-def summary(scores: dict[str, Score]) -> str:
-    """All scores in one line of text."""
-    return "; ".join(
-        f"{name}: AP {s.average_precision:.3f}, recall {s.recall:.3f}, {s.false_positives:.2f} false"
-        for name, s in scores.items()
-    )
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ scatter and also gives a box where that detector finds none.
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -131,10 +132,17 @@ def read_material(
         _portraits(shared, detector),
         _face_free(face_free),
     ]
-    train, held_out = ([part[i] for part in parts] for i in range(2))
     return tuple(
-        Material(tuple(filter(_is_plausible, (*p[0], *p[1]))), (*p[2], *p[3]), tuple(p[4]))
-        for p in (train, held_out)
+        Material(tuple(filter(_is_plausible, (*aflw, *youtube))), (*groups, *portraits), tuple(face_free))
+        for aflw, youtube, groups, portraits, face_free in zip(*parts, strict=True)
+    )
+
+
+def _split(photos: list[Photo], held_out: Sequence[bool] | np.ndarray) -> tuple[list[Photo], list[Photo]]:
+    """The photos to train on, and those that are held out."""
+    return tuple(
+        [photo for photo, out in zip(photos, held_out, strict=True) if out == wanted]
+        for wanted in (False, True)
     )
 
 
@@ -161,7 +169,7 @@ def _aflw(shared: Path, detector: Detector, *, sample: int = 3000) -> tuple[list
         Photo(str(name), jpeg, np.append(box, 1)[None])
         for name, jpeg, box in zip(labels["names"], jpegs, boxes, strict=True)
     ]
-    return [crop for i, crop in enumerate(crops) if i % 20], crops[::20]
+    return _split(crops, np.arange(len(crops)) % 20 == 0)
 
 
 def _youtube(shared: Path, rule: BoxRule) -> tuple[list[Photo], list[Photo]]:
@@ -173,9 +181,7 @@ def _youtube(shared: Path, rule: BoxRule) -> tuple[list[Photo], list[Photo]]:
             Photo(str(name), archive.read(name), np.append(box, 1)[None])
             for name, box in zip(labels["names"], boxes, strict=True)
         ]
-    return [crop for crop, out in zip(crops, held_out, strict=True) if not out], [
-        crop for crop, out in zip(crops, held_out, strict=True) if out
-    ]
+    return _split(crops, held_out)
 
 
 def _multi_face(shared: Path, detector: Detector, rule: BoxRule) -> tuple[list[Photo], list[Photo]]:
@@ -220,18 +226,14 @@ def _portraits(shared: Path, detector: Detector) -> tuple[list[Photo], list[Phot
         for name in sorted(archive.namelist()):
             jpeg = archive.read(name)
             photos.append(Photo(name, jpeg, _sure_and_unsure(detector, decode_image(jpeg))))
-    usable = [bool(photo.faces[:, 4].any()) for photo in photos]
-    return tuple(
-        [photo for i, photo in enumerate(photos) if usable[i] and (i % 3 == 2) == held_out]
-        for held_out in (False, True)
-    )
+    usable = [i for i, photo in enumerate(photos) if photo.faces[:, 4].any()]
+    return _split([photos[i] for i in usable], [i % 3 == 2 for i in usable])
 
 
 def _face_free(folder: Path | None) -> tuple[list[Photo], list[Photo]]:
-    nobody = np.zeros((0, 5))
     files = sorted(folder.iterdir()) if folder is not None else []
-    photos = [Photo(file.name, file.read_bytes(), nobody) for file in files]
-    return [photo for i, photo in enumerate(photos) if i % 4 != 3], photos[3::4]
+    photos = [Photo(file.name, file.read_bytes(), np.zeros((0, 5))) for file in files]
+    return _split(photos, np.arange(len(photos)) % 4 == 3)
 
 
 def _sure_and_unsure(detector: Detector, image: np.ndarray, *, sure: float = 0.7) -> np.ndarray:

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import nn
@@ -23,7 +22,7 @@ from m4kit.inference import one_thread
 from m4kit.network import M4Net
 from m4kit.training import Diverged, TrainingError
 from m4kit.training.augmentation import Augmentation
-from m4kit.training.checkpoint import Checkpoint, rate_factor, weight_average
+from m4kit.training.checkpoint import Checkpoint, of_workers, rate_factor, weight_average
 from m4kit.training.data import Batches, Faces, Labels
 from m4kit.training.losses import GeometryLoss, LossWeights
 from m4kit.training.validation import validate
@@ -323,10 +322,7 @@ class Trainer:
         return DataLoader(
             self.faces,
             batch_sampler=keys,
-            num_workers=config.workers,
-            worker_init_fn=_one_thread,
-            # A forked worker could wait forever for a lock of the training's threads.
-            multiprocessing_context="spawn" if config.workers else None,
+            **of_workers(config.workers),
             prefetch_factor=4 if config.workers else None,
             # Its own generator, or a resumed run would draw other slopes for rrelu than an uninterrupted one.
             generator=torch.Generator(),
@@ -454,10 +450,6 @@ def _twin_of(network: M4Net) -> M4Net:
 def _normalised(crops: torch.Tensor) -> torch.Tensor:
     """Network input of a batch of crops (B, S, S, 3) uint8, channels last in memory."""
     return crops.permute(0, 3, 1, 2).float().sub(127.5).div(128)
-
-
-def _one_thread(_worker: int) -> None:
-    cv2.setNumThreads(1)
 
 
 def _validation_text(step: int, figures: Mapping[str, float]) -> str:

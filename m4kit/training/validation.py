@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from m4kit import metrics
-from m4kit.camera import head_pose
+from m4kit.camera import head_poses
 from m4kit.face_model import FaceModel
 from m4kit.landmarks import face_size
 from m4kit.network import M4Net, to_input
@@ -66,10 +66,7 @@ def validate(
         return metrics.nme(landmarks_in_crop(model, parameters), truth)
 
     errors = nme(fused)
-    pose, aim = (
-        np.array([head_pose(camera) for camera in split_camera(parameters)[0]])
-        for parameters in (fused, labels.parameters)
-    )
+    pose, aim = (np.array(head_poses(split_camera(raw)[0])) for raw in (fused, labels.parameters))
     bins = metrics.yaw_bin(aim[:, 0])
     by_bin = {
         f"{low}-{high}": errors[bins == number].mean()

@@ -8,12 +8,11 @@ import pytest
 import torch
 
 from m4kit.detector import Detector
-from m4kit.evaluate.detection import PhotoResult
 from m4kit.faceboxes import FaceBoxes, encode, load_network
 from m4kit.priors import prior_boxes
 from m4kit.training import TrainingError
 from m4kit.training import detector_loop as training
-from m4kit.training.detector_loop import Settings, calibrate, detection_loss, match, mix, score
+from m4kit.training.detector_loop import Settings, calibrate, detection_loss, match, mix
 from m4kit.training.detector_material import BoxRule, Material, Photo
 from m4kit.training.detector_scenes import FAULTS, HIDDEN, degrade, make_scene, paste_faces, spoil
 
@@ -71,22 +70,6 @@ def test_a_face_that_only_the_teacher_sees_is_no_negative():
     shared = detection_loss((moves, logits), (torch.zeros(0, 5),), priors, (moves, taught), distillation=0)
     assert alone > 10
     assert shared < 1e-3
-
-
-def test_score_of_known_detections():
-    boxes = np.array([[0, 0, 10, 10], [20, 20, 30, 30], [50, 50, 60, 60]]) - 0.5
-    found = np.array(
-        [
-            [-0.5, -0.5, 9.5, 9.5, 0.9],
-            [80, 80, 90, 90, 0.8],
-            [49.5, 49.5, 59.5, 59.5, 0.7],
-            [20, 20, 30, 30, 0.4],
-        ]
-    )
-    result = score([PhotoResult(found, boxes, np.array([True, True, False]))])
-    assert result.recall == 0.5
-    assert result.false_positives == 1
-    assert result.average_precision == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
 
 
 def test_calibration_leaves_no_more_false_alarms_than_the_official_weights_have():

@@ -751,7 +751,8 @@ class TestValidation:
         heads = labels.parameters[:4, None].repeat(4, 1)
         weights = np.full((4, 4), 0.25, np.float32)
         monkeypatch.setattr("m4kit.training.validation.predict_faces", lambda *_, **__: (heads, weights))
-        monkeypatch.setattr("m4kit.training.validation.head_pose", lambda camera: HeadPose(30, 0, 0))
+        poses = [HeadPose(30, 0, 0)] * 4
+        monkeypatch.setattr("m4kit.training.validation.head_poses", lambda cameras: poses)
         figures = validate(M4Net("small"), model, faces, np.arange(4))
         assert figures["0-30"] == figures["balanced"] == figures["nme"]
         assert "30-60" not in figures
