@@ -67,6 +67,10 @@ TIMES = 3
 
 _VIEWS = 2
 _PAD, _STEP = 40, 2
+_SIDE = (CROP_SIZE + 2 * _PAD) // _STEP + 1
+_ROW, _COLUMN = np.divmod(np.arange(_SIDE**2), _SIDE)
+"""A square grid of points over the padded crop: its margin and steps in pixels, its side and places in steps."""
+
 _JPEG_QUALITY = 92
 
 
@@ -140,21 +144,19 @@ def _relief(
 
     `vertices` (V, 3) are the head's in the crop frame, `change` (V, 3) their moves.
     """
-    count = (CROP_SIZE + 2 * _PAD) // _STEP + 1
     half = CROP_SIZE / 2 + _PAD
     # Pixels of the grid, from the padded crop's upper left corner.
     pixels = (vertices * [1, -1, 1] + [half, half, 0]) / [_STEP, _STEP, 1]
     corners = np.asarray(head.triangles).T
-    window = (0, 0, count, count)
+    window = (0, 0, _SIDE, _SIDE)
     seen = look(_at_corners(pixels, corners), window, values=_at_corners(change, corners))
-    known = np.isfinite(seen.depth).reshape(count, count)
+    known = np.isfinite(seen.depth).reshape(_SIDE, _SIDE)
     values = np.column_stack([np.nan_to_num(seen.depth - behind), seen.values.T]).astype(np.float32)
     # The border, where all values are 0, stays where it is, at the depth of the head's centre.
     border = np.ones_like(known)
     border[1:-1, 1:-1] = False
-    filled = _filled(values.reshape(count, count, 4), known | border).reshape(-1, 4)
-    row, column = np.divmod(np.arange(count * count), count)
-    places = np.column_stack([_STEP * column - half, half - _STEP * row, filled[:, 0] + behind])
+    filled = _filled(values.reshape(_SIDE, _SIDE, 4), known | border).reshape(-1, 4)
+    places = np.column_stack([_STEP * _COLUMN - half, half - _STEP * _ROW, filled[:, 0] + behind])
     return places, filled[:, 1:].astype(float)
 
 
@@ -178,8 +180,7 @@ def _filled(values: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 def _drawn(crop: np.ndarray, at: np.ndarray) -> np.ndarray:
     """The relief of a crop (120, 120, 3) with its grid points `at` (n, 3) in the crop frame."""
-    count = (CROP_SIZE + 2 * _PAD) // _STEP + 1
-    number = np.arange(count * count).reshape(count, count)
+    number = np.arange(_SIDE**2).reshape(_SIDE, _SIDE)
     a, b, c, d = (
         number[rows, columns].ravel()
         for rows in (slice(-1), slice(1, None))
@@ -188,8 +189,7 @@ def _drawn(crop: np.ndarray, at: np.ndarray) -> np.ndarray:
     corners = np.concatenate([np.stack([a, c, b]), np.stack([b, c, d])], axis=1)
     centre = (CROP_SIZE - 1) / 2
     pixels = at * [1, -1, 1] + [centre, centre, 0]
-    row, column = np.divmod(np.arange(count * count), count)
-    source = np.column_stack([column, row]) * _STEP - 0.5
+    source = np.column_stack([_COLUMN, _ROW]) * _STEP - 0.5
     window = (0, 0, CROP_SIZE, CROP_SIZE)
     seen = look(_at_corners(pixels, corners), window, values=_at_corners(source, corners))
     maps = seen.values.reshape(2, CROP_SIZE, CROP_SIZE)

@@ -61,8 +61,8 @@ WORST = 0.06
 OUTLINE_YAW = 20.0
 """Degrees of yaw beyond which annotated outlines are left out: they show the edge of the cheek, not the jaw."""
 
-SHEET_SIDE = 8
-"""Faces per row and column of a contact sheet."""
+SHEET_SIDE, ZOOM = 8, 2
+"""Faces per row and column of a contact sheet, and how much larger they are than crops."""
 
 
 @dataclass(frozen=True)
@@ -284,10 +284,10 @@ def report(
     return "\n".join(lines)
 
 
-def habits_text(habits: np.ndarray, *, count: int = 3) -> str:
-    """Describe the largest of the annotators' habits (89, 3) in mm: AFLW's 21 points, then the 68."""
+def habits_text(habits: np.ndarray) -> str:
+    """Describe the three largest of the annotators' habits (89, 3) in mm: AFLW's 21 points, then the 68."""
     lengths = np.linalg.norm(habits, axis=1)
-    largest = [i for i in np.argsort(-lengths) if lengths[i] > 0][:count]
+    largest = [i for i in np.argsort(-lengths) if lengths[i] > 0][:3]
     named = (f"{i + 1} of 21" if i < 21 else f"{i - 20} of 68" for i in largest)
     offsets = (", ".join(f"{value:+.1f}" for value in habits[i]) for i in largest)
     points = "; ".join(f"point {name} by ({offset})" for name, offset in zip(named, offsets, strict=True))
@@ -305,29 +305,29 @@ def annotation_shift(
     return -float(np.median((points - place_annotated(model, parameters))[trust == 1, 0]))
 
 
-def contact_sheet(model: FaceModel, crops: np.ndarray, labels: Labels, *, zoom: int = 2) -> np.ndarray:
+def contact_sheet(model: FaceModel, crops: np.ndarray, labels: Labels) -> np.ndarray:
     """Draw crops (n, 120, 120, 3) uint8 RGB in rows, with fitted landmarks (green) and annotated points (red)."""
     landmarks = place_annotated(model, labels.parameters)[:, 21:]
     annotated, trust = annotation(labels.points21, labels.points68)
     pictures = []
     for number, crop in enumerate(crops):
-        picture = cv2.resize(crop, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
+        picture = cv2.resize(crop, None, fx=ZOOM, fy=ZOOM, interpolation=cv2.INTER_CUBIC)
         for points, colour in (
             (landmarks[number], (60, 255, 60)),
             (annotated[number][trust[number] > 0], (255, 40, 40)),
         ):
             for x, y in points:
-                centre = ((x + CROP_SIZE / 2) * zoom - 0.5, (CROP_SIZE / 2 - y) * zoom - 0.5)
+                centre = ((x + CROP_SIZE / 2) * ZOOM - 0.5, (CROP_SIZE / 2 - y) * ZOOM - 0.5)
                 cv2.circle(picture, tuple(round(v * 8) for v in centre), 10, colour, -1, cv2.LINE_AA, 3)
         pictures.append(picture)
     return in_rows(pictures, SHEET_SIDE)
 
 
-def mesh_sheet(model: FaceModel, crops: np.ndarray, labels: Labels, *, zoom: int = 2) -> np.ndarray:
+def mesh_sheet(model: FaceModel, crops: np.ndarray, labels: Labels) -> np.ndarray:
     """Draw crops (n, 120, 120, 3) uint8 RGB beside their labels' meshes from the front, 45 and 90 degrees."""
     coefficients = split(labels.parameters)
     colours = clay(model)
-    side, pictures = CROP_SIZE * zoom, []
+    side, pictures = CROP_SIZE * ZOOM, []
     for crop, identity, expression in zip(crops, coefficients.identity, coefficients.expression, strict=True):
         vertices = model.vertices(identity, expression)
         pictures.append(cv2.resize(crop, (side, side), interpolation=cv2.INTER_CUBIC))

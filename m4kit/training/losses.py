@@ -17,6 +17,12 @@ from m4kit.training.data import LOOSE_21, LOOSE_68, averaging_matrix, point_weig
 OPENINGS = ((61, 67), (62, 66), (63, 65), (37, 41), (38, 40), (43, 47), (44, 46))
 """Landmarks (counted from 0) of the upper and lower lip and lids that are opposite each other."""
 
+VERTICES = 256
+"""Vertices of the mesh's sample."""
+
+CAP = 8.0
+"""Distance in crop pixels beyond which an annotated point no longer counts more."""
+
 
 @dataclass(frozen=True)
 class LossWeights:
@@ -41,23 +47,13 @@ class GeometryLoss(nn.Module):
     """Distance of answers from labels.
 
     It counts landmarks, a sample of the mesh, openings of lips and lids, parameters, rotation and annotated points.
-    `cap` is the distance in crop pixels beyond which an annotated point no longer counts more.
+    `seed` draws the sample.
     """
 
-    def __init__(
-        self,
-        model: FaceModel,
-        weights: LossWeights | None = None,
-        *,
-        vertices: int = 256,
-        cap: float = 8.0,
-        seed: int = 0,
-    ):
+    def __init__(self, model: FaceModel, weights: LossWeights | None = None, *, seed: int = 0):
         super().__init__()
         self.weights = weights or LossWeights()
-        self.cap = cap
-        count = len(model.mean)
-        chosen = np.random.default_rng(seed).permutation(count)[:vertices]
+        chosen = np.random.default_rng(seed).permutation(len(model.mean))[:VERTICES]
         mean = np.concatenate([model.landmark_mean, model.mean[chosen]])
         modes = np.concatenate([model.landmark_modes, model.modes[:, chosen]], axis=1)
         self.register_buffer("mean", torch.tensor(mean))
@@ -115,7 +111,7 @@ class GeometryLoss(nn.Module):
         ):
             known = (weight * points.isfinite().all(-1))[:, None]
             offset = placed - points.nan_to_num()[:, None]
-            total = total + (known * self.cap * torch.tanh(_length(offset) / self.cap)).sum(-1)
+            total = total + (known * CAP * torch.tanh(_length(offset) / CAP)).sum(-1)
             trust = trust + known.sum(-1)
         return total / trust.clamp(min=1.0)
 

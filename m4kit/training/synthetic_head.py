@@ -85,10 +85,7 @@ class Head:
         self.modes = sampled(model.modes).reshape(len(model.modes), -1)
         regions = sampled(np.stack([model.regions[name] for name in _REGIONS], axis=1).astype(float))
         regions = dict(zip(_REGIONS, regions.T, strict=True))
-        skull = _tube(_SKULL_ROWS, len(rim))
-        if _volume(_skull(self.mean[self.skin_points :], 0.0), skull) < 0:
-            skull = skull[:, ::-1]
-        self.skull = skull
+        self.skull = _tube(_SKULL_ROWS, len(rim))
         self._measure(model.landmark_mean, regions)
 
     def _measure(self, landmarks: np.ndarray, regions: dict[str, np.ndarray]) -> None:
@@ -289,12 +286,6 @@ def _tube(rows: int, columns: int) -> np.ndarray:
     beside = np.roll(here, -1, axis=1)
     a, b, c, d = here[:-1].ravel(), here[1:].ravel(), beside[1:].ravel(), beside[:-1].ravel()
     return np.concatenate([np.stack([a, b, c], axis=1), np.stack([a, c, d], axis=1)])
-
-
-def _volume(points: np.ndarray, triangles: np.ndarray) -> float:
-    """Six times the signed volume: above 0 if the triangles face away from the centre."""
-    first, second, third = (points - points.mean(axis=0))[triangles].swapaxes(0, 1)
-    return float((np.cross(first, second) * third).sum())
 
 
 def _distance(points: np.ndarray, line: np.ndarray) -> np.ndarray:

@@ -176,7 +176,6 @@ def transfer(
     to_ours: AffineMap,
     whitening: tuple[np.ndarray, np.ndarray],
     fusion: str = "static",
-    seed: int = 0,
     report: Callable[[str], object] = lambda line: None,
 ) -> M4Net:
     """Make an M4Net with the peer's backbone and four heads that answer in the face model of `to_ours`.
@@ -231,7 +230,7 @@ def transfer(
     set_whitening(network, whitening)
     errors = []
     for head, stage in zip(network.spatial_heads, stages, strict=True):
-        flat = _start_reduction(head, stage, fit, seed=seed)
+        flat = _start_reduction(head, stage, fit)
         weight, bias = _ridge(flat, target, fit)
         head.linear.weight.copy_(weight)
         head.linear.bias.copy_(bias)
@@ -255,7 +254,7 @@ def _most_telling(pooled: torch.Tensor, weight: torch.Tensor, count: int) -> tor
     return importance.argsort(descending=True)[:count].sort().values
 
 
-def _start_reduction(head, stage: torch.Tensor, fit: torch.Tensor, *, seed: int) -> torch.Tensor:
+def _start_reduction(head, stage: torch.Tensor, fit: torch.Tensor) -> torch.Tensor:
     """Set the head's 1x1 convolution to the stage's principal components; return its features (n, F).
 
     The batch norm shifts them by one standard deviation, so that the activation cuts off little.
@@ -267,7 +266,7 @@ def _start_reduction(head, stage: torch.Tensor, fit: torch.Tensor, *, seed: int)
     values, vectors = torch.linalg.eigh(covariance)
     count = head.reduce.out_channels
     axes = vectors[:, -count:].T
-    signs = torch.randint(0, 2, (count, 1), generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    signs = torch.randint(0, 2, (count, 1), generator=torch.Generator().manual_seed(0)) * 2 - 1
     axes = (axes * signs).float()
     head.reduce.weight.copy_(axes[:, :, None, None])
     head.bn.running_mean.copy_(axes @ mean)

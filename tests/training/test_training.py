@@ -24,7 +24,7 @@ from m4kit.training import TrainingError, command
 from m4kit.training.augmentation import MIRROR_21, Augmentation, TrainingCrop, augment, mirror, warp
 from m4kit.training.data import Batches, Faces, Labels, averaging_matrix, decoded_crops, read_crops
 from m4kit.training.loop import Trainer, config_from_dict
-from m4kit.training.losses import GeometryLoss, LossWeights, rotation_error
+from m4kit.training.losses import GeometryLoss, rotation_error
 from m4kit.training.transfer import AffineMap, mapped, read_map, read_peer, transfer
 from m4kit.training.validation import validate
 from m4kit.weights import WeightsError
@@ -360,7 +360,7 @@ class TestData:
 class TestLosses:
     @pytest.fixture
     def loss(self, model):
-        return GeometryLoss(model, LossWeights(), vertices=60)
+        return GeometryLoss(model)
 
     def at(self, loss, model, answers, *, seed=5):
         """Total and terms when the network answers `answers(target)` by all heads."""
