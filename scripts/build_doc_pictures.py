@@ -1,4 +1,4 @@
-"""Draw the pictures of `docs/glossary.md` from a sample image and the face model."""
+"""Draw the pictures of `docs/glossary.md`, and the README's, from sample images and the face model."""
 
 from pathlib import Path
 
@@ -11,10 +11,11 @@ from m4kit.camera import cut_crop, cut_square, rotation_from_euler
 from m4kit.face_model import packaged_model
 from m4kit.render import render
 from m4kit.vertex_colours import clay
-from m4kit.visualize import draw_landmarks, pictures_figure
+from m4kit.visualize import draw_landmarks, overview, pictures_figure
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDER = ROOT / "docs" / "glossary"
+SAMPLES, FOLDER = ROOT / "sample_images", ROOT / "docs" / "glossary"
+README = ("astronaut", "grace_hopper", "painted_young_man", "drawn_princess", "group")
 SIDE = 210
 
 BLUE, ORANGE = (0, 114, 178), (213, 94, 0)
@@ -63,7 +64,7 @@ def angles() -> None:
 
 def photo_pictures() -> None:
     """Box and crop, landmarks, and an error, on a sample photo."""
-    prediction = m4kit.predict(ROOT / "sample_images" / "grace_hopper.jpg")
+    prediction = m4kit.predict(SAMPLES / "grace_hopper.jpg")
     face, photo = prediction[0], prediction.image
     marked = np.array(photo)
     left, top, right, bottom = (round(value) for value in np.asarray(face.box)[:4])
@@ -112,7 +113,14 @@ def simplex() -> None:
     print(FOLDER / "simplex.png")
 
 
+def readme() -> None:
+    """Sample images side by side: `docs/overview.jpg`."""
+    predictor = m4kit.Predictor()
+    predictions = [predictor(SAMPLES / f"{name}.jpg") for name in README]
+    print(overview(predictions, max_side=330).save(FOLDER.with_name("overview.jpg")))
+
+
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
-    for draw in (simplex, photo_pictures, modes, perspective, angles):
+    for draw in (simplex, photo_pictures, modes, perspective, angles, readme):
         draw()
