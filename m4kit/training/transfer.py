@@ -23,7 +23,6 @@ from m4kit.parameters import PARAMETERS
 from m4kit.peers.tddfa_v2 import TddfaNetwork, read_network
 from m4kit.training import TrainingError
 from m4kit.training.data import Labels
-from m4kit.weights import WeightsError
 
 LICENCE = "started from 3DDFA-V2's weights (MIT, Guo et al. 2020)"
 _BATCH = 64
@@ -127,11 +126,10 @@ def read_peer(path: str | Path, crops: np.ndarray) -> TddfaNetwork:
 
     The ONNX file has its batch norms folded into the convolutions. They are restored without changing the network's
     answers; `crops` (n, 120, 120, 3) uint8 RGB, some hundreds, give their statistics.
+
+    Raises `WeightsError` for a file that is missing, broken or of another network.
     """
-    try:
-        network = read_network(path)
-    except WeightsError as error:
-        raise TrainingError(str(error)) from error
+    network = read_network(path)
     return _unfold(network, crops).eval() if Path(path).suffix == ".onnx" else network
 
 

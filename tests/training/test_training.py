@@ -158,27 +158,19 @@ class TestAugmentation:
         np.testing.assert_allclose(light, moved.points68[landmark], atol=0.3)
         np.testing.assert_array_equal(moved.parameters, warp(sample, **move).parameters)
 
-    def test_every_change_fits_a_coarser_picture(self, model):
-        crop = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-        always = Augmentation(**dict.fromkeys(QUIET, 1.0))
-        for seed in range(20):
-            sample = sample_of(model, seed=seed, crop=crop)
-            changed = augment(sample, always, model.symmetry, np.random.default_rng(seed))
-            assert changed.crop.shape == (64, 64, 3)
-            assert_points_agree(changed, model)
-
     def test_a_turn_keeps_the_cameras_rotation_a_rotation(self, model):
         moved = warp(sample_of(model, seed=3), angle=20, scale=1.2)
         rotation = moved.parameters[:12].reshape(3, 4)[:, :3]
         np.testing.assert_allclose(rotation @ rotation.T, np.eye(3) * (rotation[0] ** 2).sum(), atol=1e-6)
 
-    def test_whatever_chance_brings_the_labels_stay_exact(self, model):
-        crop = np.random.default_rng(0).integers(0, 255, (120, 120, 3), dtype=np.uint8)
+    @pytest.mark.parametrize("side", [64, 120])
+    def test_whatever_chance_brings_the_labels_stay_exact(self, model, side):
+        crop = np.random.default_rng(0).integers(0, 255, (side, side, 3), dtype=np.uint8)
         always = Augmentation(**dict.fromkeys(QUIET, 1.0))
-        for seed in range(30):
+        for seed in range(20):
             sample = sample_of(model, seed=seed, crop=crop)
             changed = augment(sample, always, model.symmetry, np.random.default_rng(seed))
-            assert changed.crop.shape == (120, 120, 3)
+            assert changed.crop.shape == (side, side, 3)
             assert changed.crop.dtype == np.uint8
             assert changed.parameters.dtype == np.float32
             assert_points_agree(changed, model)
@@ -638,21 +630,11 @@ class TestTrainer:
         with pytest.raises(TrainingError, match=r"run with another learning_rate, seed;"):
             trainer_of(model, drawn, tmp_path, seed=1, learning_rate=1e-3)
         state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-        torch.save(state | {"version": 0}, tmp_path / "checkpoint.pt")
-        with pytest.raises(TrainingError, match=r"got version 0"):
+        torch.save(state | {"version": 3}, tmp_path / "checkpoint.pt")
+        with pytest.raises(TrainingError, match=r"of version 4, got version 3; finish the run with"):
             trainer_of(model, drawn, tmp_path)
         (tmp_path / "checkpoint.pt").write_bytes(b"half a file")
         with pytest.raises(TrainingError, match=r"checkpoint.pt: expected a checkpoint"):
-            trainer_of(model, drawn, tmp_path)
-
-    def test_a_checkpoint_of_an_older_version_is_refused(self, model, drawn, tmp_path):
-        trainer = trainer_of(model, drawn, tmp_path)
-        trainer.save_checkpoint()
-        state = torch.load(trainer.checkpoint, weights_only=True)
-        torch.save(state | {"version": 3}, trainer.checkpoint)
-        with pytest.raises(
-            TrainingError, match=r"checkpoint of version 4, got version 3; finish the run with"
-        ):
             trainer_of(model, drawn, tmp_path)
 
     def test_options_missing_in_an_older_checkpoint_count_as_defaults(self, model, drawn, tmp_path):
@@ -770,11 +752,6 @@ def peer():
 
 
 class TestTransfer:
-    def test_a_broken_file_is_named(self, tmp_path):
-        (tmp_path / "bad.pth").write_bytes(b"no")
-        with pytest.raises(TrainingError, match=r"bad.pth: expected 3DDFA-V2's"):
-            read_peer(tmp_path / "bad.pth", noise_crops(2))
-
     def test_folded_batch_norms_come_back_as_the_same_function(self, peer, tmp_path):
         onnx = pytest.importorskip("onnx")
         nodes, stored = [], []
