@@ -17,7 +17,7 @@ def look_like_art(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def line_drawing(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Dark lines on paper, where the photo is darker than its surroundings; sometimes with a little of its shade."""
+    """Draw dark lines on paper where the photo is darker than its surroundings, sometimes with a little shade."""
     grey = _grey(crop)
     wide = cv2.GaussianBlur(grey, (0, 0), random.uniform(2, 6))
     lines = np.clip(1 - random.uniform(2, 7) * np.maximum(wide - grey - 0.015, 0) / (wide + 0.05), 0, 1)
@@ -28,7 +28,7 @@ def line_drawing(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def flat_print(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """A few flat colours, with or without contours, as in a comic, a poster or a woodblock print."""
+    """Reduce the crop to a few flat colours, with or without contours, as in a comic or a woodblock print."""
     smooth = _kuwahara(crop, int(random.integers(2, 4))).astype(np.float32) / 255
     count = random.integers(2, 6)
     flat = np.round(smooth * count + random.uniform(-0.3, 0.3)) / count
@@ -42,7 +42,7 @@ def flat_print(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def engraving(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Hatching whose lines swell where the photo is dark; sometimes in two directions."""
+    """Hatch the crop with lines that swell where it is dark, sometimes in two directions."""
     grey = cv2.createCLAHE(2.0, (4, 4)).apply(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)).astype(np.float32) / 255
     y, x = np.mgrid[: len(crop), : crop.shape[1]].astype(np.float32)
     turn, width = random.uniform(0, np.pi), random.uniform(2.2, 4.0) * len(crop) / 120
@@ -57,7 +57,7 @@ def engraving(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def painting(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Brush strokes (Kuwahara filter), canvas, and the warm tone of varnish."""
+    """Paint the crop with brush strokes (Kuwahara filter), on canvas, under warm varnish."""
     strokes = _kuwahara(crop, int(random.integers(1, 5))).astype(np.float32) / 255
     canvas = random.normal(scale=random.uniform(0, 0.06), size=strokes.shape[:2]).astype(np.float32)
     canvas = cv2.GaussianBlur(canvas, (0, 0), random.uniform(0.4, 1.2))
@@ -66,7 +66,7 @@ def painting(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def _kuwahara(crop: np.ndarray, radius: int) -> np.ndarray:
-    """Each pixel becomes the mean of that of the four squares at its corners which varies least (Kuwahara, 1976)."""
+    """Give each pixel the mean of the four squares at its corners that varies least (Kuwahara, 1976)."""
     side = radius + 1
     values = crop.astype(np.float32)
     grey = values.mean(axis=2)
@@ -82,13 +82,13 @@ def _kuwahara(crop: np.ndarray, radius: int) -> np.ndarray:
 
 
 def _inked(lightness: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """A picture of lightness (S, S), 0 to 1, in a dark ink on a light paper."""
+    """Draw lightness (S, S), 0 to 1, in a dark ink on a light paper."""
     ink, paper = random.uniform(0, 0.3, 3), random.uniform(0.75, 1.0) * random.uniform((0.95, 0.9, 0.75), 1.0)
     return _pixels(ink + lightness[..., None] * (paper - ink))
 
 
 def _step(values: np.ndarray, at: float, *, width: float = 0.15) -> np.ndarray:
-    """0 below a value and 1 above it, with a smooth change of that width."""
+    """Return 0 below a value and 1 above it, with a linear change of that width between them."""
     return np.clip((values - at) / width + 0.5, 0, 1)
 
 

@@ -151,7 +151,7 @@ def augment(
 
 
 def _in_pixels(crop: np.ndarray, lengths):
-    """Lengths in units of the crop frame as whole pixels of a crop (S, S, 3)."""
+    """Convert lengths in units of the crop frame to whole pixels of a crop (S, S, 3)."""
     return lengths * len(crop) // CROP_SIZE
 
 

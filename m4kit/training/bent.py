@@ -108,7 +108,7 @@ def random_move(random: np.random.Generator, parameters: np.ndarray) -> Move:
 def moved(
     head: FaceModel, crop: np.ndarray, parameters: np.ndarray, move: Move
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A face after a move: its crop (120, 120, 3) uint8 RGB and raw parameters (62,).
+    """Move a face; returns its new crop (120, 120, 3) uint8 RGB and raw parameters (62,).
 
     `head` is the model of the whole head. The face fills the new crop as it filled the old one.
     """
@@ -140,7 +140,7 @@ def moved(
 def _relief(
     head: FaceModel, vertices: np.ndarray, change: np.ndarray, *, behind: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Points (n, 3) of a grid over the padded crop, in the crop frame, and how far each moves with the mesh.
+    """Compute points (n, 3) of a grid over the padded crop, in the crop frame, and how far each moves with the mesh.
 
     `vertices` (V, 3) are the head's in the crop frame, `change` (V, 3) their moves.
     """
@@ -161,12 +161,12 @@ def _relief(
 
 
 def _at_corners(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """Points (n, c) at the corners (3, T) of triangles, (c, 3, T)."""
+    """Arrange points (n, c) by the corners (3, T) of triangles, (c, 3, T)."""
     return np.ascontiguousarray(points[corners].transpose(2, 0, 1))
 
 
 def _filled(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Values (h, w, c) whose unknown ones are filled smoothly from those `known` (h, w), coarse to fine."""
+    """Fill the unknown values (h, w, c) smoothly from those `known` (h, w), coarse to fine."""
     if known.all() or min(known.shape) < 3:
         return values
     weight = known.astype(np.float32)
@@ -179,7 +179,7 @@ def _filled(values: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _drawn(crop: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """The relief of a crop (120, 120, 3) with its grid points `at` (n, 3) in the crop frame."""
+    """Draw the relief of a crop (120, 120, 3) with its grid points `at` (n, 3) in the crop frame."""
     number = np.arange(_SIDE**2).reshape(_SIDE, _SIDE)
     a, b, c, d = (
         number[rows, columns].ravel()
@@ -201,7 +201,7 @@ def _drawn(crop: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 
 def own_labels(source: Source, model: FaceModel, engine: Engine, *, progress: bool = True) -> Labels:
-    """The network's own answers for all faces of a source; frames of one person have one identity."""
+    """Label all faces of a source with the network's own answers; frames of one person get one identity."""
     parts = np.array_split(np.arange(len(source.names)), len(source.names) // 256 + 1)
     bar = tqdm(parts, desc=f"asking for {source.name}", disable=not progress, mininterval=5)
     parameters = np.concatenate(

@@ -17,7 +17,7 @@ from m4kit.weights import read_pickled
 
 
 def rate_factor(done: float, *, warm_up: float, last: float) -> float:
-    """Factor of the learning rate once the share `done` of a training is complete.
+    """Compute the factor of the learning rate once the share `done` of a training is complete.
 
     It rises linearly over the share `warm_up`, then falls along half a cosine to `last`. torch's schedulers count
     steps; this one also serves a training that ends by the clock.
@@ -30,7 +30,7 @@ def rate_factor(done: float, *, warm_up: float, last: float) -> float:
 
 
 def weight_average(network: nn.Module, decay: float) -> AveragedModel:
-    """Exponential moving average of a network's weights and batch-norm statistics, in `eval` mode.
+    """Make an exponential moving average of a network's weights and batch-norm statistics, in `eval` mode.
 
     Call `update_parameters(network)` after each step. The decay starts small, so that the average soon forgets the
     start, and grows to `decay`.
@@ -50,7 +50,7 @@ def weight_average(network: nn.Module, decay: float) -> AveragedModel:
 
 
 def of_workers(count: int) -> dict[str, object]:
-    """Options of a `DataLoader` with so many processes; with 0, the main process loads."""
+    """Return the options of a `DataLoader` with so many processes; with 0, the main process loads."""
     # A forked process could wait forever for a lock of the training's threads.
     return {
         "num_workers": count,

@@ -145,7 +145,7 @@ def config_of(args: argparse.Namespace) -> Config:
 def _started(
     args: argparse.Namespace, labels: Labels, model: FaceModel, crops: np.ndarray, *, seed: int
 ) -> M4Net:
-    """The network to start from; it is stored in the run's folder, so that the run can be resumed."""
+    """Make the network to start from, and store it in the run's folder, so that the run can be resumed."""
     kept, about = args.out / START, f"start: {args.start or 'none'}, map: {args.map or 'none'}"
     asked = {name: getattr(args, name) for name in FROM_NOTHING if getattr(args, name) is not None}
     if args.start is None:
@@ -214,7 +214,7 @@ def _started(
 
 
 def _of_transfer(training: np.ndarray) -> np.ndarray:
-    """The indices of the faces that a start from other weights is fitted to."""
+    """Choose the indices of the faces that a start from other weights is fitted to."""
     return np.sort(np.random.default_rng(0).permutation(training)[:TRANSFER_CROPS])
 
 

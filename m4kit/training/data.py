@@ -39,7 +39,7 @@ LOOSE_68 = dict.fromkeys(range(1, 18), 0.2)
 
 
 def point_weights(count: int, loose: Mapping[int, float]) -> np.ndarray:
-    """Weights (count,): those of `loose`, counted from 1, and 1 for all other points."""
+    """Return weights (count,): those of `loose`, counted from 1, and 1 for all other points."""
     weights = np.ones(count, dtype=np.float32)
     for place, weight in loose.items():
         weights[place - 1] = weight
@@ -47,7 +47,7 @@ def point_weights(count: int, loose: Mapping[int, float]) -> np.ndarray:
 
 
 def averaging_matrix() -> np.ndarray:
-    """The matrix (21, 68) that computes AFLW's points from the 68 landmarks."""
+    """Return the matrix (21, 68) that computes AFLW's points from the 68 landmarks."""
     matrix = np.zeros((len(AVERAGES_21), 68), dtype=np.float32)
     for row, members in zip(matrix, AVERAGES_21, strict=True):
         row[np.asarray(members) - 1] = 1 / len(members)
@@ -120,20 +120,20 @@ class Labels:
         np.savez_compressed(path, **{name: getattr(self, name) for name in self.__dataclass_fields__})
 
     def digest(self) -> str:
-        """SHA-256 of the labels, in hexadecimal."""
+        """Compute the SHA-256 of the labels, in hexadecimal."""
         digest = hashlib.sha256(self.face_model.encode())
         for name in ("parameters", "points21", "points68", "validation"):
             digest.update(np.ascontiguousarray(getattr(self, name)))
         return digest.hexdigest()
 
     def subset(self, index: np.ndarray) -> Labels:
-        """The labels of these faces only."""
+        """Return the labels of these faces only."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return Labels(**{name: one if name == "face_model" else one[index] for name, one in fields.items()})
 
     @classmethod
     def joined(cls, parts: Sequence[Labels]) -> Labels:
-        """The labels of several sources, in one face model, one after the other."""
+        """Join the labels of several sources, in one face model, one after the other."""
         names = [name for name in cls.__dataclass_fields__ if name != "face_model"]
         columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
         return cls(**columns, face_model=parts[0].face_model)
@@ -148,7 +148,7 @@ class Labels:
         validation: np.ndarray,
         face_model: str,
     ) -> Labels:
-        """The labels of n faces of one source, without annotated points."""
+        """Make the labels of n faces of one source, without annotated points."""
         n = len(names)
         return cls(
             names=np.array(names),
@@ -169,7 +169,7 @@ class Labels:
             )
 
     def split(self) -> tuple[np.ndarray, np.ndarray]:
-        """Indices of the faces to train on, and of those held out."""
+        """Return the indices of the faces to train on, and of those held out."""
         return np.flatnonzero(~self.validation), np.flatnonzero(self.validation)
 
 
@@ -219,7 +219,7 @@ def _decoded(path: Path, names: Sequence[str], *, side: int = CROP_SIZE) -> Iter
 
 
 def _pixels(archive: zipfile.ZipFile, member: str) -> np.ndarray | None:
-    """The picture (H, W, 3) uint8 BGR, or None if the member is damaged, encrypted, or no picture."""
+    """Decode a picture (H, W, 3) uint8 BGR; None if the member is damaged, encrypted, or no picture."""
     try:
         return cv2.imdecode(np.frombuffer(archive.read(member), np.uint8), cv2.IMREAD_COLOR)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, cv2.error):
@@ -234,7 +234,7 @@ def decoded_crops(
     crop_size: int = CROP_SIZE,
     progress: bool = True,
 ) -> Path:
-    """Decode the labels' crops once into a `.npy` file (n, S, S, 3) uint8 RGB in the cache folder; its path.
+    """Decode the labels' crops once into a `.npy` file (n, S, S, 3) uint8 RGB in the cache folder; returns its path.
 
     Crops are members of `<data>/<source>.zip` and are resized to side `crop_size`. Labels are in the crop frame, so
     they hold for any side.
@@ -271,7 +271,7 @@ def decoded_crops(
 
 
 def _allocated(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """A new uint8 `.npy` file of that shape as a memory map; raises `TrainingError` if the disk is too full."""
+    """Create a uint8 `.npy` file of that shape as a memory map; raises `TrainingError` if the disk is too full."""
     try:
         crops = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
         # Otherwise a disk that gets full during a write to the map kills the process without a message.
@@ -313,7 +313,7 @@ class Faces(Dataset):
         return np.load(self.path, mmap_mode="r")
 
     def face(self, index: int) -> TrainingCrop:
-        """A face without augmentation."""
+        """Return a face without augmentation."""
         labels = self.labels
         return TrainingCrop(
             np.array(self.crops[index]),

@@ -94,7 +94,7 @@ def _collate(scenes):
 
 
 def iou_with_priors(boxes: Tensor, priors: Tensor) -> Tensor:
-    """Intersection over union (n, P) of boxes (n, 4) with priors (P, 4) as `prior_boxes` gives them."""
+    """Compute the intersection over union (n, P) of boxes (n, 4) with priors (P, 4) of `prior_boxes`."""
     low, high = priors[:, :2] - priors[:, 2:] / 2, priors[:, :2] + priors[:, 2:] / 2
     shared = torch.minimum(boxes[:, None, 2:4], high) - torch.maximum(boxes[:, None, :2], low)
     shared = shared.clamp(min=0).prod(-1)
@@ -102,7 +102,7 @@ def iou_with_priors(boxes: Tensor, priors: Tensor) -> Tensor:
 
 
 def match(faces: Tensor, priors: Tensor) -> tuple[Tensor, Tensor]:
-    """The target of each prior: its label (P,), 1 face, 0 background, -1 ignored, and its box (P, 4).
+    """Find the target of each prior: its label (P,), 1 face, 0 background, -1 ignored, and its box (P, 4).
 
     As published, a prior belongs to the face that it overlaps by at least 0.35, and each face has its best prior if
     that overlaps by at least 0.2. Priors of optional faces, and of faces too small for any prior, are ignored.
@@ -132,7 +132,7 @@ def detection_loss(
     *,
     distillation: float,
 ) -> Tensor:
-    """Multibox loss of a batch plus `distillation` times the distance from the teacher's answers.
+    """Compute the multibox loss of a batch plus `distillation` times the distance from the teacher's answers.
 
     `predicted` holds the network's moves (B, P, 4) and logits (B, P), `taught` the teacher's moves and scores. The
     loss takes the seven hardest negatives per positive, as FaceBoxes.PyTorch does. Where the teacher sees a face
@@ -254,7 +254,7 @@ def _log(out: Path, line: str) -> None:
 
 
 def validation_scenes(held_out: Material) -> dict[str, list]:
-    """Scenes (picture, faces) by kind, each kind clean and in bad conditions; every call makes the same ones."""
+    """Make scenes (picture, faces) by kind, each kind clean and in bad conditions; each call makes the same ones."""
     count, size = 50, 448
     seeds = [np.random.default_rng([1_000_003, i]) for i in range(max(count, len(held_out.photos)))]
     clean = {
@@ -274,7 +274,7 @@ def validation_scenes(held_out: Material) -> dict[str, list]:
 
 
 def validate(detector: Detector, scenes: dict[str, list]) -> str:
-    """Average precision at IoU 0.5, and recall and false positives per picture at score 0.5, by kind, as text."""
+    """Describe average precision at IoU 0.5, and recall and false positives at a score of 0.5, by kind of scene."""
     evaluations = {kind: DetectorEvaluation(tuple(detect(detector, some))) for kind, some in scenes.items()}
     return "; ".join(
         f"{kind}: AP {one.average_precision():.3f}, recall {one.recall():.3f}, {one.false_positives():.2f} false"
@@ -283,7 +283,7 @@ def validate(detector: Detector, scenes: dict[str, list]) -> str:
 
 
 def detect(detector: Detector, scenes: list) -> list[PhotoResult]:
-    """Detections of each scene down to low scores, and its true boxes."""
+    """Detect the faces of each scene down to low scores; the results hold its true boxes too."""
     return [
         # A scene's boxes count from the picture's corner, a detector's from the first pixel's centre.
         PhotoResult(detector(picture, threshold=LOWEST_SCORE), faces[:, :4] - 0.5, faces[:, 4] == 1)
@@ -303,7 +303,7 @@ def mix(trained: FaceBoxes, official: FaceBoxes, share: float) -> None:
 
 
 def false_alarms(detector: Detector, scenes: list) -> np.ndarray:
-    """Scores of false alarms, highest first: boxes that overlap no face by 0.2 or more."""
+    """Return the scores of false alarms, highest first: boxes that overlap no face by 0.2 or more."""
     scores = [
         result.found[pairwise_iou(result.found[:, :4], result.boxes).max(axis=1, initial=0) < 0.2, 4]
         for result in detect(detector, scenes)

@@ -32,7 +32,7 @@ class Photo:
     faces: np.ndarray
 
     def image(self) -> np.ndarray:
-        """The pixels, (H, W, 3) uint8 RGB."""
+        """Decode the pixels, (H, W, 3) uint8 RGB."""
         return decode_image(self.jpeg)
 
 
@@ -76,7 +76,7 @@ class BoxRule:
 
 
 def official_boxes(images: list[np.ndarray], detector: Detector) -> np.ndarray:
-    """The detector's best box (n, 4) in each crop, from the crop's corner, or NaN if its score is below 0.9.
+    """Find the detector's best box (n, 4) in each crop, from the crop's corner; NaN if its score is below 0.9.
 
     The detector needs surroundings, so it sees each crop in the middle of a grey picture of twice its side.
     """
@@ -91,7 +91,7 @@ def official_boxes(images: list[np.ndarray], detector: Detector) -> np.ndarray:
 
 
 def in_landmark_frame(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Landmarks (n, 68, 2) relative to their bounding box, and its origin and size, each (n, 2)."""
+    """Return landmarks (n, 68, 2) relative to their bounding box, and its origin and size, each (n, 2)."""
     low, high = landmarks.min(axis=1), landmarks.max(axis=1)
     size = np.repeat((high - low).max(axis=1, keepdims=True), 2, axis=1)
     return (landmarks - low[:, None]) / size[:, None], low, size
@@ -110,7 +110,7 @@ def fit_rule68(shared: Path, detector: Detector, *, sample: int = 1500) -> BoxRu
 
 
 def boxes_of_68(landmarks: np.ndarray, rule: BoxRule) -> np.ndarray:
-    """Boxes (n, 4) of landmarks (n, 68, 2), both in a picture's pixels."""
+    """Compute boxes (n, 4) from landmarks (n, 68, 2), both in a picture's pixels."""
     landmarks, low, size = in_landmark_frame(landmarks.astype(float))
     return rule(landmarks) * np.tile(size, 2) + np.tile(low, 2)
 
@@ -139,7 +139,7 @@ def read_material(
 
 
 def _split(photos: list[Photo], held_out: Sequence[bool] | np.ndarray) -> tuple[list[Photo], list[Photo]]:
-    """The photos to train on, and those that are held out."""
+    """Split photos into those to train on and those that are held out."""
     return tuple(
         [photo for photo, out in zip(photos, held_out, strict=True) if out == wanted]
         for wanted in (False, True)
@@ -147,7 +147,7 @@ def _split(photos: list[Photo], held_out: Sequence[bool] | np.ndarray) -> tuple[
 
 
 def _is_plausible(crop: Photo) -> bool:
-    """Whether a crop's box has the size and shape of a face; a few crops have too few or wrong landmarks."""
+    """Tell whether a crop's box has the size and shape of a face; a few crops have too few or wrong landmarks."""
     width, height = crop.faces[0, 2:4] - crop.faces[0, :2]
     return 30 < width < 130 and 30 < height < 130 and 0.55 < width / height < 1.1
 
@@ -206,7 +206,7 @@ def _multi_face(shared: Path, detector: Detector, rule: BoxRule) -> tuple[list[P
 
 
 def annotated_landmarks(xml: bytes) -> list[tuple[str, np.ndarray]]:
-    """Photos of dlib's face landmark XML with their landmarks (n, 68, 2)."""
+    """Read the photos of dlib's face landmark XML with their landmarks (n, 68, 2)."""
     photos = []
     for photo in ElementTree.fromstring(xml).iter("image"):
         faces = [
@@ -220,7 +220,7 @@ def annotated_landmarks(xml: bytes) -> list[tuple[str, np.ndarray]]:
 
 
 def _portraits(shared: Path, detector: Detector) -> tuple[list[Photo], list[Photo]]:
-    """Portraits with the detector's boxes; those without a sure detection are left out."""
+    """Read portraits with the detector's boxes; those without a sure detection are left out."""
     photos = []
     with zipfile.ZipFile(shared / "data" / "painted_portraits.zip") as archive:
         for name in sorted(archive.namelist()):
@@ -237,6 +237,6 @@ def _face_free(folder: Path | None) -> tuple[list[Photo], list[Photo]]:
 
 
 def _sure_and_unsure(detector: Detector, image: np.ndarray, *, sure: float = 0.7) -> np.ndarray:
-    """Faces (n, 5) as in a scene: detections with a score of at least 0.2; those below `sure` are optional."""
+    """Detect faces (n, 5) as in a scene, with a score of at least 0.2; those below `sure` are optional."""
     found = detector(image, threshold=0.2)
     return np.column_stack([found[:, :4] + 0.5, found[:, 4] >= sure])

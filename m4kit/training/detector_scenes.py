@@ -151,7 +151,7 @@ def _shuffled(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndar
 
 
 def _random_side(size: int, rng: np.random.Generator) -> float:
-    """A face's side from 12 to 500 pixels, uniform in its logarithm."""
+    """Draw a face's side from 12 to 500 pixels, uniform in its logarithm."""
     return float(np.exp(rng.uniform(np.log(12), np.log(min(500, 0.95 * size)))))
 
 
@@ -162,7 +162,7 @@ def _random_angle(rng: np.random.Generator) -> float:
 def _similarity(
     source: np.ndarray, target: np.ndarray, scale: float, degrees: float, mirror: bool
 ) -> np.ndarray:
-    """The (2, 3) map that takes `source` to `target`, both measured from the corner of their pictures."""
+    """Return the (2, 3) map that takes `source` to `target`, both measured from the corner of their pictures."""
     cos, sin = scale * np.cos(np.radians(degrees)), scale * np.sin(np.radians(degrees))
     linear = np.array([[cos, -sin], [sin, cos]]) @ np.diag([-1.0 if mirror else 1.0, 1.0])
     return np.column_stack([linear, target - linear @ source])
@@ -177,7 +177,7 @@ def _move_boxes(faces: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def _covered(faces: np.ndarray, by: np.ndarray) -> np.ndarray:
-    """The shared area (n,) of each box and another box, as a share of the smaller of the two."""
+    """Compute the area (n,) that each box shares with another box, as a share of the smaller of the two."""
     shared = np.prod(
         np.clip(np.minimum(faces[:, 2:4], by[2:4]) - np.maximum(faces[:, :2], by[:2]), 0, None), 1
     )
@@ -186,7 +186,7 @@ def _covered(faces: np.ndarray, by: np.ndarray) -> np.ndarray:
 
 
 def _hidden(faces: np.ndarray, own: np.ndarray, top: np.ndarray) -> np.ndarray:
-    """The share (n,) of each box's part in the frame that later pastes than its `own` (n,) cover."""
+    """Compute the share (n,) of each box within the frame that pastes later than its `own` (n,) cover."""
     edges = np.clip(faces[:, :4].round().astype(int), 0, len(top))
     parts = [top[above:below, left:right] for left, above, right, below in edges]
     return np.array(
@@ -195,7 +195,7 @@ def _hidden(faces: np.ndarray, own: np.ndarray, top: np.ndarray) -> np.ndarray:
 
 
 def _visible(faces: np.ndarray, size: int) -> np.ndarray:
-    """The faces at least partly in the frame; those with less than 60 % in it become optional."""
+    """Keep the faces that are at least partly in the frame; those with less than 60 % in it become optional."""
     inside = np.prod(
         np.clip(np.clip(faces[:, 2:4], 0, size) - np.clip(faces[:, :2], 0, size), 0, None), axis=1
     )

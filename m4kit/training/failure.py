@@ -116,7 +116,7 @@ def main(arguments: list[str] | None = None) -> None:
 def measure(
     predictor: Predictor, labels: Labels, data: Path, *, versions: int, progress: bool = True
 ) -> pd.DataFrame:
-    """Make photos of the labels' faces, predict them, and measure the error and all signs of each: a row a photo.
+    """Make photos of the labels' faces, predict them, and measure error and signs: a table with a row per photo.
 
     - `error`: in percent, NaN where the face was missed; `given`: whether its box was given.
     - `condition`, `severity`; `person` whose face it is, and `source`, its data set.
@@ -176,7 +176,7 @@ def measure(
 
 
 def error_of(face: Face, photo: Photo, trust: np.ndarray, habits: np.ndarray) -> float:
-    """The distance of a face's points from the annotated ones, in percent of the face's size.
+    """Compute the distance of a face's points from the annotated ones, in percent of the face's size.
 
     A mean over the photo's points (89, 2), weighted by the `trust` (89,) in each. `habits` (89, 3) in mm are the mean
     offsets of the annotated points from the network's (`refinement.annotation_offsets`).
@@ -207,7 +207,7 @@ def make_photo(
 
 
 def jittered_box(landmarks: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """The right box (4,) of a face with these landmarks, shifted and scaled at random like a detector's."""
+    """Shift and scale the right box (4,) of a face with these landmarks at random, like a detector's."""
     left, top, right, bottom = box_from_crop(crop_from_landmarks(landmarks))
     side, centre = right - left, np.array([left + right, top + bottom]) / 2
     much = 2.0 if random.random() < 1 / 3 else 1.0
@@ -217,7 +217,7 @@ def jittered_box(landmarks: np.ndarray, random: np.random.Generator) -> np.ndarr
 
 
 def person_of(name: str) -> str:
-    """The person in a crop, by the crop's name.
+    """Return the person in a crop, by the crop's name.
 
     >>> person_of("training_Jackie_Sherrill_42.jpg"), person_of("image04423.jpg")
     ('training_Jackie_Sherrill', 'image04423')
@@ -266,7 +266,7 @@ def fitted(photos: pd.DataFrame, predictor: Predictor) -> tuple[dict[str, Failur
 
 
 def chosen_signs(found: pd.DataFrame, candidates: Iterable[str]) -> tuple[str, ...]:
-    """The signs that a score needs, the most useful first: forward selection by the log loss on left-out people."""
+    """Choose the signs of a score, the most useful first: forward selection by the log loss on left-out people."""
     chosen, least = [], np.inf
     while remaining := [name for name in candidates if name not in chosen]:
         losses = {name: _left_out_loss(found, (*chosen, name)) for name in remaining}
@@ -279,7 +279,7 @@ def chosen_signs(found: pd.DataFrame, candidates: Iterable[str]) -> tuple[str, .
 
 
 def cross_validated(found: pd.DataFrame, candidates: Iterable[str]) -> np.ndarray:
-    """Each face's probability (n,) by a score that was chosen and fitted without photos of the same person."""
+    """Predict each face's probability (n,) by a score chosen and fitted without photos of the same person."""
     probability = np.empty(len(found))
     for left_out in _folds(found["person"]):
         others = found[~left_out]
@@ -289,7 +289,7 @@ def cross_validated(found: pd.DataFrame, candidates: Iterable[str]) -> np.ndarra
 
 
 def _left_out_loss(found: pd.DataFrame, names: Iterable[str]) -> float:
-    """Mean log loss of a score with these signs, on people who are left out of its fit."""
+    """Compute the mean log loss of a score with these signs, on people who are left out of its fit."""
     failed, loss = _failed(found), 0.0
     for left_out in _folds(found["person"]):
         probability = _fit(found[~left_out], names).probability(dict(found[left_out]))
@@ -306,14 +306,14 @@ def _failed(found: pd.DataFrame) -> np.ndarray:
 
 
 def _folds(person: pd.Series) -> Iterator[np.ndarray]:
-    """For each fold the faces (n,) bool that it leaves out: all those of its people."""
+    """Yield the faces (n,) bool that each fold leaves out: all those of its people."""
     number, people = pd.factorize(person, sort=True)
     fold = np.random.default_rng(0).permutation(len(people))[number] % FOLDS
     return (fold == one for one in range(FOLDS))
 
 
 def _crops(labels: Labels, data: Path) -> np.ndarray:
-    """The crops of the labels' faces, (n, 120, 120, 3) uint8 RGB."""
+    """Read the crops of the labels' faces, (n, 120, 120, 3) uint8 RGB."""
     crops = np.empty((len(labels), CROP_SIZE, CROP_SIZE, 3), np.uint8)
     for source in np.unique(labels.source):
         own = labels.source == source
@@ -322,7 +322,7 @@ def _crops(labels: Labels, data: Path) -> np.ndarray:
 
 
 def face_at(prediction: Prediction, truth: np.ndarray) -> Face | None:
-    """The predicted face at these landmarks (68, 2), or None if it was missed."""
+    """Find the predicted face at these landmarks (68, 2); None if it was missed."""
     boxes = np.array([np.asarray(face.box) for face in prediction], dtype=float).reshape(-1, 5)
     overlap = pairwise_iou(boxes, face_box(truth)[None])[:, 0] if len(boxes) else np.zeros(0)
     return prediction[int(overlap.argmax())] if overlap.max(initial=0) >= HIT_IOU else None
@@ -347,7 +347,7 @@ def _cut_off(
 
 
 def _figures(found: pd.DataFrame, probability: np.ndarray) -> list[str]:
-    """Lines of text with the figures of cross-validated probabilities."""
+    """Describe the figures of cross-validated probabilities in lines of text."""
     failed, error = _failed(found), found["error"].to_numpy()
     kept, of = surest(probability), reliability(probability, failed)
     bins = (
@@ -376,7 +376,7 @@ def _figures(found: pd.DataFrame, probability: np.ndarray) -> list[str]:
 
 
 def _missed_text(photos: pd.DataFrame) -> str:
-    """How many faces the detector missed in each condition, and of how many."""
+    """Describe how many faces the detector missed in each condition, and of how many."""
     searched = photos[~photos["given"]].groupby("condition")["error"].agg(["size", "count"])
     counts = searched.reindex(list(CONDITIONS), fill_value=0).itertuples()
     return ", ".join(f"{condition} {of - found}/{of}" for condition, of, found in counts)

@@ -76,7 +76,7 @@ def fit(
 
 
 def in_crop(parameters: np.ndarray, mean: np.ndarray, modes: np.ndarray) -> np.ndarray:
-    """Points (..., P, 3), in the crop frame, of raw parameters (..., 62).
+    """Place the points (..., P, 3) of raw parameters (..., 62) in the crop frame.
 
     `mean` (P, 3) and `modes` (50, P, 3) are a face model's at these points, in mm.
     """
@@ -86,12 +86,12 @@ def in_crop(parameters: np.ndarray, mean: np.ndarray, modes: np.ndarray) -> np.n
 
 
 def place(model: FaceModel, vertices: np.ndarray, parameters: np.ndarray) -> np.ndarray:
-    """The landmarks and then these vertices (n, 68 + dense, 3), in the crop frame, of raw parameters (n, 62)."""
+    """Place the landmarks and these vertices (n, 68 + dense, 3) of raw parameters (n, 62) in the crop frame."""
     return in_crop(parameters, *_points(model, vertices))
 
 
 def offsets(model: FaceModel, vertices: np.ndarray, parameters: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """How far raw parameters (n, 62) place the points from `points`, (n, 68 + dense, 3), in crop pixels.
+    """Measure how far raw parameters (n, 62) place the points from `points`, (n, 68 + dense, 3), in crop pixels.
 
     Depth counts within a face alone: the mean depth offset of the dense points is 0.
     """
@@ -101,13 +101,13 @@ def offsets(model: FaceModel, vertices: np.ndarray, parameters: np.ndarray, poin
 
 
 def _points(model: FaceModel, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (68 + v, 3) and modes (50, 68 + v, 3), in mm, of the landmarks and then these vertices."""
+    """Return mean (68 + v, 3) and modes (50, 68 + v, 3), in mm, of the landmarks and then these vertices."""
     mean = np.concatenate([model.landmark_mean, model.mean[vertices]], dtype=float)
     return mean, np.concatenate([model.landmark_modes, model.modes[:, vertices]], axis=1, dtype=float)
 
 
 def identity_of_people(found: np.ndarray, people: np.ndarray) -> np.ndarray:
-    """The identities (n, 40) of n frames, one for each of the `people` (n,), from those of the frames (n, 40).
+    """Give all frames of a person one identity (n, 40), from those of the frames (n, 40) of the `people` (n,).
 
     It is the robust mean (Geman and McClure, 1987). A frame far from its person's others shows somebody else, and
     keeps its own identity.
@@ -139,7 +139,7 @@ class Variances(NamedTuple):
 
 
 def variances_of_people(found: np.ndarray, people: np.ndarray) -> Variances:
-    """The variances of identities (n, 40) found in photos of the `people` (n,), some of them in several photos.
+    """Estimate the variances of identities (n, 40) found in photos of `people` (n,), some of them in several photos.
 
     A random-effects analysis of variance (Searle, Casella and McCulloch, Variance Components, 1992), with negative
     variances set to 0.
@@ -153,7 +153,7 @@ def variances_of_people(found: np.ndarray, people: np.ndarray) -> Variances:
 
 
 def likely_identities(found: np.ndarray, variances: Variances) -> np.ndarray:
-    """The most likely identities (n, 40) of people, from those (n, 40) found in one photo of each.
+    """Estimate the most likely identities (n, 40) of people, from those (n, 40) found in one photo of each.
 
     The best linear prediction: numbers that vary between photos of one person more than between people are drawn to
     the mean.

@@ -82,7 +82,7 @@ class Source:
     people: np.ndarray | None = None
 
     def crops(self, chosen: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """The crops (n, 120, 120, 3) uint8 RGB, of all faces or the chosen ones."""
+        """Read the crops (n, 120, 120, 3) uint8 RGB of all faces or the chosen ones."""
         return read_crops(self.archive, np.array(self.names)[chosen].tolist())
 
 
@@ -162,7 +162,7 @@ def _write(options: argparse.Namespace) -> None:
 def ask(
     source: Source, model: FaceModel, peer: PeerTeacher, own: OwnTeacher | None, *, out: Path
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The peer's whitened answers (n, 6, 62) and the teachers' points (n, 468, 3) in the crop frame.
+    """Ask the teachers: returns the peer's whitened answers (n, 6, 62) and all points (n, 468, 3) in the crop frame.
 
     Answers are kept in `out`, and read if they are there.
     """
@@ -185,7 +185,7 @@ def ask(
 def label(
     source: Source, model: FaceModel, vertices: np.ndarray, points: np.ndarray, *, variances: Variances | None
 ) -> tuple[Labels, Variances]:
-    """The labels of all faces of a source, and the variances of its people, or those given if it names none.
+    """Label all faces of a source; also returns the variances of its people, or those given if it names none.
 
     `points` (n, 68 + dense, 3) are the teachers', `vertices` their dense ones.
     """
@@ -247,7 +247,7 @@ def report(
     *,
     good: np.ndarray,
 ) -> str:
-    """How labels of held-out faces agree with the teachers' points (n, 68 + dense, 3), and tell people apart.
+    """Describe how labels of held-out faces agree with the teachers' points (n, 68 + dense, 3) and tell people apart.
 
     "Fit" is the model's fit to the points alone, "labels" what training uses.
     """
@@ -297,7 +297,7 @@ def habits_text(habits: np.ndarray) -> str:
 def annotation_shift(
     model: FaceModel, parameters: np.ndarray, points: np.ndarray, trust: np.ndarray
 ) -> float:
-    """How far, in crop pixels, annotated points (n, 89, 2) must move to the right and down to lie on the fits.
+    """Measure how far annotated points (n, 89, 2) must move right and down to lie on the fits, in crop pixels.
 
     Fits to views and their mirror images favour no side, so the median distance to them along x shows where the
     annotation's pixels begin.
@@ -338,7 +338,7 @@ def mesh_sheet(model: FaceModel, crops: np.ndarray, labels: Labels) -> np.ndarra
 
 
 def in_rows(pictures: list[np.ndarray], columns: int) -> np.ndarray:
-    """Pictures (H, W, 3) of one size in rows of so many; the last row is filled up with black."""
+    """Arrange pictures (H, W, 3) of one size in rows of so many; the last row is filled up with black."""
     rows = -(-len(pictures) // columns)
     pictures = pictures + [np.zeros_like(pictures[0])] * (rows * columns - len(pictures))
     return np.vstack([np.hstack(pictures[row * columns : (row + 1) * columns]) for row in range(rows)])
@@ -347,7 +347,7 @@ def in_rows(pictures: list[np.ndarray], columns: int) -> np.ndarray:
 def agreement(
     model: FaceModel, parameters: np.ndarray, points21: np.ndarray, points68: np.ndarray
 ) -> np.ndarray:
-    """Median distance (n,) from each fitted face to its annotated points, as a share of its size."""
+    """Compute the median distance (n,) from each fitted face to its annotated points, as a share of its size."""
     placed = place_annotated(model, parameters)
     distances = np.linalg.norm(placed - np.concatenate([points21, points68], axis=1), axis=2)
     return np.nanmedian(distances, axis=1) / face_size(placed[:, 21:])

@@ -99,7 +99,7 @@ class Config:
             )
 
     def to_dict(self) -> dict:
-        """The config as plain values for JSON."""
+        """Return the config as plain values for JSON."""
         return json.loads(json.dumps(asdict(self)))
 
 
@@ -242,7 +242,7 @@ class Trainer:
         return self.weights
 
     def validate(self) -> dict[str, float]:
-        """Errors of the averaged weights on the held-out faces, also written to `metrics.jsonl`."""
+        """Measure the errors of the averaged weights on the held-out faces, and write them to `metrics.jsonl`."""
         if not len(self.held_out):
             return {}
         figures = validate(
@@ -269,7 +269,7 @@ class Trainer:
         self._drop_metrics_after(self.step)
 
     def _about(self) -> dict:
-        """The options that make a run the same run."""
+        """Collect the options that make a run the same run."""
         names = ("size", "activation", "fusion", "crop_size")
         about = _of_the_run(self.config.to_dict()) | {name: getattr(self.network, name) for name in names}
         return about | {"labels": self.labels.digest()}
@@ -297,7 +297,7 @@ class Trainer:
         ]
 
     def _frozen(self, network: M4Net) -> list[nn.Module]:
-        """The parts of the backbone that are not trained."""
+        """List the parts of the backbone that are not trained."""
         if self.config.frozen is None:
             return []
         parts = dict(network.backbone.named_children())
@@ -386,7 +386,7 @@ class Trainer:
 
 
 def available_device(name: str) -> torch.device:
-    """The torch device of that name; raises `TrainingError` if this machine has none."""
+    """Return the torch device of that name; raises `TrainingError` if this machine has none."""
     try:
         return torch.empty(0, device=name).device
     # AssertionError and ImportError come from a torch that was built without such devices.
@@ -428,19 +428,19 @@ def config_from_dict(values: Mapping) -> Config:
 
 
 def _with_defaults(values: Mapping) -> dict:
-    """A config with today's defaults for the options that did not exist when it was written."""
+    """Fill a config with today's defaults for the options that did not exist when it was written."""
     defaults = Config().to_dict()
     filled = defaults | dict(values)
     return filled | {name: defaults[name] | filled[name] for name in ("augmentation", "loss")}
 
 
 def _of_the_run(config: Mapping) -> dict:
-    """The options that matter for a run's result: how often the checkpoint is written does not."""
+    """Select the options that matter for a run's result: how often the checkpoint is written does not."""
     return {name: value for name, value in config.items() if name != "checkpoint_minutes"}
 
 
 def _twin_of(network: M4Net) -> M4Net:
-    """A network that shares the parameters' memory, with its own gradients and batch-norm statistics."""
+    """Copy a network so that both share the parameters, each with its own gradients and batch-norm statistics."""
     twin = copy.deepcopy(network)
     for mine, shared in zip(twin.parameters(), network.parameters(), strict=True):
         mine.data = shared.data
@@ -448,7 +448,7 @@ def _twin_of(network: M4Net) -> M4Net:
 
 
 def _normalised(crops: torch.Tensor) -> torch.Tensor:
-    """Network input of a batch of crops (B, S, S, 3) uint8, channels last in memory."""
+    """Make the network's input of a batch of crops (B, S, S, 3) uint8, channels last in memory."""
     return crops.permute(0, 3, 1, 2).float().sub(127.5).div(128)
 
 

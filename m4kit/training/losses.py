@@ -44,7 +44,7 @@ class LossWeights:
 
 
 class GeometryLoss(nn.Module):
-    """Distance of answers from labels.
+    """Measures the distance of answers from labels.
 
     It counts landmarks, a sample of the mesh, openings of lips and lids, parameters, rotation and annotated points.
     `seed` draws the sample.
@@ -63,7 +63,7 @@ class GeometryLoss(nn.Module):
         self.register_buffer("trust68", torch.tensor(point_weights(LANDMARKS, LOOSE_68)))
 
     def place(self, parameters: torch.Tensor) -> torch.Tensor:
-        """Landmarks and sampled vertices (..., P, 3) in the crop frame of raw parameters (..., 62)."""
+        """Place the landmarks and sampled vertices (..., P, 3) of raw parameters (..., 62) in the crop frame."""
         camera, coefficients = split_camera(parameters)
         shape = (coefficients @ self.modes.flatten(1)).unflatten(-1, self.mean.shape) + self.mean
         return shape @ camera[..., :3].mT + camera[..., None, :, 3]
@@ -71,7 +71,7 @@ class GeometryLoss(nn.Module):
     def forward(
         self, network: M4Net, outputs: Outputs, batch: Mapping[str, torch.Tensor]
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The loss and its terms for the fused output, as means over the batch.
+        """Compute the loss, and its terms for the fused output, as means over the batch.
 
         `batch` holds `parameters` (B, 62), `points21` (B, 21, 2) and `points68` (B, 68, 2).
         """
@@ -103,7 +103,7 @@ class GeometryLoss(nn.Module):
         return total, {name: term[:, 0].detach().mean() for name, term in terms.items()}
 
     def _reprojection(self, landmarks: torch.Tensor, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Robust mean distance (B, 5) from landmarks (B, 5, 68, 2) to annotated points, 0 if there are none."""
+        """Compute the robust mean distance (B, 5) of landmarks (B, 5, 68, 2) from annotated points, 0 without any."""
         total, trust = 0.0, 0.0
         for points, placed, weight in (
             (batch["points21"], self.averaging @ landmarks, self.trust21),
@@ -117,13 +117,13 @@ class GeometryLoss(nn.Module):
 
 
 def openings(landmarks: torch.Tensor) -> torch.Tensor:
-    """Distances (..., 7) in the picture between the landmarks of `OPENINGS`, of points (..., 68 or more, 2 or 3)."""
+    """Compute the distances (..., 7) in the picture between the `OPENINGS` of points (..., 68 or more, 2 or 3)."""
     upper, lower = zip(*OPENINGS, strict=True)
     return _length(landmarks[..., upper, :2] - landmarks[..., lower, :2])
 
 
 def rotation_error(parameters: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Angle between the axes of two cameras, as the mean chord of their three rows, in degrees for small errors.
+    """Compute the angle between two cameras' axes: the mean chord of their three rows, in degrees for small errors.
 
     Both are raw parameters (..., 62). The third row is the cross product of the first two, as in `camera.decompose`.
     """

@@ -38,7 +38,7 @@ _BATCH, _STEPS = 1000, 5
 
 
 def annotation(points21: np.ndarray, points68: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Annotated points (n, 89, 2) of n faces, AFLW's 21 and then the 68, and the trust (n, 89) in each.
+    """Join the annotated points (n, 89, 2) of n faces, AFLW's 21 and then the 68; also returns the trust (n, 89).
 
     A missing point is 0 and has a trust of 0.
     """
@@ -48,7 +48,7 @@ def annotation(points21: np.ndarray, points68: np.ndarray) -> tuple[np.ndarray, 
 
 
 def annotated_basis(model: FaceModel) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (89, 3) and modes (50, 89, 3), in mm, of the model's points that `annotation` lists."""
+    """Return mean (89, 3) and modes (50, 89, 3), in mm, of the model's points that `annotation` lists."""
     both = np.vstack([averaging_matrix(), np.eye(68)])
     mean, modes = (value.astype(float) for value in (model.landmark_mean, model.landmark_modes))
     return both @ mean, both @ modes
@@ -133,20 +133,20 @@ def _refine(model, parameters, points, trust, habits) -> np.ndarray:
 
 
 def place_annotated(model: FaceModel, parameters: np.ndarray, habits: np.ndarray | float = 0.0) -> np.ndarray:
-    """The model's points (n, 89, 2), in the crop frame, that correspond to those of `annotation`."""
+    """Place the model's points (n, 89, 2) that correspond to those of `annotation` in the crop frame."""
     mean, modes = annotated_basis(model)
     return in_crop(parameters, mean + habits, modes)[..., :2]
 
 
 def habits_in_crop(parameters: np.ndarray, habits: np.ndarray) -> np.ndarray:
-    """Offsets (n, 89, 2) in the crop frame of the annotators' habits (89, 3) in mm, for raw parameters (n, 62)."""
+    """Project the annotators' habits (89, 3), in mm, into the crop frame (n, 89, 2) of raw parameters (n, 62)."""
     return habits @ split_camera(parameters.astype(np.float64))[0][:, :2, :3].transpose(0, 2, 1)
 
 
 def annotation_offsets(
     model: FaceModel, parameters: np.ndarray, points: np.ndarray, trust: np.ndarray
 ) -> np.ndarray:
-    """The annotators' habits: mean offset (89, 3) in mm of their clicks from the model's points.
+    """Measure the annotators' habits: the mean offset (89, 3) in mm of their clicks from the model's points.
 
     A face's offset in the picture is its camera times the habit; this solves for the habit by least squares over all
     faces, without far outliers. Points without annotation have offset 0.

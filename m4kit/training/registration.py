@@ -1,4 +1,4 @@
-"""Dense correspondence between m4kit's face model and the Basel Face Model (BFM), from the user's own BFM file.
+"""Finds m4kit's face model on the Basel Face Model (BFM), from the user's own BFM file: dense correspondence.
 
 Training alone needs it: 3DDFA-V2's networks answer in the BFM, and labels are in our model.
 """
@@ -32,7 +32,7 @@ class Registration:
     final_distance: float
 
     def points(self, vertices: np.ndarray) -> np.ndarray:
-        """Points (..., V, 3) of BFM meshes (..., V_bfm, 3) that correspond to our vertices."""
+        """Return the points (..., V, 3) of BFM meshes (..., V_bfm, 3) that correspond to our vertices."""
         return (vertices[..., self.corners, :] * self.weights[:, :, None]).sum(-2)
 
 
@@ -101,7 +101,7 @@ def register(model: FaceModel, bfm: FaceModel, target: np.ndarray, *, iterations
 
 
 def similarity(source, target, weights=None):
-    """Scale (...), rotation (..., 3, 3) and translation (..., 3) that best map one set of points onto another.
+    """Find the scale (...), rotation (..., 3, 3) and translation (..., 3) that best map points onto others.
 
     `source` and `target` are (..., n, 3), and `weights` (n,) weigh the points (Umeyama, 1991).
     """
@@ -148,14 +148,14 @@ class Surface:
         self.border[unique[count == 1]] = True
 
     def closest(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The closest points to points (n, 3): vertices and weights of their triangles, and normals, each (n, 3)."""
+        """Find the closest points to (n, 3): vertices and weights of their triangles, and normals, each (n, 3)."""
         answer = self.scene.compute_closest_points(self.tensor(points.astype(np.float32)))
         corners = self.triangles[answer["primitive_ids"].numpy().astype(np.int64)]
         uv = answer["primitive_uvs"].numpy().astype(np.float64)
         return corners, np.column_stack([1 - uv.sum(1), uv]), answer["primitive_normals"].numpy()
 
     def match(self, points: np.ndarray, triangles: np.ndarray) -> _Match:
-        """The partners of a mesh's vertices (n, 3)."""
+        """Find the partners of a mesh's vertices (n, 3)."""
         corners, weights, theirs = self.closest(points)
         found = (self.vertices[corners] * weights[:, :, None]).sum(1)
         # `vertex_normals` expects the photo's frame, in which y points down.

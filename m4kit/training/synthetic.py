@@ -1,4 +1,4 @@
-"""Drawn faces with exact parameters: an open data set that anyone can make and train on.
+"""Draws faces with exact parameters: an open data set that anyone can make and train on.
 
 `python -m m4kit.training.synthetic --faces N --out DIR` writes N crops into `DIR/synthetic.zip` and their labels into
 `DIR/labels.npz` (see `data.Labels`). Train on them with
@@ -63,7 +63,7 @@ def random_face(random: np.random.Generator, model: FaceModel, head: Head) -> Sy
 
 
 def random_parameters(random: np.random.Generator, model: FaceModel) -> np.ndarray:
-    """Raw parameters (62,), float32, of a random person and pose, framed like a crop.
+    """Draw raw parameters (62,), float32, of a random person and pose, framed like a crop.
 
     Person and expression come from `FaceModel.sample`. Yaw is uniform from -90 to 90 degrees, so profiles are as
     common as frontal faces; the density of pitch and roll falls linearly to 0 at 40 and 35. The camera is weak
@@ -84,7 +84,7 @@ def random_parameters(random: np.random.Generator, model: FaceModel) -> np.ndarr
 
 
 def random_skin(random: np.random.Generator) -> np.ndarray:
-    """A random skin colour, sRGB (3,), 0 to 255.
+    """Draw a random skin colour, sRGB (3,), 0 to 255.
 
     Dermatology orders skin colours by the individual typology angle, atan((L* - 50) / b*) in CIELAB, from below -30
     degrees (dark) to above 55 (very light; Chardon et al., Int. J. Cosmetic Science 1991). Here it is uniform from
@@ -98,7 +98,7 @@ def random_skin(random: np.random.Generator) -> np.ndarray:
 
 
 def random_look(random: np.random.Generator) -> Look:
-    """Random skin, hair, eyes, clothes and light."""
+    """Draw random skin, hair, eyes, clothes and light."""
     skin = random_skin(random)
     dark = skin.mean() < 110 and random.random() < 0.85
     hair = _HAIR[random.integers(2 if dark else len(_HAIR))] * random.uniform(0.8, 1.25)
@@ -125,7 +125,7 @@ def random_look(random: np.random.Generator) -> Look:
 
 
 def random_light(random: np.random.Generator) -> Light:
-    """Random coloured light: a key lamp in front of or beside the face, a fill lamp and ambient light."""
+    """Draw random coloured light: a key lamp in front of or beside the face, a fill lamp and ambient light."""
 
     def lamp(strength: float) -> Lamp:
         across, up = np.radians([random.uniform(-110, 110), random.triangular(-40, 35, 80)])
@@ -149,7 +149,7 @@ def _tinted(random: np.random.Generator, strength: float) -> tuple[float, float,
 
 
 def random_background(random: np.random.Generator) -> np.ndarray:
-    """A random picture (120, 120, 3) uint8 RGB: a gradient with optional clouds, stripes, shapes and blur."""
+    """Draw a random picture (120, 120, 3) uint8 RGB: a gradient with optional clouds, stripes, shapes and blur."""
     y, x = np.mgrid[:CROP_SIZE, :CROP_SIZE].astype(np.float32) / CROP_SIZE - 0.5
     turn = random.uniform(0, 2 * np.pi)
     along = (np.cos(turn) * x + np.sin(turn) * y)[..., None]

@@ -118,7 +118,7 @@ class Head:
         self.flush = np.maximum(flush, side > 71).astype(np.float32)
 
     def paint(self, look: Look) -> np.ndarray:
-        """Colours (P, 3) of the face's points, followed by those of its rim."""
+        """Paint the face's points, followed by those of its rim; returns colours (P, 3)."""
         random = np.random.default_rng(look.grain)
         waves = random.normal(size=(3, 6)) / np.array([40, 40, 20, 20, 9, 9])
         uneven = np.cos(self.mean @ waves.astype(np.float32)).sum(axis=1)
@@ -146,7 +146,7 @@ class Head:
         return colours
 
     def whole(self, coefficients: np.ndarray, look: Look, *, body: np.ndarray):
-        """Points (N, 3) in mm, triangles (M, 3) and colours (N, 3) of a head with neck and shoulders.
+        """Make points (N, 3) in mm, triangles (M, 3) and colours (N, 3) of a head with neck and shoulders.
 
         `coefficients` (50,) are the face's, `body` (3, 3) is the rotation of the body in the head's frame. The first
         triangles are those of the face.
@@ -243,7 +243,7 @@ def _simplified(model: FaceModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _rim(triangles: np.ndarray) -> np.ndarray:
-    """The vertices around a mesh's longest hole, in order; in a face, the missing back of the head."""
+    """Return the vertices around a mesh's longest hole, in order; in a face, the missing back of the head."""
     edges = {
         (int(a), int(b)) for i in range(3) for a, b in zip(triangles[:, i], triangles[:, i - 2], strict=True)
     }
@@ -258,7 +258,7 @@ def _rim(triangles: np.ndarray) -> np.ndarray:
 
 
 def _skull(rim: np.ndarray, lift: float) -> np.ndarray:
-    """Points (rows * n, 3) of the back of a head with hair, row by row from its rim (n, 3) to its pole."""
+    """Make points (rows * n, 3) of the back of a head with hair, row by row from its rim (n, 3) to its pole."""
     angle = np.linspace(0, np.pi / 2, _SKULL_ROWS - 1)[:, None, None]
     centre = rim.mean(axis=0)
     back = np.array([0.0, 32.0, -105.0 - lift])
@@ -272,7 +272,7 @@ _ALONG, _AROUND = 14, 24
 
 
 def _ellipsoid(centre, radii) -> tuple[np.ndarray, np.ndarray]:
-    """Points (14 * 24, 3) and triangles of an upright ellipsoid."""
+    """Make points (14 * 24, 3) and triangles of an upright ellipsoid."""
     polar, around = np.meshgrid(
         np.linspace(0, np.pi, _ALONG), np.linspace(0, 2 * np.pi, _AROUND, endpoint=False), indexing="ij"
     )
@@ -281,7 +281,7 @@ def _ellipsoid(centre, radii) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _tube(rows: int, columns: int) -> np.ndarray:
-    """Triangles (2 * (rows - 1) * columns, 3) of a closed band of points, row after row."""
+    """Make triangles (2 * (rows - 1) * columns, 3) of a closed band of points, row after row."""
     here = np.arange(rows * columns).reshape(rows, columns)
     beside = np.roll(here, -1, axis=1)
     a, b, c, d = here[:-1].ravel(), here[1:].ravel(), beside[1:].ravel(), beside[:-1].ravel()
@@ -289,20 +289,20 @@ def _tube(rows: int, columns: int) -> np.ndarray:
 
 
 def _distance(points: np.ndarray, line: np.ndarray) -> np.ndarray:
-    """Distances (n,) of points (n, 3) from a polyline (k, 3)."""
+    """Compute the distances (n,) of points (n, 3) from a polyline (k, 3)."""
     along = np.linspace(0, len(line) - 1, 8 * len(line))
     dense = np.stack([np.interp(along, np.arange(len(line)), column) for column in line.T], axis=1)
     return np.linalg.norm(points[:, None] - dense.astype(np.float32), axis=2).min(axis=1)
 
 
 def _sphere_centre(points: np.ndarray) -> np.ndarray:
-    """Centre (3,) of the sphere through points (n, 3), by least squares."""
+    """Find the centre (3,) of the sphere through points (n, 3), by least squares."""
     system = np.column_stack([2 * points, np.ones(len(points))])
     return np.linalg.lstsq(system, (points**2).sum(axis=1), rcond=None)[0][:3]
 
 
 def _step(distance: np.ndarray, width: float) -> np.ndarray:
-    """A linear ramp of that width from 0 to 1, centred at a distance of 0."""
+    """Return a linear ramp of that width from 0 to 1, centred at a distance of 0."""
     return np.clip(distance / width + 0.5, 0, 1)
 
 

@@ -84,18 +84,18 @@ class PeerTeacher:
         return cls(model, bfm, registration, whitening=whitening, network=folder / NETWORKS["mb1"])
 
     def ask(self, crops: np.ndarray) -> np.ndarray:
-        """Whitened answers (n, 6, 62) to crops (n, 120, 120, 3) uint8 RGB."""
+        """Answer to crops (n, 120, 120, 3) uint8 RGB with whitened parameters (n, 6, 62), one for each view."""
         network = read_network(self.network)
         parts = (crops[start : start + 32] for start in trange(0, len(crops), 32, desc="teacher"))
         answers = np.concatenate([whitened(network, view_pictures(part)) for part in parts])
         return answers.reshape(len(crops), len(VIEWS), PARAMETERS).astype(np.float32)
 
     def raw(self, answers: np.ndarray) -> np.ndarray:
-        """Whitened answers (..., 62) as raw parameters of 3DDFA-V2."""
+        """Convert whitened answers (..., 62) to raw parameters of 3DDFA-V2."""
         return answers.astype(np.float64) * self.whitening[1] + self.whitening[0]
 
     def points(self, answers: np.ndarray) -> np.ndarray:
-        """Points (n, 468, 3) in the crop frame of answers (n, 6, 62); prints where the pixels begin."""
+        """Place points (n, 468, 3) of answers (n, 6, 62) in the crop frame; prints where the pixels begin."""
         start = self.start_of_pixels(answers[:1000])
         print(f"the pixels of {self.name} begin {start:.2f} from the edge")
         parts = np.array_split(answers, len(answers) // 500 + 1)
@@ -110,11 +110,11 @@ class PeerTeacher:
         return total
 
     def _placed(self, answers: np.ndarray) -> np.ndarray:
-        """Points (n, 468, 3), in the frame of one view, of answers (n, 62) to it; its pixels begin at the edge."""
+        """Place points (n, 468, 3) of answers (n, 62) to one view in its frame, whose pixels begin at the edge."""
         return in_crop(to_crop_frame(self.raw(answers)), self.mean, self.modes)
 
     def start_of_pixels(self, answers: np.ndarray) -> float:
-        """Where the teacher's coordinates have 0, in pixels from the crop's edge, from answers (n, 6, 62).
+        """Measure where the teacher's coordinates have 0, in pixels from the crop's edge, from answers (n, 6, 62).
 
         If x is a point's place in the crop and x' its place in the mirror image, both without `start`, then
         x + start = -(x' + start) in the crop frame.
@@ -134,7 +134,7 @@ class OwnTeacher:
         self.model, self.engine, self.vertices = model, TorchEngine(network), vertices
 
     def ask(self, crops: np.ndarray) -> np.ndarray:
-        """Raw parameters (n, 62), means over six views, of crops (n, 120, 120, 3) uint8 RGB."""
+        """Answer to crops (n, 120, 120, 3) uint8 RGB with raw parameters (n, 62), means over six views."""
         parts = [crops[start : start + 500] for start in range(0, len(crops), 500)]
         answers = [
             fuse(*regress(self.engine, self.model, part, views=6)) for part in tqdm(parts, desc="teacher")
@@ -142,12 +142,12 @@ class OwnTeacher:
         return np.concatenate(answers)
 
     def points(self, answers: np.ndarray) -> np.ndarray:
-        """Points (n, 468, 3) in the crop frame of answers (n, 62)."""
+        """Place points (n, 468, 3) of answers (n, 62) in the crop frame."""
         return place(self.model, self.vertices, answers)
 
 
 def mean_of_teachers(peer: np.ndarray, own: np.ndarray, rotations: np.ndarray) -> np.ndarray:
-    """The mean of both teachers' points (n, 468, 3), with the peer's definition of depth.
+    """Compute the mean of both teachers' points (n, 468, 3), with the peer's definition of depth.
 
     An M4Net learned its depth from the peer, so its mean offset along the head's z is an error and is removed.
     `rotations` (n, 3, 3) turn heads into the crop frame. Each face's mean depth, which weak perspective leaves open,

@@ -40,7 +40,7 @@ class AffineMap(NamedTuple):
 
 
 def affine_map(theirs: np.ndarray, ours: np.ndarray, spread: np.ndarray, *, face_model: str) -> AffineMap:
-    """The affine map that best maps their raw parameters (n, 62) to ours (n, 62), by ridge regression.
+    """Fit the affine map that best maps their raw parameters (n, 62) to ours (n, 62), by ridge regression.
 
     `spread` (62,) is the standard deviation of theirs, `face_model` the fingerprint of the model of ours.
     """
@@ -57,7 +57,7 @@ def whitened_map(
     theirs: tuple[np.ndarray, np.ndarray],
     ours: tuple[np.ndarray, np.ndarray],
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """An affine map between raw parameters as one between whitened ones: matrix (62, 62) and constant (62,).
+    """Convert an affine map of raw parameters to one of whitened parameters: matrix (62, 62) and constant (62,).
 
     `theirs` and `ours` are mean and standard deviation (62,).
     """
@@ -70,7 +70,7 @@ def whitened_map(
 
 @torch.no_grad()
 def mapped(network: M4Net, labels: Labels, crops: np.ndarray, chosen: np.ndarray) -> M4Net:
-    """A network of another face model as one of the labels' model: its last layers answer through an affine map.
+    """Convert a network of another face model to the labels' model: its last layers answer through an affine map.
 
     The map is fitted to the `chosen` labels (n,), some thousands, of crops (N, 120, 120, 3) uint8 RGB. The given
     network does not change.
@@ -91,7 +91,7 @@ def mapped(network: M4Net, labels: Labels, crops: np.ndarray, chosen: np.ndarray
 
 
 def whitening_of(parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (62,) of parameters (n, 62); deviations near 0 become 1."""
+    """Compute mean and standard deviation (62,) of parameters (n, 62); deviations near 0 become 1."""
     std = parameters.std(0, dtype=np.float64)
     return parameters.mean(0, dtype=np.float64), np.where(std > 1e-3, std, 1.0)
 
@@ -247,7 +247,7 @@ def _batches(crops: np.ndarray) -> Iterator[torch.Tensor]:
 
 
 def _most_telling(pooled: torch.Tensor, weight: torch.Tensor, count: int) -> torch.Tensor:
-    """Indices of the channels that change the answer most: variance times squared weights."""
+    """Choose the channels that change the answer most, by variance times squared weights; returns their indices."""
     importance = pooled.var(0) * weight.square().sum(0)
     return importance.argsort(descending=True)[:count].sort().values
 
@@ -279,7 +279,7 @@ def _start_reduction(head, stage: torch.Tensor, fit: torch.Tensor) -> torch.Tens
 def _ridge(
     features: torch.Tensor, target: torch.Tensor, fit: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ridge regression: weights (62, F) and bias (62,), with the penalty that is best on rows not in `fit`."""
+    """Fit weights (62, F) and bias (62,) by ridge regression, with the penalty that is best on rows not in `fit`."""
     centre, aim = features[fit].mean(0), target[fit].mean(0)
     x, y = features[fit] - centre, target[fit] - aim
     values, vectors = torch.linalg.eigh(x.T @ x)

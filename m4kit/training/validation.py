@@ -1,4 +1,4 @@
-"""Errors of a network on faces that are held out of the training."""
+"""Measures the errors of a network on faces that are held out of the training."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def predict_faces(
     precision: str = "bf16",
     device: str = "cpu",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Heads' raw parameters (n, 4, 62) and weights (n, 4) on faces without augmentation."""
+    """Predict the heads' raw parameters (n, 4, 62) and weights (n, 4) of faces without augmentation."""
     network.eval()
     heads, weights = [], []
     for start in range(0, len(indices), _BATCH):
@@ -46,7 +46,7 @@ def validate(
     precision: str = "bf16",
     device: str = "cpu",
 ) -> dict[str, float]:
-    """Errors on the faces of those indices, against their labels.
+    """Measure the errors on the faces of those indices, against their labels.
 
     - `nme`: mean over all faces in % (mean 2D distance of the 68 landmarks divided by `face_size`); `balanced`: mean
       of the three yaw bins, which stand beside it; `uniform`: with equal head weights; `head1` to `head4`: of single
