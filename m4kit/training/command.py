@@ -65,16 +65,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--start",
         type=Path,
-        help="weights to start from: M4Net's (.safetensors), or 3DDFA-V2's mb1 (.onnx) or mb05 (.pth); "
-        "default: random weights",
+        help="weights to start from: M4Net's (.safetensors), or 3DDFA-V2's mb1 (.onnx) or mb05 (.pth) beside its "
+        f"{WHITENING}; default: random weights",
     )
     parser.add_argument(
         "--map",
         type=Path,
         help="map from 3DDFA-V2's parameters to ours (.npz); needed for a start from 3DDFA-V2",
-    )
-    parser.add_argument(
-        "--whitening", type=Path, help=f"3DDFA-V2's {WHITENING} (default: in the folder of --start)"
     )
     for name, choices in (("size", SIZES), ("activation", ACTIVATIONS), ("fusion", FUSIONS)):
         parser.add_argument(
@@ -201,7 +198,7 @@ def _started(
         network = transfer(
             read_peer(args.start, few[:600]),
             few,
-            peer_whitening=read_whitening(args.whitening or args.start.with_name(WHITENING)),
+            peer_whitening=read_whitening(args.start.with_name(WHITENING)),
             to_ours=to_ours,
             whitening=whitening,
             fusion=args.fusion or "static",

@@ -41,8 +41,7 @@ LOOSE_68 = dict.fromkeys(range(1, 18), 0.2)
 def point_weights(count: int, loose: Mapping[int, float]) -> np.ndarray:
     """Return weights (count,): those of `loose`, counted from 1, and 1 for all other points."""
     weights = np.ones(count, dtype=np.float32)
-    for place, weight in loose.items():
-        weights[place - 1] = weight
+    weights[np.array([*loose], dtype=int) - 1] = [*loose.values()]
     return weights
 
 

@@ -69,7 +69,8 @@ def photo_piece(material: Material, size: int, rng: np.random.Generator) -> tupl
         scale = np.exp(rng.uniform(np.log(size / shape.max()), np.log(max(1.5, size / shape.min()))))
         source, target = rng.uniform(0.25, 0.75, 2) * shape, np.full(2, size / 2)
     matrix = _similarity(source, target, scale, _random_angle(rng) / 2, rng.random() < 0.5)
-    picture = _warp(image, matrix, (size, size), np.full((size, size, 3), rng.integers(0, 256, 3), np.uint8))
+    picture, mask = _resample(image, np.full(image.shape[:2], 255, np.uint8), matrix, (size, size))
+    picture = np.where(mask[..., None] > 127, picture, rng.integers(0, 256, 3).astype(np.uint8))
     return picture, _visible(_move_boxes(faces, matrix), size)
 
 
@@ -205,13 +206,10 @@ def _visible(faces: np.ndarray, size: int) -> np.ndarray:
     return faces[share > 0.05]
 
 
-def _warp(image: np.ndarray, matrix: np.ndarray, shape: tuple[int, int], under: np.ndarray) -> np.ndarray:
-    """Draw the image over `under` through a (2, 3) map, with hard edges."""
-    picture, mask = _resample(image, np.full(image.shape[:2], 255, np.uint8), matrix, shape)
-    return np.where(mask[..., None] > 127, picture, under)
-
-
-def _resample(image, mask, matrix, shape):
+def _resample(
+    image: np.ndarray, mask: np.ndarray, matrix: np.ndarray, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Map an image and its mask into a picture of that shape through a (2, 3) map."""
     # Shrinking by more than half takes two steps, because warpAffine alone would alias.
     scale = np.sqrt(abs(np.linalg.det(matrix[:, :2])))
     matrix = matrix.copy()

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from m4kit.camera import head_pose
-from m4kit.face_model import FaceModel
 from m4kit.parameters import landmarks_in_crop, split
 from m4kit.training import bent
 from m4kit.training.bent import Move, moved, random_move
@@ -16,11 +15,6 @@ from m4kit.training.synthetic_head import Head, draw
 from helpers.training import plain_look
 
 GREY = np.full((120, 120, 3), 90, np.uint8)
-
-
-@pytest.fixture(scope="module")
-def model():
-    return FaceModel.load()
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from m4kit.camera import decompose, head_pose, rotation_from_euler
-from m4kit.face_model import FaceModel
 from m4kit.landmarks import MIRROR_68, face_size
 from m4kit.network import M4Net
 from m4kit.training import TrainingError
@@ -42,11 +41,6 @@ from m4kit.views import VIEWS
 from m4kit.weights import WeightsError
 
 from helpers.seen_views import MIRRORED, seen_in
-
-
-@pytest.fixture(scope="module")
-def model():
-    return FaceModel.load()
 
 
 def peer_of(model, *, mean=0.0, std=1.0):

@@ -1,10 +1,8 @@
 """Labels follow the points that people annotated, as far as each can be trusted, and no further."""
 
 import numpy as np
-import pytest
 from scipy.spatial.transform import Rotation
 
-from m4kit.face_model import FaceModel
 from m4kit.training.refinement import (
     annotation,
     annotation_offsets,
@@ -16,11 +14,6 @@ from m4kit.training.refinement import (
 N = 40
 INNER = slice(6, 12)
 """AFLW's points on the eyes."""
-
-
-@pytest.fixture(scope="module")
-def model():
-    return FaceModel.load()
 
 
 def faces(seed, *, n=N, turn=30.0):

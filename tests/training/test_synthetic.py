@@ -28,11 +28,6 @@ MILD = Augmentation(0, (1, 1), 0, 0.5, *[0] * 7)
 
 
 @pytest.fixture(scope="module")
-def model():
-    return FaceModel.load()
-
-
-@pytest.fixture(scope="module")
 def head(model):
     return Head(model)
 
@@ -247,14 +242,6 @@ class TestSet:
         with pytest.raises(KeyboardInterrupt):
             write_set(tmp_path, faces=3, model=model, progress=False)
         assert list(tmp_path.iterdir()) == []
-
-
-@pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_a_small_network_learns_from_them(model, folder, tmp_path, one_thread):

@@ -467,15 +467,6 @@ class TestLosses:
         assert rotation_error(camera[0], 3 * camera[0]) == pytest.approx(0, abs=1e-3)
 
 
-@pytest.fixture
-def one_thread():
-    """As many as each part has: batch norm over so few faces makes much of another order of summation."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def trainer_of(model, drawn, out, config=SHORT, **changes):
     labels, crops = drawn
     torch.manual_seed(0)
