@@ -1,4 +1,4 @@
-"""The rows of `run.py` on many photos: time and memory in bulk, one by one, on Dask, and by 3DDFA-V2's chain.
+"""Measures the rows of `run.py` on many photos: in bulk, one by one, on Dask, and by 3DDFA-V2's chain.
 
 The photos are those of `sample_images`, on 450x450 pixels.
 """
@@ -39,13 +39,13 @@ ALONE, ONE = "m4kit, single calls", "m4kit, one process of one thread"
 
 @contextmanager
 def many_photos(count: int) -> Iterator[list[Path]]:
-    """A folder of so many photos."""
+    """Make a folder of so many photos; it is gone after the block."""
     with tempfile.TemporaryDirectory() as folder:
         yield photos_in(Path(folder), count)
 
 
 def photos_in(folder: Path, count: int) -> list[Path]:
-    """So many photos of 450x450 pixels: the sample images, again and again."""
+    """Write so many photos of 450x450 pixels: the sample images, again and again."""
     pictures = []
     for path in list_images(SAMPLES):
         picture = Image.fromarray(load_image(path))
@@ -61,7 +61,7 @@ def photos_in(folder: Path, count: int) -> list[Path]:
 
 
 def bulk(setting: Setting) -> list[Comparison]:
-    """(i) A photo in a table beside a single call after loading, with all that a table needs."""
+    """(i) Measure a photo in a table beside a single call after loading, with all that a table needs."""
     with many_photos(setting.photos) as paths:
         predictor = m4kit.Predictor()
 
@@ -74,7 +74,7 @@ def bulk(setting: Setting) -> list[Comparison]:
 
 
 def beside_chain(setting: Setting) -> list[Comparison]:
-    """(j) A table of photos beside 3DDFA-V2's chain in a plain loop that keeps its landmarks."""
+    """(j) Measure a table of photos beside 3DDFA-V2's chain in a plain loop that keeps its landmarks."""
     import cv2
 
     peer, kept = setting.peer(detects=True), []
@@ -89,7 +89,7 @@ def beside_chain(setting: Setting) -> list[Comparison]:
 
 
 def dask(setting: Setting) -> list[Comparison]:
-    """(k) Two Dask workers of one thread beside one thread of this process."""
+    """(k) Measure two Dask workers of one thread beside one thread of this process."""
     import distributed
 
     with (
@@ -106,7 +106,7 @@ def dask(setting: Setting) -> list[Comparison]:
 
 
 def memory(setting: Setting) -> list[Comparison]:
-    """(m) Memory above that after one prediction, for photos of a generator that go to a table, in a new process."""
+    """(m) Measure memory above that after one prediction, for photos of a generator to a table, in a new process."""
     with many_photos(min(setting.memory_photos, ORDINARY)) as paths:
         script = Path(__file__).with_name("table_memory.py")
         command = [sys.executable, str(script), str(paths[0].parent), str(setting.memory_photos)]
@@ -118,7 +118,7 @@ def memory(setting: Setting) -> list[Comparison]:
 
 
 def detector(setting: Setting) -> list[Comparison]:
-    """(n) CPU for photos of one size that the detector's network takes one after another, or together."""
+    """(n) Measure the CPU for photos of one size that the detector's network takes one after another, or together."""
     with many_photos(TOGETHER) as paths:
         photos = np.stack([load_image(path) for path in paths])
     engine = m4kit.Detector(threads=setting.threads).engine
@@ -137,7 +137,7 @@ def detector(setting: Setting) -> list[Comparison]:
 
 
 def jpeg_table(_: Setting, side: int = 4000) -> str:
-    """What decoding JPEGs at half their size would save and change, on the sample images, enlarged."""
+    """Measure what decoding JPEGs at half their size would save and change, on the sample images, enlarged."""
     detector, times, shifts, scores = m4kit.Detector(), [], [], []
     for path in list_images(SAMPLES):
         picture = Image.fromarray(load_image(path))
@@ -169,7 +169,7 @@ def jpeg_table(_: Setting, side: int = 4000) -> str:
 
 
 def _compared(setting: Setting, row: str, work: str, functions: dict[str, Callable | None]) -> Comparison:
-    """A row of milliseconds a photo, and of this process's CPU, of functions that each predict all photos."""
+    """Measure functions that each predict all photos: a row of milliseconds a photo, and of this process's CPU."""
     cpu: dict[str, list[float]] = {name: [] for name in functions}
 
     def counted(name: str, function: Callable[[], None]) -> Callable[[], None]:
@@ -188,7 +188,7 @@ def _compared(setting: Setting, row: str, work: str, functions: dict[str, Callab
 
 
 def _tabulated(paths: Sequence[Path], **options) -> Callable[[], None]:
-    """What writes a table of photos."""
+    """Return a function that writes a table of photos."""
 
     def work() -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -198,5 +198,5 @@ def _tabulated(paths: Sequence[Path], **options) -> Callable[[], None]:
 
 
 def peak() -> float:
-    """The process's largest memory so far, in MB."""
+    """Return the process's largest memory so far, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

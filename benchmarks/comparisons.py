@@ -1,4 +1,4 @@
-"""The rows of `run.py`: the same work by m4kit and by its peers, in turn."""
+"""Measures the rows of `run.py`: the same work by m4kit and by its peers, in turn."""
 
 from __future__ import annotations
 
@@ -96,11 +96,11 @@ class Setting:
         return cv2.copyMakeBorder(photo, 0, 0, left, 1920 - width - left, cv2.BORDER_REPLICATE)
 
     def predictor(self, network: str = "base", **options) -> m4kit.Predictor:
-        """m4kit with the network of this size."""
+        """Load m4kit with the network of this size."""
         return m4kit.Predictor(network=f"m4net-{network}", threads=self.threads, **options)
 
     def peer(self, network: str = "mb1", *, detects: bool = False):
-        """The chain with this network; None without its files, or without a detector if it `detects`."""
+        """Load the chain with this network; None without its files, or without a detector if it `detects`."""
         if self.chain is None or (detects and not (self.chain / "faceboxes.onnx").is_file()):
             return None
         from tddfa_v2_chain import Chain
@@ -108,14 +108,14 @@ class Setting:
         return Chain(self.chain, network, threads=self.threads)
 
     def measure(self, functions: Mapping[str, Callable[[], object] | None], *, rounds: int | None = None):
-        """Milliseconds of each function in alternating rounds; None for a peer that is missing."""
+        """Measure the milliseconds of each function in alternating rounds; None for a peer that is missing."""
         there = {name: function for name, function in functions.items() if function is not None}
         times = measure_times(there, rounds=self.rounds if rounds is None else min(rounds, self.rounds))
         return {name: times.get(name) for name in functions}
 
 
 def crops(setting: Setting, count: int = 1) -> list[Comparison]:
-    """(a), (b) One crop or a batch: the network alone, and from the photo and known boxes to 68 landmarks."""
+    """(a), (b) Measure one crop or a batch: the network alone, and from the photo and known boxes to 68 landmarks."""
     row, work = ("a", "one crop") if count == 1 else ("b", f"{count} crops")
     shifts = np.random.default_rng(0).uniform(-4, 4, (count, 4))
     boxes = np.asarray(setting.predictor()(setting.photo)[0].box)[:4] + shifts
@@ -138,7 +138,7 @@ def crops(setting: Setting, count: int = 1) -> list[Comparison]:
 
 
 def photos(setting: Setting) -> list[Comparison]:
-    """(c) A photo to the landmarks of its faces."""
+    """(c) Measure a photo to the landmarks of its faces."""
     predictor, chain = setting.predictor(), setting.peer(detects=True)
     rows = []
     for words, photo, faces in (
@@ -159,7 +159,7 @@ def photos(setting: Setting) -> list[Comparison]:
 
 
 def overlays(setting: Setting) -> list[Comparison]:
-    """(d) The four pictures of an overview at the photo's size: landmarks, pose, translucent and solid mesh."""
+    """(d) Measure an overview's pictures at the photo's size: landmarks, pose, translucent and solid mesh."""
     rows = []
     for words, name, faces in (("one face", "grace_hopper.jpg", 1), ("six faces", "group.jpg", 6)):
         photo = load_image(SAMPLES / name)
@@ -174,7 +174,7 @@ def overlays(setting: Setting) -> list[Comparison]:
 
 
 def degraded(setting: Setting) -> list[Comparison]:
-    """(e) A photo degraded and predicted, the mean over all conditions at severity 3."""
+    """(e) Measure a photo degraded and predicted, the mean over all conditions at severity 3."""
     predictor = setting.predictor()
 
     def both():
@@ -191,7 +191,7 @@ def degraded(setting: Setting) -> list[Comparison]:
 
 
 def starts(setting: Setting) -> list[Comparison]:
-    """(f), (h) A new process from its first import to the first landmarks: time, and the most memory."""
+    """(f), (h) Measure a new process from its first import to the first landmarks: time, and the most memory."""
     photo = str(SAMPLES / "grace_hopper.jpg")
     chain = setting.peer(detects=True)
     figures = {OURS: [], CHAIN: []}
@@ -212,7 +212,7 @@ def starts(setting: Setting) -> list[Comparison]:
 
 
 def under_load(setting: Setting) -> list[Comparison]:
-    """(g) A photo beside busy processes, compared with the same without them."""
+    """(g) Measure a photo beside busy processes, compared with the same without them."""
     predictor = setting.predictor()
     alone = "m4kit, without them"
     times = {OURS: [], alone: []}
@@ -256,7 +256,7 @@ def _bgr(photo: np.ndarray) -> np.ndarray:
 
 
 def _media_pipe(faces: int) -> Callable[[np.ndarray], list] | None:
-    """MediaPipe's face mesh for a photo with up to so many faces; None where it is not installed.
+    """Load MediaPipe's face mesh for a photo with up to so many faces; None where it is not installed.
 
     Versions without `mediapipe.solutions` need a file that they do not contain.
     """

@@ -1,4 +1,4 @@
-"""The machine of a benchmark: its name, how busy other programs keep it, and processes that make it busy."""
+"""Describes the machine of a benchmark, tells how busy other programs keep it, and makes it busy."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PACKAGES = ("numpy", "opencv-python-headless", "torch", "onnxruntime")
 
 
 def name() -> str:
-    """The machine in one line: processor, cores, instructions, system and versions."""
+    """Describe the machine in one line: processor, cores, instructions, system and versions."""
     processor, flags = platform.processor() or platform.machine(), ""
     path = Path("/proc/cpuinfo")
     if path.is_file():
@@ -56,14 +56,14 @@ class Others:
         return min(1.0, max(0.0, busy - own) / (elapsed * os.cpu_count()))
 
     def in_words(self) -> str:
-        """One sentence for a report."""
+        """Describe the share in one sentence for a report."""
         share = self.share
         verdict = "quiet" if share <= QUIET else "not quiet: the times are too long, and the ratios are rough"
         return f"Others took {100 * share:.0f} % of the processors meanwhile ({verdict})."
 
     @staticmethod
     def _now() -> tuple[float, float, float]:
-        """Time, busy time of all processors, and that of this process and its children, in seconds."""
+        """Return time, busy time of all processors, and that of this process and its children, in seconds."""
         times = psutil.cpu_times()._asdict()
         # On Linux, user and nice contain the time of guests.
         idle = ("idle", "iowait", "guest", "guest_nice")
@@ -72,7 +72,7 @@ class Others:
 
 
 def shared_between() -> str:
-    """Between what the kernel shares the processors: "sessions" (Linux's autogroup), "processes" or "unknown"."""
+    """Tell between what the kernel shares the processors: "sessions" (autogroup), "processes" or "unknown"."""
     switch = Path("/proc/sys/kernel/sched_autogroup_enabled")
     if not switch.is_file():
         return "unknown"
@@ -112,7 +112,7 @@ class BusyProcesses:
 
 @contextmanager
 def busy_processes(count: int) -> Iterator[BusyProcesses]:
-    """Within the block, so many processes are there, at rest at first.
+    """Start so many processes, at rest at first; they end with the block.
 
     They run in one session of their own, like the program of another user.
     """

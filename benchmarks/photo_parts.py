@@ -1,4 +1,4 @@
-"""Where the time of a photo goes, and what a core could do at best: two tables of `run.py`."""
+"""Measures where the time of a photo goes, and what a core could do at best: two tables of `run.py`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MATRIX = 1024
 
 
 def parts_table(setting: Setting) -> str:
-    """Milliseconds of each part of a prediction, and of what follows only on request, in Markdown."""
+    """Measure each part of a prediction, and what follows only on request: a table of milliseconds in Markdown."""
     times = measure_times(_parts(setting), rounds=setting.rounds)
     whole = np.median(times[WHOLE])
     lines = ["| one face in 640x480 | ms | share of the prediction |", "|---|--:|--:|"]
@@ -82,7 +82,7 @@ def _parts(setting: Setting) -> dict[str, Callable[[], object]]:
 
 
 def roofline_table(setting: Setting) -> str:
-    """What a core reaches in a product of large matrices, and beside it the networks on one picture, in Markdown."""
+    """Measure a core in a product of large matrices, and beside it the networks on one picture: Markdown."""
     matrix = torch.ones(MATRIX, MATRIX)
     with inference():
         least = measure_times({"product": lambda: matrix @ matrix}, rounds=setting.rounds)["product"].min()

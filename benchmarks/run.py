@@ -28,7 +28,7 @@ from comparisons import MESH, OURS, Comparison, Setting
 
 
 def later(module: str, name: str) -> Callable[[Setting], object]:
-    """A function of a module that is imported when it runs: widgets, pandas and training are not light."""
+    """Return a function of a module that is imported when it runs: widgets, pandas and training are not light."""
 
     def measure(setting: Setting) -> object:
         return getattr(import_module(module), name)(setting)
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def comparison_table(rows: Sequence[Comparison]) -> str:
-    """The rows in Markdown, a line for each peer."""
+    """Write the rows in Markdown, a line for each peer."""
     lines = ["| | work | m4kit | beside | its figure | ratio |", "|---|---|--:|---|--:|--:|"]
     for row in rows:
         ours = row.times[OURS]
@@ -119,18 +119,18 @@ def comparison_table(rows: Sequence[Comparison]) -> str:
 
 
 def ratio(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Median of the rounds' ratios: load that comes and goes falls on both."""
+    """Compute the median of the rounds' ratios: load that comes and goes falls on both."""
     return float(np.median(ours / theirs))
 
 
 def figure(values: np.ndarray, unit: str) -> str:
-    """The median with its unit, to three digits."""
+    """Write the median with its unit, to three digits."""
     median = float(np.median(values))
     return f"{median:.{max(0, 2 - int(np.floor(np.log10(max(median, 1e-9)))))}f} {unit}"
 
 
 def note(row: Comparison, name: str) -> str:
-    """What was found, in brackets."""
+    """Write what was found, in brackets."""
     return f" ({row.notes[name]})" if name in row.notes else ""
 
 

@@ -1,4 +1,4 @@
-"""How much each condition adds to the error of 3DDFA-V2's mb1, and which strengths would add the same.
+"""Measures how much each condition adds to the error of 3DDFA-V2's mb1, and which strengths would add the same.
 
     python benchmarks/severities.py --data DATA --peer-files PEER_FILES [--faces 600] [--seed 0] [--cost 0.78]
 
@@ -56,7 +56,7 @@ class Faces:
 
 
 def read_faces(source: Source, count: int, seed: int) -> Faces:
-    """A random draw of held-out faces of a source, with at least four points to use."""
+    """Draw held-out faces of a source at random, with at least four points to use."""
     if source.name == "aflw_train":
         points, matrix = source.points21.astype(float), averaging_matrix().astype(float)
         points[:, point_weights(21, LOOSE_21) == 0] = np.nan
@@ -88,12 +88,12 @@ class Cost:
         ]
 
     def error(self, landmarks: np.ndarray) -> np.ndarray:
-        """Mean distance (n,) of landmarks (n, 68, 3) to the annotated points, without habits, in percent."""
+        """Compute the mean distance (n,) of landmarks (n, 68, 3) to annotated points, without habits, in percent."""
         offsets = self._offsets(landmarks) - self.habits
         return 100 * np.nanmean(np.linalg.norm(offsets, axis=-1), axis=1) / self.size
 
     def measure(self, condition: str, strength: float, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Added error (n,) and drift (n,) in percent under a condition; each face has its own seed."""
+        """Measure added error (n,) and drift (n,) in percent under a condition; each face has its own seed."""
         crops = [
             at_strength(photo, condition, strength, seed=seed * len(self.photos) + number, depth=depth)[
                 self.inner
@@ -109,7 +109,7 @@ class Cost:
 
 
 def _habits(offsets: np.ndarray, frames: np.ndarray) -> np.ndarray:
-    """The part (n, P, 2) of offsets (n, P, 2) that is the same on all heads, by least squares for each point.
+    """Find the part (n, P, 2) of offsets (n, P, 2) that is the same on all heads, by least squares for each point.
 
     `frames` (n, 2, 3) take the frame of the head to the crop's.
     """
@@ -123,7 +123,7 @@ def _habits(offsets: np.ndarray, frames: np.ndarray) -> np.ndarray:
 
 
 def strength_for(cost: float, strengths: np.ndarray, costs: np.ndarray) -> float:
-    """The smallest strength that has a cost, on straight lines between measured costs; NaN if none has it.
+    """Find the smallest strength that has a cost, on straight lines between measured costs; NaN if none has it.
 
     `strengths` rise from 0, where the cost is 0. Where a cost falls by chance, the largest so far counts.
     """
@@ -169,7 +169,7 @@ def main() -> None:
 
 
 def report(table: pd.DataFrame, cost: float | None, *, clean: np.ndarray) -> str:
-    """The measured costs as text, and for each condition the strength for the common cost at severity 3."""
+    """Write the measured costs, and for each condition the strength for the common cost at severity 3."""
     added, error, drift = (
         table.pivot(index="severity", columns="condition", values=value)[list(CONDITIONS)]
         for value in ("added", "error", "drift")

@@ -1,4 +1,4 @@
-"""How much memory a table of many photos takes: row m of `run.py`.
+"""Measures how much memory a table of many photos takes: row m of `run.py`.
 
     python benchmarks/table_memory.py FOLDER COUNT
 
@@ -26,7 +26,7 @@ SMALL = 96
 
 
 def generated(folder: Path, count: int) -> Iterator[Path]:
-    """The photos of a folder, and then the small picture under new names, until there are so many."""
+    """Yield the photos of a folder, and then the small picture under new names, until there are so many."""
     paths, small = list_images(folder), folder / "small.png"
     picture = Image.fromarray(load_image(FACE))
     picture.thumbnail((SMALL, SMALL))
@@ -40,7 +40,7 @@ def generated(folder: Path, count: int) -> Iterator[Path]:
 
 
 def memory(kind: str) -> float:
-    """This process's memory in MB: "VmRSS" now, "VmHWM" the most since it was last forgotten."""
+    """Read this process's memory in MB: "VmRSS" now, "VmHWM" the most since it was last reset."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return float(status.split(f"{kind}:")[1].split()[0]) / 1024
 

@@ -1,4 +1,4 @@
-"""3DDFA-V2's chain from a photo to 68 landmarks, as fast as ONNX Runtime runs it: the peer of `run.py`.
+"""Runs 3DDFA-V2's chain from a photo to 68 landmarks, as fast as ONNX Runtime does: the peer of `run.py`.
 
 FaceBoxes with its official weights finds the faces. One crop of each goes through mb1 or mb05, and the Basel Face
 Model places the 68 landmarks, without the mesh. Sizes, thresholds, crops and arithmetic are those of 3DDFA-V2's code
@@ -87,11 +87,11 @@ class Chain:
         self._priors: dict[tuple[int, int], np.ndarray] = {}
 
     def __call__(self, bgr: np.ndarray) -> list[np.ndarray]:
-        """Landmarks (68, 3) of each face of a photo (H, W, 3) uint8 BGR, as `landmarks`."""
+        """Find the landmarks (68, 3) of each face of a photo (H, W, 3) uint8 BGR, as `landmarks`."""
         return [self.landmarks(bgr, [box])[0] for box in self.boxes(bgr)]
 
     def boxes(self, bgr: np.ndarray) -> np.ndarray:
-        """Boxes (n, 5) of a photo (H, W, 3) uint8 BGR: left, top, right, bottom in photo pixels and the score."""
+        """Find boxes (n, 5) in a photo (H, W, 3) uint8 BGR: left, top, right, bottom in photo pixels, score."""
         height, width = bgr.shape[:2]
         scale = min(1.0, HEIGHT / height)
         scale *= min(1.0, WIDTH / (scale * width))
@@ -107,7 +107,7 @@ class Chain:
         return boxes[suppress(boxes[:, :4], boxes[:, 4], iou=IOU)]
 
     def landmarks(self, bgr: np.ndarray, boxes: np.ndarray | list[np.ndarray]) -> np.ndarray:
-        """Landmarks (n, 68, 3) in photo pixels, y down, of the faces in boxes (n, 4 or more), all in one batch."""
+        """Find landmarks (n, 68, 3) in photo pixels, y down, of the faces in boxes (n, 4 or more), in one batch."""
         squares = np.array([_square(box) for box in boxes])
         parameters = self.answers(np.stack([_crop(bgr, square) for square in squares]))
         camera = parameters[:, :12].reshape(-1, 3, 4)
@@ -121,7 +121,7 @@ class Chain:
         return points
 
     def answers(self, crops: np.ndarray) -> np.ndarray:
-        """Parameters (n, 62) of crops (n, 120, 120, 3) uint8 BGR."""
+        """Compute the parameters (n, 62) of crops (n, 120, 120, 3) uint8 BGR."""
         pictures = np.ascontiguousarray(((crops - np.float32(127.5)) / 128).transpose(0, 3, 1, 2))
         whitened = self._network.run(None, {self._network.get_inputs()[0].name: pictures})[0]
         return whitened * self._std + self._mean
@@ -134,7 +134,7 @@ class Chain:
 
 
 def _level(height: int, width: int, stride: int, sizes: tuple[int, ...]) -> np.ndarray:
-    """Prior boxes (p, 4) of one stride, row by row, cell by cell."""
+    """Make the prior boxes (p, 4) of one stride, row by row, cell by cell."""
     cell = []
     for size in sizes:
         density = DENSITY.get(size, 1)
@@ -154,7 +154,7 @@ def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
 
 
 def _square(box: np.ndarray) -> np.ndarray:
-    """The square (4,), left, top, right, bottom, around a box: `parse_roi_box_from_box`."""
+    """Return the square (4,), left, top, right, bottom, around a box: `parse_roi_box_from_box`."""
     left, top, right, bottom = box[:4]
     side = (right - left + bottom - top) / 2
     x, y = (left + right) / 2, (top + bottom) / 2 + 0.14 * side
@@ -163,7 +163,7 @@ def _square(box: np.ndarray) -> np.ndarray:
 
 
 def _crop(bgr: np.ndarray, square: np.ndarray) -> np.ndarray:
-    """The square of a photo, black outside the photo, resized to the network's input: `crop_img`."""
+    """Cut the square of a photo, black outside it, and resize it to the network's input: `crop_img`."""
     left, top, right, bottom = (round(float(value)) for value in square)
     height, width = bgr.shape[:2]
     inside = bgr[max(0, top) : min(height, bottom), max(0, left) : min(width, right)]

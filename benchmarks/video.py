@@ -1,4 +1,4 @@
-"""`predict_video` for `run.py`: its speed, and jitter, lag and error with and without smoothing.
+"""Measures `predict_video` for `run.py`: its speed, and jitter, lag and error with and without smoothing.
 
 The faces are drawn from m4kit's own face model at 640x480 pixels and 25 frames a second, so that their true landmarks
 are known:
@@ -50,7 +50,7 @@ TIMES = np.arange(FRAMES) / FPS
 
 
 def people(count: int) -> list[Person]:
-    """Random people in m4kit's usual light; the filters were tuned on others."""
+    """Draw random people in m4kit's usual light; the filters were tuned on others."""
     model = FaceModel.load()
     head = Head(model)
     gaze = np.array([0.0, 0.0, 1.0])
@@ -58,25 +58,25 @@ def people(count: int) -> list[Person]:
 
 
 def wall(seed: int) -> np.ndarray:
-    """A soft random background."""
+    """Draw a soft random background."""
     coarse = np.random.default_rng(seed).integers(40, 220, (6, 8, 3)).astype(np.uint8)
     return cv2.resize(coarse, SIZE, interpolation=cv2.INTER_CUBIC)
 
 
 def noisy(picture: np.ndarray, noise: float, random: np.random.Generator) -> np.ndarray:
-    """A picture with normal noise of that standard deviation, in grey levels."""
+    """Add normal noise of that standard deviation, in grey levels."""
     return np.clip(picture + random.normal(scale=noise, size=picture.shape), 0, 255).astype(np.uint8)
 
 
 def still(person: Person, pose, seed: int, noise: float) -> list[np.ndarray]:
-    """A still face: pictures that differ in noise alone."""
+    """Draw a still face: pictures that differ in noise alone."""
     picture = person.draw(wall(seed), pose, PLACE, SCALE, person.expression())
     random = np.random.default_rng(seed)
     return [noisy(picture, noise, random) for _ in TIMES]
 
 
 def nodding(person: Person, seed: int, noise: float) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-    """A face that nods and speaks: pictures, true landmarks (n, 68, 2) and true pitch (n,) in degrees."""
+    """Draw a face that nods and speaks: pictures, true landmarks (n, 68, 2) and true pitch (n,) in degrees."""
     pictures, landmarks = [], []
     random = np.random.default_rng(seed)
     pitch = DEGREES * np.sin(2 * np.pi * NOD * TIMES)
@@ -88,7 +88,7 @@ def nodding(person: Person, seed: int, noise: float) -> tuple[list[np.ndarray], 
 
 
 def followed(pictures: Sequence[np.ndarray], predictor: m4kit.Predictor) -> list[Face]:
-    """The face of each picture as `predict_video` follows it, without smoothing."""
+    """Follow the face of the pictures as `predict_video` does, without smoothing."""
     tracker = Tracker(predictor, smooth=False)
     faces = []
     for picture, seconds in zip(pictures, TIMES, strict=True):
@@ -98,20 +98,20 @@ def followed(pictures: Sequence[np.ndarray], predictor: m4kit.Predictor) -> list
 
 
 def smoothed(faces: Sequence[Face]) -> list[Face]:
-    """The faces of a track, smoothed."""
+    """Smooth the faces of a track."""
     smoother = FaceSmoother()
     return [smoother(face, float(seconds)) for face, seconds in zip(faces, TIMES, strict=True)]
 
 
 def jitter(faces: Sequence[Face]) -> float:
-    """Standard deviation of the landmarks over time, in percent of the face's size."""
+    """Compute the standard deviation of the landmarks over time, in percent of the face's size."""
     points = np.array([face.landmarks[:, :2] for face in faces[SETTLED:]])
     spread = np.sqrt(points.var(axis=0).sum(axis=-1)).mean()
     return 100 * float(spread / m4kit.landmarks.face_size(points.mean(axis=0)))
 
 
 def behind(found: np.ndarray, true: np.ndarray, frequency: float) -> float:
-    """How many frames a signal (n,) is behind the true one, from their phases at a frequency in Hz."""
+    """Measure how many frames a signal (n,) is behind the true one, from their phases at a frequency in Hz."""
     angle = 2 * np.pi * frequency * TIMES
     # The mean and a drift are fitted besides.
     basis = np.stack([np.cos(angle), np.sin(angle), np.ones(FRAMES), TIMES], axis=1)
@@ -124,12 +124,12 @@ def behind(found: np.ndarray, true: np.ndarray, frequency: float) -> float:
 
 
 def mouth(landmarks: np.ndarray) -> np.ndarray:
-    """The opening of the mouth (n,) in landmarks (n, 68, 2)."""
+    """Measure the opening of the mouth (n,) in landmarks (n, 68, 2)."""
     return np.linalg.norm(landmarks[:, 62, :2] - landmarks[:, 66, :2], axis=-1)
 
 
 def figures(faces: Sequence[Face], truth: np.ndarray, pitch: np.ndarray) -> tuple[float, float, float]:
-    """Lag of the pitch and of the mouth in frames, and NME in percent, of a nodding face."""
+    """Compute the lag of the pitch and of the mouth in frames, and NME in percent, of a nodding face."""
     points = np.array([face.landmarks for face in faces])
     return (
         behind(np.array([face.pose.pitch for face in faces]), pitch, NOD),
@@ -139,7 +139,7 @@ def figures(faces: Sequence[Face], truth: np.ndarray, pitch: np.ndarray) -> tupl
 
 
 def frames(setting: Setting) -> list[Comparison]:
-    """(l) A frame of a file to smoothed faces, beside each frame as a photo."""
+    """(l) Measure a frame of a file to smoothed faces, beside each frame as a photo."""
     predictor = m4kit.Predictor(threads=setting.threads)
     (person,) = people(1)
     pictures, _, _ = nodding(person, 0, NOISE)
@@ -159,7 +159,7 @@ def frames(setting: Setting) -> list[Comparison]:
 
 
 def video_table(_: Setting) -> str:
-    """Jitter, lag and error in Markdown, means over drawn people."""
+    """Measure jitter, lag and error, means over drawn people: a table in Markdown."""
     predictor = m4kit.Predictor()
     names = (AS_PHOTOS, "followed, not smoothed", "followed and smoothed")
     still_jitter: dict[str, list[float]] = {name: [] for name in names}
@@ -185,6 +185,6 @@ def video_table(_: Setting) -> str:
 
 
 def _three_ways(pictures: Sequence[np.ndarray], predictor: m4kit.Predictor) -> tuple[list[Face], ...]:
-    """The faces of pictures, each as a photo; followed; followed and smoothed."""
+    """Predict the faces of pictures in three ways: each as a photo; followed; followed and smoothed."""
     faces = followed(pictures, predictor)
     return [predictor(picture)[0] for picture in pictures], faces, smoothed(faces)

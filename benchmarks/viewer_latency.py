@@ -1,4 +1,4 @@
-"""Time from a slider's event to the drawn mesh, in a real JupyterLab in headless Chromium.
+"""Measures the time from a slider's event to the drawn mesh, in a real JupyterLab in headless Chromium.
 
     python benchmarks/viewer_latency.py [--moves 60] [--pause 400] [--face] [--kernel]
 

@@ -23,7 +23,7 @@ BLUE, ORANGE = (0, 114, 178), (213, 94, 0)
 
 
 def drawn(vertices: np.ndarray) -> np.ndarray:
-    """The packaged face in clay, from vertices (V, 3) in mm, y up, on white."""
+    """Draw the packaged face in clay, from vertices (V, 3) in mm, y up, on white."""
     model = packaged_model()
     scale = SIDE / 250
     mesh = vertices * [scale, -scale, scale] + [SIDE / 2, SIDE / 2, 0], model.triangles
@@ -36,14 +36,14 @@ def save(name: str, pictures: dict[str, np.ndarray]) -> None:
 
 
 def modes() -> None:
-    """The mean face between two ends of a mode."""
+    """Draw the mean face between two ends of a mode."""
     model = packaged_model()
     faces = {step: model.vertices([step, *[0] * 39]) for step in (-3, 0, 3)}
     save("modes", {f"mode 1 at {step:+d}" if step else "mean": drawn(face) for step, face in faces.items()})
 
 
 def perspective() -> None:
-    """The mean face from far away, and from 0.3 m, where near parts are larger."""
+    """Draw the mean face from far away, and from 0.3 m, where near parts are larger."""
     far = packaged_model().vertices()
     near = far.copy()
     metres = 0.3
@@ -52,7 +52,7 @@ def perspective() -> None:
 
 
 def angles() -> None:
-    """One face, turned by each of the three angles."""
+    """Draw one face, turned by each of the three angles."""
     shape = packaged_model().vertices()
     for name in ("yaw", "pitch", "roll"):
         row = {}
@@ -63,7 +63,7 @@ def angles() -> None:
 
 
 def photo_pictures() -> None:
-    """Box and crop, landmarks, and an error, on a sample photo."""
+    """Draw box and crop, landmarks, and an error, on a sample photo."""
     prediction = m4kit.predict(SAMPLES / "grace_hopper.jpg")
     face, photo = prediction[0], prediction.image
     marked = np.array(photo)
@@ -93,7 +93,7 @@ def photo_pictures() -> None:
 
 
 def simplex() -> None:
-    """The weights of three heads as places in a triangle."""
+    """Draw the weights of three heads as places in a triangle."""
     corners = np.array([[0, 0], [1, 0], [0.5, 3**0.5 / 2]])
     weights = np.array([0.2, 0.5, 0.3])
     figure = Figure(figsize=(3.6, 2.9), layout="constrained")
@@ -114,7 +114,7 @@ def simplex() -> None:
 
 
 def readme() -> None:
-    """Sample images side by side: `docs/overview.jpg`."""
+    """Draw sample images side by side: `docs/overview.jpg`."""
     predictor = m4kit.Predictor()
     predictions = [predictor(SAMPLES / f"{name}.jpg") for name in README]
     print(overview(predictions, max_side=330).save(FOLDER.with_name("overview.jpg")))

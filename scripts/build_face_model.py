@@ -58,7 +58,7 @@ class Source:
         self.vertices, self.groups = read_obj(folder / "mpfb2/3dobjs/base.obj")
 
     def target(self, path: str) -> np.ndarray:
-        """A target's displacements (V, 3) of the vertices in `keep`."""
+        """Read a target's displacements (V, 3) of the vertices in `keep`."""
         path = self.folder / path
         text = gzip.decompress(path.read_bytes()).decode() if path.suffix == ".gz" else path.read_text()
         rows = [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
@@ -69,7 +69,7 @@ class Source:
 
 
 def read_obj(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Vertices (V, 3) and each group's quads (F, 4) of a Wavefront file."""
+    """Read the vertices (V, 3) and each group's quads (F, 4) of a Wavefront file."""
     vertices, groups, name = [], {}, ""
     for line in path.read_text().splitlines():
         word, *rest = line.split() or [""]
@@ -83,7 +83,7 @@ def read_obj(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 
 def macro_people(source: Source, n: int, rng: np.random.Generator, **fixed) -> np.ndarray:
-    """Displacements (n, V, 3) of adults of random sex, age, origin, muscle and weight.
+    """Draw displacements (n, V, 3) of adults of random sex, age, origin, muscle and weight.
 
     `fixed` sets some of these, for all people or (n, ...) for each: `sex` 0 (female) to 1 (male), `age` 0 (25 years)
     to 1 (90 years), and `origin` (3,), the shares of the targets african, asian and caucasian.
@@ -128,7 +128,7 @@ def macro_people(source: Source, n: int, rng: np.random.Generator, **fixed) -> n
 
 
 def random_people(source: Source, n: int, rng: np.random.Generator, **fixed) -> np.ndarray:
-    """Vertices (n, V, 3) of random adults in the unit of the base mesh; `fixed` as for `macro_people`."""
+    """Draw vertices (n, V, 3) of random adults in the unit of the base mesh; `fixed` as for `macro_people`."""
     people = source.vertices[source.keep] + macro_people(source, n, rng, **fixed)
     for sides in local_changes(source):
         common = rng.normal(size=n)
@@ -145,7 +145,7 @@ def random_people(source: Source, n: int, rng: np.random.Generator, **fixed) -> 
 
 
 def local_changes(source: Source) -> list[dict[str, tuple[np.ndarray, np.ndarray]]]:
-    """The local changes of the face: per change its sides, per side negative and positive displacements."""
+    """Read the local changes of the face: per change its sides, per side negative and positive displacements."""
     table = json.loads((source.folder / "mpfb2/targets/target.json").read_text())
     changes = []
     for category in FACE_CATEGORIES:
@@ -184,7 +184,7 @@ def align(people: np.ndarray, weights: np.ndarray, rounds: int = 3) -> np.ndarra
 
 
 def symmetric_components(offsets, mirror, weights, count):
-    """The leading components of offsets (n, V, 3) and their mirror images, each symmetric or antisymmetric.
+    """Find the leading components of offsets (n, V, 3) and their mirror images, each symmetric or antisymmetric.
 
     Returns modes (count, V, 3) scaled to one standard deviation, their symmetry (count,) and their share of the
     variance. The offsets are not centred here. Vertices of weight 0 follow the others: they do not change the scores.
@@ -214,7 +214,7 @@ def symmetric_components(offsets, mirror, weights, count):
 
 
 def random_expressions(names: list[str], n: int, rng: np.random.Generator) -> np.ndarray:
-    """Strengths (n, actions) of sparse mixes; left and right actions mostly occur together, except blinks."""
+    """Draw strengths (n, actions) of sparse mixes; left and right actions mostly occur together, except blinks."""
     strengths = np.zeros((n, len(names)))
     index = {name: number for number, name in enumerate(names)}
     for row in strengths:
@@ -244,7 +244,7 @@ Another origin would change what a network's parameters mean.
 
 
 def turn(pitch: float) -> np.ndarray:
-    """The rotation (3, 3) about x by an angle in degrees."""
+    """Return the rotation (3, 3) about x by an angle in degrees."""
     angle = np.radians(pitch)
     return np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
 
@@ -361,7 +361,7 @@ def assembled(source: Source, cut: Cut, mean: np.ndarray, modes, *, symmetry, ac
 
 
 def regions(source: Source, cut: Cut, mesh: FineMesh, mean: np.ndarray) -> dict[str, np.ndarray]:
-    """Masks of the head's parts on the fine mesh.
+    """Make masks of the head's parts on the fine mesh.
 
     On the face, each vertex of the skin belongs to the part whose targets move it most.
     """

@@ -41,7 +41,7 @@ PAGE = """<!DOCTYPE html>
 
 
 def face_rows(image: np.ndarray, face: m4kit.Face) -> np.ndarray:
-    """The photo around a face, then turned by each of `YAWS` the face in clay, in texture, and its head in clay."""
+    """Draw the photo around a face, then turned by each of `YAWS` the face in clay, in texture, and its head."""
     photo = cut_square(image, face.crop, SIDE, border=cv2.BORDER_REPLICATE)
     rows = []
     for shown, colour in ((face, "clay"), (face, "texture"), (face.head, "clay")):
@@ -52,7 +52,7 @@ def face_rows(image: np.ndarray, face: m4kit.Face) -> np.ndarray:
 
 
 def photo_faces(predictor: m4kit.Predictor, photos: Sequence[Path], most: int) -> Iterator[tuple]:
-    """A title, the image and the face for each of at most so many faces of each photo."""
+    """Yield a title, the image and the face for each of at most so many faces of each photo."""
     for path in list_images(photos):
         prediction = predictor(path)
         for number, face in list(enumerate(prediction, 1))[:most]:
@@ -60,7 +60,7 @@ def photo_faces(predictor: m4kit.Predictor, photos: Sequence[Path], most: int) -
 
 
 def held_out_faces(predictor: m4kit.Predictor, data: Path) -> Iterator[tuple]:
-    """A title, the image and the face of `AFLW` and `YOUTUBE` in the folder with both sets' zips."""
+    """Yield a title, the image and the face of `AFLW` and `YOUTUBE` in the folder with both sets' zips."""
     for file, read, names in (
         ("aflw_train.zip", read_aflw_crops, AFLW),
         ("youtube_faces.zip", read_youtube_faces, YOUTUBE),

@@ -40,17 +40,17 @@ class Person:
 
     @classmethod
     def random(cls, head: Head, model: FaceModel, *, seed: int, **look) -> Person:
-        """A random person; `look` replaces parts of the random look."""
+        """Draw a random person; `look` replaces parts of the random look."""
         identity = model.sample(1, seed=seed)[0][0]
         return cls(head, model, identity, replace(random_look(np.random.default_rng(seed)), **look))
 
     def expression(self, **actions: float) -> np.ndarray:
-        """Coefficients (10,) of a mix of the model's actions: eyeBlinkLeft=1.0, ..."""
+        """Compute the coefficients (10,) of a mix of the model's actions: eyeBlinkLeft=1.0, ..."""
         parts = [strength * self.model.actions[name] for name, strength in actions.items()]
         return np.sum([np.zeros(10), *parts], axis=0)
 
     def landmarks(self, pose, place, scale: float, expression: np.ndarray) -> np.ndarray:
-        """The true landmarks (68, 2) of what `draw` draws, in pixels."""
+        """Compute the true landmarks (68, 2) of what `draw` draws, in pixels."""
         points = self.model.landmarks(self.identity, expression)
         return _placed(points, rotation_from_euler(*pose), place, scale)[:, :2]
 
@@ -74,18 +74,18 @@ def _placed(points: np.ndarray, rotation: np.ndarray, place, scale: float) -> np
 
 
 def smooth_step(seconds: float, start: float, end: float) -> float:
-    """0 before the start, 1 after the end, and smooth between them."""
+    """Rise smoothly from 0 before the start to 1 after the end."""
     share = np.clip((seconds - start) / (end - start), 0, 1)
     return float(share * share * (3 - 2 * share))
 
 
 def bump(seconds: float, middle: float, width: float) -> float:
-    """1 in the middle, 0 half a width away from it."""
+    """Return 1 in the middle, and 0 from half a width away."""
     return float(np.cos(np.pi * np.clip((seconds - middle) / width, -0.5, 0.5)) ** 2)
 
 
 def frame(seconds: float, first: Person, second: Person, wall: np.ndarray) -> np.ndarray:
-    """The clip's picture at a time."""
+    """Draw the clip's picture at a time."""
     picture = wall
     blink = bump(seconds, 0.8, 0.35) + bump(seconds, 2.3, 0.35) + bump(seconds, 5.3, 0.35)
     speech = smooth_step(seconds, 1.0, 1.2) * smooth_step(-seconds, -2.1, -1.9)
@@ -112,7 +112,7 @@ def frame(seconds: float, first: Person, second: Person, wall: np.ndarray) -> np
 
 
 def people() -> tuple[Person, Person]:
-    """The two people of the clip."""
+    """Make the two people of the clip."""
     model = FaceModel.load()
     head = Head(model)
     gaze = np.array([0.0, 0.0, 1.0])

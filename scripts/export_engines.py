@@ -90,7 +90,7 @@ def export(weights: str, crops: np.ndarray | None = None) -> dict[str, Path]:
 
 
 def calibration_crops(data: Path) -> np.ndarray:
-    """128 faces (128, 120, 120, 3) of AFLW that are not held out of the training."""
+    """Read 128 faces (128, 120, 120, 3) of AFLW that are not held out of the training."""
     names = np.load(data / "aflw_train.npz")["names"]
     # As `m4kit.training.labels` holds them out.
     names = names[~held_out(names.tolist(), 0.05)]
@@ -99,7 +99,7 @@ def calibration_crops(data: Path) -> np.ndarray:
 
 
 def in_integers(network: FaceBoxes | M4Net, crops: np.ndarray) -> onnx.ModelProto:
-    """The network's `answers` with integer layers, calibrated on crops (n, 120, 120, 3)."""
+    """Export the network's `answers` with integer layers, calibrated on crops (n, 120, 120, 3)."""
     if isinstance(network, M4Net):
         plain, side = _PlainM4Net(network), network.crop_size
         pictures = np.stack([resize(crop, side, side) for crop in crops])
@@ -110,7 +110,7 @@ def in_integers(network: FaceBoxes | M4Net, crops: np.ndarray) -> onnx.ModelProt
 
 
 def scenes(crops: np.ndarray) -> np.ndarray:
-    """Pictures (n, 480, 640, 3) to calibrate the detector on: sample photos, and mosaics of faces of many sizes."""
+    """Make pictures (n, 480, 640, 3) to calibrate the detector on: sample photos, and mosaics of many faces."""
     photos = [load_image(path) for path in sorted(SAMPLES.glob("*.jpg"))]
     pictures = [resize(photo, 480, 640) for photo in photos]
     for rows in (2, 3, 4, 6, 8, 12):
@@ -130,7 +130,7 @@ def resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def traced(network: nn.Module, answers: nn.Module) -> onnx.ModelProto:
-    """The network's answers, which the module `answers` computes, as a model for any number of pictures."""
+    """Trace the network's answers, which the module `answers` computes, as a model for any number of pictures."""
     side = getattr(network, "crop_size", 96)
     dynamic = {0: "n"} if isinstance(network, M4Net) else {0: "n", 1: "height", 2: "width"}
     outputs = ["heads", "weights"] if isinstance(network, M4Net) else ["moves", "logits"]

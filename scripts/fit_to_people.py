@@ -40,7 +40,7 @@ SPREAD, ROUNDS = 0.3, 8
 
 
 def nearest(model: FaceModel, vertices: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The points of a face (V, 3) closest to landmarks (68, 3), as vertices and weights, each (68, 3).
+    """Find the points of a face (V, 3) closest to landmarks (68, 3), as vertices and weights, each (68, 3).
 
     Those of lips and lids stay on their own lip or lid.
     """
@@ -64,13 +64,13 @@ def nearest(model: FaceModel, vertices: np.ndarray, points: np.ndarray) -> tuple
 
 
 def _descent(model: FaceModel, *actions: str) -> np.ndarray:
-    """How far actions move each vertex down, as a share of the largest move."""
+    """Measure how far actions move each vertex down, as a share of the largest move."""
     moved = sum(model.vertices(None, model.actions[name]) - model.mean for name in actions)
     return moved[:, 1] / moved[:, 1].min()
 
 
 def surface_fits(model: FaceModel, vertices: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Fits (n, 62) to the dense points among points (n, 68 + dense, 3), and their mean identity (40,).
+    """Fit (n, 62) to the dense points among points (n, 68 + dense, 3); also returns the mean identity (40,).
 
     The mean is the prior's mean, found together with the fits. It is symmetric. It is near after a few rounds; later
     ones would only follow modes that the points hardly show.
@@ -87,7 +87,7 @@ def surface_fits(model: FaceModel, vertices: np.ndarray, points: np.ndarray) -> 
 def landmark_moves(
     model: FaceModel, vertices: np.ndarray, points: np.ndarray, fits: np.ndarray
 ) -> np.ndarray:
-    """How far the landmarks of points (n, 68 + dense, 3) are from the fits', (68, 3) in mm of the head's frame."""
+    """Measure how far the landmarks of points (n, 68 + dense, 3) are from the fits': (68, 3), mm of the head."""
     offset = -offsets(model, vertices, fits, points)
     matrix = split_camera(fits)[0][:, :, :3]
     # From the picture into the head's frame: the matrix is a scaled rotation.
@@ -97,7 +97,7 @@ def landmark_moves(
 
 
 def pitch_between(fits: np.ndarray, peer: np.ndarray) -> float:
-    """The mean rotation about the head's x axis, in degrees, from fits (n, 62) to the peer's raw answers (n, 62)."""
+    """Measure the mean rotation about the head's x axis, in degrees, from fits (n, 62) to the peer's (n, 62)."""
     ours, theirs = (
         Rotation.from_matrix(np.matmul(u, vt))
         for u, _, vt in (np.linalg.svd(split_camera(raw)[0][:, :, :3]) for raw in (fits, peer))

@@ -49,7 +49,7 @@ NUMBERS = (0, 1, 2, 127, 128, 255, 256, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80
 
 
 def photos() -> dict[str, bytes]:
-    """Small files of every format and mode."""
+    """Make small files of every format and mode."""
     random = np.random.default_rng(0)
     rgb = Image.fromarray(random.integers(0, 256, (40, 48, 3), np.uint8))
     alpha = Image.fromarray(random.integers(0, 256, (40, 48, 4), np.uint8))
@@ -88,7 +88,7 @@ def photos() -> dict[str, bytes]:
 
 
 def data_sets() -> dict[str, dict[str, bytes]]:
-    """The files of a tiny data set of every layout, the labels first."""
+    """Make the files of a tiny data set of every layout, the labels first."""
     random = np.random.default_rng(0)
     points = random.uniform(10, 40, (2, 68, 2))
     buffer = io.BytesIO()
@@ -151,7 +151,7 @@ def data_sets() -> dict[str, dict[str, bytes]]:
 
 
 def mutated(content: bytes, random: np.random.Generator, others: list[bytes]) -> bytes:
-    """The content with one to four changes: bytes, numbers, and pieces cut, doubled, moved or taken from others."""
+    """Change the content in one to four ways: bytes, numbers, and pieces cut, doubled, moved or taken from others."""
     data = bytearray(content)
     for _ in range(random.integers(1, 5)):
         at, length = int(random.integers(len(data) + 1)), int(random.integers(1, 65))
@@ -182,7 +182,7 @@ def mutated(content: bytes, random: np.random.Generator, others: list[bytes]) ->
 
 
 def with_checksums(content: bytes) -> bytes:
-    """A PNG with right checksums, so that the decoder gets beyond them."""
+    """Give a PNG right checksums, so that the decoder gets beyond them."""
     data, at = bytearray(content), 8
     while at + 12 <= len(data):
         end = at + 8 + int.from_bytes(data[at : at + 4], "big")
@@ -194,7 +194,7 @@ def with_checksums(content: bytes) -> bytes:
 
 
 def odd_array(random: np.random.Generator) -> np.ndarray:
-    """An array of any type, shape, order of memory and values."""
+    """Make an array of any type, shape, order of memory and values."""
     kinds = (
         "u1",
         "<u2",
@@ -250,7 +250,7 @@ class Cases:
         self.photos, self.sets = photos(), data_sets()
 
     def __call__(self, number: int) -> tuple[str, dict[str, bytes], Callable[[], object]]:
-        """What a case tries: its name, its files, and a function that reads it."""
+        """Make a case: its name, its files, and a function that reads it."""
         random = np.random.default_rng([self.seed, number])
         kind = random.random()
         if kind < 0.7:
@@ -292,7 +292,7 @@ def check_picture(picture: np.ndarray) -> None:
 
 
 def tried(read_it: Callable[[], object]) -> str:
-    """What comes of a case: "read" or "refused"; whatever is not documented is raised."""
+    """Try a case: returns "read" or "refused"; whatever is not documented is raised."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -307,7 +307,7 @@ def tried(read_it: Callable[[], object]) -> str:
 
 
 def memory_mb(key: str) -> float:
-    """VmRSS (now) or VmHWM (the peak) of this process in MB; 0 where the system does not tell."""
+    """Read VmRSS (now) or VmHWM (the peak) of this process in MB; 0 where the system does not tell."""
     try:
         return int(re.search(rf"{key}:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1000
     except OSError:

@@ -12,12 +12,12 @@ FEW = 16
 
 
 def rewritten(model: ModelProto) -> ModelProto:
-    """A model in fp32 before its layers are quantised, with the first convolution and the averages rewritten."""
+    """Rewrite the first convolution and the averages of a model in fp32, before its layers are quantised."""
     return averages_as_convolutions(in_fours(model))
 
 
 def in_fours(model: ModelProto) -> ModelProto:
-    """The first convolution sees four pixels of a row as one of twelve channels: with three, it is slow.
+    """Let the first convolution see four pixels of a row as one of twelve channels: with three, it is slow.
 
     It sees the transposed `pictures` (n, H, W, 3), where 4 divides W. Its stride is 4, or 2. Then it gives two pixels
     of a row as one of twice the channels.
@@ -60,7 +60,7 @@ def in_fours(model: ModelProto) -> ModelProto:
 
 
 def averages_as_convolutions(model: ModelProto) -> ModelProto:
-    """Averages over windows, padding included, become depthwise convolutions."""
+    """Turn averages over windows, padding included, into depthwise convolutions."""
     numbers, shapes, nodes = weights_of(model), shapes_of(model), []
     for node in map(copied, model.graph.node):
         nodes.append(node)
@@ -77,7 +77,7 @@ def averages_as_convolutions(model: ModelProto) -> ModelProto:
 
 
 def rows_as_channels(model: ModelProto) -> ModelProto:
-    """In a quantised model, depthwise convolutions of few channels see a row as one place of many channels.
+    """Let depthwise convolutions of few channels see a row as one place of many channels, in a quantised model.
 
     They see each row three times: moved to the right by a pixel, as it is, and moved to the left. What leaves the row
     comes in at its other end, where the weights are 0. The answers are the same, bit by bit.
@@ -138,23 +138,23 @@ def _row_as_channels(model: ModelProto, layer: NodeProto) -> ModelProto:
 
 
 def layers(model: ModelProto) -> list[NodeProto]:
-    """The layers with weights, from the first to the last."""
+    """List the layers with weights, from the first to the last."""
     return [node for node in model.graph.node if node.op_type in ("Conv", "Gemm")]
 
 
 def output_after(layer: NodeProto, users: dict[str, list[NodeProto]]) -> str:
-    """The output of a layer, or of the ReLU after it."""
+    """Return the output of a layer, or of the ReLU after it."""
     following = users.get(layer.output[0], ())
     return next((user.output[0] for user in following if user.op_type == "Relu"), layer.output[0])
 
 
 def weights_of(model: ModelProto) -> dict[str, np.ndarray]:
-    """The model's numbers by name."""
+    """Return the model's numbers by name."""
     return {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
 
 
 def users_of(model: ModelProto) -> dict[str, list[NodeProto]]:
-    """The nodes that take each tensor."""
+    """List the nodes that take each tensor."""
     users = {}
     for node in model.graph.node:
         for name in node.input:
@@ -163,7 +163,7 @@ def users_of(model: ModelProto) -> dict[str, list[NodeProto]]:
 
 
 def attributes(node: NodeProto) -> dict:
-    """A node's attributes by name."""
+    """Return a node's attributes by name."""
     return {one.name: helper.get_attribute_value(one) for one in node.attribute}
 
 
@@ -175,20 +175,20 @@ def set_attributes(node: NodeProto, **values) -> None:
 
 
 def shapes_of(model: ModelProto) -> dict[str, list[int]]:
-    """The tensors' shapes by name; 0 is a length that differs from call to call."""
+    """Infer the tensors' shapes by name; 0 is a length that differs from call to call."""
     known = shape_inference.infer_shapes(model).graph.value_info
     return {one.name: [side.dim_value for side in one.type.tensor_type.shape.dim] for one in known}
 
 
 def copied(node: NodeProto) -> NodeProto:
-    """A copy of a node."""
+    """Copy a node."""
     copy = NodeProto()
     copy.CopyFrom(node)
     return copy
 
 
 def with_nodes(model: ModelProto, nodes: Sequence[NodeProto], numbers: dict[str, np.ndarray]) -> ModelProto:
-    """The model with other nodes, and those of the numbers that they take."""
+    """Make a model with other nodes, and those of the numbers that they take."""
     used = {name for node in nodes for name in node.input}
     kept = [numpy_helper.from_array(value, name) for name, value in numbers.items() if name in used]
     graph = helper.make_graph(nodes, model.graph.name, model.graph.input, model.graph.output, kept)

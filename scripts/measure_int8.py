@@ -100,7 +100,7 @@ def compare_photos(crops: np.ndarray, landmarks: np.ndarray, points: np.ndarray,
 
 
 def error_of(parameters: np.ndarray, points: np.ndarray, trust: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Errors (n,) of raw parameters (n, 62) against annotated points (n, 89, 2), all in the crop frame."""
+    """Compute errors (n,) of raw parameters (n, 62) against annotated points (n, 89, 2), all in the crop frame."""
     model = packaged_model()
     habits = annotation_offsets(model, parameters, points, trust)
     apart = np.linalg.norm(place_annotated(model, parameters, habits) - points, axis=-1)
@@ -108,7 +108,7 @@ def error_of(parameters: np.ndarray, points: np.ndarray, trust: np.ndarray, size
 
 
 def difference(before: Sequence[float], after: Sequence[float]) -> str:
-    """The mean errors of the same faces, and the mean of their difference with its 95 % interval."""
+    """Describe the mean errors of the same faces, and the mean of their difference with its 95 % interval."""
     apart = np.subtract(after, before)
     half = 1.96 * apart.std() / len(apart) ** 0.5
     low, high = apart.mean() - half, apart.mean() + half

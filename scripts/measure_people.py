@@ -63,7 +63,7 @@ PICTURE = Path(__file__).parents[1] / "docs" / "phenotypes.jpg"
 
 
 def source_text(folder: Path) -> str:
-    """What the random adults are mixed from: counts of targets by age, and of local changes, and the mean of people.
+    """Count what the random adults are mixed from: targets by age, and local changes; and measure the mean of people.
 
     `universal` targets are for sex, muscle and weight, the others for origins. Adults are mixed from young and old.
     """
@@ -81,7 +81,7 @@ def source_text(folder: Path) -> str:
 
 
 def to_face(source: Source, model: FaceModel) -> tuple[np.ndarray, np.ndarray]:
-    """The matrix from the source's vertices to those of the packaged model's face, and the mask of its skin."""
+    """Make the matrix from the source's vertices to those of the packaged model's face, and the mask of its skin."""
     cut, middle = cut_of(source)
     # The mesh of the packaged model, which `build_face_model.py` cuts on the mean of these people.
     _, mean, _ = aligned_people(source, cut, middle, 4000, np.random.default_rng(0))
@@ -104,7 +104,7 @@ def phenotypes(folder: Path, model: FaceModel, *, people: int) -> np.ndarray:
 
 
 def phenotype_picture(model: FaceModel, identity: np.ndarray) -> NotebookFigure:
-    """Heads of `phenotypes` from the front and the side: a column for each sex and origin, 25 years above 77."""
+    """Draw heads of `phenotypes` from front and side: a column for each sex and origin, 25 years above 77."""
     head, colours = model.head, clay(model.head)
 
     def view(vertices: np.ndarray, yaw: float) -> np.ndarray:
@@ -120,7 +120,7 @@ def phenotype_picture(model: FaceModel, identity: np.ndarray) -> NotebookFigure:
 
 
 def distance_table(model: FaceModel, identity: np.ndarray) -> pd.DataFrame:
-    """The root mean square distance in mm between the skin of `phenotypes` and of the model's mean face."""
+    """Measure the root mean square distance in mm between the skin of `phenotypes` and of the model's mean face."""
     skin = ~(model.regions["mouth_inside"] | model.regions["eyeballs"])
     moved = np.tensordot(identity, model.identity_modes[:, skin], 1)
     distances = np.sqrt((moved**2).sum(-1).mean(-1)).reshape(-1, 2)
@@ -129,7 +129,7 @@ def distance_table(model: FaceModel, identity: np.ndarray) -> pd.DataFrame:
 
 
 def shape_table(folder: Path, *, people: int) -> pd.DataFrame:
-    """The distance in mm between artificial adults and the best face of the model, by trait."""
+    """Measure the distance in mm between artificial adults and the best face of the model, by trait."""
     groups = {
         f"{name}, {years}": {"sex": sex, "age": age}
         for sex, name in enumerate(SEXES)
@@ -182,7 +182,7 @@ def fitted(model: FaceModel, shapes: np.ndarray, chosen: np.ndarray) -> tuple[np
 
 
 def skin_table(data: Path) -> pd.DataFrame:
-    """The network's mean distance from the annotated points, by source and lightness of the skin.
+    """Measure the network's mean distance from the annotated points, by source and lightness of the skin.
 
     AFLW's points are by hand; who marked YouTube Faces' is not known, probably a machine.
     """
@@ -225,7 +225,7 @@ def skin_table(data: Path) -> pd.DataFrame:
 
 
 def point_errors(predicted: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Mean distances (n,) from annotated points (n, 21 or 68, 2), NaN without a point."""
+    """Compute mean distances (n,) from annotated points (n, 21 or 68, 2), NaN without a point."""
     weights = point_weights(points.shape[1], OTHER_PLACES if points.shape[1] == 21 else {})
     seen = np.isfinite(points).all(-1) & (weights > 0)
     distances = np.where(seen, np.linalg.norm(predicted - np.nan_to_num(points), axis=-1), 0)
@@ -234,7 +234,7 @@ def point_errors(predicted: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def skin_angle(model: FaceModel, crop: np.ndarray, parameters: np.ndarray) -> float:
-    """The individual typology angle of the visible cheeks in degrees, NaN if there are none.
+    """Measure the individual typology angle of the visible cheeks in degrees, NaN if there are none.
 
     It is atan((L* - 50) / b*) of the median colour: about 55 for very light skin, below -30 for dark skin.
     """

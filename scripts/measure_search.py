@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def scene(square: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The upper part of a square scene. A face that its lower edge cuts is optional."""
+    """Cut the upper part of a square scene. A face that its lower edge cuts is optional."""
     picture, faces = square[0][:HEIGHT], square[1][square[1][:, 1] < HEIGHT]
     faces[faces[:, 3] > HEIGHT, 4] = 0
     # A scene's boxes count from the picture's corner, a detector's from the first pixel's centre.

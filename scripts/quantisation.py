@@ -60,7 +60,7 @@ class Integers(NamedTuple):
 
 
 def quantised(model: ModelProto, batches: Sequence[np.ndarray], pixels: Steps) -> ModelProto:
-    """The model with integer layers, calibrated on batches of `pictures` (n, H, W, 3) uint8 RGB.
+    """Quantise a model's layers to integers, calibrated on batches of `pictures` (n, H, W, 3) uint8 RGB.
 
     It transposes the pictures, and turns their pixels into the floats that `pixels` says. The number of a picture's
     columns is a multiple of 4.
@@ -119,11 +119,11 @@ class _Quantisation:
                 self._take(user.output[0], max(self.steps[one] for one in user.input))
 
     def _floats(self, name: str) -> str:
-        """The name of a tensor's floats after it was rounded to its steps."""
+        """Return the name of a tensor's floats after it was rounded to its steps."""
         return name if name == self.pixels or name not in self.steps else f"{name}.rounded"
 
     def model(self) -> ModelProto:
-        """The model with the integers that were found, which QuantizeLinear and DequantizeLinear surround."""
+        """Make the model with the integers that were found, between QuantizeLinear and DequantizeLinear."""
         nodes, numbers = [], weights_of(self.fp32)
 
         def convert(kind: str, name: str, scale, zero, output: str, **axis) -> None:
@@ -164,7 +164,7 @@ class _Quantisation:
 
 
 def fitted(weights: np.ndarray, seen: np.ndarray, wanted: np.ndarray) -> Integers:
-    """The integers of a layer that turn what it sees (n, inputs, K) best into what is wanted (n, outputs).
+    """Fit the integers of a layer that turn what it sees (n, inputs, K) best into what is wanted (n, outputs).
 
     K is the size of the kernel. `weights` (outputs, inputs, ...) are those in fp32. With one input to each
     weight, and as many outputs as inputs, the convolution is depthwise.
@@ -188,7 +188,7 @@ def fitted(weights: np.ndarray, seen: np.ndarray, wanted: np.ndarray) -> Integer
 
 
 def _rounded(weights: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Integers for weights (groups, outputs, K), whose inputs have these squares (groups, K, K), and their scales."""
+    """Round weights (groups, outputs, K), whose inputs have these squares (groups, K, K): integers and scales."""
     widest = np.abs(weights).max(-1)
     # Outputs without weights are biases only, and have a scale too.
     widest = np.maximum(widest, 1e-4 * widest.max()) / LARGEST
@@ -215,7 +215,7 @@ def _nearest(weights: np.ndarray, scales: np.ndarray) -> np.ndarray:
 
 
 def steps_of(values: np.ndarray) -> Steps:
-    """The steps with the least mean square error for these values: rare large ones may be cut off."""
+    """Choose the steps with the least mean square error for these values: rare large ones may be cut off."""
     low, high = min(0.0, float(values.min())), max(float(values.max()), 1e-6)
     bins = np.linspace(low, high, 4096)
     counts = np.bincount(((values.ravel() - low) * (4095 / (high - low))).astype(np.int32), minlength=4096)
@@ -231,7 +231,7 @@ def steps_of(values: np.ndarray) -> Steps:
 
 
 def _equalised(model: ModelProto, batches: Sequence[np.ndarray]) -> ModelProto:
-    """The same function, with channels of similar ranges between a convolution and those that take its output.
+    """Give channels similar ranges between a convolution and those that take its output; answers stay the same.
 
     A depthwise convolution has a scale for each channel, so its inputs may all have the same range. The inputs of
     others get ranges between that and the one that makes their weights similar.
@@ -264,7 +264,7 @@ def _equalised(model: ModelProto, batches: Sequence[np.ndarray]) -> ModelProto:
 
 
 def _patches(maps: np.ndarray, layer: NodeProto, places: np.ndarray) -> np.ndarray:
-    """What a layer sees (n, inputs, K) of maps (B, inputs, H, W) or (B, inputs) at those places of its output."""
+    """Cut what a layer sees (n, inputs, K) of maps (B, inputs, H, W) or (B, inputs) at places of its output."""
     if maps.ndim == 2:
         return maps[places, :, None]
     given = attributes(layer)
@@ -280,7 +280,7 @@ def _patches(maps: np.ndarray, layer: NodeProto, places: np.ndarray) -> np.ndarr
 def _answers(
     model: ModelProto, batches: Sequence[np.ndarray], outputs: Sequence[str]
 ) -> Iterator[list[np.ndarray]]:
-    """The values of those tensors for each batch."""
+    """Yield the values of those tensors for each batch."""
     asked = ModelProto()
     asked.CopyFrom(model)
     del asked.graph.output[:]
