@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from m4kit.camera import CROP_SIZE, Crop, head_pose, rotation_from_euler
-from m4kit.face_model import EXPRESSION_MODES, FaceModel
+from m4kit.face_model import FaceModel
 from m4kit.light import Light
 from m4kit.open3d_loading import load_open3d
 from m4kit.parameters import split_camera
@@ -207,10 +207,7 @@ def _simplified(model: FaceModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     open3d = load_open3d()
     triangles = model.triangles
-    apart = sum(
-        (model.actions[name] for name in _APART if name in model.actions),
-        np.zeros(EXPRESSION_MODES, np.float32),
-    )
+    apart = sum(model.actions[name] for name in _APART)
     surface = model.vertices(None, apart).astype(np.float64)
     ball = model.regions["eyeballs"]
     of_ball = ball[triangles].all(axis=1)

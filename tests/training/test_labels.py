@@ -118,12 +118,6 @@ class TestSimilarity:
             np.testing.assert_allclose(found[1], rotation, atol=1e-9)
             np.testing.assert_allclose(found[2], translation, atol=1e-7)
 
-    def test_from_points_to_themselves_it_is_the_identity(self, points):
-        scale, rotation, translation = similarity(points, points)
-        assert scale == pytest.approx(1)
-        np.testing.assert_allclose(rotation, np.eye(3), atol=1e-12)
-        np.testing.assert_allclose(translation, 0, atol=1e-9)
-
     def test_it_never_mirrors(self, points):
         for target in (points @ MIRRORED, -points, np.random.default_rng(1).normal(size=points.shape)):
             scale, rotation, _ = similarity(points, target)
