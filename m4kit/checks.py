@@ -93,6 +93,27 @@ def check_shape(value, name: str, shape: tuple[int, ...], words: str = "") -> np
     return array
 
 
+def check_mesh(vertices, triangles) -> tuple[np.ndarray, np.ndarray]:
+    """Return a mesh: finite vertices (V, 3) float64 and triangles (T, 3), at least one of each."""
+    vertices, triangles = check_array(vertices, "mesh", "vertices (V, 3)"), np.asarray(triangles)
+    if vertices.ndim != 2 or vertices.shape[1] != 3 or len(vertices) == 0:
+        raise ValueError(f"expected vertices of shape (V, 3), at least one, got {vertices.shape}")
+    if triangles.ndim != 2 or triangles.shape[1] != 3 or len(triangles) == 0:
+        raise ValueError(f"expected triangles of shape (T, 3), at least one, got {triangles.shape}")
+    if triangles.dtype.kind not in "iu" or triangles.min() < 0 or triangles.max() >= len(vertices):
+        raise ValueError(
+            f"expected triangles that index {len(vertices)} vertices, got {triangles.min()} to {triangles.max()} "
+            f"of {triangles.dtype}"
+        )
+    if not np.isfinite(vertices).all():
+        wrong = int((~np.isfinite(vertices)).any(axis=1).sum())
+        raise ValueError(
+            f"expected finite vertices, but {wrong} of {len(vertices)} are NaN or infinite; check the parameters "
+            "that they come from"
+        )
+    return vertices, triangles
+
+
 def read_only(array: np.ndarray) -> np.ndarray:
     """Return a view of an array that cannot be written to; a `copy()` of it can."""
     view = np.asarray(array).view()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from m4kit.checks import check_array, check_type
+from m4kit.checks import check_mesh, check_type
 from m4kit.render import vertex_normals
 
 FORMATS = (".obj", ".ply", ".glb", ".stl")
@@ -47,15 +47,10 @@ def save_mesh(
         )
     if not path.parent.is_dir():
         raise ExportError(f"{path}: the folder {path.parent} does not exist; make it first")
-    vertices, triangles = check_array(vertices, f"{path}", "vertices (V, 3)"), np.asarray(triangles)
-    if vertices.ndim != 2 or vertices.shape[1] != 3 or not np.isfinite(vertices).all():
-        raise ExportError(f"{path}: expected finite vertices (V, 3), got {vertices.shape}")
-    shaped = triangles.ndim == 2 and triangles.shape[1] == 3 and triangles.dtype.kind in "iu"
-    if not (shaped and len(triangles) and 0 <= triangles.min() <= triangles.max() < len(vertices)):
-        raise ExportError(
-            f"{path}: expected at least one triangle (T, 3), of whole numbers from 0 to {len(vertices) - 1}, "
-            f"got {triangles.shape} of {triangles.dtype}"
-        )
+    try:
+        vertices, triangles = check_mesh(vertices, triangles)
+    except ValueError as error:
+        raise ExportError(f"{path}: {error}") from error
     if colours is not None:
         colours = np.asarray(colours)
         if colours.shape != vertices.shape or colours.dtype != np.uint8:

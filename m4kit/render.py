@@ -13,7 +13,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from m4kit.checks import check_array, check_number, check_type
+from m4kit.checks import check_mesh, check_number, check_type
 from m4kit.images import check_image
 from m4kit.landmarks import face_size
 from m4kit.light import Light, darkened, lit
@@ -158,24 +158,8 @@ class _Mesh:
     """A valid mesh, and what is seen of it."""
 
     def __init__(self, vertices: np.ndarray, triangles: np.ndarray):
-        self.vertices = check_array(vertices, "mesh", "vertices (V, 3)")
-        self.triangles = np.asarray(triangles)
-        if self.vertices.ndim != 2 or self.vertices.shape[1:] != (3,) or len(self.vertices) == 0:
-            raise ValueError(f"expected vertices of shape (V, 3), at least one, got {self.vertices.shape}")
-        if self.triangles.ndim != 2 or self.triangles.shape[1:] != (3,) or len(self.triangles) == 0:
-            raise ValueError(f"expected triangles of shape (T, 3), at least one, got {self.triangles.shape}")
-        if self.triangles.min() < 0 or self.triangles.max() >= len(self.vertices):
-            raise ValueError(
-                f"expected triangles that index {len(self.vertices)} vertices, "
-                f"got {self.triangles.min()} to {self.triangles.max()}"
-            )
+        self.vertices, self.triangles = check_mesh(vertices, triangles)
         axes = np.ascontiguousarray(self.vertices.T)
-        if not np.isfinite(axes).all():
-            wrong = int((~np.isfinite(axes)).any(axis=0).sum())
-            raise ValueError(
-                f"expected finite vertices, but {wrong} of {len(self.vertices)} are NaN or infinite; "
-                "check the parameters that they come from"
-            )
         self._origin, self._end = axes.min(axis=1), axes.max(axis=1)
         self.size = float(face_size(np.stack([self._origin, self._end])))
         # Near the origin, float32 tells vertices apart even in the largest photo.

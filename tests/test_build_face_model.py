@@ -7,6 +7,7 @@ from helpers.paths import script_fixture
 
 MIRROR = np.array([1, 0, 3, 2, 4])
 FLIP = np.array([-1, 1, 1])
+AREAS = np.array([1, 1, 4, 4, 1.0])
 
 
 script = script_fixture("build_face_model")
@@ -21,12 +22,12 @@ def offsets():
 
 @pytest.fixture(scope="module")
 def components(script, offsets):
-    return script.symmetric_components(offsets, MIRROR, np.array([1, 1, 4, 4, 1.0]), 6)
+    return script.symmetric_components(offsets, MIRROR, AREAS, 6)
 
 
 def test_modes_are_in_order_of_their_weighted_variance(components):
     modes, _, share = components
-    variances = (np.array([1, 1, 4, 4, 1.0])[:, None] * modes**2).sum((1, 2))
+    variances = (AREAS[:, None] * modes**2).sum((1, 2))
     assert (np.diff(variances) <= 1e-9).all()
     assert 0.5 < share < 1
 
@@ -40,10 +41,10 @@ def test_each_mode_is_symmetric_or_antisymmetric(components):
 def test_coefficients_of_the_samples_have_a_standard_deviation_of_one(components, offsets):
     """Mirror images count as samples too, so the square means of both are one."""
     modes, sign, _ = components
-    root = np.sqrt(np.array([1, 1, 4, 4, 1.0]))[:, None]
+    weights = AREAS[:, None]
     for mode, one in zip(modes, sign, strict=True):
         part = (offsets + one * offsets[:, MIRROR] * FLIP) / 2
-        coefficients = (part * mode * root**2).sum((1, 2)) / (mode**2 * root**2).sum()
+        coefficients = (part * mode * weights).sum((1, 2)) / (mode**2 * weights).sum()
         assert np.square(coefficients).mean() == pytest.approx(1)
 
 

@@ -6,7 +6,7 @@ import pytest
 import m4kit
 from m4kit import conditions, explore, export, visualize
 from m4kit.camera import Crop, cut_crop
-from m4kit.prediction import Face, FaceBox, Prediction
+from m4kit.prediction import FaceBox, Prediction
 from m4kit.render import render
 from m4kit.vertex_colours import vertex_colours
 
@@ -39,18 +39,6 @@ OF_A_PREDICTION = {
     "weights": (lambda of: of[0].with_head_weights("x"), "head weights: expected .*, got 'x'"),
     "colour": (lambda of: of[0].to_trimesh(colour=["x"]), r"colour: expected one of clay, .*, got \['x'\]"),
     "face side": (lambda of: of[0].plot(side=None), f"{SIDE} None"),
-    "origin": (
-        lambda of: Face(of[0].box, of[0].crop, of[0].heads, of[0].head_weights, of[0].model, "x"),
-        "Face: origin: expected Origin or None, got 'x'",
-    ),
-    "heads": (
-        lambda of: Face(of[0].box, of[0].crop, np.full((4, 62), "x"), of[0].head_weights, of[0].model),
-        r"Face: heads: expected numbers, got an array \(4, 62\) of <U1",
-    ),
-    "face's crop": (
-        lambda of: Face(of[0].box, Crop(0, 0, -1), of[0].heads, of[0].head_weights, of[0].model),
-        r"Face: crop\.size: expected a number above 0, got -1",
-    ),
     "source": (lambda of: Prediction(of.image, (), 5), "Prediction: source: expected str, got 5"),
     "landmarks": (lambda of: visualize.draw_landmarks(of.image, None), "draw: expected faces or landmarks"),
     "width": (

@@ -3,13 +3,10 @@
 import os
 import subprocess
 import sys
-import tomllib
 
 import pytest
 
-from m4kit import cli
-
-from helpers.paths import ROOT
+from m4kit import __version__, cli
 
 
 class TestTheProcess:
@@ -21,8 +18,7 @@ class TestTheProcess:
         return subprocess.run([sys.executable, "-c", code, *words], text=True, check=False, **pipes)
 
     def test_the_version_is_the_packages(self):
-        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-        assert self.run("--version").stdout == f"m4kit {project['version']}\n"
+        assert self.run("--version").stdout == f"m4kit {__version__}\n"
 
     @pytest.mark.parametrize(("words", "body"), [(["--help"], ""), ([], "commands.say(1); return 0")])
     def test_a_reader_that_has_gone_is_no_error(self, words, body):

@@ -95,11 +95,8 @@ def test_an_stl_holds_the_same_triangles(tmp_path):
     [
         ("face.fbx", (VERTICES, TRIANGLES, None), r"ends in \.obj, \.ply, \.glb, \.stl, got \.fbx"),
         ("none/face.ply", (VERTICES, TRIANGLES, None), "does not exist; make it first"),
-        ("face.ply", (VERTICES[:, :2], TRIANGLES, None), r"expected finite vertices \(V, 3\)"),
-        ("face.ply", (VERTICES * np.nan, TRIANGLES, None), "expected finite vertices"),
-        ("face.ply", (VERTICES[:9], TRIANGLES, None), "whole numbers from 0 to 8"),
-        ("face.ply", (VERTICES, TRIANGLES[:0], None), "at least one"),
-        ("face.ply", (VERTICES, TRIANGLES / 1.0, None), "whole numbers .* of float64"),
+        ("face.ply", (VERTICES[:, :2], TRIANGLES, None), r"face\.ply: expected vertices of shape \(V, 3\)"),
+        ("face.ply", (VERTICES, TRIANGLES / 1.0, None), "triangles that index .* of float64"),
         ("face.ply", (VERTICES, TRIANGLES, COLOURS / 255), "expected colours .* of uint8"),
     ],
 )

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -159,23 +160,20 @@ def test_a_forked_process_predicts_after_its_parent_has_used_threads():
     assert ended.stdout.strip() == "the same face", ended.stderr
 
 
-class _Default:
-    """One of torch's global settings, for a while."""
-
-    def __init__(self, change, value, before):
-        self.change, self.value, self.before = change, value, before
-
-    def __enter__(self):
-        self.change(self.value)
-
-    def __exit__(self, *_):
-        self.change(self.before)
+@contextmanager
+def changed(change, value, before):
+    """Change one of torch's global settings for a while."""
+    change(value)
+    try:
+        yield
+    finally:
+        change(before)
 
 
 SETTINGS = {
-    "float64 by default": lambda: _Default(torch.set_default_dtype, torch.float64, torch.float32),
-    "another device by default": lambda: _Default(torch.set_default_device, "meta", None),
-    "deterministic algorithms": lambda: _Default(torch.use_deterministic_algorithms, True, False),
+    "float64 by default": lambda: changed(torch.set_default_dtype, torch.float64, torch.float32),
+    "another device by default": lambda: changed(torch.set_default_device, "meta", None),
+    "deterministic algorithms": lambda: changed(torch.use_deterministic_algorithms, True, False),
     "inference mode": torch.inference_mode,
     "no gradients": torch.no_grad,
     "autocast": lambda: torch.autocast("cpu", torch.bfloat16),

@@ -187,10 +187,6 @@ class TestCropping:
             assert second.crop != first.crop
             assert np.abs(second.heads - first.heads).max() > 0
 
-    def test_two_passes_are_the_default(self, build, photo):
-        default, twice = build()(photo), build(passes=2)(photo)
-        assert [face.crop for face in default] == [face.crop for face in twice]
-
     @pytest.mark.parametrize("scale", [0.0, 0.02, 5.0])
     def test_landmarks_that_collapse_or_run_away_leave_the_first_crop(self, build, photo, scale):
         lost = network_around(frontal(scale), spread=0.0)

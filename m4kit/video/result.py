@@ -125,18 +125,22 @@ class Video:
         import pandas
 
         frames = self._to_end()
-        faces = [face for frame in frames for face in frame.faces]
-        mouth, eyes = _openings(faces)
+        openings = iter(_openings([face for frame in frames for face in frame.faces]))
         rows = [
-            (frame.number, frame.seconds, face.track, *np.asarray(face.box), *face.pose, probability)
+            (
+                frame.number,
+                frame.seconds,
+                face.track,
+                *np.asarray(face.box),
+                *face.pose,
+                *next(openings),
+                probability,
+            )
             for frame in frames
             for face, probability in zip(frame.faces, frame.probabilities, strict=True)
         ]
-        table = pandas.DataFrame(rows, columns=[name for name in _COLUMNS if "opening" not in name])
-        table.insert(len(table.columns) - 1, "mouth_opening", mouth)
-        table.insert(len(table.columns) - 1, "eye_opening", eyes)
         kinds = dict.fromkeys(_COLUMNS, float) | dict.fromkeys(("frame", "track"), int)
-        return table.astype(kinds)
+        return pandas.DataFrame(rows, columns=_COLUMNS).astype(kinds)
 
     def save_overlay(
         self,
@@ -199,12 +203,12 @@ def predict_video(
     return Video(source, predictor_with(options), every=every, smooth=smooth, progress=progress)
 
 
-def _openings(faces: list[Face]) -> tuple[np.ndarray, np.ndarray]:
-    """Measure the opening of the mouth and of the eyes of each face, (n,) each, in mm of the face model."""
+def _openings(faces: list[Face]) -> np.ndarray:
+    """Measure the opening of the mouth and of the eyes of each face, (n, 2), in mm of the face model."""
     if not faces:
-        return np.zeros(0), np.zeros(0)
+        return np.zeros((0, 2))
     _, identity, expression = split(np.stack([face.parameters for face in faces]))
     points = faces[0].model.landmarks(identity, expression)
     upper, lower = points[:, _LIDS[:, 0]], points[:, _LIDS[:, 1]]
     mouth = np.linalg.norm(points[:, _LIPS[0]] - points[:, _LIPS[1]], axis=-1)
-    return mouth, np.linalg.norm(upper - lower, axis=-1).mean(axis=1)
+    return np.stack([mouth, np.linalg.norm(upper - lower, axis=-1).mean(axis=1)], axis=1)

@@ -23,6 +23,13 @@ def avi(tmp_path):
     return write_video(tmp_path / "greys.avi", greys())
 
 
+def write(path, pictures, *, numbers=None):
+    """Write pictures as the frames of these numbers, by default 0, 1, 2, ..."""
+    with VideoWriter(path, size=pictures[0].shape[1::-1], fps=25) as writer:
+        for number, picture in zip(numbers or range(len(pictures)), pictures, strict=True):
+            writer.write(picture, number / 25)
+
+
 def read(path, **options):
     return list(VideoReader(path, **options))
 
@@ -81,9 +88,7 @@ class TestReading:
     def test_names_of_any_kind_are_read_and_written(self, tmp_path):
         for name in (b"two words.mp4", b"a'b\"\n%03d.mp4", b"caf\xe9.mp4"):
             path = tmp_path / os.fsdecode(name)
-            with VideoWriter(path, size=(64, 48), fps=25) as writer:
-                for number, picture in enumerate(greys()):
-                    writer.write(picture, number / 25)
+            write(path, greys())
             assert len(read(path)) == 10
         assert len(list(tmp_path.iterdir())) == 3
 
@@ -170,23 +175,18 @@ class TestWriting:
     @pytest.mark.parametrize("ending", [".mp4", ".avi", ".mkv", ".webm"])
     def test_what_is_written_is_read_again(self, tmp_path, ending):
         path = tmp_path / f"out{ending}"
-        with VideoWriter(path, size=(64, 48), fps=25) as writer:
-            for number, picture in enumerate(greys()):
-                writer.write(picture, number / 25)
+        write(path, greys())
         frames = read(path)
         np.testing.assert_allclose([frame.image.mean() for frame in frames], 20 * np.arange(10) + 10, atol=4)
         assert [one.name for one in tmp_path.iterdir()] == [path.name]
 
     def test_a_picture_stays_until_the_next_ones_time(self, tmp_path):
-        with VideoWriter(tmp_path / "out.avi", size=(64, 48), fps=25) as writer:
-            for number, picture in zip((0, 1, 4, 5), greys(4), strict=True):
-                writer.write(picture, number / 25)
+        write(tmp_path / "out.avi", greys(4), numbers=(0, 1, 4, 5))
         means = [frame.image.mean() for frame in read(tmp_path / "out.avi")]
         np.testing.assert_allclose(means, [10, 30, 30, 30, 50, 70], atol=4)
 
     def test_odd_sizes_are_written(self, tmp_path):
-        with VideoWriter(tmp_path / "out.mp4", size=(63, 47), fps=25) as writer:
-            writer.write(greys(1, size=(63, 47))[0], 0)
+        write(tmp_path / "out.mp4", greys(1, size=(63, 47)))
         (frame,) = read(tmp_path / "out.mp4")
         assert frame.image.mean() == pytest.approx(10, abs=4)
 
@@ -208,12 +208,8 @@ class TestWriting:
         # No file can be larger: OpenCV's writes fail.
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
         try:
-            with (
-                pytest.raises(VideoError, match=r"out\.avi: File too large; make room, and save it again"),
-                VideoWriter(path, size=(64, 48), fps=25) as writer,
-            ):
-                for number, picture in enumerate(pictures):
-                    writer.write(picture, number / 25)
+            with pytest.raises(VideoError, match=r"out\.avi: File too large; make room, and save it again"):
+                write(path, pictures)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
         assert path.read_bytes() == b"old"

@@ -26,6 +26,11 @@ class Counting:
         return np.zeros((0, 5)) if self.runs - 1 in self.blind else self.detector(image)
 
 
+def tracks_in(frames):
+    """The numbers of the faces of each frame."""
+    return [[face.track for face in frame] for frame in frames]
+
+
 @pytest.fixture(scope="module")
 def panned(tmp_path_factory):
     """A face that moves to the left by 3 * 240 / 260 pixels a frame, 12 frames."""
@@ -49,7 +54,7 @@ class TestFrames:
 
     def test_a_face_keeps_its_number_and_follows_the_picture(self, video):
         frames = list(video)
-        assert [[face.track for face in frame] for frame in frames] == [[0]] * 12
+        assert tracks_in(frames) == [[0]] * 12
         first = frames[0][0].landmarks[:, :2]
         scale = 240 / 260
         for frame, shift in zip(frames, SHIFTS, strict=True):
@@ -113,10 +118,8 @@ class TestTracks:
         wall = np.random.default_rng(0).integers(90, 110, (180, 240, 3), np.uint8)
         with_face = pan([(0, 0)] * 5)
         away = [wall] * 30
-        frames = list(
-            predict_video(write_video(tmp_path / "cut.avi", [*with_face, *away, *with_face]), progress=False)
-        )
-        tracks = [[face.track for face in frame] for frame in frames]
+        path = write_video(tmp_path / "cut.avi", [*with_face, *away, *with_face])
+        tracks = tracks_in(predict_video(path, progress=False))
         # 30 frames are 1.2 seconds: too long to be remembered.
         assert tracks == [[0]] * 5 + [[]] * 30 + [[1]] * 5
 
@@ -124,14 +127,13 @@ class TestTracks:
         wall = np.full((180, 240, 3), 100, np.uint8)
         with_face = pan([(0, 0)] * 5)
         path = write_video(tmp_path / "hidden.avi", [*with_face, *[wall] * 10, *with_face])
-        tracks = [[face.track for face in frame] for frame in predict_video(path, progress=False)]
+        tracks = tracks_in(predict_video(path, progress=False))
         assert tracks == [[0]] * 5 + [[]] * 10 + [[0]] * 5
 
     def test_a_face_that_the_detector_misses_is_followed(self, tmp_path):
         path = write_video(tmp_path / "still.avi", pan([(0, 0)] * 30))
         detector = Counting(blind=range(1, 99))
-        frames = list(predict_video(path, detector=detector, progress=False))
-        assert [[face.track for face in frame] for frame in frames] == [[0]] * 30
+        assert tracks_in(predict_video(path, detector=detector, progress=False)) == [[0]] * 30
 
     def test_at_most_so_many_faces_are_followed(self, tmp_path):
         from m4kit.images import load_image
