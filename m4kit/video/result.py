@@ -134,10 +134,10 @@ class Video:
                 *np.asarray(face.box),
                 *face.pose,
                 *next(openings),
-                probability,
+                chance,
             )
             for frame in frames
-            for face, probability in zip(frame.faces, frame.probabilities, strict=True)
+            for face, chance in zip(frame.faces, frame.probabilities, strict=True)
         ]
         kinds = dict.fromkeys(_COLUMNS, float) | dict.fromkeys(("frame", "track"), int)
         return pandas.DataFrame(rows, columns=_COLUMNS).astype(kinds)
