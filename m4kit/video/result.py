@@ -126,19 +126,11 @@ class Video:
 
         frames = self._to_end()
         openings = iter(_openings([face for frame in frames for face in frame.faces]))
-        rows = [
-            (
-                frame.number,
-                frame.seconds,
-                face.track,
-                *np.asarray(face.box),
-                *face.pose,
-                *next(openings),
-                chance,
-            )
-            for frame in frames
-            for face, chance in zip(frame.faces, frame.probabilities, strict=True)
-        ]
+        rows = []
+        for frame in frames:
+            for face, probability in zip(frame.faces, frame.probabilities, strict=True):
+                start = frame.number, frame.seconds, face.track
+                rows.append((*start, *np.asarray(face.box), *face.pose, *next(openings), probability))
         kinds = dict.fromkeys(_COLUMNS, float) | dict.fromkeys(("frame", "track"), int)
         return pandas.DataFrame(rows, columns=_COLUMNS).astype(kinds)
 
