@@ -37,22 +37,14 @@ class Packer:
             stored = content
             if array.itemsize == 2:
                 stored = array.astype(array.dtype.newbyteorder("<")).view(np.uint8).reshape(-1, 2).T.tobytes()
-            self._known[key] = {"at": self._place(stored), "type": kind, "length": array.size}
+            self._known[key] = {"at": self._length, "type": kind, "length": array.size}
+            self._parts.append(stored)
+            self._length += len(stored)
         return self._known[key]
-
-    def add_bytes(self, content: bytes) -> dict:
-        """Add a file's bytes."""
-        return self.add(np.frombuffer(content, np.uint8), "u1")
 
     def text(self) -> str:
         """Return all arrays, gzip'd, in base64."""
         return base64.b64encode(gzip.compress(b"".join(self._parts), 6, mtime=0)).decode()
-
-    def _place(self, content: bytes) -> int:
-        at = self._length
-        self._parts.append(content)
-        self._length += len(content)
-        return at
 
 
 def page_order(triangles: np.ndarray, count: int) -> np.ndarray:
@@ -91,8 +83,6 @@ def packed_triangles(triangles: np.ndarray) -> np.ndarray:
 
 
 def _edges(triangles: np.ndarray, count: int) -> sparse.csr_matrix:
-    ends = np.concatenate([triangles[:, pair] for pair in ([0, 1], [1, 2], [2, 0])])
-    ends = np.concatenate([ends, ends[:, ::-1]])
-    matrix = sparse.csr_matrix((np.ones(len(ends), dtype=np.int32), tuple(ends.T)), shape=(count, count))
-    matrix.data[:] = 1
-    return matrix
+    pairs = triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+    matrix = sparse.csr_matrix((np.ones(len(pairs)), pairs.T), shape=(count, count))
+    return (matrix + matrix.T > 0).astype(np.int32)
