@@ -26,10 +26,10 @@ _MOST_SAMPLES = 32
 """The most samples along each side of a crop pixel that are averaged, which bounds the memory."""
 
 _ENOUGH = 4
-"""Photo pixels along each side of a crop pixel; a photo with twice as many is halved first."""
+"""A photo is halved first while a crop pixel keeps this many photo pixels along each side."""
 
 _FEW = 3
-"""A crop pixel of fewer photo pixels along each side averages 2x2 samples, which lie up to 1.5 pixels apart."""
+"""With fewer photo pixels along each side, a crop pixel is the mean of 2x2 samples, up to 1.5 pixels apart."""
 
 _MARGIN = 4
 """Pixels beside a square that interpolation may read."""

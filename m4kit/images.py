@@ -181,15 +181,15 @@ def jpeg(picture: np.ndarray, *, quality: int) -> bytes:
 def _images_in(folder: Path, recursive: bool) -> list[Path]:
     results = outputs_in(folder)
     inside = sorted(path for path in folder.iterdir() if path.name not in results)
-    images = [path for path in inside if _is_image_file(path)]
+    images = [
+        path
+        for path in inside
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    ]
     for path in inside if recursive else ():
         if path.is_dir() and not (path.is_symlink() or path.name.startswith(".") or has_results(path)):
             images += _images_in(path, recursive)
     return images
-
-
-def _is_image_file(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def _path(source: str | PathLike) -> Path:

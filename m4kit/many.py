@@ -26,10 +26,10 @@ BATCH_SIZE = 8
 """Photos whose crops run together: with more, the network gains little, and each thread takes more memory."""
 
 _AHEAD_PIXELS = 24_000_000
-"""Photos are read ahead up to so many pixels, which take 72 MB; always one for each worker."""
+"""Photos are read ahead until they have this many pixels together, 72 MB; each worker always has one."""
 
 _MOST_WORKERS = 8
-"""Threads, if there are so many cores: each holds a photo."""
+"""The most threads by default: each holds a photo."""
 
 
 @dataclass(frozen=True)

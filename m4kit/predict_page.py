@@ -46,7 +46,7 @@ _NUMBER = 0.055
 """Height of a face's number over the picture of head poses, as a share of the picture's height."""
 
 _CAPTIONED = 3
-"""Up to so many faces of a photo have their angles below its picture; with more, the table is open."""
+"""A photo of at most this many faces has their angles below its picture; with more, its table is open."""
 
 _DIGITS = (
     dict.fromkeys(("left", "top", "right", "bottom", "crop_left", "crop_top", "crop_size"), 1)

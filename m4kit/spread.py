@@ -149,7 +149,8 @@ def spread(
                 except (CancelledError, BrokenExecutor) as error:
                     again.append(_given_again(task, error))
                 except Exception as error:
-                    if not _worker_died(error):
+                    # By its name, because distributed need not be installed.
+                    if type(error).__name__ != "KilledWorker":
                         raise
                     if not task.alone:
                         again.append(task._replace(alone=True))
@@ -239,8 +240,3 @@ def _given_again(task: _Task, error: BaseException) -> _Task:
             "the executor cancelled the same work several times; start again when it runs"
         ) from error
     return task._replace(cancelled=task.cancelled + 1)
-
-
-def _worker_died(error: Exception) -> bool:
-    # By its name, because distributed need not be installed.
-    return type(error).__name__ == "KilledWorker"

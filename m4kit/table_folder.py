@@ -31,7 +31,7 @@ _GROUP = 250
 """Batches of the journal that become a group of rows of a part."""
 
 _TEXTS = ["photo", "error", "network", "face_model"]
-"""Columns in which values come again; a dictionary of numbers would take memory and save nothing."""
+"""Columns of repeated values, which are stored once in a dictionary; for numbers, that would save nothing."""
 
 _PART = re.compile(r"part-(\d{5,})\.parquet")
 _OURS = re.compile(r"\.?part-\d{5,}(\.\d+\.part)?\.(parquet|arrows)|\.lock")
