@@ -40,11 +40,16 @@ def _noise(height: int = 64, width: int = 96) -> np.ndarray:
 PNG = _encoded(Image.fromarray(PATCH), "PNG")
 
 
+@pytest.fixture
+def path(tmp_path) -> Path:
+    """The patch as a file, photo.png."""
+    (tmp_path / "photo.png").write_bytes(PNG)
+    return tmp_path / "photo.png"
+
+
 class TestSources:
     @pytest.mark.parametrize("kind", ["str", "path", "bytes", "bytearray", "file", "buffer", "pil", "array"])
-    def test_every_kind_of_source_gives_the_same_pixels(self, tmp_path, kind):
-        path = tmp_path / "patch.png"
-        path.write_bytes(PNG)
+    def test_every_kind_of_source_gives_the_same_pixels(self, path, kind):
         with path.open("rb") as file:
             source = {
                 "str": str(path),
@@ -66,9 +71,7 @@ class TestSources:
         load_image(source)[:] = 0
         np.testing.assert_array_equal(source, PATCH)
 
-    def test_a_source_is_named_by_its_path_or_its_kind(self, tmp_path):
-        path = tmp_path / "patch.png"
-        path.write_bytes(PNG)
+    def test_a_source_is_named_by_its_path_or_its_kind(self, path):
         assert source_name(path) == source_name(str(path)) == str(path)
         assert source_name(PNG) == "<bytes>"
         assert source_name(PATCH) == "<array>"
@@ -153,15 +156,13 @@ class TestUnusableFiles:
             load_image(_png_header(0, 5))
 
     @pytest.mark.parametrize("error", [RuntimeError, AttributeError, struct.error, RecursionError])
-    def test_whatever_a_decoder_raises_names_the_file_and_what_to_do(self, tmp_path, monkeypatch, error):
+    def test_whatever_a_decoder_raises_names_the_file_and_what_to_do(self, path, monkeypatch, error):
         def fail(_):
             raise error("what a decoder says")
 
-        path = tmp_path / "odd.png"
-        path.write_bytes(PNG)
         monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", fail)
         with pytest.raises(
-            ImageError, match=r"odd\.png: .* broken \(what a decoder says\); copy or download it again"
+            ImageError, match=r"photo\.png: .* broken \(what a decoder says\); copy or download it again"
         ):
             load_image(path)
 
@@ -196,13 +197,11 @@ class TestUnusableFiles:
             with pytest.raises(ImageError, match="got another kind of file"):
                 load_image(_encoded(Image.fromarray(_noise()), file_format))
 
-    def test_a_closed_pil_image_is_an_error(self, tmp_path):
-        path = tmp_path / "patch.png"
-        path.write_bytes(PNG)
+    def test_a_closed_pil_image_is_an_error(self, path):
         with Image.open(path) as image:
             pass
         with pytest.raises(
-            ImageError, match=r"patch\.png: .*; open it again, and load it before you close it"
+            ImageError, match=r"photo\.png: .*; open it again, and load it before you close it"
         ):
             load_image(image)
 
@@ -261,17 +260,13 @@ class TestMissingEnd:
 
 
 class TestFileObjects:
-    def test_a_file_opened_as_text_is_answered_with_rb(self, tmp_path):
-        path = tmp_path / "photo.png"
-        path.write_bytes(PNG)
+    def test_a_file_opened_as_text_is_answered_with_rb(self, path):
         with path.open() as file, pytest.raises(ImageError, match=r"photo\.png: .*text mode; .* mode 'rb'"):
             load_image(file)
         with pytest.raises(ImageError, match="mode 'rb'"):
             load_image(io.StringIO("text"))
 
-    def test_a_closed_file_is_an_error(self, tmp_path):
-        path = tmp_path / "photo.png"
-        path.write_bytes(PNG)
+    def test_a_closed_file_is_an_error(self, path):
         with path.open("rb") as file:
             pass
         with pytest.raises(ImageError, match=r"photo\.png: .*closed file; open it again"):

@@ -95,6 +95,12 @@ def photos(tmp_path):
     return folder
 
 
+@pytest.fixture
+def out(tmp_path):
+    """The folder of the results."""
+    return tmp_path / "out"
+
+
 def run(*words):
     return cli.main(["predict", *map(str, words)])
 
@@ -108,8 +114,7 @@ def page(out, name="index.html"):
 
 
 class TestResults:
-    def test_a_folder_gives_a_table_and_a_page(self, predictor, photos, tmp_path, capsys):
-        out = tmp_path / "out"
+    def test_a_folder_gives_a_table_and_a_page(self, predictor, photos, out, capsys):
         assert run(photos, "--out", out) == 0
         assert {path.name for path in out.iterdir()} == {"faces", "faces.csv", "index.html", ".m4kit.json"}
         rows = table(out)
@@ -129,10 +134,7 @@ class TestResults:
         run(photos, "--out", tmp_path / "out", "--quiet")
         assert capsys.readouterr() == ("", "")
 
-    def test_overlays_are_files_beside_the_page_which_loads_them_as_one_scrolls(
-        self, predictor, photos, tmp_path
-    ):
-        out = tmp_path / "out"
+    def test_overlays_are_files_beside_the_page_which_loads_them_as_one_scrolls(self, predictor, photos, out):
         run(photos, "--out", out, "--overlay", "--quiet")
         names = ["a.jpg_overlay.jpg", "b.png_overlay.jpg", "empty.png_overlay.jpg"]
         assert sorted(path.name for path in (out / "overlays").iterdir()) == names
@@ -147,9 +149,8 @@ class TestResults:
         assert re.search(r"1 face · \d+ ms", page(out))
 
     def test_the_faces_of_a_group_have_numbers_in_the_picture_and_in_an_open_table(
-        self, predictor, photos, tmp_path
+        self, predictor, photos, out
     ):
-        out = tmp_path / "out"
         Image.fromarray(photo()).save(photos / "group.png")
         run(photos / "group.png", photos / "a.jpg", "--out", out, "--overlay", "--quiet")
         numbers = re.findall(r'<text x="([\d.]+)" y="([\d.]+)">(\d)</text>', page(out))
@@ -168,10 +169,9 @@ class TestResults:
         assert (tmp_path / "meshes" / names[0]).read_text().count("\nv ") > 1000
 
     @pytest.mark.usefixtures("quick")
-    def test_subfolders_are_mirrored(self, predictor, photos, tmp_path):
+    def test_subfolders_are_mirrored(self, predictor, photos, out):
         (photos / "more" / "yet").mkdir(parents=True)
         Image.fromarray(photo()).save(photos / "more" / "yet" / "a.jpg")
-        out = tmp_path / "out"
         run(photos, "--out", out, "--overlay", "--recursive", "--quiet")
         assert (out / "overlays" / "more" / "yet" / "a.jpg_overlay.jpg").is_file()
         assert "overlays/more/yet/a.jpg_overlay.jpg" in page(out)
@@ -179,9 +179,8 @@ class TestResults:
         assert titles == ["photos/a.jpg", "b.png", "empty.png", "yet/a.jpg"]
 
     @pytest.mark.usefixtures("quick")
-    def test_many_photos_have_several_pages(self, predictor, photos, tmp_path, monkeypatch):
+    def test_many_photos_have_several_pages(self, predictor, photos, out, monkeypatch):
         monkeypatch.setattr(predict_page, "_PHOTOS", 2)
-        out = tmp_path / "out"
         run(photos, "--out", out, "--overlay", "--quiet")
         assert 'href="pages/2.html">2</a>' in page(out)
         second = page(out, "pages/2.html")
@@ -220,7 +219,7 @@ class TestResults:
             }
         ]
 
-    def test_names_of_any_kind_are_written_and_linked(self, predictor, photos, tmp_path):
+    def test_names_of_any_kind_are_written_and_linked(self, predictor, photos, out):
         names = [
             b"two words.png",
             b"<b>&'\".png",
@@ -231,7 +230,6 @@ class TestResults:
         for name in names:
             with open(os.path.join(os.fsencode(photos), name), "wb") as file:
                 Image.fromarray(photo()).save(file, format="png")
-        out = tmp_path / "out"
         assert run(photos, "--out", out, "--overlay", "--quiet") == 0
         html = page(out)
         assert "&lt;b&gt;&amp;" in html
@@ -283,8 +281,7 @@ class TestWhatIsInTheFolder:
         assert not (tmp_path / "out" / "meshes").exists()
 
     @pytest.mark.parametrize("name", ["index.html", "faces"])
-    def test_a_file_of_the_users_is_not_overwritten(self, predictor, photos, tmp_path, capsys, name):
-        out = tmp_path / "out"
+    def test_a_file_of_the_users_is_not_overwritten(self, predictor, photos, out, capsys, name):
         out.mkdir()
         (out / name).write_text("mine")
         assert run(photos, "--out", out) == 2
