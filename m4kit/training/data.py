@@ -311,21 +311,16 @@ class Faces(Dataset):
         """The crops as a memory map, opened by each process for itself."""
         return np.load(self.path, mmap_mode="r")
 
-    def face(self, index: int) -> TrainingCrop:
-        """Return a face without augmentation."""
-        labels = self.labels
-        return TrainingCrop(
+    def __getitem__(self, key: tuple[int, int]) -> dict:
+        epoch, index = key
+        random, labels = np.random.default_rng([self.seed, epoch, index]), self.labels
+        face = TrainingCrop(
             np.array(self.crops[index]),
             labels.parameters[index],
             labels.points21[index],
             labels.points68[index],
         )
-
-    def __getitem__(self, key: tuple[int, int]) -> dict:
-        epoch, index = key
-        random = np.random.default_rng([self.seed, epoch, index])
-        face = augment(self.face(index), self.augmentation, self.symmetry, random)
-        return face._asdict() | {"index": index}
+        return augment(face, self.augmentation, self.symmetry, random)._asdict() | {"index": index}
 
 
 class Batches(Sequence):

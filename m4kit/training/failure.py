@@ -87,26 +87,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--labels", type=Path, required=True, help="labels file (.npz)")
     parser.add_argument("--out", type=Path, required=True, help="file to write (failure.json)")
     add_weights(parser)
-    parser.add_argument("--versions", type=int, default=2, help="photos per face (default: 2)")
-    parser.add_argument("--faces", type=int, help="use only this many random faces")
     add_quiet(parser)
     options = parser.parse_args(arguments)
     labels = Labels.load(options.labels)
     predictor = Predictor(network=options.weights, threshold=THRESHOLD)
     chosen = labels.split()[1]
-    if options.faces is not None:
-        chosen = np.sort(np.random.default_rng(0).permutation(chosen)[: options.faces])
     if not len(chosen):
         raise TrainingError(
             f"{options.labels}: expected faces that are held out (validation), got none; mark some"
         )
-    photos = measure(
-        predictor,
-        labels.subset(chosen),
-        options.data,
-        versions=options.versions,
-        progress=shows_progress(options),
-    )
+    photos = measure(predictor, labels.subset(chosen), options.data, progress=shows_progress(options))
     models, text = fitted(photos, predictor)
     print(text)
     about = {"faces": len(chosen), "photos": int(photos["error"].count()), "figures": text.splitlines()}
@@ -114,9 +104,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def measure(
-    predictor: Predictor, labels: Labels, data: Path, *, versions: int, progress: bool = True
+    predictor: Predictor, labels: Labels, data: Path, *, versions: int = 2, progress: bool = True
 ) -> pd.DataFrame:
     """Make photos of the labels' faces, predict them, and measure error and signs: a table with a row per photo.
+
+    `versions` is the number of photos of each face. Columns of the table:
 
     - `error`: in percent, NaN where the face was missed; `given`: whether its box was given.
     - `condition`, `severity`; `person` whose face it is, and `source`, its data set.
@@ -170,7 +162,7 @@ def measure(
     if photos["error"].isna().all():
         raise FailureModelError(
             f"failure score: expected predicted faces, but all {len(photos)} photos' faces were missed; "
-            "give more faces, or more versions"
+            "give more faces"
         )
     return photos
 

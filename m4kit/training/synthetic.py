@@ -259,17 +259,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--faces", type=int, required=True, help="number of faces")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True, help="folder for synthetic.zip and labels.npz")
-    parser.add_argument("--model", type=Path, help="face model (.npz; default: the packaged one)")
     add_quiet(parser)
     options = parser.parse_args(arguments)
     try:
-        write_set(
-            options.out,
-            faces=options.faces,
-            seed=options.seed,
-            model=FaceModel.load(options.model),
-            progress=shows_progress(options),
-        )
+        write_set(options.out, faces=options.faces, seed=options.seed, progress=shows_progress(options))
     except TrainingError as error:
         parser.exit(2, f"{error}\n")
 

@@ -239,14 +239,14 @@ def test_the_command_prints_the_figures_and_writes_what_the_package_reads(
     labels.save(path)
     asked = []
 
-    def measured(own, chosen, data, *, versions, progress):
-        asked.append((len(chosen), data, versions, progress))
+    def measured(own, chosen, data, *, progress):
+        asked.append((len(chosen), data, progress))
         return synthetic()
 
     monkeypatch.setattr(failure, "measure", measured)
     out = tmp_path / "failure.json"
     failure.main(["--data", str(folder), "--labels", str(path), "--out", str(out), "--quiet"])
-    assert asked == [(2, folder, 2, False)]
+    assert asked == [(2, folder, False)]
     printed = capsys.readouterr().out
     models = load_models(out)
     assert models["cheap"].network == fingerprint(predictor.network)
