@@ -75,8 +75,8 @@ class Cost:
         self.faces, self.predict_crops = faces, predict_crops
         self.clean, cameras = predict_crops(faces.crops)
         self.size = face_size(self.clean)
-        frames = [scale * rotation for scale, rotation, _ in map(decompose, cameras)]
-        self.habits = _habits(self._offsets(self.clean), np.stack(frames)[:, :2])
+        scale, rotation, _ = decompose(cameras)
+        self.habits = _habits(self._offsets(self.clean), scale[:, None, None] * rotation[:, :2])
         self.clean_error = self.error(self.clean)
         margin = round((CROP_SIZE / SHARE - CROP_SIZE) / 2)
         self.inner = np.s_[margin : margin + CROP_SIZE, margin : margin + CROP_SIZE]

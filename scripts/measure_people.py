@@ -23,7 +23,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-import torch
 from build_face_model import (
     DECIMETRE,
     Source,
@@ -39,14 +38,15 @@ from head_mesh import FineMesh
 
 from m4kit import FaceModel, M4Net, metrics
 from m4kit.ablation.heads.validation import WHOLE
-from m4kit.camera import box_from_crop, head_pose, rotation_from_euler
+from m4kit.camera import box_from_crop, head_poses, rotation_from_euler
+from m4kit.engine import exact_engine
 from m4kit.landmarks import face_size
-from m4kit.network import to_input
-from m4kit.parameters import landmarks_in_crop
+from m4kit.parameters import fuse, landmarks_in_crop, split_camera
 from m4kit.prediction import Face, FaceBox, Origin
 from m4kit.training.data import averaging_matrix, point_weights
 from m4kit.training.labels import read_source
 from m4kit.vertex_colours import clay, vertex_colours
+from m4kit.views import regress
 from m4kit.visualize import pictures_figure
 from m4kit.visualize.mesh_picture import mesh_still
 from m4kit.visualize.notebook_figure import NotebookFigure
@@ -186,14 +186,12 @@ def skin_table(data: Path) -> pd.DataFrame:
 
     AFLW's points are by hand; who marked YouTube Faces' is not known, probably a machine.
     """
-    model, network = FaceModel.load(), M4Net.load("m4net-base").eval()
+    model, engine = FaceModel.load(), exact_engine("m4net-base", M4Net.load)
     rows = []
     for source in (read_source(data, name) for name in ("aflw_train", "youtube_faces")):
         held = np.flatnonzero(source.validation)
         groups, crops = [source.names[i] for i in held], source.crops(held)
-        with torch.no_grad():
-            batches = [network(to_input(crops[i : i + 64])) for i in range(0, len(crops), 64)]
-        parameters = torch.cat(batches).numpy()
+        parameters = fuse(*regress(engine, model, crops))
         landmarks = landmarks_in_crop(model, parameters)[..., :2]
         if source.people is None:
             errors = point_errors(averaging_matrix() @ landmarks, source.points21[held])
@@ -203,7 +201,7 @@ def skin_table(data: Path) -> pd.DataFrame:
             groups = source.people[held]
         errors = 100 * errors / face_size(landmarks)
         angle = np.array([skin_angle(model, *one) for one in zip(crops, parameters, strict=True)])
-        yaw = np.abs([head_pose(one[:12].reshape(3, 4)).yaw for one in parameters])
+        yaw = np.abs([pose.yaw for pose in head_poses(split_camera(parameters)[0])])
         luma = np.array([cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[30:90, 30:90].mean() for crop in crops])
         for name, (low, high) in SKINS.items():
             chosen = np.flatnonzero((angle >= low) & (angle < high) & np.isfinite(errors))
