@@ -30,7 +30,6 @@ from onnx import TensorProto, helper
 from quantisation import Steps, quantised
 from torch import nn
 
-from m4kit.datasets.split import held_out
 from m4kit.engine import EXPORTED, model_path
 from m4kit.faceboxes import MEAN_BGR, PACKAGED_WEIGHTS, FaceBoxes, load_network
 from m4kit.files import sha256_of, write_whole
@@ -38,7 +37,7 @@ from m4kit.folding import folded
 from m4kit.images import load_image
 from m4kit.network import HEAD_STAGES, M4Net
 from m4kit.parameters import PARAMETERS
-from m4kit.training.data import read_crops
+from m4kit.training.sources import read_source
 from m4kit.weights import read_tensors, registry, resolve
 
 ROOT = Path(__file__).parents[1]
@@ -91,11 +90,9 @@ def export(weights: str, crops: np.ndarray | None = None) -> dict[str, Path]:
 
 def calibration_crops(data: Path) -> np.ndarray:
     """Read 128 faces (128, 120, 120, 3) of AFLW that are not held out of the training."""
-    names = np.load(data / "aflw_train.npz")["names"]
-    # As `m4kit.training.labels` holds them out.
-    names = names[~held_out(names.tolist(), 0.05)]
-    chosen = np.random.default_rng(0).choice(len(names), 128, replace=False)
-    return np.stack(read_crops(data / "aflw_train.zip", names[chosen].tolist()))
+    source = read_source(data, "aflw_train")
+    training = np.flatnonzero(~source.validation)
+    return source.crops(np.random.default_rng(0).choice(training, 128, replace=False))
 
 
 def in_integers(network: FaceBoxes | M4Net, crops: np.ndarray) -> onnx.ModelProto:

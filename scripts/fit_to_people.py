@@ -28,8 +28,8 @@ from m4kit.face_model import IDENTITY_MODES, FaceModel
 from m4kit.landmarks import MIRROR_68
 from m4kit.parameters import split, split_camera
 from m4kit.training.fitting import COEFFICIENTS, Prior, fit, offsets
-from m4kit.training.labels import read_source
 from m4kit.training.registration import Surface
+from m4kit.training.sources import read_source
 from m4kit.training.teacher import PeerTeacher
 
 UPPER_LIP, LOWER_LIP = (50, 51, 52, 53, 54, 62, 63, 64), (56, 57, 58, 59, 60, 66, 67, 68)

@@ -23,8 +23,8 @@ from m4kit.network import M4Net
 from m4kit.parameters import fuse, landmarks_in_crop
 from m4kit.predictor import Predictor
 from m4kit.training.failure import face_at, make_photo
-from m4kit.training.labels import read_source
 from m4kit.training.refinement import annotation, annotation_offsets, place_annotated
+from m4kit.training.sources import read_source
 from m4kit.views import regress
 from m4kit.weights import resolve
 

@@ -9,7 +9,7 @@
 `source` counts what the artificial adults are mixed from. `shape` draws such adults as `build_face_model.py` does,
 with one trait fixed, and fits the packaged face model to their vertices. `picture` draws the model's faces closest to
 the mean adult of each sex, origin and age (`docs/phenotypes.jpg`), and prints how far they are from its mean. `skin`
-sorts the validation people of AFLW and YouTube Faces (the folder DATA, see `m4kit.training.labels`) by how light the
+sorts the validation people of AFLW and YouTube Faces (the folder DATA, see `m4kit.training.sources`) by how light the
 skin of their cheeks is in the picture, and prints the network's error for each group.
 """
 
@@ -44,7 +44,7 @@ from m4kit.landmarks import face_size
 from m4kit.parameters import fuse, landmarks_in_crop, split_camera
 from m4kit.prediction import Face, FaceBox, Origin
 from m4kit.training.data import averaging_matrix, point_weights
-from m4kit.training.labels import read_source
+from m4kit.training.sources import read_source
 from m4kit.vertex_colours import clay, vertex_colours
 from m4kit.views import regress
 from m4kit.visualize import pictures_figure

@@ -38,7 +38,7 @@ from m4kit.raster import look
 from m4kit.training.art_looks import look_like_art
 from m4kit.training.data import Labels
 from m4kit.training.fitting import fit, identity_of_people, place
-from m4kit.training.labels import Source, read_source
+from m4kit.training.sources import Source, read_source
 from m4kit.training.teacher import symmetric_points
 from m4kit.views import regress
 

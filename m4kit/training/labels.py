@@ -25,14 +25,12 @@ held-out faces are.
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from m4kit.camera import CROP_SIZE, decompose, head_poses, rotation_from_euler
-from m4kit.datasets import HELD_OUT_PEOPLE, held_out
 from m4kit.evaluate.identity import IdentityEvaluation, video_of
 from m4kit.evaluate.landmarks import DEPTH_GROUPS
 from m4kit.face_model import FaceModel
@@ -40,7 +38,7 @@ from m4kit.files import OutputFolder, whole_file
 from m4kit.landmarks import face_size
 from m4kit.parameters import landmarks_in_crop, split, split_camera
 from m4kit.training import TrainingError
-from m4kit.training.data import Labels, read_crops
+from m4kit.training.data import Labels
 from m4kit.training.fitting import (
     Variances,
     fit,
@@ -50,6 +48,7 @@ from m4kit.training.fitting import (
     variances_of_people,
 )
 from m4kit.training.refinement import annotation, draw_to_annotation, habits_in_crop, place_annotated
+from m4kit.training.sources import Source, read_source
 from m4kit.training.teacher import OwnTeacher, PeerTeacher, mean_of_teachers
 from m4kit.training.transfer import affine_map
 from m4kit.vertex_colours import clay
@@ -63,55 +62,6 @@ OUTLINE_YAW = 20.0
 
 SHEET_SIDE, ZOOM = 8, 2
 """Faces per row and column of a contact sheet, and how much larger they are than crops."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """The n faces of a data set: names, annotated points in the crop frame, and which faces are held out.
-
-    `points21` (n, 21, 2) and `points68` (n, 68, 2) are NaN where there is none. `people` (n,) names the person in
-    each photo, if the set does.
-    """
-
-    name: str
-    archive: Path
-    names: list[str]
-    points21: np.ndarray
-    points68: np.ndarray
-    validation: np.ndarray
-    people: np.ndarray | None = None
-
-    def crops(self, chosen: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """Read the crops (n, 120, 120, 3) uint8 RGB of all faces or the chosen ones."""
-        return read_crops(self.archive, np.array(self.names)[chosen].tolist())
-
-
-def read_source(data: Path, name: str) -> Source:
-    """Read `aflw_train` or `youtube_faces` from a folder.
-
-    Both sets map a photo's coordinate x into a crop of `size` photo pixels by (x - left) * 120 / size, counted from
-    the crop's left edge, where the crop frame has x = -60.
-    """
-    file = np.load(data / f"{name}.npz", allow_pickle=False)
-    names = file["names"].tolist()
-    n = len(names)
-    points21, points68 = np.full((n, 21, 2), np.nan, np.float32), np.full((n, 68, 2), np.nan, np.float32)
-    people = None
-    if name == "aflw_train":
-        left_top, size = file["roi"][:, :2], file["roi"][:, 2:] - file["roi"][:, :2]
-        points = file["pts21"].transpose(0, 2, 1)
-        seen = (points != -1).all(-1)
-        crop = (points - left_top[:, None]) * (CROP_SIZE / size[:, None])
-        points21[:] = np.where(seen[..., None], crop, np.nan)
-        validation = held_out(names, 0.05)
-    else:
-        points68[:] = file["pts68"] * (CROP_SIZE / 128)
-        people = file["identity"]
-        validation = held_out(people.tolist(), HELD_OUT_PEOPLE)
-    for points in (points21, points68):
-        points[..., 0] -= CROP_SIZE / 2
-        points[..., 1] = CROP_SIZE / 2 - points[..., 1]
-    return Source(name, data / f"{name}.zip", names, points21, points68, validation, people)
 
 
 def main() -> None:
