@@ -35,7 +35,7 @@ from m4kit.evaluate import PredictCrops
 from m4kit.landmarks import face_size
 from m4kit.peers import TddfaV2
 from m4kit.training.data import LOOSE_21, averaging_matrix, point_weights
-from m4kit.training.sources import Source, read_source
+from m4kit.training.sources import SOURCES, Source, read_source
 
 SHARE = 0.62
 """Side of a crop divided by its photo's, the median of AFLW's training faces."""
@@ -154,7 +154,7 @@ def main() -> None:
             read_faces(read_source(options.data, name), options.faces // 2, options.seed),
             predict_crops,
         )
-        for name in ("aflw_train", "youtube_faces")
+        for name in reversed(SOURCES)
     ]
     rows = []
     for condition in tqdm(CONDITIONS, desc="conditions"):

@@ -44,7 +44,7 @@ from m4kit.landmarks import face_size
 from m4kit.parameters import fuse, landmarks_in_crop, split_camera
 from m4kit.prediction import Face, FaceBox, Origin
 from m4kit.training.data import averaging_matrix, point_weights
-from m4kit.training.sources import read_source
+from m4kit.training.sources import SOURCES, read_source
 from m4kit.vertex_colours import clay, vertex_colours
 from m4kit.views import regress
 from m4kit.visualize import pictures_figure
@@ -188,7 +188,7 @@ def skin_table(data: Path) -> pd.DataFrame:
     """
     model, engine = FaceModel.load(), exact_engine("m4net-base", M4Net.load)
     rows = []
-    for source in (read_source(data, name) for name in ("aflw_train", "youtube_faces")):
+    for source in (read_source(data, name) for name in reversed(SOURCES)):
         held = np.flatnonzero(source.validation)
         groups, crops = [source.names[i] for i in held], source.crops(held)
         parameters = fuse(*regress(engine, model, crops))

@@ -38,11 +38,9 @@ from m4kit.raster import look
 from m4kit.training.art_looks import look_like_art
 from m4kit.training.data import Labels
 from m4kit.training.fitting import fit, identity_of_people, place
-from m4kit.training.sources import Source, read_source
+from m4kit.training.sources import SOURCES, Source, read_source
 from m4kit.training.teacher import symmetric_points
 from m4kit.views import regress
-
-SOURCES = ("youtube_faces", "aflw_train")
 
 LARGEST_YAW = 75.0
 """Faces beyond this yaw, in degrees, are not bent: most of the head is hidden."""

@@ -48,7 +48,7 @@ from m4kit.training.fitting import (
     variances_of_people,
 )
 from m4kit.training.refinement import annotation, draw_to_annotation, habits_in_crop, place_annotated
-from m4kit.training.sources import Source, read_source
+from m4kit.training.sources import SOURCES, Source, read_source
 from m4kit.training.teacher import OwnTeacher, PeerTeacher, mean_of_teachers
 from m4kit.training.transfer import affine_map
 from m4kit.vertex_colours import clay
@@ -71,9 +71,7 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, required=True, help="folder of 3DDFA-V2's files")
     parser.add_argument("--teacher", type=Path, help="M4Net weights (.safetensors), a second teacher")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument(
-        "--sources", nargs="+", default=["youtube_faces", "aflw_train"], help="those with people first"
-    )
+    parser.add_argument("--sources", nargs="+", default=SOURCES, help="those with people first")
     options = parser.parse_args()
     sheets = [f"{sheet}_{source}.jpg" for source in options.sources for sheet in ("worst", "faces")]
     try:

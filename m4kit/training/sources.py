@@ -11,6 +11,9 @@ from m4kit.camera import CROP_SIZE
 from m4kit.datasets import HELD_OUT_PEOPLE, held_out
 from m4kit.training.data import read_crops
 
+SOURCES = ("youtube_faces", "aflw_train")
+"""The sets by name, the one that names people first."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -34,7 +37,7 @@ class Source:
 
 
 def read_source(data: Path, name: str) -> Source:
-    """Read `aflw_train` or `youtube_faces` from a folder.
+    """Read one of `SOURCES` from a folder.
 
     Both sets map a photo's coordinate x into a crop of `size` photo pixels by (x - left) * 120 / size, counted from
     the crop's left edge, where the crop frame has x = -60.
