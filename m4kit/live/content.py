@@ -99,8 +99,7 @@ class LiveFace:
     @classmethod
     def mean(cls, model: FaceModel) -> LiveFace:
         """Make the mean face of a model, seen from the front."""
-        modes = len(np.asarray(model.modes))
-        parameters = np.concatenate([np.eye(3, 4).ravel(), np.zeros(modes)])
+        parameters = np.concatenate([np.eye(3, 4).ravel(), np.zeros(len(model.modes))])
         frame = HeadFrame(np.eye(3), 1.0, np.zeros(3))
         return cls("Mean face", model, parameters[None], np.ones(1), frame)
 
@@ -185,7 +184,7 @@ class _Mesh(NamedTuple):
 def _mesh(model: FaceModel, head: bool, deviations: tuple[float, ...] | None, step: float) -> _Mesh:
     """Pack the mesh of a model: it takes a second, and pages of one model share it."""
     whole = model.head if head and model.has_head else model
-    mean, modes, triangles = (np.asarray(getattr(whole, name)) for name in ("mean", "modes", "triangles"))
+    mean, modes, triangles = whole.mean, whole.modes, whole.triangles
     if len(mean) > _MOST_VERTICES:
         raise ValueError(f"expected a model of at most {_MOST_VERTICES} vertices, got {len(mean)}")
     order = page_order(triangles, len(mean))
@@ -202,7 +201,7 @@ def _model(
     """Describe a face model for the page; also gives the order (V,) of its vertices there."""
     mesh = _mesh(model, head, None if deviations is None else tuple(deviations), step)
     whole, order, place = mesh.whole, mesh.order, mesh.place
-    people, moods = (len(np.asarray(modes)) for modes in (model.identity_modes, model.expression_modes))
+    people, moods = len(model.identity_modes), len(model.expression_modes)
     unit = np.ones(moods) if deviations is None else np.asarray(deviations)[people:]
     meshes = {"face": model} | ({"head": whole} if whole is not model else {})
     colours = {"clay": _palette(clay(whole).colours[order], packer)}
@@ -215,8 +214,7 @@ def _model(
         "whole": list(meshes)[-1],
         "people": people,
         "triangles": {
-            name: packer.add(packed_triangles(place[np.asarray(one.triangles)]), "i2")
-            for name, one in meshes.items()
+            name: packer.add(packed_triangles(place[one.triangles]), "i2") for name, one in meshes.items()
         },
         "views": {
             name: {"centre": view.centre.tolist(), "extent": view.extent}
@@ -226,8 +224,8 @@ def _model(
         "modes": packer.add(mesh.modes, "u2") | {"step": step, "fields": people + moods},
         "fade": packer.add(np.rint(255 * edge_fade(whole)[order]), "u1"),
         "order": packer.add(order, "u2"),
-        "corners": packer.add(place[np.asarray(model.landmark_vertices)], "u2"),
-        "shares": packer.add(np.asarray(model.landmark_weights), "f4"),
+        "corners": packer.add(place[model.landmark_vertices], "u2"),
+        "shares": packer.add(model.landmark_weights, "f4"),
         "colours": colours,
         "actions": {name: np.round(values / unit, 4).tolist() for name, values in model.actions.items()},
     }, order

@@ -63,6 +63,22 @@ def write_tddfa_v2(folder: Path) -> TddfaNetwork:
     return network
 
 
+def published_landmarks(network: torch.nn.Module, crop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Camera (3, 4) and landmarks (3, 68) as the published code computes them (`recon_sparse`), from BGR on.
+
+    `crop` is (120, 120, 3) uint8 RGB; whitening and face model are those of this module.
+    """
+    with torch.no_grad():
+        bgr = torch.from_numpy(crop[None, ..., ::-1].copy()).permute(0, 3, 1, 2).float()
+        answer = network((bgr - 127.5) / 128).numpy()[0]
+    mean, std = whitening_like()
+    raw, arrays = answer * std + mean, basel_like()
+    keys = arrays["keypoints"]
+    flat = arrays["u"][keys, 0] + arrays["w_shp"][keys] @ raw[12:52] + arrays["w_exp"][keys] @ raw[52:]
+    camera = raw[:12].reshape(3, 4)
+    return camera, camera[:, :3] @ flat.reshape(3, -1, order="F") + camera[:, 3:]
+
+
 def write_synergynet(folder: Path) -> SynergyBackbone:
     """Write SynergyNet's checkpoint and face model into a folder; returns the backbone."""
     backbone = random_numbers(SynergyBackbone())

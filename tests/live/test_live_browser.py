@@ -20,7 +20,7 @@ from helpers.paths import SAMPLES
 PREDICTION = predict(SAMPLES / "astronaut.jpg")
 FACE = PREDICTION[0]
 HEAD = FACE.model.head
-ORDER = page_order(np.asarray(HEAD.triangles), len(np.asarray(HEAD.mean)))
+ORDER = page_order(HEAD.triangles, len(HEAD.mean))
 OFF = 0.35
 """Millimetres by which the worst vertex of a page may be off, because its modes are rounded; the mean is a fifth."""
 
@@ -312,7 +312,7 @@ def test_the_page_of_many_photos_has_one_view_that_goes_to_the_chosen_face(opene
     assert page.locator("section").nth(1).locator(".view").count() == 1
     assert changed(before, picture(page)) > 0.02
     face = predict(SAMPLES / "group.jpg")[1]
-    order = page_order(np.asarray(face.model.triangles), len(face.shape))
+    order = page_order(face.model.triangles, len(face.shape))
     shape = np.array(page.evaluate("() => Array.from(m4kitPage.shown().shape)")).reshape(-1, 3)
     assert np.abs(shape - face.shape[order]).max() < 2 * OFF
 

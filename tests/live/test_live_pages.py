@@ -92,7 +92,7 @@ class TestExplorers:
 
 class TestPacking:
     def test_the_page_order_is_a_permutation_that_brings_neighbours_together(self):
-        triangles, count = np.asarray(MODEL.head.triangles), len(np.asarray(MODEL.head.mean))
+        triangles, count = MODEL.head.triangles, len(MODEL.head.mean)
         order = page_order(triangles, count)
         assert np.array_equal(np.sort(order), np.arange(count))
         apart = np.abs(np.diff(np.argsort(order)[triangles], axis=1))
@@ -110,7 +110,7 @@ class TestPacking:
         assert lower.data.tolist() == [1] * lower.nnz
 
     def test_a_constant_field_costs_next_to_nothing(self):
-        lower = lower_neighbours(np.asarray(MODEL.triangles), len(np.asarray(MODEL.mean)))
+        lower = lower_neighbours(MODEL.triangles, len(MODEL.mean))
         rest = smooth_rest(np.ones((2, lower.shape[0], 3)), 0.5, lower)
         # Only vertices without a lower neighbour say what the constant is.
         assert np.array_equal(np.unique(rest), [0, 4])

@@ -13,7 +13,7 @@ from m4kit.prediction import Prediction
 from m4kit.weights import WeightsError
 
 from helpers.paths import SAMPLES
-from helpers.peer_files import basel_like, whitening_like, write_synergynet
+from helpers.peer_files import published_landmarks, write_synergynet
 
 
 @pytest.fixture(scope="module")
@@ -57,15 +57,7 @@ def test_the_names_are_those_of_the_published_layout(state):
 
 def test_its_landmarks_are_those_of_the_published_code_in_pixels_from_0(files, peer):
     crops = np.random.default_rng(0).integers(0, 255, (2, 120, 120, 3), dtype=np.uint8)
-    with torch.no_grad():
-        bgr = torch.from_numpy(crops[..., ::-1].copy()).permute(0, 3, 1, 2).float()
-        answer = files[1]((bgr - 127.5) / 128).numpy()[1]
-    mean, std = whitening_like()
-    raw, arrays = answer * std + mean, basel_like()
-    keys = arrays["keypoints"]
-    flat = arrays["u"][keys, 0] + arrays["w_shp"][keys] @ raw[12:52] + arrays["w_exp"][keys] @ raw[52:]
-    camera = raw[:12].reshape(3, 4)
-    points = camera[:, :3] @ flat.reshape(3, -1, order="F") + camera[:, 3:]
+    _, points = published_landmarks(files[1], crops[1])
     # Their code counts from 1: x, and 121 - y.
     x, y = points[0] - 1, 121 - points[1] - 1
     landmarks, _ = peer.predict_crops(crops)

@@ -15,7 +15,7 @@ from m4kit.prediction import Prediction
 from m4kit.weights import WeightsError
 
 from helpers.paths import SAMPLES
-from helpers.peer_files import basel_like, write_tddfa_v2
+from helpers.peer_files import basel_like, published_landmarks, write_tddfa_v2
 
 
 @pytest.fixture(scope="module")
@@ -98,17 +98,8 @@ class TestFiles:
 
 class TestTddfaV2:
     def test_its_landmarks_are_those_of_the_published_code(self, files, peer, crops):
-        """`recon_sparse` and `similar_transform` of their code, from BGR to pixels of the crop."""
-        arrays = basel_like()
-        whitening = pickle.loads((files[0] / WHITENING).read_bytes())
-        with torch.no_grad():
-            bgr = torch.from_numpy(crops[..., ::-1].copy()).permute(0, 3, 1, 2).float()
-            answer = files[1]((bgr - 127.5) / 128).numpy()[1]
-        raw = answer * whitening["std"] + whitening["mean"]
-        keys = arrays["keypoints"]
-        flat = arrays["u"][keys, 0] + arrays["w_shp"][keys] @ raw[12:52] + arrays["w_exp"][keys] @ raw[52:]
-        camera = raw[:12].reshape(3, 4)
-        points = camera[:, :3] @ flat.reshape(3, -1, order="F") + camera[:, 3:]
+        """Their `similar_transform` leads on to pixels of the crop."""
+        camera, points = published_landmarks(files[1], crops[1])
         x, y = points[0] - 1, 120 - points[1]
         landmarks, cameras = peer.predict_crops(crops)
         np.testing.assert_allclose(landmarks[1, :, 0] + 60, x, atol=0.02)
