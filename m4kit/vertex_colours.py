@@ -52,8 +52,6 @@ _MOUTH_DEPTH, _MOUTH_LIGHTNESS = (10.0, 28.0), (1.0, 0.15)
 _RIM = 0.55
 """The lightness of an iris at its rim."""
 
-_FLIP = np.array([1.0, -1.0, 1.0])
-
 
 @dataclass(frozen=True)
 class VertexColours:
@@ -231,7 +229,7 @@ def _spread(face: Face) -> VertexColours:
 @lru_cache(maxsize=2)
 def _mean_normals(model: FaceModel) -> np.ndarray:
     """Compute outward unit normals of the mean face, (V, 3)."""
-    return vertex_normals(model.mean * _FLIP, model.triangles)
+    return vertex_normals(model.mean * [1, -1, 1], model.triangles)
 
 
 @cache

@@ -6,6 +6,7 @@ import os
 import pytest
 
 from m4kit.explore.canvas import Canvas
+from m4kit.face_model import packaged_model
 from m4kit.peers import FOLDER
 
 from helpers.lab_browser import jupyter_browser
@@ -23,6 +24,12 @@ def browser():
         pytest.skip("playwright is not installed")
     with jupyter_browser.browser() as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def model():
+    """The packaged face model."""
+    return packaged_model()
 
 
 @pytest.fixture

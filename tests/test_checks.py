@@ -18,11 +18,6 @@ def prediction():
     return m4kit.predict(SAMPLES / "grace_hopper.jpg")
 
 
-@pytest.fixture(scope="module")
-def model():
-    return m4kit.FaceModel.load()
-
-
 A_FACE = r"expected Face, got .*; a face of a prediction is prediction\[0\]"
 FACES = r"expected a prediction or faces, got .*; m4kit.predict makes one"
 SIDE = "expected a number of at least 16, in pixels, got"

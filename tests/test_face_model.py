@@ -32,11 +32,6 @@ RIGHT_LIDS, LEFT_LIDS = ([37, 38], [41, 40]), ([43, 44], [47, 46])
 
 
 @pytest.fixture(scope="module")
-def model():
-    return FaceModel.load()
-
-
-@pytest.fixture(scope="module")
 def mean(model):
     return model.mean.astype(float)
 

@@ -27,11 +27,6 @@ from helpers.paths import SAMPLES
 ANGLES = ((5, -3, 2), (25, 4, -6), (-40, 12, 15), (60, -20, 30))
 
 
-@pytest.fixture(scope="module")
-def model():
-    return FaceModel.load()
-
-
 def raw_parameters(angles, *, seed, scale=0.5, shift=(2.0, -3.0, 0.0)):
     """Parameters (62,) with random coefficients."""
     coefficients = np.random.default_rng(seed).normal(size=50)

@@ -9,7 +9,6 @@ from PIL import Image
 
 import m4kit
 from m4kit.camera import crop_from_box, crop_from_landmarks, cut_crop
-from m4kit.face_model import FaceModel
 from m4kit.faceboxes import FaceBoxes
 from m4kit.network import M4Net
 from m4kit.prediction import FaceBox
@@ -27,11 +26,6 @@ LARGEST_FIRST = BOXES[[1, 0, 2]]
 @pytest.fixture(scope="module")
 def network():
     return network_around(frontal(), spread=0.1)
-
-
-@pytest.fixture(scope="module")
-def model():
-    return FaceModel.load()
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from m4kit.camera import cut_crop, rotation_from_euler
-from m4kit.face_model import FaceModel
 from m4kit.landmarks import MIRROR_68
 from m4kit.network import M4Net, to_input
 from m4kit.parameters import landmarks_in_crop
@@ -18,11 +17,6 @@ from m4kit.weights import WeightsError
 
 from helpers.faces import ellipsoid_model
 from helpers.seen_views import MIRRORED, seen_in
-
-
-@pytest.fixture(scope="module")
-def model():
-    return FaceModel.load()
 
 
 @pytest.fixture(scope="module")
