@@ -27,7 +27,7 @@ from m4kit.face_model import FaceModel
 from m4kit.light import Light
 from m4kit.prediction import Face
 from m4kit.training.synthetic_head import Head
-from m4kit.video.files import VideoReader, VideoWriter
+from m4kit.video.files import VideoReader, video_writer
 from m4kit.video.smoothing import FaceSmoother
 from m4kit.video.tracking import Tracker
 
@@ -145,9 +145,9 @@ def frames(setting: Setting) -> list[Comparison]:
     pictures, _, _ = nodding(person, 0, NOISE)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "speed.mp4"
-        with VideoWriter(path, size=SIZE, fps=FPS) as writer:
+        with video_writer(path, size=SIZE, fps=FPS) as write:
             for picture, seconds in zip(pictures, TIMES, strict=True):
-                writer.write(picture, float(seconds))
+                write(picture, float(seconds))
         # The networks are loaded by the first round, which does not count.
         functions = {
             OURS: lambda: [frame[0].landmarks for frame in m4kit.predict_video(path, progress=False)],

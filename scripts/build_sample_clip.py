@@ -24,7 +24,7 @@ from m4kit.light import Light
 from m4kit.render import render
 from m4kit.training.synthetic import random_look
 from m4kit.training.synthetic_head import Head, Look
-from m4kit.video.files import VideoWriter
+from m4kit.video.files import video_writer
 
 WIDTH, HEIGHT, FPS, FRAMES = 400, 300, 20, 120
 
@@ -132,9 +132,9 @@ def main() -> None:
     wall = cv2.GaussianBlur(coffee, (0, 0), 8)
     first, second = people()
     path = folder / "two_people.mp4"
-    with VideoWriter(path, size=(WIDTH, HEIGHT), fps=FPS) as writer:
+    with video_writer(path, size=(WIDTH, HEIGHT), fps=FPS) as write:
         for number in range(FRAMES):
-            writer.write(frame(number / FPS, first, second, wall), number / FPS)
+            write(frame(number / FPS, first, second, wall), number / FPS)
     print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
 

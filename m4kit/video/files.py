@@ -10,7 +10,7 @@ import math
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from os import PathLike, fsdecode
 from pathlib import Path
@@ -117,58 +117,50 @@ class VideoReader:
             )
 
 
-class VideoWriter:
-    """Writes pictures into a video file of a constant frame rate, as a context manager.
+@contextmanager
+def video_writer(
+    path: str | PathLike, *, size: tuple[int, int], fps: float
+) -> Iterator[Callable[[np.ndarray, float], None]]:
+    """Write pictures into a video file of a constant frame rate: gives the function that takes one after another.
 
-    The ending of `path` decides the codec (`CODECS`). `write` takes a picture (H, W, 3) uint8 RGB of `size` (width,
-    height) and the time at which it is shown; a picture stays until the next one's time. An existing file is
+    The ending of `path` decides the codec (`CODECS`). The function takes a picture (H, W, 3) uint8 RGB of `size`
+    (width, height) and the time at which it is shown; a picture stays until the next one's time. An existing file is
     replaced when all is written, and stays as it is if the block raises. Raises `VideoError` if the disk is full.
     """
+    path = Path(path)
+    if path.suffix.lower() not in CODECS:
+        raise VideoError(f"{path}: expected a name that ends in {', '.join(CODECS)}")
+    if not path.parent.is_dir():
+        raise VideoError(f"{path}: expected an existing folder to write into; make it first")
+    last, written = None, 0
 
-    def __init__(self, path: str | PathLike, *, size: tuple[int, int], fps: float):
-        self.path, self.size, self.fps = Path(path), size, fps
-        if self.path.suffix.lower() not in CODECS:
-            raise VideoError(f"{self.path}: expected a name that ends in {', '.join(CODECS)}")
-        self._last: np.ndarray | None = None
-        self._written = 0
-
-    def __enter__(self) -> VideoWriter:
-        if not self.path.parent.is_dir():
-            raise VideoError(f"{self.path}: expected an existing folder to write into; make it first")
-        self._whole = whole_file(self.path)
-        self._part = self._whole.__enter__()
-        code = cv2.VideoWriter_fourcc(*CODECS[self.path.suffix.lower()])
-        with _utf8(self._part) as name:
-            self._writer = cv2.VideoWriter(name, cv2.CAP_FFMPEG, code, self.fps, self.size)
-        if not self._writer.isOpened():
-            error = VideoError(
-                f"{self.path}: cannot be written; check that the folder is writable, or take the ending .avi"
-            )
-            self._whole.__exit__(type(error), error, None)
-            raise error
-        return self
-
-    def write(self, picture: np.ndarray, seconds: float) -> None:
-        """Show a picture from that time on."""
-        self._fill(round(seconds * self.fps))
-        self._last = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-
-    def _fill(self, until: int) -> None:
+    def fill(until: int) -> None:
         """Repeat the last picture until so many are written."""
-        if self._last is not None:
-            for _ in range(max(1, until - self._written)):
-                self._writer.write(self._last)
-                self._written += 1
+        nonlocal written
+        for _ in range(0 if last is None else max(1, until - written)):
+            writer.write(last)
+            written += 1
 
-    def __exit__(self, *error) -> None:
-        if error[0] is None:
-            self._fill(0)
-        self._writer.release()
-        if error[0] is None and (full := _full(self._part)):
-            problem = VideoError(f"{self.path}: {full.strerror or full}; make room, and save it again")
-            self._whole.__exit__(type(problem), problem, None)
-            raise problem
-        self._whole.__exit__(*error)
+    def write(picture: np.ndarray, seconds: float) -> None:
+        nonlocal last
+        fill(round(seconds * fps))
+        last = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+
+    with whole_file(path) as part:
+        code = cv2.VideoWriter_fourcc(*CODECS[path.suffix.lower()])
+        with _utf8(part) as name:
+            writer = cv2.VideoWriter(name, cv2.CAP_FFMPEG, code, fps, size)
+        if not writer.isOpened():
+            raise VideoError(
+                f"{path}: cannot be written; check that the folder is writable, or take the ending .avi"
+            )
+        try:
+            yield write
+            fill(0)
+        finally:
+            writer.release()
+        if full := _full(part):
+            raise VideoError(f"{path}: {full.strerror or full}; make room, and save it again")
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from m4kit.confidence import assess
 from m4kit.parameters import split
 from m4kit.prediction import Face, Origin, Prediction
 from m4kit.predictor import Predictor, predictor_with
-from m4kit.video.files import VideoError, VideoReader, VideoWriter
+from m4kit.video.files import VideoError, VideoReader, video_writer
 from m4kit.video.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -157,9 +157,9 @@ class Video:
                 f"{self.source}: a camera's frames are not kept; draw on them in the loop, with m4kit.visualize"
             )
         rate = self.fps / self._every
-        with VideoWriter(path, size=self.size, fps=rate) as writer:
+        with video_writer(path, size=self.size, fps=rate) as write:
             for frame in self:
-                writer.write(draw_layers(frame.image, frame.faces, **layers), frame.seconds)
+                write(draw_layers(frame.image, frame.faces, **layers), frame.seconds)
         return Path(path)
 
 
