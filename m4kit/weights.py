@@ -47,7 +47,6 @@ class Source:
     is the file's hash in hexadecimal. `licence` is one sentence for the users of the weights.
     """
 
-    name: str
     file: str
     sha256: str
     licence: str
@@ -59,7 +58,7 @@ class Source:
 def registry() -> Mapping[str, Source]:
     """Read all registered weights, by name."""
     entries = json.loads((resources.files("m4kit.assets") / REGISTRY).read_text(encoding="utf-8"))
-    return {name: Source(name=name, **entry) for name, entry in entries.items()}
+    return {name: Source(**entry) for name, entry in entries.items()}
 
 
 def resolve(source: str | Path, *, sha256: str | None = None) -> Path:

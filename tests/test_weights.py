@@ -95,7 +95,7 @@ def server(monkeypatch, cache):
 
 def register(monkeypatch, file, sha256, *download):
     """Register one file alone, under the name "other"."""
-    entry = weights.Source("other", file, sha256, "MIT", *download)
+    entry = weights.Source(file, sha256, "MIT", *download)
     monkeypatch.setattr(weights, "registry", lambda: {"other": entry})
 
 
