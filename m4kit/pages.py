@@ -29,6 +29,11 @@ def render_page(template: str, **values) -> str:
     return _templates.get_template(template).render(**values)
 
 
+def image_url(content: bytes, kind: str = "jpeg") -> str:
+    """A picture file's bytes as a `data:` URL."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
 def picture_url(picture: np.ndarray, budget: int, *, sides: Sequence[int]) -> str:
     """Encode a picture (H, W, 3) uint8 RGB as the `data:` URL of a JPEG.
 
@@ -42,4 +47,4 @@ def picture_url(picture: np.ndarray, budget: int, *, sides: Sequence[int]) -> st
         image.save(buffer, format="jpeg", quality=_QUALITY, optimize=True)
         if buffer.tell() <= budget:
             break
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return image_url(buffer.getvalue())

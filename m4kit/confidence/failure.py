@@ -258,7 +258,7 @@ def probabilities_of(
     the network.
     """
     model = packaged()[names]
-    values = {name: np.array([values[name] for values in measured]) for name in model.needed - {"score"}}
+    values = {name: np.array([known[name] for known in measured]) for name in model.needed - {"score"}}
     # Another detector, or a given box, has scores on another scale.
     scores = [face.box.score if face.origin.detector == model.detector else np.nan for face in faces]
     found = model.probability(values | {"score": np.array(scores)}).tolist()

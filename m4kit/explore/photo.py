@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import io
 
@@ -17,6 +16,7 @@ from m4kit.explore.canvas import MESSAGE_BYTES
 from m4kit.explore.controls import SIDE_WIDTH, choice
 from m4kit.images import jpeg
 from m4kit.live import MARK
+from m4kit.pages import image_url
 from m4kit.prediction import Face, Prediction
 
 _LARGEST = 900
@@ -63,7 +63,7 @@ def picture_html(
 
     `width` is in units of CSS.
     """
-    address = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    address = image_url(content, kind)
     # Decoded at once, or a picture that follows a slider would flicker.
     style = f"width: {width}; max-width: 100%; display: block"
     picture = f'<img src="{address}" alt="{html.escape(alt)}" decoding="sync" style="{style}">'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from m4kit.head_frame import HeadFrame
 from m4kit.live.content import LiveFace, content
 from m4kit.live.packing import Packer
 from m4kit.live.scripts import CANVAS, TRIANGLE, part, read
-from m4kit.pages import render_page
+from m4kit.pages import image_url, render_page
 from m4kit.prediction import Face, Prediction, check_face, check_prediction
 from m4kit.vertex_colours import VertexColours, clay
 from m4kit.visualize.mesh_picture import mesh_still
@@ -52,7 +51,7 @@ def live_page(
         "live.html",
         title=title,
         facts=facts,
-        still=f"data:image/{kind};base64,{base64.b64encode(still).decode()}" if still else "",
+        still=image_url(still, kind) if still else "",
         style=live_style(),
         data=data_blocks(found, packer),
         script=live_script("live_start"),

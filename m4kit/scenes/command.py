@@ -123,11 +123,7 @@ def read_scenes(options: argparse.Namespace) -> tuple[Sample, ...]:
     Raises `DatasetError` for options that do not fit the layouts of the PATHs.
     """
     layouts = [options.layout or layout_of(path) for path in options.paths]
-    versions = {
-        name: getattr(options, name)
-        for name in ("conditions", "severities", "seeds")
-        if getattr(options, name) is not None
-    }
+    versions = given_options(options, "conditions", "severities", "seeds")
     if versions and not {"photos", *WITH_LANDMARKS} & set(layouts):
         raise DatasetError(
             f"--{next(iter(versions))}: only clean photos are degraded; {options.paths[0]} has the layout "

@@ -6,7 +6,6 @@ shows it in steps and enlarges a face; without it the page shows everything at o
 
 from __future__ import annotations
 
-import base64
 import io
 from contextlib import suppress
 from functools import partial
@@ -21,7 +20,7 @@ from m4kit.camera import CROP_SIZE
 from m4kit.datasets.scenes import CLEAN
 from m4kit.landmarks import LANDMARK_GROUPS
 from m4kit.metrics import FAILURE_NME
-from m4kit.pages import render_page
+from m4kit.pages import image_url, render_page
 from m4kit.scenes import figures
 from m4kit.scenes.cells import (
     METRICS,
@@ -205,7 +204,7 @@ def _cards(report: ReportData) -> list[dict[str, object]]:
     cards, taken = [], 0
     errors = true_errors(report.faces).to_numpy()
     for row in figures.worst_first(report)[:MOST_FACES].tolist():
-        picture = f"data:image/jpeg;base64,{base64.b64encode(report.thumbnail_jpeg(row)).decode()}"
+        picture = image_url(report.thumbnail_jpeg(row))
         taken += len(picture)
         if taken > FACES_BYTES:
             break
