@@ -158,8 +158,7 @@ def read_scenes(options: argparse.Namespace) -> tuple[Sample, ...]:
 
 
 def _drawn(samples: tuple[Sample, ...], count: int | None) -> tuple[Sample, ...]:
-    if count is None or count >= len(samples):
-        return samples
+    """So many of the samples, by default all."""
     chosen = np.sort(np.random.default_rng(0).permutation(len(samples))[:count])
     return tuple(samples[i] for i in chosen)
 
