@@ -213,28 +213,3 @@ class TestBrokenFiles:
         np.savez(tmp_path / "set.npz", names=np.array(["a"]), boxes=np.zeros((1, 4)))
         with pytest.raises(DatasetError, match="expected names, roi, got boxes, names"):
             read_aflw2000_3d(place)
-
-    @pytest.mark.parametrize(
-        ("arrays", "message"),
-        [
-            # What 3DDFA's `AFLW2000-3D_crop.roi_box.npy` is: the boxes without the names.
-            (np.zeros((3, 4)), r"file\.npy: expected names, \w+, got one array"),
-            ({"names": np.array("a")}, r"expected names \(1,\) of text, got <U1 \(\)"),
-            ({"names": np.arange(3)}, r"expected names \(3,\) of text, got int64 \(3,\)"),
-            ({"roi": np.full((3, 4), "a")}, r"expected roi \(3, 4\) of numbers, got <U1 \(3, 4\)"),
-            (
-                {"pts68_reannotated": np.full((3, 2, 68), "a")},
-                r"_reannotated \(3, 2, 68\) of numbers, got <U1",
-            ),
-        ],
-    )
-    def test_arrays_of_another_kind_are_an_error(self, tmp_path, arrays, message):
-        place, file = write_set(tmp_path / "set"), tmp_path / "file.npy"
-        if isinstance(arrays, dict):
-            whole = {"names": np.array(list(POSES)), "roi": np.zeros((3, 4))}
-            with file.open("wb") as opened:
-                np.savez(opened, **(whole | arrays))
-        else:
-            np.save(file, arrays)
-        with pytest.raises(DatasetError, match=message):
-            read_aflw2000_3d(place, published_boxes=file, reannotated=True)

@@ -90,34 +90,10 @@ class TestAflwCrops:
         with pytest.warns(UserWarning, match=rf"1 face left out: .* \({reason}"):
             assert [sample.name for sample in read_aflw_crops(place)] == ["image00002"]
 
-    @pytest.mark.parametrize(
-        ("changes", "message"),
-        [
-            ({"pts21": None}, r"expected names, pts21, roi, got names, roi, yaw"),
-            (
-                {"pts21": np.zeros((2, 21, 2))},
-                r"expected pts21 \(2, 2, 21\) of numbers, got float64 \(2, 21, 2\)",
-            ),
-            ({"roi": np.zeros((3, 4))}, r"expected roi \(2, 4\) of numbers"),
-            ({"yaw": np.array([["a"], ["b"]])}, r"expected yaw \(2,\) of numbers"),
-        ],
-    )
-    def test_labels_of_another_shape_are_an_error(self, tmp_path, changes, message):
+    def test_labels_of_another_shape_are_an_error(self, tmp_path):
+        message = r"set\.npz: expected pts21 \(2, 2, 21\) of numbers, got float64 \(2, 21, 2\)"
         with pytest.raises(DatasetError, match=message):
-            read_aflw_crops(write_aflw(tmp_path / "set", **changes))
-
-    @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"no arrays"])
-    def test_a_broken_file_of_labels_is_an_error(self, tmp_path, content):
-        place = write_aflw(tmp_path / "set")
-        (tmp_path / "set.npz").write_bytes(content)
-        with pytest.raises(DatasetError, match=r"set\.npz: expected numpy arrays without pickles"):
-            read_aflw_crops(place)
-
-    def test_labels_that_would_run_code_are_not_read(self, tmp_path):
-        place = write_aflw(tmp_path / "set")
-        np.savez(tmp_path / "set.npz", names=np.array([{"a": 1}], dtype=object))
-        with pytest.raises(DatasetError, match="without pickles"):
-            read_aflw_crops(place)
+            read_aflw_crops(write_aflw(tmp_path / "set", pts21=np.zeros((2, 21, 2))))
 
     def test_the_real_crops_map_as_their_description_says(self):
         archive = shared_file("data/aflw_train.zip")

@@ -3,13 +3,14 @@
 import os
 import zipfile
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from m4kit import reading
 from m4kit.datasets import READERS, DatasetError, read, read_folder
-from m4kit.datasets.files import load_arrays, open_files
+from m4kit.datasets.files import load_arrays, open_files, read_arrays
 from m4kit.files import OutputFolder
 from m4kit.images import ImageError
 
@@ -94,6 +95,42 @@ def test_in_every_layout_a_missing_path_and_an_empty_folder_are_errors(tmp_path,
     (tmp_path / "set.zip").write_bytes(b"PK, or so")
     with pytest.raises(DatasetError, match=r"set\.zip: expected a .*, got another file"):
         read(tmp_path / "set.zip", layout)
+
+
+class TestArrays:
+    """`read_arrays`, by which readers get labels from an `.npz`."""
+
+    ROWS: ClassVar = {"names": [()], "roi": [(4,)]}, {"yaw": [()]}
+
+    @pytest.mark.parametrize(
+        ("changed", "message"),
+        [
+            ({"names": None}, "expected names, roi, got roi"),
+            ({"names": np.array("a")}, r"expected names \(1,\) of text, got <U1 \(\)"),
+            ({"names": np.arange(3)}, r"expected names \(3,\) of text, got int64 \(3,\)"),
+            ({"names": np.array([{"a": 1}], dtype=object)}, "expected numpy arrays without pickles"),
+            ({"roi": np.zeros((2, 4))}, r"expected roi \(3, 4\) of numbers, got float64 \(2, 4\)"),
+            ({"roi": np.full((3, 4), "a")}, r"expected roi \(3, 4\) of numbers, got <U1 \(3, 4\)"),
+            ({"yaw": np.full((3, 1), "a")}, r"expected yaw \(3,\) of numbers, got <U1 \(3, 1\)"),
+        ],
+    )
+    def test_arrays_of_another_kind_are_an_error(self, tmp_path, changed, message):
+        arrays = {"names": np.array(["a", "b", "c"]), "roi": np.zeros((3, 4))} | changed
+        np.savez(tmp_path / "a.npz", **{name: array for name, array in arrays.items() if array is not None})
+        with pytest.raises(DatasetError, match=rf"a\.npz: {message}"):
+            read_arrays(tmp_path / "a.npz", *self.ROWS)
+
+    def test_boxes_without_names_are_an_error(self, tmp_path):
+        # What 3DDFA's `AFLW2000-3D_crop.roi_box.npy` is.
+        np.save(tmp_path / "a.npy", np.zeros((3, 4)))
+        with pytest.raises(DatasetError, match=r"a\.npy: expected names, roi, got one array"):
+            read_arrays(tmp_path / "a.npy", *self.ROWS)
+
+    @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"no arrays"])
+    def test_a_broken_file_is_an_error(self, tmp_path, content):
+        (tmp_path / "a.npz").write_bytes(content)
+        with pytest.raises(DatasetError, match=r"a\.npz: expected numpy arrays without pickles"):
+            read_arrays(tmp_path / "a.npz", *self.ROWS)
 
 
 class TestBudgets:
