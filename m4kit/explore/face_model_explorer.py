@@ -28,9 +28,8 @@ from m4kit.landmarks import landmark_colours
 from m4kit.live import LiveFace, live_page
 from m4kit.prediction import Face, Prediction
 from m4kit.vertex_colours import VertexColours, clay, distance_from_mean, scalar_colours
-from m4kit.visualize.legend import with_legend
-from m4kit.visualize.mesh_picture import framing, mesh_still
-from m4kit.visualize.pictures import small_png, without_background
+from m4kit.visualize.mesh_picture import clear_still, framing
+from m4kit.visualize.pictures import small_png
 
 _STILL_SIDE = 420
 _NO_ACTION = "none"
@@ -245,12 +244,7 @@ class FaceModelExplorer(MeshExplorer):
         coloured, vertices = self._shown_colours(), self._shown.mean
         if self.explain.value == _NO_MODE:
             vertices = self._vertices(self.coefficients)
-
-        def draw(background: int) -> np.ndarray:
-            looks = {"rotation": np.eye(3), "side": _STILL_SIDE, "background": background}
-            return with_legend(mesh_still(self._shown, vertices, coloured, **looks), coloured)
-
-        return small_png(without_background(draw))
+        return small_png(clear_still(self._shown, vertices, coloured, rotation=np.eye(3), side=_STILL_SIDE))
 
     def page(self) -> str:
         """The page of `to_html`: the mean face with all sliders, and the faces of `of`."""

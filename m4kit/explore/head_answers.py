@@ -20,7 +20,7 @@ from m4kit.landmarks import CONTOURS
 from m4kit.parameters import split
 from m4kit.prediction import Face
 from m4kit.vertex_colours import VertexColours, clay, scalar_colours
-from m4kit.visualize.mesh_picture import mesh_still
+from m4kit.visualize.mesh_picture import clear_still, mesh_still
 
 COLOURS = {"Clay": "clay", COLOUR_LABELS["spread"]: "spread", "Moved from the network's own": "moved"}
 """Labels and names of the mesh's colour modes."""
@@ -139,12 +139,13 @@ class Answer:
                 _trace(picture, landmarks, max(1, round(thickness * side / 520)), ink)
         return picture
 
-    def mesh(self, mode: str, *, side: int, background: int | Sequence[int]) -> np.ndarray:
-        """The mesh as in the photo, on a background of one grey value or colour (3,), (side, side, 3) uint8 RGB."""
-        coloured, rotation = self.colours(mode), self.reference.frame.rotation
-        return mesh_still(
-            self.face.model, self.vertices, coloured, rotation=rotation, side=side, background=background
-        )
+    def mesh(self, mode: str, *, side: int, background: Sequence[int] | None = None) -> np.ndarray:
+        """The mesh as in the photo: (side, side, 3) uint8 RGB on a colour (3,), or (side, side, 4) on none."""
+        mesh = self.face.model, self.vertices, self.colours(mode)
+        looks = {"rotation": self.reference.frame.rotation, "side": side}
+        if background is None:
+            return clear_still(*mesh, **looks, legend=False)
+        return mesh_still(*mesh, **looks, background=background)
 
 
 def _trace(

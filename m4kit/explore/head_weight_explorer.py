@@ -27,7 +27,7 @@ from m4kit.landmarks import landmark_colours
 from m4kit.live import prediction_page
 from m4kit.prediction import Face, Prediction
 from m4kit.visualize.figures import pictures_figure
-from m4kit.visualize.pictures import small_png, without_background
+from m4kit.visualize.pictures import small_png
 from m4kit.visualize.style import MAT_RGB
 
 OWN, UNIFORM, BEST_MEASURED = "Network's own", "Uniform", "Best measured"
@@ -199,8 +199,7 @@ class HeadWeightExplorer(MeshExplorer):
         return "weights " + ", ".join(f"{weight:.2f}" for weight in self.weights)
 
     def _mesh_still(self) -> bytes:
-        draw = functools.partial(self.answer.mesh, self.colour.value, side=420)
-        return small_png(without_background(lambda grey: draw(background=grey)))
+        return small_png(self.answer.mesh(self.colour.value, side=420))
 
     def _set_preset(self, name: str) -> None:
         self.sliders.unlock()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from dataclasses import replace
 from functools import lru_cache
@@ -10,6 +11,7 @@ from typing import NamedTuple
 
 import ipywidgets as widgets
 import numpy as np
+from PIL import Image
 
 from m4kit.camera import rotation_from_euler
 from m4kit.checks import check_whole
@@ -28,7 +30,6 @@ from m4kit.explore.explorer import AS_IN_PHOTO, MeshExplorer
 from m4kit.explore.photo import (
     check_prediction,
     face_choice,
-    gif,
     picture_html,
     small_jpeg,
     thumbnail,
@@ -46,8 +47,8 @@ from m4kit.vertex_colours import (
     vertex_colours,
 )
 from m4kit.visualize.legend import with_legend
-from m4kit.visualize.mesh_picture import framing, mesh_still
-from m4kit.visualize.pictures import small_png, without_background
+from m4kit.visualize.mesh_picture import clear_still, framing, mesh_still
+from m4kit.visualize.pictures import small_png
 
 COMPARISONS = {"One face": "one", "Side by side": "side", "Difference": "difference"}
 
@@ -176,29 +177,31 @@ class MeshViewer(MeshExplorer):
         coloured, _ = self._coloured()
         shown = self.shown if self.compare.value == "side" else self.shown[:1]
         side = _STILL_SIDE if len(shown) == 1 else _STILL_SIDE * 3 // 4
-
-        def draw(background: int) -> np.ndarray:
-            pairs = zip(shown, coloured, strict=False)
-            return np.hstack(
-                [_picture(one.face, of, np.eye(3), side=side, background=background) for one, of in pairs]
-            )
-
-        return small_png(without_background(draw))
+        pictures = [
+            clear_still(one.face.model, _upright(one.face), colours, rotation=np.eye(3), side=side)
+            for one, colours in zip(shown, coloured, strict=False)
+        ]
+        return small_png(np.hstack(pictures))
 
     def turntable(self, path: str | Path | None = None, *, frames: int = 36, side: int = 320) -> bytes:
         """Draw an animated GIF of the face that turns to both sides and back, and write it to `path`, if given.
 
-        It has `frames` pictures of `side` x `side` pixels, in the chosen colours.
+        It has `frames` pictures of `side` x `side` pixels for 70 ms each, in the chosen colours.
         """
         frames = check_whole(frames, "turntable: frames", least=1)
         side = check_whole(side, "turntable: side, pixels", least=16)
         angles = 75 * np.sin(np.linspace(0, 2 * np.pi, frames, endpoint=False))
         (colours, *_), _ = self._coloured()
         face = self.shown[0].face
-        content = gif(
-            [_picture(face, colours, rotation_from_euler(angle, 0, 0), side=side) for angle in angles],
-            milliseconds=70,
-        )
+        vertices, pictures = _upright(face), []
+        for angle in angles:
+            rotation = rotation_from_euler(angle, 0, 0)
+            picture = mesh_still(face.model, vertices, colours, rotation=rotation, side=side)
+            pictures.append(Image.fromarray(with_legend(picture, colours)))
+        film = io.BytesIO()
+        looks = {"append_images": pictures[1:], "duration": 70, "loop": 0, "optimize": True}
+        pictures[0].save(film, format="GIF", save_all=True, **looks)
+        content = film.getvalue()
         if path is not None:
             Path(path).write_bytes(content)
         return content
@@ -427,13 +430,9 @@ def _free_path(path: Path, content: bytes) -> Path:
     return free
 
 
-def _picture(
-    face: Face, coloured: VertexColours, rotation: np.ndarray, *, side: int, background: int = 255
-) -> np.ndarray:
-    """A face turned by a rotation (3, 3), with the legend of its colours, (side, side, 3) uint8 RGB."""
-    vertices = HeadFrame.of(face).from_photo(face.vertices)
-    picture = mesh_still(face.model, vertices, coloured, rotation=rotation, side=side, background=background)
-    return with_legend(picture, coloured)
+def _upright(face: Face) -> np.ndarray:
+    """The face's vertices (V, 3) in mm in the head's own frame."""
+    return HeadFrame.of(face).from_photo(face.vertices)
 
 
 def _colours_of(face: Face, mode: str, prediction: Prediction) -> VertexColours:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import html
-import io
 
 import cv2
 import ipywidgets as widgets
 import numpy as np
-from PIL import Image
 
 from m4kit.camera import cut_square
 from m4kit.checks import check_type
@@ -83,19 +81,3 @@ def small_jpeg(image: np.ndarray) -> bytes:
         if len(content) <= MESSAGE_BYTES:
             return content
         side = side * 3 // 4
-
-
-def gif(pictures: list[np.ndarray], *, milliseconds: int) -> bytes:
-    """Encode pictures (H, W, 3) uint8 RGB as an endless GIF."""
-    first, *others = (Image.fromarray(picture) for picture in pictures)
-    buffer = io.BytesIO()
-    first.save(
-        buffer,
-        format="GIF",
-        save_all=True,
-        append_images=others,
-        duration=milliseconds,
-        loop=0,
-        optimize=True,
-    )
-    return buffer.getvalue()

@@ -17,8 +17,8 @@ from m4kit.live.scripts import CANVAS, TRIANGLE, part, read
 from m4kit.pages import image_url, render_page
 from m4kit.prediction import Face, Prediction, check_face, check_prediction
 from m4kit.vertex_colours import VertexColours, clay
-from m4kit.visualize.mesh_picture import mesh_still
-from m4kit.visualize.pictures import small_png, without_background
+from m4kit.visualize.mesh_picture import clear_still
+from m4kit.visualize.pictures import small_png
 
 _FILES = ("geometry", "page_data", "live_model", "live_face", "live_controls", "live_study", "live_page")
 _STILL_SIDE = 420
@@ -128,9 +128,4 @@ def _still(face: Face, texture: np.ndarray | None) -> bytes:
             texture[: len(coloured.colours)], filled=np.zeros(len(coloured.colours), bool)
         )
     vertices = HeadFrame.of(face).from_photo(face.vertices)
-
-    def draw(background: int) -> np.ndarray:
-        looks = {"rotation": np.eye(3), "side": _STILL_SIDE, "background": background}
-        return mesh_still(face.model, vertices, coloured, **looks)
-
-    return small_png(without_background(draw))
+    return small_png(clear_still(face.model, vertices, coloured, rotation=np.eye(3), side=_STILL_SIDE))

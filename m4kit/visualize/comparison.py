@@ -15,9 +15,7 @@ from m4kit.prediction import Face, check_face
 from m4kit.vertex_colours import VertexColours, clay, scalar_colours
 from m4kit.visualize import strokes
 from m4kit.visualize.figures import close_up, grid
-from m4kit.visualize.legend import with_legend
-from m4kit.visualize.mesh_picture import mesh_still
-from m4kit.visualize.pictures import without_background
+from m4kit.visualize.mesh_picture import clear_still
 
 if TYPE_CHECKING:
     from m4kit.visualize.notebook_figure import NotebookFigure
@@ -77,16 +75,11 @@ def distances_figure(
     limit = max(1e-3, *(float(np.nanmax(values, initial=0)) for values in arrays.values()))
     coloured = [_in_colour(face, values, limit) for values in arrays.values()]
 
-    def drawn(one: VertexColours, yaw: float) -> np.ndarray:
-        rotation = rotation_from_euler(yaw, 0, 0)
-
-        def on(grey: int) -> np.ndarray:
-            still = mesh_still(face.model, vertices, one, rotation=rotation, side=side, background=grey)
-            return with_legend(still, one)
-
-        return without_background(on)
-
-    return grid([[drawn(one, yaw) for one in coloured] for yaw in yaws], columns=list(arrays))
+    rows = [
+        [clear_still(face.model, vertices, one, rotation=rotation, side=side) for one in coloured]
+        for rotation in (rotation_from_euler(yaw, 0, 0) for yaw in yaws)
+    ]
+    return grid(rows, columns=list(arrays))
 
 
 def _checked(values: np.ndarray, vertices: int, name: str) -> np.ndarray:

@@ -19,6 +19,7 @@ from m4kit.render import render
 from m4kit.vertex_colours import VertexColours, vertex_colours
 from m4kit.visualize.drawing import draw_landmarks, draw_pose_axes
 from m4kit.visualize.legend import with_legend
+from m4kit.visualize.pictures import without_background
 
 if TYPE_CHECKING:
     from m4kit.face_model import FaceModel
@@ -117,11 +118,29 @@ def mesh_still(
     """Render a model's mesh (V, 3) in mm, y up, turned by a rotation (3, 3): (side, side, 3) uint8 RGB.
 
     Clay has strong light and shade, which show its shape; other colours should match their legend. `background` is a
-    grey value or a colour (3,); see also `without_background`.
+    grey value or a colour (3,).
     """
     paper = np.full((side, side, 3), background, dtype=np.uint8)
     mesh = _in_picture(vertices, rotation, side, framing(model)), model.triangles
     return render(paper, [mesh], colour=[coloured.colours], light=None if coloured.plain else _EVEN_LIGHT)
+
+
+def clear_still(
+    model: FaceModel,
+    vertices: np.ndarray,
+    coloured: VertexColours,
+    *,
+    rotation: np.ndarray,
+    side: int,
+    legend: bool = True,
+) -> np.ndarray:
+    """Render as `mesh_still`, without a background and with a legend: (side, side, 4) uint8 RGBA."""
+
+    def draw(grey: int) -> np.ndarray:
+        picture = mesh_still(model, vertices, coloured, rotation=rotation, side=side, background=grey)
+        return with_legend(picture, coloured) if legend else picture
+
+    return without_background(draw)
 
 
 def _in_picture(points: np.ndarray, rotation: np.ndarray, side: int, shown: Framing) -> np.ndarray:
