@@ -40,12 +40,9 @@ def landmarks_figure(faces: Mapping[str, Face], *, side: int = 460) -> NotebookF
     first, *_ = (check_face(face, "landmarks_figure") for face in faces.values())
     if first.origin is None:
         raise ValueError("landmarks_figure: the first face has no photo; only faces of a prediction have one")
-    picture, at = close_up(first.origin.image, first, side)
-    # The close-up is a shift and a scale of the photo.
-    scale = at.crop.size / first.crop.size
-    shift = at.landmarks[0, :2] - scale * first.landmarks[0, :2]
+    picture, square = close_up(first.origin.image, first, side)
     width, height = max(1.0, side / 260), max(9.0, side / 30)
-    points = [scale * face.landmarks[:, :2] + shift for face in faces.values()]
+    points = [square.to_square(face.landmarks[:, :2], side) for face in faces.values()]
     lines = [[one[indices] for indices, _ in CONTOURS] for one in points]
     strokes.lines(picture, [line for face in lines for line in face], 2.2 * width).paint(
         picture, _PAPER, opacity=0.4

@@ -126,7 +126,8 @@ def faces_figure(prediction: Prediction, *, side: int = 240, max_faces: int = 6)
         return overview(prediction, max_side=2 * side)
     rows = []
     for face in faces:
-        image, moved = close_up(prediction.image, face, side)
+        image, square = close_up(prediction.image, face, side)
+        moved = face.moved(side / square.size, square[:2])
         pictures = row_pictures(image, [moved])
         # The box would not fit into the close-up, and the angles are in the row's label.
         pictures["head pose"] = draw_pose(image, moved, box=False, axes=True)
@@ -208,23 +209,22 @@ def _fitted(prediction: Prediction, max_side: int) -> Prediction:
     return prediction.resized(min(max_side, max(longest, _SMALLEST_SIDE)) / longest)
 
 
-def close_up(image: np.ndarray, face: Face, side: int, *, room: float = 1.35) -> tuple[np.ndarray, Face]:
-    """A square of the photo around a face, black outside the photo, and the face in its pixels.
+def close_up(image: np.ndarray, face: Face, side: int, *, room: float = 1.35) -> tuple[np.ndarray, Crop]:
+    """A picture (side, side, 3) of the square around a face, black outside the photo, and that square.
 
     The square is `room` times as large as the face.
     """
     points = np.asarray(face.vertices)[:, :2]
     low, high = points.min(axis=0), points.max(axis=0)
     extent = room * float((high - low).max())
-    corner = (low + high) / 2 - extent / 2
-    cut = cut_square(image, Crop(*corner, extent), side, interpolation=cv2.INTER_CUBIC)
-    return cut, face.moved(side / extent, corner)
+    square = Crop(*(low + high) / 2 - extent / 2, extent)
+    return cut_square(image, square, side, interpolation=cv2.INTER_CUBIC), square
 
 
 def _largest(prediction: Prediction, side: int) -> Prediction:
     """The largest face in a close-up, `side` pixels wide, that has room for the box of its head pose."""
-    image, face = close_up(prediction.image, prediction[0], side, room=_ROOM_FOR_POSE)
-    return replace(prediction, image=image, faces=(face,))
+    image, square = close_up(prediction.image, prediction[0], side, room=_ROOM_FOR_POSE)
+    return replace(prediction, image=image, faces=(prediction[0].moved(side / square.size, square[:2]),))
 
 
 def _check_side(side: int) -> None:

@@ -49,13 +49,11 @@ def limits_figure(face: Face, landmarks: np.ndarray, *, side: int = 300) -> Note
     true = check_shape(np.asarray(landmarks)[..., :2], "landmarks", (LANDMARKS, 2))
     fit = fit_face(face.model, true)
     beyond = follow(fit_face(face.model, true, noise=PLAUSIBLE), true)
-    photo, at = close_up(face.origin.image, fit, side)
-    # The close-up is a shift and a scale of the photo.
-    scale = at.crop.size / fit.crop.size
-    shift = at.landmarks[0, :2] - scale * fit.landmarks[0, :2]
+    photo, square = close_up(face.origin.image, fit, side)
+    aim = square.to_square(true, side)
 
     def compared(some: Face) -> np.ndarray:
-        points, aim = scale * some.landmarks[:, :2] + shift, scale * true + shift
+        points = square.to_square(some.landmarks[:, :2], side)
         picture = draw_landmarks(photo, points, points=False)
         width = max(1.0, side / 200)
         strokes.lines(picture, list(np.stack([points, aim], axis=1)), width).paint(picture, _TRUE)
@@ -78,7 +76,7 @@ def limits_figure(face: Face, landmarks: np.ndarray, *, side: int = 300) -> Note
 
     rows = (
         {
-            "true points": draw_landmarks(photo, scale * true + shift),
+            "true points": draw_landmarks(photo, aim),
             f"network: {_error(face, true)}": compared(face),
             f"best fit of the model: {_error(fit, true)}": compared(fit),
         },
