@@ -30,7 +30,7 @@ from m4kit.ablation.activations.numbers import (
 from m4kit.ablation.activations.record import SEARCH, ActivationRecord, RunRecord
 from m4kit.ablation.activations.units import BINS, curve
 from m4kit.explore.charts import BASE, band, faded, spread
-from m4kit.explore.controls import choice, notice, row, slider, toggle
+from m4kit.explore.controls import choice, notice, row, show_if, slider, toggle
 from m4kit.explore.explorer import Explorer
 from m4kit.explore.live_training import LiveTrainer
 from m4kit.explore.plotly_view import PlotlyView
@@ -140,7 +140,11 @@ class ActivationExplorer(Explorer):
         )
         self.curves, self.curves_view = go.Figure(both), PlotlyView()
         self.curves.update_layout(
-            BASE, height=460, margin={"l": 55, "r": 10, "t": 95, "b": 60}, violingap=0.15
+            BASE,
+            height=460,
+            margin={"l": 55, "r": 10, "t": 95, "b": 60},
+            title={"font": {"size": 13}, "x": 0.5, "y": 0.98, "yanchor": "top"},
+            violingap=0.15,
         )
         self.curves.update_annotations(font_size=12)
         self.curves.update_xaxes(title_text="step", row=1, col=1)
@@ -149,7 +153,7 @@ class ActivationExplorer(Explorer):
         self.function_view = PlotlyView()
         self.function = go.Figure(make_subplots(specs=[[{"secondary_y": True}]]))
         self.function.update_layout(
-            BASE, height=380, barmode="overlay", bargap=0, legend={**BASE["legend"], "x": 1.08}
+            BASE, height=380, barmode="overlay", bargap=0, legend_x=1.08, title_font_size=13
         )
         self.function.update_xaxes(title_text="input of the activation", range=[-6, 6])
         self.function.update_yaxes(title_text="output, and slope", secondary_y=False)
@@ -198,8 +202,7 @@ class ActivationExplorer(Explorer):
 
     def _change_purpose(self) -> None:
         """Show the trainings of another purpose, over all of their steps."""
-        searched = self.purpose.value == SEARCH
-        self.rate.layout.display = None if searched else "none"
+        show_if(self.purpose.value == SEARCH, self.rate)
         runs = self.record.select(purpose=self.purpose.value)
         with self.together():
             self.steps.max = max(int(run.step[-1]) if len(run.step) else 1 for run in runs)
@@ -210,19 +213,9 @@ class ActivationExplorer(Explorer):
         """Show another choice of trainings, or a sentence where there is none."""
         runs = self.chosen
         self._groups = grouped(runs)
-        self.nothing.layout.display = "none" if runs else None
-        for view in (self.curves_view, self.function_view, self.table):
-            view.layout.display = None if runs else "none"
-        with self.curves.batch_update():
-            self.curves.data = ()
-        title = title_of(self.record, runs) if runs else ""
-        self.curves.layout.title = {
-            "text": title,
-            "font": {"size": 13},
-            "x": 0.5,
-            "y": 0.98,
-            "yanchor": "top",
-        }
+        show_if(not runs, self.nothing)
+        show_if(bool(runs), self.curves_view, self.function_view, self.table)
+        self.curves.layout.title.text = title_of(self.record, runs) if runs else ""
         self._draw()
         self._draw_function()
         self._show_table()
@@ -234,24 +227,22 @@ class ActivationExplorer(Explorer):
     def _draw(self) -> None:
         """Draw lines and violins for the chosen range, smoothing, scale and highlight."""
         low, high = self.steps.value
-        traces = [self._traces_of(place, name) for place, name in enumerate(self._groups)]
-        with self.curves.batch_update():
-            self.curves.data = ()
-            for number, trace in enumerate(trace for group in traces for trace in group):
-                self.curves.add_trace(trace, row=1, col=1 + (number % _PER_GROUP > 1))
-            self.curves.update_yaxes(type=self.scale.value)
-            words = [WORDS[name] for name in self._groups]
-            self.curves.update_xaxes(
-                type="linear",
-                tickvals=list(range(len(words))),
-                ticktext=words,
-                range=(-0.6, len(words) - 0.4),
-                zeroline=False,
-                col=2,
-            )
-            lines, batches = self.curves.layout.annotations
-            lines.text = _broken(curves_title(self._groups, self.smoothing.value))
-            batches.text = _broken(batches_title(np.arange(low, high + 1)))
+        self.curves.data = ()
+        for place, name in enumerate(self._groups):
+            self.curves.add_traces(self._traces_of(place, name), rows=1, cols=[1, 1, 2, 2])
+        self.curves.update_yaxes(type=self.scale.value)
+        words = [WORDS[name] for name in self._groups]
+        self.curves.update_xaxes(
+            type="linear",
+            tickvals=list(range(len(words))),
+            ticktext=words,
+            range=(-0.6, len(words) - 0.4),
+            zeroline=False,
+            col=2,
+        )
+        lines, batches = self.curves.layout.annotations
+        lines.text = _broken(curves_title(self._groups, self.smoothing.value))
+        batches.text = _broken(batches_title(np.arange(low, high + 1)))
         self.curves_view.show(self.curves)
 
     def _traces_of(self, place: int, name: str) -> list[go.Scatter | go.Violin]:
@@ -282,41 +273,40 @@ class ActivationExplorer(Explorer):
 
     def _draw_function(self) -> None:
         """Draw an activation's function and slope over its inputs at a stage."""
+        self.function.data = ()
         name = self.highlight.value if self.highlight.value != _NONE else next(iter(self._groups), None)
         if name is None:
-            self.function.data, self.function.layout.title = (), None
+            self.function.layout.title.text = ""
             self.function_view.show(self.function)
             return
         runs = self._groups.get(name, [])
         y, slope = curve(name, _X)
         middle, width = (BINS[1:] + BINS[:-1]) / 2, BINS[1] - BINS[0]
         title = f"{WORDS[name]} is not among the trainings shown"
-        with self.function.batch_update():
-            self.function.data = ()
-            if runs:
-                place = runs[0].stages.index(self.stage.value)
-                dead, saturated = (
-                    100 * np.mean([getattr(run, word)[-1, place] for run in runs])
-                    for word in ("dead", "saturated")
-                )
-                title = (
-                    f"{WORDS[name]} in {self.stage.value}: {dead:.1f} % of the units dead, "
-                    f"{saturated:.0f} % of the values saturated"
-                )
-                before, after = 100 * np.mean([run.histograms[:, place] for run in runs], axis=0)
-                for values, colour, label in (
-                    (before, "rgba(140, 149, 159, 0.35)", "inputs before training"),
-                    (after, faded(COLOURS[name], 0.45), "inputs at the end"),
-                ):
-                    self.function.add_trace(
-                        go.Bar(x=middle, y=values, width=width, marker_color=colour, marker_line_width=0,
-                               name=label, hovertemplate="%{x:.2f}: %{y:.2f} %<extra></extra>"),
-                        secondary_y=True,
-                    )  # fmt: skip
-            for values, dash, label in ((y, "solid", WORDS[name]), (slope, "dot", "its slope")):
-                line = {"color": COLOURS[name], "dash": dash, "width": 2.5}
-                self.function.add_trace(go.Scatter(x=_X, y=values, name=label, line=line), secondary_y=False)
-            self.function.layout.title = {"text": title, "font": {"size": 13}}
+        if runs:
+            place = runs[0].stages.index(self.stage.value)
+            dead, saturated = (
+                100 * np.mean([getattr(run, word)[-1, place] for run in runs])
+                for word in ("dead", "saturated")
+            )
+            title = (
+                f"{WORDS[name]} in {self.stage.value}: {dead:.1f} % of the units dead, "
+                f"{saturated:.0f} % of the values saturated"
+            )
+            before, after = 100 * np.mean([run.histograms[:, place] for run in runs], axis=0)
+            for values, colour, label in (
+                (before, "rgba(140, 149, 159, 0.35)", "inputs before training"),
+                (after, faded(COLOURS[name], 0.45), "inputs at the end"),
+            ):
+                self.function.add_trace(
+                    go.Bar(x=middle, y=values, width=width, marker_color=colour, marker_line_width=0,
+                           name=label, hovertemplate="%{x:.2f}: %{y:.2f} %<extra></extra>"),
+                    secondary_y=True,
+                )  # fmt: skip
+        for values, dash, label in ((y, "solid", WORDS[name]), (slope, "dot", "its slope")):
+            line = {"color": COLOURS[name], "dash": dash, "width": 2.5}
+            self.function.add_trace(go.Scatter(x=_X, y=values, name=label, line=line), secondary_y=False)
+        self.function.layout.title.text = title
         self.function_view.show(self.function)
 
     def _show_table(self) -> None:

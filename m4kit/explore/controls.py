@@ -82,6 +82,12 @@ def slider(
     )
 
 
+def show_if(shown: bool, *controls: widgets.DOMWidget) -> None:
+    """Show controls, or hide them so that they take no room."""
+    for control in controls:
+        control.layout.display = None if shown else "none"
+
+
 def row(*controls: widgets.Widget, label: str = "") -> widgets.HBox:
     """Controls in a line that wraps; `label` stands in front of them."""
     front = [widgets.HTML(f'<span style="{_FADED}">{html.escape(label)}</span>', layout={"width": "36px"})]

@@ -10,7 +10,7 @@ import numpy as np
 
 from m4kit.checks import check_array, check_type
 from m4kit.exaggeration import edge_fade
-from m4kit.explore.controls import COLOUR_LABELS, button, choice, faded, legend, row, slider
+from m4kit.explore.controls import COLOUR_LABELS, button, choice, faded, legend, row, show_if, slider
 from m4kit.explore.explorer import MeshExplorer
 from m4kit.explore.modes import (
     REACH,
@@ -93,8 +93,7 @@ class FaceModelExplorer(MeshExplorer):
         self.people, self.moods = len(self.model.identity_modes), len(self.model.expression_modes)
         self.deviations = _checked_deviations(deviations, self.people + self.moods)
         self._whole = self.model.head if self.model.has_head else self.model
-        if not self.model.has_head:
-            self.toggles["head"].layout.display = "none"
+        show_if(self.model.has_head, self.toggles["head"])
         modes = self._whole.modes * self.deviations[:, None, None]
         # The face's vertices come first; what is counted is counted on them.
         self._modes = np.ascontiguousarray(modes.reshape(len(modes), -1), dtype=np.float32)
@@ -141,8 +140,7 @@ class FaceModelExplorer(MeshExplorer):
         tip = "Set the ten sliders to a named action; none sets them back"
         self.action = choice("Action", [_NO_ACTION, *self.model.actions], width=_CONTROL, tooltip=tip)
         self.strength = slider("Strength", 1.0, 0.0, 1.0, 0.05, width=_CONTROL, disabled=True)
-        if not self.model.actions:
-            self.action.layout.display = self.strength.layout.display = "none"
+        show_if(bool(self.model.actions), self.action, self.strength)
         self.exaggeration = slider("Exaggerate", 1.0, 0.0, _MOST_EXAGGERATED, 0.1, width=_CONTROL)
         self.kept = slider("Modes kept", self.people, 0, self.people, 1, width=_CONTROL)
         self.lost, self.error_chart = widgets.HTML(), widgets.HTML()

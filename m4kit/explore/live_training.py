@@ -21,7 +21,7 @@ from m4kit.ablation.activations.live import (
 from m4kit.ablation.activations.numbers import smoothed
 from m4kit.checks import check_choice, check_number, check_type
 from m4kit.explore.charts import BASE
-from m4kit.explore.controls import button, choice, row, toggle
+from m4kit.explore.controls import button, choice, row, show_if, toggle
 from m4kit.explore.explorer import Explorer
 from m4kit.explore.plotly_view import PlotlyView
 from m4kit.network import ACTIVATIONS
@@ -100,14 +100,13 @@ class LiveTrainer(Explorer):
         if self.training is None:
             options = self.options | {"learning_rate": self.rate.value}
             self.training = LiveTraining(self.chosen, **options)
-            with self.figure.batch_update():
-                self.figure.data = ()
-                self.figure.add_traces(
-                    [
-                        go.Scatter(x=[], y=[], name=WORDS[name], mode="lines", line={"color": COLOURS[name]})
-                        for name in self.chosen
-                    ]
-                )
+            self.figure.data = ()
+            self.figure.add_traces(
+                [
+                    go.Scatter(x=[], y=[], name=WORDS[name], mode="lines", line={"color": COLOURS[name]})
+                    for name in self.chosen
+                ]
+            )
         self.training.start(self._report_from_thread)
         self._enable()
 
@@ -143,11 +142,10 @@ class LiveTrainer(Explorer):
         training = self.training
         if training is None:
             return
-        with self.figure.batch_update():
-            for trace, name in zip(self.figure.data, training.activations, strict=True):
-                losses = list(training.losses[name])
-                trace.x = list(range(1, len(losses) + 1))
-                trace.y = smoothed(losses, _WINDOW).round(4).tolist() if losses else []
+        for trace, name in zip(self.figure.data, training.activations, strict=True):
+            losses = list(training.losses[name])
+            trace.x = list(range(1, len(losses) + 1))
+            trace.y = smoothed(losses, _WINDOW).round(4).tolist() if losses else []
         self.view.show(self.figure)
         self.bar.value = training.progress
         about = ""
@@ -169,7 +167,7 @@ class LiveTrainer(Explorer):
         self.buttons["Start"].disabled, self.buttons["Stop"].disabled = cannot, not running
         if self.training is None:
             self.status.value = _STATUS[READY] if self.chosen else "Choose at least one activation."
-        self.view.layout.display = "none" if self.training is None else None
+        show_if(self.training is not None, self.view)
         for control in (*self.choices.values(), self.rate):
             control.disabled = running
 

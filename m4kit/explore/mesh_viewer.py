@@ -24,6 +24,7 @@ from m4kit.explore.controls import (
     faded,
     legend,
     row,
+    show_if,
     slider,
 )
 from m4kit.explore.explorer import AS_IN_PHOTO, MeshExplorer
@@ -128,10 +129,9 @@ class MeshViewer(MeshExplorer):
             "Turntable GIF", tooltip="Save an animation of the face turning, beside the notebook, and show it"
         )
         self.photo, self.legend, self.readout, self.film = (widgets.HTML() for _ in range(4))
-        if not self.partner.options:
-            self.compare.layout.display = "none"
-        if not any(face.model.has_head for face in (*self.prediction, *(self.other or ()))):
-            self.toggles["head"].layout.display = "none"
+        show_if(bool(self.partner.options), self.compare)
+        heads = any(face.model.has_head for face in (*self.prediction, *(self.other or ())))
+        show_if(heads, self.toggles["head"])
 
     def _connect(self) -> None:
         self.on(self.face_choice, self._face_changed)
@@ -267,8 +267,8 @@ class MeshViewer(MeshExplorer):
         """Send meshes, colours, marks and photos of all panels."""
         panels = self.shown
         over = self.compare.value == "difference"
-        self.partner.layout.display = "none" if len(panels) == 1 else None
-        self.toggles["over"].layout.display = None if over else "none"
+        show_if(len(panels) > 1, self.partner)
+        show_if(over, self.toggles["over"])
         self.canvas.set_panels([one.title for one in panels] if len(panels) > 1 else [""], over=over)
         middle, self.canvas.extent = framing(panels[0].face.model)
         self.canvas.centre = middle.tolist()

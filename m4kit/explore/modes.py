@@ -9,7 +9,7 @@ from typing import NamedTuple
 import ipywidgets as widgets
 import numpy as np
 
-from m4kit.explore.controls import button
+from m4kit.explore.controls import button, show_if
 
 REACH = 3.0
 """Standard deviations to both sides that a mode swings."""
@@ -94,8 +94,8 @@ class ModeSliders(widgets.VBox):
         """Show the first `count` modes."""
         self._made += [self._row(number) for number in range(len(self.sliders))[len(self._made) : count]]
         self.rows.children = self._made[:count]
-        self.more.layout.display = None if count < len(self.sliders) else "none"
-        self.fewer.layout.display = None if count > STEP else "none"
+        show_if(count < len(self.sliders), self.more)
+        show_if(count > STEP, self.fewer)
 
     def _row(self, number: int) -> widgets.HBox:
         tooltip = f"Explain {self.word} {number + 1}: let it swing, and colour how far it moves each vertex"

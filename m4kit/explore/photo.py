@@ -11,7 +11,7 @@ import numpy as np
 from m4kit.camera import cut_square
 from m4kit.checks import check_type
 from m4kit.explore.canvas import MESSAGE_BYTES
-from m4kit.explore.controls import SIDE_WIDTH, choice
+from m4kit.explore.controls import SIDE_WIDTH, choice, show_if
 from m4kit.images import jpeg
 from m4kit.live import MARK
 from m4kit.pages import image_url
@@ -35,12 +35,11 @@ def check_prediction(prediction: Prediction, *, name: str) -> Prediction:
     return prediction
 
 
-def face_choice(prediction: Prediction) -> widgets.Dropdown:
-    """A drop-down list of the prediction's faces by number, hidden if there is only one."""
-    made = choice("Face", [(f"Face {k + 1}", k) for k in range(len(prediction))])
-    if len(prediction) == 1:
-        made.layout.display = "none"
-    return made
+def face_choice(prediction: Prediction | tuple[Face, ...]) -> widgets.Dropdown:
+    """A drop-down list of the prediction's faces by number, hidden unless there are several."""
+    control = choice("Face", [(f"Face {k + 1}", k) for k in range(len(prediction))])
+    show_if(len(prediction) > 1, control)
+    return control
 
 
 def thumbnail(image: np.ndarray, face: Face, *, vertex: int | None = None) -> np.ndarray:

@@ -13,9 +13,9 @@ from m4kit.boxes import HIT_IOU, pairwise_iou
 from m4kit.conditions import CONDITIONS, HARDEST, degrade, scene_depth
 from m4kit.confidence import signs
 from m4kit.confidence.failure import probabilities_of
-from m4kit.explore.controls import choice, faded, legend, row, slider
+from m4kit.explore.controls import choice, faded, legend, row, show_if, slider
 from m4kit.explore.explorer import MeshExplorer
-from m4kit.explore.photo import picture_html
+from m4kit.explore.photo import face_choice, picture_html
 from m4kit.head_frame import HeadFrame
 from m4kit.images import jpeg
 from m4kit.prediction import Face, Prediction
@@ -67,8 +67,7 @@ class PhotoInDepth(MeshExplorer):
             layout={"width": "160px"},
         )
         self.overlay = choice("Overlay", list(_DRAWINGS))
-        self.face_choice = choice("Face", [])
-        self.face_choice.layout.display = "none"
+        self.face_choice = face_choice(())
         self.pictures = [widgets.HTML() for _ in range(2)]
         self.captions = [widgets.HTML().add_class("m4kit-caption") for _ in range(2)]
         self.meshes = widgets.VBox([self.canvas, row(*self.camera_buttons.values(), label="View")])
@@ -119,7 +118,7 @@ class PhotoInDepth(MeshExplorer):
                     if value is not None:
                         control.value = value
                 self.face_choice.options = [(f"Face {k + 1}", k) for k in range(len(self.clean))]
-                self.face_choice.layout.display = None if len(self.clean) > 1 else "none"
+                show_if(len(self.clean) > 1, self.face_choice)
                 if self.clean:
                     own = self._chosen(self.clean)
                     self.face_choice.value = next(k for k, face in enumerate(self.clean) if face is own)
@@ -255,7 +254,7 @@ class PhotoInDepth(MeshExplorer):
 
     def _mesh(self) -> None:
         own, other = self._chosen(self._reference()), self._other()
-        self.meshes.layout.display = "none" if own is None else None
+        show_if(own is not None, self.meshes)
         if own is None:
             self.canvas.set_panels([])
             self.legend.value = faded(

@@ -16,7 +16,7 @@ from m4kit.conditions import CONDITIONS
 from m4kit.datasets import Sample
 from m4kit.datasets.photos import Photo
 from m4kit.datasets.scenes import CLEAN
-from m4kit.explore.controls import button, choice, row
+from m4kit.explore.controls import button, choice, row, show_if
 from m4kit.explore.explorer import Explorer
 from m4kit.explore.face_grid import FaceGrid, GridFace
 from m4kit.explore.heat_table import HeatTable
@@ -303,10 +303,10 @@ class SceneExplorer(Explorer):
         for view, draw, empty in zip(self.charts, (self._lines, self._spread), _EMPTY, strict=True):
             try:
                 view.show(draw(shown, severities))
-                view.layout.display = None
+                show_if(True, view)
             except ReportError:
                 # The remaining faces have nothing that this chart shows.
-                view.layout.display = "none"
+                show_if(False, view)
                 sentences.append(empty)
         self.chart_errors.value = html.escape(" ".join(sentences))
 

@@ -9,7 +9,7 @@ import ipywidgets as widgets
 import numpy as np
 
 from m4kit.checks import check_number, check_type
-from m4kit.explore.controls import choice, faded, row, toggle
+from m4kit.explore.controls import choice, faded, row, show_if, toggle
 from m4kit.explore.explorer import MeshExplorer
 from m4kit.explore.video_player import VideoPlayer, VideoTimeline
 from m4kit.images import jpeg
@@ -51,7 +51,7 @@ class VideoExplorer(MeshExplorer):
                 f"{video.source}: expected a video with at least one face, got none; try a smaller min_face"
             )
         self.track = choice("Track", [(f"track {number}", number) for number in self.tracks])
-        self.track.layout.display = None if len(self.tracks) > 1 else "none"
+        show_if(len(self.tracks) > 1, self.track)
         self.turn = toggle("Turn with the head", on=True, tooltip="The camera follows the head's rotation")
         self.outline = toggle("Landmarks", on=True, tooltip="The landmarks over the video")
         self.readout = widgets.HTML()
