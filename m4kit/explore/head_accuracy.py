@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from m4kit.ablation.heads.accuracy import Accuracy, accuracy_at
-from m4kit.ablation.heads.judge import HEADS
+from m4kit.ablation.heads.judge import HEADS, simplex
 from m4kit.ablation.heads.record import BEST, OTHER_HALF, HeadStudy
 from m4kit.explore.controls import colour_bar, paragraph
 from m4kit.live.packing import Packer
@@ -198,10 +198,7 @@ def _mark(picture: np.ndarray, best: np.ndarray, present: np.ndarray, unit: floa
 
 def packed_accuracy(study: HeadStudy, packer: Packer) -> dict:
     """The accuracy of all weights in steps of `1 / PAGE_PARTS` for a live page (`live/js/live_study.js`)."""
-    steps = range(PAGE_PARTS + 1)
-    sums = [(a, b, c) for a in steps for b in range(a, PAGE_PARTS + 1) for c in range(b, PAGE_PARTS + 1)]
-    weights = np.diff(np.array(sums) / PAGE_PARTS, prepend=0, append=1, axis=1)
-    found = accuracy_at(study, weights)
+    found = accuracy_at(study, simplex(1 / PAGE_PARTS))
     return {
         "parts": PAGE_PARTS,
         "nme": packer.add(found.nme, "f4"),

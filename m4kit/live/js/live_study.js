@@ -3,7 +3,7 @@
 const PARTS = 25;
 const CUT = 200;
 
-// Values on all weights in steps of 1 / n, in the order in which `live_study.py` stores them.
+// Values on all weights in steps of 1 / n, in the order of `ablation.simplex`.
 class Study {
   constructor(bytes, { nme, above, parts, best, words, scale }) {
     Object.assign(this, { parts, best, words, nme: numbersOf(bytes, nme), above: numbersOf(bytes, above), table: numbersOf(bytes, scale) });
