@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+import cv2
 import ipywidgets as widgets
 import numpy as np
 import traitlets
 
 from m4kit.explore.javascript import MessageView
+from m4kit.head_frame import HeadFrame
+from m4kit.images import jpeg
 from m4kit.landmarks import CONTOURS
 from m4kit.light import Light
 from m4kit.live.content import light_uniforms
@@ -26,6 +29,9 @@ MESSAGE_BYTES = 160_000
 """Largest size of one message."""
 
 _LEVELS = 65535
+_PHOTO_SIDE = 900
+"""Longest side of a photo in pixels, if it fits into a message."""
+
 _LOOKS = ("camera", "show", "opacity", "shading", "extent", "centre", "label", "height")
 
 
@@ -71,6 +77,7 @@ class Canvas(MessageView):
         self._latest: dict[tuple, list[tuple[dict, list[bytes]]]] = {}
         self._triangles: dict[int, np.ndarray] = {}
         self._colours: dict[int, bytes] = {}
+        self._photos: dict[int, np.ndarray] = {}
 
     def set_panels(self, titles: Sequence[str], *, over: bool = False) -> None:
         """Show one panel per title.
@@ -79,7 +86,7 @@ class Canvas(MessageView):
         """
         for key in [key for key in self._latest if key[1] >= len(titles)]:
             del self._latest[key]
-        for known in (self._triangles, self._colours):
+        for known in (self._triangles, self._colours, self._photos):
             for panel in [panel for panel in known if panel >= len(titles)]:
                 del known[panel]
         self._send_one("panels", -1, {"count": len(titles), "titles": list(titles), "over": over})
@@ -168,14 +175,17 @@ class Canvas(MessageView):
         """Set points (n, 3) in mm with colours (n, 3) uint8; shown if `show[name]` is true."""
         self._send_named("points", name, points, colours, panel=panel, width=width)
 
-    def set_photo(self, jpeg: bytes | None, corners: np.ndarray, *, panel: int = 0) -> None:
-        """Show a photo as a plane with corners (4, 3) in mm: upper left, upper right, lower left, lower right.
+    def set_photo(self, image: np.ndarray, frame: HeadFrame, *, depth: float, panel: int = 0) -> None:
+        """Show a photo (H, W, 3) uint8 RGB as a plane, placed by a head's frame; one that is there stays.
 
-        If `jpeg` is None, the present photo stays.
+        `depth` is the plane's z in photo pixels.
         """
-        if jpeg is not None:
-            self._send_one("photo", panel, {}, [jpeg])
-        self._send_one("photo corners", panel, {"corners": np.asarray(corners, dtype=float).tolist()})
+        if self._photos.get(panel) is not image:
+            self._photos[panel] = image
+            self._send_one("photo", panel, {}, [_small_jpeg(image)])
+        height, width = image.shape[:2]
+        corners = frame.photo_plane(width, height, depth)
+        self._send_one("photo corners", panel, {"corners": corners.tolist()})
 
     def swing(self, displacement: np.ndarray | None, *, reach: float = 3.0) -> None:
         """Swing the first panel's mesh along a displacement (V, 3) in mm, to `reach` times it on both sides.
@@ -261,7 +271,21 @@ def contour_lines(
     return np.concatenate(lines), np.concatenate(colours)
 
 
-def pose_axes(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The head's axes (3, 2, 3) in mm, from the tip of the nose, and their colours (3, 3) uint8."""
-    axes = np.stack([np.zeros((3, 3)), np.eye(3) * AXIS_LENGTH], axis=1)
-    return axes + landmarks[30], np.uint8(AXIS_COLOURS)
+def pose_axes(rotation: np.ndarray, nose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A head's axes (3, 2, 3) in mm, turned by a rotation (3, 3), and their colours (3, 3) uint8.
+
+    They begin at the tip of its nose (3,).
+    """
+    return nose + np.stack([np.zeros((3, 3)), AXIS_LENGTH * rotation.T], axis=1), np.uint8(AXIS_COLOURS)
+
+
+def _small_jpeg(image: np.ndarray) -> bytes:
+    """Encode the photo as a JPEG, small enough for one message."""
+    side = _PHOTO_SIDE
+    while True:
+        scale = min(1.0, side / max(image.shape[:2]))
+        size = [max(1, round(length * scale)) for length in image.shape[1::-1]]
+        content = jpeg(cv2.resize(image, size, interpolation=cv2.INTER_AREA), quality=85)
+        if len(content) <= MESSAGE_BYTES:
+            return content
+        side = side * 3 // 4

@@ -15,6 +15,7 @@ from m4kit.checks import check_whole
 from m4kit.explore.canvas import Canvas
 from m4kit.explore.controls import ErrorLine, button, toggle
 from m4kit.live import CAMERAS, save_page
+from m4kit.metrics import rotation_error
 from m4kit.visualize.pictures import picture_bundle
 
 AS_IN_PHOTO = "As in photo"
@@ -193,8 +194,8 @@ class MeshExplorer(Explorer):
         """
         if self._photo_view is None:
             return
-        turned = np.reshape(self.canvas.camera["rotation"], (3, 3)) @ self._photo_view.T
-        if np.degrees(np.arccos(np.clip((np.trace(turned) - 1) / 2, -1, 1))) < _HARDLY_TURNED:
+        rotation = np.reshape(self.canvas.camera["rotation"], (3, 3))
+        if rotation_error(rotation, self._photo_view) < _HARDLY_TURNED:
             self._photo_view = self.camera(AS_IN_PHOTO)
             self.canvas.camera = self.canvas.camera | {"rotation": self._photo_view.ravel().tolist()}
         else:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from m4kit import metrics
-from m4kit.camera import HeadPose, cut_square, decompose
+from m4kit.camera import HeadPose, cut_square
 from m4kit.explore.controls import COLOUR_LABELS, paragraph
 from m4kit.head_frame import HeadFrame
 from m4kit.landmarks import CONTOURS
@@ -47,11 +47,6 @@ class Reference:
     def under(self, weights: np.ndarray) -> Answer:
         """The answer under weights (n,) that sum to 1."""
         return Answer(self, self.face.with_head_weights(weights))
-
-    def photo_plane(self, image: np.ndarray) -> np.ndarray:
-        """The photo's corners (4, 3) in mm, behind the face, for `Canvas.set_photo`."""
-        height, width = image.shape[:2]
-        return self.frame.photo_plane(width, height, self.face.vertices[:, 2].min())
 
     def _most(self, others: np.ndarray) -> tuple[float, float]:
         """Colour limits in mm for all weights: 0, and the largest distance of a head's vertex to `others`."""
@@ -94,8 +89,7 @@ class Answer:
     @property
     def turn(self) -> float:
         """The angle in degrees between the head's rotation and that of the network's own answer."""
-        rotation = decompose(self.face.camera)[1] @ self.reference.frame.rotation.T
-        return float(np.degrees(np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1, 1))))
+        return float(metrics.rotation_error(self.face.rotation, self.reference.frame.rotation))
 
     @property
     def pose_change(self) -> HeadPose:

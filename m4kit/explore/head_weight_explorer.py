@@ -19,7 +19,7 @@ from m4kit.explore.controls import SIDE_WIDTH, WRAP, button, choice, legend, par
 from m4kit.explore.explorer import AS_IN_PHOTO, MeshExplorer
 from m4kit.explore.head_accuracy import accuracy_html, accuracy_line, cuts, cuts_picture, packed_accuracy
 from m4kit.explore.head_answers import COLOURS, GREY, Answer, Reference
-from m4kit.explore.photo import check_prediction, face_choice, picture_html, small_jpeg
+from m4kit.explore.photo import check_prediction, face_choice, picture_html
 from m4kit.explore.weight_sliders import WeightSliders, checked
 from m4kit.explore.weight_triangle import WeightTriangle
 from m4kit.images import jpeg
@@ -77,7 +77,6 @@ class HeadWeightExplorer(MeshExplorer):
         self.count = _heads_of(prediction)
         self.study, self._refused = _fitting(study, prediction.network, self.count)
         self._reference = Reference(prediction[0])
-        self._photo_sent = False
         self._build_controls()
         self.on(self.face_choice, self._face_changed)
         self.on(self.colour, self._follow)
@@ -230,10 +229,8 @@ class HeadWeightExplorer(MeshExplorer):
             self._send_photo()
 
     def _send_photo(self) -> None:
-        image = self.prediction.image
-        content = None if self._photo_sent else small_jpeg(image)
-        self.canvas.set_photo(content, self._reference.photo_plane(image))
-        self._photo_sent = True
+        face, frame = self._reference.face, self._reference.frame
+        self.canvas.set_photo(self.prediction.image, frame, depth=face.vertices[:, 2].min())
 
     def _send_lines(self, name: str, landmarks: np.ndarray, *, grey: bool = False) -> None:
         self.canvas.set_lines(

@@ -32,7 +32,6 @@ from m4kit.explore.photo import (
     check_prediction,
     face_choice,
     picture_html,
-    small_jpeg,
     thumbnail,
 )
 from m4kit.head_frame import HeadFrame
@@ -99,7 +98,6 @@ class MeshViewer(MeshExplorer):
         layout = {"flex": "1 1 420px", "min_width": "320px"}
         super().__init__(height=height, toggles=_TOGGLES, photo=True, layout=layout)
         self.prediction, self.other = prediction, other
-        self._photo_sent: dict[int, int] = {}
         self._clicked: tuple[int, int] | None = None
         # A texture takes a tenth of a second; colours that were shown before come back at once.
         self._known_colours = lru_cache(_CACHED_COLOURS)(_colours_of)
@@ -272,18 +270,16 @@ class MeshViewer(MeshExplorer):
         self.canvas.set_panels([one.title for one in panels] if len(panels) > 1 else [""], over=over)
         middle, self.canvas.extent = framing(panels[0].face.model)
         self.canvas.centre = middle.tolist()
-        self._photo_sent = {panel: sent for panel, sent in self._photo_sent.items() if panel < len(panels)}
         for number, one in enumerate(panels):
             frame = self._frame(one)
             vertices, closed = frame.from_photo(one.face.vertices), one.face.model.is_head
             self.canvas.set_mesh(vertices, one.face.triangles, panel=number, closed=closed)
             if not (over and number):
                 landmarks = frame.from_photo(one.face.landmarks)
-                axes, colours = pose_axes(np.zeros((68, 3)))
-                axes = axes @ one.face.rotation.T @ frame.rotation + landmarks[30]
+                axes = pose_axes(frame.rotation.T @ one.face.rotation, landmarks[30])
                 self.canvas.set_points("landmarks", landmarks, landmark_colours(), panel=number)
                 self.canvas.set_lines("contours", *contour_lines(landmarks), panel=number, width=2.2)
-                self.canvas.set_lines("axes", axes, colours, panel=number, width=3.0)
+                self.canvas.set_lines("axes", *axes, panel=number, width=3.0)
         # The clicked vertex stays clicked if the new face has it.
         if self._clicked is not None:
             panel, vertex = self._clicked
@@ -349,13 +345,8 @@ class MeshViewer(MeshExplorer):
 
     def _send_photos(self) -> None:
         for panel, one in enumerate(self.shown):
-            image = one.prediction.image
-            new = self._photo_sent.get(panel) != id(image)
-            height, width = image.shape[:2]
             depth = one.face.vertices[:, 2].min()
-            corners = self._frame(one).photo_plane(width, height, depth)
-            self.canvas.set_photo(small_jpeg(image) if new else None, corners, panel=panel)
-            self._photo_sent[panel] = id(image)
+            self.canvas.set_photo(one.prediction.image, self._frame(one), depth=depth, panel=panel)
 
     def _click(self, panel: int, vertex: int | None) -> None:
         self._clicked = None if vertex is None else (panel, vertex)

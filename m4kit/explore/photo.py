@@ -10,14 +10,11 @@ import numpy as np
 
 from m4kit.camera import cut_square
 from m4kit.checks import check_type
-from m4kit.explore.canvas import MESSAGE_BYTES
 from m4kit.explore.controls import SIDE_WIDTH, choice, show_if
-from m4kit.images import jpeg
 from m4kit.live import MARK
 from m4kit.pages import image_url
 from m4kit.prediction import Face, Prediction
 
-_LARGEST = 900
 _WHITE = (255, 255, 255)
 
 
@@ -68,15 +65,3 @@ def picture_html(
         return picture
     name = html.escape(save_as)
     return f'<a href="{address}" download="{name}" title="Click to save {name}">{picture}</a>'
-
-
-def small_jpeg(image: np.ndarray) -> bytes:
-    """Encode the photo as a JPEG, small enough for one message."""
-    side = _LARGEST
-    while True:
-        scale = min(1.0, side / max(image.shape[:2]))
-        size = [max(1, round(length * scale)) for length in image.shape[1::-1]]
-        content = jpeg(cv2.resize(image, size, interpolation=cv2.INTER_AREA), quality=85)
-        if len(content) <= MESSAGE_BYTES:
-            return content
-        side = side * 3 // 4

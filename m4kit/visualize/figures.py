@@ -85,7 +85,10 @@ def overview(
     if check_flag(close, "close"):
         predictions = [_largest(one, max_side) if one.faces else one for one in predictions]
     if len(predictions) == 1 and not titles:
-        return figure_of(overview_pictures(predictions[0], max_side=max_side))
+        pictures = overview_pictures(predictions[0], max_side=max_side)
+        names = list(pictures)
+        text = {"columns": names} if names == [NO_FACE] else {"labels": names}
+        return grid([[picture] for picture in pictures.values()], **text)
     shapes = np.array([prediction.image.shape[:2] for prediction in predictions], dtype=float)
     height = max_side / max(1.0, (shapes[:, 1] / shapes[:, 0]).max())
     resized = [one.resized(height / one.image.shape[0]) for one in predictions]
@@ -105,13 +108,6 @@ def overview_pictures(prediction: Prediction, *, max_side: int) -> dict[str, np.
     """
     resized = _fitted(prediction, max_side)
     return row_pictures(resized.image, resized.faces) if resized else {NO_FACE: resized.image}
-
-
-def figure_of(pictures: dict[str, np.ndarray]) -> NotebookFigure:
-    """A figure of the pictures that `overview_pictures` returns."""
-    if NO_FACE in pictures:
-        return grid([[pictures[NO_FACE]]], columns=[NO_FACE])
-    return grid([[picture] for picture in pictures.values()], labels=list(pictures))
 
 
 def faces_figure(prediction: Prediction, *, side: int = 240, max_faces: int = 6) -> NotebookFigure:
