@@ -169,15 +169,11 @@ def draw_meshes(
     image: np.ndarray, faces: Face | Iterable[Face], *, opacities: Sequence[float]
 ) -> list[np.ndarray]:
     """`draw_mesh` at several opacities, a picture for each, in little more time than one."""
-    faces = _faces(faces)
-    parts = [coarse_mesh(face) for face in faces]
-    meshes = [
-        (face.vertices.take(kept, axis=0), triangles)
-        for face, (kept, triangles) in zip(faces, parts, strict=True)
-    ]
-    colours = [
-        clay(face.model).colours.take(kept, axis=0) for face, (kept, _) in zip(faces, parts, strict=True)
-    ]
+    meshes, colours = [], []
+    for face in _faces(faces):
+        kept, triangles = coarse_mesh(face)
+        meshes.append((face.vertices.take(kept, axis=0), triangles))
+        colours.append(clay(face.model).colours.take(kept, axis=0))
     return render_each(check_image(image, name="draw"), meshes, opacities=opacities, colour=colours)
 
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from m4kit import metrics
 from m4kit.ablation.heads.dynamic import Condition, DynamicStudy, Example
 from m4kit.ablation.heads.judge import HEADS
-from m4kit.landmarks import LANDMARK_GROUPS
+from m4kit.landmarks import CONTOURS
 from m4kit.visualize.style import INK
 
 if TYPE_CHECKING:
@@ -100,16 +99,14 @@ def _draw_weights(axes, steps: list[tuple[float, Condition]], static: np.ndarray
 def _draw_gains(axes, steps: list[tuple[float, Condition]]) -> None:
     axes.axhline(0, color=_FAINT, linewidth=1)
     for place, one in steps:
-        low, high = metrics.bootstrap(one.difference)
+        low, high = one.interval()
         middle = one.difference.mean()
         colour = {"better": "#1a7f37", "worse": "#d1242f"}.get(one.verdict, INK)
         reach = [[max(0, middle - low)], [max(0, high - middle)]]
         axes.errorbar(place, middle, reach, fmt="o", markersize=5, capsize=3, color=colour)
-        text = f"n = {len(one.difference)}"
         if one.kind == "yaw":
-            axes.annotate(
-                text, (place, high), (0, 4), textcoords="offset points", ha="center", fontsize=7, color=_FAINT
-            )
+            above = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center"}
+            axes.annotate(f"n = {len(one.difference)}", (place, high), **above, fontsize=7, color=_FAINT)
 
 
 def _draw_faces(part, title: str, faces: tuple[Example, ...]) -> None:
@@ -119,20 +116,10 @@ def _draw_faces(part, title: str, faces: tuple[Example, ...]) -> None:
     for axes, face in zip(places, faces, strict=False):
         axes.imshow(face.crop)
         for landmarks, colour in ((face.static_landmarks, _STATIC), (face.dynamic_landmarks, _DYNAMIC)):
-            for contours, _ in LANDMARK_GROUPS.values():
-                for contour in contours:
-                    axes.plot(*landmarks[list(contour)].T, color=colour, linewidth=0.9)
+            for contour, _ in CONTOURS:
+                axes.plot(*landmarks[contour].T, color=colour, linewidth=0.9)
         axes.set(xlim=(-0.5, face.crop.shape[1] - 0.5), ylim=(face.crop.shape[0] - 0.5, -0.5))
         weights = " ".join(f"{weight:.2f}".removeprefix("0") for weight in face.weights)
         axes.set_title(f"{face.static:.2f} to {face.dynamic:.2f} %\n{weights}", fontsize=8, color=INK)
-    places[0].text(
-        -0.06,
-        0.5,
-        title,
-        transform=places[0].transAxes,
-        rotation=90,
-        ha="right",
-        va="center",
-        fontsize=8,
-        color=INK,
-    )
+    left = {"transform": places[0].transAxes, "rotation": 90, "ha": "right", "va": "center"}
+    places[0].text(-0.06, 0.5, title, **left, fontsize=8, color=INK)

@@ -168,36 +168,16 @@ def _draw_settings(axes, record: HeadStudy) -> None:
         for (low, high), count, errors, colour, shift in zip(
             metrics.YAW_BINS, record.counts, table.bins.T, _BIN_COLOURS, (-0.3, -0.22, -0.14), strict=True
         ):
-            axes.plot(
-                place + shift,
-                errors,
-                "o",
-                color=colour,
-                markersize=5,
-                label=f"|yaw| {low} to {high}° (n = {count})",
-            )
+            label = f"|yaw| {low} to {high}° (n = {count})"
+            axes.plot(place + shift, errors, "o", color=colour, markersize=5, label=label)
     for number, name in enumerate(record.settings):
         low, high = record.intervals[number]
-        middle = table.headline[number]
-        axes.errorbar(
-            number,
-            middle,
-            [[max(0, middle - low)], [max(0, high - middle)]],
-            fmt="o",
-            markersize=7,
-            capsize=4,
-            color=_COLOURS.get(name, INK),
-            label=record.criterion if number == 0 else None,
-        )
-        axes.annotate(
-            f"{middle:.3f}",
-            (number, middle),
-            (9, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8,
-            color=_COLOURS.get(name, INK),
-        )
+        middle, colour = table.headline[number], _COLOURS.get(name, INK)
+        reach = [[max(0, middle - low)], [max(0, high - middle)]]
+        label = record.criterion if number == 0 else None
+        axes.errorbar(number, middle, reach, fmt="o", markersize=7, capsize=4, color=colour, label=label)
+        beside = {"xytext": (9, 0), "textcoords": "offset points", "va": "center"}
+        axes.annotate(f"{middle:.3f}", (number, middle), **beside, fontsize=8, color=colour)
     axes.set_xticks(place, [_label(record, name) for name in record.settings])
     axes.set(ylabel="NME in %", xlim=(-0.6, len(place) - 0.4))
     axes.grid(axis="y", alpha=0.25)
@@ -225,32 +205,19 @@ def _short(weights: np.ndarray) -> str:
 
 def _draw_grid(axes, record: HeadStudy) -> None:
     """Draw all weights that were tried, from the best to the worst, and the named settings among them."""
-    errors = np.sort(record.grid.headline)
     order = np.argsort(record.grid.headline)
+    errors, alike = record.grid.headline[order], record.not_worse[order]
     rank = np.arange(1, len(errors) + 1)
-    alike = record.not_worse[order]
     axes.plot(rank, errors, color=_FAINT, linewidth=1)
-    axes.plot(
-        rank[alike],
-        errors[alike],
-        ".",
-        color="#54aeff",
-        label=f"not worse than {record.reference} ({alike.sum()})",
-    )
-    axes.plot(
-        rank[~alike], errors[~alike], ".", color=_FAINT, markersize=3, label=f"is worse ({(~alike).sum()})"
-    )
+    label = f"not worse than {record.reference} ({alike.sum()})"
+    axes.plot(rank[alike], errors[alike], ".", color="#54aeff", label=label)
+    label = f"is worse ({(~alike).sum()})"
+    axes.plot(rank[~alike], errors[~alike], ".", color=_FAINT, markersize=3, label=label)
     for name in (UNIFORM, LEARNED, BEST):
         if name in record.settings:
             error = record.table.headline[record.row(name)]
-            axes.plot(
-                1 + np.searchsorted(errors, error - 1e-6),
-                error,
-                "o",
-                color=_COLOURS[name],
-                label=name,
-                zorder=4,
-            )
+            at = 1 + np.searchsorted(errors, error - 1e-6)
+            axes.plot(at, error, "o", color=_COLOURS[name], label=name, zorder=4)
     axes.set(
         xlabel="weights, from the best to the worst",
         ylabel=f"{record.criterion} in %",

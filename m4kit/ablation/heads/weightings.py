@@ -274,36 +274,16 @@ def weightings_figure(study: WeightingStudy) -> NotebookFigure:
     figure = NotebookFigure(figsize=(9, 4.2), dpi=DPI, facecolor="white", layout="constrained")
     axes = figure.add_subplot()
     place = np.arange(len(study.names))
+    own, again = place - 0.12, place + 0.12
     spread = np.abs(study.intervals.T - study.own)
-    axes.errorbar(
-        place - 0.12,
-        study.own,
-        spread,
-        fmt="o",
-        color="#0969da",
-        capsize=4,
-        label="trained under these weights",
-    )
-    axes.plot(
-        place + 0.12,
-        study.again,
-        "D",
-        color="#bc4c00",
-        markerfacecolor="white",
-        label="heads trained under learned weights, fused with these",
-    )
-    for shift, values in ((-0.12, study.own), (0.12, study.again)):
-        for x, value in zip(place + shift, values, strict=True):
-            side = (-9, "right") if shift < 0 else (9, "left")
-            axes.annotate(
-                f"{value:.3f}",
-                (x, value),
-                (side[0], 0),
-                textcoords="offset points",
-                ha=side[1],
-                va="center",
-                fontsize=8,
-            )
+    label = "trained under these weights"
+    axes.errorbar(own, study.own, spread, fmt="o", color="#0969da", capsize=4, label=label)
+    label = "heads trained under learned weights, fused with these"
+    axes.plot(again, study.again, "D", color="#bc4c00", markerfacecolor="white", label=label)
+    for places, values, points, side in ((own, study.own, -9, "right"), (again, study.again, 9, "left")):
+        beside = {"xytext": (points, 0), "textcoords": "offset points", "ha": side, "va": "center"}
+        for at in zip(places, values, strict=True):
+            axes.annotate(f"{at[1]:.3f}", at, **beside, fontsize=8)
     compared = [
         "" if name == LEARNED else f"{study.verdict(name)}: {difference[0]:+.3f}"
         for name, difference in zip(study.names, study.differences, strict=True)
