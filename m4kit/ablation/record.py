@@ -79,7 +79,7 @@ class RecordFormat:
 
 
 def reshaped(path: str | Path, name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The numbers of a column in the shape that the rest of the record requires, or `RecordError`."""
+    """Reshape the numbers of a column as the rest of the record requires; raise `RecordError` for another number."""
     if np.size(values) != np.prod(shape, dtype=int):
         raise RecordError(
             f"{path}: expected {name} of shape {shape}, got {np.size(values)} numbers; write the record again"

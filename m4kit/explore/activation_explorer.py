@@ -186,11 +186,10 @@ class ActivationExplorer(Explorer):
         return tuple(run for run in runs if run.learning_rate == self.rate.value)
 
     def still(self) -> bytes:
-        """The curves and violins as a JPEG, drawn without a browser."""
+        """Draw the curves and violins as a PNG, without a browser."""
         return activation_figure(self.record, purpose=self.purpose.value).to_bytes()
 
     def describe(self) -> str:
-        """One line that says what is explored."""
         return f"ActivationExplorer of {len(self.record.runs)} trainings"
 
     def _names(self) -> dict[str, list]:

@@ -247,7 +247,7 @@ class Canvas(MessageView):
 
 
 def camera_towards(rotation: np.ndarray) -> dict:
-    """The camera with a rotation (3, 3), zoom 1 and no pan."""
+    """Make a camera with a rotation (3, 3), zoom 1 and no pan."""
     return {"rotation": np.asarray(rotation, dtype=float).ravel().tolist(), "zoom": 1.0, "pan": [0.0, 0.0]}
 
 
@@ -265,14 +265,14 @@ def _quantised(points: np.ndarray) -> tuple[bytes, dict]:
 def contour_lines(
     landmarks: np.ndarray, *, colour: tuple[int, int, int] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lines (n, 2, 3) through landmarks (68, 3), and their colours (n, 3) uint8, by default by part of the face."""
+    """Make lines (n, 2, 3) through landmarks (68, 3), and colours (n, 3) uint8, by default by part of the face."""
     lines = [np.stack([landmarks[part[:-1]], landmarks[part[1:]]], axis=1) for part, _ in CONTOURS]
     colours = [np.tile(np.uint8(colour or own), (len(part) - 1, 1)) for part, own in CONTOURS]
     return np.concatenate(lines), np.concatenate(colours)
 
 
 def pose_axes(rotation: np.ndarray, nose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A head's axes (3, 2, 3) in mm, turned by a rotation (3, 3), and their colours (3, 3) uint8.
+    """Make a head's axes (3, 2, 3) in mm, turned by a rotation (3, 3), and their colours (3, 3) uint8.
 
     They begin at the tip of its nose (3,).
     """

@@ -22,7 +22,7 @@ BASE = {
 def spread(
     place: float, values: np.ndarray, *, colour: str, hover: Sequence[str] | None = None, **options
 ) -> list[go.Violin | go.Scatter]:
-    """The distribution of values (n,) at `place` on a linear x axis, as `visualize.violin` draws it.
+    """Draw the distribution of values (n,) at `place` on a linear x axis, as `visualize.violin` draws it.
 
     Returns a violin and points; the violin is empty if there are too few values. `hover` has a text for each value.
     The points' `customdata` are their places in `values`.
@@ -55,7 +55,7 @@ def spread(
 
 
 def band(x: Sequence, low: Sequence, high: Sequence, *, colour: str, **options) -> go.Scatter:
-    """A translucent band from `low` to `high` (n,) over `x` (n,)."""
+    """Draw a translucent band from `low` to `high` (n,) over `x` (n,)."""
     return go.Scatter(
         x=[*x, *x[::-1]],
         y=[*high, *low[::-1]],
@@ -69,6 +69,6 @@ def band(x: Sequence, low: Sequence, high: Sequence, *, colour: str, **options) 
 
 
 def faded(colour: str, strength: float = 0.15) -> str:
-    """A colour such as "#d1242f", translucent."""
+    """Make a colour such as "#d1242f" translucent."""
     red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
     return f"rgba({red}, {green}, {blue}, {strength})"

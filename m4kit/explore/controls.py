@@ -41,7 +41,7 @@ class ErrorLine(widgets.HTML):
 
 
 def choice(label: str, options, *, width: str = "auto", tooltip: str = "", **traits) -> widgets.Dropdown:
-    """A drop-down list with its label in front."""
+    """Make a drop-down list with its label in front."""
     return widgets.Dropdown(
         options=options,
         description=label,
@@ -53,12 +53,12 @@ def choice(label: str, options, *, width: str = "auto", tooltip: str = "", **tra
 
 
 def button(label: str, *, tooltip: str = "", icon: str = "") -> widgets.Button:
-    """A button as wide as its label."""
+    """Make a button as wide as its label."""
     return widgets.Button(description=label, tooltip=tooltip or label, icon=icon, layout={"width": "auto"})
 
 
 def toggle(label: str, *, on: bool, tooltip: str = "") -> widgets.ToggleButton:
-    """A button that stays down, as wide as its label."""
+    """Make a button that stays down, as wide as its label."""
     return widgets.ToggleButton(
         value=on, description=label, tooltip=tooltip or label, layout={"width": "auto"}
     )
@@ -67,7 +67,7 @@ def toggle(label: str, *, on: bool, tooltip: str = "") -> widgets.ToggleButton:
 def slider(
     label: str, value: float, low: float, high: float, step: float, *, width: str = "", **traits
 ) -> widgets.FloatSlider | widgets.IntSlider:
-    """A slider for a number, with its label in front; for whole numbers if all that is given is whole."""
+    """Make a slider with its label in front, for whole numbers if all that is given is whole."""
     whole = all(isinstance(number, int) for number in (value, low, high, step))
     make = widgets.IntSlider if whole else widgets.FloatSlider
     return make(
@@ -89,25 +89,25 @@ def show_if(shown: bool, *controls: widgets.DOMWidget) -> None:
 
 
 def row(*controls: widgets.Widget, label: str = "") -> widgets.HBox:
-    """Controls in a line that wraps; `label` stands in front of them."""
+    """Put controls into a line that wraps; `label` stands in front of them."""
     front = [widgets.HTML(f'<span style="{_FADED}">{html.escape(label)}</span>', layout={"width": "36px"})]
     return widgets.HBox([*(front if label else []), *controls], layout=WRAP)
 
 
 def faded(text: str) -> str:
-    """A text as HTML, less prominent than the rest."""
+    """Write a text as HTML, less prominent than the rest."""
     style = f"{_FADED}; line-height: 1.4; overflow-wrap: anywhere"
     return f'<div style="{style}">{html.escape(text)}</div>'
 
 
 def paragraph(content: str, *, faint: bool = False) -> str:
-    """HTML content as a paragraph."""
+    """Put HTML content into a paragraph."""
     colour = "var(--jp-ui-font-color2, #666)" if faint else "inherit"
     return f'<div style="line-height: 1.45; max-width: 620px; color: {colour}">{content}</div>'
 
 
 def notice(text: str, *, height: int) -> str:
-    """A text as HTML in a box that stands in place of a picture, `height` pixels tall."""
+    """Write a text as HTML in a box that stands in place of a picture, `height` pixels tall."""
     style = (
         f"{_FADED}; box-sizing: border-box; min-height: {height}px; padding: 16px; line-height: 1.4; display: flex; "
         "align-items: center; border: 1px dashed var(--jp-border-color1, #bbb); overflow-wrap: anywhere"
@@ -116,7 +116,7 @@ def notice(text: str, *, height: int) -> str:
 
 
 def legend(coloured: VertexColours, *, width: int = SIDE_WIDTH) -> str:
-    """The legend of a mesh's colours as HTML, `width` pixels wide; empty where colours mean nothing."""
+    """Write the legend of a mesh's colours as HTML, `width` pixels wide; empty where colours mean nothing."""
     if coloured.values is not None:
         limits = coloured.limits
         steps = scalar_colours(np.linspace(*limits, 12), limits=limits, scale=coloured.scale).colours
@@ -132,7 +132,7 @@ def legend(coloured: VertexColours, *, width: int = SIDE_WIDTH) -> str:
 
 
 def colour_bar(colours: np.ndarray, texts: Sequence[str], *, label: str, width: int = SIDE_WIDTH) -> str:
-    """A bar of colours (n, 3) as HTML, with texts spread evenly below it, and `label` for screen readers."""
+    """Write a bar of colours (n, 3) as HTML, with texts spread evenly below it, and `label` for screen readers."""
     stops = ", ".join(f"rgb({r},{g},{b})" for r, g, b in colours)
     bar = f"background: linear-gradient(to right, {stops}); height: 12px; border-radius: 3px"
     below = f"display: flex; justify-content: space-between; gap: 8px; text-align: center; {_LEGEND}"

@@ -9,7 +9,7 @@ from m4kit.training.registration import register, similarity
 
 
 def mesh_distance(face: Face, other: Face) -> np.ndarray:
-    """Distance (V,) in mm of each of a face's vertices from the same place of another face.
+    """Measure the distance (V,) in mm of each of a face's vertices from the same place of another face.
 
     Both faces are compared without their poses, and the other one is first scaled, turned and moved to where it fits
     best: a photo does not show the size of a face, and each model has a frame of its own.

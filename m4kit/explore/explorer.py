@@ -112,11 +112,11 @@ class Explorer(widgets.VBox):
         return guarded
 
     def describe(self) -> str:
-        """One line that says what is explored."""
+        """Say in one line what is explored."""
         return type(self).__name__
 
     def still(self) -> bytes:
-        """A PNG or JPEG of what is shown, drawn without a browser; empty if there is none."""
+        """Draw what is shown as a PNG or JPEG, without a browser; empty if there is none."""
         return b""
 
     def _repr_mimebundle_(self, **options) -> dict:
@@ -135,7 +135,7 @@ class Explorer(widgets.VBox):
 
 
 def _for_users(error: Exception) -> str:
-    """An error as a sentence; the name of its class only where the message alone does not explain it."""
+    """Write an error as a sentence; the name of its class only where the message alone does not explain it."""
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror}"
     if str(error) and isinstance(error, ValueError | OSError | RuntimeError):
@@ -175,7 +175,7 @@ class MeshExplorer(Explorer):
         self.on(self.camera_buttons["Reset"], self.reset)
 
     def camera(self, name: str) -> np.ndarray:
-        """The rotation (3, 3) of a camera position of `CAMERAS`; a subclass adds "As in photo"."""
+        """Return the rotation (3, 3) of a camera position of `CAMERAS`; a subclass adds "As in photo"."""
         return CAMERAS[name]
 
     def look(self, name: str) -> None:
@@ -206,14 +206,14 @@ class MeshExplorer(Explorer):
         self.look(self.start)
 
     def to_html(self, path: str | Path | None = None) -> str | Path:
-        """A page that works offline and without a kernel, with the same view and the controls that need no kernel.
+        """Make a page that works offline and without a kernel, with the same view and the controls that need none.
 
-        Written to `path`, whose path it gives; without a path it gives the page as text.
+        Writes it to `path`, which is returned; without a path, returns the page as text.
         """
         return save_page(self.page(), path)
 
     def page(self) -> str:
-        """The page of `to_html`."""
+        """Make the page of `to_html`."""
         raise NotImplementedError
 
     def _toggle(self, name: str) -> None:

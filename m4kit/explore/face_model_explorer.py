@@ -238,14 +238,14 @@ class FaceModelExplorer(MeshExplorer):
         self._fitted = self._all_coefficients()
 
     def still(self) -> bytes:
-        """The mesh from the front, with the legend of its colours, as a PNG without a background."""
+        """Draw the mesh from the front, with the legend of its colours, as a PNG without a background."""
         coloured, vertices = self._shown_colours(), self._shown.mean
         if self.explain.value == _NO_MODE:
             vertices = self._vertices(self.coefficients)
         return small_png(clear_still(self._shown, vertices, coloured, rotation=np.eye(3), side=_STILL_SIDE))
 
     def page(self) -> str:
-        """The page of `to_html`: the mean face with all sliders, and the faces of `of`."""
+        """Make the page of `to_html`: the mean face with all sliders, and the faces of `of`."""
         faces = enumerate(self.prediction or ())
         return live_page(
             [
@@ -267,7 +267,6 @@ class FaceModelExplorer(MeshExplorer):
         )
 
     def describe(self) -> str:
-        """One line that says what is explored."""
         return f"FaceModelExplorer of {self.people} identity and {self.moods} expression modes"
 
     def _all_coefficients(self) -> np.ndarray:

@@ -54,13 +54,13 @@ class Cut(NamedTuple):
         return shares_of(self.weights, self.held)
 
     def at(self, shares: np.ndarray) -> np.ndarray:
-        """The weights (4,) at a place (3,)."""
+        """Return the weights (4,) at a place (3,)."""
         weight = self.weights[self.held]
         return np.insert((1 - weight) * shares, self.held, weight)
 
 
 def cuts(record: HeadStudy, weights: np.ndarray, *, side: int = 240) -> list[Cut]:
-    """Four cuts through weights (4,), `side` pixels wide.
+    """Make the four cuts through weights (4,), `side` pixels wide.
 
     Colours are those of `accuracy_colours`, interpolated between measured weights. Inside the white line, weights are
     not worse than the study's `reference`.
@@ -83,7 +83,7 @@ def cuts(record: HeadStudy, weights: np.ndarray, *, side: int = 240) -> list[Cut
 
 
 def accuracy_colours(record: HeadStudy, values: np.ndarray) -> np.ndarray:
-    """Colours (n, 3) uint8 of errors (n,) in percent, from the lowest of the record's grid to the highest.
+    """Colour errors (n,) in percent, from the lowest of the record's grid to the highest: (n, 3) uint8.
 
     The scale follows the square root of what an error has above the lowest. Most weights are almost as good as the
     best, so on an even scale a single bad head would take the colours from the rest.
@@ -94,7 +94,7 @@ def accuracy_colours(record: HeadStudy, values: np.ndarray) -> np.ndarray:
 
 
 def accuracy_legend(record: HeadStudy) -> str:
-    """The legend of `accuracy_colours` as HTML."""
+    """Write the legend of `accuracy_colours` as HTML."""
     low, high = _limits(record)
     values, ticks = (
         low + np.linspace(0, 1, parts + 1) ** 2 * (high - low) for parts in (3 * _LEGEND_PARTS, _LEGEND_PARTS)
@@ -111,7 +111,7 @@ def _limits(record: HeadStudy) -> tuple[float, float]:
 
 
 def cuts_picture(record: HeadStudy, weights: np.ndarray, *, side: int) -> np.ndarray:
-    """The four cuts side by side with their names, (H, 4 * side, 3) uint8 RGB.
+    """Draw the four cuts side by side with their names, (H, 4 * side, 3) uint8 RGB.
 
     Red marks the weights, a cross the lowest error on the cut.
     """
@@ -139,7 +139,7 @@ def cuts_picture(record: HeadStudy, weights: np.ndarray, *, side: int) -> np.nda
 
 
 def shares_of(weights: np.ndarray, held: int) -> np.ndarray:
-    """The shares (3,) of the other three heads in what the held one leaves; equal if it leaves nothing."""
+    """Compute the shares (3,) of the other three heads in what the held one leaves; equal if it leaves nothing."""
     others = np.delete(np.asarray(weights, dtype=float), held)
     return others / others.sum() if others.sum() > 1e-9 else np.full(3, 1 / 3)
 
@@ -197,7 +197,7 @@ def _mark(picture: np.ndarray, best: np.ndarray, present: np.ndarray, unit: floa
 
 
 def packed_accuracy(study: HeadStudy, packer: Packer) -> dict:
-    """The accuracy of all weights in steps of `1 / PAGE_PARTS` for a live page (`live/js/live_study.js`)."""
+    """Pack the accuracy of all weights in steps of `1 / PAGE_PARTS` for a live page (`live/js/live_study.js`)."""
     found = accuracy_at(study, simplex(1 / PAGE_PARTS))
     return {
         "parts": PAGE_PARTS,
@@ -210,7 +210,7 @@ def packed_accuracy(study: HeadStudy, packer: Packer) -> dict:
 
 
 def accuracy_html(study: HeadStudy, weights: np.ndarray) -> str:
-    """The accuracy of weights (4,) in a study, with its faces and how to read the cuts, as HTML."""
+    """Write the accuracy of weights (4,) in a study, with its faces and how to read the cuts, as HTML."""
     found = accuracy_at(study, weights)
     (low, high), (more, least, most) = found.interval, found.difference
     share = f"{100 * study.confidence:.0f} %"
@@ -231,7 +231,7 @@ def accuracy_html(study: HeadStudy, weights: np.ndarray) -> str:
 
 
 def accuracy_line(study: HeadStudy, weights: np.ndarray) -> str:
-    """The accuracy of weights (4,) in a study, in a few words."""
+    """Write the accuracy of weights (4,) in a study, in a few words."""
     found = accuracy_at(study, weights)
     return f"{study.criterion} {found.nme:.3f} %, {_source(found)} on {study.faces} faces"
 

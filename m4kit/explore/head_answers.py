@@ -45,7 +45,7 @@ class Reference:
         self.limits = {"spread": self._most(self.shapes), "moved": self._most(self.own.shape[None])}
 
     def under(self, weights: np.ndarray) -> Answer:
-        """The answer under weights (n,) that sum to 1."""
+        """Compute the answer under weights (n,) that sum to 1."""
         return Answer(self, self.face.with_head_weights(weights))
 
     def _most(self, others: np.ndarray) -> tuple[float, float]:
@@ -98,7 +98,7 @@ class Answer:
         return HeadPose(*((change + 180) % 360 - 180).tolist())
 
     def colours(self, mode: str) -> VertexColours:
-        """Colours of the vertices in one of the modes of `COLOURS`, on a scale that does not depend on the weights.
+        """Colour the vertices in one of the modes of `COLOURS`, on a scale that does not depend on the weights.
 
         "spread" is that of `vertex_colours`; "moved" is the distance between shapes, without the pose.
         """
@@ -113,7 +113,7 @@ class Answer:
         )
 
     def describe(self) -> str:
-        """How far the answer is from the network's own, as HTML."""
+        """Say how far the answer is from the network's own, as HTML."""
         yaw, pitch, roll = (f"{round(angle, 1) + 0.0:+.1f}" for angle in self.pose_change)
         return paragraph(
             "From the network's own answer:<br>"
@@ -122,7 +122,7 @@ class Answer:
         )
 
     def photo(self, image: np.ndarray, *, side: int) -> np.ndarray:
-        """The photo around the face with the landmarks in colour and the network's own in grey, (side, side, 3)."""
+        """Draw the photo around the face with the landmarks, and the network's own in grey, (side, side, 3)."""
         crop = self.reference.face.crop
         picture = cut_square(image, crop, side, border=cv2.BORDER_REPLICATE)
         own, present = (
@@ -134,7 +134,7 @@ class Answer:
         return picture
 
     def mesh(self, mode: str, *, side: int, background: Sequence[int] | None = None) -> np.ndarray:
-        """The mesh as in the photo: (side, side, 3) uint8 RGB on a colour (3,), or (side, side, 4) on none."""
+        """Draw the mesh as in the photo: (side, side, 3) uint8 RGB on a colour (3,), or (side, side, 4) on none."""
         mesh = self.face.model, self.vertices, self.colours(mode)
         looks = {"rotation": self.reference.frame.rotation, "side": side}
         if background is None:

@@ -137,11 +137,11 @@ class HeadWeightExplorer(MeshExplorer):
         return self.under(self.weights)
 
     def under(self, weights) -> Answer:
-        """The chosen face under weights (n,), without moving the sliders; raises `ValueError` for invalid weights."""
+        """Compute the chosen face under weights (n,); the sliders stay. Raises `ValueError` for invalid weights."""
         return self._reference.under(checked(weights, self.count))
 
     def preset(self, name: str) -> np.ndarray:
-        """The weights (n,) of a preset, by the name of its button.
+        """Return the weights (n,) of a preset, by the name of its button.
 
         Raises `ValueError` for an unknown name, and for the best measured weights without a record.
         """
@@ -158,11 +158,11 @@ class HeadWeightExplorer(MeshExplorer):
         return np.eye(self.count)[list(self.presets).index(name) - 3]
 
     def camera(self, name: str) -> np.ndarray:
-        """The rotation (3, 3) of a camera position."""
+        """Return the rotation (3, 3) of a camera position."""
         return self._reference.frame.rotation if name == AS_IN_PHOTO else super().camera(name)
 
     def still(self) -> bytes:
-        """Photo, mesh and cuts under the present weights as a JPEG, drawn without a browser."""
+        """Draw photo, mesh and cuts under the present weights as a JPEG, without a browser."""
         answer, side = self.answer, _STILL_SIDE
         pictures = {
             Path(self.prediction.source).name: answer.photo(self.prediction.image, side=side),
@@ -175,7 +175,7 @@ class HeadWeightExplorer(MeshExplorer):
         return pictures_figure(pictures).to_bytes()
 
     def page(self) -> str:
-        """The page of `to_html`: the photo's faces under any weights, with their measured accuracy."""
+        """Make the page of `to_html`: the photo's faces under any weights, with their measured accuracy."""
         layers = {name: control.value for name, control in self.toggles.items() if name != "own"}
         return prediction_page(
             self.prediction,
@@ -191,7 +191,6 @@ class HeadWeightExplorer(MeshExplorer):
         )
 
     def describe(self) -> str:
-        """One line that says what is explored."""
         return f"HeadWeightExplorer of {self.prediction.source}, {self._weights_text()}"
 
     def _weights_text(self) -> str:

@@ -160,7 +160,7 @@ class MeshViewer(MeshExplorer):
         return face.head if self.toggles["head"].value and face.model.has_head else face
 
     def camera(self, name: str) -> np.ndarray:
-        """The rotation (3, 3) of a camera position."""
+        """Return the rotation (3, 3) of a camera position."""
         return HeadFrame.of(self.face).rotation if name == AS_IN_PHOTO else super().camera(name)
 
     def look(self, name: str) -> None:
@@ -171,7 +171,7 @@ class MeshViewer(MeshExplorer):
             self._draw()
 
     def still(self) -> bytes:
-        """The faces from the front, with their legend, as a PNG without a background, drawn without a browser."""
+        """Draw the faces from the front, with their legend, as a PNG without a background, without a browser."""
         coloured, _ = self._coloured()
         shown = self.shown if self.compare.value == "side" else self.shown[:1]
         side = _STILL_SIDE if len(shown) == 1 else _STILL_SIDE * 3 // 4
@@ -205,7 +205,7 @@ class MeshViewer(MeshExplorer):
         return content
 
     def page(self) -> str:
-        """The page of `to_html`: the faces with the present colour, layers and comparison."""
+        """Make the page of `to_html`: the faces with the present colour, layers and comparison."""
         beside = {}
         if self.compare.value != "one":
             prediction, number = self.partner.value
@@ -221,7 +221,6 @@ class MeshViewer(MeshExplorer):
         )
 
     def describe(self) -> str:
-        """One line that says what is explored."""
         count = len(self.prediction)
         return f"MeshViewer of {self.prediction.source}, {count} {'face' if count == 1 else 'faces'}"
 

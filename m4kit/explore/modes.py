@@ -110,16 +110,17 @@ def _icon(explained: bool) -> str:
 
 
 def cumulative_variance(modes: np.ndarray) -> np.ndarray:
-    """The share (n,) of the total variance in the first 1, 2, ... n modes (n, V, 3), each for one standard deviation.
+    """Compute the share (n,) of the total variance in the first 1, 2, ... n modes.
 
-    The variance of a mode is the sum of its squared displacements over the vertices.
+    `modes` (n, V, 3) are displacements for one standard deviation. The variance of a mode is the sum of its squared
+    displacements over the vertices.
     """
     variance = np.square(modes, dtype=float).sum((1, 2))
     return np.cumsum(variance) / variance.sum()
 
 
 def gram_matrix(modes: np.ndarray) -> np.ndarray:
-    """Products of modes (n, V, 3) with each other, mean over the vertices, (n, n) in mm squared.
+    """Multiply modes (n, V, 3) with each other, mean over the vertices: (n, n) in mm squared.
 
     Coefficients c move the vertices by `sqrt(c @ gram @ c)`, root mean square; its cost does not depend on V.
     """
@@ -130,7 +131,7 @@ def gram_matrix(modes: np.ndarray) -> np.ndarray:
 def reconstruction_error(
     modes: np.ndarray, coefficients: np.ndarray, *, gram: np.ndarray | None = None
 ) -> np.ndarray:
-    """Distance (n + 1,) of a face to itself with only its first 0, 1, ... n modes: RMS over vertices in mm.
+    """Compute how far a face is from itself with its first 0, 1, ... n modes alone, (n + 1,): RMS over vertices, mm.
 
     `modes` (n, V, 3) are in mm for a coefficient of 1, `coefficients` (n,); `gram` is `gram_matrix(modes)`, if known.
     """

@@ -33,7 +33,7 @@ def check_prediction(prediction: Prediction, *, name: str) -> Prediction:
 
 
 def face_choice(prediction: Prediction | tuple[Face, ...]) -> widgets.Dropdown:
-    """A drop-down list of the prediction's faces by number, hidden unless there are several."""
+    """Make a drop-down list of the prediction's faces by number, hidden unless there are several."""
     control = choice("Face", [(f"Face {k + 1}", k) for k in range(len(prediction))])
     show_if(len(prediction) > 1, control)
     return control
@@ -53,7 +53,7 @@ def thumbnail(image: np.ndarray, face: Face, *, vertex: int | None = None) -> np
 def picture_html(
     content: bytes, *, kind: str, alt: str, width: str = f"{SIDE_WIDTH}px", save_as: str = ""
 ) -> str:
-    """A picture file's bytes as HTML, with `alt` for screen readers; a click saves it as `save_as`, if given.
+    """Put a picture file into HTML, with `alt` for screen readers; a click saves it as `save_as`, if given.
 
     `width` is in units of CSS.
     """

@@ -17,7 +17,7 @@ _HEIGHT = 400
 
 
 def line_chart(report: ReportData, metric: str) -> go.Figure:
-    """A metric by severity, as `scenes.figures.line_chart`. Raises `ReportError` if there is nothing to draw."""
+    """Draw a metric by severity, as `scenes.figures.line_chart`. Raises `ReportError` if there is nothing to draw."""
     table = cells(report, metric).dropna(subset="severity")
     traces = []
     for name in CONDITIONS:
@@ -58,7 +58,7 @@ def line_chart(report: ReportData, metric: str) -> go.Figure:
 def spread_chart(
     report: ReportData, metric: str, *, names: Sequence[str], severities: Sequence[float] | None = None
 ) -> tuple[go.Figure, list[np.ndarray]]:
-    """The faces of each condition, as `scenes.figures.violins`, and for each trace the rows of its points.
+    """Draw the faces of each condition, as `scenes.figures.violins`; also return the rows of each trace's points.
 
     The rows are labels of the faces' index; `names` has a text for each. Raises `ReportError` if there is no face.
     """
@@ -113,7 +113,7 @@ def spread_chart(
 def scatter_chart(
     groups: Mapping[str, np.ndarray], across: np.ndarray, up: np.ndarray, *, titles: tuple[str, str]
 ) -> go.Figure:
-    """A scatter plot of two columns, one colour per condition; a drag draws a lasso."""
+    """Draw a scatter plot of two columns, one colour per condition; a drag draws a lasso."""
     traces = [
         go.Scatter(
             x=across[rows],

@@ -215,11 +215,10 @@ class SceneExplorer(Explorer):
         self._open("One photo")
 
     def still(self) -> bytes:
-        """The heat map as a JPEG, drawn without a browser."""
+        """Draw the heat map as a PNG, without a browser."""
         return figures.heat_map(self.report, self.metric.value).to_bytes()
 
     def describe(self) -> str:
-        """One line that says what is explored."""
         return f"SceneExplorer of {len(self.report)} photos"
 
     def _open(self, tab: str) -> None:

@@ -47,7 +47,7 @@ class SceneFilters:
         return None if severity in (ALL, REAL) else [severity]
 
     def passing(self, *, but: Sequence[str] = ()) -> np.ndarray:
-        """Which faces pass the filters, without those that `but` names, (n,) bool."""
+        """Find the faces that pass the filters, without those that `but` names, (n,) bool."""
         faces, value = self._faces, {name: one.value for name, one in self.controls.items()}
         value |= dict.fromkeys(but, ALL)
         kept = pd.Series(True, index=faces.index)
@@ -66,7 +66,7 @@ class SceneFilters:
         return kept.to_numpy()
 
     def chooses(self, condition: str, severity: str) -> bool:
-        """Whether condition and severity of a cell, as its headings name them, are among those chosen."""
+        """Tell whether condition and severity of a cell, as its headings name them, are among those chosen."""
         wanted = self["severity"].value
         word = wanted if wanted in (ALL, REAL) else severity_word(wanted)
         return self["condition"].value in (ALL, condition) and word in (ALL, severity)

@@ -65,11 +65,11 @@ class SliderPicture(Explorer):
             self.picture.value = jpeg(picture, quality=_QUALITY)
 
     def describe(self) -> str:
-        """The sliders and their values in one line."""
+        """Name the sliders and their values in one line."""
         return "SliderPicture: " + ", ".join(f"{name} {value:g}" for name, value in self.values.items())
 
     def still(self) -> bytes:
-        """A smaller picture of the present values."""
+        """Draw a smaller picture of the present values."""
         with Image.open(io.BytesIO(self.picture.value)) as shown:
             width, opaque = _STILL_WIDTH[shown.format], shown.format == "JPEG"
             picture = shown.convert("RGB" if opaque else "RGBA")

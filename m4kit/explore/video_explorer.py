@@ -139,7 +139,7 @@ class VideoExplorer(MeshExplorer):
         super().look(name)
 
     def still(self) -> bytes:
-        """The frame with its landmarks, and the mesh of the chosen track, as a JPEG drawn without a browser."""
+        """Draw the frame with its landmarks, and the mesh of the chosen track, as a JPEG, without a browser."""
         position = self.player.position
         picture = cv2.imdecode(np.frombuffer(self._pictures[position], np.uint8), cv2.IMREAD_COLOR_RGB)
         picture = draw_landmarks(picture, self._landmarks[position])
@@ -158,7 +158,6 @@ class VideoExplorer(MeshExplorer):
         return jpeg(both, quality=_STILL_QUALITY)
 
     def describe(self) -> str:
-        """One line that says what is explored."""
         count = len(self.tracks)
         return f"VideoExplorer of {self.video.source}, {len(self.frames)} frames, {count} track{'s' * (count > 1)}"
 

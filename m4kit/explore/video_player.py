@@ -51,7 +51,7 @@ class VideoPlayer(MessageView):
         tracks: Sequence[Sequence[int]],
         **traits,
     ):
-        """A clip of n frames: JPEGs of `size` (width, height), numbers, times, landmarks (faces, 68, 2), tracks.
+        """Take a clip of n frames: JPEGs of `size` (width, height), numbers, times, landmarks (faces, 68, 2), tracks.
 
         Landmarks are in pixels of the JPEGs, and `tracks` has the number of each face.
         """
@@ -122,7 +122,7 @@ class VideoTimeline(MessageView):
         colours: Sequence[str],
         **traits,
     ):
-        """Values (tracks, signals, n), NaN where a track is absent; titles of signals and colours of tracks."""
+        """Take values (tracks, signals, n), NaN where a track is absent; titles of signals and colours of tracks."""
         super().__init__(**traits)
         content = {"seconds": list(seconds), "titles": list(titles), "colours": list(colours)}
         self._content = content, [np.ascontiguousarray(values, dtype="<f4").tobytes()]

@@ -27,7 +27,7 @@ _PAPER = (255, 255, 255)
 
 
 def landmarks_figure(faces: Mapping[str, Face], *, side: int = 460) -> NotebookFigure:
-    """The landmarks of several answers for one face over one another, each in its colour, on the photo.
+    """Draw the landmarks of several answers for one face over one another, each in its colour, on the photo.
 
     `faces` maps names to faces in one photo: that of the first one, around which the close-up is. `side` is the side
     of the picture in pixels.
@@ -57,7 +57,7 @@ def landmarks_figure(faces: Mapping[str, Face], *, side: int = 460) -> NotebookF
 def distances_figure(
     face: Face, distances: Mapping[str, np.ndarray], *, yaws: tuple[float, ...] = (0, 50), side: int = 260
 ) -> NotebookFigure:
-    """Distances (V,) in mm in colour on a face's mesh: a column per name, a row per yaw in degrees, one scale.
+    """Draw distances (V,) in mm as colours on a face's mesh: a column per name, a row per yaw in degrees, one scale.
 
     Clay are vertices whose distance is NaN. `explore.correspondence.mesh_distance` measures distances.
 

@@ -168,7 +168,7 @@ def draw_mesh(image: np.ndarray, faces: Face | Iterable[Face], *, opacity: float
 def draw_meshes(
     image: np.ndarray, faces: Face | Iterable[Face], *, opacities: Sequence[float]
 ) -> list[np.ndarray]:
-    """`draw_mesh` at several opacities, a picture for each, in little more time than one."""
+    """Draw as `draw_mesh` at several opacities, a picture for each, in little more time than one."""
     meshes, colours = [], []
     for face in _faces(faces):
         kept, triangles = coarse_mesh(face)
@@ -234,13 +234,13 @@ def draw_layers(
 
 
 def pose_text(pose: HeadPose) -> str:
-    """Yaw, pitch and roll as text, in whole degrees with signs."""
+    """Write yaw, pitch and roll as text, in whole degrees with signs."""
     names = zip(HeadPose._fields, pose, strict=True)
     return "  ".join(f"{name} {angle_text(angle)}" for name, angle in names)
 
 
 def angle_text(degrees: float) -> str:
-    """An angle as text, in whole degrees with its sign; `-` for NaN."""
+    """Write an angle as text, in whole degrees with its sign; `-` for NaN."""
     if np.isnan(degrees):
         return "-"
     return f"{round(degrees):+d}°".replace("+0°", "0°").replace("-", "\N{MINUS SIGN}")

@@ -46,7 +46,7 @@ _SMALLEST_LABELLED_FACE = 90
 
 
 def row_pictures(image: np.ndarray, faces: Sequence[Face]) -> dict[str, np.ndarray]:
-    """The four pictures of an overview by name. Angles are written if every face has room for them."""
+    """Draw the four pictures of an overview, by name. Angles are written if every face has room for them."""
     text = bool(faces) and min(face_size(face.landmarks) for face in faces) >= _SMALLEST_LABELLED_FACE
     pictures = (
         draw_landmarks(image, faces),
@@ -63,7 +63,7 @@ def overview(
     titles: Sequence[str] = (),
     close: bool = False,
 ) -> NotebookFigure:
-    """Landmarks, head pose, translucent mesh and solid mesh of one or several photos, a column per photo.
+    """Draw landmarks, head pose, translucent mesh and solid mesh of one or several photos, a column per photo.
 
     Takes one prediction or a list. All photos get the same height; `max_side` is the longest side of any picture,
     in pixels of the figure. `titles` gives one title per photo. `close` shows a square around the largest face
@@ -101,7 +101,7 @@ def overview(
 
 
 def overview_pictures(prediction: Prediction, *, max_side: int) -> dict[str, np.ndarray]:
-    """The pictures of one photo's overview by name; without a face, the photo alone, named "no face found".
+    """Draw the pictures of one photo's overview, by name; without a face, the photo alone, named "no face found".
 
     A photo larger than `max_side` is shrunk to it. A photo smaller than 480 pixels is enlarged to them, so that
     there is room for fine lines.
@@ -111,7 +111,7 @@ def overview_pictures(prediction: Prediction, *, max_side: int) -> dict[str, np.
 
 
 def faces_figure(prediction: Prediction, *, side: int = 240, max_faces: int = 6) -> NotebookFigure:
-    """Close-ups of the largest faces: a row per face with its angles, and a column per row of `overview`.
+    """Draw close-ups of the largest faces: a row per face with its angles, and a column per row of `overview`.
 
     `side` is the side of a close-up in pixels of the figure.
     """
@@ -140,7 +140,7 @@ def photo_figure(
     boxes: bool,
     max_side: int,
 ) -> NotebookFigure:
-    """The photo with layers drawn over it; see `Prediction.plot`."""
+    """Draw the photo with layers over it; see `Prediction.plot`."""
     _check_side(max_side)
     layers = {"landmarks": landmarks, "pose": pose, "mesh": mesh, "boxes": boxes}
     check_layers(**layers)
@@ -157,7 +157,7 @@ def shapes_figure(
     pitch: float = 0.0,
     side: int = 220,
 ) -> NotebookFigure:
-    """Meshes of a face model without their photo, turned: a row per mesh and a column per yaw, all at one scale.
+    """Draw meshes of a face model without photo, turned: a row per mesh and a column per yaw, all at one scale.
 
     `shapes` maps names to vertices (V, 3) in mm, such as `face.shape` or `model.vertices(...)`. Angles are in
     degrees. `side` is the side of a picture in pixels of the figure.
@@ -192,7 +192,7 @@ def shapes_figure(
 
 
 def pictures_figure(pictures: Mapping[str, np.ndarray]) -> NotebookFigure:
-    """Pictures (H, W, 3) uint8 RGB side by side, pixel for pixel, each below its title."""
+    """Put pictures (H, W, 3) uint8 RGB side by side, pixel for pixel, each below its title."""
     if not pictures:
         raise ValueError("expected at least one picture, got none")
     row = [check_image(picture, name=f"picture {title!r}") for title, picture in pictures.items()]
@@ -206,7 +206,7 @@ def _fitted(prediction: Prediction, max_side: int) -> Prediction:
 
 
 def close_up(image: np.ndarray, face: Face, side: int, *, room: float = 1.35) -> tuple[np.ndarray, Crop]:
-    """A picture (side, side, 3) of the square around a face, black outside the photo, and that square.
+    """Cut the square around a face, black outside the photo: the picture (side, side, 3), and the square.
 
     The square is `room` times as large as the face.
     """
@@ -233,7 +233,7 @@ def grid(
     labels: Sequence[str] = (),
     columns: Sequence[str] = (),
 ) -> NotebookFigure:
-    """Images in rows and columns, pixel for pixel, with labels left of the rows and titles above the columns."""
+    """Put images into rows and columns, pixel for pixel, with labels left of rows and titles above columns."""
     from m4kit.visualize.notebook_figure import DPI, NotebookFigure
 
     gap, letter = 6, 12

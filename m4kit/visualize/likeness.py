@@ -1,4 +1,4 @@
-"""The chart that shows how much of what tells drawings apart is left in a network's meshes."""
+"""Chart of how much of the differences between drawings is left in a network's meshes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def likeness_figure(drawn: Sequence[Face], predicted: Sequence[Face], *, height: int = 420) -> NotebookFigure:
-    """Each pair of n faces as a dot: how far apart they are as drawn, and how far apart the network makes them.
+    """Draw each pair of n faces as a dot: how far apart they are as drawn, and how far apart the network makes them.
 
     `drawn` are faces that follow the true points (`exaggeration.follow`), `predicted` the network's of the same
     drawings. A distance is the root mean square of that of the 68 landmarks of both faces, in mm, without pose. On

@@ -1,4 +1,4 @@
-"""The figure that shows what of an error a face model cannot say, and what the network missed."""
+"""Figure of an error's parts: what the face model cannot represent, and what the network missed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _NEAR = (12.0, 24.0)
 
 
 def limits_figure(face: Face, landmarks: np.ndarray, *, side: int = 300) -> NotebookFigure:
-    """Six pictures of a network's face beside the true landmarks (68, 2 or 3) in photo pixels.
+    """Draw six pictures of a network's face beside the true landmarks (68, 2 or 3) in photo pixels.
 
     Above: the photo with the true points, the network's landmarks, and those of the best fit of its face model
     (`exaggeration.fit_face`), with a line from each to the true point. Below: the best fit's mesh, in colour how far

@@ -53,7 +53,7 @@ class Framing(NamedTuple):
 
 
 def framing(model: FaceModel) -> Framing:
-    """How a model's meshes are shown: a face around the model's origin, a head around its own middle.
+    """Frame a model's meshes: a face around the model's origin, a head around its own middle.
 
     The origin of another model may be elsewhere. Where its mean face would reach out of the picture, that face's
     middle is the picture's.
@@ -79,7 +79,7 @@ def mesh_picture(
     pitch: float = 0.0,
     side: int = 480,
 ) -> np.ndarray:
-    """A still picture of the mesh turned by `yaw` and `pitch` degrees, (side, side, 3) uint8 RGB on white.
+    """Draw a still picture of the mesh turned by `yaw` and `pitch` degrees, (side, side, 3) uint8 RGB on white.
 
     `face.head` shows the whole head. `colour` is one of `vertex_colours.MODES`. For `texture`, `image` (H, W, 3)
     uint8 RGB is the photo, by default the one that the face was found in. `limits` are those of the colour scale, see

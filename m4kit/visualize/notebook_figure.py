@@ -44,14 +44,14 @@ class NotebookFigure(Figure):
     """
 
     def save(self, path: str | Path) -> Path:
-        """Write the figure, pixel for pixel, in the format of the path's ending; gives the path."""
+        """Write the figure, pixel for pixel, in the format of the path's ending; returns the path."""
         path = Path(path)
         options = {"pil_kwargs": _QUALITY} if path.suffix.lower() in {".jpg", ".jpeg"} else {}
         self.savefig(path, dpi=self.dpi, **options)
         return path
 
     def to_bytes(self) -> bytes:
-        """The PNG or JPEG that a notebook stores."""
+        """Draw the PNG or JPEG that a notebook stores."""
         photos = any(picture.get_array().shape[2:] == (3,) for axes in self.axes for picture in axes.images)
         buffer = io.BytesIO()
         with _for_screens(self, background=MAT if photos else "none", ink=MAT_INK if photos else SCREEN_INK):
@@ -63,7 +63,7 @@ class NotebookFigure(Figure):
         return small_png(np.frombuffer(buffer.getvalue(), np.uint8).reshape(height, width, 4))
 
     def bundle(self, text: str | None = None) -> dict[str, str]:
-        """The figure for `IPython.display.display(..., raw=True)`: a picture, and the text for a terminal."""
+        """Bundle the figure for `IPython.display.display(..., raw=True)`: a picture, and the text for a terminal."""
         return picture_bundle(self.to_bytes()) | {"text/plain": text or repr(self)}
 
     def _ipython_display_(self) -> None:
@@ -75,7 +75,7 @@ class NotebookFigure(Figure):
 
 @contextmanager
 def _for_screens(figure: Figure, *, background: str, ink: str) -> Iterator[None]:
-    """Within the block, the figure has another background, and another ink instead of black and dark grey.
+    """Give the figure another background within the block, and another ink instead of black and dark grey.
 
     Text over the cells of a heat map keeps its colour.
     """

@@ -15,7 +15,7 @@ _ROUNDS = 4
 
 
 def without_background(draw: Callable[[int], np.ndarray]) -> np.ndarray:
-    """What `draw(grey)` draws on a grey background, (H, W, 3) uint8 RGB, without it: (H, W, 4) uint8 RGBA.
+    """Remove the background from what `draw(grey)` draws on grey, (H, W, 3) uint8 RGB: (H, W, 4) uint8 RGBA.
 
     It is drawn on white and on black: the less a pixel differs between the two, the more opaque it is.
     """
@@ -62,6 +62,6 @@ def small_png(picture: np.ndarray) -> bytes:
 
 
 def picture_bundle(content: bytes) -> dict[str, str]:
-    """The bytes of a PNG or JPEG file as Jupyter's MIME bundle."""
+    """Bundle the bytes of a PNG or JPEG file for Jupyter, by MIME type."""
     kind = "png" if content.startswith(b"\x89PNG") else "jpeg"
     return {f"image/{kind}": base64.b64encode(content).decode()}

@@ -42,7 +42,7 @@ class Strokes(NamedTuple):
     ) -> None:
         """Paint over the picture, in place: in one colour (3,), or one for each pixel (n, 3).
 
-        With a `halo`, the lines are wider by so many pixels on each side.
+        With a `halo`, the lines are wider by that many pixels on each side.
         """
         if not len(self.places):
             return
@@ -59,7 +59,7 @@ class Strokes(NamedTuple):
         pixels.put(self.places, mixed.view("V3"))
 
     def shares_along(self, picture: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-        """How far each pixel lies on the way between two points (2,) of its line, (n,) in [0, 1].
+        """Compute how far each pixel lies on the way between two points (2,) of its line, (n,) in [0, 1].
 
         `starts` and `ends` hold those points of all lines.
         """
@@ -72,16 +72,16 @@ class Strokes(NamedTuple):
 
 
 def dots(picture: np.ndarray, points: np.ndarray, radius: float) -> Strokes:
-    """Discs around points (n, 2)."""
+    """Find the pixels of discs around points (n, 2)."""
     return lines(picture, np.asarray(points, dtype=float)[:, None].repeat(2, axis=1), 2 * radius)
 
 
 def lines(
     picture: np.ndarray, polylines: Sequence[np.ndarray], width: float, *, halo: float = 0.0
 ) -> Strokes:
-    """Polylines, each (n, 2), with what `Strokes.paint` needs for a halo of so many pixels.
+    """Find the pixels of polylines, each (n, 2), and of a `halo` of that many pixels around them.
 
-    A point twice is a dot.
+    A line between two equal points is a dot.
     """
     reach = np.float32(max(width + 2 * halo, 1) / 2 + 0.5)
     pieces, owners = _pieces(polylines, longest=8 + 2 * reach)
@@ -184,7 +184,7 @@ def label(picture: np.ndarray, text: str, place: tuple[float, float], *, height:
 
 
 def width(text: str, *, height: float) -> float:
-    """Width in pixels of a line of text with letters `height` pixels tall."""
+    """Measure the width in pixels of a line of text with letters `height` pixels tall."""
     return _font(max(6, int(height))).getlength(text)
 
 

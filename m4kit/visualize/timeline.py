@@ -28,7 +28,7 @@ _GRID = "rgba(128,128,128,0.25)"
 
 
 def pose_timeline(video: Video) -> go.Figure:
-    """Yaw, pitch, roll and the openings of mouth and eyes over time, a row each, as a plotly figure.
+    """Draw yaw, pitch, roll and the openings of mouth and eyes over time, a row each, as a plotly figure.
 
     Each track has a colour. Lines have gaps where a face is not seen. The video is read to its end first.
     """

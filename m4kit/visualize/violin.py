@@ -36,7 +36,7 @@ def draw_violin(axes: Axes, place: float, values: np.ndarray, *, colour: str) ->
 
 
 def violin_and_points(values: np.ndarray) -> tuple[bool, np.ndarray]:
-    """Whether values (n,) are enough for a violin, and which of them are drawn as points, (m,) their places."""
+    """Tell whether values (n,) are enough for a violin, and which are drawn as points, (m,) their places."""
     if len(values) < _FEWEST or np.ptp(values) == 0:
         return False, np.arange(len(values))
     low, high = np.percentile(values, [25, 75])
@@ -45,7 +45,7 @@ def violin_and_points(values: np.ndarray) -> tuple[bool, np.ndarray]:
 
 
 def beside_each_other(values: np.ndarray) -> np.ndarray:
-    """Offsets (n,) from -0.25 to 0.25 that keep points of like values (n,) apart."""
+    """Compute offsets (n,) from -0.25 to 0.25 that keep points of like values (n,) apart."""
     rank = np.argsort(np.argsort(values, kind="stable"), kind="stable")
     # Multiples of the golden ratio keep neighbours in rank apart.
     return 0.5 * ((rank * 0.618034 + 0.5) % 1 - 0.5)

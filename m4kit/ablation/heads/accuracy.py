@@ -36,7 +36,7 @@ class Accuracy(NamedTuple):
 
 
 def accuracy_at(record: HeadStudy, weights) -> Accuracy:
-    """Accuracy under weights (..., 4), which must be at least 0 and sum to 1.
+    """Interpolate the accuracy under weights (..., 4), which must be at least 0 and sum to 1.
 
     Raises `RecordError` for a record without a grid, whose best weights came from the study of another set.
     """

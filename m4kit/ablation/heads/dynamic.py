@@ -59,7 +59,7 @@ class Condition:
         return self.dynamic - self.static
 
     def interval(self) -> tuple[float, float]:
-        """The 95 % bootstrap interval of the mean difference."""
+        """Compute the 95 % bootstrap interval of the mean difference."""
         low, high = metrics.bootstrap(self.difference)
         return float(low), float(high)
 
@@ -106,11 +106,11 @@ class DynamicStudy:
         return self.conditions[0]
 
     def of_kind(self, kind: str) -> tuple[Condition, ...]:
-        """The unchanged faces, then the conditions of a kind by rising level."""
+        """Return the unchanged faces, then the conditions of a kind by rising level."""
         return (self.plain, *(one for one in self.conditions if one.kind == kind))
 
     def report(self) -> str:
-        """The study as text, one line per condition."""
+        """Write the study as text, one line per condition."""
         plain = self.plain
         lines = [
             f"Dynamic against static weights on {len(self.names)} faces of {self.dataset}; NME in % over all faces, "
@@ -128,7 +128,7 @@ class DynamicStudy:
         return "\n".join(lines)
 
     def summary(self) -> pd.DataFrame:
-        """The conditions for readers, one row each: both errors, their difference, and the mean dynamic weights."""
+        """Tabulate the conditions, one row each: both errors, their difference, and the mean dynamic weights."""
         import pandas as pd
 
         rows = []
@@ -146,7 +146,7 @@ class DynamicStudy:
         return pd.DataFrame(rows).round(3)
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row per condition and face."""
+        """Make a table with one row per condition and face."""
         import pandas as pd
 
         tables = [

@@ -30,7 +30,7 @@ _AXES = {
 
 
 def dynamic_figure(study: DynamicStudy) -> NotebookFigure:
-    """Dynamic head weights and their gain against yaw, blur and occlusion, and the faces that gain and lose most.
+    """Draw dynamic head weights and their gain against yaw, blur and occlusion, and faces that gain and lose most.
 
     Above: each head's mean weight, with the middle half of the faces as a band and the static weights dashed. Middle:
     NME of the dynamic network minus that of the static one, with its 95 % interval; it helps below 0. Below: the

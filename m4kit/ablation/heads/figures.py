@@ -31,7 +31,7 @@ _CORNERS = np.array([[0, 8**0.5, -1], [6**0.5, -(2**0.5), -1], [-(6**0.5), -(2**
 
 
 def head_weights_figure(record: HeadStudy) -> NotebookFigure:
-    """Accuracy of each setting of the head weights, as in the paper's Fig. S1.
+    """Draw the accuracy of each setting of the head weights, as in the paper's Fig. S1.
 
     Above: NME of every setting with its bootstrap interval, NME of each yaw bin, and whether the setting differs from
     the `reference` by the paired interval. The band is the interval of the reference. Below: all weights that were
@@ -64,7 +64,7 @@ def head_weights_figure(record: HeadStudy) -> NotebookFigure:
 
 
 def simplex_figure(record: HeadStudy) -> go.Figure:
-    """Interactive tetrahedron of all static weights that were tried, coloured by their NME.
+    """Draw an interactive tetrahedron of all static weights that were tried, coloured by their NME.
 
     Each corner is one head alone. Large points are not worse than the `reference`. Raises `ValueError` if the study
     has no grid.
@@ -228,7 +228,7 @@ def _draw_grid(axes, record: HeadStudy) -> None:
 
 
 def _draw_details(axes, record: HeadStudy) -> None:
-    """Table of the errors of each landmark group, angle and the vertices, coloured by their ratio to the best."""
+    """Draw a table of the errors of each landmark group, angle and the vertices, coloured by ratio to the best."""
     table, titles, columns = record.table, list(GROUPS), list(record.table.groups.T)
     if np.isfinite(table.pose).all():
         titles += ["yaw", "pitch", "roll"]

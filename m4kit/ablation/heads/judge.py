@@ -71,11 +71,11 @@ class Judgement:
         return np.where(np.isfinite(self.balanced), self.balanced, self.nme)
 
     def take(self, rows) -> Judgement:
-        """Only these rows."""
+        """Keep only these rows."""
         return Judgement(**{name: values[rows] for name, values in self._known().items()})
 
     def joined(self, other: Judgement) -> Judgement:
-        """These rows followed by the other's, which must be of the same faces."""
+        """Append the rows of another judgement, which must be of the same faces."""
         theirs = other._known()
         return Judgement(
             **{
@@ -91,7 +91,7 @@ class Judgement:
 
 
 def simplex(step: float = 0.1) -> np.ndarray:
-    """All weights of four heads on a regular grid that sum to 1, (n, 4): 286 for step 0.1, 1,771 for step 0.05.
+    """List all weights of four heads on a regular grid that sum to 1, (n, 4): 286 for step 0.1, 1,771 for step 0.05.
 
     >>> simplex(1).tolist()
     [[0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]]
@@ -104,7 +104,7 @@ def simplex(step: float = 0.1) -> np.ndarray:
 
 
 def checked_weights(weights) -> np.ndarray:
-    """Head weights (4,) or (w, 4) as an array (w, 4) whose rows sum to 1 exactly.
+    """Check head weights (4,) or (w, 4), and return them as (w, 4) with rows that sum to 1 exactly.
 
     Raises `ValueError` if their shape is another one, or if they are negative, not finite, or do not sum to 1.
     """
@@ -126,7 +126,7 @@ def checked_weights(weights) -> np.ndarray:
 
 
 def judge(answers: HeadAnswers, weights, *, truth: np.ndarray | None = None) -> Judgement:
-    """Errors of n faces under head weights (4,) or (w, 4).
+    """Compute the errors of n faces under head weights (4,) or (w, 4).
 
     `truth` (n, 62) are the true raw parameters if they are known; they give the true vertices. Everything is computed
     from `answers`, chunk by chunk; the network does not run. 1,000 weights over 500 faces take a few seconds.
@@ -174,7 +174,7 @@ def judge(answers: HeadAnswers, weights, *, truth: np.ndarray | None = None) -> 
 
 
 def judge_own(answers: HeadAnswers, *, truth: np.ndarray | None = None) -> Judgement:
-    """Errors under the network's own weights, which may differ between faces, as one row.
+    """Compute the errors under the network's own weights, which may differ between faces, as one row.
 
     Its `weights` are their means over the faces.
     """
@@ -185,18 +185,18 @@ def judge_own(answers: HeadAnswers, *, truth: np.ndarray | None = None) -> Judge
 
 
 def yaw_bins(answers: HeadAnswers) -> np.ndarray:
-    """Yaw bin of each face, (n,); -1 for all faces if any true yaw is not known."""
+    """Find the yaw bin of each face, (n,); -1 for all faces if any true yaw is not known."""
     bins = metrics.yaw_bin(true_poses(answers.samples)[:, 0])
     return bins if (bins >= 0).all() else np.full(len(bins), -1)
 
 
 def bin_counts(bins: np.ndarray) -> np.ndarray:
-    """Number of faces in each yaw bin, (3,), from `yaw_bins` (n,); zeros if a yaw is not known."""
+    """Count the faces in each yaw bin, (3,), from `yaw_bins` (n,); zeros if a yaw is not known."""
     return np.bincount(bins[bins >= 0], minlength=len(metrics.YAW_BINS))
 
 
 def face_shares(bins: np.ndarray) -> np.ndarray:
-    """Weight of each face, (n,), in the mean that settings are compared by.
+    """Compute the weight of each face, (n,), in the mean that settings are compared by.
 
     `bins` (n,) are from `yaw_bins`. All bins count the same if each holds a face; otherwise all faces count the same.
     """
@@ -207,7 +207,7 @@ def face_shares(bins: np.ndarray) -> np.ndarray:
 
 
 def head_poses(cameras: np.ndarray) -> np.ndarray:
-    """Yaw, pitch and roll (..., 3) in degrees of cameras (..., 3, 4): `camera.head_pose` of many at once.
+    """Compute yaw, pitch and roll (..., 3) in degrees of cameras (..., 3, 4), faster than `camera.head_poses`.
 
     The polar factor of the upper rows A is (A A^T)^(-1/2) A, and the root of a 2x2 matrix M has a closed form:
     (M + s I) / t with s = sqrt(det M) and t = sqrt(trace M + 2 s).

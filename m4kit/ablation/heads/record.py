@@ -93,21 +93,21 @@ class HeadStudy:
         return OTHER_HALF if OTHER_HALF in self.settings else BEST
 
     def row(self, setting: str) -> int:
-        """Row of a setting. Raises `ValueError` if the study does not have it."""
+        """Find the row of a setting. Raises `ValueError` if the study does not have it."""
         if setting not in self.settings:
             raise ValueError(f"expected a setting out of {', '.join(self.settings)}, got {setting!r}")
         return self.settings.index(setting)
 
     def weights(self, setting: str) -> np.ndarray:
-        """Head weights (4,) of a setting; their means over the faces if each face has its own."""
+        """Return the head weights (4,) of a setting; their means over the faces if each face has its own."""
         return self.table.weights[self.row(setting)]
 
     def difference(self, setting: str, other: str | None = None) -> np.ndarray:
-        """A setting's error minus another's, by default the reference's, and its paired interval: (3,)."""
+        """Return a setting's error minus another's, by default the reference's, and its paired interval: (3,)."""
         return self.differences[self.row(setting), self.row(other or self.reference)]
 
     def verdict(self, setting: str, other: str | None = None) -> str:
-        """How a setting compares with another, by default the reference.
+        """Say how a setting compares with another, by default the reference.
 
         It is "better", "worse", or "does not differ" if the interval holds 0. Against the weights that these faces
         have not chosen, those that they chose are "chosen on these faces".
@@ -122,7 +122,7 @@ class HeadStudy:
         return verdicts(self.grid_differences) != VERDICTS.index("worse")
 
     def report(self) -> str:
-        """The study as text, one line per setting."""
+        """Write the study as text, one line per setting."""
         lines = [
             f"{self.faces} faces of {self.dataset}, {self.inputs}; weights {self.weights_file or 'not named'}",
             f"{self.criterion} in %, with {100 * self.confidence:.0f} % intervals (bootstrap over faces, those "
@@ -145,7 +145,7 @@ class HeadStudy:
         return "\n".join(lines)
 
     def summary(self) -> pd.DataFrame:
-        """The settings for readers, one row each: their weights, errors and intervals, and how they compare."""
+        """Tabulate the settings, one row each: their weights, errors and intervals, and how they compare."""
         import pandas as pd
 
         table, reference = self.table, self.row(self.reference)
@@ -183,7 +183,7 @@ class HeadStudy:
 
     @classmethod
     def packaged(cls) -> HeadStudy:
-        """The study of the packaged network on its validation people; `docs/evaluation.md` has its command."""
+        """Load the study of the packaged network on its validation people; `docs/evaluation.md` has its command."""
         return cls.load(Path(str(resources.files("m4kit.assets") / "head_study.parquet")))
 
     @classmethod
@@ -213,7 +213,7 @@ class HeadStudy:
         )
 
     def to_dataframe(self) -> pd.DataFrame:
-        """All settings and then the grid, one row each, with intervals and the difference from the reference."""
+        """Tabulate all settings and then the grid, one row each, with intervals and difference from the reference."""
         import pandas as pd
 
         every = self.table.joined(self.grid)
@@ -237,15 +237,15 @@ class HeadStudy:
 
 
 def verdicts(differences: np.ndarray) -> np.ndarray:
-    """Indices into `VERDICTS` (...) of differences (..., 3) with their intervals."""
+    """Judge differences: indices into `VERDICTS` (...) of differences (..., 3) with their intervals."""
     return np.where(differences[..., 2] < 0, 1, np.where(differences[..., 1] > 0, 2, 0))
 
 
 def weights_text(weights: np.ndarray) -> str:
-    """Head weights (n,) with two decimals."""
+    """Write head weights (n,) with two decimals."""
     return " ".join(f"{weight:.2f}" for weight in weights)
 
 
 def difference_text(middle: float, low: float, high: float) -> str:
-    """A difference with its interval: `+0.123 (-0.010 to +0.250)`."""
+    """Write a difference with its interval: `+0.123 (-0.010 to +0.250)`."""
     return f"{middle:+.3f} ({low:+.3f} to {high:+.3f})"

@@ -134,14 +134,14 @@ def _same_network(chosen: HeadStudy, network: str, weights_file: str) -> bool:
 
 
 def people_of(samples: Sequence[Sample]) -> np.ndarray:
-    """Who is on each of n samples, (n,) numbers from 0; each face is a person of its own if its person is unknown."""
+    """Number the people on n samples from 0, (n,); a face whose person is unknown is a person of its own."""
     names = [f"face {number}" if one.person is None else one.person for number, one in enumerate(samples)]
     number = {name: place for place, name in enumerate(dict.fromkeys(names))}
     return np.array([number[name] for name in names])
 
 
 def _halves(people: np.ndarray, seed: int) -> list[np.ndarray]:
-    """Two halves of the people (n,) at random, each as the mask (n,) of its faces; none if there is one person."""
+    """Split the people (n,) at random into two halves, each a mask (n,) of its faces; none if there is one person."""
     first = np.random.default_rng(seed).permutation(people.max() + 1)[people] % 2 == 0
     return [] if first.all() else [first, ~first]
 
@@ -153,7 +153,7 @@ def _searched(
     truth: np.ndarray | None,
     bar: tqdm,
 ) -> tuple[Judgement, list[np.ndarray]]:
-    """All static weights that are tried, and for each of `halves`, masks (n,) of faces, its best weights (4,).
+    """Judge all static weights that are tried; also find the best (4,) for each of `halves`, masks (n,) of faces.
 
     Tried are the simplex, settings (s, 4), and finer steps around the best of these for all faces and for each half.
     A half has only the finer steps around its own best to choose from.
@@ -196,7 +196,7 @@ def paired_intervals(
     resamples: int = 1000,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Bootstrap intervals of headlines (w, 2), and of their differences from r `references` (w, r, 2).
+    """Bootstrap the intervals of headlines (w, 2), and of their differences from r `references` (w, r, 2).
 
     `faces` (w, n) are errors, `bins` (n,) the faces' yaw bins from `yaw_bins`, and `people` (n,) who is on each. The
     faces of one person are drawn together. All rows are resampled together, so the differences are paired.
@@ -225,6 +225,6 @@ def paired_intervals(
 
 
 def paired_differences(headline: np.ndarray, references: Sequence[int], intervals: np.ndarray) -> np.ndarray:
-    """Headlines (w,) minus those of r references, each with its interval (w, r, 2): (w, r, 3)."""
+    """Subtract the headlines of r references from headlines (w,), each with its interval (w, r, 2): (w, r, 3)."""
     differences = headline[:, None] - headline[references]
     return np.concatenate([differences[..., None], intervals], axis=2).round(DIGITS)

@@ -29,7 +29,7 @@ def validation_samples(
     seed: int = 0,
     progress: bool = True,
 ) -> tuple[tuple[Sample, ...], np.ndarray]:
-    """The labels' validation faces as samples, and their true parameters (n, 62).
+    """Make samples of the labels' validation faces; also return their true parameters (n, 62).
 
     Landmarks and pose are those of the labelled parameters; faces of YouTube Faces have their `person`. `data` is the
     folder of the archives that the labels name. `cache` is a folder with the decoded crops of a training on the same

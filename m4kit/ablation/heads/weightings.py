@@ -99,11 +99,11 @@ class WeightingStudy:
     training: dict = field(repr=False)
 
     def verdict(self, name: str) -> str:
-        """How a training compares with that under learned weights: "better", "worse" or "does not differ"."""
+        """Say how a training compares with that under learned weights: "better", "worse" or "does not differ"."""
         return VERDICTS[int(verdicts(self.differences[self.names.index(name)]))]
 
     def report(self) -> str:
-        """The study as text, one line per training."""
+        """Write the study as text, one line per training."""
         balanced = "balanced" if all(self.counts) else "over all faces"
         lines = [
             f"{self.faces} faces of {self.dataset}",
@@ -115,7 +115,7 @@ class WeightingStudy:
         return "\n".join([*lines, as_text(self.summary())])
 
     def summary(self) -> pd.DataFrame:
-        """The trainings for readers, one row each: their weights, errors and intervals, and how they compare."""
+        """Tabulate the trainings, one row each: their weights, errors and intervals, and how they compare."""
         import pandas as pd
 
         columns = {
@@ -141,7 +141,7 @@ class WeightingStudy:
 
     @classmethod
     def packaged(cls) -> WeightingStudy:
-        """The study that comes with m4kit; `docs/evaluation.md` has its command."""
+        """Load the study that comes with m4kit; `docs/evaluation.md` has its command."""
         return cls.load(Path(str(resources.files("m4kit.assets") / FILE)))
 
     @classmethod
@@ -156,7 +156,7 @@ class WeightingStudy:
 
 
 def training_files() -> list[str]:
-    """Names of what `train_weightings` writes: a file, and a folder for each training."""
+    """List the names of what `train_weightings` writes: a file, and a folder for each training."""
     return [_START, *map(_folder_name, WEIGHTINGS)]
 
 
@@ -268,7 +268,7 @@ def weighting_study(
 
 
 def weightings_figure(study: WeightingStudy) -> NotebookFigure:
-    """Figure of both kinds of result: heads trained under each weighting, and one network's heads fused again."""
+    """Draw both kinds of result: heads trained under each weighting, and one network's heads fused again."""
     from m4kit.visualize.notebook_figure import DPI, NotebookFigure
 
     figure = NotebookFigure(figsize=(9, 4.2), dpi=DPI, facecolor="white", layout="constrained")
