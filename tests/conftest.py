@@ -5,11 +5,13 @@ import os
 
 import pytest
 
+from m4kit import predict_video
 from m4kit.explore.canvas import Canvas
 from m4kit.face_model import packaged_model
 from m4kit.peers import FOLDER
 
 from helpers.lab_browser import jupyter_browser
+from helpers.paths import SAMPLES
 
 # The notebooks' outputs are those without peers.
 os.environ.pop(FOLDER, None)
@@ -30,6 +32,14 @@ def browser():
 def model():
     """The packaged face model."""
     return packaged_model()
+
+
+@pytest.fixture(scope="session")
+def video():
+    """Every third frame of the clip of two people, read to its end."""
+    video = predict_video(SAMPLES / "two_people.mp4", every=3, progress=False)
+    video.to_dataframe()
+    return video
 
 
 @pytest.fixture

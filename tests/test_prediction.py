@@ -210,6 +210,7 @@ class TestPrediction:
         assert larger.image.shape == (1200, 1500, 3)
         # A pixel's centre x becomes that of the middle one of three.
         np.testing.assert_allclose(larger[1].landmarks[:, :2], 3 * faces[1].landmarks[:, :2] + 1, atol=1e-3)
+        np.testing.assert_allclose(larger[1].vertices[:, 2], 3 * faces[1].vertices[:, 2], atol=1e-3)
         assert larger[1].box.left == pytest.approx(3 * faces[1].box.left + 1)
 
 

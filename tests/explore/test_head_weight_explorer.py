@@ -1,7 +1,6 @@
 """The explorer of the heads' weights, used as a person would: by setting the widgets' values."""
 
 import base64
-import dataclasses
 import io
 import re
 
@@ -25,6 +24,7 @@ from helpers.faces import MODEL, parameters
 from helpers.head_records import LEARNED, SLOPE, linear_study
 
 FREE = np.zeros(4, dtype=bool)
+STUDY = linear_study()
 
 
 def face(*, seed=0, yaws=(20.0, 25.0, 25.0, 30.0), left=40.0, weights=LEARNED):
@@ -37,12 +37,20 @@ def face(*, seed=0, yaws=(20.0, 25.0, 25.0, 30.0), left=40.0, weights=LEARNED):
     return Face(FaceBox(60, 50, 260, 250), Crop(left, 30.0, 240.0), heads, np.asarray(weights), MODEL)
 
 
-PREDICTION = Prediction(PHOTO, (face(), face(seed=1, left=150.0)), "two.jpg", "these heads")
+def prediction(*faces, network="these heads"):
+    return Prediction(PHOTO, faces, "photo.jpg", network)
+
+
+def explore(*faces, study=STUDY, **options):
+    return HeadWeightExplorer(prediction(*faces, **options), study=study)
+
+
+PREDICTION = prediction(face(), face(seed=1, left=150.0))
 
 
 @pytest.fixture
 def explorer(sent):
-    return HeadWeightExplorer(PREDICTION, study=linear_study())
+    return explore(*PREDICTION)
 
 
 def pixels(widget):
@@ -147,9 +155,7 @@ class TestAnswer:
 
     def test_the_readout_says_how_far_the_answer_is_from_the_networks_own(self, sent):
         plain = face(weights=[0, 1, 0, 0])
-        explorer = HeadWeightExplorer(
-            Prediction(PHOTO, (plain,), "one.jpg", "these heads"), study=linear_study()
-        )
+        explorer = explore(plain)
         explorer.presets["Head 4"].click()
         # Head 2 looks 25 degrees aside, head 4 looks 30.
         assert "turned by <b>5.0°</b><br>(yaw +5.0, pitch +0.0, roll +0.0)" in explorer.readout.value
@@ -177,8 +183,7 @@ class TestAnswer:
 
     def test_another_face_is_shown_with_its_own_weights_only_by_who_looked_at_the_networks_own(self, sent):
         second = face(seed=1, weights=[0.4, 0.3, 0.2, 0.1])
-        two = Prediction(PHOTO, (face(), second), "two.jpg", "these heads")
-        explorer = HeadWeightExplorer(two, study=linear_study())
+        explorer = explore(face(), second)
         explorer.face_choice.value = 1
         np.testing.assert_allclose(explorer.weights, [0.4, 0.3, 0.2, 0.1])
         expected = HeadFrame.of(second).from_photo(second.vertices)
@@ -222,8 +227,8 @@ class TestAccuracy:
         assert "does not differ" in explorer.accuracy.value
 
     def test_a_cut_has_the_colours_of_its_corners_and_the_present_point_in_red(self):
-        record, side = linear_study(), 210
-        picture = cuts_picture(record, np.array([0.1, 0.2, 0.3, 0.4]), side=side).astype(int)
+        side = 210
+        picture = cuts_picture(STUDY, np.array([0.1, 0.2, 0.3, 0.4]), side=side).astype(int)
         assert picture.shape[1] == 4 * side
         assert (np.abs(picture - [255, 59, 48]).max(axis=-1) < 12).reshape(-1, 4, side).any(axis=(0, 2)).all()
         # Head 4 is held at 0.4: the other three share 0.6, and a corner gives it to one of them.
@@ -231,7 +236,7 @@ class TestAccuracy:
         for row, column, head in ((0.85, 0.2, 0), (0.85, 0.8, 1), (0.3, 0.5, 2)):
             near = last[int(row * side), int(column * side)]
             weights = 0.4 * np.eye(4)[3] + 0.6 * np.eye(4)[head]
-            expected = accuracy_colours(record, np.array([weights @ SLOPE]))[0]
+            expected = accuracy_colours(STUDY, np.array([weights @ SLOPE]))[0]
             assert np.abs(near - expected).max() < 60, head
 
     def test_moving_the_held_head_leaves_the_point_on_its_cut_where_it_is(self):
@@ -241,14 +246,13 @@ class TestAccuracy:
         np.testing.assert_allclose(shares_of(np.eye(4)[3], 3), 1 / 3)
 
     def test_no_error_of_the_record_lies_beyond_the_end_of_the_colours(self):
-        record = linear_study()
-        errors = np.sort(record.grid.headline)
-        colours = accuracy_colours(record, errors)
+        errors = np.sort(STUDY.grid.headline)
+        colours = accuracy_colours(STUDY, errors)
         for end in (0, -1):
             same = (colours == colours[end]).all(axis=1)
             assert np.ptp(errors[same]) < 0.05
-        assert "<span>1.00</span>" in accuracy_legend(record)
-        assert "<span>4.00</span>" in accuracy_legend(record)
+        assert "<span>1.00</span>" in accuracy_legend(STUDY)
+        assert "<span>4.00</span>" in accuracy_legend(STUDY)
 
     def test_the_cuts_follow_the_slider(self, explorer):
         before = [view.cut for view in explorer.triangles]
@@ -307,8 +311,7 @@ class TestAccuracy:
         ],
     )
     def test_a_record_of_other_heads_is_refused_and_the_explorer_goes_on(self, sent, changes, message):
-        prediction = dataclasses.replace(PREDICTION, network=changes.get("network", "these heads"))
-        explorer = HeadWeightExplorer(prediction, study=changes.get("study", linear_study()))
+        explorer = explore(*PREDICTION, **changes)
         assert message in explorer.accuracy.value
         assert explorer.triangles == []
         assert explorer.presets["Best measured"].disabled
@@ -318,9 +321,7 @@ class TestAccuracy:
 
     def test_a_network_of_another_number_of_heads_has_as_many_sliders_and_no_record(self, sent):
         three = face(yaws=(20.0, 25.0, 30.0), weights=[0.2, 0.3, 0.5])
-        explorer = HeadWeightExplorer(
-            Prediction(PHOTO, (three,), "one.jpg", "these heads"), study=linear_study()
-        )
+        explorer = explore(three)
         assert len(explorer.sliders.sliders) == 3
         assert "got a face with 3" in explorer.accuracy.value
         explorer.presets["Head 3"].click()
@@ -338,8 +339,7 @@ class TestBadInput:
             ("half", "got something else"),
         ],
     )
-    def test_invalid_weights_are_refused_in_words_and_nothing_moves(self, sent, weights, message):
-        explorer = HeadWeightExplorer(PREDICTION, study=linear_study())
+    def test_invalid_weights_are_refused_in_words_and_nothing_moves(self, explorer, sent, weights, message):
         del sent[:]
         explorer.weights = weights
         assert message in explorer.error_line.text
@@ -351,22 +351,19 @@ class TestBadInput:
 
     def test_a_prediction_without_faces_or_a_study_of_another_type_is_refused_in_a_sentence(self):
         with pytest.raises(
-            ValueError, match=r"empty\.jpg: expected a prediction with at least one face, got none; "
+            ValueError, match=r"photo\.jpg: expected a prediction with at least one face, got none; "
         ):
-            HeadWeightExplorer(Prediction(PHOTO, (), "empty.jpg", "these heads"))
+            explore()
         with pytest.raises(
             TypeError, match=r"HeadWeightExplorer: study: expected HeadStudy or str .*got 3 \(int\)"
         ):
-            HeadWeightExplorer(PREDICTION, study=3)
+            explore(*PREDICTION, study=3)
 
     def test_faces_of_different_heads_are_refused(self):
-        mixed = Prediction(
-            PHOTO, (face(), face(yaws=(1.0, 2.0), weights=[0.5, 0.5])), "mixed.jpg", "these heads"
-        )
         with pytest.raises(
-            ValueError, match=r"mixed\.jpg: expected faces with one number of heads, got 2 and 4"
+            ValueError, match=r"photo\.jpg: expected faces with one number of heads, got 2 and 4"
         ):
-            HeadWeightExplorer(mixed)
+            explore(face(), face(yaws=(1.0, 2.0), weights=[0.5, 0.5]))
 
     def test_an_unknown_camera_position_or_preset_is_an_error_that_names_the_known(self, explorer):
         with pytest.raises(ValueError, match=r"a camera position out of Front, .*As in photo, got 'Back'"):
@@ -377,7 +374,7 @@ class TestBadInput:
 
 def test_readers_without_a_kernel_see_a_small_still_picture_and_a_short_line(explorer):
     bundle = explorer._repr_mimebundle_()
-    assert bundle["text/plain"] == "HeadWeightExplorer of two.jpg, weights 0.13, 0.22, 0.31, 0.34"
+    assert bundle["text/plain"] == "HeadWeightExplorer of photo.jpg, weights 0.13, 0.22, 0.31, 0.34"
     assert len(bundle["image/jpeg"]) < 130_000
 
 

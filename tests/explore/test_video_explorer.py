@@ -11,15 +11,7 @@ from m4kit.explore import VideoExplorer, video_explorer
 from m4kit.explore.video_player import PICTURES_BYTES
 from m4kit.visualize.timeline import SIGNALS
 
-from helpers.paths import SAMPLES
 from helpers.videos import write_video
-
-
-@pytest.fixture(scope="module")
-def video():
-    video = predict_video(SAMPLES / "two_people.mp4", every=3, progress=False)
-    video.to_dataframe()
-    return video
 
 
 @pytest.fixture

@@ -7,15 +7,7 @@ from m4kit import predict_video
 from m4kit.visualize import pose_timeline
 from m4kit.visualize.timeline import SIGNALS, TRACK_COLOURS
 
-from helpers.paths import SAMPLES
 from helpers.videos import pan, write_video
-
-
-@pytest.fixture(scope="module")
-def video():
-    video = predict_video(SAMPLES / "two_people.mp4", every=3, progress=False)
-    video.to_dataframe()
-    return video
 
 
 def test_each_track_has_a_colour_and_a_line_for_each_signal(video):

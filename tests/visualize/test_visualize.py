@@ -281,14 +281,6 @@ class TestOverview:
         with Image.open(path) as image:
             assert image.format == "JPEG"
 
-    def test_faces_stay_where_they_are_when_the_photo_is_scaled(self):
-        one = ellipsoid(centre=(100, 80), height=60)
-        (moved,) = prediction(one).resized(3.0)
-        # A pixel's centre x becomes that of the middle one of three.
-        np.testing.assert_allclose(moved.landmarks[:, :2], 3 * one.landmarks[:, :2] + 1)
-        np.testing.assert_allclose(moved.vertices[:, 2], 3 * one.vertices[:, 2])
-        assert moved.box.left == pytest.approx(3 * one.box.left + 1)
-
     def test_nothing_to_show_is_refused(self):
         with pytest.raises(ValueError, match="empty list"):
             visualize.overview([])

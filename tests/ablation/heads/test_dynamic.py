@@ -61,18 +61,19 @@ def samples(model):
 
 
 @pytest.fixture(scope="module")
-def study(static, dynamic, model, samples):
-    return dynamic_study(
-        static,
-        dynamic,
-        model,
-        samples,
-        dataset="nine faces",
-        blurs=(2.0,),
-        patches=(0.3,),
-        examples=2,
-        progress=False,
-    )
+def compared(model, samples):
+    """Compares two networks on the faces, by default unchanged."""
+
+    def compared(static, dynamic, samples=samples, *, blurs=(), patches=(), examples=2):
+        options = {"blurs": blurs, "patches": patches, "examples": examples, "progress": False}
+        return dynamic_study(static, dynamic, model, samples, dataset="nine faces", **options)
+
+    return compared
+
+
+@pytest.fixture(scope="module")
+def study(compared, static, dynamic):
+    return compared(static, dynamic, blurs=(2.0,), patches=(0.3,))
 
 
 class TestCropsMadeWorse:
@@ -130,26 +131,15 @@ class TestStudy:
             assert np.abs(one.static - study.plain.static).max() > 1e-3
             assert np.abs(one.dynamic - study.plain.dynamic).max() > 1e-3
 
-    def test_networks_of_other_heads_each_answer_by_their_own(self, dynamic, model, samples):
+    def test_networks_of_other_heads_each_answer_by_their_own(self, compared, dynamic, model, samples):
         torch.manual_seed(5)
         other = M4Net("small").eval()
-        found = dynamic_study(
-            other, dynamic, model, samples[:4], dataset="four", blurs=(), patches=(), progress=False
-        )
+        found = compared(other, dynamic, samples[:4])
         expected = predict_heads(other, model, samples[:4], progress=False).evaluate().nme
         np.testing.assert_allclose(found.plain.static, expected, rtol=1e-4)
 
-    def test_a_layer_that_gives_the_static_weights_changes_nothing(self, static, model, samples):
-        found = dynamic_study(
-            static,
-            static.with_dynamic_fusion(),
-            model,
-            samples,
-            dataset="nine",
-            blurs=(),
-            patches=(),
-            progress=False,
-        )
+    def test_a_layer_that_gives_the_static_weights_changes_nothing(self, compared, static):
+        found = compared(static, static.with_dynamic_fusion())
         np.testing.assert_allclose(found.plain.difference, 0, atol=1e-4)
 
     def test_the_faces_kept_are_those_helped_and_hurt_most_with_landmarks_in_the_crops_pixels(
@@ -166,17 +156,15 @@ class TestStudy:
         error = np.linalg.norm(placed - true, axis=1).mean() / np.sqrt(np.ptp(true, axis=0).prod())
         assert 100 * error == pytest.approx(face.static, rel=1e-3)
 
-    def test_the_same_seed_gives_the_same_figures(self, study, static, dynamic, model, samples):
-        again = dynamic_study(
-            static, dynamic, model, samples, dataset="nine faces", blurs=(), patches=(0.3,), progress=False
-        )
+    def test_the_same_seed_gives_the_same_figures(self, compared, study, static, dynamic):
+        again = compared(static, dynamic, patches=(0.3,))
         np.testing.assert_array_equal(again.conditions[-1].dynamic, study.conditions[-1].dynamic)
 
-    def test_networks_of_another_fusion_are_refused(self, static, dynamic, model, samples):
+    def test_networks_of_another_fusion_are_refused(self, compared, static, dynamic):
         with pytest.raises(ValueError, match="a network with dynamic fusion as `dynamic`, got static"):
-            dynamic_study(static, static, model, samples, dataset="nine")
+            compared(static, static)
         with pytest.raises(ValueError, match="a network with static fusion as `static`, got dynamic"):
-            dynamic_study(dynamic, dynamic, model, samples, dataset="nine")
+            compared(dynamic, dynamic)
 
     def test_the_report_has_one_line_per_condition_and_the_table_one_row_per_face(self, study):
         lines = study.report().splitlines()
@@ -203,10 +191,10 @@ def test_the_figure_shows_weights_and_gains_against_yaw_blur_and_occlusion_and_t
     assert study.plain.verdict in figure.get_suptitle()
 
 
-def test_networks_for_another_face_model_are_refused(static, dynamic, model, monkeypatch):
+def test_networks_for_another_face_model_are_refused(compared, static, dynamic, model, monkeypatch):
     monkeypatch.setitem(dynamic.notes, "face_model", "another")
     with pytest.raises(WeightsError, match=rf"another, got the face model {model.fingerprint}"):
-        dynamic_study(static, dynamic, model, (), dataset="none", progress=False)
+        compared(static, dynamic)
 
 
 @pytest.fixture
@@ -218,8 +206,8 @@ def run(tmp_path, static, dynamic):
     chosen = linear_study(network=static.heads_digest()).save(tmp_path / "chosen.parquet")
     place = write_set(tmp_path / "set")
 
-    def run(weights):
-        given = ["ablate", "heads", "--dataset", "aflw2000-3d", place, "--chosen", chosen, "--quiet"]
+    def run(weights, *more):
+        given = ["ablate", "heads", "--dataset", "aflw2000-3d", place, "--chosen", chosen, "--quiet", *more]
         given += ["--weights", tmp_path / f"{weights}.safetensors"]
         return main([*map(str, given), "--dynamic", str(tmp_path / "dynamic.safetensors")])
 
@@ -248,26 +236,9 @@ def test_the_heads_are_reported_even_if_the_dynamic_study_fails(run, capsys, mon
     assert err == "m4kit ablate: no space left\n"
 
 
-def test_the_command_writes_table_and_figure_of_dynamic_weights(tmp_path, capsys, static, dynamic):
-    static.save(tmp_path / "static.safetensors")
-    dynamic.save(tmp_path / "dynamic.safetensors")
-    place, out = write_set(tmp_path / "set"), tmp_path / "out"
-    networks = ["--weights", tmp_path / "static.safetensors", "--dynamic", tmp_path / "dynamic.safetensors"]
-    # What another set's study chose, so that nothing is searched.
-    chosen = linear_study(network=static.heads_digest()).save(tmp_path / "chosen.parquet")
-    given = [
-        "ablate",
-        "heads",
-        "--dataset",
-        "aflw2000-3d",
-        place,
-        *networks,
-        "--chosen",
-        chosen,
-        "--out",
-        out,
-    ]
-    assert main([*map(str, given), "--views", "2", "--quiet"]) == 0
+def test_the_command_writes_table_and_figure_of_dynamic_weights(run, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run("static", "--out", out, "--views", "2") == 0
     printed = capsys.readouterr().out
     assert "\ndynamic " in printed
     # Its crops are seen once, and by that it goes.

@@ -2,6 +2,7 @@
 
 import zipfile
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -80,10 +81,26 @@ def shifted(model, truth):
 
 
 @pytest.fixture(scope="module")
+def shifted_by_face(shifted):
+    """With dynamic weights, which are wrong for the first face."""
+    each = np.tile([0.25, 0, 0, 0.75], (len(YAWS), 1))
+    each[0] = [1, 0, 0, 0]
+    return replace(shifted, weights=each)
+
+
+def studied(answers, *, dataset="nine faces", resamples=50, **options):
+    return study(answers, dataset=dataset, resamples=resamples, progress=False, **options)
+
+
+@pytest.fixture(scope="module")
 def record(shifted, truth):
-    return study(
-        shifted, dataset="nine faces", weights_file="mine", truth=truth, resamples=200, progress=False
-    )
+    return studied(shifted, weights_file="mine", truth=truth, resamples=200)
+
+
+@pytest.fixture(scope="module")
+def elsewhere(noisy, record):
+    """The study of other faces, under the weights that the nine chose."""
+    return studied(noisy, dataset="others", weights_file="mine", chosen=record)
 
 
 class TestWeights:
@@ -229,7 +246,7 @@ class TestStudy:
         heads[:, 1:3, 7] += 40
         heads[second, 0, 3] += 5
         heads[first, 3, 3] += 5
-        found = study(answers_of(model, truth, heads), dataset="nine faces", resamples=200, progress=False)
+        found = studied(answers_of(model, truth, heads))
         other = found.row("best of other half")
         # Each face has the head that is wrong on it.
         np.testing.assert_allclose(
@@ -260,14 +277,14 @@ class TestStudy:
         assert np.ptp(apart[0]) < 1
 
     def test_intervals_are_those_of_the_evaluation(self, noisy):
-        found = study(noisy, dataset="nine faces", progress=False)
+        found = studied(noisy, resamples=1000)
         plain = noisy.evaluate(noisy.weights[0])
         np.testing.assert_allclose(
             found.intervals[found.row("learned static")], plain.balanced_interval(), rtol=1e-4
         )
 
     def test_two_settings_differ_if_the_paired_interval_leaves_0_out(self, noisy):
-        found = study(noisy, dataset="nine faces", resamples=150, progress=False)
+        found = studied(noisy, resamples=150)
         yaw = noisy.evaluate().true_poses[:, 0]
         verdicts = set()
         for one in range(4):
@@ -285,42 +302,37 @@ class TestStudy:
         assert verdicts == {"better", "worse", "does not differ"}
 
     def test_weights_of_the_users_own_are_judged_too(self, shifted):
-        found = study(
-            shifted, dataset="nine faces", others={"mine": [0.25, 0, 0, 0.75]}, resamples=50, progress=False
-        )
+        found = studied(shifted, others={"mine": [0.25, 0, 0, 0.75]})
         assert found.verdict("mine") == "does not differ"
         with pytest.raises(ValueError, match="names of your own, got 'uniform'"):
-            study(shifted, dataset="nine faces", others={"uniform": LEARNED}, progress=False)
+            studied(shifted, others={"uniform": LEARNED})
 
-    def test_dynamic_weights_take_the_place_of_learned_ones(self, shifted):
-        each = np.tile([0.25, 0, 0, 0.75], (len(YAWS), 1))
-        each[0] = [1, 0, 0, 0]
-        found = study(replace(shifted, weights=each), dataset="nine faces", resamples=50, progress=False)
+    def test_dynamic_weights_take_the_place_of_learned_ones(self, shifted_by_face):
+        found = studied(shifted_by_face)
         assert "learned static" not in found.settings
         assert found.settings[-1] == "dynamic"
         assert found.table.nme[-1] == pytest.approx(found.table.nme[0] / len(YAWS), rel=0.2)
 
     def test_a_second_network_of_dynamic_weights_is_compared_on_the_same_faces(self, shifted):
         second = replace(shifted, heads=shifted.heads[:, ::-1], weights=np.tile([0.75, 0, 0, 0.25], (9, 1)))
-        found = study(shifted, dataset="nine faces", dynamic=second, resamples=50, progress=False)
+        found = studied(shifted, dynamic=second)
         assert {"learned static", "dynamic"} < set(found.settings)
         assert found.table.headline[found.row("dynamic")] == pytest.approx(0, abs=1e-4)
         other = replace(second, samples=second.samples[::-1])
         with pytest.raises(ValueError, match="dynamic: expected answers on the same 9 faces"):
-            study(shifted, dataset="nine faces", dynamic=other, progress=False)
+            studied(shifted, dynamic=other)
 
-    def test_what_was_chosen_elsewhere_is_judged_and_nothing_searched(self, noisy, record):
-        found = study(noisy, dataset="others", weights_file="mine", chosen=record, progress=False)
-        np.testing.assert_allclose(found.weights("best static"), record.weights("best static"))
-        assert found.chosen_on == "nine faces"
-        assert len(found.grid) == 0
-        assert "chosen on nine faces; nothing was searched" in found.report()
+    def test_what_was_chosen_elsewhere_is_judged_and_nothing_searched(self, noisy, record, elsewhere):
+        np.testing.assert_allclose(elsewhere.weights("best static"), record.weights("best static"))
+        assert elsewhere.chosen_on == "nine faces"
+        assert len(elsewhere.grid) == 0
+        assert "chosen on nine faces; nothing was searched" in elsewhere.report()
         with pytest.raises(ValueError, match="a study of the same network, 'another', got one of 'mine'"):
-            study(noisy, dataset="others", weights_file="another", chosen=record, progress=False)
+            studied(noisy, weights_file="another", chosen=record)
 
     def test_a_set_that_knows_no_yaw_is_compared_over_all_faces(self, noisy):
         blind = replace(noisy, samples=tuple(replace(sample, pose=None) for sample in noisy.samples))
-        found = study(blind, dataset="nine faces", resamples=50, progress=False)
+        found = studied(blind)
         assert found.criterion == "NME over all faces"
         assert "0-30" not in found.report()
         assert "pose" not in found.report()
@@ -386,17 +398,10 @@ class TestFigures:
         details = head_weights_figure(replace(record, table=table)).axes[-1]
         assert details.get_xlim() == (-0.5, 4.5)
 
-    def test_dynamic_weights_are_among_the_settings_and_nothing_searched_is_no_panel(self, shifted, record):
-        each = np.tile([0.25, 0, 0, 0.75], (len(YAWS), 1))
-        each[0] = [1, 0, 0, 0]
-        found = study(
-            replace(shifted, weights=each),
-            dataset="others",
-            weights_file="mine",
-            chosen=record,
-            progress=False,
-        )
-        figure = head_weights_figure(found)
+    def test_dynamic_weights_are_among_the_settings_and_nothing_searched_is_no_panel(
+        self, shifted_by_face, record
+    ):
+        figure = head_weights_figure(studied(shifted_by_face, weights_file="mine", chosen=record))
         assert len(figure.axes) == 2
         labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
         assert any(label.startswith("dynamic\nmean\n") for label in labels)
@@ -415,12 +420,11 @@ class TestFigures:
         distance = np.linalg.norm([[points.x[i], points.y[i], points.z[i]] for i in corners], axis=1)
         np.testing.assert_allclose(distance, distance[0])
 
-    def test_a_study_that_searched_nothing_has_no_tetrahedron(self, noisy, record):
-        found = study(noisy, dataset="others", weights_file="mine", chosen=record, progress=False)
+    def test_a_study_that_searched_nothing_has_no_tetrahedron(self, elsewhere):
         with pytest.raises(
             ValueError, match="whose best were chosen on nine faces; give that study's record"
         ):
-            simplex_figure(found)
+            simplex_figure(elsewhere)
 
 
 class TestValidationPeople:
@@ -440,8 +444,13 @@ class TestValidationPeople:
             face_model=model.fingerprint,
         )
 
-    def test_they_are_samples_whose_truth_is_that_of_the_labels(self, labels, model, tmp_path):
-        samples, parameters = validation_samples(labels, model, data=tmp_path, progress=False)
+    @pytest.fixture
+    def held_out(self, model, tmp_path):
+        """The validation people of labels, and their parameters."""
+        return partial(validation_samples, model=model, data=tmp_path, progress=False)
+
+    def test_they_are_samples_whose_truth_is_that_of_the_labels(self, labels, held_out, model):
+        samples, parameters = held_out(labels)
         assert [sample.name for sample in samples] == ["drawn/1.png", "drawn/3.png"]
         np.testing.assert_array_equal(parameters, labels.parameters[[1, 3]])
         assert samples[1].pose.yaw == pytest.approx(YAWS[3], abs=1e-3)
@@ -452,33 +461,30 @@ class TestValidationPeople:
         )
         np.testing.assert_allclose(judge(perfect, LEARNED).faces, 0, atol=1e-4)
 
-    def test_faces_of_youtube_faces_have_their_person(self, labels, model, tmp_path):
+    def test_faces_of_youtube_faces_have_their_person(self, labels, held_out, tmp_path):
         names = np.array([f"training_Ann_Lee_{video}1.jpg" for video in range(4)])
         with zipfile.ZipFile(tmp_path / "youtube_faces.zip", "w") as archive:
             for name in names:
                 archive.write(picture(tmp_path / name, size=(CROP_SIZE, CROP_SIZE)), name)
         youtube = replace(labels, names=names, source=np.array(["youtube_faces"] * 4))
         for given, expected in ((youtube, ["Ann_Lee"] * 2), (labels, [None] * 2)):
-            samples, _ = validation_samples(given, model, data=tmp_path, progress=False)
+            samples, _ = held_out(given)
             assert [sample.person for sample in samples] == expected
 
-    def test_labels_of_another_face_model_are_no_truth(self, labels, model, tmp_path):
+    def test_labels_of_another_face_model_are_no_truth(self, labels, held_out):
         with pytest.raises(TrainingError, match=r"labels: .* of the face model another, got"):
-            validation_samples(replace(labels, face_model="another"), model, data=tmp_path, progress=False)
+            held_out(replace(labels, face_model="another"))
 
-    def test_a_training_that_decoded_the_crops_already_spares_the_archive(self, labels, model, tmp_path):
-        first = validation_samples(labels, model, data=tmp_path, cache=tmp_path / "run", progress=False)[0]
+    def test_a_training_that_decoded_the_crops_already_spares_the_archive(self, labels, held_out, tmp_path):
+        first, _ = held_out(labels, cache=tmp_path / "run")
         (tmp_path / "drawn.zip").unlink()
-        again = validation_samples(
-            labels, model, data=tmp_path, cache=tmp_path / "run", faces=1, seed=3, progress=False
-        )[0]
-        assert len(again) == 1
-        same = next(sample for sample in first if sample.name == again[0].name)
-        np.testing.assert_array_equal(again[0].image(), same.image())
+        ((again,), _) = held_out(labels, cache=tmp_path / "run", faces=1, seed=3)
+        same = next(sample for sample in first if sample.name == again.name)
+        np.testing.assert_array_equal(again.image(), same.image())
 
-    def test_labels_that_hold_nobody_out_are_an_error(self, labels, model, tmp_path):
+    def test_labels_that_hold_nobody_out_are_an_error(self, labels, held_out):
         with pytest.raises(DatasetError, match="expected validation faces, got none among 2"):
-            validation_samples(labels.subset(np.array([0, 2])), model, data=tmp_path)
+            held_out(labels.subset(np.array([0, 2])))
 
 
 class TestCommand:
