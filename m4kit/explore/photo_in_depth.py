@@ -120,8 +120,7 @@ class PhotoInDepth(MeshExplorer):
                 self.face_choice.options = [(f"Face {k + 1}", k) for k in range(len(self.clean))]
                 show_if(len(self.clean) > 1, self.face_choice)
                 if self.clean:
-                    own = self._chosen(self.clean)
-                    self.face_choice.value = next(k for k, face in enumerate(self.clean) if face is own)
+                    self.face_choice.value = self.clean.index(self._chosen(self.clean))
             self._given = None
             if degraded is not None:
                 self._given = (self._settings(), self.predictor(degraded), degraded_name)
@@ -215,8 +214,7 @@ class PhotoInDepth(MeshExplorer):
         resized = prediction.resized(PHOTO_SIDE / max(prediction.image.shape[:2]))
         drawn = _DRAWINGS[self.overlay.value](resized.image, resized.faces)
         if len(resized) > 1 and chosen is not None:
-            number = next(k for k, face in enumerate(prediction) if face is chosen)
-            drawn = draw_boxes(drawn, resized[number], scores=False)
+            drawn = draw_boxes(drawn, resized[prediction.index(chosen)], scores=False)
         alt = f"The photo, {title}, {_found(prediction)}"
         return picture_html(jpeg(drawn, quality=85), kind="jpeg", alt=alt, width="100%")
 
