@@ -72,10 +72,10 @@ def euler_from_rotation(rotation: np.ndarray) -> HeadPose:
     Yaw is in [-90, 90]. In gimbal lock (yaw of exactly +-90 degrees) only pitch + roll or pitch - roll is determined;
     roll is then 0.
     """
-    return HeadPose(*_angles(np.asarray(rotation, dtype=float)).tolist())
+    return HeadPose(*euler_angles(np.asarray(rotation, dtype=float)).tolist())
 
 
-def _angles(r: np.ndarray) -> np.ndarray:
+def euler_angles(r: np.ndarray) -> np.ndarray:
     """Compute yaw, pitch and roll (..., 3) in degrees of rotations (..., 3, 3), as `euler_from_rotation` of each."""
     sin_yaw = -np.clip(r[..., 0, 2], -1, 1)
     sign, locked = np.sign(sin_yaw), np.hypot(r[..., 0, 0], r[..., 0, 1]) < 1e-9
@@ -109,7 +109,7 @@ def head_pose(camera: np.ndarray) -> HeadPose:
 
 def head_poses(cameras: np.ndarray) -> list[HeadPose]:
     """Compute the head poses of cameras (n, 3, 4), in degrees."""
-    return [HeadPose(*angles) for angles in _angles(decompose(cameras)[1]).tolist()]
+    return [HeadPose(*angles) for angles in euler_angles(decompose(cameras)[1]).tolist()]
 
 
 class Crop(NamedTuple):

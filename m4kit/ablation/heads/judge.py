@@ -13,6 +13,7 @@ from itertools import product
 import numpy as np
 
 from m4kit import metrics
+from m4kit.camera import euler_angles
 from m4kit.evaluate.heads import HeadAnswers
 from m4kit.evaluate.landmarks import POSE_LIMIT, true_poses
 from m4kit.face_model import FaceModel
@@ -218,12 +219,7 @@ def head_poses(cameras: np.ndarray) -> np.ndarray:
     scale = (s * np.sqrt(a + d + 2 * s))[..., None]
     x = ((d + s)[..., None] * rows[..., 0, :] - b[..., None] * rows[..., 1, :]) / scale
     y = ((a + s)[..., None] * rows[..., 1, :] - b[..., None] * rows[..., 0, :]) / scale
-    z = np.cross(x, y)
-    yaw = -np.arcsin(np.clip(x[..., 2], -1, 1))
-    pitch, roll = np.arctan2(y[..., 2], z[..., 2]), np.arctan2(x[..., 1], x[..., 0])
-    edge, sign = np.hypot(x[..., 0], x[..., 1]) < 1e-9, np.sign(yaw)
-    pitch = np.where(edge, np.arctan2(sign * y[..., 0], y[..., 1]), pitch)
-    return np.degrees(np.stack([yaw, pitch, np.where(edge, 0, roll)], axis=-1))
+    return euler_angles(np.stack([x, y, np.cross(x, y)], axis=-2))
 
 
 def _placed(answers: HeadAnswers, rows: np.ndarray) -> np.ndarray:
