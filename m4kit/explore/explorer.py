@@ -214,7 +214,7 @@ class MeshExplorer(Explorer):
 
     def page(self) -> str:
         """Make the page of `to_html`."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no page that works without a kernel")
 
     def _toggle(self, name: str) -> None:
         self.canvas.show = self.canvas.show | {name: self.toggles[name].value}
