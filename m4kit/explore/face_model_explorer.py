@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 
@@ -50,14 +51,14 @@ _TOGGLES = {
 _MOST_EXAGGERATED = 5.0
 _COLUMN, _CONTROL, _PHOTO_COLUMN = 360, "310px", 176
 _COLOURS = {"Clay": "clay", COLOUR_LABELS["distance"]: "distance", "Lost with fewer modes": "lost"}
-_CURVES = (("identity", "#4c8ed9"), ("expression", "#e8912d"))
+_CURVES = {"identity": "#4c8ed9", "expression": "#e8912d"}
 
 
 class FaceModelExplorer(MeshExplorer):
     """Sliders for a face model's modes, with a live mesh.
 
     - `identity` and `expression` are the sliders, in standard deviations: the first ten of each, more on demand. The
-      mesh is what they say: the whole head, or the face alone.
+      mesh follows them, as the whole head or the face alone.
     - An action (jawOpen, mouthSmileLeft ...) sets the expression's sliders; "none" sets them back. A random person, a
       random expression and the mean are one click away.
     - "Exaggerate" draws a caricature: it moves the face k times as far from the mean as its identity does, beyond
@@ -90,19 +91,21 @@ class FaceModelExplorer(MeshExplorer):
         remedy = "give it FaceModel.load(file)"
         check_type(model, "FaceModelExplorer", FaceModel, type(None), remedy=remedy)
         self.model = model or (FaceModel.load() if self.prediction is None else self.prediction[0].model)
-        self.people, self.moods = len(self.model.identity_modes), len(self.model.expression_modes)
-        self.deviations = _checked_deviations(deviations, self.people + self.moods)
+        first, count = len(self.model.identity_modes), len(self.model.modes)
+        # The places of each kind of modes among all.
+        self._parts = {"identity": slice(0, first), "expression": slice(first, count)}
+        self.deviations = _checked_deviations(deviations, count)
         self._whole = self.model.head if self.model.has_head else self.model
         show_if(self.model.has_head, self.toggles["head"])
         modes = self._whole.modes * self.deviations[:, None, None]
         # The face's vertices come first; what is counted is counted on them.
         self._modes = np.ascontiguousarray(modes.reshape(len(modes), -1), dtype=np.float32)
         self._face_modes = self._modes[:, : self.model.mean.size].reshape(len(modes), -1, 3)
-        self._gram = gram_matrix(self._face_modes[: self.people])
+        self._gram = gram_matrix(self._face_modes[:first])
         self._seeds = itertools.count()
         # Slider values: after the last fit, of the mesh that is shown, and of the expression before an action.
         self._fitted: np.ndarray | None = None
-        self._followed = np.zeros(self.people + self.moods)
+        self._followed = np.zeros(count)
         self._before: np.ndarray | None = None
         self._build_controls()
         self._connect()
@@ -124,17 +127,17 @@ class FaceModelExplorer(MeshExplorer):
         self.guard(self._follow)()
 
     def _build_controls(self) -> None:
-        faces, actions = self.prediction or (), self.model.actions.values()
-        people = _largest([face.identity for face in faces], self.deviations[: self.people])
-        moods = _largest([*(face.expression for face in faces), *actions], self.deviations[self.people :])
+        faces = self.prediction or ()
+        known = {name: [getattr(face, name) for face in faces] for name in self._parts}
+        known["expression"] += self.model.actions.values()
         self._sliders = {
-            "identity": ModeSliders(self.people, word="identity", explain=self._play, largest=people),
-            "expression": ModeSliders(
-                self.moods,
-                word="expression",
-                explain=lambda number: self._play(self.people + number),
-                largest=moods,
-            ),
+            name: ModeSliders(
+                part.stop - part.start,
+                word=name,
+                explain=functools.partial(self._play, part.start),
+                largest=_largest(known[name], self.deviations[part]),
+            )
+            for name, part in self._parts.items()
         }
         self.identity, self.expression = (one.sliders for one in self._sliders.values())
         tip = "Set the ten sliders to a named action; none sets them back"
@@ -142,7 +145,8 @@ class FaceModelExplorer(MeshExplorer):
         self.strength = slider("Strength", 1.0, 0.0, 1.0, 0.05, width=_CONTROL, disabled=True)
         show_if(bool(self.model.actions), self.action, self.strength)
         self.exaggeration = slider("Exaggerate", 1.0, 0.0, _MOST_EXAGGERATED, 0.1, width=_CONTROL)
-        self.kept = slider("Modes kept", self.people, 0, self.people, 1, width=_CONTROL)
+        count = len(self.identity)
+        self.kept = slider("Modes kept", count, 0, count, 1, width=_CONTROL)
         self.lost, self.error_chart = widgets.HTML(), widgets.HTML()
         self.variance = widgets.HTML(self._variance_chart())
         self.tabs = widgets.Tab(
@@ -155,8 +159,9 @@ class FaceModelExplorer(MeshExplorer):
             layout={"width": f"{_COLUMN}px"},
         )
         modes = [
-            *((f"identity {k + 1}", k) for k in range(self.people)),
-            *((f"expression {k + 1}", self.people + k) for k in range(self.moods)),
+            (f"{name} {mode - part.start + 1}", mode)
+            for name, part in self._parts.items()
+            for mode in range(part.start, part.stop)
         ]
         self.explain = choice("Explain", [("none", _NO_MODE), *modes])
         self.colour = choice("Colour", list(_COLOURS.items()))
@@ -197,7 +202,7 @@ class FaceModelExplorer(MeshExplorer):
         They are the sliders' values, before any exaggeration; identity modes that are not kept are 0.
         """
         values = self._all_coefficients()
-        values[self.kept.value : self.people] = 0
+        values[self.kept.value : len(self.identity)] = 0
         return values
 
     @property
@@ -207,7 +212,7 @@ class FaceModelExplorer(MeshExplorer):
 
     def to_mean(self) -> None:
         """Set all sliders to 0 and remove the action."""
-        self._set(identity=np.zeros(self.people), expression=np.zeros(self.moods))
+        self._set(identity=np.zeros(len(self.identity)), expression=np.zeros(len(self.expression)))
 
     def random_person(self) -> None:
         """Draw another identity; the expression stays."""
@@ -217,24 +222,22 @@ class FaceModelExplorer(MeshExplorer):
     def random_expression(self) -> None:
         """Draw another expression, a mix of at most three named actions; the identity stays."""
         _, expression = self.model.sample(1, seed=next(self._seeds))
-        values = expression[0]
         # Actions are in the model's own units; a model without actions draws standard deviations.
-        self._set(expression=values / self.deviations[self.people :] if self.model.actions else values)
+        unit = self.deviations[self._parts["expression"]] if self.model.actions else 1
+        self._set(expression=expression[0] / unit)
 
     def fit(self) -> None:
         """Set the sliders to the photo's face; raise `ValueError` if its coefficients belong to another model."""
         if self.face is None:
             raise ValueError("expected a face to fit to, got none; give FaceModelExplorer(of=prediction)")
-        identity, expression = self.face.identity, self.face.expression
-        if (len(identity), len(expression)) != (self.people, self.moods):
+        identity, expression = len(self.face.identity), len(self.face.expression)
+        if (identity, expression) != (len(self.identity), len(self.expression)):
             raise ValueError(
-                f"expected a face with {self.people} identity and {self.moods} expression coefficients, got "
-                f"{len(identity)} and {len(expression)}; explore the model that predicted it"
+                f"expected a face with {len(self.identity)} identity and {len(self.expression)} expression "
+                f"coefficients, got {identity} and {expression}; explore the model that predicted it"
             )
-        self._set(
-            identity=identity / self.deviations[: self.people],
-            expression=expression / self.deviations[self.people :],
-        )
+        units = {name: self.deviations[part] for name, part in self._parts.items()}
+        self._set(**{name: getattr(self.face, name) / unit for name, unit in units.items()})
         self._fitted = self._all_coefficients()
 
     def still(self) -> bytes:
@@ -256,7 +259,7 @@ class FaceModelExplorer(MeshExplorer):
                 ),
             ],
             title="Face model",
-            facts=f"{self.people} identity and {self.moods} expression modes",
+            facts=self._facts(),
             still=self.still(),
             deviations=self.deviations,
             coefficients=self.coefficients.tolist(),
@@ -267,14 +270,18 @@ class FaceModelExplorer(MeshExplorer):
         )
 
     def describe(self) -> str:
-        return f"FaceModelExplorer of {self.people} identity and {self.moods} expression modes"
+        return f"FaceModelExplorer of {self._facts()}"
+
+    def _facts(self) -> str:
+        return f"{len(self.identity)} identity and {len(self.expression)} expression modes"
 
     def _all_coefficients(self) -> np.ndarray:
         return np.concatenate([one.values for one in self._sliders.values()])
 
     def _action(self) -> np.ndarray:
         """Expression coefficients of the chosen action, in standard deviations."""
-        return self.strength.value * self.model.actions[self.action.value] / self.deviations[self.people :]
+        unit = self.deviations[self._parts["expression"]]
+        return self.strength.value * self.model.actions[self.action.value] / unit
 
     @property
     def _shown(self) -> FaceModel:
@@ -286,7 +293,8 @@ class FaceModelExplorer(MeshExplorer):
         mean, modes = self._shown.mean, self._modes[:, : self._shown.mean.size]
         vertices = mean + (coefficients.astype(np.float32) @ modes).reshape(mean.shape)
         if (k := self.exaggeration.value) != 1:
-            identity = coefficients[: self.people].astype(np.float32) @ modes[: self.people]
+            part = self._parts["identity"]
+            identity = coefficients[part].astype(np.float32) @ modes[part]
             fade = edge_fade(self._shown).astype(np.float32)
             vertices += (k - 1) * fade[:, None] * identity.reshape(mean.shape)
         return vertices
@@ -326,7 +334,7 @@ class FaceModelExplorer(MeshExplorer):
 
     def _moved(self) -> None:
         """Follow a slider that was moved."""
-        if not np.array_equal(self._sliders["expression"].values, self._followed[self.people :]):
+        if not np.array_equal(self._sliders["expression"].values, self._followed[self._parts["expression"]]):
             with self.together():
                 self._end_action()
         self._follow()
@@ -368,7 +376,7 @@ class FaceModelExplorer(MeshExplorer):
         values = enumerate(slider.value for slider in (*self.identity, *self.expression))
         # The sliders of identity modes that are not kept move nothing, and the browser knows of no exaggeration.
         most = self.kept.value if self.exaggeration.value == 1 else 0
-        at = {mode: value for mode, value in values if not most <= mode < self.people}
+        at = {mode: value for mode, value in values if not most <= mode < len(self.identity)}
         self.canvas.set_vertices(vertices, at=at)
         self._send_landmarks(vertices)
         self._send_colours(f"Face model, colour: {self.colour.label}")
@@ -406,17 +414,17 @@ class FaceModelExplorer(MeshExplorer):
         mean = self._shown.mean
         return self._modes[number, : mean.size].reshape(mean.shape)
 
-    def _play(self, mode: int) -> None:
-        """Explain a mode, or stop if it is explained already."""
-        self.explain.value = _NO_MODE if self.explain.value == mode else mode
+    def _play(self, first: int, number: int) -> None:
+        """Explain a mode, counted from the `first` of its kind, or stop if it is explained already."""
+        self.explain.value = _NO_MODE if self.explain.value == first + number else first + number
 
     def _explain(self) -> None:
         mode = self.explain.value
         # The explanation has colours of its own, and landmarks would stand still.
         self.colour.disabled = self.toggles["landmarks"].disabled = mode != _NO_MODE
         self.note.value = ""
-        self._sliders["identity"].mark(mode if 0 <= mode < self.people else None)
-        self._sliders["expression"].mark(mode - self.people if mode >= self.people else None)
+        for name, part in self._parts.items():
+            self._sliders[name].mark(mode - part.start if part.start <= mode < part.stop else None)
         if mode == _NO_MODE:
             self.canvas.swing(None)
             self._follow()
@@ -432,16 +440,15 @@ class FaceModelExplorer(MeshExplorer):
         self.canvas.swing(self._mode(mode), reach=REACH)
 
     def _variance_chart(self) -> str:
-        parts = (slice(0, self.people), slice(self.people, None))
         curves = []
-        for (word, colour), part in zip(_CURVES, parts, strict=True):
-            if len(modes := self._face_modes[part]):
+        for name, colour in _CURVES.items():
+            if len(modes := self._face_modes[self._parts[name]]):
                 share = np.concatenate([[0], 100 * cumulative_variance(modes)])
-                curves.append(Curve(f"{word}, {len(share) - 1}", np.arange(len(share)), share, colour))
+                curves.append(Curve(f"{name}, {len(modes)}", np.arange(len(share)), share, colour))
         return chart(curves, title="% of the variance in the first modes", x_label="modes")
 
     def _show_error(self) -> None:
-        identity = self._all_coefficients()[: self.people]
+        identity = self._sliders["identity"].values
         error = reconstruction_error(self._face_modes, identity, gram=self._gram)
         kept = self.kept.value
         curve = Curve("", np.arange(len(error)), error, "#3aa655")
@@ -449,7 +456,7 @@ class FaceModelExplorer(MeshExplorer):
             [curve], title="RMS error of this face, mm", x_label="identity modes kept", mark=kept
         )
         self.lost.value = faded(
-            f"The face with {kept} of {self.people} identity modes is {error[kept]:.2f} mm from the face with "
+            f"The face with {kept} of {len(identity)} identity modes is {error[kept]:.2f} mm from the face with "
             "all of them (root mean square over all vertices)."
         )
 

@@ -266,11 +266,11 @@ def test_more_modes_appear_on_demand_and_go_again(explorer):
     assert (modes.more.layout.display, modes.fewer.layout.display) == (None, "none")
 
 
-def small_model(*, modes=5, moods=2):
+def small_model(*, modes=5, expressions=2):
     arrays = {
         "mean": MODEL.mean,
         "identity_modes": MODEL.identity_modes[:modes],
-        "expression_modes": MODEL.identity_modes[::-1][:moods].copy(),
+        "expression_modes": MODEL.identity_modes[::-1][:expressions].copy(),
         "triangles": MODEL.triangles,
         "landmark_vertices": MODEL.landmark_vertices,
         "landmark_weights": MODEL.landmark_weights,
@@ -280,9 +280,9 @@ def small_model(*, modes=5, moods=2):
     return FaceModel(arrays=arrays)
 
 
-@pytest.mark.parametrize(("modes", "moods"), [(1, 0), (0, 3), (12, 25)])
-def test_a_model_may_have_any_number_of_modes_and_each_has_its_slider(sent, modes, moods):
-    explorer = FaceModelExplorer(small_model(modes=modes, moods=moods))
+@pytest.mark.parametrize(("modes", "expressions"), [(1, 0), (0, 3), (12, 25)])
+def test_a_model_may_have_any_number_of_modes_and_each_has_its_slider(sent, modes, expressions):
+    explorer = FaceModelExplorer(small_model(modes=modes, expressions=expressions))
     assert explorer.toggles["head"].layout.display == "none"
     for page in (tab.children[-1] for tab in explorer.tabs.children[:2]):
         for _ in range(2):
@@ -293,7 +293,7 @@ def test_a_model_may_have_any_number_of_modes_and_each_has_its_slider(sent, mode
     assert np.abs(explorer.vertices - MODEL.mean).max() > 0.05
     explorer.random_person()
     explorer.random_expression()
-    assert len(explorer.coefficients) == modes + moods
+    assert len(explorer.coefficients) == modes + expressions
     assert np.abs(last_vertices(sent) - explorer.vertices).max() < 0.01
 
 
