@@ -31,7 +31,12 @@ from m4kit.visualize.pictures import small_png
 from m4kit.visualize.style import MAT_RGB
 
 OWN, UNIFORM, BEST_MEASURED = "Network's own", "Uniform", "Best measured"
-"""The presets besides each head alone."""
+_PRESETS = {
+    OWN: "The weights with which the network answers",
+    UNIFORM: "Equal weights for all heads",
+    BEST_MEASURED: "The weights with the lowest error on the record's faces, which chose them",
+}
+"""The presets besides each head alone, with their tooltips."""
 
 _TOGGLES = {
     "photo": ("Photo", True, "The photo, behind the face"),
@@ -109,7 +114,7 @@ class HeadWeightExplorer(MeshExplorer):
         self.face_choice = face_choice(self.prediction)
         self.colour = choice("Colour", list(COLOURS.items()))
         self.presets = {
-            name: button(name, tooltip=_tip(name)) for name in (OWN, UNIFORM, BEST_MEASURED, *heads)
+            name: button(name, tooltip=_PRESETS.get(name, f"{name} alone")) for name in (*_PRESETS, *heads)
         }
         self.presets[BEST_MEASURED].disabled = self.study is None
         self.opacity = slider("Opacity", _OPACITY, 0.1, 1.0, 0.05, width="160px", readout=False)
@@ -155,7 +160,7 @@ class HeadWeightExplorer(MeshExplorer):
             return self.study.weights(BEST)
         if name == OWN:
             return checked(self._reference.face.head_weights, self.count)
-        return np.eye(self.count)[list(self.presets).index(name) - 3]
+        return np.eye(self.count)[list(self.presets).index(name) - len(_PRESETS)]
 
     def camera(self, name: str) -> np.ndarray:
         """Return the rotation (3, 3) of a camera position."""
@@ -261,14 +266,6 @@ class HeadWeightExplorer(MeshExplorer):
         for view, cut in zip(self.triangles, cuts(self.study, self.weights), strict=True):
             view.show(cut)
         self.accuracy.value = accuracy_html(self.study, self.weights)
-
-
-def _tip(preset: str) -> str:
-    return {
-        OWN: "The weights with which the network answers",
-        UNIFORM: "Equal weights for all heads",
-        BEST_MEASURED: "The weights with the lowest error on the record's faces, which chose them",
-    }.get(preset, f"{preset} alone")
 
 
 def _heads_of(prediction: Prediction) -> int:

@@ -100,7 +100,9 @@ class MeshViewer(MeshExplorer):
         self.prediction, self.other = prediction, other
         self._clicked: tuple[int, int] | None = None
         # A texture takes a tenth of a second; colours that were shown before come back at once.
-        self._known_colours = lru_cache(_CACHED_COLOURS)(_colours_of)
+        self._known_colours = lru_cache(_CACHED_COLOURS)(
+            lambda face, mode, prediction: vertex_colours(face, mode, image=prediction.image)
+        )
         self._build_controls()
         self._connect()
         column = {"flex": f"0 0 {SIDE_WIDTH + 8}px", "margin": "0 0 0 8px", "grid_gap": "6px"}
@@ -423,7 +425,3 @@ def _free_path(path: Path, content: bytes) -> Path:
 def _upright(face: Face) -> np.ndarray:
     """The face's vertices (V, 3) in mm in the head's own frame."""
     return HeadFrame.of(face).from_photo(face.vertices)
-
-
-def _colours_of(face: Face, mode: str, prediction: Prediction) -> VertexColours:
-    return vertex_colours(face, mode, image=prediction.image)
