@@ -153,7 +153,7 @@ class Detector:
                 signs = np.concatenate([rough, signs[signs[:, 4] >= PATCH_SCORE]])
                 squares = _patches(signs, round(PATCH / fine), image.shape)
                 patches = self._in_squares(image, squares, fine, threshold)
-                return Found(_best(np.concatenate([found[found[:, 4] >= threshold], *patches])))
+                return Found(_best(np.concatenate([found[found[:, 4] >= threshold], patches])))
         found = self._search(image, fine, min(threshold, FAINT_SCORE) if fine < 1 else threshold)
         crowd = fine < 1 and _signs(found, fine)[:, 4].sum() > CROWD
         return Found(_best(found[found[:, 4] >= threshold]), NETWORK_MIN_FACE / fine if crowd else None)
@@ -169,52 +169,50 @@ class Detector:
         side, step = TILE / scale, (TILE - OVERLAP) / scale
         for top in _starts(image.shape[0], side, step):
             for left in _starts(image.shape[1], side, step):
-                parts += self._in_squares(image, [(left, top, round(side))], scale, threshold)
+                parts.append(self._in_squares(image, [(left, top, round(side))], scale, threshold))
         return np.concatenate(parts)
 
     def _in_squares(
         self, image: np.ndarray, squares: Sequence[tuple[int, int, int]], scale: float, threshold: float
-    ) -> list[np.ndarray]:
-        """Boxes (n, 5) in each square (left, top, side) of one size, in photo pixels, without those that it cuts."""
+    ) -> np.ndarray:
+        """Boxes (n, 5) in squares (left, top, side) of one size, in photo pixels, without those that these cut."""
         if not squares:
-            return []
+            return np.zeros((0, 5))
         tiles = [image[top : top + side, left : left + side] for left, top, side in squares]
         tall, wide = (max(1, round(length * scale)) for length in tiles[0].shape[:2])
-        parts = []
-        for found, (left, top, _) in zip(
-            self._detections(tiles, tall, wide, threshold), squares, strict=True
-        ):
-            found[:, :4] += np.tile([left, top], 2)
-            edges = np.array([left, top, left + tiles[0].shape[1], top + tiles[0].shape[0]]) - 0.5
-            parts.append(found[_whole(found, edges, image.shape, margin=2 / scale)])
-        return parts
+        found, tile = self._detections(tiles, tall, wide, threshold)
+        corners = np.tile(np.array(squares)[tile, :2], 2)
+        found[:, :4] += corners
+        edges = corners + np.array([0, 0, tiles[0].shape[1], tiles[0].shape[0]]) - 0.5
+        return found[_whole(found, edges, image.shape, margin=2 / scale)]
 
     def _detections(
         self, images: Sequence[np.ndarray], height: int, width: int, threshold: float
-    ) -> list[np.ndarray]:
-        """Boxes (n, 5) in each of several images of one size, in their pixels.
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes (n, 5) in several images of one size, in their pixels, and the number (n,) of each box's image.
 
         They are resized to (height, width) for the network.
         """
         if min(height, width) < MIN_SIDE:
-            return [np.zeros((0, 5)) for _ in images]
+            return np.zeros((0, 5)), np.zeros(0, int)
         pictures = [whole_fours(resize(image, height, width)) for image in images]
         # One picture is not copied.
-        found = self._candidates(np.stack(pictures) if len(pictures) > 1 else pictures[0][None], threshold)
-        scale = np.tile([images[0].shape[1] / width, images[0].shape[0] / height], 2)
+        found, number = self._candidates(
+            np.stack(pictures) if len(pictures) > 1 else pictures[0][None], threshold
+        )
         # The network's origin is the photo's corner, m4kit's is the first pixel's centre.
-        return [np.column_stack([boxes * scale - 0.5, scores]) for boxes, scores in found]
+        found[:, :4] *= np.tile([images[0].shape[1] / width, images[0].shape[0] / height], 2)
+        found[:, :4] -= 0.5
+        return found, number
 
-    def _candidates(self, pictures: np.ndarray, threshold: float) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Boxes (n, 4) from each picture's corner, and their scores (n,), from the threshold up."""
+    def _candidates(self, pictures: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes (n, 5) from the pictures' corners, with scores from the threshold up, and each one's picture (n,)."""
         moves, logits = self.engine(pictures)
         # The logistic function, without overflow.
         scores = (1 + np.tanh(logits / 2)) / 2
-        priors, candidates = prior_boxes(*pictures.shape[1:3]), []
-        for own, score in zip(moves, scores, strict=True):
-            found = score >= threshold
-            candidates.append((decode(own[found], priors[found]).astype(float), score[found].astype(float)))
-        return candidates
+        number, prior = np.nonzero(scores >= threshold)
+        boxes = decode(moves[number, prior], prior_boxes(*pictures.shape[1:3])[prior])
+        return np.column_stack([boxes, scores[number, prior]]).astype(float), number
 
 
 def check_threshold(threshold: float) -> None:
@@ -260,11 +258,12 @@ def _starts(length: int, side: float, step: float) -> list[int]:
     return [*range(0, last, max(1, round(step))), last] if last else [0]
 
 
-def _whole(found: np.ndarray, tile: np.ndarray, shape: tuple[int, ...], *, margin: float) -> np.ndarray:
-    """Which boxes (n, 5) do not touch an edge of their tile (left, top, right, bottom) that lies within the photo."""
-    inner = tile > -0.5, tile < np.array([0, 0, shape[1] - 0.5, shape[0] - 0.5])
-    cut = (inner[0][:2] & (found[:, :2] < tile[:2] + margin)).any(axis=1)
-    return ~(cut | (inner[1][2:] & (found[:, 2:4] > tile[2:] - margin)).any(axis=1))
+def _whole(found: np.ndarray, tiles: np.ndarray, shape: tuple[int, ...], *, margin: float) -> np.ndarray:
+    """Which boxes (n, 5) do not touch an edge of their tile (n, 4) that lies within the photo."""
+    first, last = tiles[:, :2], tiles[:, 2:]
+    cut = (first > -0.5) & (found[:, :2] < first + margin)
+    cut |= (last < np.array([shape[1], shape[0]]) - 0.5) & (found[:, 2:4] > last - margin)
+    return ~cut.any(axis=1)
 
 
 def _small(found: np.ndarray, scale: float) -> np.ndarray:

@@ -340,7 +340,8 @@ class Face:
         return Prediction(image, (self,))
 
     def _to_photo(self, points: np.ndarray) -> np.ndarray:
-        return read_only(self.crop.to_photo(points @ self.camera[:, :3].T + self.camera[:, 3]))
+        camera = self.camera
+        return read_only(self.crop.to_photo(points @ camera[:, :3].T + camera[:, 3]))
 
     def _ipython_display_(self) -> None:
         if self.origin is None:
