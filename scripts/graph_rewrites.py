@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from onnx import ModelProto, NodeProto, helper, numpy_helper, shape_inference
 
+FEWEST = 16
+"""ONNX Runtime's fast kernel for convolutions needs so many outputs, and a multiple of four."""
+APART = 32
+"""Zeros that are further apart do not share their steps: values would be cut off."""
 FEW = 16
 """A depthwise convolution of so few channels is slow: ONNX Runtime computes 64 channels of a place at once."""
 
@@ -73,6 +78,91 @@ def averages_as_convolutions(model: ModelProto) -> ModelProto:
             kept = {name: given[name] for name in ("kernel_shape", "pads", "strides")}
             inputs = [node.input[0], shares, nothing]
             nodes[-1] = helper.make_node("Conv", inputs, node.output, node.name, group=channels, **kept)
+    return with_nodes(model, nodes, numbers)
+
+
+def heads_together(model: ModelProto) -> ModelProto:
+    """In a quantised model, convolutions without a ReLU that see the same become one, with enough outputs.
+
+    Its steps are those of the first, and the scales of the others' weights make up for that. So the answers are the
+    same, but where those steps end earlier or later. Outputs with weights of 0 fill the number up.
+    """
+    users, together = users_of(model), {}
+    for layer in layers(model):
+        alone = attributes(layer).get("group", 1) == 1 and layer.op_type == "Conv"
+        if alone and users[layer.output[0]][0].op_type == "QuantizeLinear":
+            head = _head(model, layer)
+            heads = together.setdefault(layer.input[0], [[]])
+            if heads[-1] and abs(int(head.zero) - int(heads[-1][0].zero)) > APART:
+                heads.append([])
+            heads[-1].append(head)
+    for heads in together.values():
+        for some in heads:
+            model = _one_of(model, some)
+    return model
+
+
+class _Head(NamedTuple):
+    """A convolution, its integers, its output's steps, and the last conversion of its transposed output."""
+
+    layer: NodeProto
+    weights: np.ndarray
+    scales: np.ndarray
+    biases: np.ndarray
+    scale: np.float32
+    zero: np.uint8
+    seen: np.float32
+    last: NodeProto
+
+
+def _head(model: ModelProto, layer: NodeProto) -> _Head:
+    numbers, users = weights_of(model), users_of(model)
+    makers = {output: node for node in model.graph.node for output in node.output}
+    seen, weights, biases = (makers[name] for name in layer.input)
+    (quantise,) = users[layer.output[0]]
+    last = quantise
+    for kind in ("DequantizeLinear", "Transpose", "QuantizeLinear", "DequantizeLinear"):
+        (last,) = users[last.output[0]]
+        if last.op_type != kind:
+            raise ValueError(f"{layer.name}: expected {kind} after it, got {last.op_type}")
+    names = *weights.input[:2], biases.input[0], *quantise.input[1:], seen.input[1]
+    return _Head(layer, *(numbers[name] for name in names), last)
+
+
+def _one_of(model: ModelProto, heads: Sequence[_Head]) -> ModelProto:
+    first, numbers = heads[0], weights_of(model)
+    counts = [len(head.weights) for head in heads]
+    fill = max(FEWEST, -(-sum(counts) // 4) * 4) - sum(counts)
+    scales = np.concatenate([head.scales * (first.scale / head.scale) for head in heads])
+    biases = np.concatenate([head.biases for head in heads])
+    weights = np.concatenate([head.weights for head in heads])
+    weights = np.pad(weights, ((0, fill), (0, 0), (0, 0), (0, 0)))
+    scales, biases = np.pad(scales, (0, fill), constant_values=scales[0]), np.pad(biases, (0, fill))
+    makers = {output: node for node in model.graph.node for output in node.output}
+    values = (
+        (weights, scales, np.zeros(len(scales), np.int8)),
+        (biases, first.seen * scales, np.zeros(len(scales))),
+    )
+    for name, (integers, scale, zeros) in zip(first.layer.input[1:], values, strict=True):
+        kind = numbers[makers[name].input[0]].dtype
+        kept = integers.astype(kind), scale.astype(np.float32), zeros.astype(kind)
+        numbers |= dict(zip(makers[name].input, kept, strict=True))
+    parts = [f"{first.layer.name}.parts.{number}" for number in range(len(heads) + (fill > 0))]
+    numbers[f"{first.layer.name}.counts"] = np.array([*counts, *([fill] if fill else [])])
+    dropped = {head.layer.output[0] for head in heads[1:]}
+    lasts = {head.last.output[0]: part for head, part in zip(heads, parts, strict=False)}
+    nodes = []
+    for node in map(copied, model.graph.node):
+        if dropped & {*node.input, *node.output} and node.output[0] not in lasts:
+            dropped |= {*node.output}
+            continue
+        if node.output[0] in lasts:
+            if node.output[0] == first.last.output[0]:
+                sizes = f"{first.layer.name}.counts"
+                nodes.append(helper.make_node("Split", [node.input[0], sizes], parts, axis=3))
+            numbers[node.input[2]] = first.zero
+            node.input[0] = lasts[node.output[0]]
+        nodes.append(node)
     return with_nodes(model, nodes, numbers)
 
 

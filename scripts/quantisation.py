@@ -22,6 +22,7 @@ import onnxruntime
 from graph_rewrites import (
     attributes,
     copied,
+    heads_together,
     layers,
     output_after,
     rewritten,
@@ -68,7 +69,7 @@ def quantised(model: ModelProto, batches: Sequence[np.ndarray], pixels: Steps) -
     quantisation = _Quantisation(rewritten(_equalised(model, batches[:4])), batches, pixels)
     for layer in quantisation.layers:
         quantisation.add(layer)
-    return rows_as_channels(quantisation.model())
+    return rows_as_channels(heads_together(quantisation.model()))
 
 
 class _Quantisation:

@@ -29,6 +29,23 @@ def pictures_of(*shape):
     return np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
 
 
+class TwoHeads(nn.Module):
+    """Two convolutions that see the same, as the detector's for moves and scores."""
+
+    def __init__(self, shift):
+        super().__init__()
+        self.first, *heads = nn.Conv2d(3, 16, 3, 4, 1), nn.Conv2d(16, 8, 3, 1, 1), nn.Conv2d(16, 3, 3, 1, 1)
+        self.heads = nn.ModuleList(heads)
+        for head in heads:
+            nn.init.zeros_(head.bias)
+            head.weight.data /= 20
+        heads[1].bias.data += shift
+
+    def forward(self, pictures):
+        seen = self.first(pictures.permute(0, 3, 1, 2).float() - 128).relu()
+        return tuple(head(seen).permute(0, 2, 3, 1).flatten(1) for head in self.heads)
+
+
 class TestTheSame:
     @pytest.mark.parametrize("fusion", ["static", "dynamic"])
     def test_m4net_answers_as_the_network_does(self, fusion, exporter, rewrites):
@@ -52,6 +69,24 @@ class TestTheSame:
         for found, true in zip(answers(after, pictures), answers(model, pictures), strict=True):
             np.testing.assert_allclose(found, true, rtol=1e-3, atol=1e-3)
         assert "AveragePool" not in {node.op_type for node in after.graph.node}
+
+    @pytest.mark.parametrize("shift", [0, -9])
+    def test_heads_that_see_the_same_run_together_and_give_the_same(
+        self, shift, exporter, rewrites, quantisation, monkeypatch
+    ):
+        """Heads whose outputs have another sign stay apart."""
+        torch.manual_seed(0)
+        network, pictures = TwoHeads(shift), pictures_of(8, 32, 32)
+        monkeypatch.setattr(quantisation, "heads_together", lambda model: model)
+        before = quantisation.quantised(
+            exporter.traced(network, network), [pictures], quantisation.Steps(1, 128)
+        )
+        after = rewrites.heads_together(before)
+        assert [len(rewrites.layers(model)) for model in (before, after)] == [3, 3 if shift else 2]
+        (moves, logits), (expected, scores) = (answers(model, pictures) for model in (after, before))
+        np.testing.assert_array_equal(moves, expected)
+        # The shared steps may end earlier.
+        assert (logits == scores).mean() > 0.95 and np.ptp(scores) > 1
 
     def test_rows_as_channels_change_no_bit(self, exporter, rewrites, quantisation, monkeypatch):
         torch.manual_seed(0)
