@@ -12,18 +12,12 @@ from m4kit.ablation.heads.crop_faults import FACE_SIDE, out_of_focus, partly_hid
 from m4kit.cli import main
 from m4kit.conditions.linear_light import to_linear
 from m4kit.evaluate import predict_heads
-from m4kit.face_model import FaceModel
 from m4kit.network import M4Net
 from m4kit.weights import WeightsError
 
 from helpers.aflw_like import write_set
 from helpers.head_answers import CROP, YAWS, parameters_of, samples_of
 from helpers.head_records import linear_study
-
-
-@pytest.fixture(scope="module")
-def model():
-    return FaceModel.load()
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,6 @@ from m4kit.cli import main
 from m4kit.datasets import DatasetError, PublishedBox
 from m4kit.evaluate import HeadAnswers
 from m4kit.evaluate.crops import true_crops
-from m4kit.face_model import FaceModel
 from m4kit.parameters import landmarks_in_crop
 from m4kit.training import TrainingError
 from m4kit.training.data import Labels
@@ -40,11 +39,6 @@ from helpers.face_sets import picture
 from helpers.head_answers import YAWS, parameters_of, samples_of
 
 LEARNED = np.array([0.1, 0.2, 0.3, 0.4])
-
-
-@pytest.fixture(scope="module")
-def model():
-    return FaceModel.load()
 
 
 def answers_of(model, truth, heads, *, weights=LEARNED):

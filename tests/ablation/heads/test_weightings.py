@@ -33,11 +33,6 @@ from helpers.training import SHORT, labels_of
 
 
 @pytest.fixture(scope="module")
-def model():
-    return FaceModel.load()
-
-
-@pytest.fixture(scope="module")
 def folder(model, tmp_path_factory):
     """A labels file, the archive that it names, and weights to start from."""
     folder = tmp_path_factory.mktemp("weightings")
