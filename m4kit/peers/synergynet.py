@@ -91,13 +91,14 @@ class SynergyBackbone(nn.Module):
 class SynergyNet(WhitenedPeer):
     """SynergyNet from a folder with its `CHECKPOINT` and its `MODEL_FOLDER`. Layout tested, figures as published.
 
-    Its parameters and pixels are 3DDFA-V2's, because both are
-    trained on 3DDFA's crops. Raises `WeightsError` or `FaceModelError` for files that are missing, broken or of
-    another kind.
+    `bfm` is the face model's folder if it is elsewhere. Its parameters and pixels are 3DDFA-V2's, because both are
+    trained on 3DDFA's crops.
+
+    Raises `WeightsError` or `FaceModelError` for files that are missing, broken or of another kind.
     """
 
-    def __init__(self, folder: str | Path):
-        bfm, network = Path(folder) / MODEL_FOLDER, read_checkpoint(Path(folder) / CHECKPOINT)
+    def __init__(self, folder: str | Path, *, bfm: str | Path | None = None):
+        bfm, network = Path(bfm or Path(folder) / MODEL_FOLDER), read_checkpoint(Path(folder) / CHECKPOINT)
         whitening = read_whitening(bfm / "param_whitening.pkl", names=("param_mean", "param_std"))
         super().__init__(network, whitening, read_model(bfm), name="synergynet")
 

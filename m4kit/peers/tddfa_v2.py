@@ -66,17 +66,18 @@ class WhitenedPeer(Peer):
 class TddfaV2(WhitenedPeer):
     """3DDFA-V2 with the network "mb1" or "mb05", from a folder with its `NETWORKS`, `WHITENING` and `BFM`.
 
-    Coefficients are in the face model's unit, not in standard deviations.
+    `bfm` is the Basel Face Model's file if it is elsewhere. Coefficients are in the face model's unit, not in standard
+    deviations.
 
     Raises `WeightsError` or `FaceModelError` for files that are missing, broken or of another kind.
     """
 
-    def __init__(self, folder: str | Path, network: str = "mb1"):
+    def __init__(self, folder: str | Path, network: str = "mb1", *, bfm: str | Path | None = None):
         if network not in NETWORKS:
             raise ValueError(f"network: expected {' or '.join(NETWORKS)}, got {network!r}")
         folder = Path(folder)
         own, whitening = read_network(folder / NETWORKS[network]), read_whitening(folder / WHITENING)
-        super().__init__(own, whitening, read_bfm(folder / BFM), name=f"3ddfa-v2-{network}")
+        super().__init__(own, whitening, read_bfm(bfm or folder / BFM), name=f"3ddfa-v2-{network}")
 
 
 @inference()

@@ -91,9 +91,15 @@ class TestFiles:
         with pytest.raises(FaceModelError, match=r"got 80 and 10; give 3DDFA-V2's bfm_noneck_v3.pkl"):
             TddfaV2(copy, "mb05")
 
+    def test_the_face_model_may_be_elsewhere(self, copy):
+        elsewhere = (copy / BFM).rename(copy / "mine.pkl")
+        assert len(TddfaV2(copy, "mb05", bfm=elsewhere).model.mean) == 70
+
     def test_an_unknown_peer_is_refused(self, copy):
         with pytest.raises(ValueError, match=r"peers: expected 3ddfa-v2-mb1, .*got 'other'"):
             load_peer("other", copy)
+        with pytest.raises(ValueError, match="network: expected mb1 or mb05, got 'mb2'"):
+            TddfaV2(copy, "mb2")
 
 
 class TestTddfaV2:
