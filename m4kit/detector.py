@@ -45,6 +45,10 @@ TILE, OVERLAP = 1024, 208
 A face smaller than the overlap lies entirely in one of the tiles. Larger faces are found in the whole photo at a
 smaller scale.
 """
+LARGE_SIDE, LARGE_SCORE, CLOSE_UP = 256, 0.1, 320
+"""Faces above the first side in network pixels may be found in parts or not at all. So a photo with signs of them, boxes
+from the second score up, or without a clear face, is searched again with the third as its longer side.
+"""
 CLEAR_SCORE, FAINT_SCORE, SMALL_SIDE = 0.5, 0.005, 28
 """Signs of faces that a reduced photo hides: boxes below the first score and from the second up, whose side in
 network pixels is below the third.
@@ -118,7 +122,7 @@ class Detector:
         finds: a small value enlarges the photo and takes time, a large one is fast. Above 2.2 megapixels the photo
         is searched in tiles. By default, photos of up to 0.78 megapixels (1080x720) are not resized. Larger ones are
         searched for faces from 1.2 % of the longer side on: first at 0.78 megapixels, then, where these show signs of
-        smaller faces, at a finer scale.
+        smaller faces, at a finer scale. A photo that a face may fill is searched at a smaller scale, too.
         """
         return self.look(image, threshold=threshold, max_faces=max_faces, min_face=min_face).boxes
 
@@ -142,10 +146,14 @@ class Detector:
         return Found(found[:max_faces], hidden)
 
     def _by_default(self, image: np.ndarray, threshold: float) -> Found:
-        """Search a photo without `min_face`: a large one coarsely, and finely around signs of small faces."""
+        """Search a photo without `min_face`.
+
+        A large photo is searched coarsely, and finely around signs of small faces.
+        """
         coarse, fine = _default_scales(image.shape)
+        scale, patches, hidden = coarse, np.zeros((0, 5)), None
+        found = self._search(image, scale, min(threshold, FAINT_SCORE))
         if coarse < fine:
-            found = self._search(image, coarse, min(threshold, FAINT_SCORE))
             signs = _signs(found, coarse)
             if signs[:, 4].sum() <= CROWD_COARSE:
                 # The boxes of small faces are rough.
@@ -153,10 +161,24 @@ class Detector:
                 signs = np.concatenate([rough, signs[signs[:, 4] >= PATCH_SCORE]])
                 squares = _patches(signs, round(PATCH / fine), image.shape)
                 patches = self._in_squares(image, squares, fine, threshold)
-                return Found(_best(np.concatenate([found[found[:, 4] >= threshold], patches])))
-        found = self._search(image, fine, min(threshold, FAINT_SCORE) if fine < 1 else threshold)
-        crowd = fine < 1 and _signs(found, fine)[:, 4].sum() > CROWD
-        return Found(_best(found[found[:, 4] >= threshold]), NETWORK_MIN_FACE / fine if crowd else None)
+            else:
+                scale = fine
+                found = self._search(image, scale, min(threshold, FAINT_SCORE))
+        if scale == fine < 1 and _signs(found, fine)[:, 4].sum() > CROWD:
+            hidden = NETWORK_MIN_FACE / fine
+        found = np.concatenate([found, patches])
+        large = self._large(image, found[found[:, 4] >= LARGE_SCORE], scale, threshold)
+        found = found[found[:, 4] >= threshold]
+        parts = _within(found, large[large[:, 4] >= CLEAR_SCORE])
+        return Found(_best(np.concatenate([found[~parts], large])), hidden)
+
+    def _large(self, image: np.ndarray, found: np.ndarray, scale: float, threshold: float) -> np.ndarray:
+        """Large faces (n, 5) of a photo, if a search at that scale `found` signs of them or no clear face."""
+        again, sides = CLOSE_UP / max(image.shape[:2]), found[:, 2] - found[:, 0]
+        if again >= scale or ((found[:, 4] >= CLEAR_SCORE).any() and (sides * scale < LARGE_SIDE).all()):
+            return np.zeros((0, 5))
+        closer = self._search(image, again, threshold)
+        return closer[(closer[:, 2] - closer[:, 0]) * scale >= LARGE_SIDE]
 
     def _search(self, image: np.ndarray, scale: float, threshold: float) -> np.ndarray:
         """Boxes (n, 5) in photo pixels before suppression. `scale` is in network pixels per photo pixel."""
@@ -266,6 +288,12 @@ def _whole(found: np.ndarray, tiles: np.ndarray, shape: tuple[int, ...], *, marg
     return ~cut.any(axis=1)
 
 
+def _within(found: np.ndarray, large: np.ndarray) -> np.ndarray:
+    """Which boxes (n, 5) have their centre in a large one (m, 5)."""
+    centres = (found[:, None, :2] + found[:, None, 2:4]) / 2
+    return ((centres > large[:, :2]) & (centres < large[:, 2:4])).all(axis=2).any(axis=1)
+
+
 def _small(found: np.ndarray, scale: float) -> np.ndarray:
     """Which boxes (n, 5) are as small as those of hidden faces."""
     return (found[:, 2] - found[:, 0]) * scale < SMALL_SIDE
@@ -276,8 +304,7 @@ def _signs(found: np.ndarray, scale: float) -> np.ndarray:
     clear = _best(found[found[:, 4] >= CLEAR_SCORE])
     faint = (found[:, 4] < CLEAR_SCORE) & (found[:, 4] >= FAINT_SCORE)
     small = found[faint & _small(found, scale)]
-    centres = (small[:, None, :2] + small[:, None, 2:4]) / 2
-    return small[~((centres > clear[:, :2]) & (centres < clear[:, 2:4])).all(axis=2).any(axis=1)]
+    return small[~_within(small, clear)]
 
 
 def _patches(signs: np.ndarray, side: int, shape: tuple[int, ...]) -> list[tuple[int, int, int]]:

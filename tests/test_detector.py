@@ -335,6 +335,28 @@ class TestLargePhoto:
             assert len(detector(np.full((*shape, 3), 120, np.uint8))) == 0
 
 
+class TestCloseUp:
+    """By default, a photo that a face may fill is also searched at a smaller scale."""
+
+    @pytest.mark.parametrize("engine", ["int8", "onnx"])
+    @pytest.mark.parametrize("margin", [0.1, 0.5])
+    @pytest.mark.parametrize("side", [700, 1000, 2000])
+    def test_a_face_that_fills_the_photo_is_found_whole_and_once(self, group, engine, margin, side):
+        detector = Detector(engine=engine)
+        face = detector(group)[0, :4]
+        left, top, right, bottom = np.round(face + margin * 150 * np.array([-1, -1, 1, 1])).astype(int)
+        zoom = side / (bottom - top)
+        photo = cv2.resize(group[top:bottom, left:right], None, fx=zoom, fy=zoom)
+        (found,) = detector(photo)
+        true = (face - np.array([left, top, left, top]) + 0.5) * zoom - 0.5
+        assert pairwise_iou(found[None, :4], true[None])[0, 0] > 0.7
+        assert found[4] > 0.9
+
+    def test_smaller_faces_cost_no_further_search(self, detector, group, seen):
+        detector(cv2.resize(group, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
+        assert seen == [(450, 600)]
+
+
 def test_a_face_larger_than_a_tile_is_found_once(detector, group):
     left, top, right, bottom = np.round(detector(group)[0, :4]).astype(int)
     # With the whole head: a face that fills the photo is not what the network was made for.

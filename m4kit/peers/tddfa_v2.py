@@ -66,8 +66,8 @@ class WhitenedPeer(Peer):
 class TddfaV2(WhitenedPeer):
     """3DDFA-V2 with the network "mb1" or "mb05", from a folder with its `NETWORKS`, `WHITENING` and `BFM`.
 
-    `bfm` is the Basel Face Model's file if it is elsewhere. Coefficients are in the face model's unit, not in standard
-    deviations.
+    `bfm` is the Basel Face Model's file if it is elsewhere. Coefficients are in the face model's unit, not in
+    standard deviations.
 
     Raises `WeightsError` or `FaceModelError` for files that are missing, broken or of another kind.
     """
