@@ -46,8 +46,8 @@ A face smaller than the overlap lies entirely in one of the tiles. Larger faces 
 smaller scale.
 """
 LARGE_SIDE, LARGE_SCORE, CLOSE_UP = 256, 0.1, 320
-"""Faces above the first side in network pixels may be found in parts or not at all. So a photo with signs of them, boxes
-from the second score up, or without a clear face, is searched again with the third as its longer side.
+"""Faces above the first side in network pixels may be found in parts or not at all. So a photo with signs of them,
+boxes from the second score up, or without a clear face, is searched again with the third as its longer side.
 """
 CLEAR_SCORE, FAINT_SCORE, SMALL_SIDE = 0.5, 0.005, 28
 """Signs of faces that a reduced photo hides: boxes below the first score and from the second up, whose side in

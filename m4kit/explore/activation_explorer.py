@@ -68,11 +68,11 @@ class ActivationExplorer(Explorer):
       after training. "Table" can be sorted by any column.
     - "Train it yourself" (`live`) trains two or more activations on drawn faces.
 
-    `record` is an `ActivationRecord` or its file, by default the packaged one. Raises `RecordError` if it cannot be
+    `record` is an `ActivationRecord`, its file, or the name of a packaged one. Raises `RecordError` if it cannot be
     read.
     """
 
-    def __init__(self, record: ActivationRecord | str | Path | None = None):
+    def __init__(self, record: ActivationRecord | str | Path = "eight"):
         super().__init__()
         self.record = record if isinstance(record, ActivationRecord) else ActivationRecord.load(record)
         self._groups: dict[str, list[RunRecord]] = {}

@@ -98,6 +98,9 @@ class RunRecord:
         return self.status == "diverged" or not np.isfinite(self.loss).all()
 
 
+PACKAGED = {"eight": "activations.parquet", "relu-series": "activations_relu_series.parquet"}
+"""The files of the packaged records by name."""
+
 _FORMAT = RecordFormat(
     name="activation study",
     version=2,
@@ -183,12 +186,16 @@ class ActivationRecord:
         return _FORMAT.write(path, columns, {name: getattr(self, name) for name in _FORMAT.about})
 
     @classmethod
-    def load(cls, path: str | Path | None = None) -> ActivationRecord:
-        """Read a record that `save` wrote; without a path, the packaged one.
+    def load(cls, source: str | Path = "eight") -> ActivationRecord:
+        """Read a record: a file that `save` wrote, or a packaged one by its name in `PACKAGED`.
 
-        Raises `RecordError` if it is missing, damaged or of another version.
+        "eight" compares all activations at the rates that a short search picks. "relu-series" compares ReLU, ELU,
+        RReLU and Sigmoid, with three seeds at three rates, and four times as long at the best one.
+
+        Raises `RecordError` if the file is missing, damaged or of another version.
         """
-        path = Path(str(resources.files("m4kit.assets") / "activations.parquet")) if path is None else path
+        path = resources.files("m4kit.assets") / PACKAGED[source] if source in PACKAGED else source
+        path = Path(str(path))
         table, about = _FORMAT.read(path)
         runs = tuple(_run_of(path, row) for row in table.to_dict("records"))
         return cls(runs, about["command"], about["plan"], tuple(about["missing"]))

@@ -6,10 +6,12 @@ import pandas as pd
 import pytest
 
 from m4kit.ablation.activations.collect import collect
+from m4kit.ablation.activations.numbers import RELU_SERIES
 from m4kit.ablation.activations.record import ActivationRecord, RunRecord
 from m4kit.ablation.activations.study import Plan, Study
 from m4kit.ablation.record import RecordError
 from m4kit.cli import main
+from m4kit.network import ACTIVATIONS
 
 from helpers.activation_records import record_of, run_record
 
@@ -67,6 +69,25 @@ class TestFile:
         table.to_parquet(path)
         with pytest.raises(RecordError, match=r"loss of shape \(40,\), got 1 numbers"):
             ActivationRecord.load(path)
+
+
+class TestPackaged:
+    def test_eight_compares_all_activations(self):
+        assert sorted(ActivationRecord.load().activations) == sorted(ACTIVATIONS)
+
+    def test_relu_series_has_three_seeds_at_each_of_three_rates_and_is_trained_on_at_the_best(self):
+        record = ActivationRecord.load("relu-series")
+        assert record.activations == ("sigmoid", *RELU_SERIES)
+        searched = record.table().query("purposes == 'search'")
+        assert searched.groupby(["activation", "learning_rate"])["seed"].nunique().tolist() == [3] * 12
+        for run in record.select():
+            errors = searched[searched.activation == run.activation].groupby("learning_rate")["nme"].mean()
+            assert run.learning_rate == errors.idxmin()
+            assert run.planned == 4 * searched["steps"].max()
+
+    def test_a_name_that_is_not_packaged_is_taken_as_a_file(self):
+        with pytest.raises(RecordError, match="relu: no such record"):
+            ActivationRecord.load("relu")
 
 
 class TestSelection:
