@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import pickle
+import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -147,6 +148,7 @@ def spread(
                 try:
                     yield Done(task.items, future.result())
                 except (CancelledError, BrokenExecutor) as error:
+                    _wait_for_scheduler(executor)
                     again.append(_given_again(task, error))
                 except Exception as error:
                     # By its name, because distributed need not be installed.
@@ -213,15 +215,30 @@ def _by_dask(executor: Executor, work: Callable, items: tuple) -> Future:
     return answer
 
 
+def _wait_for_scheduler(executor: Executor) -> None:
+    """Wait while a Dask client looks for a scheduler that went away, which ends with `running` or `closed`.
+
+    Meanwhile the client cancels all that it is given.
+    """
+    client = getattr(executor, "_client", None)
+    while client is not None and client.status not in ("running", "closed"):
+        time.sleep(0.05)
+    _check_open(client)
+
+
+def _check_open(client) -> None:
+    if client is not None and client.status == "closed":
+        raise SpreadError(
+            "the Dask scheduler is gone; start a scheduler and workers, and start again with a new client"
+        )
+
+
 def _check_there(executor: Executor) -> None:
     # Dask does not tell: its futures wait.
     client = getattr(executor, "_client", None)
     if client is None:
         return
-    if client.status == "closed":
-        raise SpreadError(
-            "the Dask scheduler is gone; start a scheduler and workers, and start again with a new client"
-        )
+    _check_open(client)
     # A scheduler that starts again does not answer.
     with suppress(OSError):
         if client.status == "running" and not client.nthreads():

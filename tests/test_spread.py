@@ -159,7 +159,7 @@ class TestDask:
             threading.Thread(target=lambda: asyncio.run(function())).start()
 
         class Client:
-            loop, calls = SimpleNamespace(add_callback=add_callback), 0
+            loop, calls, status = SimpleNamespace(add_callback=add_callback), 0, "running"
 
             def submit(self, work, items, *, pure):
                 return SimpleNamespace(answer=work(items), status=status)
