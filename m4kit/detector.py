@@ -152,7 +152,8 @@ class Detector:
         """
         coarse, fine = _default_scales(image.shape)
         scale, patches, hidden = coarse, np.zeros((0, 5)), None
-        found = self._search(image, scale, min(threshold, FAINT_SCORE))
+        # Faint signs of small faces count only where the photo is reduced.
+        found = self._search(image, scale, min(threshold, FAINT_SCORE if coarse < 1 else LARGE_SCORE))
         if coarse < fine:
             signs = _signs(found, coarse)
             if signs[:, 4].sum() <= CROWD_COARSE:
