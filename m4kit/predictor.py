@@ -15,7 +15,7 @@ import numpy as np
 
 from m4kit import __version__
 from m4kit.boxes import check_boxes
-from m4kit.camera import Crop, crop_from_box, cut_crop, next_crop
+from m4kit.camera import CROP_SIZE, Crop, crop_from_box, cut_square, next_crop
 from m4kit.checks import check_flag, check_type, check_whole, read_only, shown
 from m4kit.confidence import assess
 from m4kit.detector import Detector, check_min_face, check_threshold
@@ -222,8 +222,12 @@ class Predictor:
         # Given boxes may be far off, which the larger network bears better.
         placing = self._placing if all(photo.detector for photo in photos) else self.engine
         for left in reversed(range(self.passes)):
-            pixels = [cut_crop(image, crop) for (image, _, _), crop in zip(places, crops, strict=True)]
             engine = placing if left else self.engine
+            # The last crop stays with the face, and views are made from crops of the usual size.
+            side = int(engine.notes["crop_size"]) if left and self.views == 1 else CROP_SIZE
+            pixels = [
+                cut_square(image, crop, side) for (image, _, _), crop in zip(places, crops, strict=True)
+            ]
             heads, weights = regress(engine, self.model, pixels, views=self.views)
             if left:
                 landmarks = landmarks_in_crop(self.model, fuse(heads, weights))

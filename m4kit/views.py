@@ -97,7 +97,7 @@ def regress(
     `views` is the number of views of each crop: 1, 2 (with the mirror image) or 6. `check_views` raises `ValueError`
     for others. PyTorch runs a folded copy of a network, made again at each call: give an engine for many calls. A
     network with another `crop_size` sees the crops at its own size, and its parameters are still in the frame of 120
-    pixels.
+    pixels. For a single view, crops may have the network's size.
     """
     check_views(views, model)
     engine = _engine_of(network)
@@ -106,7 +106,7 @@ def regress(
     # Batches of nearly the same size: one of ten crops takes less time than eight and then two.
     count = max(1, round(len(crops) * views / engine.batch))
     for some in np.array_split(crops, count) if len(crops) else ():
-        answers = engine(_of_side(view_pictures(some, views), side))
+        answers = engine(of_side(view_pictures(some, views), side))
         heads.append(_averaged(answers[0], model, views))
         weights.append(answers[1].reshape(-1, views, 4).mean(axis=1))
     return np.concatenate(heads), np.concatenate(weights)
@@ -134,7 +134,7 @@ def _engine_of(network: M4Net | Engine) -> Engine:
     return network if hasattr(network, "batch") else TorchEngine(network)
 
 
-def _of_side(pictures: np.ndarray, side: int) -> np.ndarray:
+def of_side(pictures: np.ndarray, side: int) -> np.ndarray:
     """Resize pictures (n, S, S, 3) to (n, side, side, 3), as a training does."""
     if pictures.shape[1] == side:
         return pictures

@@ -43,12 +43,13 @@ def landmarks_in(predictor, image, boxes):
 
 
 class Counting:
-    """An engine that counts its crops."""
+    """An engine that counts its crops, which must have its size."""
 
     def __init__(self, engine):
         self.engine, self.notes, self.batch, self.crops = engine, engine.notes, engine.batch, 0
 
     def __call__(self, pictures):
+        assert pictures.shape[1] == int(self.notes["crop_size"])
         self.crops += len(pictures)
         return self.engine(pictures)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from m4kit.camera import CROP_SIZE
 from m4kit.commands import CONTINUES, add_quiet, folder_argument, say, shows_progress
 from m4kit.face_model import FaceModel
 from m4kit.files import OutputFolder
@@ -110,7 +111,10 @@ def run(args: argparse.Namespace) -> int:
     # Before the crops are decoded, which takes minutes.
     labels.check_fits(model)
     with output:
-        crops = decoded_crops(labels, data=args.data, cache=args.cache or args.out, **shown)
+        own = args.start is not None and args.start.suffix == ".safetensors"
+        side = M4Net.load(args.start).crop_size if own else CROP_SIZE
+        cache = args.cache or args.out
+        crops = decoded_crops(labels, data=args.data, cache=cache, crop_size=side, **shown)
         network = _started(args, labels, model, np.load(crops, mmap_mode="r"), seed=config.seed)
         if args.licence:
             network.notes["licence"] = "; ".join(filter(None, (args.licence, network.notes.get("licence"))))

@@ -72,7 +72,7 @@ def whitened_map(
 def mapped(network: M4Net, labels: Labels, crops: np.ndarray, chosen: np.ndarray) -> M4Net:
     """Convert a network of another face model to the labels' model: its last layers answer through an affine map.
 
-    The map is fitted to the `chosen` labels (n,), some thousands, of crops (N, 120, 120, 3) uint8 RGB. The given
+    The map is fitted to the `chosen` labels (n,), some thousands, of crops (N, S, S, 3) uint8 RGB. The given
     network does not change.
     """
     network = copy.deepcopy(network).eval()
@@ -243,7 +243,7 @@ def transfer(
 
 def _batches(crops: np.ndarray) -> Iterator[torch.Tensor]:
     for start in range(0, len(crops), _BATCH):
-        yield to_input(crops[start : start + _BATCH])
+        yield to_input(crops[start : start + _BATCH], crop_size=crops.shape[1])
 
 
 def _most_telling(pooled: torch.Tensor, weight: torch.Tensor, count: int) -> torch.Tensor:

@@ -889,6 +889,17 @@ class TestCommand:
         assert all(torch.equal(first[name], second[name]) for name in first)
         assert not torch.equal(first["backbone.conv1.weight"], other["backbone.conv1.weight"])
 
+    def test_a_start_for_smaller_crops_is_trained_on_these(self, model, folder):
+        network = M4Net("small", crop_size=48)
+        network.notes["face_model"] = "another"
+        network.save(folder / "start.safetensors")
+        assert (
+            main(self.args(folder, "--model", folder / "model.npz", "--start", folder / "start.safetensors"))
+            == 0
+        )
+        trained = M4Net.load(folder / "out" / "weights.safetensors")
+        assert (trained.crop_size, trained.notes["face_model"]) == (48, model.fingerprint)
+
     def test_errors_are_printed_without_a_traceback(self, folder, capsys):
         assert main(self.args(folder, "--labels", folder / "nope.npz")) == 2
         assert f"m4kit train: {folder / 'nope.npz'}: expected a labels file" in capsys.readouterr().err

@@ -23,9 +23,10 @@ from m4kit.evaluate.crops import true_crops
 from m4kit.evaluate.landmarks import compare, true_poses
 from m4kit.face_model import FaceModel
 from m4kit.inference import inference
-from m4kit.network import M4Net, to_input
+from m4kit.network import M4Net, Outputs, to_input
 from m4kit.parameters import fuse, landmarks_in_crop, split_camera
 from m4kit.tables import as_text
+from m4kit.views import of_side
 from m4kit.weights import check_fits
 
 if TYPE_CHECKING:
@@ -232,13 +233,17 @@ class _Pair:
 
     @inference()
     def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        pixels = to_input(crops)
-        there = self.dynamic.outputs(pixels)
+        there = _outputs(self.dynamic, crops)
         if self.alike:
             here = fuse(there.heads, self.static.head_logits.softmax(0).expand(len(crops), -1))
         else:
-            here = self.static(pixels)
+            here = _outputs(self.static, crops).parameters
         return here.numpy(), there.parameters.numpy(), there.weights.numpy()
+
+
+def _outputs(network: M4Net, crops: np.ndarray) -> Outputs:
+    side = network.crop_size
+    return network.outputs(to_input(of_side(crops, side), crop_size=side))
 
 
 def _degraded(crops: np.ndarray, kind: str, level: float, seed: int) -> np.ndarray:
