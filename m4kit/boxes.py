@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import cv2
 import numpy as np
 
 from m4kit.checks import check_array, shown
@@ -72,21 +73,11 @@ def check_boxes(boxes, shape: tuple[int, ...], *, name: str) -> np.ndarray:
 def suppress(boxes: np.ndarray, scores: np.ndarray, *, iou: float) -> np.ndarray:
     """Choose boxes by greedy non-maximum suppression: the indices of the boxes (n, 4) to keep, best score first.
 
-    A box is dropped if its IoU with a kept box of a higher score exceeds `iou`.
+    A box is dropped if its IoU with a kept box of a higher score exceeds `iou`, or if its score (n,) is 0.
     """
-    order = np.argsort(-scores, kind="stable")
-    keep = []
-    left, top, right, bottom = boxes[:, :4].T
-    area = (right - left) * (bottom - top)
-    while len(order):
-        best, order = order[0], order[1:]
-        keep.append(best)
-        # As `pairwise_iou`, in a third of the time for few boxes.
-        wide = np.minimum(right[best], right[order]) - np.maximum(left[best], left[order])
-        tall = np.minimum(bottom[best], bottom[order]) - np.maximum(top[best], top[order])
-        shared = np.maximum(wide, 0) * np.maximum(tall, 0)
-        order = order[shared <= iou * (area[best] + area[order] - shared)]
-    return np.array(keep, dtype=int)
+    corners, sides = boxes[:, :2], boxes[:, 2:4] - boxes[:, :2]
+    kept = cv2.dnn.NMSBoxes(np.hstack([corners, sides]), np.asarray(scores, np.float32), 0.0, iou)
+    return np.array(kept, dtype=int)
 
 
 def match(
