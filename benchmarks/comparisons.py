@@ -20,6 +20,7 @@ from m4kit import conditions
 from m4kit.camera import crop_from_box, cut_crop
 from m4kit.evaluate.peers import measure_times
 from m4kit.images import load_image
+from m4kit.views import of_side
 from m4kit.visualize.figures import row_pictures
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -124,8 +125,9 @@ def crops(setting: Setting, count: int = 1) -> list[Comparison]:
     rows = []
     for network, other in NETWORKS.items():
         predictor, peer, name = setting.predictor(network, passes=1), setting.peer(other), f"3DDFA-V2 {other}"
+        seen = of_side(pictures, int(predictor.engine.notes["crop_size"]))
         alone = {
-            OURS: lambda predictor=predictor: _in_batches(predictor.engine, pictures),
+            OURS: lambda engine=predictor.engine, seen=seen: _in_batches(engine, seen),
             name: peer and (lambda peer=peer: peer.answers(bgr_pictures)),
         }
         rows.append(Comparison(row, f"{network}, {work}: network", setting.measure(alone)))

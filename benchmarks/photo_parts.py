@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import m4kit
 from m4kit.ablation import judge
-from m4kit.camera import CROP_SIZE, Crop, HeadPose, crop_from_box, cut_crop
+from m4kit.camera import Crop, HeadPose, crop_from_box, cut_crop
 from m4kit.datasets import Sample
 from m4kit.evaluate import HeadAnswers
 from m4kit.evaluate.peers import measure_times
@@ -87,13 +87,12 @@ def roofline_table(setting: Setting) -> str:
     with inference():
         least = measure_times({"product": lambda: matrix @ matrix}, rounds=setting.rounds)["product"].min()
     speed = MATRIX**3 / (1e-3 * least)
-    crop, photo = np.zeros((1, CROP_SIZE, CROP_SIZE, 3), np.uint8), setting.photo[None]
-    runs = {}
+    photo, runs = setting.photo[None], {}
     for engine in ("onnx", "int8"):
         base, small = (setting.predictor(size, engine=engine) for size in ("base", "small"))
         runs |= {
-            ("m4net-base", engine): (base.network, base.engine, crop),
-            ("m4net-small", engine): (small.network, small.engine, crop),
+            ("m4net-base", engine): (base.network, base.engine, _crop(base)),
+            ("m4net-small", engine): (small.network, small.engine, _crop(small)),
             ("faceboxes", engine): (base.detector.network, base.detector.engine, photo),
         }
     times = measure_times(
@@ -121,6 +120,11 @@ def roofline_table(setting: Setting) -> str:
             f"{100 * least / measured:.0f} % | {integers:.2f} |"
         )
     return "\n".join(lines)
+
+
+def _crop(predictor: m4kit.Predictor) -> np.ndarray:
+    side = predictor.network.crop_size
+    return np.zeros((1, side, side, 3), np.uint8)
 
 
 def _weight_move(prediction: m4kit.Prediction) -> Callable[[], object]:

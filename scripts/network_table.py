@@ -1,4 +1,4 @@
-"""Print the table of `docs/m4net.md`: M4Net's layers with their multiply-adds and parameters."""
+"""Print the table of `docs/m4net.md`: the packaged networks' layers with their multiply-adds and parameters."""
 
 from m4kit.network import SIZES, M4Net, count_multiply_adds
 
@@ -6,8 +6,8 @@ from m4kit.network import SIZES, M4Net, count_multiply_adds
 def table() -> str:
     """The table in Markdown."""
     lines = []
-    counts = {size: count_multiply_adds(M4Net(size)) for size in SIZES}
-    networks = {size: M4Net(size) for size in SIZES}
+    networks = {size: M4Net.load(f"m4net-{size}") for size in SIZES}
+    counts = {size: count_multiply_adds(network, network.crop_size) for size, network in networks.items()}
     header = " | ".join(f"{size}: multiply-adds | parameters" for size in SIZES)
     lines += [f"| layer | {header} |", "|---|" + "--:|--:|" * len(SIZES)]
     base = networks["base"]
