@@ -24,6 +24,7 @@ from m4kit.faceboxes import FaceBoxes, load_network
 from m4kit.network import ACTIVATIONS, M4Net
 from m4kit.parameters import fuse, landmarks_in_crop
 from m4kit.predictor import Predictor
+from m4kit.views import of_side
 from m4kit.weights import WeightsError, fingerprint, registry, resolve, sha256_of
 
 from helpers.paths import ROOT, SAMPLES, script_fixture
@@ -53,6 +54,16 @@ def crops():
     return np.array(cut)
 
 
+@pytest.fixture(scope="module")
+def small_crops(crops):
+    """The same crops at m4net-small's size."""
+    return crops_of("m4net-small", crops)
+
+
+def crops_of(name, crops):
+    return of_side(crops, M4Net.load(name).crop_size)
+
+
 def assert_same_faces(model, answers, expected):
     """Every head places every landmark within a thousandth of a crop pixel, with the same weight."""
     (heads, weights), (true_heads, true_weights) = answers, expected
@@ -65,7 +76,7 @@ def assert_same_faces(model, answers, expected):
 class TestSameAnswers:
     @pytest.mark.parametrize("name", M4NETS)
     def test_every_head_places_the_landmarks_where_pytorch_does(self, name, model, crops):
-        fast = make_engine(name, M4Net.load, engine="onnx")
+        fast, crops = make_engine(name, M4Net.load, engine="onnx"), crops_of(name, crops)
         assert fast.name == "onnx"
         expected = make_engine(name, M4Net.load, engine="torch")(crops)
         # The sizes of batches: the answers must not depend on them.
@@ -93,9 +104,9 @@ class TestSameAnswers:
             assert one.failure_probability == pytest.approx(other.failure_probability, abs=1e-3)
         assert found.network == expected.network != ""
 
-    def test_pictures_may_be_read_only_or_not_contiguous(self, crops):
+    def test_pictures_may_be_read_only_or_not_contiguous(self, small_crops):
         fast = make_engine("m4net-small", M4Net.load)
-        mirrored = crops[:2, :, ::-1]
+        mirrored = small_crops[:2, :, ::-1]
         mirrored.flags.writeable = False
         np.testing.assert_array_equal(fast(mirrored)[0], fast(mirrored.copy())[0])
 
@@ -106,6 +117,7 @@ class TestIntegers:
     @pytest.mark.parametrize("name", INTEGER)
     def test_landmarks_are_close_to_those_in_fp32(self, name, model, crops):
         fast, exact = (make_engine(name, M4Net.load, engine=engine) for engine in ("int8", "onnx"))
+        crops = crops_of(name, crops)
         (heads, weights), (true_heads, true_weights) = fast(crops), exact(crops)
         np.testing.assert_allclose(weights, true_weights, atol=1e-6)
         for parts, most in (
@@ -117,7 +129,7 @@ class TestIntegers:
 
     @pytest.mark.parametrize("name", INTEGER)
     def test_answers_do_not_depend_on_the_batch(self, name, crops):
-        fast = make_engine(name, M4Net.load, engine="int8")
+        fast, crops = make_engine(name, M4Net.load, engine="int8"), crops_of(name, crops)
         together = fast(crops)[0]
         for size in (1, 7):
             np.testing.assert_allclose(fast(crops[:size])[0], together[:size], rtol=1e-4, atol=1e-4)
@@ -198,7 +210,8 @@ class TestExport:
         assert models == {"onnx": tmp_path / "my.onnx", "int8": tmp_path / "my_int8.onnx"}
         fast = make_engine(path, M4Net.load)
         assert fast.name == "int8"
-        found, true = (fuse(*one(crops[1::2])) for one in (fast, TorchEngine(M4Net.load(path))))
+        others = crops_of(path, crops[1::2])
+        found, true = (fuse(*one(others)) for one in (fast, TorchEngine(M4Net.load(path))))
         assert metrics.nme(landmarks_in_crop(model, found), landmarks_in_crop(model, true)).mean() < 0.5
 
     def test_integers_need_relu(self, exporter, crops):
@@ -230,11 +243,11 @@ class TestChoice:
         assert fingerprint(predictor.network) == predictor.engine.notes["fingerprint"]
         assert fingerprint(predictor.detector.network) == predictor.detector.engine.notes["fingerprint"]
 
-    def test_auto_is_a_device_that_is_there(self, crops):
+    def test_auto_is_a_device_that_is_there(self, small_crops):
         engine = make_engine("m4net-small", M4Net.load, engine="torch", device="auto")
         assert engine.device == ("cuda" if torch.cuda.is_available() else engine.device)
-        expected = make_engine("m4net-small", M4Net.load, engine="onnx")(crops[:2])
-        np.testing.assert_allclose(engine(crops[:2])[0], expected[0], atol=1e-3)
+        expected = make_engine("m4net-small", M4Net.load, engine="onnx")(small_crops[:2])
+        np.testing.assert_allclose(engine(small_crops[:2])[0], expected[0], atol=1e-3)
 
 
 class TestErrors:
@@ -296,13 +309,13 @@ class TestErrors:
         ):
             OnnxEngine(tmp_path / "my.onnx")
 
-    def test_after_an_error_the_answers_are_the_same(self, crops):
+    def test_after_an_error_the_answers_are_the_same(self, small_crops):
         for name in ("onnx", "torch"):
             engine = make_engine("m4net-small", M4Net.load, engine=name)
-            before = engine(crops[:2])
+            before = engine(small_crops[:2])
             with pytest.raises(Exception, match=r"120|shape|dimension"):
-                engine(crops[:2, :50])
-            np.testing.assert_array_equal(engine(crops[:2])[0], before[0])
+                engine(small_crops[:2, :50])
+            np.testing.assert_array_equal(engine(small_crops[:2])[0], before[0])
 
 
 class TestThreads:
@@ -313,20 +326,20 @@ class TestThreads:
             assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
     @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs Linux's list of threads")
-    def test_one_thread_is_the_callers(self, crops):
+    def test_one_thread_is_the_callers(self, small_crops):
         before = len(os.listdir("/proc/self/task"))
         engine = make_engine("m4net-small", M4Net.load)
-        engine(crops)
+        engine(small_crops)
         assert len(os.listdir("/proc/self/task")) == before
         two = make_engine("m4net-small", M4Net.load, threads=2)
         assert len(os.listdir("/proc/self/task")) == before + 1
-        np.testing.assert_allclose(two(crops)[0], engine(crops)[0], atol=1e-4)
+        np.testing.assert_allclose(two(small_crops)[0], engine(small_crops)[0], atol=1e-4)
 
     @pytest.mark.parametrize("name", ["int8", "onnx", "torch"])
     @pytest.mark.parametrize("threads", [1, 2])
-    def test_eight_threads_at_once_get_the_serial_answers(self, name, threads, crops):
+    def test_eight_threads_at_once_get_the_serial_answers(self, name, threads, small_crops):
         engine = make_engine("m4net-small", M4Net.load, engine=name, threads=threads)
-        parts = np.split(crops, 16)
+        parts = np.split(small_crops, 16)
         expected = [engine(part)[0] for part in parts]
         with ThreadPoolExecutor(8) as pool:
             for answers, one in zip(pool.map(engine, parts * 2), expected * 2, strict=True):

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import m4kit
-from m4kit.camera import cut_crop
+from m4kit.camera import cut_square
 from m4kit.inference import one_thread
 from m4kit.network import M4Net
 from m4kit.predictor import Predictor
@@ -193,7 +193,8 @@ class TestSettings:
     def test_what_was_loaded_is_on_the_cpu_and_can_be_trained(self, setting, photo, faces):
         with setting():
             network = M4Net.load("m4net-small")
-        pixels = torch.tensor(cut_crop(photo, faces[0].crop)[None]).permute(0, 3, 1, 2) / 255
+        crop = cut_square(photo, faces[0].crop, network.crop_size)
+        pixels = torch.tensor(crop[None]).permute(0, 3, 1, 2) / 255
         network(pixels).square().sum().backward()
         assert network.last_head.weight.grad.abs().sum() > 0
 

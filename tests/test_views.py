@@ -12,7 +12,7 @@ from m4kit.landmarks import MIRROR_68
 from m4kit.network import M4Net, to_input
 from m4kit.parameters import landmarks_in_crop
 from m4kit.predictor import Predictor
-from m4kit.views import VIEWS, crop_predictor, regress, view_matrices, view_pictures
+from m4kit.views import VIEWS, crop_predictor, of_side, regress, view_matrices, view_pictures
 from m4kit.weights import WeightsError
 
 from helpers.faces import ellipsoid_model
@@ -109,7 +109,8 @@ def test_pictures_move_as_the_matrices_do():
 def test_a_single_view_gives_the_networks_own_outputs(network, model, crops):
     heads, weights = regress(network, model, crops)
     with torch.inference_mode():
-        outputs = network.outputs(to_input(crops))
+        side = network.crop_size
+        outputs = network.outputs(to_input(of_side(crops, side), crop_size=side))
     np.testing.assert_allclose(heads, outputs.heads.numpy(), rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(weights, outputs.weights.numpy(), atol=1e-5)
 
