@@ -7,7 +7,7 @@ profiling: Zhu et al., Face Alignment Across Large Poses, CVPR 2016). The label 
 good as it was. Nearly half of these crops also look like art.
 
 The labels are the network's own answers in two views. A training on them changes nothing on photos, as far as it can
-avoid it. Frames of one person in `youtube_faces` get one identity, and stand in the labels three times.
+avoid it.
 
     python -m m4kit.training.bent --data DATA --weights m4net-base --out OUT
 
@@ -37,9 +37,7 @@ from m4kit.parameters import fuse, join, landmarks_in_crop, split, split_camera
 from m4kit.raster import look
 from m4kit.training.art_looks import look_like_art
 from m4kit.training.data import Labels
-from m4kit.training.fitting import fit, identity_of_people, place
 from m4kit.training.sources import SOURCES, Source, read_source
-from m4kit.training.teacher import symmetric_points
 from m4kit.views import regress
 
 LARGEST_YAW = 75.0
@@ -59,9 +57,6 @@ The first modes, which move the face most, have the most of it, the others the s
 
 ART = 0.45
 """Share of the bent faces that look like art."""
-
-TIMES = 3
-"""How often frames of people stand in the labels."""
 
 _VIEWS = 2
 _PAD, _STEP = 40, 2
@@ -199,16 +194,12 @@ def _drawn(crop: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 
 def own_labels(source: Source, model: FaceModel, engine: Engine, *, progress: bool = True) -> Labels:
-    """Label all faces of a source with the network's own answers; frames of one person get one identity."""
+    """Label all faces of a source with the network's own answers."""
     parts = np.array_split(np.arange(len(source.names)), len(source.names) // 256 + 1)
     bar = tqdm(parts, desc=f"asking for {source.name}", disable=not progress, mininterval=5)
     parameters = np.concatenate(
         [fuse(*regress(engine, model, source.crops(part), views=_VIEWS)) for part in bar]
     )
-    if source.people is not None:
-        vertices, _ = symmetric_points(model, np.ones(len(model.mean), dtype=bool))
-        identity = identity_of_people(split(parameters).identity.astype(float), source.people)
-        parameters = fit(model, vertices, place(model, vertices, parameters), identity=identity)
     return Labels.unannotated(
         source.names, source.name, parameters, validation=source.validation, face_model=model.fingerprint
     )
@@ -256,9 +247,7 @@ def main(arguments: list[str] | None = None) -> None:
                 source = read_source(options.data, name)
                 labels = own_labels(source, model, engine, **shown)
                 bent = bend_faces(source, labels, model.head, out=options.out, seed=options.seed, **shown)
-                again = labels.subset(np.flatnonzero(~labels.validation))
-                times = TIMES - 1 if source.people is not None else 0
-                parts += [labels, bent, *[again] * times]
+                parts += [labels, bent]
             Labels.joined(parts).save(options.out / "labels.npz")
     # TrainingError, WeightsError, FaceModelError and OutputError are ValueErrors.
     except (ValueError, OSError) as error:
