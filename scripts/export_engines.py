@@ -42,8 +42,8 @@ from m4kit.weights import read_tensors, registry, resolve
 
 ROOT = Path(__file__).parents[1]
 ASSETS, SAMPLES = ROOT / "m4kit" / "assets", ROOT / "sample_images"
-OPSET = 17
-"""ONNX Runtime 1.13 and later know it."""
+OPSET = 18
+"""ONNX Runtime 1.14 and later know it."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -219,19 +219,20 @@ def _linear(weight: torch.Tensor, bias: torch.Tensor) -> nn.Linear:
 
 
 class _PlainFaceBoxes(nn.Module):
-    """FaceBoxes as `quantised` takes it: without batch norms and CReLU, for RGB, with one score for each prior."""
+    """FaceBoxes as `quantised` takes it: without batch norms, for RGB, with one score for each prior.
+
+    The first layer has an output for each sign: 8 bits for both would be too few.
+    """
 
     pixels = Steps(1.0, round(sum(MEAN_BGR) / 3))
 
     def __init__(self, network: FaceBoxes):
         super().__init__()
         self.network = network = folded(network)
-        for layer in (network.digest1, network.digest2):
-            both = layer.conv
-            both.weight = nn.Parameter(torch.cat([both.weight, -both.weight]), requires_grad=False)
-            both.bias = nn.Parameter(torch.cat([both.bias, -both.bias]), requires_grad=False)
-            both.out_channels, layer.both_signs = 2 * both.out_channels, False
         first = network.digest1.conv
+        first.weight = nn.Parameter(torch.cat([first.weight, -first.weight]), requires_grad=False)
+        first.bias = nn.Parameter(torch.cat([first.bias, -first.bias]), requires_grad=False)
+        first.out_channels, network.digest1.both_signs = 2 * first.out_channels, False
         weight = first.weight.flip(1)
         shift = self.pixels.zero - network.mean.flip(0)
         first.bias += (weight * shift).sum((1, 2, 3))

@@ -90,7 +90,7 @@ def heads_together(model: ModelProto) -> ModelProto:
     users, together = users_of(model), {}
     for layer in layers(model):
         alone = attributes(layer).get("group", 1) == 1 and layer.op_type == "Conv"
-        if alone and users[layer.output[0]][0].op_type == "QuantizeLinear":
+        if alone and _two_after(layer, users) == ["QuantizeLinear", "DequantizeLinear"]:
             head = _head(model, layer)
             heads = together.setdefault(layer.input[0], [[]])
             if heads[-1] and abs(int(head.zero) - int(heads[-1][0].zero)) > APART:
@@ -100,6 +100,11 @@ def heads_together(model: ModelProto) -> ModelProto:
         for some in heads:
             model = _one_of(model, some)
     return model
+
+
+def _two_after(layer: NodeProto, users: dict[str, list[NodeProto]]) -> list[str]:
+    following = users[layer.output[0]][0]
+    return [following.op_type, *(node.op_type for node in users.get(following.output[0], ())[:1])]
 
 
 class _Head(NamedTuple):
@@ -164,6 +169,39 @@ def _one_of(model: ModelProto, heads: Sequence[_Head]) -> ModelProto:
             node.input[0] = lasts[node.output[0]]
         nodes.append(node)
     return with_nodes(model, nodes, numbers)
+
+
+def both_signs(layer: NodeProto, users: dict[str, list[NodeProto]]) -> list[NodeProto]:
+    """List what follows a layer whose both signs are pooled: Neg, Concat, Relu, MaxPool. Empty after others."""
+    following = users.get(layer.output[0], ())
+    if [node.op_type for node in following] != ["Neg", "Concat"]:
+        return []
+    (rectify,) = users[following[1].output[0]]
+    (pool,) = users[rectify.output[0]]
+    return [*following, rectify, pool]
+
+
+def pool_both_signs(steps: str, pool: NodeProto, output: str) -> list[NodeProto]:
+    """Make the nodes that pool the integers `steps` (n, C, H, W) of both signs into 2 C channels.
+
+    The integers of the other sign have all bits turned: 255 - q. `{output}.middle`, 128, is the least integer that
+    counts as positive. Bits are turned with the channels last, as ONNX Runtime keeps them.
+    """
+    turned = [f"{steps}.{name}" for name in ("last", "turned", "other", "pooled", "other.pooled", "both")]
+    pooled = [
+        helper.make_node("MaxPool", [one], [result])
+        for one, result in zip((steps, turned[2]), turned[3:5], strict=True)
+    ]
+    for node in pooled:
+        set_attributes(node, **attributes(pool))
+    return [
+        helper.make_node("Transpose", [steps], [turned[0]], perm=(0, 2, 3, 1)),
+        helper.make_node("BitwiseNot", [turned[0]], [turned[1]]),
+        helper.make_node("Transpose", [turned[1]], [turned[2]], perm=(0, 3, 1, 2)),
+        *pooled,
+        helper.make_node("Concat", turned[3:5], [turned[5]], axis=1),
+        helper.make_node("Clip", [turned[5], f"{output}.middle"], [output]),
+    ]
 
 
 def rows_as_channels(model: ModelProto) -> ModelProto:

@@ -21,10 +21,12 @@ import numpy as np
 import onnxruntime
 from graph_rewrites import (
     attributes,
+    both_signs,
     copied,
     heads_together,
     layers,
     output_after,
+    pool_both_signs,
     rewritten,
     rows_as_channels,
     users_of,
@@ -37,6 +39,8 @@ LARGEST = 63
 """The largest weight, as an integer. x86 processors without VNNI add pairs of products in 16 bits, which weights
 above 64 would overflow: the answers would be wrong there.
 """
+MIDDLE = 128
+"""The least integer that counts as positive, where a layer has both signs."""
 SAMPLES = 16_000
 """Places of a layer's output that it is fitted to, over all calibration pictures."""
 DAMPING = 0.01
@@ -82,6 +86,7 @@ class _Quantisation:
         self.pixels = self.layers[0].input[0]
         self.steps = {self.pixels: pixels}
         self._weights, self._users = weights_of(model), users_of(model)
+        self._signed: dict[str, Steps] = {}
         self._places, self._wanted = {}, {}
         self._sample()
 
@@ -104,6 +109,9 @@ class _Quantisation:
         seen = [_patches(one, layer, at) for (one,), at in zip(maps, places, strict=True)]
         wanted = self._wanted.pop(layer.output[0])
         self.integers[layer.name] = fitted(self._weights[layer.input[1]], np.concatenate(seen), wanted)
+        if both_signs(layer, self._users):
+            self._take_both_signs(layer, wanted)
+            return
         after = output_after(layer, self._users)
         if after != layer.output[0]:
             self._take(after, steps_of(np.maximum(wanted, 0)))
@@ -118,6 +126,14 @@ class _Quantisation:
                 self._take(user.output[0], steps)
             if user.op_type in ("MaxPool", "Concat") and set(user.input) <= self.steps.keys():
                 self._take(user.output[0], max(self.steps[one] for one in user.input))
+
+    def _take_both_signs(self, layer: NodeProto, wanted: np.ndarray) -> None:
+        """Keep the steps of what pools both signs of a layer. Its 0 lies between the integers 127 and 128."""
+        scale = steps_of(np.abs(wanted)).scale * 255 / 127
+        integers = self.integers[layer.name]
+        self.integers[layer.name] = integers._replace(biases=integers.biases - scale / 2)
+        self._signed[layer.output[0]] = Steps(scale, MIDDLE)
+        self._take(both_signs(layer, self._users)[-1].output[0], Steps(scale, MIDDLE))
 
     def _floats(self, name: str) -> str:
         """Return the name of a tensor's floats after it was rounded to its steps."""
@@ -143,8 +159,20 @@ class _Quantisation:
         while makers[transposed].op_type != "Transpose":
             between.add(transposed)
             transposed = makers[transposed].input[0]
+        signs = {}
+        for layer in self.layers:
+            if layer.output[0] in self._signed:
+                *within, pool = both_signs(layer, self._users)
+                between |= {node.output[0] for node in within}
+                signs[pool.output[0]] = layer.output[0]
         for node in self.fp32.graph.node:
             if between & {*node.output}:
+                continue
+            if node.output[0] in signs:
+                name, steps = node.output[0], self.steps[node.output[0]]
+                numbers[f"{name}.steps.middle"] = np.asarray(np.uint8(MIDDLE))
+                nodes += pool_both_signs(f"{signs[name]}.steps", node, f"{name}.steps")
+                convert("DequantizeLinear", f"{name}.steps", *_unsigned(steps), f"{name}.rounded")
                 continue
             copy = copied(node)
             copy.input[:] = map(self._floats, node.input)
@@ -158,6 +186,8 @@ class _Quantisation:
             nodes.append(copy)
             if transposed in node.output:
                 convert("DequantizeLinear", transposed, *_unsigned(self.steps[self.pixels]), self.pixels)
+            for name in set(node.output) & self._signed.keys():
+                convert("QuantizeLinear", name, *_unsigned(self._signed[name]), f"{name}.steps")
             for name in set(node.output) & self.steps.keys():
                 convert("QuantizeLinear", name, *_unsigned(self.steps[name]), f"{name}.steps")
                 convert("DequantizeLinear", f"{name}.steps", *_unsigned(self.steps[name]), f"{name}.rounded")

@@ -46,6 +46,24 @@ class TwoHeads(nn.Module):
         return tuple(head(seen).permute(0, 2, 3, 1).flatten(1) for head in self.heads)
 
 
+class BothSigns(nn.Module):
+    """A convolution whose both signs are pooled, as the detector's first ones, and two that follow."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.third = (
+            nn.Conv2d(3, 16, 7, 4, 3),
+            nn.Conv2d(32, 16, 3, 1, 1),
+            nn.Conv2d(16, 16, 1),
+        )
+
+    def forward(self, pictures):
+        seen = self.first((pictures.permute(0, 3, 1, 2).float() - 128) / 128)
+        pooled = nn.functional.max_pool2d(torch.cat([seen, -seen], 1).relu(), 3, 2, 1)
+        answer = self.third(self.second(pooled).relu()).relu()
+        return answer, answer.flatten(1)
+
+
 class TestTheSame:
     @pytest.mark.parametrize("fusion", ["static", "dynamic"])
     def test_m4net_answers_as_the_network_does(self, fusion, exporter, rewrites):
@@ -107,3 +125,14 @@ class TestTheSame:
         for found, true in zip(*(answers(model, pictures) for model in made), strict=True):
             np.testing.assert_array_equal(found, true)
         assert np.ptp(answers(before, pictures)[0], axis=0).max() > 0
+
+    def test_a_layer_whose_both_signs_are_pooled_runs_once(self, exporter, rewrites, quantisation):
+        torch.manual_seed(0)
+        network, pictures = BothSigns(), pictures_of(8, 32, 32)
+        fp32 = exporter.traced(network, network)
+        model = quantisation.quantised(fp32, [pictures], quantisation.Steps(1 / 128, 128))
+        kinds = [node.op_type for node in model.graph.node]
+        assert kinds.count("Conv") == 3 and kinds.count("BitwiseNot") == 1 and "Neg" not in kinds
+        (found, *_), (expected, *_) = (answers(one, pictures) for one in (model, fp32))
+        assert np.ptp(expected) > 0.3
+        assert np.sqrt(np.mean((found - expected) ** 2)) < 0.02 * np.ptp(expected)
