@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from m4kit.camera import CROP_SIZE
 from m4kit.commands import CONTINUES, add_quiet, folder_argument, say, shows_progress
 from m4kit.face_model import FaceModel
 from m4kit.files import OutputFolder
@@ -111,13 +111,11 @@ def run(args: argparse.Namespace) -> int:
     # Before the crops are decoded, which takes minutes.
     labels.check_fits(model)
     with output:
-        own = args.start is not None and args.start.suffix == ".safetensors"
-        side = M4Net.load(args.start).crop_size if own else CROP_SIZE
-        cache = args.cache or args.out
-        crops = decoded_crops(labels, data=args.data, cache=cache, crop_size=side, **shown)
-        network = _started(args, labels, model, np.load(crops, mmap_mode="r"), seed=config.seed)
+        decoded = partial(decoded_crops, labels, data=args.data, cache=args.cache or args.out, **shown)
+        network = _started(args, labels, model, decoded, seed=config.seed)
         if args.licence:
             network.notes["licence"] = "; ".join(filter(None, (args.licence, network.notes.get("licence"))))
+        crops = decoded(crop_size=network.crop_size)
         trainer = Trainer(network, model, labels, crops, config, out=args.out, **shown)
         say(json.dumps(config.to_dict(), indent=2))
         say(f"{len(trainer.train_indices)} faces to train on, {len(trainer.held_out)} to validate on")
@@ -144,9 +142,12 @@ def config_of(args: argparse.Namespace) -> Config:
 
 
 def _started(
-    args: argparse.Namespace, labels: Labels, model: FaceModel, crops: np.ndarray, *, seed: int
+    args: argparse.Namespace, labels: Labels, model: FaceModel, decoded: Callable[..., Path], *, seed: int
 ) -> M4Net:
-    """Make the network to start from, and store it in the run's folder, so that the run can be resumed."""
+    """Make the network to start from, and store it in the run's folder, so that the run can be resumed.
+
+    `decoded` decodes the labels' crops at a `crop_size` into a file. Only some starts need them.
+    """
     kept, about = args.out / START, f"start: {args.start or 'none'}, map: {args.map or 'none'}"
     asked = {name: getattr(args, name) for name in FROM_NOTHING if getattr(args, name) is not None}
     if args.start is None:
@@ -177,6 +178,7 @@ def _started(
     elif args.start.suffix == ".safetensors":
         network = M4Net.load(args.start)
         if network.notes["face_model"] not in ("", model.fingerprint):
+            crops = np.load(decoded(crop_size=network.crop_size), mmap_mode="r")
             network = mapped(network, labels, crops, _of_transfer(training))
             say(f"{args.start}: weights for another face model; their answers are mapped to this one")
         if args.fusion == "dynamic" and network.fusion == "static":
@@ -196,7 +198,7 @@ def _started(
                 f"{args.map}: it maps to the face model {to_ours.face_model}, got the face model "
                 f"{model.fingerprint}; give the map that was written with labels of this model"
             )
-        chosen = _of_transfer(training)
+        crops, chosen = np.load(decoded(), mmap_mode="r"), _of_transfer(training)
         # Sorted indices read the file in order; the second shuffle makes the held-out last fifth random.
         few = crops[chosen][np.random.default_rng(1).permutation(len(chosen))]
         network = transfer(
