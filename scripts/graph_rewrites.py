@@ -184,7 +184,7 @@ def both_signs(layer: NodeProto, users: dict[str, list[NodeProto]]) -> list[Node
 def pool_both_signs(steps: str, pool: NodeProto, output: str) -> list[NodeProto]:
     """Make the nodes that pool the integers `steps` (n, C, H, W) of both signs into 2 C channels.
 
-    The integers of the other sign have all bits turned: 255 - q. `{output}.middle`, 128, is the least integer that
+    The integers of the other sign have all bits turned: 255 - q. `{steps}.zero`, 128, is the least integer that
     counts as positive. Bits are turned with the channels last, as ONNX Runtime keeps them.
     """
     turned = [f"{steps}.{name}" for name in ("last", "turned", "other", "pooled", "other.pooled", "both")]
@@ -200,7 +200,7 @@ def pool_both_signs(steps: str, pool: NodeProto, output: str) -> list[NodeProto]
         helper.make_node("Transpose", [turned[1]], [turned[2]], perm=(0, 3, 1, 2)),
         *pooled,
         helper.make_node("Concat", turned[3:5], [turned[5]], axis=1),
-        helper.make_node("Clip", [turned[5], f"{output}.middle"], [output]),
+        helper.make_node("Clip", [turned[5], f"{steps}.zero"], [output]),
     ]
 
 

@@ -86,7 +86,6 @@ class _Quantisation:
         self.pixels = self.layers[0].input[0]
         self.steps = {self.pixels: pixels}
         self._weights, self._users = weights_of(model), users_of(model)
-        self._signed: dict[str, Steps] = {}
         self._places, self._wanted = {}, {}
         self._sample()
 
@@ -109,11 +108,14 @@ class _Quantisation:
         seen = [_patches(one, layer, at) for (one,), at in zip(maps, places, strict=True)]
         wanted = self._wanted.pop(layer.output[0])
         self.integers[layer.name] = fitted(self._weights[layer.input[1]], np.concatenate(seen), wanted)
-        if both_signs(layer, self._users):
-            self._take_both_signs(layer, wanted)
-            return
         after = output_after(layer, self._users)
-        if after != layer.output[0]:
+        if signs := both_signs(layer, self._users):
+            # Their 0 lies between two integers.
+            steps = Steps(steps_of(np.abs(wanted)).scale * 255 / 127, MIDDLE)
+            integers = self.integers[layer.name]
+            self.integers[layer.name] = integers._replace(biases=integers.biases - steps.scale / 2)
+            self._take(signs[-1].output[0], steps)
+        elif after != layer.output[0]:
             self._take(after, steps_of(np.maximum(wanted, 0)))
         elif layer.op_type == "Conv":
             self._take(after, steps_of(wanted))
@@ -126,14 +128,6 @@ class _Quantisation:
                 self._take(user.output[0], steps)
             if user.op_type in ("MaxPool", "Concat") and set(user.input) <= self.steps.keys():
                 self._take(user.output[0], max(self.steps[one] for one in user.input))
-
-    def _take_both_signs(self, layer: NodeProto, wanted: np.ndarray) -> None:
-        """Keep the steps of what pools both signs of a layer. Its 0 lies between the integers 127 and 128."""
-        scale = steps_of(np.abs(wanted)).scale * 255 / 127
-        integers = self.integers[layer.name]
-        self.integers[layer.name] = integers._replace(biases=integers.biases - scale / 2)
-        self._signed[layer.output[0]] = Steps(scale, MIDDLE)
-        self._take(both_signs(layer, self._users)[-1].output[0], Steps(scale, MIDDLE))
 
     def _floats(self, name: str) -> str:
         """Return the name of a tensor's floats after it was rounded to its steps."""
@@ -159,20 +153,21 @@ class _Quantisation:
         while makers[transposed].op_type != "Transpose":
             between.add(transposed)
             transposed = makers[transposed].input[0]
-        signs = {}
+        # What pools both signs of a layer, and the layer's output.
+        pooled = {}
         for layer in self.layers:
-            if layer.output[0] in self._signed:
-                *within, pool = both_signs(layer, self._users)
-                between |= {node.output[0] for node in within}
-                signs[pool.output[0]] = layer.output[0]
+            signs = both_signs(layer, self._users)
+            if signs and layer.name in self.integers:
+                between |= {node.output[0] for node in signs[:-1]}
+                pooled[signs[-1].output[0]] = layer.output[0]
         for node in self.fp32.graph.node:
             if between & {*node.output}:
                 continue
-            if node.output[0] in signs:
-                name, steps = node.output[0], self.steps[node.output[0]]
-                numbers[f"{name}.steps.middle"] = np.asarray(np.uint8(MIDDLE))
-                nodes += pool_both_signs(f"{signs[name]}.steps", node, f"{name}.steps")
-                convert("DequantizeLinear", f"{name}.steps", *_unsigned(steps), f"{name}.rounded")
+            if output := pooled.get(name := node.output[0]):
+                steps = _unsigned(self.steps[name])
+                convert("QuantizeLinear", output, *steps, f"{output}.steps")
+                nodes += pool_both_signs(f"{output}.steps", node, f"{name}.steps")
+                convert("DequantizeLinear", f"{name}.steps", *steps, f"{name}.rounded")
                 continue
             copy = copied(node)
             copy.input[:] = map(self._floats, node.input)
@@ -186,8 +181,6 @@ class _Quantisation:
             nodes.append(copy)
             if transposed in node.output:
                 convert("DequantizeLinear", transposed, *_unsigned(self.steps[self.pixels]), self.pixels)
-            for name in set(node.output) & self._signed.keys():
-                convert("QuantizeLinear", name, *_unsigned(self._signed[name]), f"{name}.steps")
             for name in set(node.output) & self.steps.keys():
                 convert("QuantizeLinear", name, *_unsigned(self.steps[name]), f"{name}.steps")
                 convert("DequantizeLinear", f"{name}.steps", *_unsigned(self.steps[name]), f"{name}.rounded")

@@ -47,7 +47,7 @@ class TwoHeads(nn.Module):
 
 
 class BothSigns(nn.Module):
-    """A convolution whose both signs are pooled, as the detector's first ones, and two that follow."""
+    """A convolution whose both signs are pooled, as the detector's second, and two that follow."""
 
     def __init__(self):
         super().__init__()
