@@ -1,4 +1,4 @@
-"""Measures the rows of `run.py`: the same work by m4kit and by its peers, in turn."""
+"""Measures the rows of `run.py`: m4kit and its peers do the same work in turn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measures where the time of a photo goes, and what a core could do at best: two tables of `run.py`."""
+"""Measures the time of each part of a prediction, and the highest speed of a core: two tables of `run.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Boxes (n, 4) as left, top, right, bottom: checks, overlap, suppression and matching."""
+"""Checks, compares, matches and suppresses boxes (n, 4): left, top, right, bottom."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes the start of a training from other weights: 3DDFA-V2's (MIT licence), or an M4Net's for another face model.
+"""Makes a training's first weights from 3DDFA-V2's (MIT licence), or from an M4Net's for another face model.
 
 3DDFA-V2's take these steps on training crops: restore the batch norms, narrow the last layer, map the parameters to
 our face model by an affine map, and fit a first linear layer for each of the other three heads.
